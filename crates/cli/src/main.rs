@@ -1,0 +1,2 @@
+//! The binary accredit: composition root and commands.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Accredit as a library: a Verifier that follows revocations, a guard for services, an Agent that gets tokens.

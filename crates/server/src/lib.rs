@@ -1,0 +1,1 @@
+//! The control plane over HTTP: OAuth, the admin API, the feed and the log.

@@ -1,0 +1,1 @@
+//! World, fixtures and conformance suites for tests.

@@ -1,0 +1,311 @@
+//! FIPS 186-5 ECDSA and EdDSA, FIPS 180-4 SHA-256, RFC 2104 HMAC, NIST SP 800-38D AES-GCM: the
+//! one cryptographic back end, chosen once.
+//!
+//! Only this file names aws-lc-rs for signatures and hashes, so that a second back end cannot
+//! creep in, and so that a reader sees every primitive we use on one page.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
+    Ed25519KeyPair, KeyPair as _, ParsedPublicKey,
+};
+use aws_lc_rs::{constant_time, digest, hmac};
+
+/// A signature algorithm. One key has one algorithm (RFC 8725 section 3.1); there is no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256, signature as 64 bytes `r || s` (RFC 7518 section 3.4).
+    Es256,
+    /// Ed25519, pure (RFC 8037 section 3.1).
+    EdDsa,
+}
+
+/// A cryptographic operation failed. Deliberately without detail: which check failed helps only
+/// an attacker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CryptoError;
+
+impl std::fmt::Display for CryptoError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the cryptographic operation failed")
+    }
+}
+
+impl std::error::Error for CryptoError {}
+
+/// SHA-256 of `data`.
+pub fn sha256(data: &[u8]) -> [u8; 32] {
+    let mut out = [0u8; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, data).as_ref());
+    out
+}
+
+/// SHA-256 of the concatenation of `parts`.
+pub fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut out = [0u8; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+/// Whether two byte strings are equal, in time that depends only on their lengths.
+pub fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    constant_time::verify_slices_are_equal(a, b).is_ok()
+}
+
+/// An HMAC-SHA-256 key.
+pub struct MacKey(hmac::Key);
+
+impl MacKey {
+    /// A key of 32 bytes.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The MAC of `data`.
+    pub fn mac(&self, data: &[u8]) -> [u8; 32] {
+        let mut out = [0u8; 32];
+        out.copy_from_slice(hmac::sign(&self.0, data).as_ref());
+        out
+    }
+}
+
+/// A public key, parsed once.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    algorithm: Algorithm,
+    parsed: ParsedPublicKey,
+    bytes: Vec<u8>,
+}
+
+impl PublicKey {
+    /// A P-256 key from its uncompressed point, `0x04 || x || y`. The point must be on the curve.
+    pub fn p256(point: &[u8; 65]) -> Result<Self, CryptoError> {
+        Self::parse(Algorithm::Es256, point)
+    }
+
+    /// An Ed25519 key from its 32 bytes.
+    pub fn ed25519(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
+        if is_small_order(bytes) {
+            return Err(CryptoError);
+        }
+        Self::parse(Algorithm::EdDsa, bytes)
+    }
+
+    fn parse(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, CryptoError> {
+        let parsed = match algorithm {
+            Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes),
+            Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, bytes),
+        };
+        Ok(Self {
+            algorithm,
+            parsed: parsed.map_err(|_| CryptoError)?,
+            bytes: bytes.to_vec(),
+        })
+    }
+
+    /// The algorithm this key verifies, and no other.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// `0x04 || x || y` for P-256, 32 bytes for Ed25519.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Checks a signature of exactly 64 bytes.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        if signature.len() != 64 {
+            return Err(CryptoError);
+        }
+        self.parsed.verify_sig(message, signature).map_err(|_| CryptoError)
+    }
+}
+
+/// Points of small order on edwards25519, `y` with the sign bit cleared. A key among them
+/// verifies signatures that nobody made (STANDARDS: low-order points).
+fn is_small_order(bytes: &[u8; 32]) -> bool {
+    let mut y = *bytes;
+    y[31] &= 0x7f;
+    let mut minus_one = [0xff; 32];
+    minus_one[0] = 0xec;
+    minus_one[31] = 0x7f;
+    let mut p = minus_one;
+    p[0] = 0xed;
+    let mut p_plus_one = minus_one;
+    p_plus_one[0] = 0xee;
+    let mut one = [0u8; 32];
+    one[0] = 1;
+    const ORDER_EIGHT: [[u8; 32]; 2] = [
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+    ];
+    [[0u8; 32], one, minus_one, p, p_plus_one].contains(&y) || ORDER_EIGHT.contains(&y)
+}
+
+/// A private signing key in memory.
+pub enum PrivateKey {
+    /// P-256.
+    Es256(Box<EcdsaKeyPair>),
+    /// Ed25519.
+    EdDsa(Box<Ed25519KeyPair>),
+}
+
+impl PrivateKey {
+    /// A new random key and its PKCS#8 form (DER), which the caller must wrap before storing.
+    pub fn generate(algorithm: Algorithm) -> Result<(Self, zeroize::Zeroizing<Vec<u8>>), CryptoError> {
+        let rng = SystemRandom::new();
+        let der = match algorithm {
+            Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng),
+            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&rng),
+        };
+        let der = zeroize::Zeroizing::new(der.map_err(|_| CryptoError)?.as_ref().to_vec());
+        Ok((Self::from_pkcs8(algorithm, &der)?, der))
+    }
+
+    /// An Ed25519 key from its 32-byte seed (RFC 8032 section 5.1.5).
+    pub fn ed25519_from_seed(seed: &[u8; 32]) -> Result<Self, CryptoError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| CryptoError)?;
+        Ok(Self::EdDsa(Box::new(pair)))
+    }
+
+    /// Reads PKCS#8 (DER).
+    pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, CryptoError> {
+        match algorithm {
+            Algorithm::Es256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+                .map(|pair| Self::Es256(Box::new(pair)))
+                .map_err(|_| CryptoError),
+            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
+                .map(|pair| Self::EdDsa(Box::new(pair)))
+                .map_err(|_| CryptoError),
+        }
+    }
+
+    /// The algorithm of this key.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Es256(_) => Algorithm::Es256,
+            Self::EdDsa(_) => Algorithm::EdDsa,
+        }
+    }
+
+    /// The public half.
+    pub fn public(&self) -> Result<PublicKey, CryptoError> {
+        match self {
+            Self::Es256(pair) => PublicKey::parse(Algorithm::Es256, pair.public_key().as_ref()),
+            Self::EdDsa(pair) => PublicKey::parse(Algorithm::EdDsa, pair.public_key().as_ref()),
+        }
+    }
+
+    /// A signature of 64 bytes.
+    pub fn sign(&self, message: &[u8]) -> Result<[u8; 64], CryptoError> {
+        let mut out = [0u8; 64];
+        let signature = match self {
+            Self::Es256(pair) => pair.sign(&SystemRandom::new(), message).map_err(|_| CryptoError)?,
+            Self::EdDsa(pair) => pair.sign(message),
+        };
+        if signature.as_ref().len() != 64 {
+            return Err(CryptoError);
+        }
+        out.copy_from_slice(signature.as_ref());
+        Ok(out)
+    }
+}
+
+/// Encrypts `plain` with AES-256-GCM: the result is `nonce (12) || ciphertext || tag (16)`.
+///
+/// The nonce must never repeat under one key: draw it at random and rotate the key long before
+/// 2^32 uses (NIST SP 800-38D section 8.3).
+pub fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| CryptoError)?);
+    let mut out = Vec::with_capacity(12 + plain.len() + 16);
+    let mut body = zeroize::Zeroizing::new(plain.to_vec());
+    let tag = key
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut body)
+        .map_err(|_| CryptoError)?;
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(&body);
+    out.extend_from_slice(tag.as_ref());
+    Ok(out)
+}
+
+/// Decrypts what [`seal`] made with the same key and additional data.
+pub fn open(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, CryptoError> {
+    let (nonce, body) = sealed.split_first_chunk::<12>().ok_or(CryptoError)?;
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| CryptoError)?);
+    let mut body = zeroize::Zeroizing::new(body.to_vec());
+    let length = key
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), &mut body)
+        .map_err(|_| CryptoError)?
+        .len();
+    body.truncate(length);
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_verify_and_nothing_near_them_does() {
+        for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+            let (key, der) = PrivateKey::generate(algorithm).expect("a key");
+            let public = key.public().expect("its public half");
+            let signature = key.sign(b"message").expect("a signature");
+            assert!(public.verify(b"message", &signature).is_ok());
+            let again = PrivateKey::from_pkcs8(algorithm, &der).expect("the key again");
+            assert_eq!(again.public().expect("public").bytes(), public.bytes());
+            assert!(public.verify(b"massage", &signature).is_err());
+            assert!(public.verify(b"message", &[0; 64]).is_err());
+            assert!(public.verify(b"message", &signature[..63]).is_err());
+            let mut long = signature.to_vec();
+            long.push(0);
+            assert!(public.verify(b"message", &long).is_err());
+            for bit in [0, 200, 511] {
+                let mut bent = signature;
+                bent[bit / 8] ^= 1 << (bit % 8);
+                assert!(public.verify(b"message", &bent).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_off_the_curve_and_of_small_order_are_refused() {
+        let mut point = [7u8; 65];
+        point[0] = 4;
+        assert!(PublicKey::p256(&point).is_err());
+        for first in [0u8, 1] {
+            let mut key = [0u8; 32];
+            key[0] = first;
+            assert!(PublicKey::ed25519(&key).is_err());
+            key[31] = 0x80;
+            assert!(PublicKey::ed25519(&key).is_err());
+        }
+    }
+
+    #[test]
+    fn sealed_text_opens_only_with_its_key_and_its_data() {
+        let sealed = seal(&[1; 32], [2; 12], b"org/1", b"secret").expect("sealed");
+        assert_eq!(open(&[1; 32], b"org/1", &sealed).expect("opened").as_slice(), b"secret");
+        assert!(open(&[1; 32], b"org/2", &sealed).is_err(), "swapped between rows");
+        assert!(open(&[3; 32], b"org/1", &sealed).is_err(), "other key");
+        let mut bent = sealed.clone();
+        bent[14] ^= 1;
+        assert!(open(&[1; 32], b"org/1", &bent).is_err(), "bent");
+        assert!(open(&[1; 32], b"org/1", &sealed[..11]).is_err(), "short");
+        assert!(!sealed.windows(6).any(|window| window == b"secret"));
+    }
+}

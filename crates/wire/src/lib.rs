@@ -1,0 +1,24 @@
+//! What travels: ids, secrets, tokens, messages, proofs and the Verifier. No I/O, no async.
+//!
+//! Everything that can be checked without asking the server lives here, so that the server, the
+//! command line and a user's program check it with the same code. In reading order:
+//! [`ids`] and [`time`] name things, [`jose`] signs and verifies, [`authority`] says what may be
+//! done, [`token`] what an access token says, [`revocations`] what has ended, [`verify`] puts
+//! them together, [`tlog`] proves the audit log.
+//!
+//! Absent on purpose: tokio, an HTTP framework, a database, and any clock or randomness: `now`
+//! and random bytes are arguments.
+
+pub mod api_key;
+pub mod authority;
+pub mod crypto;
+pub mod ids;
+pub mod jose;
+pub mod json;
+pub mod oauth;
+pub mod revocations;
+pub mod secret;
+pub mod time;
+pub mod tlog;
+pub mod token;
+pub mod verify;

@@ -1,0 +1,45 @@
+//! Secrets in memory: wiped when dropped, and never printed by accident.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A value that must not appear in a log, an error or a metric. `Debug` prints `[redacted]`;
+/// there is no `Display` and no `Serialize`. The only way to the value is [`Secret::expose`],
+/// so that a search for that word finds every use.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_does_not_show_it() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "[redacted]");
+    }
+}

@@ -1,0 +1,2 @@
+//! The only task runner: check, test, ci, tidy, openapi, standards, bench, interop.
+fn main() {}
