@@ -1,2 +1,59 @@
-//! The binary accredit: composition root and commands.
-fn main() {}
+//! The binary `accredit`: composition root and commands.
+//!
+//! Four steps: refuse what must not stand on a command line, parse, run, exit. Whatever can go
+//! wrong is a [`errors::Failure`] and ends in one place, with one of the codes of [`exit`].
+
+mod api;
+mod args;
+mod argv;
+mod client_settings;
+mod commands;
+mod context;
+mod duration;
+mod errors;
+mod exit;
+mod input;
+mod json_text;
+mod output;
+mod request_path;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::args::Cli;
+use crate::client_settings::Surroundings;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::exit::Exit;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let around = Surroundings::read(|name| std::env::var_os(name));
+    let cli = match args::parse(&argv, &around) {
+        Ok(cli) => cli,
+        Err(exit) => return exit.into(),
+    };
+    let out = Output::new(&cli.flags, &around);
+    match run(cli, around, out.clone()) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            if failure.exit != Exit::Ok {
+                out.fail(&failure);
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli, around: Surroundings, out: Output) -> Result<(), Failure> {
+    let context = Context::new(cli.flags, around, out);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            Failure::file("the program could not start", &error, "check the limits of this process")
+        })?;
+    let outcome = runtime.block_on(commands::run(cli.command, &context));
+    // A thread that still waits for the keyboard must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}

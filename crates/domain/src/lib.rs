@@ -1,1 +1,24 @@
 //! Registry, issuance, revocation and audit as decisions over ports; no HTTP, no SQL.
+//!
+//! Reading order: [`ports`] is the whole outside world; [`context`] says who asks, in which
+//! organization and when; [`registry`] holds the nouns; [`issuance`] is the path on which every
+//! token is made; [`revocation`] the graph that ends them; [`introspection`] answers whether one
+//! is alive; [`audit`] the log; [`keys`] and [`vault`] what signs. [`refusal`] is every no.
+//!
+//! Absent on purpose: sockets, SQL, an ambient clock, ambient randomness. A request comes in as
+//! facts; a decision is made from them and a time; one write records it with its event.
+
+pub mod audit;
+pub mod context;
+pub mod introspection;
+pub mod issuance;
+pub mod keys;
+pub mod ports;
+pub mod refusal;
+pub mod registry;
+pub mod revocation;
+pub mod tenant;
+pub mod vault;
+
+pub use context::{Caller, Cx, World};
+pub use refusal::{Error, Fault, Refusal, Rule};

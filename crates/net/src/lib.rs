@@ -1,1 +1,21 @@
 //! The one hardened outbound HTTP client.
+//!
+//! Every request that leaves a program of ours leaves here, so that what a stranger may make us
+//! do is decided in one place: which addresses may be reached ([`egress`]), how long it may take
+//! and how much may come back ([`client`]), and what an error may say ([`NetError`]). [`sse`]
+//! reads server-sent events from a stream.
+//!
+//! Absent on purpose: redirects (a redirect is an answer), proxies from the environment, cookies,
+//! decompression (a small answer that becomes a big one), HTTP/2, and a way to switch off the
+//! check of certificates.
+
+pub mod client;
+mod connect;
+pub mod egress;
+mod error;
+pub mod sse;
+mod tls;
+
+pub use client::{Chunks, Client, Config, RESPONSE_BODY_MAX};
+pub use egress::Egress;
+pub use error::{ConfigError, NetError};

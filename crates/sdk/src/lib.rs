@@ -1,1 +1,5 @@
-//! Accredit as a library: a Verifier that follows revocations, a guard for services, an Agent that gets tokens.
+//! SDK.
+pub mod agent;
+mod ambient;
+mod issuer;
+mod refusal;

@@ -182,6 +182,15 @@ impl PrivateKey {
         Ok(Self::EdDsa(Box::new(pair)))
     }
 
+    /// A P-256 key from its scalar `d` (big-endian) and its point `0x04 || x || y`, which must
+    /// belong together.
+    pub fn p256_from_scalar(d: &[u8; 32], point: &[u8; 65]) -> Result<Self, CryptoError> {
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        EcdsaKeyPair::from_private_key_and_public_key(algorithm, d, point)
+            .map(|pair| Self::Es256(Box::new(pair)))
+            .map_err(|_| CryptoError)
+    }
+
     /// Reads PKCS#8 (DER).
     pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, CryptoError> {
         match algorithm {

@@ -1,0 +1,308 @@
+//! The command line: nouns, flags that hold everywhere, and pieces that several verbs share.
+//!
+//! Each noun's own verbs stand beside the code that runs them, in `commands/`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use serde_json::{Map, Value};
+
+use crate::client_settings::Surroundings;
+use crate::errors::Failure;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::{argv, commands, duration, input};
+
+/// The most items that `--limit` takes.
+pub(crate) const LIST_ITEMS_MAX: u32 = 100_000;
+
+/// Identity, authority and accountability for AI agents.
+#[derive(Debug, Parser)]
+#[command(
+    name = "accredit",
+    version,
+    styles = STYLES,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    propagate_version = false,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) flags: GlobalFlags,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// What is asked for. A client of a server is a noun with its verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Organizations: tenants, each with its own issuer, keys, registry and log
+    #[command(visible_alias = "orgs", aliases = ["organization", "organizations"])]
+    Org(commands::org::Org),
+    /// Persons: owners of agents
+    #[command(visible_alias = "persons", alias = "people")]
+    Person(commands::person::Person),
+    /// Resources: what is protected, with its actions
+    #[command(visible_alias = "resources", alias = "res")]
+    Resource(commands::resource::Resource),
+    /// Agents: registered roles with an owner, a purpose and permissions
+    #[command(visible_alias = "agents", alias = "agt")]
+    Agent(commands::agent::Agent),
+    /// Permissions: what an agent may do at a resource
+    #[command(visible_alias = "permissions", alias = "perm")]
+    Permission(commands::permission::Permission),
+    /// Instances: single running copies of an agent
+    #[command(visible_alias = "instances", alias = "ins")]
+    Instance(commands::instance::Instance),
+    /// Credentials: what agents, instances and resources prove themselves with
+    #[command(visible_alias = "credentials", aliases = ["cred", "creds"])]
+    Credential(commands::credential::Credential),
+    /// End something, whatever it is, and everything that descends from it
+    #[command(after_help = commands::revocation::REVOKE_EXAMPLE)]
+    Revoke(commands::revocation::Revoke),
+    /// Revocations: what has been ended
+    #[command(visible_alias = "revocations", alias = "rvk")]
+    Revocation(commands::revocation::Revocation),
+    /// Signing keys of the organization
+    #[command(visible_alias = "signing-keys")]
+    SigningKey(commands::signing_key::SigningKey),
+    /// The audit log: follow, search, export, verify
+    Audit(commands::audit::Audit),
+    /// Tokens: get one as an agent would, look into one
+    #[command(visible_alias = "tokens")]
+    Token(commands::token::Token),
+}
+
+/// The command line as clap reads it, refused or answered where it is not a command to run.
+pub(crate) fn parse(argv: &[OsString], around: &Surroundings) -> Result<Cli, Exit> {
+    let json = argv::wants_json(argv, around.output.as_deref());
+    let tell = |failure: &Failure| {
+        let flags = GlobalFlags {
+            output: if json { Format::Json } else { Format::Table },
+            no_color: argv.iter().any(|argument| argument == "--no-color"),
+            ..GlobalFlags::default()
+        };
+        Output::new(&flags, around).fail(failure);
+        failure.exit
+    };
+    argv::refuse_secrets(argv).map_err(|failure| tell(&failure))?;
+    let colour = if argv.iter().any(|argument| argument == "--no-color") {
+        ColorChoice::Never
+    } else {
+        ColorChoice::Auto
+    };
+    let command = Cli::command().color(colour).after_long_help(Exit::help());
+    let matches = command.try_get_matches_from(argv);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        if !error.use_stderr() || !json {
+            // Help goes to standard output and is no failure; clap prints a mistake with the usage.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+        let text = error.render().to_string();
+        let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        tell(&Failure::usage("the command line is not understood", said, "add --help"))
+    })
+}
+
+/// Flags that hold for every command, before or after it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalFlags {
+    /// The server's address; also `url` in client.toml
+    #[arg(long, global = true, env = "ACCREDIT_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// A file with the administrator's key (`-`: standard input); else ACCREDIT_TOKEN
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificate authorities to trust besides the public ones, PEM
+    #[arg(long, global = true, env = "ACCREDIT_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// How data is printed; json is the API's own object
+    #[arg(
+        long,
+        global = true,
+        env = "ACCREDIT_OUTPUT",
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_default_value = true
+    )]
+    pub(crate) output: Format,
+    /// Say nothing but data and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// No colour, as with NO_COLOR
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// The API's object, one JSON document.
+    Json,
+}
+
+/// How much of a list is wanted.
+#[derive(Debug, Args)]
+pub(crate) struct Paging {
+    /// The most items to print
+    #[arg(long, value_name = "N", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_ITEMS_MAX)))]
+    pub(crate) limit: u32,
+    /// Go on where an earlier list ended
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+    /// Print everything
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
+}
+
+impl Paging {
+    /// The most items to print.
+    pub(crate) fn items_max(&self) -> usize {
+        if self.all { LIST_ITEMS_MAX as usize } else { self.limit as usize }
+    }
+}
+
+/// One thing, by id or name.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    pub(crate) name: String,
+}
+
+/// One thing, by id or name, and why its state is changed.
+#[derive(Debug, Args)]
+pub(crate) struct NamedReason {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    pub(crate) name: String,
+    /// Why; stands in the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// The consent that a destructive verb needs.
+#[derive(Debug, Args)]
+pub(crate) struct Consent {
+    /// Do not ask; needed where nobody sits at a terminal
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+impl Consent {
+    /// Shows what is about to end and asks for its name at a terminal; elsewhere `--yes` is
+    /// needed.
+    pub(crate) async fn ask(&self, out: &Output, effect: &str, name: &str) -> Result<(), Failure> {
+        if self.yes {
+            out.say(effect);
+            return Ok(());
+        }
+        if !out.interactive {
+            return Err(Failure::usage(
+                "this needs consent, and nobody can be asked",
+                effect,
+                "look at it once more and add --yes",
+            ));
+        }
+        out.say(effect);
+        out.prompt(&format!("Type `{name}` to go on: "));
+        let answer = tokio::task::spawn_blocking(input::line).await;
+        match answer {
+            Ok(Ok(answer)) if answer == name => Ok(()),
+            Ok(Err(failure)) => Err(failure),
+            _ => Err(Failure::usage(
+                "nothing was changed",
+                "what was typed is not its name",
+                "run it again and type the name, or add --yes",
+            )),
+        }
+    }
+}
+
+/// A `RESOURCE:ACTION` as `--allow` and `--default-scope` take it.
+pub(crate) fn scope_token(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((resource, action))
+            if !resource.is_empty()
+                && !action.is_empty()
+                && !text.contains(char::is_whitespace)
+                && !action.contains(':') =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("write RESOURCE:ACTION, for example crm:read".to_owned()),
+    }
+}
+
+/// A duration for `--expires-in` and the like.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text)
+}
+
+/// An instant for `--review-due`.
+pub(crate) fn time(text: &str) -> Result<accredit_wire::time::Time, String> {
+    text.parse().map_err(|error: accredit_wire::time::TimeError| error.to_string())
+}
+
+/// The body of a request: only members that were given.
+#[derive(Debug, Default)]
+pub(crate) struct Body(Map<String, Value>);
+
+impl Body {
+    /// An empty object.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// With a member.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// With a member, where there is a value.
+    #[must_use]
+    pub(crate) fn with_opt(self, name: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// The object, refused where nothing was given: an update of nothing is a mistake.
+    pub(crate) fn changed(self, flags: &str) -> Result<Value, Failure> {
+        if self.0.is_empty() {
+            return Err(Failure::usage(
+                "there is nothing to update",
+                "no member to change was given",
+                &format!("give at least one of {flags}"),
+            ));
+        }
+        Ok(self.json())
+    }
+
+    /// The object.
+    pub(crate) fn json(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! `accredit agent`: Agents, registered roles and OAuth clients.
+
+use accredit_wire::time::Time;
+use clap::{Args, Subcommand};
+use http::Method;
+
+use crate::args::{self, Body, Consent, Named, Paging};
+use crate::commands;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::output::Column;
+use crate::request_path::RequestPath;
+
+const COLUMNS: [Column; 6] = [
+    Column::new("ID", "id"),
+    Column::new("NAME", "name"),
+    Column::new("STATE", "state"),
+    Column::new("OWNER", "owner_email"),
+    Column::new("LAST SEEN", "last_seen_at"),
+    Column::new("PURPOSE", "purpose"),
+];
+
+/// The noun.
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Register an agent; a draft unless --activate
+    #[command(
+        after_help = "Example:\n  accredit agent create planner --owner jo@example.com \
+                      --purpose \"plans visits\" --allow crm:read --activate"
+    )]
+    Create(Create),
+    /// List agents
+    #[command(visible_alias = "ls", after_help = "Example:\n  accredit agent list --state active")]
+    List(List),
+    /// Show one agent
+    #[command(visible_alias = "show", after_help = "Example:\n  accredit agent get planner")]
+    Get(Named),
+    /// Change an agent
+    #[command(after_help = "Example:\n  accredit agent update planner --owner sam@example.com")]
+    Update(Update),
+    /// Let an agent get tokens; it needs an owner, a purpose and a permission
+    #[command(after_help = "Example:\n  accredit agent activate planner")]
+    Activate(State),
+    /// Stop issuing to an agent and end its live tokens
+    #[command(after_help = "Example:\n  accredit agent suspend planner --reason \"acts oddly\"")]
+    Suspend(State),
+    /// End an agent for ever, with its instances and credentials
+    #[command(
+        after_help = "Example:\n  accredit agent decommission planner --reason \"replaced\" --yes"
+    )]
+    Decommission(Decommission),
+    /// Record that somebody looked at what an agent is and may do
+    #[command(
+        after_help = "Example:\n  accredit agent review planner --review-due 2027-01-01T00:00:00Z"
+    )]
+    Review(Review),
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// Its name: immutable and never used again
+    name: String,
+    /// The person who answers for it, by e-mail address (created where new) or id
+    #[arg(long, value_name = "EMAIL|ID")]
+    owner: String,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    purpose: Option<String>,
+    /// What it may do
+    #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::scope_token)]
+    allow: Vec<String>,
+    /// Where it runs: a label such as `production`
+    #[arg(long, value_name = "LABEL")]
+    environment: Option<String>,
+    /// What it is granted where it asks for nothing
+    #[arg(long, value_name = "SCOPE", num_args = 1.., value_parser = args::scope_token)]
+    default_scope: Option<Vec<String>>,
+    /// It may pass on what it is granted
+    #[arg(long)]
+    may_delegate: bool,
+    /// When it has to be looked at again
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
+    review_due: Option<Time>,
+    /// Activate it at once
+    #[arg(long)]
+    activate: bool,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only agents in this state: draft, active, suspended or decommissioned
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+#[derive(Debug, Args)]
+struct Update {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    name: String,
+    /// The person who answers for it, by e-mail address or id
+    #[arg(long, value_name = "EMAIL|ID")]
+    owner: Option<String>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    purpose: Option<String>,
+    /// Where it runs
+    #[arg(long, value_name = "LABEL")]
+    environment: Option<String>,
+    /// What it is granted where it asks for nothing
+    #[arg(long, value_name = "SCOPE", num_args = 1.., value_parser = args::scope_token)]
+    default_scope: Option<Vec<String>>,
+    /// Whether it may pass on what it is granted
+    #[arg(long, value_name = "BOOL")]
+    may_delegate: Option<bool>,
+    /// When it has to be looked at again
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
+    review_due: Option<Time>,
+}
+
+#[derive(Debug, Args)]
+struct State {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    name: String,
+    /// Why; stands in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Decommission {
+    #[command(flatten)]
+    state: State,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Debug, Args)]
+struct Review {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    name: String,
+    /// When it has to be looked at again
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
+    review_due: Option<Time>,
+}
+
+fn all() -> RequestPath {
+    RequestPath::new("/v1/agents")
+}
+
+/// The member that names an owner: an id, or else an e-mail address.
+fn owner_member(owner: &str) -> &'static str {
+    if owner.parse::<accredit_wire::ids::PersonId>().is_ok() { "owner" } else { "owner_email" }
+}
+
+/// Runs one of its verbs.
+pub(crate) async fn run(agent: Agent, cx: &Context) -> Result<(), Failure> {
+    match agent.verb {
+        Verb::Create(args) => {
+            let answer = cx.api()?.call(Method::POST, all(), Some(create_body(args))).await?;
+            if answer.member("state") == Some("draft") {
+                cx.out.say("it is a draft; `accredit agent activate` lets it get tokens");
+            }
+            cx.out.created(&answer)
+        }
+        Verb::List(args) => {
+            let path = all().query_opt("state", args.state.as_deref());
+            commands::list(path, args.paging, &COLUMNS, cx).await
+        }
+        Verb::Get(agent) => commands::show(all().segment(&agent.name), cx).await,
+        Verb::Update(args) => {
+            let path = all().segment(&args.name);
+            let body = update_body(args)?;
+            cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body)).await?)
+        }
+        Verb::Activate(state) => {
+            let path = all().segment(&state.name);
+            commands::change_state(path, "activate", state.reason.as_deref(), cx).await
+        }
+        Verb::Suspend(state) => {
+            let path = all().segment(&state.name);
+            commands::change_state(path, "suspend", state.reason.as_deref(), cx).await
+        }
+        Verb::Decommission(args) => decommission(args, cx).await,
+        Verb::Review(args) => {
+            let body = Body::new()
+                .with("reviewed", true)
+                .with_opt("review_due_at", args.review_due.map(|due| due.to_string()));
+            let path = all().segment(&args.name);
+            cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body.json())).await?)
+        }
+    }
+}
+
+fn create_body(args: Create) -> serde_json::Value {
+    Body::new()
+        .with("name", args.name)
+        .with(owner_member(&args.owner), args.owner)
+        .with_opt("purpose", args.purpose)
+        .with_opt("environment", args.environment)
+        .with_opt("allow", (!args.allow.is_empty()).then_some(args.allow))
+        .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
+        .with_opt("may_delegate", args.may_delegate.then_some(true))
+        .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
+        .with_opt("activate", args.activate.then_some(true))
+        .json()
+}
+
+fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
+    let mut body = Body::new();
+    if let Some(owner) = args.owner {
+        body = body.with(owner_member(&owner), owner);
+    }
+    body.with_opt("purpose", args.purpose)
+        .with_opt("environment", args.environment)
+        .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
+        .with_opt("may_delegate", args.may_delegate)
+        .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
+        .changed("--owner, --purpose, --environment, --default-scope, --may-delegate, --review-due")
+}
+
+async fn decommission(args: Decommission, cx: &Context) -> Result<(), Failure> {
+    let path = all().segment(&args.state.name);
+    let agent = cx.api()?.get(path.clone()).await?;
+    let name = agent.member("name").unwrap_or(&args.state.name);
+    let effect = format!(
+        "decommissioning the agent `{name}` ends all its instances, credentials and tokens and \
+         cannot be undone"
+    );
+    args.consent.ask(&cx.out, &effect, name).await?;
+    commands::change_state(path, "decommission", args.state.reason.as_deref(), cx).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_named_by_id_or_by_address() {
+        let id = accredit_wire::ids::PersonId::new(1, [3; 10]).to_string();
+        assert_eq!(owner_member(&id), "owner");
+        assert_eq!(owner_member("jo@example.com"), "owner_email");
+        assert_eq!(owner_member("usr_nonsense"), "owner_email");
+    }
+}

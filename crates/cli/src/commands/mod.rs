@@ -1,0 +1,90 @@
+//! The commands: a file for each noun, with its verbs' arguments beside the code that runs them.
+//!
+//! Each of them is a client of the HTTP API and knows nothing that the API does not say.
+
+pub(crate) mod agent;
+pub(crate) mod audit;
+pub(crate) mod credential;
+pub(crate) mod instance;
+pub(crate) mod org;
+pub(crate) mod permission;
+pub(crate) mod person;
+pub(crate) mod resource;
+pub(crate) mod revocation;
+pub(crate) mod signing_key;
+pub(crate) mod token;
+
+use std::future::Future;
+
+use http::Method;
+use serde_json::json;
+
+use crate::args::{Command, Paging};
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::output::Column;
+use crate::request_path::RequestPath;
+
+/// Runs a command to its end. A client's command is dropped by the keyboard's interrupt; one
+/// that serves ends in its own time and does not pass through [`interruptible`].
+pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
+    interruptible(client(command, cx)).await
+}
+
+/// The commands that ask a server, or work on files.
+async fn client(command: Command, cx: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Org(noun) => org::run(noun, cx).await,
+        Command::Person(noun) => person::run(noun, cx).await,
+        Command::Resource(noun) => resource::run(noun, cx).await,
+        Command::Agent(noun) => agent::run(noun, cx).await,
+        Command::Permission(noun) => permission::run(noun, cx).await,
+        Command::Instance(noun) => instance::run(noun, cx).await,
+        Command::Credential(noun) => credential::run(noun, cx).await,
+        Command::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
+        Command::Revocation(noun) => revocation::run(noun, cx).await,
+        Command::SigningKey(noun) => signing_key::run(noun, cx).await,
+        Command::Audit(noun) => audit::run(noun, cx).await,
+        Command::Token(noun) => token::run(noun, cx).await,
+    }
+}
+
+/// Runs until the end or the keyboard's interrupt. What was being written to a temporary file is
+/// then removed with it.
+async fn interruptible(
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    tokio::select! {
+        outcome = command => outcome,
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+    }
+}
+
+/// Prints one object that the server has.
+async fn show(path: RequestPath, cx: &Context) -> Result<(), Failure> {
+    cx.out.object(&cx.api()?.get(path).await?)
+}
+
+/// Prints part of a list.
+async fn list(
+    path: RequestPath,
+    paging: Paging,
+    columns: &[Column],
+    cx: &Context,
+) -> Result<(), Failure> {
+    let items_max = paging.items_max();
+    let page = cx.api()?.list(path, items_max, paging.cursor).await?;
+    cx.out.list(&page, columns)
+}
+
+/// Changes a thing's state, and prints what it is now.
+async fn change_state(
+    path: RequestPath,
+    verb: &str,
+    reason: Option<&str>,
+    cx: &Context,
+) -> Result<(), Failure> {
+    let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
+    let answer = cx.api()?.call(Method::POST, path.segment(verb), Some(body)).await?;
+    cx.out.object(&answer)
+}

@@ -1,0 +1,110 @@
+//! `accredit org`: Organizations.
+
+use clap::{Args, Subcommand};
+use http::Method;
+
+use crate::args::{Body, Consent, Named, NamedReason, Paging};
+use crate::commands;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::output::Column;
+use crate::request_path::RequestPath;
+
+const COLUMNS: [Column; 5] = [
+    Column::new("ID", "id"),
+    Column::new("NAME", "name"),
+    Column::new("STATE", "state"),
+    Column::new("REV", "rev"),
+    Column::new("ISSUER", "issuer"),
+];
+
+/// The noun.
+#[derive(Debug, Args)]
+pub(crate) struct Org {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create an organization; its administrator's key is shown once
+    #[command(after_help = "Example:\n  accredit org create acme")]
+    Create(Create),
+    /// List organizations
+    #[command(visible_alias = "ls", after_help = "Example:\n  accredit org list")]
+    List(Paging),
+    /// Show one organization
+    #[command(visible_alias = "show", after_help = "Example:\n  accredit org get acme")]
+    Get(Named),
+    /// Change its display name
+    #[command(after_help = "Example:\n  accredit org update acme --display-name \"Acme Ltd\"")]
+    Update(Update),
+    /// Stop issuing and end everything it has issued
+    #[command(after_help = "Example:\n  accredit org suspend acme --reason \"key leaked\" --yes")]
+    Suspend(Suspend),
+    /// Let a suspended organization issue again
+    #[command(after_help = "Example:\n  accredit org activate acme --reason \"key replaced\"")]
+    Activate(NamedReason),
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// Its name: part of its issuer, immutable and never used again
+    name: String,
+}
+
+#[derive(Debug, Args)]
+struct Update {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    name: String,
+    /// The name that people read
+    #[arg(long, value_name = "TEXT")]
+    display_name: String,
+}
+
+#[derive(Debug, Args)]
+struct Suspend {
+    #[command(flatten)]
+    named: NamedReason,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+fn all() -> RequestPath {
+    RequestPath::new("/v1/orgs")
+}
+
+/// Runs one of its verbs.
+pub(crate) async fn run(org: Org, cx: &Context) -> Result<(), Failure> {
+    match org.verb {
+        Verb::Create(args) => {
+            let body = Body::new().with("name", args.name).json();
+            cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body)).await?)
+        }
+        Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
+        Verb::Get(org) => commands::show(all().segment(&org.name), cx).await,
+        Verb::Update(args) => {
+            let body = Body::new().with("display_name", args.display_name).json();
+            let path = all().segment(&args.name);
+            cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body)).await?)
+        }
+        Verb::Suspend(args) => suspend(args, cx).await,
+        Verb::Activate(org) => {
+            let path = all().segment(&org.name);
+            commands::change_state(path, "activate", Some(&org.reason), cx).await
+        }
+    }
+}
+
+async fn suspend(args: Suspend, cx: &Context) -> Result<(), Failure> {
+    let path = all().segment(&args.named.name);
+    let org = cx.api()?.get(path.clone()).await?;
+    let name = org.member("name").unwrap_or(&args.named.name);
+    let effect = format!(
+        "suspending the organization `{name}` ends every token of all its agents and stops all \
+         issuing"
+    );
+    args.consent.ask(&cx.out, &effect, name).await?;
+    commands::change_state(path, "suspend", Some(&args.named.reason), cx).await
+}

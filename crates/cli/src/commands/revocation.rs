@@ -1,0 +1,104 @@
+//! `accredit revoke` and `accredit revocation`: ending things, and what was ended.
+
+use std::str::FromStr;
+
+use accredit_wire::ids::{AnyId, IdError};
+use clap::{Args, Subcommand};
+use http::Method;
+
+use crate::args::{Body, Paging};
+use crate::commands;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::output::Column;
+use crate::request_path::RequestPath;
+
+/// Shown below `accredit revoke --help`.
+pub(crate) const REVOKE_EXAMPLE: &str = "Examples:
+  accredit revoke ins_… --reason \"acts oddly\"     one running copy; its siblings go on
+  accredit revoke agt_… --reason \"acts oddly\"     the agent with all its copies
+  accredit revoke key_… --reason \"key leaked\"     whatever this key has signed";
+
+const COLUMNS: [Column; 5] = [
+    Column::new("ID", "id"),
+    Column::new("TARGET", "target"),
+    Column::new("REV", "rev"),
+    Column::new("REVOKED", "revoked_at"),
+    Column::new("REASON", "reason"),
+];
+
+/// The verb that ends anything.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// What to end: the id of an organization, person, agent, instance, credential, resource,
+    /// token or signing key
+    pub(crate) id: String,
+    /// Why; stands in the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// The noun.
+#[derive(Debug, Args)]
+pub(crate) struct Revocation {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List revocations
+    #[command(visible_alias = "ls", after_help = "Example:\n  accredit revocation list --limit 10")]
+    List(Paging),
+}
+
+fn all() -> RequestPath {
+    RequestPath::new("/v1/revocations")
+}
+
+/// Runs one of its verbs.
+pub(crate) async fn run(revocation: Revocation, cx: &Context) -> Result<(), Failure> {
+    match revocation.verb {
+        Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
+    }
+}
+
+/// Ends a thing and prints what ended with it.
+pub(crate) async fn revoke(target: &str, reason: &str, cx: &Context) -> Result<(), Failure> {
+    check_kind::<AnyId>(target)?;
+    let body = Body::new().with("target", target).with("reason", reason).json();
+    let answer = cx.api()?.call(Method::POST, all(), Some(body)).await?;
+    cx.out.object(&answer)?;
+    if answer.value.get("blast").is_some_and(|blast| !blast.is_null()) {
+        cx.out.say(
+            "blast: what ended with it; exact for what is registered, at most for tokens. \
+             Verifiers that follow the feed refuse from now on, others when their tokens expire.",
+        );
+    }
+    Ok(())
+}
+
+/// Refuses what is not an id of this kind, before anything is sent.
+pub(crate) fn check_kind<Id: FromStr<Err = IdError>>(text: &str) -> Result<(), Failure> {
+    text.parse::<Id>().map(drop).map_err(|error| {
+        Failure::usage(
+            &format!("`{text}` is not an id of what is to end"),
+            &error.to_string(),
+            "find the id with the noun's list, for example `accredit instance list`",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use accredit_wire::ids::{AgentId, InstanceId};
+
+    #[test]
+    fn only_an_id_can_be_revoked_and_an_instance_is_no_agent() {
+        let agent = AgentId::new(1, [2; 10]).to_string();
+        assert!(check_kind::<AnyId>(&agent).is_ok());
+        assert!(check_kind::<InstanceId>(&agent).is_err());
+        assert!(check_kind::<AnyId>("planner").is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! The facts that issuing reads: small, shared, and cached by the store.
+
+use std::sync::Arc;
+
+use accredit_wire::authority::{ActionName, Authority, ResourceName, Scope};
+use accredit_wire::ids::{AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::jose::jwk::VerifyingKey;
+use accredit_wire::time::Time;
+use std::collections::BTreeSet;
+
+use crate::registry::State;
+use crate::registry::agent::AgentState;
+use crate::registry::credential::AdminPermission;
+use crate::registry::instance::InstanceState;
+
+/// An agent as issuing sees it.
+#[derive(Debug)]
+pub struct AgentFacts {
+    /// Its id.
+    pub id: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: AgentState,
+    /// Its owner and whether the owner may act; an agent without one is never active.
+    pub owner: Option<(PersonId, State)>,
+    /// What it may ask for.
+    pub authority: Authority,
+    /// What is granted where nothing is asked for.
+    pub default_scope: Option<Scope>,
+    /// Whether its tokens carry a delegable Authority.
+    pub may_delegate: bool,
+    /// The life of its tokens, seconds.
+    pub token_lifetime: u32,
+    /// The resources that its authority names.
+    pub resources: Vec<Arc<ResourceFacts>>,
+}
+
+/// A resource as issuing sees it.
+#[derive(Debug)]
+pub struct ResourceFacts {
+    /// Its id.
+    pub id: ResourceId,
+    /// Its name.
+    pub name: ResourceName,
+    /// Its audience URI.
+    pub audience: String,
+    /// What it knows to allow.
+    pub actions: BTreeSet<ActionName>,
+    /// Whether there are tokens for it.
+    pub state: State,
+}
+
+/// Whose a credential is, with what may end it.
+#[derive(Debug)]
+pub enum HolderFacts {
+    /// An agent.
+    Agent(AgentId),
+    /// An instance of an agent.
+    Instance {
+        /// The instance.
+        id: InstanceId,
+        /// Its agent.
+        agent: AgentId,
+        /// Whether it was revoked.
+        state: InstanceState,
+        /// When it ends by itself.
+        expires_at: Option<Time>,
+    },
+    /// A resource server.
+    Resource(Arc<ResourceFacts>),
+    /// An administrator.
+    Admin(Vec<AdminPermission>),
+}
+
+/// How a credential proves.
+#[derive(Debug)]
+pub enum ProofFacts {
+    /// By a secret whose MAC is kept.
+    Secret {
+        /// Under which pepper.
+        pepper: u32,
+        /// The MAC.
+        mac: [u8; 32],
+    },
+    /// By a signature.
+    Key(VerifyingKey),
+}
+
+/// A credential as authentication sees it.
+#[derive(Debug)]
+pub struct CredentialFacts {
+    /// Its id.
+    pub id: CredentialId,
+    /// The organization it belongs to.
+    pub org: OrganizationId,
+    /// Whose it is.
+    pub holder: HolderFacts,
+    /// How it proves.
+    pub proof: ProofFacts,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// When it ends by itself.
+    pub expires_at: Time,
+}

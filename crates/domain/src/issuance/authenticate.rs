@@ -1,0 +1,304 @@
+//! RFC 6749 section 2.3, RFC 7523 section 3: who is asking.
+//!
+//! An unknown client and a wrong proof get the same answer after the same work. Whether a
+//! credential has expired or was revoked is told only to who has proved that they hold it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::crypto::{equal_in_constant_time, sha256};
+use accredit_wire::ids::{AgentId, AnyId, Kind, ResourceId};
+use accredit_wire::jose::jws::{TypRule, Unverified};
+use accredit_wire::jose::jwt::{Claims, SKEW_MAX};
+use accredit_wire::oauth::client_auth::ClientAuth;
+use accredit_wire::secret::Secret;
+
+use super::Stopped;
+use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
+use crate::audit::event::Actor;
+use crate::context::Cx;
+use crate::ports::SingleUse;
+use crate::refusal::{Fault, Refusal, Rule};
+use crate::registry::instance::InstanceState;
+
+/// Keys that are tried for an assertion without `kid`.
+pub const KEYS_TRIED_MAX: usize = 8;
+/// The longest life of a client assertion, seconds from now.
+pub const ASSERTION_LIFETIME_MAX: Duration = Duration::from_secs(300);
+
+/// A client that has proved who it is.
+#[derive(Debug)]
+pub struct AuthenticatedClient {
+    /// With which credential.
+    pub credential: Arc<CredentialFacts>,
+    /// By which method, as RFC 8414 names it.
+    pub method: &'static str,
+    /// What the proof used up; to be consumed with whatever is decided.
+    pub single_use: Option<SingleUse>,
+    /// The revocation counter before anything was read.
+    pub rev: u64,
+}
+
+impl AuthenticatedClient {
+    /// The agent's or the resource's id.
+    pub fn id(&self) -> AnyId {
+        match &self.credential.holder {
+            HolderFacts::Agent(agent) | HolderFacts::Instance { agent, .. } => agent.any(),
+            HolderFacts::Resource(resource) => resource.id.any(),
+            HolderFacts::Admin(_) => self.credential.id.any(),
+        }
+    }
+
+    /// The instance that holds the credential.
+    pub fn instance(&self) -> Option<AnyId> {
+        match &self.credential.holder {
+            HolderFacts::Instance { id, .. } => Some(id.any()),
+            _ => None,
+        }
+    }
+
+    /// As an event names it.
+    pub fn actor(&self) -> Actor {
+        let kind = match &self.credential.holder {
+            HolderFacts::Agent(_) | HolderFacts::Instance { .. } => "agent",
+            HolderFacts::Resource(_) => "resource",
+            HolderFacts::Admin(_) => "admin",
+        };
+        Actor { id: Some(self.id()), kind }
+    }
+}
+
+/// Why a client was not authenticated.
+#[derive(Debug)]
+pub enum NotAuthenticated {
+    /// Theirs to mend.
+    Refused(Refusal),
+    /// Ours.
+    Fault(Fault),
+}
+
+impl From<Fault> for NotAuthenticated {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refusal> for NotAuthenticated {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<NotAuthenticated> for Stopped {
+    fn from(error: NotAuthenticated) -> Self {
+        match error {
+            NotAuthenticated::Refused(refusal) => Self::Unauthenticated(refusal),
+            NotAuthenticated::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+/// Authenticates an OAuth client: an agent, one of its instances, or a resource server.
+pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, NotAuthenticated> {
+    let rev = cx.tenant.rev();
+    let method = auth.method();
+    let (credential, single_use) = match auth {
+        ClientAuth::SecretBasic { client_id, secret }
+        | ClientAuth::SecretPost { client_id, secret } => {
+            (by_secret(cx, Some(client_id), secret).await?, None)
+        }
+        ClientAuth::Bearer(secret) => (by_secret(cx, None, secret).await?, None),
+        ClientAuth::Assertion { client_id, assertion } => {
+            let (credential, used) = by_assertion(cx, client_id.as_deref(), assertion).await?;
+            (credential, Some(used))
+        }
+    };
+    usable(cx, &credential)?;
+    Ok(AuthenticatedClient { credential, method, single_use, rev })
+}
+
+/// The one answer to an unknown client and to a wrong proof.
+fn unknown() -> Refusal {
+    Refusal::new(
+        Rule::ClientAuthentication,
+        "the client is unknown or its secret or signature is wrong",
+        "check `client_id` and the credential; each is shown once, when it is created",
+    )
+}
+
+/// Finds the credential that a secret names and compares the secret. Also for administrators'
+/// keys, which name no client.
+pub async fn by_secret(
+    cx: &Cx,
+    client_id: Option<&str>,
+    secret: &Secret,
+) -> Result<Arc<CredentialFacts>, NotAuthenticated> {
+    let parsed = ApiKey::parse(secret.expose()).ok();
+    let facts = match &parsed {
+        Some(key) => cx.world.store.credential_facts(cx.tenant.id, key.credential).await?,
+        None => None,
+    };
+    let kept = facts.as_deref().and_then(|facts| match &facts.proof {
+        ProofFacts::Secret { pepper, mac } => Some((*pepper, *mac)),
+        ProofFacts::Key(_) => None,
+    });
+    // The same work whether there is such a credential or not.
+    let (pepper, expected) = kept.unwrap_or((cx.world.vault.pepper_version(), [0; 32]));
+    let mac = cx.world.vault.mac(pepper, secret.expose().as_bytes());
+    let right = mac.is_some_and(|mac| equal_in_constant_time(&mac, &expected));
+    let (Some(facts), Some(key), true, true) = (facts, parsed, kept.is_some(), right) else {
+        return Err(unknown().into());
+    };
+    if !names_holder(&facts.holder, key.kind, client_id) {
+        return Err(unknown().into());
+    }
+    Ok(facts)
+}
+
+/// Whether the kind in the secret and the `client_id` beside it are those of the holder.
+fn names_holder(holder: &HolderFacts, kind: SecretKind, client_id: Option<&str>) -> bool {
+    let (expected_kind, id) = match holder {
+        HolderFacts::Agent(agent) => (SecretKind::Agent, agent.any()),
+        HolderFacts::Instance { agent, .. } => (SecretKind::Instance, agent.any()),
+        HolderFacts::Resource(resource) => (SecretKind::Resource, resource.id.any()),
+        HolderFacts::Admin(_) => return kind == SecretKind::Admin && client_id.is_none(),
+    };
+    kind == expected_kind && client_id.is_none_or(|text| text.parse() == Ok(id))
+}
+
+/// Whether a credential whose proof is right may be used now.
+pub fn usable(cx: &Cx, credential: &CredentialFacts) -> Result<(), Refusal> {
+    if credential.revoked {
+        return Err(Refusal::new(
+            Rule::CredentialRevoked,
+            format!("credential `{}` was revoked", credential.id),
+            "create a new one: `accredit credential create`",
+        ));
+    }
+    if credential.expires_at <= cx.now {
+        return Err(Refusal::new(
+            Rule::CredentialExpired,
+            format!("credential `{}` expired at {}", credential.id, credential.expires_at),
+            "create a new one before the old one ends: `accredit credential create`",
+        ));
+    }
+    if let HolderFacts::Instance { id, state, expires_at, .. } = &credential.holder
+        && (*state == InstanceState::Revoked || expires_at.is_some_and(|end| end <= cx.now))
+    {
+        return Err(Refusal::new(
+            Rule::InstanceNotActive,
+            format!("instance `{id}` has expired or was revoked"),
+            "register a new instance: `accredit instance create`",
+        ));
+    }
+    Ok(())
+}
+
+/// RFC 7523 section 3 as narrowed by its successor: `iss` = `sub` = the client, `aud` the issuer
+/// alone, a short life, and a `jti` that is used once.
+async fn by_assertion(
+    cx: &Cx,
+    client_id: Option<&str>,
+    assertion: &str,
+) -> Result<(Arc<CredentialFacts>, SingleUse), NotAuthenticated> {
+    let parsed = || Unverified::parse(assertion).map_err(|error| invalid(&error.to_string()));
+    let unverified = parsed()?;
+    let subject = unverified.peek_unverified_subject().map(std::borrow::Cow::into_owned);
+    let named = subject.ok_or_else(|| invalid("the claim `sub` is missing"))?;
+    if client_id.is_some_and(|client_id| client_id != named) {
+        return Err(Refusal::new(
+            Rule::AssertionInvalid,
+            "`client_id` and the assertion's `sub` name different clients",
+            "leave `client_id` out, or send the same",
+        )
+        .into());
+    }
+    let kid = unverified.peek_unverified_kid().map(str::to_owned);
+    let typ = TypRule::RequiredOrAbsent(&["client-authentication+jwt", "JWT"]);
+    for facts in keys(cx, &named, kid.as_deref()).await? {
+        let ProofFacts::Key(key) = &facts.proof else { continue };
+        let Ok(verified) = parsed()?.verify(key, typ) else { continue };
+        let claims = verified.claims().map_err(|error| invalid(&error.to_string()))?;
+        let jti = check_claims(cx, &claims, &named)?;
+        let until = claims.exp().unwrap_or(cx.now).plus(SKEW_MAX);
+        let client = named.parse::<AnyId>().map_err(|_| unknown())?;
+        return Ok((facts, SingleUse { client, hash: sha256(jti.as_bytes()), until }));
+    }
+    Err(unknown().into())
+}
+
+/// The keys to try: the named one, or all where there are few enough.
+async fn keys(
+    cx: &Cx,
+    client: &str,
+    kid: Option<&str>,
+) -> Result<Vec<Arc<CredentialFacts>>, NotAuthenticated> {
+    let (store, org) = (&cx.world.store, cx.tenant.id);
+    let limit = KEYS_TRIED_MAX + 1;
+    let found = match client.parse::<AnyId>() {
+        Ok(id) if id.kind() == Kind::Agent => match AgentId::try_from(id) {
+            Ok(agent) => store.agent_keys(org, agent, kid, limit).await?,
+            Err(_) => Vec::new(),
+        },
+        Ok(id) if id.kind() == Kind::Resource => match ResourceId::try_from(id) {
+            Ok(resource) => store.resource_keys(org, resource, kid, limit).await?,
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    if found.len() > KEYS_TRIED_MAX {
+        return Err(Refusal::new(
+            Rule::AssertionKey,
+            format!("the assertion has no `kid` and the client more than {KEYS_TRIED_MAX} keys"),
+            "put the key's `kid` into the assertion's header",
+        )
+        .into());
+    }
+    Ok(found)
+}
+
+fn invalid(detail: &str) -> Refusal {
+    Refusal::new(
+        Rule::AssertionInvalid,
+        format!("client assertion: {detail}"),
+        "send a compact JWS with `iss`, `sub`, `aud`, `exp` and `jti` (RFC 7523 section 3)",
+    )
+}
+
+/// Checks what a client assertion claims and returns its `jti`.
+fn check_claims(cx: &Cx, claims: &Claims<'_>, client: &str) -> Result<String, Refusal> {
+    if claims.iss() != Some(client) || claims.sub() != Some(client) {
+        return Err(invalid("`iss` and `sub` must both be the client's id"));
+    }
+    // "The audience MUST be the issuer alone": a token endpoint URL there lets another server
+    // make a client sign what is good for ours (audience injection).
+    if claims.sole_audience() != Some(cx.tenant.issuer.as_str()) {
+        return Err(Refusal::new(
+            Rule::AssertionAudience,
+            "the assertion's `aud` must be the issuer and nothing else",
+            format!("set `aud` to `{}`, not to the token endpoint", cx.tenant.issuer),
+        ));
+    }
+    claims.check_times(cx.now, SKEW_MAX).map_err(|error| {
+        Refusal::new(
+            Rule::AssertionLifetime,
+            format!("client assertion: {error}"),
+            "sign a new one, and check this machine's clock",
+        )
+    })?;
+    let Some(expiry) = claims.exp() else {
+        return Err(invalid("the claim `exp` is missing"));
+    };
+    if expiry > cx.now.plus(ASSERTION_LIFETIME_MAX + SKEW_MAX) {
+        return Err(Refusal::new(
+            Rule::AssertionLifetime,
+            "the assertion lives longer than five minutes",
+            "set `exp` to a minute from now",
+        ));
+    }
+    match claims.jti() {
+        Some(jti) if !jti.is_empty() => Ok(jti.to_owned()),
+        _ => Err(invalid("the claim `jti` is missing")),
+    }
+}

@@ -1,0 +1,169 @@
+//! The issuance path: every token that leaves this process is made here.
+//!
+//! One line per step of [`attempt`], one type per stage, each with a constructor private to its
+//! step: what was not authenticated cannot be proposed, what was not proposed cannot be
+//! permitted, what was not permitted cannot be minted. The token is durable in the log before it
+//! is visible, and the write re-checks its lineage against what was revoked since the decision.
+//!
+//! [`authenticate`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
+
+pub mod admission;
+pub mod authenticate;
+pub mod grants;
+pub mod mint;
+pub mod permit;
+pub mod template;
+
+use accredit_wire::authority::Scope;
+use accredit_wire::ids::AnyId;
+use accredit_wire::oauth::client_auth::ClientAuth;
+use accredit_wire::oauth::token_request::{Grant, TokenRequest};
+use accredit_wire::secret::Secret;
+
+use self::authenticate::AuthenticatedClient;
+use crate::audit::event::{Body, EventKind};
+use crate::context::Cx;
+use crate::ports::{Audited, Issuance, NotRecorded, Use};
+use crate::refusal::{Error, Fault, Refusal, Rule};
+
+/// The life of a token where neither agent nor request says, seconds.
+pub const TOKEN_LIFETIME_DEFAULT_SECONDS: u32 = 300;
+/// The longest life of a token, seconds.
+pub const TOKEN_LIFETIME_MAX_SECONDS: u32 = 3600;
+/// How often a decision that a revocation overtook is made again.
+pub const ISSUE_TRIES_MAX: usize = 4;
+
+/// A token on its way to its client.
+#[derive(Debug)]
+pub struct IssuedToken {
+    /// The compact JWS.
+    pub token: Secret,
+    /// Seconds it lives.
+    pub expires_in: u32,
+    /// What was granted.
+    pub scope: Scope,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A token.
+    Issued(IssuedToken),
+    /// A no that the client can mend.
+    Refused(Refusal),
+}
+
+/// Why one attempt did not issue.
+enum Stopped {
+    /// Nobody knows who asked: counted, not recorded one by one.
+    Unauthenticated(Refusal),
+    /// The client is known; the refusal is recorded.
+    Refused(Box<AuthenticatedClient>, Refusal),
+    /// A revocation came between decision and write: decide again.
+    Overtaken(AnyId),
+    Fault(Fault),
+}
+
+impl From<Fault> for Stopped {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Issues a token, or says why not.
+pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result<Outcome, Fault> {
+    let mut overtaken_by = None;
+    for _ in 0..ISSUE_TRIES_MAX {
+        match attempt(cx, auth, request).await {
+            Ok(issued) => return Ok(Outcome::Issued(issued)),
+            Err(Stopped::Overtaken(id)) => overtaken_by = Some(id),
+            Err(Stopped::Fault(fault)) => return Err(fault),
+            Err(Stopped::Unauthenticated(refusal)) => {
+                cx.tenant.refusals.count(cx, auth.client_id(), &refusal);
+                return Ok(Outcome::Refused(refusal));
+            }
+            Err(Stopped::Refused(client, refusal)) => {
+                record_refusal(cx, *client, &refusal).await?;
+                return Ok(Outcome::Refused(refusal));
+            }
+        }
+    }
+    Err(Fault::new("issue", format!("overtaken by revocations, last of {overtaken_by:?}")))
+}
+
+/// The path, one line per step.
+async fn attempt(
+    cx: &Cx,
+    auth: &ClientAuth,
+    request: &TokenRequest,
+) -> Result<IssuedToken, Stopped> {
+    let client = authenticate::client(cx, auth).await?;
+    let proposed = match request.grant {
+        Grant::ClientCredentials => {
+            grants::client_credentials::propose(cx, &client, request).await
+        }
+    };
+    let permitted = match proposed.and_then(permit::permit) {
+        Ok(permitted) => permitted,
+        Err(Error::Refused(refusal)) => {
+            return Err(Stopped::Refused(Box::new(client), refusal));
+        }
+        Err(Error::Fault(fault)) => return Err(Stopped::Fault(fault)),
+    };
+    let template = template::fill(cx, &permitted);
+    let minted = mint::mint(cx, &template).await?;
+    let event = cx.event(EventKind::TokenIssued, template.described(client.method));
+    let issuance = Issuance {
+        org: cx.tenant.id,
+        lineage: template.token.lineage().collect(),
+        rev: template.token.rev,
+        single_use: client.single_use.clone(),
+    };
+    match cx.world.store.record_issuance(Audited::new(issuance, event)).await {
+        Ok(()) => {}
+        Err(NotRecorded::Overtaken(id)) => return Err(Stopped::Overtaken(id)),
+        Err(NotRecorded::Replayed) => return Err(Stopped::Unauthenticated(replayed())),
+        Err(NotRecorded::Fault(fault)) => return Err(Stopped::Fault(fault)),
+    }
+    let uses = [Some(client.id()), Some(client.credential.id.any()), client.instance()];
+    for id in uses.into_iter().flatten() {
+        cx.tenant.uses.note(Use { org: cx.tenant.id, id, at: cx.now });
+    }
+    Ok(minted)
+}
+
+fn replayed() -> Refusal {
+    Refusal::new(
+        Rule::AssertionReplayed,
+        "this client assertion was used before",
+        "sign a new assertion, with a new `jti`, for each request",
+    )
+}
+
+/// Records a refusal to a known client, at most so many a minute; what its proof used up is
+/// consumed in any case.
+async fn record_refusal(
+    cx: &Cx,
+    client: AuthenticatedClient,
+    refusal: &Refusal,
+) -> Result<(), Fault> {
+    let store = &cx.world.store;
+    let Some(suppressed) = cx.tenant.refusals.admit(client.id(), cx.now) else {
+        return match client.single_use {
+            Some(value) => store.consume_once(cx.tenant.id, value).await,
+            None => Ok(()),
+        };
+    };
+    let body = Body {
+        actor: Some(client.actor()),
+        count: (suppressed > 0).then_some(suppressed),
+        credential: Some(client.credential.id),
+        decision: Some("deny"),
+        method: Some(client.method),
+        reason: Some(refusal.detail.clone()),
+        rule: Some(refusal.rule.code()),
+        ..Body::default()
+    };
+    let event = cx.event(EventKind::TokenRefused, body);
+    store.record_event(Audited::new((cx.tenant.id, client.single_use), event)).await
+}

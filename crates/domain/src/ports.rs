@@ -1,0 +1,549 @@
+//! Everything impure, in one file: clock, randomness, keys and storage, as the domain needs them.
+//!
+//! Storage traits are named for what the domain does, and each method is one decision's read or
+//! one decision's write. A write takes an [`Audited`] value, which cannot be built without an
+//! event: *no change without a leaf* is a type error. Reads say how stale they may be.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use accredit_wire::crypto::Algorithm;
+use accredit_wire::ids::{
+    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
+};
+use accredit_wire::time::Time;
+
+use crate::audit::event::Event;
+use crate::issuance::admission::{AgentFacts, CredentialFacts};
+use crate::keys::{KeyPurpose, SealedKey, SigningKey};
+use crate::refusal::Fault;
+use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
+use crate::revocation::{Blast, Revocation};
+
+/// A boxed future: ports are object-safe, so that `server` never compiles a store.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The only source of the time of day.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Time;
+}
+
+/// The only source of randomness.
+pub trait Entropy: Send + Sync {
+    /// Fills `bytes` with random bits fit for keys.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// Keeps and uses secret keys; never hands one out.
+pub trait KeyVault: Send + Sync {
+    /// Makes a new signing key and returns it wrapped, with its public half.
+    fn generate<'a>(
+        &'a self,
+        org: OrganizationId,
+        id: KeyId,
+        purpose: KeyPurpose,
+        algorithm: Algorithm,
+    ) -> BoxFuture<'a, Result<SealedKey, Fault>>;
+
+    /// Signs `message`: 64 bytes, ES256 as `r || s` or Ed25519.
+    fn sign<'a>(
+        &'a self,
+        key: &'a SealedKey,
+        message: &'a [u8],
+    ) -> BoxFuture<'a, Result<[u8; 64], Fault>>;
+
+    /// HMAC-SHA-256 of a machine secret under pepper `version`; `None` for an unknown version.
+    fn mac(&self, version: u32, secret: &[u8]) -> Option<[u8; 32]>;
+
+    /// The pepper under which new secrets are kept.
+    fn pepper_version(&self) -> u32;
+}
+
+/// A change together with the event that records it. Neither can be stored without the other.
+#[derive(Debug)]
+pub struct Audited<T> {
+    change: T,
+    event: Event,
+}
+
+impl<T> Audited<T> {
+    /// Joins a change with its event.
+    pub fn new(change: T, event: Event) -> Self {
+        Self { change, event }
+    }
+
+    /// Takes both apart, for the store.
+    pub fn into_parts(self) -> (T, Event) {
+        (self.change, self.event)
+    }
+}
+
+/// One row to write. `version` in a row is the one that was read: 0 inserts, and a row that has
+/// moved on in the meantime is a [`CommitError::Stale`].
+#[derive(Clone, Debug)]
+pub enum Row {
+    /// A tenant.
+    Organization(Organization),
+    /// A human.
+    Person(Person),
+    /// What is protected.
+    Resource(Resource),
+    /// A role, with its permissions.
+    Agent(Agent),
+    /// A running copy.
+    Instance(Instance),
+    /// What somebody proves itself with.
+    Credential(Credential),
+    /// A signing key.
+    Key(SigningKey),
+    /// The end of all live instances and credentials of an agent, in one statement each.
+    EndAgent(AgentId),
+    /// The end of all live credentials of an instance.
+    EndInstance(InstanceId),
+}
+
+/// A change to the registry: its rows, and what it turns from yes to no.
+#[derive(Debug)]
+pub struct Change {
+    /// The organization it happens in.
+    pub org: OrganizationId,
+    /// When it was decided.
+    pub at: Time,
+    /// The rows, written in this order in one transaction.
+    pub rows: Vec<Row>,
+    /// Set where the change ends something: one new entry of the revocation graph. Its `rev` is
+    /// assigned when written.
+    pub revocation: Option<Revocation>,
+}
+
+/// What a committed change came to.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The organization's revocation counter after the change.
+    pub rev: u64,
+    /// The number of rows that were not named one by one (see [`Row::EndAgent`]).
+    pub ended: u64,
+}
+
+/// Why a change was not committed. Nothing of it was written.
+#[derive(Debug)]
+pub enum CommitError {
+    /// Something it relied on has changed since it was read: decide again.
+    Stale,
+    /// A value that must be unique is taken, also by something that has ended.
+    Taken(&'static str),
+    /// The store failed.
+    Fault(Fault),
+}
+
+/// What one page of a list asks for: rows after `cursor`, at most `limit`, in order of id.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The last id of the page before.
+    pub cursor: Option<String>,
+    /// At most so many rows.
+    pub limit: usize,
+    /// Only rows with this state.
+    pub state: Option<String>,
+    /// Only rows of this agent.
+    pub agent: Option<AgentId>,
+    /// Only rows of this resource.
+    pub resource: Option<ResourceId>,
+}
+
+/// By id, or by the name that is unique in the organization (a person's e-mail address).
+#[derive(Clone, Debug)]
+pub enum Lookup<I> {
+    /// By id.
+    Id(I),
+    /// By name.
+    Name(String),
+}
+
+/// The nouns: reads that are current, and the one write.
+pub trait Registry: Send + Sync {
+    /// Commits a change with its event.
+    fn commit(&self, change: Audited<Change>) -> BoxFuture<'_, Result<Committed, CommitError>>;
+
+    /// One organization.
+    fn organization(
+        &self,
+        key: Lookup<OrganizationId>,
+    ) -> BoxFuture<'_, Result<Option<Organization>, Fault>>;
+    /// Organizations of the installation.
+    fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Vec<Organization>, Fault>>;
+
+    /// One person.
+    fn person(
+        &self,
+        org: OrganizationId,
+        key: Lookup<PersonId>,
+    ) -> BoxFuture<'_, Result<Option<Person>, Fault>>;
+    /// Persons.
+    fn persons(&self, org: OrganizationId, page: Page)
+    -> BoxFuture<'_, Result<Vec<Person>, Fault>>;
+
+    /// One resource.
+    fn resource(
+        &self,
+        org: OrganizationId,
+        key: Lookup<ResourceId>,
+    ) -> BoxFuture<'_, Result<Option<Resource>, Fault>>;
+    /// Resources.
+    fn resources(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Resource>, Fault>>;
+
+    /// One agent with its permissions and its times of use.
+    fn agent(
+        &self,
+        org: OrganizationId,
+        key: Lookup<AgentId>,
+    ) -> BoxFuture<'_, Result<Option<Agent>, Fault>>;
+    /// Agents.
+    fn agents(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Vec<Agent>, Fault>>;
+
+    /// One instance.
+    fn instance(
+        &self,
+        org: OrganizationId,
+        id: InstanceId,
+    ) -> BoxFuture<'_, Result<Option<Instance>, Fault>>;
+    /// Instances.
+    fn instances(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Instance>, Fault>>;
+
+    /// One credential.
+    fn credential(
+        &self,
+        org: OrganizationId,
+        id: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<Credential>, Fault>>;
+    /// Credentials.
+    fn credentials(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
+
+    /// The smallest age bound of the organization's active resources, seconds.
+    fn revocations_age_min(
+        &self,
+        org: OrganizationId,
+    ) -> BoxFuture<'_, Result<Option<u32>, Fault>>;
+
+    /// The signing keys of an organization, all states, oldest first.
+    fn signing_keys(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>>;
+}
+
+/// What issuing reads. Served from a bounded cache that a committed change empties before the
+/// organization's `rev` becomes visible: whoever reads `rev` first sees facts at least as new.
+pub trait Admissions: Send + Sync {
+    /// The facts about an agent, or `None` where there is none of that id in the organization.
+    fn agent_facts(
+        &self,
+        org: OrganizationId,
+        agent: AgentId,
+    ) -> BoxFuture<'_, Result<Option<Arc<AgentFacts>>, Fault>>;
+
+    /// The facts about a credential of the organization.
+    fn credential_facts(
+        &self,
+        org: OrganizationId,
+        id: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<Arc<CredentialFacts>>, Fault>>;
+
+    /// The organization that an administrator's credential belongs to: the one look-up that
+    /// cannot name an organization, because the caller has not.
+    fn admin_organization(
+        &self,
+        id: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<OrganizationId>, Fault>>;
+
+    /// The live public keys of an agent: the one called `kid`, or without it up to `limit`.
+    fn agent_keys<'a>(
+        &'a self,
+        org: OrganizationId,
+        agent: AgentId,
+        kid: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>>;
+
+    /// The live public keys of a resource, as for agents.
+    fn resource_keys<'a>(
+        &'a self,
+        org: OrganizationId,
+        resource: ResourceId,
+        kid: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>>;
+}
+
+/// A single-use value, such as an assertion's `jti`: the second to come is refused.
+#[derive(Clone, Debug)]
+pub struct SingleUse {
+    /// Whose it is.
+    pub client: AnyId,
+    /// SHA-256 of the value.
+    pub hash: [u8; 32],
+    /// Until when it must be remembered.
+    pub until: Time,
+}
+
+/// One issuance, ready to be recorded.
+#[derive(Debug)]
+pub struct Issuance {
+    /// In which organization.
+    pub org: OrganizationId,
+    /// What the token hangs on.
+    pub lineage: Vec<AnyId>,
+    /// The revocation counter that the decision saw.
+    pub rev: u64,
+    /// What proving the client's identity used up.
+    pub single_use: Option<SingleUse>,
+}
+
+/// Why an issuance was not recorded. The token must not leave the process.
+#[derive(Debug)]
+pub enum NotRecorded {
+    /// This member of the lineage was revoked since the decision: decide again.
+    Overtaken(AnyId),
+    /// The single-use value was used before.
+    Replayed,
+    /// The store failed.
+    Fault(Fault),
+}
+
+/// The record of what was issued and refused: durable when the future resolves.
+pub trait Ledger: Send + Sync {
+    /// Records an issuance unless its lineage was revoked since the decision.
+    fn record_issuance(
+        &self,
+        issuance: Audited<Issuance>,
+    ) -> BoxFuture<'_, Result<(), NotRecorded>>;
+
+    /// Records an event without any other change: a refusal, an export. What a proof used up is
+    /// consumed with it.
+    fn record_event(
+        &self,
+        event: Audited<(OrganizationId, Option<SingleUse>)>,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Consumes a single-use value with which nothing else happens. It may be used already.
+    fn consume_once(
+        &self,
+        org: OrganizationId,
+        value: SingleUse,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Writes when things were last used; outside every decision, lossy by at most a minute.
+    fn record_uses(&self, uses: Vec<Use>) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Forgets single-use values and revocation entries whose time is over.
+    fn forget_before(&self, now: Time) -> BoxFuture<'_, Result<(), Fault>>;
+}
+
+/// That something was used.
+#[derive(Clone, Debug)]
+pub struct Use {
+    /// In which organization.
+    pub org: OrganizationId,
+    /// What was used.
+    pub id: AnyId,
+    /// When, the last time.
+    pub at: Time,
+}
+
+/// The revocation graph, for reading. It is written by [`Registry::commit`].
+pub trait Revocations: Send + Sync {
+    /// Entries with a `rev` above `after` whose time is not over, in order of `rev`.
+    fn revocations_after(
+        &self,
+        org: OrganizationId,
+        after: u64,
+        now: Time,
+    ) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>>;
+
+    /// A page of entries, newest first, also those whose time is over and that are still kept.
+    fn revocations(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>>;
+
+    /// What a revocation of `target` would end: exact for rows, an upper bound for tokens issued
+    /// since `since`.
+    fn blast(
+        &self,
+        org: OrganizationId,
+        target: AnyId,
+        since: Time,
+    ) -> BoxFuture<'_, Result<Blast, Fault>>;
+}
+
+/// One leaf as the log keeps it.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// Its lane.
+    pub lane: u16,
+    /// Its place in the lane.
+    pub sequence: u64,
+    /// Its type, such as `token.issued`.
+    pub kind: String,
+    /// When.
+    pub at: Time,
+    /// Its RFC 6962 leaf hash.
+    pub hash: [u8; 32],
+    /// What the digest covers, or the digest alone once that was pruned.
+    pub body: LeafBody,
+}
+
+/// The part of a leaf that may be pruned.
+#[derive(Clone, Debug)]
+pub enum LeafBody {
+    /// Salt and canonical JSON.
+    Kept {
+        /// 16 random bytes.
+        salt: [u8; 16],
+        /// Canonical JSON.
+        payload: String,
+    },
+    /// SHA-256(salt ‖ payload).
+    Pruned {
+        /// The digest.
+        digest: [u8; 32],
+    },
+}
+
+/// A stored tile: up to 256 hashes of one level.
+#[derive(Clone, Debug)]
+pub struct Tile {
+    /// 0 holds leaves.
+    pub level: u8,
+    /// Which, from the left.
+    pub index: u64,
+    /// 32 bytes each.
+    pub hashes: Vec<u8>,
+}
+
+/// Where a lane's log stands.
+#[derive(Clone, Debug)]
+pub struct LaneHead {
+    /// Which lane.
+    pub lane: u16,
+    /// Which generation of the store wrote it.
+    pub generation: u64,
+    /// Leaves sequenced.
+    pub sequenced: u64,
+    /// Leaves covered by the newest checkpoint, 0 where there is none.
+    pub integrated: u64,
+    /// The newest checkpoint, a signed note.
+    pub note: Option<String>,
+}
+
+/// The log: leaves are sequenced by the writes above; here they are read and integrated.
+pub trait Log: Send + Sync {
+    /// The lanes of an organization.
+    fn lanes(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<LaneHead>, Fault>>;
+
+    /// At most `limit` leaves of a lane from `from` on.
+    fn leaves(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Leaf>, Fault>>;
+
+    /// At most `limit` leaf hashes of a lane from `from` on.
+    fn leaf_hashes(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<[u8; 32]>, Fault>>;
+
+    /// One stored tile.
+    fn tile(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        level: u8,
+        index: u64,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, Fault>>;
+
+    /// Stores tiles and the checkpoint that covers them, in one transaction.
+    fn integrate(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        tiles: Vec<Tile>,
+        size: u64,
+        note: String,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Checkpoints of sizes above `after`, ascending, at most `limit`: `(size, note)`.
+    fn checkpoints(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(u64, String)>, Fault>>;
+}
+
+/// What everybody who keeps something in memory must know after a commit. Told in the order of
+/// commits, after the change is durable and before its caller is answered.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The organization.
+    pub org: OrganizationId,
+    /// Its revocation counter.
+    pub rev: u64,
+    /// The new entry, where the change made one.
+    pub revocation: Option<Revocation>,
+    /// The organization's own row, where it changed.
+    pub organization: Option<Organization>,
+    /// The signing keys that changed.
+    pub keys: Vec<SigningKey>,
+    /// The smallest age bound of the organization's resources, where a resource changed, seconds.
+    pub revocations_age_min: Option<u32>,
+}
+
+/// Somebody who must know. Called on the writer's thread: must not block.
+pub trait Observer: Send + Sync {
+    /// A change was committed.
+    fn committed(&self, notice: &Notice);
+}
+
+/// What an installation is founded with.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The peppers, wrapped under the root key.
+    pub peppers: Vec<crate::vault::WrappedPepper>,
+    /// Where it is reached; issuers are made from it, so it never changes.
+    pub public_url: String,
+}
+
+/// The store as a whole.
+pub trait Store: Registry + Admissions + Ledger + Revocations + Log {
+    /// What the installation was founded with; `None` in a new store.
+    fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>>;
+
+    /// Founds the installation; a second founding is a fault.
+    fn found(&self, installation: Installation) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Registers somebody who must know of commits.
+    fn observe(&self, observer: Arc<dyn Observer>);
+
+    /// Whether a write would succeed now; for readiness.
+    fn check(&self) -> BoxFuture<'_, Result<(), Fault>>;
+}

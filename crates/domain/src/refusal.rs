@@ -1,0 +1,194 @@
+//! Every no of the domain: a stable rule, what to say to the caller, and what to do about it.
+//!
+//! A [`Refusal`] is the caller's to mend, a [`Fault`] is ours: it is told as an opaque id and
+//! logged in full. The list of rules is closed, so that a new one breaks every mapping to a
+//! protocol at compile time; `docs/refusals.md` is generated from it.
+
+use std::fmt;
+
+/// What kind of no it is; each protocol maps it to its own codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request itself is wrong.
+    Invalid,
+    /// Nobody proved who they are, or not well enough.
+    Unauthenticated,
+    /// Who asks is known, and may not.
+    Denied,
+    /// There is no such thing here.
+    NotFound,
+    /// It contradicts what is there.
+    Conflict,
+    /// The OAuth client may not use this grant now.
+    UnauthorizedClient,
+    /// The scope is more than the client holds.
+    Scope,
+    /// The target is not one the client can have a token for.
+    Target,
+}
+
+macro_rules! rules {
+    ($($name:ident $code:literal $kind:ident $meaning:literal;)*) => {
+        /// Why something was refused. The code is stable: programs branch on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Rule { $(#[doc = $meaning] $name,)* }
+
+        impl Rule {
+            /// Every rule, in the order of `docs/refusals.md`.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable code, in kebab case.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// What kind of no it is.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$name => Kind::$kind,)* }
+            }
+
+            /// What it means, one sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    ClientAuthentication "client-authentication" Unauthenticated "The client is unknown or its proof is wrong; which of the two is not told.";
+    CredentialExpired "credential-expired" Unauthenticated "The proof is right, but its credential has expired.";
+    CredentialRevoked "credential-revoked" Unauthenticated "The proof is right, but its credential was revoked.";
+    AssertionInvalid "assertion-invalid" Unauthenticated "The client assertion breaks RFC 7523 or our limits.";
+    AssertionAudience "assertion-audience" Unauthenticated "The client assertion's audience is not the issuer alone.";
+    AssertionLifetime "assertion-lifetime" Unauthenticated "The client assertion lives longer than five minutes, or is over.";
+    AssertionReplayed "assertion-replayed" Unauthenticated "The client assertion was used before.";
+    AssertionKey "assertion-key" Unauthenticated "The client assertion names no key and the client has more than eight.";
+    AdminKey "admin-key" Unauthenticated "The administrator's key is absent, unknown, expired or revoked.";
+    NotEntitled "not-entitled" Denied "The caller's credential does not allow this operation.";
+    AgentNotActive "agent-not-active" UnauthorizedClient "The agent is not active.";
+    InstanceNotActive "instance-not-active" UnauthorizedClient "The instance has expired or was revoked.";
+    OwnerNotActive "owner-not-active" UnauthorizedClient "The agent's owner is suspended.";
+    OrganizationNotActive "organization-not-active" UnauthorizedClient "The organization is suspended.";
+    GrantNotForClient "grant-not-for-client" UnauthorizedClient "This kind of client cannot use this grant.";
+    ScopeNotHeld "scope-not-held" Scope "The agent does not hold a scope that was asked for.";
+    ScopeMissing "scope-missing" Scope "Nothing was asked for, and the agent has no default scope.";
+    TargetTwo "target-two" Target "The request reaches two resources; a token is for one.";
+    TargetUnknown "target-unknown" Target "The resource is none that the agent holds a permission on.";
+    TargetNotActive "target-not-active" Target "The resource is suspended.";
+    TargetMismatch "target-mismatch" Target "The scopes belong to another resource than the one named.";
+    NotFound "not-found" NotFound "There is no such thing in this organization.";
+    FieldInvalid "field-invalid" Invalid "A member of the request is not acceptable.";
+    NameTaken "name-taken" Conflict "The name is taken; names are never reused.";
+    KeyTaken "key-taken" Conflict "The public key is or was registered in this organization.";
+    StateForbids "state-forbids" Conflict "The state of the thing does not allow this.";
+    AgentIncomplete "agent-incomplete" Conflict "An agent needs an owner, a purpose and a permission to be active.";
+    ChangedMeanwhile "changed-meanwhile" Conflict "The thing was changed by somebody else at the same time.";
+    TokenNotYours "token-not-yours" Denied "The token was issued to another client.";
+}
+
+/// A no that the caller can mend.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Which rule.
+    pub rule: Rule,
+    /// What is wrong, for the caller. Names only what the caller itself holds or sent.
+    pub detail: String,
+    /// What to do, for the developer.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// A refusal by `rule`.
+    pub fn new(rule: Rule, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { rule, detail: detail.into(), hint: hint.into() }
+    }
+
+    /// A member of a request is not acceptable.
+    pub fn field(name: &str, detail: impl fmt::Display, hint: impl Into<String>) -> Self {
+        Self::new(Rule::FieldInvalid, format!("`{name}`: {detail}"), hint)
+    }
+
+    /// There is no such thing here; also the answer for things of another organization.
+    pub fn not_found(noun: &str, key: impl fmt::Display) -> Self {
+        Self::new(
+            Rule::NotFound,
+            format!("no {noun} `{key}` in this organization"),
+            format!("list what there is: `accredit {noun} list`"),
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.detail, self.rule.code())
+    }
+}
+
+/// A failure of ours. Outside it is one opaque sentence; the chain of causes goes to the log.
+#[derive(Debug)]
+pub struct Fault {
+    operation: &'static str,
+    cause: String,
+}
+
+impl Fault {
+    /// `operation` failed because of `cause`.
+    pub fn new(operation: &'static str, cause: impl fmt::Display) -> Self {
+        Self { operation, cause: cause.to_string() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.cause)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Either kind of no.
+#[derive(Debug)]
+pub enum Error {
+    /// The caller's to mend.
+    Refused(Refusal),
+    /// Ours.
+    Fault(Fault),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_kebab_case() {
+        let mut codes: Vec<_> = Rule::ALL.iter().map(|rule| rule.code()).collect();
+        assert!(codes.iter().all(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Rule::ALL.len());
+    }
+}

@@ -1,0 +1,479 @@
+//! Agent: a registered role with an owner, a purpose, a life cycle and an Authority.
+//!
+//! `draft → active → suspended → decommissioned`; the last is final. An agent is always the OAuth
+//! client: its id is the `client_id`.
+
+use std::time::Duration;
+
+use accredit_wire::authority::{Authority, ResourceName, Scope};
+use accredit_wire::ids::{AgentId, PersonId};
+use accredit_wire::time::Time;
+use serde::{Deserialize, Serialize};
+
+use super::permission;
+use super::{
+    DecideError, Listed, Person, commit, decide, ending, find_agent, find_person, person, text,
+};
+use crate::audit::event::{Body, EventKind};
+use crate::context::Cx;
+use crate::issuance::{TOKEN_LIFETIME_DEFAULT_SECONDS, TOKEN_LIFETIME_MAX_SECONDS};
+use crate::ports::{Page, Row};
+use crate::refusal::{Error, Refusal, Rule};
+use crate::registry::credential::AdminPermission;
+
+/// After how long an agent is due for review where nobody said.
+pub const REVIEW_DUE_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The environment of an agent where nobody said.
+pub const ENVIRONMENT_DEFAULT: &str = "dev";
+
+/// Where an agent is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentState {
+    /// Registered; nothing is issued yet.
+    Draft,
+    /// Tokens are issued.
+    Active,
+    /// Stopped; may go on.
+    Suspended,
+    /// Over, for ever.
+    Decommissioned,
+}
+
+impl AgentState {
+    /// As stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Decommissioned => "decommissioned",
+        }
+    }
+
+    /// From how it is stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Draft, Self::Active, Self::Suspended, Self::Decommissioned]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// A registered role.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Agent {
+    /// Its id, `agt_`.
+    #[schema(value_type = String)]
+    pub id: AgentId,
+    /// The same id, under the name that OAuth gives it.
+    #[schema(value_type = String)]
+    pub client_id: AgentId,
+    /// Its name: immutable, never reused.
+    pub name: String,
+    /// Who answers for it.
+    #[schema(value_type = Option<String>)]
+    pub owner: Option<PersonId>,
+    /// The owner's e-mail address.
+    pub owner_email: Option<String>,
+    /// What it is for.
+    pub purpose: Option<String>,
+    /// A label such as `dev` or `prod`.
+    pub environment: String,
+    /// Where it is in its life.
+    pub state: AgentState,
+    /// What it may do.
+    #[schema(value_type = Vec<permission::PermissionView>)]
+    pub permissions: Authority,
+    /// What is granted where nothing is asked for.
+    #[schema(value_type = Option<String>)]
+    pub default_scope: Option<Scope>,
+    /// Whether its tokens carry a delegable Authority.
+    pub may_delegate: bool,
+    /// The life of its tokens, seconds.
+    pub token_lifetime: u32,
+    /// When it is to be reviewed.
+    #[schema(value_type = String)]
+    pub review_due_at: Time,
+    /// When it was created.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// When it last got a token, to the minute.
+    #[schema(value_type = Option<String>)]
+    pub last_seen_at: Option<Time>,
+    /// When it last got a new credential.
+    #[schema(value_type = Option<String>)]
+    pub last_rotated_at: Option<Time>,
+    /// When somebody last reviewed it.
+    #[schema(value_type = Option<String>)]
+    pub last_reviewed_at: Option<Time>,
+    /// The row's version.
+    #[serde(skip)]
+    pub version: i64,
+}
+
+/// A new agent.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateAgent {
+    /// Its name.
+    pub name: String,
+    /// Its owner, by id; or by `owner_email`.
+    pub owner: Option<String>,
+    /// Its owner, by e-mail address; the person is registered where there is none.
+    pub owner_email: Option<String>,
+    /// What it is for.
+    pub purpose: Option<String>,
+    /// A label such as `dev` or `prod`.
+    pub environment: Option<String>,
+    /// What it may do: `resource:action`.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// What is granted where nothing is asked for.
+    pub default_scope: Option<String>,
+    /// Whether its tokens carry a delegable Authority.
+    #[serde(default)]
+    pub may_delegate: bool,
+    /// The life of its tokens, seconds: 300 where not said, at most 3600.
+    pub token_lifetime: Option<u32>,
+    /// When it is to be reviewed; in 90 days where not said.
+    #[schema(value_type = Option<String>)]
+    pub review_due_at: Option<Time>,
+    /// Whether it is active at once.
+    #[serde(default)]
+    pub activate: bool,
+}
+
+/// What may be changed.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateAgent {
+    /// Its owner, by id; or by `owner_email`.
+    pub owner: Option<String>,
+    /// Its owner, by e-mail address.
+    pub owner_email: Option<String>,
+    /// What it is for.
+    pub purpose: Option<String>,
+    /// A label such as `dev` or `prod`.
+    pub environment: Option<String>,
+    /// What is granted where nothing is asked for; empty for nothing.
+    pub default_scope: Option<String>,
+    /// Whether its tokens carry a delegable Authority.
+    pub may_delegate: Option<bool>,
+    /// The life of its tokens, seconds.
+    pub token_lifetime: Option<u32>,
+    /// When it is to be reviewed.
+    #[schema(value_type = Option<String>)]
+    pub review_due_at: Option<Time>,
+    /// Set: somebody has reviewed it now. The next review is due in 90 days unless said.
+    #[serde(default)]
+    pub reviewed: bool,
+}
+
+/// A change of life.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// Why, in a person's words.
+    pub reason: Option<String>,
+}
+
+fn environment(value: &str) -> Result<String, Refusal> {
+    ResourceName::new(value).map(|name| name.to_string()).map_err(|error| {
+        Refusal::field("environment", error, "use a label such as `dev`, `staging` or `prod`")
+    })
+}
+
+fn default_scope(value: &str, held: &Authority) -> Result<Option<Scope>, Refusal> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let scope: Scope = value
+        .parse()
+        .map_err(|error| Refusal::field("default_scope", error, "write it as `crm:read`"))?;
+    if !scope.tokens().all(|token| held.allows(&token.resource, &token.action)) {
+        return Err(Refusal::field(
+            "default_scope",
+            "is more than the agent holds",
+            "give the agent the permission first",
+        ));
+    }
+    if scope.resources().len() > 1 {
+        return Err(Refusal::field(
+            "default_scope",
+            "reaches two resources",
+            "a token is for one resource: choose one",
+        ));
+    }
+    Ok(Some(scope))
+}
+
+fn lifetime(asked: Option<u32>) -> Result<u32, Refusal> {
+    let seconds = asked.unwrap_or(TOKEN_LIFETIME_DEFAULT_SECONDS);
+    if seconds == 0 || seconds > TOKEN_LIFETIME_MAX_SECONDS {
+        return Err(Refusal::field(
+            "token_lifetime",
+            format!("must be from 1 to {TOKEN_LIFETIME_MAX_SECONDS} seconds"),
+            "short tokens are what makes a stolen one worth little; 300 suits most agents",
+        ));
+    }
+    Ok(seconds)
+}
+
+/// The owner that a request names, and whether the person is new and must be stored too.
+async fn owner(
+    cx: &Cx,
+    id: Option<&str>,
+    address: Option<&str>,
+) -> Result<Option<(Person, bool)>, Error> {
+    match (id, address) {
+        (Some(_), Some(_)) => Err(Refusal::field(
+            "owner",
+            "is given twice, by id and by e-mail address",
+            "send `owner` or `owner_email`",
+        )
+        .into()),
+        (Some(id), None) => Ok(Some((find_person(cx, id).await?, false))),
+        (None, Some(address)) => Ok(Some(person::find_or_new(cx, address).await?)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// What keeps an agent from being active.
+fn complete(agent: &Agent) -> Result<(), Refusal> {
+    let missing: Vec<&str> = [
+        (agent.owner.is_none(), "an owner"),
+        (agent.purpose.is_none(), "a purpose"),
+        (agent.permissions.is_empty(), "a permission"),
+    ]
+    .into_iter()
+    .filter_map(|(missing, what)| missing.then_some(what))
+    .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Rule::AgentIncomplete,
+        format!("the agent has not {}", missing.join(", not ")),
+        "an agent acts only for somebody, for something and with at least one permission",
+    ))
+}
+
+/// Registers an agent, and its owner where the person is new.
+pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let name = ResourceName::new(&asked.name).map_err(|error| {
+        Refusal::field("name", error, "use lower-case letters, digits, `.`, `_` and `-`")
+    })?;
+    let purpose = asked.purpose.as_deref().map(|value| text("purpose", value)).transpose()?;
+    let environment = environment(asked.environment.as_deref().unwrap_or(ENVIRONMENT_DEFAULT))?;
+    let token_lifetime = lifetime(asked.token_lifetime)?;
+    let authority = permission::resolve(cx, &asked.allow).await?;
+    let default_scope = default_scope(asked.default_scope.as_deref().unwrap_or(""), &authority)?;
+    decide(|| async {
+        let owner = owner(cx, asked.owner.as_deref(), asked.owner_email.as_deref()).await?;
+        let (millis, random) = cx.seed();
+        let id = AgentId::new(millis, random);
+        let agent = Agent {
+            id,
+            client_id: id,
+            name: name.to_string(),
+            owner: owner.as_ref().map(|(person, _)| person.id),
+            owner_email: owner.as_ref().map(|(person, _)| person.email.clone()),
+            purpose: purpose.clone(),
+            environment: environment.clone(),
+            state: if asked.activate { AgentState::Active } else { AgentState::Draft },
+            permissions: authority.clone(),
+            default_scope: default_scope.clone(),
+            may_delegate: asked.may_delegate,
+            token_lifetime,
+            review_due_at: asked.review_due_at.unwrap_or(cx.now.plus(REVIEW_DUE_AFTER)),
+            created_at: cx.now,
+            last_seen_at: None,
+            last_rotated_at: None,
+            last_reviewed_at: None,
+            version: 0,
+        };
+        if asked.activate {
+            complete(&agent)?;
+        }
+        let body = Body {
+            agent: Some(id),
+            name: Some(agent.name.clone()),
+            owner: agent.owner.map(PersonId::any),
+            changes: [
+                ("environment", agent.environment.clone()),
+                ("owner_email", agent.owner_email.clone().unwrap_or_default()),
+                ("permissions", permission::shown(&agent.permissions)),
+                ("purpose", agent.purpose.clone().unwrap_or_default()),
+                ("state", agent.state.as_str().to_owned()),
+            ]
+            .into(),
+            ..Body::default()
+        };
+        let mut rows = Vec::with_capacity(2);
+        if let Some((person, true)) = owner {
+            rows.push(Row::Person(person));
+        }
+        rows.push(Row::Agent(agent.clone()));
+        commit(cx, rows, None, cx.event(EventKind::AgentCreated, body)).await?;
+        Ok(agent)
+    })
+    .await
+}
+
+/// Agents of the organization.
+pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Agent>, Error> {
+    cx.require(AdminPermission::Read)?;
+    if let Some(state) = &page.state
+        && AgentState::parse(state).is_none()
+    {
+        return Err(Refusal::field(
+            "state",
+            "is none of an agent",
+            "use `draft`, `active`, `suspended` or `decommissioned`",
+        )
+        .into());
+    }
+    let limit = page.limit;
+    page.limit += 1;
+    let rows = cx.world.store.agents(cx.tenant.id, page).await?;
+    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+}
+
+/// One agent.
+pub async fn find(cx: &Cx, key: &str) -> Result<Agent, Error> {
+    cx.require(AdminPermission::Read)?;
+    find_agent(cx, key).await
+}
+
+/// Changes what may be changed. What narrows it ends its live tokens.
+pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Error> {
+    cx.require(AdminPermission::Registry)?;
+    decide(|| async {
+        let mut agent = alive(cx, key).await?;
+        let mut body = Body { agent: Some(agent.id), ..Body::default() };
+        let mut rows = Vec::with_capacity(2);
+        let mut ends = None;
+        if let Some((person, new)) =
+            owner(cx, asked.owner.as_deref(), asked.owner_email.as_deref()).await?
+        {
+            body.owner = Some(person.id.any());
+            body.changes.insert("owner_email", person.email.clone());
+            // Tokens name the owner they were issued under; a new owner starts with none.
+            ends = (agent.owner != Some(person.id)).then_some("the owner changed");
+            agent.owner = Some(person.id);
+            agent.owner_email = Some(person.email.clone());
+            if new {
+                rows.push(Row::Person(person));
+            }
+        }
+        if let Some(purpose) = &asked.purpose {
+            let purpose = text("purpose", purpose)?;
+            body.changes.insert("purpose", purpose.clone());
+            agent.purpose = Some(purpose);
+        }
+        if let Some(label) = &asked.environment {
+            agent.environment = environment(label)?;
+            body.changes.insert("environment", agent.environment.clone());
+        }
+        if let Some(scope) = &asked.default_scope {
+            agent.default_scope = default_scope(scope, &agent.permissions)?;
+            body.changes.insert("default_scope", scope.clone());
+        }
+        if let Some(may) = asked.may_delegate {
+            if agent.may_delegate && !may {
+                ends = Some("the agent may no longer delegate");
+            }
+            agent.may_delegate = may;
+            body.changes.insert("may_delegate", may.to_string());
+        }
+        if let Some(seconds) = asked.token_lifetime {
+            agent.token_lifetime = lifetime(Some(seconds))?;
+            body.changes.insert("token_lifetime", seconds.to_string());
+        }
+        if asked.reviewed {
+            agent.last_reviewed_at = Some(cx.now);
+            agent.review_due_at = cx.now.plus(REVIEW_DUE_AFTER);
+            body.changes.insert("reviewed", "true".to_owned());
+        }
+        if let Some(due) = asked.review_due_at {
+            agent.review_due_at = due;
+            body.changes.insert("review_due_at", due.to_string());
+        }
+        let revocation = ends.map(|why| ending(cx, agent.id.any(), why));
+        rows.push(Row::Agent(agent.clone()));
+        commit(cx, rows, revocation, cx.event(EventKind::AgentUpdated, body)).await?;
+        Ok(agent)
+    })
+    .await
+}
+
+/// An agent that can still be changed.
+pub(super) async fn alive(cx: &Cx, key: &str) -> Result<Agent, DecideError> {
+    let agent = find_agent(cx, key).await?;
+    if agent.state == AgentState::Decommissioned {
+        return Err(Refusal::new(
+            Rule::StateForbids,
+            format!("agent `{}` is decommissioned", agent.name),
+            "that is final: register a new agent under a new name",
+        )
+        .into());
+    }
+    Ok(agent)
+}
+
+/// Makes an agent active.
+pub async fn activate(cx: &Cx, key: &str) -> Result<Agent, Error> {
+    cx.require(AdminPermission::Registry)?;
+    decide(|| async {
+        let mut agent = alive(cx, key).await?;
+        if agent.state == AgentState::Active {
+            return Err(super::organization::already("agent", "active").into());
+        }
+        complete(&agent)?;
+        agent.state = AgentState::Active;
+        let body = Body { agent: Some(agent.id), ..Body::default() };
+        let event = cx.event(EventKind::AgentActivated, body);
+        commit(cx, vec![Row::Agent(agent.clone())], None, event).await?;
+        Ok(agent)
+    })
+    .await
+}
+
+/// Stops an agent: nothing is issued to it, and its live tokens end.
+pub async fn suspend(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
+    cx.require(AdminPermission::Revoke)?;
+    let reason = text("reason", reason)?;
+    decide(|| async {
+        let mut agent = alive(cx, key).await?;
+        if agent.state == AgentState::Suspended {
+            return Err(super::organization::already("agent", "suspended").into());
+        }
+        agent.state = AgentState::Suspended;
+        let body =
+            Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
+        let event = cx.event(EventKind::AgentSuspended, body);
+        let entry = Some(ending(cx, agent.id.any(), &reason));
+        commit(cx, vec![Row::Agent(agent.clone())], entry, event).await?;
+        Ok(agent)
+    })
+    .await
+}
+
+/// Ends an agent for ever, with its instances and credentials, in one transaction.
+pub async fn decommission(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
+    cx.require(AdminPermission::Revoke)?;
+    let reason = text("reason", reason)?;
+    decide(|| async {
+        let mut agent = alive(cx, key).await?;
+        agent.state = AgentState::Decommissioned;
+        let body =
+            Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
+        let event = cx.event(EventKind::AgentDecommissioned, body);
+        let entry = Some(ending(cx, agent.id.any(), &reason));
+        let rows = vec![Row::Agent(agent.clone()), Row::EndAgent(agent.id)];
+        commit(cx, rows, entry, event).await?;
+        Ok(agent)
+    })
+    .await
+}

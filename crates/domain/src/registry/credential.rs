@@ -1,0 +1,434 @@
+//! Credential: what an agent, an instance, a resource or an administrator proves itself with.
+//!
+//! Every credential expires. A secret is shown once and kept as a MAC; of a public key the public
+//! half is kept, and its thumbprint for ever, so that no two holders ever share one.
+
+use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, Kind, ResourceId};
+use accredit_wire::jose::jwk::Jwk;
+use accredit_wire::secret::Secret;
+use accredit_wire::time::Time;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::agent::alive;
+use super::instance::find_live;
+use super::{
+    DecideError, Listed, commit, decide, ending, ends_after, find_agent, find_resource, id, text,
+};
+use crate::audit::event::{Body, EventKind};
+use crate::context::{Cx, World};
+use crate::ports::{Page, Row};
+use crate::refusal::{Error, Fault, Refusal, Rule};
+
+/// The life of a credential where nobody said, seconds: 30 days.
+pub const CREDENTIAL_LIFETIME_DEFAULT_SECONDS: u64 = 30 * 24 * 3600;
+/// The longest life of a credential, seconds: a year.
+pub const CREDENTIAL_LIFETIME_MAX_SECONDS: u64 = 366 * 24 * 3600;
+/// Bytes of a public key's own `kid`.
+pub const KID_BYTES_MAX: usize = 128;
+
+/// What an administrator's key allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminPermission {
+    /// Read the registry.
+    Read,
+    /// Change the registry.
+    Registry,
+    /// Stop and revoke.
+    Revoke,
+    /// Read and export the log.
+    Audit,
+    /// Create organizations, and see that they exist.
+    Organizations,
+}
+
+impl AdminPermission {
+    /// All of them: what the bootstrap key holds.
+    pub const ALL: [Self; 5] =
+        [Self::Read, Self::Registry, Self::Revoke, Self::Audit, Self::Organizations];
+
+    /// As stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Registry => "registry",
+            Self::Revoke => "revoke",
+            Self::Audit => "audit",
+            Self::Organizations => "organizations",
+        }
+    }
+
+    /// From how it is stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|permission| permission.as_str() == text)
+    }
+}
+
+/// Whose a credential is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// An agent, whichever of its copies.
+    Agent(AgentId),
+    /// One instance of an agent.
+    Instance(InstanceId, AgentId),
+    /// A resource server.
+    Resource(ResourceId),
+    /// An administrator.
+    Admin(Vec<AdminPermission>),
+}
+
+/// How it proves.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A machine secret, kept as HMAC-SHA-256 under a pepper.
+    Secret {
+        /// Which pepper.
+        pepper: u32,
+        /// The MAC.
+        mac: [u8; 32],
+    },
+    /// A public key.
+    Key(Box<Jwk>),
+}
+
+/// Whether it still proves anything. Expiry is a time, not a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialState {
+    /// Until it expires.
+    Active,
+    /// Never again.
+    Revoked,
+}
+
+/// What somebody proves itself with.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Its id, `crd_`.
+    pub id: CredentialId,
+    /// Whose it is.
+    pub holder: Holder,
+    /// How it proves.
+    pub proof: Proof,
+    /// Whether it was revoked.
+    pub state: CredentialState,
+    /// When it was created.
+    pub created_at: Time,
+    /// When it ends by itself.
+    pub expires_at: Time,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Time>,
+    /// The row's version.
+    pub version: i64,
+}
+
+/// A credential as it is shown.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct CredentialView {
+    /// Its id, `crd_`.
+    pub id: String,
+    /// `client-secret`, `public-key` or `admin-key`.
+    pub r#type: &'static str,
+    /// The agent it belongs to, also where one instance holds it.
+    pub agent: Option<String>,
+    /// The instance that holds it.
+    pub instance: Option<String>,
+    /// The resource that holds it.
+    pub resource: Option<String>,
+    /// What its holder calls itself at the token endpoint.
+    pub client_id: Option<String>,
+    /// The secret: only in the answer to its creation.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[schema(value_type = Option<String>)]
+    pub client_secret: Option<Secret>,
+    /// `active`, `expired` or `revoked`.
+    pub state: &'static str,
+    /// A public key's id.
+    pub kid: Option<String>,
+    /// A public key's RFC 7638 thumbprint.
+    pub thumbprint: Option<String>,
+    /// When it was created.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// When it ends by itself.
+    #[schema(value_type = String)]
+    pub expires_at: Time,
+    /// When it was last used, to the minute.
+    #[schema(value_type = Option<String>)]
+    pub last_used_at: Option<Time>,
+}
+
+/// The one place where a secret is written out: the answer to its creation.
+fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
+}
+
+impl Credential {
+    /// As it is shown at `now`.
+    pub fn view(&self, now: Time) -> CredentialView {
+        let (agent, instance, resource) = match &self.holder {
+            Holder::Agent(agent) => (Some(*agent), None, None),
+            Holder::Instance(instance, agent) => (Some(*agent), Some(*instance), None),
+            Holder::Resource(resource) => (None, None, Some(*resource)),
+            Holder::Admin(_) => (None, None, None),
+        };
+        let (kind, kid, thumbprint) = match (&self.proof, &self.holder) {
+            (Proof::Key(jwk), _) => {
+                ("public-key", jwk.kid().map(str::to_owned), Some(jwk.thumbprint()))
+            }
+            (Proof::Secret { .. }, Holder::Admin(_)) => ("admin-key", None, None),
+            (Proof::Secret { .. }, _) => ("client-secret", None, None),
+        };
+        CredentialView {
+            id: self.id.to_string(),
+            r#type: kind,
+            agent: agent.map(|id| id.to_string()),
+            instance: instance.map(|id| id.to_string()),
+            resource: resource.map(|id| id.to_string()),
+            client_id: agent
+                .map(|id| id.to_string())
+                .or_else(|| resource.map(|id| id.to_string())),
+            client_secret: None,
+            state: match self.state {
+                CredentialState::Revoked => "revoked",
+                CredentialState::Active if self.expires_at <= now => "expired",
+                CredentialState::Active => "active",
+            },
+            kid,
+            thumbprint,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            last_used_at: self.last_used_at,
+        }
+    }
+}
+
+/// A new credential.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateCredential {
+    /// For an agent, by id or name.
+    pub agent: Option<String>,
+    /// For an instance, by id.
+    pub instance: Option<String>,
+    /// For a resource, by id or name.
+    pub resource: Option<String>,
+    /// `client-secret` or `public-key`.
+    pub r#type: String,
+    /// The public key, with type `public-key`.
+    #[schema(value_type = Option<Object>)]
+    pub jwk: Option<Box<serde_json::value::RawValue>>,
+    /// Its life, seconds: 30 days where not said.
+    pub expires_in: Option<u64>,
+}
+
+/// A new secret for `holder` and the credential that keeps its MAC.
+pub fn new_secret(
+    world: &World,
+    now: Time,
+    holder: Holder,
+    expires_at: Time,
+) -> Result<(Credential, Secret), Fault> {
+    let id = CredentialId::new(now.millis(), world.random());
+    let kind = match holder {
+        Holder::Agent(_) => SecretKind::Agent,
+        Holder::Instance(..) => SecretKind::Instance,
+        Holder::Resource(_) => SecretKind::Resource,
+        Holder::Admin(_) => SecretKind::Admin,
+    };
+    let secret = ApiKey::new(kind, id, world.random());
+    let pepper = world.vault.pepper_version();
+    let mac = world
+        .vault
+        .mac(pepper, secret.expose().as_bytes())
+        .ok_or_else(|| Fault::new("key vault", "the current pepper is missing"))?;
+    let credential = Credential {
+        id,
+        holder,
+        proof: Proof::Secret { pepper, mac },
+        state: CredentialState::Active,
+        created_at: now,
+        expires_at,
+        last_used_at: None,
+        version: 0,
+    };
+    Ok((credential, secret))
+}
+
+fn public_key(asked: &CreateCredential) -> Result<Jwk, Refusal> {
+    let hint = "send a public JWK: EC P-256 (ES256) or OKP Ed25519 (EdDSA), without private members";
+    let raw = asked.jwk.as_ref().ok_or_else(|| Refusal::field("jwk", "is missing", hint))?;
+    let mut jwk = Jwk::parse(raw.get().as_bytes())
+        .map_err(|error| Refusal::field("jwk", error, hint))?;
+    match jwk.kid() {
+        Some(kid) if kid.len() > KID_BYTES_MAX => {
+            return Err(Refusal::field("jwk", "its `kid` is longer than 128 bytes", hint));
+        }
+        Some(_) => {}
+        None => jwk.set_kid(jwk.thumbprint()),
+    }
+    Ok(jwk)
+}
+
+/// The holder that a request names; exactly one.
+async fn holder(cx: &Cx, asked: &CreateCredential) -> Result<Holder, DecideError> {
+    match (&asked.agent, &asked.instance, &asked.resource) {
+        (Some(agent), None, None) => Ok(Holder::Agent(alive(cx, agent).await?.id)),
+        (None, Some(instance), None) => {
+            let instance = find_live(cx, instance).await?;
+            Ok(Holder::Instance(instance.id, instance.agent))
+        }
+        (None, None, Some(resource)) => Ok(Holder::Resource(find_resource(cx, resource).await?.id)),
+        _ => Err(Refusal::field(
+            "agent",
+            "a credential has exactly one holder",
+            "send one of `agent`, `instance` and `resource`",
+        )
+        .into()),
+    }
+}
+
+/// Registers a credential. A secret is in the answer, this once.
+pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let expires_at = ends_after(
+        "expires_in",
+        cx.now,
+        asked.expires_in,
+        CREDENTIAL_LIFETIME_DEFAULT_SECONDS,
+        CREDENTIAL_LIFETIME_MAX_SECONDS,
+    )?;
+    decide(|| async {
+        let holder = holder(cx, asked).await?;
+        let (credential, secret) = match asked.r#type.as_str() {
+            "client-secret" => {
+                if asked.jwk.is_some() {
+                    return Err(Refusal::field(
+                        "jwk",
+                        "does not go with type `client-secret`",
+                        "use type `public-key`",
+                    )
+                    .into());
+                }
+                let (credential, secret) = new_secret(&cx.world, cx.now, holder, expires_at)?;
+                (credential, Some(secret))
+            }
+            "public-key" => {
+                let jwk = public_key(asked)?;
+                let (millis, random) = cx.seed();
+                let credential = Credential {
+                    id: CredentialId::new(millis, random),
+                    holder,
+                    proof: Proof::Key(Box::new(jwk)),
+                    state: CredentialState::Active,
+                    created_at: cx.now,
+                    expires_at,
+                    last_used_at: None,
+                    version: 0,
+                };
+                (credential, None)
+            }
+            _ => {
+                return Err(Refusal::field(
+                    "type",
+                    "is not one we know",
+                    "use `client-secret` or `public-key`",
+                )
+                .into());
+            }
+        };
+        let event = cx.event(EventKind::CredentialCreated, described(&credential));
+        commit(cx, vec![Row::Credential(credential.clone())], None, event).await?;
+        let mut view = credential.view(cx.now);
+        view.client_secret = secret;
+        Ok(view)
+    })
+    .await
+}
+
+/// What an event says about a credential.
+pub(crate) fn described(credential: &Credential) -> Body {
+    let mut body = Body {
+        credential: Some(credential.id),
+        expires_at: Some(credential.expires_at.micros()),
+        ..Body::default()
+    };
+    match &credential.holder {
+        Holder::Agent(agent) => body.agent = Some(*agent),
+        Holder::Instance(instance, agent) => {
+            body.agent = Some(*agent);
+            body.instance = Some(*instance);
+        }
+        Holder::Resource(resource) => body.resource = Some(resource.any()),
+        Holder::Admin(permissions) => {
+            let names: Vec<&str> = permissions.iter().map(|p| p.as_str()).collect();
+            body.changes.insert("permissions", names.join(" "));
+        }
+    }
+    if let Proof::Key(jwk) = &credential.proof {
+        body.changes.insert("thumbprint", jwk.thumbprint());
+    }
+    body
+}
+
+/// Credentials of the organization, of one agent or of one resource.
+pub async fn list(
+    cx: &Cx,
+    mut page: Page,
+    agent: Option<&str>,
+    resource: Option<&str>,
+) -> Result<Listed<CredentialView>, Error> {
+    cx.require(AdminPermission::Read)?;
+    if let Some(agent) = agent {
+        page.agent = Some(find_agent(cx, agent).await?.id);
+    }
+    if let Some(resource) = resource {
+        page.resource = Some(find_resource(cx, resource).await?.id);
+    }
+    let limit = page.limit;
+    page.limit += 1;
+    let rows = cx.world.store.credentials(cx.tenant.id, page).await?;
+    let views = rows.iter().map(|row| row.view(cx.now)).collect();
+    Ok(Listed::from_rows(views, limit, |view: &CredentialView| view.id.clone()))
+}
+
+/// One credential.
+pub async fn find(cx: &Cx, key: &str) -> Result<CredentialView, Error> {
+    cx.require(AdminPermission::Read)?;
+    Ok(by_id(cx, key).await?.view(cx.now))
+}
+
+async fn by_id(cx: &Cx, key: &str) -> Result<Credential, Error> {
+    let credential = id::<CredentialId>(Kind::Credential, "credential", key)?;
+    let found = cx.world.store.credential(cx.tenant.id, credential).await?;
+    Ok(found.ok_or_else(|| Refusal::not_found("credential", key))?)
+}
+
+/// Ends a credential for ever, with every token that was got with it.
+pub(crate) async fn revoke(cx: &Cx, credential: CredentialId, reason: &str) -> Result<u64, Error> {
+    let reason = text("reason", reason)?;
+    decide(|| async {
+        let mut credential = by_id(cx, &credential.to_string()).await?;
+        if credential.state == CredentialState::Revoked {
+            return Err(super::organization::already("credential", "revoked").into());
+        }
+        if let (Holder::Admin(_), crate::Caller::Admin { credential: own, .. }) =
+            (&credential.holder, &cx.caller)
+            && *own == credential.id
+        {
+            return Err(Refusal::new(
+                Rule::StateForbids,
+                "a key does not revoke itself",
+                "use another administrator's key",
+            )
+            .into());
+        }
+        credential.state = CredentialState::Revoked;
+        let body = Body { reason: Some(reason.clone()), ..described(&credential) };
+        let event = cx.event(EventKind::CredentialRevoked, body);
+        let target: AnyId = credential.id.any();
+        let entry = Some(ending(cx, target, &reason));
+        let done = commit(cx, vec![Row::Credential(credential)], entry, event).await?;
+        Ok(done.rev)
+    })
+    .await
+}

@@ -1,0 +1,266 @@
+//! Instance: one running copy of an agent, the smallest thing that can be revoked.
+
+use accredit_wire::authority::ResourceName;
+use accredit_wire::ids::{AgentId, CredentialId, InstanceId, Kind};
+use accredit_wire::secret::Secret;
+use accredit_wire::time::Time;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::agent::{AgentState, alive};
+use super::credential::{
+    AdminPermission, CREDENTIAL_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS, Holder,
+    new_secret,
+};
+use super::{Listed, commit, decide, ending, ends_after, find_agent, id, text};
+use crate::audit::event::{Body, EventKind};
+use crate::context::Cx;
+use crate::ports::{Page, Row};
+use crate::refusal::{Error, Refusal, Rule};
+
+/// Whether it may act. Expiry is a time, not a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Until it expires.
+    Active,
+    /// Never again.
+    Revoked,
+}
+
+impl InstanceState {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// From how it is stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Revoked].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// One running copy of an agent.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its id, `ins_`.
+    pub id: InstanceId,
+    /// Of which agent.
+    pub agent: AgentId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Whether it was revoked.
+    pub state: InstanceState,
+    /// The credential it was born with.
+    pub credential: CredentialId,
+    /// When it was registered.
+    pub created_at: Time,
+    /// When it ends by itself, if at all before its agent does.
+    pub expires_at: Option<Time>,
+    /// When it last got a token, to the minute.
+    pub last_seen_at: Option<Time>,
+    /// The row's version.
+    pub version: i64,
+}
+
+/// An instance as it is shown.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct InstanceView {
+    /// Its id, `ins_`.
+    #[schema(value_type = String)]
+    pub id: InstanceId,
+    /// Of which agent.
+    #[schema(value_type = String)]
+    pub agent: AgentId,
+    /// What it calls itself at the token endpoint: its agent.
+    #[schema(value_type = String)]
+    pub client_id: AgentId,
+    /// Its secret: only in the answer to its creation.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[schema(value_type = Option<String>)]
+    pub client_secret: Option<Secret>,
+    /// What people call it.
+    pub name: Option<String>,
+    /// `active`, `expired` or `revoked`.
+    pub state: &'static str,
+    /// The credential it was born with.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// When it was registered.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// When it ends by itself.
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Time>,
+    /// When it last got a token, to the minute.
+    #[schema(value_type = Option<String>)]
+    pub last_seen_at: Option<Time>,
+}
+
+/// The one place where an instance's secret is written out: the answer to its creation.
+fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
+}
+
+impl Instance {
+    /// As it is shown at `now`.
+    pub fn view(&self, now: Time) -> InstanceView {
+        InstanceView {
+            id: self.id,
+            agent: self.agent,
+            client_id: self.agent,
+            client_secret: None,
+            name: self.name.clone(),
+            state: match self.state {
+                InstanceState::Revoked => "revoked",
+                InstanceState::Active if self.expires_at.is_some_and(|end| end <= now) => "expired",
+                InstanceState::Active => "active",
+            },
+            credential: self.credential,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            last_seen_at: self.last_seen_at,
+        }
+    }
+}
+
+/// A new instance.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateInstance {
+    /// Of which agent, by id or name.
+    pub agent: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its life, seconds; where not said it lives as long as its credential, 30 days.
+    pub expires_in: Option<u64>,
+}
+
+/// Registers an instance with a credential of its own. The secret is in the answer, this once.
+pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let ends = ends_after(
+        "expires_in",
+        cx.now,
+        asked.expires_in,
+        CREDENTIAL_LIFETIME_DEFAULT_SECONDS,
+        CREDENTIAL_LIFETIME_MAX_SECONDS,
+    )?;
+    let name = match asked.name.as_deref() {
+        Some(name) => Some(
+            ResourceName::new(name)
+                .map_err(|error| Refusal::field("name", error, "use lower-case letters"))?
+                .to_string(),
+        ),
+        None => None,
+    };
+    decide(|| async {
+        let agent = alive(cx, &asked.agent).await?;
+        if agent.state == AgentState::Draft {
+            return Err(Refusal::new(
+                Rule::StateForbids,
+                format!("agent `{}` is a draft", agent.name),
+                format!("activate it first: `accredit agent activate {}`", agent.name),
+            )
+            .into());
+        }
+        let (millis, random) = cx.seed();
+        let instance = InstanceId::new(millis, random);
+        let holder = Holder::Instance(instance, agent.id);
+        let (credential, secret) = new_secret(&cx.world, cx.now, holder, ends)?;
+        let instance = Instance {
+            id: instance,
+            agent: agent.id,
+            name: name.clone(),
+            state: InstanceState::Active,
+            credential: credential.id,
+            created_at: cx.now,
+            expires_at: asked.expires_in.map(|_| ends),
+            last_seen_at: None,
+            version: 0,
+        };
+        let body = Body {
+            agent: Some(agent.id),
+            instance: Some(instance.id),
+            credential: Some(credential.id),
+            expires_at: Some(ends.micros()),
+            name: name.clone(),
+            ..Body::default()
+        };
+        let event = cx.event(EventKind::InstanceCreated, body);
+        let rows = vec![Row::Instance(instance.clone()), Row::Credential(credential)];
+        commit(cx, rows, None, event).await?;
+        let mut view = instance.view(cx.now);
+        view.client_secret = Some(secret);
+        Ok(view)
+    })
+    .await
+}
+
+/// Instances of the organization or of one agent.
+pub async fn list(
+    cx: &Cx,
+    mut page: Page,
+    agent: Option<&str>,
+) -> Result<Listed<InstanceView>, Error> {
+    cx.require(AdminPermission::Read)?;
+    if let Some(agent) = agent {
+        page.agent = Some(find_agent(cx, agent).await?.id);
+    }
+    let limit = page.limit;
+    page.limit += 1;
+    let rows = cx.world.store.instances(cx.tenant.id, page).await?;
+    let views = rows.iter().map(|row| row.view(cx.now)).collect();
+    Ok(Listed::from_rows(views, limit, |view: &InstanceView| view.id.to_string()))
+}
+
+/// One instance.
+pub async fn find(cx: &Cx, key: &str) -> Result<InstanceView, Error> {
+    cx.require(AdminPermission::Read)?;
+    Ok(by_id(cx, key).await?.view(cx.now))
+}
+
+async fn by_id(cx: &Cx, key: &str) -> Result<Instance, Error> {
+    let instance = id::<InstanceId>(Kind::Instance, "instance", key)?;
+    let found = cx.world.store.instance(cx.tenant.id, instance).await?;
+    Ok(found.ok_or_else(|| Refusal::not_found("instance", key))?)
+}
+
+/// An instance that can still be given a credential.
+pub(super) async fn find_live(cx: &Cx, key: &str) -> Result<Instance, Error> {
+    let instance = by_id(cx, key).await?;
+    if instance.view(cx.now).state != "active" {
+        return Err(Refusal::new(
+            Rule::StateForbids,
+            "the instance is over",
+            "register a new one: `accredit instance create`",
+        )
+        .into());
+    }
+    Ok(instance)
+}
+
+/// Ends an instance for ever, with its credentials and every token it got. Its siblings go on.
+pub(crate) async fn revoke(cx: &Cx, instance: InstanceId, reason: &str) -> Result<u64, Error> {
+    let reason = text("reason", reason)?;
+    decide(|| async {
+        let mut instance = by_id(cx, &instance.to_string()).await?;
+        if instance.state == InstanceState::Revoked {
+            return Err(super::organization::already("instance", "revoked").into());
+        }
+        instance.state = InstanceState::Revoked;
+        let body = Body {
+            agent: Some(instance.agent),
+            instance: Some(instance.id),
+            reason: Some(reason.clone()),
+            ..Body::default()
+        };
+        let event = cx.event(EventKind::InstanceRevoked, body);
+        let entry = Some(ending(cx, instance.id.any(), &reason));
+        let rows = vec![Row::Instance(instance.clone()), Row::EndInstance(instance.id)];
+        let done = commit(cx, rows, entry, event).await?;
+        Ok(done.rev)
+    })
+    .await
+}

@@ -1,0 +1,147 @@
+//! Organization: a tenant with its own issuer, keys, registry and log.
+
+use accredit_wire::authority::ResourceName;
+use accredit_wire::ids::OrganizationId;
+use accredit_wire::time::Time;
+use serde::{Deserialize, Serialize};
+
+use super::{DecideError, Listed, State, commit, decide, ending, lookup, text};
+use crate::audit::event::{Body, EventKind};
+use crate::context::{Caller, Cx};
+use crate::ports::{Page, Row};
+use crate::refusal::{Error, Refusal, Rule};
+use crate::registry::credential::AdminPermission;
+
+/// A tenant. Nothing crosses it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Organization {
+    /// Its id, `org_`.
+    #[schema(value_type = String)]
+    pub id: OrganizationId,
+    /// Its name, part of the issuer: immutable, never reused.
+    pub name: String,
+    /// What people call it.
+    pub display_name: Option<String>,
+    /// The issuer of its tokens.
+    pub issuer: String,
+    /// Whether anything is issued.
+    pub state: State,
+    /// Its revocation counter.
+    pub rev: u64,
+    /// Which generation of the store: grows when a backup is restored.
+    pub generation: u64,
+    /// When it was created.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// The row's version.
+    #[serde(skip)]
+    pub version: i64,
+}
+
+/// What may be changed.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateOrganization {
+    /// What people call it.
+    pub display_name: String,
+}
+
+/// Checks an organization's name.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    ResourceName::new(name).map(|_| ()).map_err(|error| {
+        Refusal::field("name", error, "use lower-case letters, digits, `.`, `_` and `-`")
+    })
+}
+
+/// The organizations that the caller may see: its own, or all for an operator.
+pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Organization>, Error> {
+    if cx.require(AdminPermission::Organizations).is_err() {
+        let own = find(cx, cx.tenant.name.as_str()).await?;
+        return Ok(Listed { items: vec![own], next: None });
+    }
+    let limit = page.limit;
+    page.limit += 1;
+    let rows = cx.world.store.organizations(page).await?;
+    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+}
+
+/// One organization: the caller's own, or any for an operator.
+pub async fn find(cx: &Cx, key: &str) -> Result<Organization, Error> {
+    let found = cx.world.store.organization(lookup::<OrganizationId>(key)).await?;
+    let may = |org: &Organization| {
+        org.id == cx.tenant.id || cx.require(AdminPermission::Organizations).is_ok()
+    };
+    Ok(found.filter(may).ok_or_else(|| Refusal::not_found("org", key))?)
+}
+
+/// Changes what may be changed.
+pub async fn update(cx: &Cx, key: &str, asked: &UpdateOrganization) -> Result<Organization, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let display_name = text("display_name", &asked.display_name)?;
+    decide(|| async {
+        let mut org = own(cx, key).await?;
+        org.display_name = Some(display_name.clone());
+        let body = Body {
+            target: Some(org.id.any()),
+            changes: [("display_name", display_name.clone())].into(),
+            ..Body::default()
+        };
+        let event = cx.event(EventKind::OrganizationUpdated, body);
+        commit(cx, vec![Row::Organization(org.clone())], None, event).await?;
+        org.version += 1;
+        Ok(org)
+    })
+    .await
+}
+
+/// Stops or starts the whole organization. Stopping ends every live token of it.
+pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Organization, Error> {
+    cx.require(AdminPermission::Revoke)?;
+    let reason = text("reason", reason)?;
+    decide(|| async {
+        let mut org = own(cx, key).await?;
+        if org.state == to {
+            return Err(already("organization", to.as_str()).into());
+        }
+        org.state = to;
+        let body = Body {
+            target: Some(org.id.any()),
+            reason: Some(reason.clone()),
+            ..Body::default()
+        };
+        let (kind, revocation) = match to {
+            State::Suspended => {
+                (EventKind::OrganizationSuspended, Some(ending(cx, org.id.any(), &reason)))
+            }
+            State::Active => (EventKind::OrganizationActivated, None),
+        };
+        let event = cx.event(kind, body);
+        let done = commit(cx, vec![Row::Organization(org.clone())], revocation, event).await?;
+        org.rev = done.rev;
+        Ok(org)
+    })
+    .await
+}
+
+/// An organization can be changed only from inside.
+async fn own(cx: &Cx, key: &str) -> Result<Organization, DecideError> {
+    let org = find(cx, key).await?;
+    if org.id != cx.tenant.id && !matches!(cx.caller, Caller::System) {
+        return Err(Refusal::new(
+            Rule::NotEntitled,
+            "an organization is administered with its own keys",
+            "use an administrator's key of that organization",
+        )
+        .into());
+    }
+    Ok(org)
+}
+
+/// The thing already is what it was asked to become.
+pub(crate) fn already(noun: &str, state: &str) -> Refusal {
+    Refusal::new(
+        Rule::StateForbids,
+        format!("the {noun} is already {state}"),
+        "nothing needs to be done",
+    )
+}

@@ -1,0 +1,176 @@
+//! Person: a human who owns, approves, administers, audits, or for whom an agent works.
+
+use accredit_wire::ids::PersonId;
+use accredit_wire::time::Time;
+use serde::{Deserialize, Serialize};
+
+use super::organization::already;
+use super::{Listed, State, commit, decide, ending, find_person, text};
+use crate::audit::event::{Body, EventKind};
+use crate::context::Cx;
+use crate::ports::{Lookup, Page, Row};
+use crate::refusal::{Error, Refusal};
+use crate::registry::credential::AdminPermission;
+
+/// Bytes of an e-mail address (RFC 5321 section 4.5.3.1.3).
+pub const EMAIL_BYTES_MAX: usize = 254;
+
+/// A human.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Person {
+    /// Its id, `usr_`.
+    #[schema(value_type = String)]
+    pub id: PersonId,
+    /// The e-mail address, unique in the organization, in lower case.
+    pub email: String,
+    /// What people call them.
+    pub name: Option<String>,
+    /// Suspended: nothing they own is issued anything.
+    pub state: State,
+    /// When it was created.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// The row's version.
+    #[serde(skip)]
+    pub version: i64,
+}
+
+/// A new person.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePerson {
+    /// The e-mail address.
+    pub email: String,
+    /// What people call them.
+    pub name: Option<String>,
+}
+
+/// What may be changed.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdatePerson {
+    /// What people call them.
+    pub name: String,
+}
+
+/// Checks an e-mail address as far as we rely on it, and lowers its case.
+pub(crate) fn email(field: &str, value: &str) -> Result<String, Refusal> {
+    let wrong = |why: &str| Refusal::field(field, why, "write it as `mia@example.com`");
+    let value = value.trim();
+    let (local, domain) = value.split_once('@').ok_or_else(|| wrong("is no e-mail address"))?;
+    let plain = value.bytes().all(|b| b.is_ascii_graphic() && !b"<>()[]\\,;:\"".contains(&b));
+    if value.len() > EMAIL_BYTES_MAX || local.is_empty() || domain.is_empty() || !plain {
+        return Err(wrong("is no e-mail address"));
+    }
+    if domain.contains('@') {
+        return Err(wrong("has two `@`"));
+    }
+    Ok(value.to_ascii_lowercase())
+}
+
+/// A person that is not stored yet.
+pub(crate) fn new(cx: &Cx, email: String, name: Option<String>) -> Person {
+    let (millis, random) = cx.seed();
+    Person {
+        id: PersonId::new(millis, random),
+        email,
+        name,
+        state: State::Active,
+        created_at: cx.now,
+        version: 0,
+    }
+}
+
+/// Registers a person.
+pub async fn create(cx: &Cx, asked: &CreatePerson) -> Result<Person, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let address = email("email", &asked.email)?;
+    let name = asked.name.as_deref().map(|name| text("name", name)).transpose()?;
+    decide(|| async {
+        let mut person = new(cx, address.clone(), name.clone());
+        let body = Body {
+            target: Some(person.id.any()),
+            name: Some(person.email.clone()),
+            ..Body::default()
+        };
+        let event = cx.event(EventKind::PersonCreated, body);
+        commit(cx, vec![Row::Person(person.clone())], None, event).await?;
+        person.version = 1;
+        Ok(person)
+    })
+    .await
+}
+
+/// Persons of the organization.
+pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Person>, Error> {
+    cx.require(AdminPermission::Read)?;
+    let limit = page.limit;
+    page.limit += 1;
+    let rows = cx.world.store.persons(cx.tenant.id, page).await?;
+    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+}
+
+/// One person.
+pub async fn find(cx: &Cx, key: &str) -> Result<Person, Error> {
+    cx.require(AdminPermission::Read)?;
+    find_person(cx, key).await
+}
+
+/// Changes what may be changed.
+pub async fn update(cx: &Cx, key: &str, asked: &UpdatePerson) -> Result<Person, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let name = text("name", &asked.name)?;
+    decide(|| async {
+        let mut person = find_person(cx, key).await?;
+        person.name = Some(name.clone());
+        let body = Body {
+            target: Some(person.id.any()),
+            changes: [("name", name.clone())].into(),
+            ..Body::default()
+        };
+        let event = cx.event(EventKind::PersonUpdated, body);
+        commit(cx, vec![Row::Person(person.clone())], None, event).await?;
+        Ok(person)
+    })
+    .await
+}
+
+/// Suspends or activates a person. Suspending ends the live tokens of every agent they own, and
+/// those agents are issued nothing until they have another owner or the person is active again.
+pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Person, Error> {
+    cx.require(AdminPermission::Revoke)?;
+    let reason = text("reason", reason)?;
+    decide(|| async {
+        let mut person = find_person(cx, key).await?;
+        if person.state == to {
+            return Err(already("person", to.as_str()).into());
+        }
+        person.state = to;
+        let body = Body {
+            target: Some(person.id.any()),
+            reason: Some(reason.clone()),
+            ..Body::default()
+        };
+        let (kind, revocation) = match to {
+            State::Suspended => {
+                (EventKind::PersonSuspended, Some(ending(cx, person.id.any(), &reason)))
+            }
+            State::Active => (EventKind::PersonActivated, None),
+        };
+        let event = cx.event(kind, body);
+        commit(cx, vec![Row::Person(person.clone())], revocation, event).await?;
+        Ok(person)
+    })
+    .await
+}
+
+/// The person with this e-mail address; where there is none, one that is to be stored with what
+/// names them. The flag says which.
+pub(crate) async fn find_or_new(cx: &Cx, address: &str) -> Result<(Person, bool), Error> {
+    let address = email("owner_email", address)?;
+    let found = cx.world.store.person(cx.tenant.id, Lookup::Name(address.clone())).await?;
+    Ok(match found {
+        Some(person) => (person, false),
+        None => (new(cx, address, None), true),
+    })
+}

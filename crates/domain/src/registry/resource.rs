@@ -1,0 +1,236 @@
+//! RFC 8707: Resource, what is protected: an API, a server, a database, another agent.
+//!
+//! A resource has one audience URI (one token is for one audience), the actions that can be
+//! allowed on it, and credentials of its own with which it introspects and follows the feed.
+
+use std::collections::BTreeSet;
+
+use accredit_wire::authority::{ActionName, ResourceName};
+use accredit_wire::ids::ResourceId;
+use accredit_wire::time::Time;
+use serde::{Deserialize, Serialize};
+
+use super::organization::already;
+use super::{Listed, State, commit, decide, ending, find_resource, text};
+use crate::audit::event::{Body, EventKind};
+use crate::context::Cx;
+use crate::ports::{Page, Row};
+use crate::refusal::{Error, Refusal};
+use crate::registry::credential::AdminPermission;
+
+/// Actions of one resource.
+pub const ACTIONS_MAX: usize = 256;
+/// Bytes of an audience URI.
+pub const AUDIENCE_BYTES_MAX: usize = 512;
+/// How old a verifier's revocation state may be, seconds, where the resource does not say.
+pub const REVOCATIONS_AGE_DEFAULT_SECONDS: u32 = 60;
+/// The smallest age bound, seconds: three heartbeats of one second.
+pub const REVOCATIONS_AGE_MIN_SECONDS: u32 = 3;
+/// The largest age bound, seconds.
+pub const REVOCATIONS_AGE_MAX_SECONDS: u32 = 3600;
+
+/// What is protected.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Resource {
+    /// Its id, `res_`.
+    #[schema(value_type = String)]
+    pub id: ResourceId,
+    /// Its name, the first half of a scope: immutable, never reused.
+    #[schema(value_type = String)]
+    pub name: ResourceName,
+    /// The `aud` of its tokens: an absolute URI without a fragment.
+    pub audience: String,
+    /// What may be allowed on it, the second half of a scope.
+    #[schema(value_type = Vec<String>)]
+    pub actions: BTreeSet<ActionName>,
+    /// Suspended: no tokens for it.
+    pub state: State,
+    /// How old its verifiers' revocation state may be, seconds.
+    pub revocations_age_max: u32,
+    /// When it was created.
+    #[schema(value_type = String)]
+    pub created_at: Time,
+    /// The row's version.
+    #[serde(skip)]
+    pub version: i64,
+}
+
+/// A new resource.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateResource {
+    /// Its name.
+    pub name: String,
+    /// The `aud` of its tokens.
+    pub audience: String,
+    /// What may be allowed on it.
+    pub actions: Vec<String>,
+    /// How old its verifiers' revocation state may be, seconds.
+    pub revocations_age_max: Option<u32>,
+}
+
+/// What may be changed.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateResource {
+    /// All its actions from now on.
+    pub actions: Option<Vec<String>>,
+    /// How old its verifiers' revocation state may be, seconds.
+    pub revocations_age_max: Option<u32>,
+}
+
+fn actions(asked: &[String]) -> Result<BTreeSet<ActionName>, Refusal> {
+    if asked.is_empty() || asked.len() > ACTIONS_MAX {
+        return Err(Refusal::field(
+            "actions",
+            format!("must be from 1 to {ACTIONS_MAX}"),
+            "name what can be done, such as `read` and `update`",
+        ));
+    }
+    asked
+        .iter()
+        .map(|action| {
+            ActionName::new(action).map_err(|error| {
+                Refusal::field("actions", error, "name what can be done, such as `read`")
+            })
+        })
+        .collect()
+}
+
+/// An absolute URI without a fragment (RFC 8707 section 2), in visible ASCII.
+fn audience(value: &str) -> Result<String, Refusal> {
+    let wrong = |why: &str| Refusal::field("audience", why, "write it as `https://crm.example/`");
+    if value.len() > AUDIENCE_BYTES_MAX || !value.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong("must be a URI of visible ASCII, at most 512 bytes"));
+    }
+    let (scheme, rest) = value.split_once(':').ok_or_else(|| wrong("is no absolute URI"))?;
+    let scheme_ok = scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    if !scheme_ok || rest.is_empty() || value.contains(['#', '"', '\\', '<', '>']) {
+        return Err(wrong("is no absolute URI without a fragment"));
+    }
+    Ok(value.to_owned())
+}
+
+fn age(asked: Option<u32>) -> Result<u32, Refusal> {
+    let age = asked.unwrap_or(REVOCATIONS_AGE_DEFAULT_SECONDS);
+    if !(REVOCATIONS_AGE_MIN_SECONDS..=REVOCATIONS_AGE_MAX_SECONDS).contains(&age) {
+        return Err(Refusal::field(
+            "revocations_age_max",
+            format!(
+                "must be from {REVOCATIONS_AGE_MIN_SECONDS} to {REVOCATIONS_AGE_MAX_SECONDS} seconds"
+            ),
+            "60 suits most services",
+        ));
+    }
+    Ok(age)
+}
+
+/// Registers a resource.
+pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let name = ResourceName::new(&asked.name).map_err(|error| {
+        Refusal::field("name", error, "use lower-case letters, digits, `.`, `_` and `-`")
+    })?;
+    let audience = audience(&asked.audience)?;
+    let actions = actions(&asked.actions)?;
+    let revocations_age_max = age(asked.revocations_age_max)?;
+    decide(|| async {
+        let (millis, random) = cx.seed();
+        let resource = Resource {
+            id: ResourceId::new(millis, random),
+            name: name.clone(),
+            audience: audience.clone(),
+            actions: actions.clone(),
+            state: State::Active,
+            revocations_age_max,
+            created_at: cx.now,
+            version: 0,
+        };
+        let body = Body {
+            target: Some(resource.id.any()),
+            name: Some(name.to_string()),
+            audience: Some(audience.clone()),
+            changes: [("actions", joined(&actions))].into(),
+            ..Body::default()
+        };
+        let event = cx.event(EventKind::ResourceCreated, body);
+        commit(cx, vec![Row::Resource(resource.clone())], None, event).await?;
+        Ok(resource)
+    })
+    .await
+}
+
+/// Resources of the organization.
+pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Resource>, Error> {
+    cx.require(AdminPermission::Read)?;
+    let limit = page.limit;
+    page.limit += 1;
+    let rows = cx.world.store.resources(cx.tenant.id, page).await?;
+    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+}
+
+/// One resource.
+pub async fn find(cx: &Cx, key: &str) -> Result<Resource, Error> {
+    cx.require(AdminPermission::Read)?;
+    find_resource(cx, key).await
+}
+
+/// Changes what may be changed. Taking an action away ends the live tokens for the resource.
+pub async fn update(cx: &Cx, key: &str, asked: &UpdateResource) -> Result<Resource, Error> {
+    cx.require(AdminPermission::Registry)?;
+    let new_actions = asked.actions.as_deref().map(actions).transpose()?;
+    let new_age = asked.revocations_age_max.map(|age_max| age(Some(age_max))).transpose()?;
+    decide(|| async {
+        let mut resource = find_resource(cx, key).await?;
+        let mut body = Body { target: Some(resource.id.any()), ..Body::default() };
+        let mut narrowed = false;
+        if let Some(actions) = &new_actions {
+            narrowed = !resource.actions.is_subset(actions);
+            body.changes.insert("actions", joined(actions));
+            resource.actions.clone_from(actions);
+        }
+        if let Some(age) = new_age {
+            body.changes.insert("revocations_age_max", age.to_string());
+            resource.revocations_age_max = age;
+        }
+        let revocation =
+            narrowed.then(|| ending(cx, resource.id.any(), "an action was taken away"));
+        let event = cx.event(EventKind::ResourceUpdated, body);
+        commit(cx, vec![Row::Resource(resource.clone())], revocation, event).await?;
+        Ok(resource)
+    })
+    .await
+}
+
+/// Suspends or activates a resource. Suspending ends the live tokens for it.
+pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Resource, Error> {
+    cx.require(AdminPermission::Revoke)?;
+    let reason = text("reason", reason)?;
+    decide(|| async {
+        let mut resource = find_resource(cx, key).await?;
+        if resource.state == to {
+            return Err(already("resource", to.as_str()).into());
+        }
+        resource.state = to;
+        let body = Body {
+            target: Some(resource.id.any()),
+            reason: Some(reason.clone()),
+            ..Body::default()
+        };
+        let (kind, revocation) = match to {
+            State::Suspended => {
+                (EventKind::ResourceSuspended, Some(ending(cx, resource.id.any(), &reason)))
+            }
+            State::Active => (EventKind::ResourceActivated, None),
+        };
+        let event = cx.event(kind, body);
+        commit(cx, vec![Row::Resource(resource.clone())], revocation, event).await?;
+        Ok(resource)
+    })
+    .await
+}
+
+fn joined(actions: &BTreeSet<ActionName>) -> String {
+    actions.iter().map(ActionName::as_str).collect::<Vec<_>>().join(" ")
+}

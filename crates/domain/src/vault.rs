@@ -1,0 +1,203 @@
+//! NIST SP 800-38D: the software key vault. Private keys are wrapped with AES-256-GCM under a root
+//! key that is kept outside the database, and unwrapped only in this process's memory.
+//!
+//! The additional data of each wrapping is the organization, the record and the version of the
+//! wrapping: a ciphertext moved to another row does not open there.
+
+use std::sync::{Arc, RwLock};
+
+use accredit_wire::crypto::{Algorithm, MacKey, PrivateKey, open, seal};
+use accredit_wire::ids::{KeyId, OrganizationId};
+use hashbrown::HashMap;
+use zeroize::Zeroizing;
+
+use crate::keys::{KeyPurpose, SealedKey};
+use crate::ports::{BoxFuture, Entropy, KeyVault};
+use crate::refusal::Fault;
+
+/// Unwrapped keys kept in memory; beyond, keys are unwrapped again for each use.
+pub const KEYS_IN_MEMORY_MAX: usize = 4096;
+/// The version of the wrapping.
+const WRAPPING: u8 = 1;
+
+/// The root key: 256 random bits, wiped when dropped.
+pub struct RootKey(Zeroizing<[u8; 32]>);
+
+impl RootKey {
+    /// From its bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+/// A pepper as it is kept.
+#[derive(Clone, Debug)]
+pub struct WrappedPepper {
+    /// Its version.
+    pub version: u32,
+    /// The 32 bytes, wrapped.
+    pub wrapped: Vec<u8>,
+}
+
+/// Keys in this process's memory.
+pub struct SoftVault {
+    root: RootKey,
+    entropy: Arc<dyn Entropy>,
+    peppers: Vec<(u32, MacKey)>,
+    keys: RwLock<HashMap<KeyId, Arc<PrivateKey>>>,
+}
+
+fn pepper_aad(version: u32) -> String {
+    format!("accredit/pepper/{version}/{WRAPPING}")
+}
+
+fn key_aad(org: OrganizationId, id: KeyId, purpose: KeyPurpose) -> String {
+    format!("accredit/{org}/{id}/{}/{WRAPPING}", purpose.as_str())
+}
+
+impl SoftVault {
+    /// A new pepper, wrapped under `root`.
+    pub fn new_pepper(
+        root: &RootKey,
+        entropy: &dyn Entropy,
+        version: u32,
+    ) -> Result<WrappedPepper, Fault> {
+        let mut pepper = Zeroizing::new([0u8; 32]);
+        entropy.fill(pepper.as_mut());
+        let mut nonce = [0u8; 12];
+        entropy.fill(&mut nonce);
+        let wrapped = seal(&root.0, nonce, pepper_aad(version).as_bytes(), pepper.as_ref())
+            .map_err(|error| Fault::new("wrap pepper", error))?;
+        Ok(WrappedPepper { version, wrapped })
+    }
+
+    /// Opens the vault: the root key must open every pepper, which also proves that it is the
+    /// right one.
+    pub fn open(
+        root: RootKey,
+        entropy: Arc<dyn Entropy>,
+        peppers: &[WrappedPepper],
+    ) -> Result<Self, Fault> {
+        let wrong = || Fault::new("key vault", "the root key does not open this store");
+        let mut opened = Vec::with_capacity(peppers.len());
+        for pepper in peppers {
+            let bytes = open(&root.0, pepper_aad(pepper.version).as_bytes(), &pepper.wrapped)
+                .map_err(|_| wrong())?;
+            let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| wrong())?;
+            opened.push((pepper.version, MacKey::new(bytes)));
+        }
+        if opened.is_empty() {
+            return Err(Fault::new("key vault", "the store has no pepper"));
+        }
+        Ok(Self { root, entropy, peppers: opened, keys: RwLock::new(HashMap::new()) })
+    }
+
+    fn private(&self, key: &SealedKey) -> Result<Arc<PrivateKey>, Fault> {
+        let lost = |_| Fault::new("key vault", "a thread panicked with the key table");
+        if let Some(private) = self.keys.read().map_err(|_| lost(()))?.get(&key.id) {
+            return Ok(Arc::clone(private));
+        }
+        let aad = key_aad(key.org, key.id, key.purpose);
+        let der = open(&self.root.0, aad.as_bytes(), &key.wrapped)
+            .map_err(|_| Fault::new("unwrap key", format!("{} does not open", key.id)))?;
+        let private = PrivateKey::from_pkcs8(key.algorithm, &der)
+            .map_err(|error| Fault::new("unwrap key", error))?;
+        let private = Arc::new(private);
+        let mut keys = self.keys.write().map_err(|_| lost(()))?;
+        if keys.len() < KEYS_IN_MEMORY_MAX {
+            keys.insert(key.id, Arc::clone(&private));
+        }
+        Ok(private)
+    }
+}
+
+impl KeyVault for SoftVault {
+    fn generate<'a>(
+        &'a self,
+        org: OrganizationId,
+        id: KeyId,
+        purpose: KeyPurpose,
+        algorithm: Algorithm,
+    ) -> BoxFuture<'a, Result<SealedKey, Fault>> {
+        Box::pin(async move {
+            let failed = |error| Fault::new("generate key", error);
+            let (private, der) = PrivateKey::generate(algorithm).map_err(failed)?;
+            let mut nonce = [0u8; 12];
+            self.entropy.fill(&mut nonce);
+            let wrapped = seal(&self.root.0, nonce, key_aad(org, id, purpose).as_bytes(), &der)
+                .map_err(failed)?;
+            let public = private.public().map_err(failed)?;
+            Ok(SealedKey { org, id, purpose, algorithm, public, wrapped })
+        })
+    }
+
+    fn sign<'a>(
+        &'a self,
+        key: &'a SealedKey,
+        message: &'a [u8],
+    ) -> BoxFuture<'a, Result<[u8; 64], Fault>> {
+        Box::pin(async move {
+            self.private(key)?.sign(message).map_err(|error| Fault::new("sign", error))
+        })
+    }
+
+    fn mac(&self, version: u32, secret: &[u8]) -> Option<[u8; 32]> {
+        let (_, key) = self.peppers.iter().find(|(known, _)| *known == version)?;
+        Some(key.mac(secret))
+    }
+
+    fn pepper_version(&self) -> u32 {
+        self.peppers.iter().map(|(version, _)| *version).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counting;
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            for (index, byte) in bytes.iter_mut().enumerate() {
+                *byte = index as u8;
+            }
+        }
+    }
+
+    fn vault(root: u8, pepper: &WrappedPepper) -> Result<SoftVault, Fault> {
+        SoftVault::open(RootKey::new([root; 32]), Arc::new(Counting), &[pepper.clone()])
+    }
+
+    #[test]
+    fn a_wrong_root_key_does_not_open_the_vault() {
+        let pepper =
+            SoftVault::new_pepper(&RootKey::new([1; 32]), &Counting, 1).expect("a pepper");
+        assert!(vault(1, &pepper).is_ok());
+        assert!(vault(2, &pepper).is_err());
+    }
+
+    #[test]
+    fn a_wrapped_key_opens_only_in_its_own_row() {
+        let pepper =
+            SoftVault::new_pepper(&RootKey::new([1; 32]), &Counting, 1).expect("a pepper");
+        let first = vault(1, &pepper).expect("a vault");
+        let org = OrganizationId::new(1, [1; 10]);
+        let id = KeyId::new(1, [2; 10]);
+        let made = first.generate(org, id, KeyPurpose::Token, Algorithm::Es256);
+        let sealed = futures_util::FutureExt::now_or_never(made).expect("ready").expect("a key");
+        // A second vault has nothing in memory and must unwrap.
+        let sign = |key: &SealedKey| {
+            let second = vault(1, &pepper).expect("a vault");
+            futures_util::FutureExt::now_or_never(second.sign(key, b"m")).expect("ready")
+        };
+        let signature = sign(&sealed).expect("a signature");
+        assert!(sealed.public.verify(b"m", &signature).is_ok());
+        for moved in [
+            SealedKey { org: OrganizationId::new(2, [1; 10]), ..sealed.clone() },
+            SealedKey { id: KeyId::new(2, [2; 10]), ..sealed.clone() },
+            SealedKey { purpose: KeyPurpose::Log, ..sealed.clone() },
+        ] {
+            assert!(sign(&moved).is_err());
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! RFC 6750 at the door of a service: a tower layer for axum, hyper and tonic.
+//!
+//! `verifier.guard().require("crm:read")` lets a request through when its token is good and holds
+//! that scope, and puts the [`Principal`] into the request's extensions. Everything else is
+//! answered here, with the rule that refused and what to do.
+//!
+//! A handler that works long after its request was let through should watch
+//! [`Principal::revoked`] itself; the guard breaks off response bodies but no handler, because
+//! only the handler knows where it may stop.
+
+mod body;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use accredit_wire::authority::{Scope, ScopeError};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+
+use crate::principal::Principal;
+use crate::refusal::Refusal;
+use crate::verifier::Verifier;
+pub use body::{BodyError, GuardedBody};
+
+/// A tower layer that lets only good tokens through. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    verifier: Verifier,
+    required: Arc<Scope>,
+}
+
+impl Guard {
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self { verifier, required: Arc::new(Scope::default()) }
+    }
+
+    /// Also demands `scope`, one or more `resource:action`, in addition to what was demanded.
+    ///
+    /// # Panics
+    /// If `scope` is not a scope: a program whose guard cannot be built must not serve. Use
+    /// [`Guard::try_require`] for a scope that is not written in the program.
+    #[must_use]
+    #[track_caller]
+    pub fn require(self, scope: &str) -> Self {
+        match self.try_require(scope) {
+            Ok(guard) => guard,
+            Err(error) => panic!("`{scope}` cannot be required: {error}"),
+        }
+    }
+
+    /// Like [`Guard::require`], for a scope that comes from configuration.
+    pub fn try_require(self, scope: &str) -> Result<Self, ScopeError> {
+        let more: Scope = scope.parse()?;
+        let all = self.required.tokens().chain(more.tokens()).cloned();
+        Ok(Self { required: Arc::new(Scope::new(all)?), verifier: self.verifier })
+    }
+}
+
+impl<S> tower::Layer<S> for Guard {
+    type Service = GuardService<S>;
+
+    fn layer(&self, inner: S) -> GuardService<S> {
+        GuardService { inner, guard: self.clone() }
+    }
+}
+
+/// A service behind a [`Guard`].
+#[derive(Clone, Debug)]
+pub struct GuardService<S> {
+    inner: S,
+    guard: Guard,
+}
+
+impl<S, B, R> tower::Service<Request<B>> for GuardService<S>
+where
+    S: tower::Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+    R: Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BodyError>,
+{
+    type Response = Response<GuardedBody<R>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // The clone that `poll_ready` made ready is the one to call.
+        let spare = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, spare);
+        let guard = self.guard.clone();
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let verified = guard.verifier.verify_request(&head).await;
+            let verified = verified.and_then(|principal| {
+                principal.demand(&guard.required)?;
+                Ok(principal)
+            });
+            let principal = match verified {
+                Ok(principal) => principal,
+                Err(refusal) => return Ok(answer(&refusal, &head)),
+            };
+            request = Request::from_parts(head, body);
+            request.extensions_mut().insert(principal.clone());
+            let response = inner.call(request).await?;
+            Ok(response.map(|body| GuardedBody::new(body, principal)))
+        })
+    }
+}
+
+fn answer<R>(refusal: &Refusal, head: &http::request::Parts) -> Response<GuardedBody<R>> {
+    let response: Response<Bytes> = refusal.response(&head.headers);
+    response.map(GuardedBody::refusal)
+}

@@ -1,0 +1,118 @@
+//! What survives a restart: files in a folder of one verifier's own.
+//!
+//! A file is replaced as a whole, by renaming, and readable by its owner only: what is in it is
+//! signed by the issuer for the most part, but the witnessed state of the log and the pinned keys
+//! are worth what the folder's protection is worth.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Name of the file whose lock keeps a second process out.
+const LOCK: &str = "lock";
+
+/// A folder and the right to write to it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct StateDir {
+    path: PathBuf,
+    _lock: Arc<File>,
+}
+
+impl StateDir {
+    /// Makes the folder where it is missing, and takes its lock.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let lock = private(OpenOptions::new().create(true).truncate(false).write(true))
+            .open(path.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => io::Error::from(io::ErrorKind::ResourceBusy),
+            fs::TryLockError::Error(error) => error,
+        })?;
+        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+    }
+
+    /// The content of a file of at most `max` bytes; nothing where there is no such file.
+    pub(super) fn read(&self, name: &str, max: usize) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(self.path.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(max as u64 + 1).read_to_end(&mut bytes)?;
+        if bytes.len() > max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Replaces a file: after a crash there is the old content or the new, never a part.
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let target = self.path.join(name);
+        let new = self.path.join(format!("{name}.new"));
+        let mut file =
+            private(OpenOptions::new().create(true).truncate(true).write(true)).open(&new)?;
+        // The mode above counts only for a file that was made just now.
+        set_private(&file)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, &target)?;
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.mode(0o600)
+}
+
+#[cfg(unix)]
+fn set_private(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(not(unix))]
+fn set_private(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_private() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep").join("er");
+        let dir = StateDir::open(&path).expect("opened");
+        assert_eq!(dir.read("keys", 10).expect("read"), None);
+        dir.write("keys", b"long text").expect("written");
+        dir.write("keys", b"short").expect("written");
+        assert_eq!(dir.read("keys", 5).expect("read").as_deref(), Some(b"short".as_slice()));
+        assert!(dir.read("keys", 4).is_err(), "beyond the bound");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(path.join("keys")).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_second_verifier_is_kept_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = StateDir::open(folder.path()).expect("opened");
+        let kind = StateDir::open(folder.path()).expect_err("locked").kind();
+        assert_eq!(kind, io::ErrorKind::ResourceBusy);
+        drop(first);
+        StateDir::open(folder.path()).expect("free again");
+    }
+}

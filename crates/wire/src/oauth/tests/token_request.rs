@@ -1,0 +1,139 @@
+use proptest::prelude::*;
+
+use super::form;
+use crate::authority::{Scope, ScopeError};
+use crate::oauth::token_request::{Grant, RESOURCE_BYTES_MAX, RESOURCES_MAX};
+use crate::oauth::{ErrorCode, Rejection, TokenRequest};
+
+fn parse(rest: &str) -> Result<TokenRequest, Rejection> {
+    TokenRequest::parse(&form(&format!("grant_type=client_credentials{rest}")))
+}
+
+#[test]
+fn a_full_request_is_read() {
+    let request = parse(
+        "&scope=crm:read+crm:write&resource=https%3A%2F%2Fcrm.example%2Fv1%3Fa=b&expires_in=300\
+         &audience=ignored&client_id=agt_x&unknown=1",
+    );
+    let expected = TokenRequest {
+        grant: Grant::ClientCredentials,
+        scope: Some("crm:write crm:read".parse::<Scope>().expect("a scope")),
+        resources: vec!["https://crm.example/v1?a=b".to_owned()],
+        expires_in: Some(300),
+    };
+    assert_eq!(request, Ok(expected));
+    let least = parse("").expect("nothing but the grant");
+    assert_eq!((least.scope, least.resources.len(), least.expires_in), (None, 0, None));
+}
+
+#[test]
+fn an_unknown_grant_is_refused_and_told_what_is_known() {
+    for name in ["password", "Client_Credentials", "client_credentials+", "implicit", "%00%1b[31m"]
+    {
+        let rejection = TokenRequest::parse(&form(&format!("grant_type={name}"))).expect_err(name);
+        assert_eq!(rejection.code(), ErrorCode::UnsupportedGrantType, "{name}");
+        let text = rejection.to_string();
+        assert!(text.contains("`client_credentials` is"), "{text}");
+        assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
+    }
+    for body in ["", "grant_type=", "grant_type", "scope=a:b"] {
+        let rejection = TokenRequest::parse(&form(body)).expect_err(body);
+        assert_eq!(rejection, Rejection::ParameterMissing("grant_type"));
+    }
+}
+
+#[test]
+fn scope_tricks_are_invalid_scope() {
+    for (scope, error) in [
+        ("*", ScopeError::NotAToken("*".into())),
+        ("crm:*", ScopeError::NotAToken("crm:*".into())),
+        ("crm:read%C2%A0crm:write", ScopeError::Charset),
+        ("crm:read%09crm:write", ScopeError::Charset),
+        ("crm:read%0Acrm:write", ScopeError::Charset),
+        ("crm:re%D0%B0d", ScopeError::Charset),
+        ("crm:read++crm:write", ScopeError::Spaces),
+        ("+", ScopeError::Spaces),
+    ] {
+        let rejection = parse(&format!("&scope={scope}")).expect_err(scope);
+        assert_eq!(rejection, Rejection::Scope(error), "{scope}");
+        assert_eq!(rejection.code(), ErrorCode::InvalidScope);
+    }
+    assert_eq!(parse("&scope=").expect("empty is absent").scope, None);
+}
+
+#[test]
+fn a_resource_is_an_absolute_uri_without_fragment() {
+    for good in ["https://a", "https://a/b?c=d", "urn:example:x", "mcp+http://h:1/%2541"] {
+        let encoded: String = form_urlencoded::byte_serialize(good.as_bytes()).collect();
+        let request = parse(&format!("&resource={encoded}")).expect(good);
+        assert_eq!(request.resources, [good]);
+    }
+    for wrong in [
+        "crm",
+        "/crm",
+        "//crm",
+        "https:",
+        ":x",
+        "1a:x",
+        "h\u{e9}:x",
+        "https://a#",
+        "https://a#b",
+        "https://a b",
+        "https://a\n",
+        "https://\u{430}",
+        "https://a/%",
+        "https://a/%4",
+        "https://a/%zz",
+        "https://a/%4%41",
+        "https://a\\b",
+        "https://\"",
+        "https://a/<x>",
+        "https://a/\u{0}",
+    ] {
+        let encoded: String = form_urlencoded::byte_serialize(wrong.as_bytes()).collect();
+        let rejection = parse(&format!("&resource={encoded}")).expect_err(wrong);
+        assert_eq!(rejection, Rejection::Resource, "{wrong:?}");
+        assert_eq!(rejection.code(), ErrorCode::InvalidTarget);
+    }
+    let long = |n: usize| format!("&resource=https:{}", "x".repeat(n - 6));
+    assert!(parse(&long(RESOURCE_BYTES_MAX)).is_ok());
+    assert_eq!(parse(&long(RESOURCE_BYTES_MAX + 1)), Err(Rejection::Resource));
+}
+
+#[test]
+fn resources_are_counted() {
+    let many =
+        |n: usize| (0..n).map(|i| format!("&resource=https://r{i}")).collect::<Vec<_>>().concat();
+    assert_eq!(parse(&many(RESOURCES_MAX)).expect("few").resources.len(), RESOURCES_MAX);
+    let rejection = parse(&many(RESOURCES_MAX + 1)).expect_err("many");
+    assert_eq!(rejection, Rejection::TooManyResources);
+    assert_eq!(rejection.code(), ErrorCode::InvalidTarget);
+}
+
+#[test]
+fn expires_in_is_a_positive_whole_number() {
+    assert_eq!(parse("&expires_in=1").expect("one").expires_in, Some(1));
+    assert_eq!(parse("&expires_in=4294967295").expect("largest").expires_in, Some(u32::MAX));
+    for wrong in ["0", "00", "-1", "%2B5", "1.5", "1e3", "4294967296", "x", "+1", "0x10", "%D9%A1"]
+    {
+        let rejection = parse(&format!("&expires_in={wrong}")).expect_err(wrong);
+        assert_eq!(rejection, Rejection::ExpiresIn, "{wrong}");
+        assert_eq!(rejection.code(), ErrorCode::InvalidRequest);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_values_make_it_panic(scope in "\\PC{0,30}", resource in "\\PC{0,30}", expires_in in "\\PC{0,12}") {
+        let body: String = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("scope", &scope)
+            .append_pair("resource", &resource)
+            .append_pair("expires_in", &expires_in)
+            .finish();
+        if let Err(rejection) = TokenRequest::parse(&form(&body)) {
+            let text = rejection.body().description().to_owned();
+            prop_assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'));
+        }
+    }
+}

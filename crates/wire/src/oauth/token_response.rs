@@ -1,0 +1,73 @@
+//! RFC 6749 section 5.1: the answer of the token endpoint.
+//!
+//! It is sent with `Cache-Control: no-store`. Absent on purpose: a refresh token; a machine
+//! client asks again with its own credential (RFC 6749 section 4.4.3).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::authority::Scope;
+
+/// How an access token is used. A client that does not know the type must not use the token
+/// (RFC 6749 section 7.1), so an unknown one is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// Whoever has it may use it (RFC 6750).
+    Bearer,
+}
+
+impl TokenType {
+    /// The type as it travels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+        }
+    }
+}
+
+impl Serialize for TokenType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // RFC 6749 section 5.1: "Value is case insensitive."
+        let text = Cow::<str>::deserialize(deserializer)?;
+        if text.eq_ignore_ascii_case(Self::Bearer.name()) {
+            Ok(Self::Bearer)
+        } else {
+            Err(D::Error::custom("expected the token type `Bearer`"))
+        }
+    }
+}
+
+/// An issued token. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenResponse {
+    /// The token.
+    pub access_token: String,
+    /// How it is used.
+    pub token_type: TokenType,
+    /// Its life from now, in seconds.
+    pub expires_in: u32,
+    /// What was granted; always said, since it may differ from what was asked. Left out where it
+    /// is nothing.
+    #[serde(default, skip_serializing_if = "Scope::is_empty")]
+    pub scope: Scope,
+}
+
+impl fmt::Debug for TokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenResponse")
+            .field("access_token", &"[redacted]")
+            .field("token_type", &self.token_type)
+            .field("expires_in", &self.expires_in)
+            .field("scope", &self.scope)
+            .finish()
+    }
+}

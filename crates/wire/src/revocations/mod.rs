@@ -1,0 +1,20 @@
+//! The revocation graph as it travels and as a follower holds it.
+//!
+//! [`state`] is the set of what has ended; [`feed`] the signed messages that carry it;
+//! [`witness`] holds the audit log's checkpoints that come with them; [`age`] tells how old the
+//! state is, whatever the local clock says; [`follower`] puts these together and survives a
+//! restart. Absent on purpose: fetching and streaming, which belong to the SDK.
+
+pub mod age;
+pub mod feed;
+pub mod follower;
+pub mod state;
+pub mod witness;
+
+pub use age::Anchor;
+pub use feed::{Message, SignedMessage};
+pub use follower::{Applied, Follower};
+pub use state::{Entry, State};
+
+#[cfg(test)]
+mod tests;

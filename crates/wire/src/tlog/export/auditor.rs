@@ -1,0 +1,151 @@
+//! The offline verifier of an audit export: line by line, with the public keys only.
+
+use super::super::checkpoint::{self, Checkpoint};
+use super::super::note::{NoteError, Vkey};
+use super::finding::{Finding, Findings, Report};
+use super::lane::Lane;
+use super::line::{self, EventRecord, Header, LINE_LEN_MAX, LineError};
+
+/// Reads an export and finds what was altered. Its memory does not grow with the file.
+pub struct Auditor {
+    vkeys: Vec<Vkey>,
+    kept: Vec<Checkpoint>,
+    findings: Findings,
+    stage: Stage,
+    lanes: Vec<Lane>,
+    lines: u64,
+    events: u64,
+    checkpoints: u64,
+}
+
+/// Which lines may come next.
+enum Stage {
+    Header,
+    Body,
+    End,
+}
+
+impl Auditor {
+    /// An auditor who trusts these keys: the keys of the logs, each named like its log's origin.
+    pub fn new(vkeys: Vec<Vkey>) -> Self {
+        Self {
+            vkeys,
+            kept: Vec::new(),
+            findings: Findings::default(),
+            stage: Stage::Header,
+            lanes: Vec::new(),
+            lines: 0,
+            events: 0,
+            checkpoints: 0,
+        }
+    }
+
+    /// Demands that the export continue a checkpoint that was kept elsewhere. To be called before
+    /// the first line. An error means that the kept note itself is not signed by a given key.
+    pub fn against(&mut self, note: &[u8]) -> Result<(), NoteError> {
+        self.kept.push(checkpoint::open(note, &self.vkeys)?);
+        Ok(())
+    }
+
+    /// Reads the next line, with or without its line end. What is wrong with it goes into the
+    /// report.
+    pub fn line(&mut self, line: &str) {
+        self.lines += 1;
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        if let Err(error) = self.read(line) {
+            self.findings.add(Finding::malformed(self.lines, error));
+        }
+    }
+
+    fn read(&mut self, line: &str) -> Result<(), LineError> {
+        if line.len() > LINE_LEN_MAX {
+            return Err(LineError::TooLong);
+        }
+        match self.stage {
+            Stage::Header => self.header(line),
+            Stage::Body if line.starts_with(r#"{"event":"#) => self.event(line),
+            Stage::Body if line.starts_with(r#"{"checkpoint":"#) => self.checkpoint(line),
+            Stage::Body if line.starts_with(r#"{"end":"#) => self.end(line),
+            Stage::Body | Stage::End => Err(LineError::Unexpected),
+        }
+    }
+
+    fn header(&mut self, line: &str) -> Result<(), LineError> {
+        self.stage = Stage::Body;
+        let header = Header::read(line).ok_or(LineError::Header)?;
+        self.lanes = header.lanes.iter().filter_map(Lane::new).collect();
+        Ok(())
+    }
+
+    fn event(&mut self, line: &str) -> Result<(), LineError> {
+        let (event, id) = EventRecord::read(line).ok_or(LineError::Event)?;
+        let lane = self.lanes.binary_search_by_key(&event.lane, |lane| lane.number);
+        let lane = lane.ok().and_then(|lane| self.lanes.get_mut(lane));
+        let lane = lane.ok_or(LineError::UnknownLane)?;
+        self.events += 1;
+        let before = lane.next();
+        lane.event(&event, id, &mut self.findings);
+        if lane.next() > before {
+            let size = lane.next();
+            for kept in self.kept.iter().filter(|kept| kept.size == size) {
+                if kept.origin == lane.origin {
+                    lane.kept(kept, &mut self.findings);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, line: &str) -> Result<(), LineError> {
+        let note = line::read_checkpoint(line).ok_or(LineError::Checkpoint)?;
+        let origin = note.split('\n').next().unwrap_or_default();
+        let lane = self.lanes.iter_mut().find(|lane| lane.origin == origin);
+        let checkpoint = match checkpoint::open(note.as_bytes(), &self.vkeys) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => {
+                let (lane, reason) = (lane.map(|lane| lane.number), error.to_string());
+                let line = self.lines;
+                self.findings.add(Finding::BadSignature { lane, line, reason });
+                return Ok(());
+            }
+        };
+        self.checkpoints += 1;
+        let placed = lane.ok_or(LineError::UnknownLane)?.checkpoint(&checkpoint, &mut self.findings);
+        if placed { Ok(()) } else { Err(LineError::LateCheckpoint) }
+    }
+
+    fn end(&mut self, line: &str) -> Result<(), LineError> {
+        let stated = line::read_end(line).ok_or(LineError::End)?;
+        self.stage = Stage::End;
+        if stated != self.events {
+            self.findings.add(Finding::WrongCount { stated, counted: self.events });
+        }
+        Ok(())
+    }
+
+    /// The report, once all lines were read.
+    pub fn finish(mut self) -> Report {
+        if !matches!(self.stage, Stage::End) {
+            self.findings.add(Finding::MissingEnd { lines: self.lines });
+        }
+        for lane in &self.lanes {
+            lane.finish(&self.kept, &mut self.findings);
+        }
+        for kept in &self.kept {
+            if kept.size > 0 && self.lanes.iter().all(|lane| lane.origin != kept.origin) {
+                let (kept, origin) = (kept.size, kept.origin.clone());
+                self.findings.add(Finding::Truncated { lane: None, seq: 0, kept, origin });
+            }
+        }
+        let (findings, findings_left_out) = self.findings.take();
+        Report {
+            ok: findings.is_empty(),
+            complete: !self.lanes.is_empty() && self.lanes.iter().all(Lane::is_proven),
+            events: self.events,
+            checkpoints: self.checkpoints,
+            lanes: self.lanes.into_iter().map(Lane::report).collect(),
+            findings,
+            findings_left_out,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Tokens whose signature and claims were checked before, found by their whole text.
+//!
+//! A look-up is one hash of the text with a key drawn at random by this process, and one
+//! comparison of the text: SHA-256 of a token would cost more than everything else together. Only
+//! tokens that were accepted by signature and claims enter, so nobody fills it with garbage; each
+//! is tied to the version of the key ring that accepted it.
+//!
+//! Bounded in bytes. Where it is full, the tokens leave that were not asked for since the hand of
+//! the clock last passed them, and those that have expired.
+
+use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+
+use crate::jose::jwt::SKEW_MAX;
+use crate::time::Time;
+use crate::token::AccessToken;
+
+/// Parts of the cache, each with its own lock.
+const SHARDS: usize = 32;
+
+/// Bytes that an entry takes beside its text and its lists: the claims and what points to them.
+const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Known>() + 128;
+
+/// Bytes counted for one element of a claim's list.
+const ELEMENT_BYTES: usize = 96;
+
+/// A token whose signature and claims hold.
+#[derive(Debug)]
+pub(super) struct Known {
+    token: AccessToken,
+    /// The version of the revocation state in which it was found alive; 0 for none.
+    alive_in: AtomicU64,
+}
+
+impl Known {
+    pub(super) fn new(token: AccessToken) -> Self {
+        Self { token, alive_in: AtomicU64::new(0) }
+    }
+
+    pub(super) fn token(&self) -> &AccessToken {
+        &self.token
+    }
+
+    pub(super) fn was_alive_in(&self, version: u64) -> bool {
+        self.alive_in.load(Ordering::Relaxed) == version
+    }
+
+    pub(super) fn set_alive_in(&self, version: u64) {
+        self.alive_in.store(version, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> usize {
+        let token = &self.token;
+        let permissions = token.delegable.permissions();
+        let actions: usize = permissions.iter().map(|permission| permission.actions.len()).sum();
+        let elements = token.scope.len() + token.further.len() + token.chain.len() + actions;
+        token.issuer.len() + token.audience.len() + ELEMENT_BYTES * (elements + permissions.len())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Cache {
+    hasher: foldhash::fast::RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    shard_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// Places in `slots`, by hash.
+    table: HashTable<u32>,
+    slots: Vec<Slot>,
+    /// The next slot to be looked at when room is needed.
+    hand: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    hash: u64,
+    ring: u64,
+    text: Box<str>,
+    known: Arc<Known>,
+    bytes: usize,
+    /// Asked for since the hand last passed.
+    asked: bool,
+}
+
+impl Cache {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            hasher: foldhash::fast::RandomState::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shard_bytes_max: bytes_max / SHARDS,
+        }
+    }
+
+    /// The token with this text, where the ring of this version accepted it.
+    pub(super) fn find(&self, text: &str, ring: u64) -> Option<Arc<Known>> {
+        let hash = self.hasher.hash_one(text);
+        self.shard(hash)?.find(hash, text, ring)
+    }
+
+    /// Remembers a token that the ring of this version accepted.
+    pub(super) fn insert(&self, text: &str, ring: u64, known: &Arc<Known>, now: Time) {
+        let bytes = text.len() + ENTRY_BYTES + known.bytes();
+        let hash = self.hasher.hash_one(text);
+        if bytes > self.shard_bytes_max || has_expired(known, now) {
+            return;
+        }
+        let Some(mut shard) = self.shard(hash) else { return };
+        shard.remove_text(hash, text);
+        shard.make_room(self.shard_bytes_max - bytes, now);
+        let (text, known) = (Box::from(text), Arc::clone(known));
+        shard.push(Slot { hash, ring, text, known, bytes, asked: false });
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            *lock(shard) = Shard::default();
+        }
+    }
+
+    fn shard(&self, hash: u64) -> Option<MutexGuard<'_, Shard>> {
+        // The table below uses the highest and the lowest bits.
+        self.shards.get((hash >> 32) as usize % SHARDS).map(lock)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes_and_len(&self) -> (usize, usize) {
+        let shards = self.shards.iter().map(lock);
+        shards.fold((0, 0), |(bytes, len), shard| (bytes + shard.bytes, len + shard.slots.len()))
+    }
+}
+
+/// Nothing is left half done by a panic in between: a slot more or less is harmless.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn has_expired(known: &Known, now: Time) -> bool {
+    now >= Time::from_seconds(known.token.expires_at).plus(SKEW_MAX)
+}
+
+impl Shard {
+    fn place(&self, hash: u64, text: &str) -> Option<usize> {
+        let is_it = |&place: &u32| {
+            let slot = self.slots.get(place as usize);
+            slot.is_some_and(|slot| slot.hash == hash && *slot.text == *text)
+        };
+        self.table.find(hash, is_it).map(|&place| place as usize)
+    }
+
+    fn find(&mut self, hash: u64, text: &str, ring: u64) -> Option<Arc<Known>> {
+        let place = self.place(hash, text)?;
+        let slot = self.slots.get_mut(place)?;
+        if slot.ring != ring {
+            return None;
+        }
+        if !slot.asked {
+            slot.asked = true;
+        }
+        Some(Arc::clone(&slot.known))
+    }
+
+    fn push(&mut self, slot: Slot) {
+        let place = self.slots.len() as u32;
+        self.bytes += slot.bytes;
+        let hash = slot.hash;
+        self.slots.push(slot);
+        let slots = &self.slots;
+        let hash_of = |&place: &u32| slots.get(place as usize).map_or(0, |slot| slot.hash);
+        self.table.insert_unique(hash, place, hash_of);
+    }
+
+    fn remove_text(&mut self, hash: u64, text: &str) {
+        if let Some(place) = self.place(hash, text) {
+            self.remove(place);
+        }
+    }
+
+    /// Removes the slot at `place`; the last slot takes its place.
+    fn remove(&mut self, place: usize) {
+        let last = self.slots.len().saturating_sub(1);
+        let Some(hash) = self.slots.get(place).map(|slot| slot.hash) else { return };
+        if let Ok(entry) = self.table.find_entry(hash, |&found| found as usize == place) {
+            entry.remove();
+        }
+        let removed = self.slots.swap_remove(place);
+        self.bytes = self.bytes.saturating_sub(removed.bytes);
+        if let Some(moved) = self.slots.get(place)
+            && let Some(found) = self.table.find_mut(moved.hash, |&found| found as usize == last)
+        {
+            *found = place as u32;
+        }
+    }
+
+    /// Removes slots until at most `bytes` are taken.
+    fn make_room(&mut self, bytes: usize, now: Time) {
+        // Each turn removes a slot or clears its mark, so two rounds are always enough.
+        while self.bytes > bytes {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            let Some(slot) = self.slots.get_mut(self.hand) else { return };
+            if slot.asked && !has_expired(&slot.known, now) {
+                slot.asked = false;
+                self.hand += 1;
+            } else {
+                self.remove(self.hand);
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! RFC 6750 section 3.1: why a request is not accepted, for the caller, its developer and the log.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::authority::Scope;
+use crate::ids::AnyId;
+use crate::jose::jws::JwsError;
+use crate::oauth::errors::ErrorCode;
+use crate::time::Time;
+use crate::token::ClaimsError;
+
+/// Why the Verifier says no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    // What the request is.
+    /// There is no `Authorization` header.
+    NoCredential,
+    /// The header's scheme is not `Bearer`.
+    NotBearer,
+    /// There is more than one `Authorization` header.
+    SeveralCredentials,
+    /// The query has an `access_token`.
+    TokenInQuery,
+    /// The header is `Bearer` without a token, or with what cannot be one.
+    MalformedHeader,
+    // What the token is.
+    /// Not a signed token of the right type, or its signature does not hold.
+    Token(JwsError),
+    /// Signed by a key that is not among the issuer's current ones.
+    UnknownKey,
+    /// Its claims are not those of our access tokens.
+    Claims(ClaimsError),
+    /// It demands a proof of possession.
+    Binding,
+    /// `exp` has passed.
+    Expired {
+        /// The claim.
+        expires_at: Time,
+    },
+    /// `nbf` or `iat` has not come.
+    NotYetValid {
+        /// The later of the two.
+        begins: Time,
+    },
+    /// From `iat` to `exp` is longer than any token of ours lives.
+    LivesTooLong,
+    /// Of another issuer.
+    Issuer,
+    /// For another audience.
+    Audience,
+    /// An id of its lineage was revoked.
+    Revoked {
+        /// The id. The token names it, so its holder knows it.
+        id: AnyId,
+    },
+    /// The token does not allow what was asked.
+    InsufficientScope {
+        /// What it would take.
+        needed: String,
+        /// What it allows.
+        held: Scope,
+    },
+    // What we do not know.
+    /// The revocation state is too old, or there is none, so nobody knows whether it is revoked.
+    Stale {
+        /// How old it is; `None` where there is none or the local clock was set back.
+        age: Option<Duration>,
+        /// How old it may be.
+        age_max: Duration,
+    },
+    /// The token is newer than the revocation state: catch up and try again.
+    Behind {
+        /// The counter that the token's decision saw.
+        token: u64,
+        /// The counter of the state.
+        state: u64,
+    },
+}
+
+impl Rejection {
+    /// The OAuth error code. `None` where the request has no bearer token at all: RFC 6750 section
+    /// 3.1, "the resource server SHOULD NOT include an error code".
+    pub const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::NoCredential | Self::NotBearer => None,
+            Self::SeveralCredentials | Self::TokenInQuery | Self::MalformedHeader => {
+                Some(ErrorCode::InvalidRequest)
+            }
+            Self::Token(_)
+            | Self::UnknownKey
+            | Self::Claims(_)
+            | Self::Binding
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. }
+            | Self::LivesTooLong
+            | Self::Issuer
+            | Self::Audience
+            | Self::Revoked { .. } => Some(ErrorCode::InvalidToken),
+            Self::InsufficientScope { .. } => Some(ErrorCode::InsufficientScope),
+            Self::Stale { .. } | Self::Behind { .. } => Some(ErrorCode::TemporarilyUnavailable),
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> u16 {
+        match self.code() {
+            None => 401,
+            Some(code) => code.status(),
+        }
+    }
+
+    /// The stable name of the rule that was broken.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::NoCredential => "credential-missing",
+            Self::NotBearer => "credential-not-bearer",
+            Self::SeveralCredentials => "credential-not-single",
+            Self::TokenInQuery => "token-in-query",
+            Self::MalformedHeader => "authorization-malformed",
+            Self::Token(_) => "token-not-accepted",
+            Self::UnknownKey => "token-key-unknown",
+            Self::Claims(_) => "token-claims",
+            Self::Binding => "token-bound",
+            Self::Expired { .. } => "token-expired",
+            Self::NotYetValid { .. } => "token-not-yet-valid",
+            Self::LivesTooLong => "token-lives-too-long",
+            Self::Issuer => "token-issuer",
+            Self::Audience => "token-audience",
+            Self::Revoked { .. } => "token-revoked",
+            Self::InsufficientScope { .. } => "scope-insufficient",
+            Self::Stale { .. } => "revocations-stale",
+            Self::Behind { .. } => "revocations-behind",
+        }
+    }
+
+    /// What the caller or its developer can do.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NoCredential | Self::NotBearer | Self::MalformedHeader => {
+                "send `Authorization: Bearer` and an access token"
+            }
+            Self::SeveralCredentials => "send exactly one `Authorization` header",
+            Self::TokenInQuery => "send the token in the `Authorization` header only",
+            Self::Token(_) | Self::Claims(_) => {
+                "send the access token exactly as the token endpoint answered it"
+            }
+            Self::UnknownKey | Self::Expired { .. } => "get a new token",
+            Self::Binding => "get a token that is not bound to a key: proofs are not checked here",
+            Self::NotYetValid { .. } => "check the clocks of the issuer and of this resource",
+            Self::LivesTooLong => "get a token with a shorter life",
+            Self::Issuer => "get a token from the issuer that this resource trusts",
+            Self::Audience => "get a token whose `resource` is this resource's audience",
+            Self::Revoked { .. } => {
+                "do not retry: what this token rests on was ended; ask the agent's owner"
+            }
+            Self::InsufficientScope { .. } => "get a token with the scope that is needed",
+            Self::Stale { .. } => {
+                "retry soon: this resource cannot learn at the moment what was revoked"
+            }
+            Self::Behind { .. } => "retry: this resource is catching up with the issuer",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCredential => f.write_str("the request has no credential"),
+            Self::NotBearer => f.write_str("the `Authorization` header is not of scheme `Bearer`"),
+            Self::SeveralCredentials => f.write_str("the request has more than one credential"),
+            Self::TokenInQuery => f.write_str("the request has a token in its query"),
+            Self::MalformedHeader => f.write_str("the `Authorization` header has no token"),
+            Self::Token(error) => error.fmt(f),
+            Self::UnknownKey => f.write_str("the token is signed by no current key of the issuer"),
+            Self::Claims(error) => error.fmt(f),
+            Self::Binding => f.write_str("the token demands a proof of possession"),
+            Self::Expired { expires_at } => write!(f, "the token expired at {expires_at}"),
+            Self::NotYetValid { begins } => write!(f, "the token is valid from {begins} on"),
+            Self::LivesTooLong => f.write_str("the token lives longer than is accepted"),
+            Self::Issuer => f.write_str("the token is of another issuer"),
+            Self::Audience => f.write_str("the token is for another audience"),
+            Self::Revoked { id } => write!(f, "`{id}`, on which the token rests, was revoked"),
+            Self::InsufficientScope { needed, held } if held.is_empty() => {
+                write!(f, "this needs the scope `{needed}` and the token has none")
+            }
+            Self::InsufficientScope { needed, held } => {
+                write!(f, "this needs the scope `{needed}` and the token has `{held}`")
+            }
+            Self::Stale { age: Some(age), age_max } => write!(
+                f,
+                "what is known of revocations is {} s old; at most {} s are allowed",
+                age.as_secs(),
+                age_max.as_secs()
+            ),
+            Self::Stale { age: None, .. } => {
+                f.write_str("nothing of known age is known of revocations")
+            }
+            Self::Behind { token, state } => write!(
+                f,
+                "the token was decided at revocation {token}, and only {state} are known here"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}
