@@ -107,8 +107,15 @@ mod tests {
 
     #[test]
     fn ids_and_names_are_no_secrets() {
-        let line = ["revoke", "crd_0123456789abcdefghjkmnpqrs", "--reason", "acr_agent_ was seen",
-            "--token-file", "f", "--secret-file=g"];
+        let line = [
+            "revoke",
+            "crd_0123456789abcdefghjkmnpqrs",
+            "--reason",
+            "acr_agent_ was seen",
+            "--token-file",
+            "f",
+            "--secret-file=g",
+        ];
         assert!(refuse_secrets(&argv(&line)).is_ok());
     }
 

@@ -36,9 +36,12 @@ impl Surroundings {
     /// The surroundings as `variable` gives them; an empty variable counts as absent.
     pub(crate) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let text = |name: &str| {
-            variable(name).and_then(|value| value.into_string().ok()).filter(|text| !text.is_empty())
+            variable(name)
+                .and_then(|value| value.into_string().ok())
+                .filter(|text| !text.is_empty())
         };
-        let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder =
+            |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
             token: text("ACCREDIT_TOKEN").map(Secret::new),
             client_secret: text("ACCREDIT_CLIENT_SECRET").map(Secret::new),
@@ -97,14 +100,16 @@ impl ClientSettings {
 fn read_file(path: &Path) -> Result<ClientFile, Failure> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(ClientFile::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(ClientFile::default());
+        }
         Err(error) => {
             let what = format!("`{}` could not be read", path.display());
             return Err(Failure::file(&what, &error, "check its permissions, or remove it"));
         }
     };
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         Failure::usage(
             &format!("`{}`, line {line}, is not as expected", path.display()),
             error.message(),
@@ -206,17 +211,28 @@ mod tests {
 
     #[test]
     fn without_a_server_the_hint_is_the_line_to_copy() {
-        let failure = ClientSettings::resolve(&GlobalFlags::default(), &around(&[])).expect_err("no url");
+        let failure =
+            ClientSettings::resolve(&GlobalFlags::default(), &around(&[])).expect_err("no url");
         assert!(failure.hint.starts_with("export ACCREDIT_URL="));
     }
 
     #[test]
     fn a_key_is_never_sent_in_clear_to_another_machine() {
-        for good in ["https://id.example/", "http://127.0.0.1:8420", "http://[::1]:1", "http://localhost:1"] {
+        for good in
+            ["https://id.example/", "http://127.0.0.1:8420", "http://[::1]:1", "http://localhost:1"]
+        {
             assert!(checked_url(good).is_ok(), "{good}");
         }
-        for bad in ["http://id.example", "http://10.0.0.1", "http://127.0.0.1.example", "id.example",
-            "ftp://id.example", "https://me:pw@id.example", "https://id.example/?a=b", ""] {
+        for bad in [
+            "http://id.example",
+            "http://10.0.0.1",
+            "http://127.0.0.1.example",
+            "id.example",
+            "ftp://id.example",
+            "https://me:pw@id.example",
+            "https://id.example/?a=b",
+            "",
+        ] {
             let failure = checked_url(bad).expect_err(bad);
             assert_eq!(failure.exit, Exit::Usage);
             assert!(!format!("{failure:?}").contains("pw"), "a password is repeated");

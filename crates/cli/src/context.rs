@@ -24,6 +24,7 @@ pub(crate) struct Context {
 
 impl Context {
     /// The context of a command that starts now.
+    #[expect(clippy::disallowed_methods, reason = "the command line's only look at the clock")]
     pub(crate) fn new(flags: GlobalFlags, around: Surroundings, out: Output) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self { out, flags, around, now: Time::from_micros(0).plus(since) }

@@ -57,19 +57,37 @@ mod tests {
 
     #[test]
     fn the_usual_forms_are_read() {
-        for (text, seconds) in
-            [("90s", 90), ("15m", 900), ("24h", 86_400), ("30d", 2_592_000), ("1h30m", 5400), ("60", 60)]
-        {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("15m", 900),
+            ("24h", 86_400),
+            ("30d", 2_592_000),
+            ("1h30m", 5400),
+            ("60", 60),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_refused_with_the_forms_that_are_read() {
-        for text in
-            ["", "m", "15", "15x", "1.5h", "-5m", "15 m", "15M", "30m1h", "5m5m", "15m3", "0s", "99999d",
-             "99999999999999999999s", "１５m"]
-        {
+        for text in [
+            "",
+            "m",
+            "15",
+            "15x",
+            "1.5h",
+            "-5m",
+            "15 m",
+            "15M",
+            "30m1h",
+            "5m5m",
+            "15m3",
+            "0s",
+            "99999d",
+            "99999999999999999999s",
+            "１５m",
+        ] {
             if text == "15" {
                 assert!(parse(text).is_ok(), "a bare number is seconds");
             } else {

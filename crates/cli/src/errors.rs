@@ -20,16 +20,16 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// A stable name for the kind of failure, a URI; the server's own where it answered.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    pub(crate) kind: Box<str>,
     /// What happened.
-    pub(crate) title: String,
+    pub(crate) title: Box<str>,
     /// Why.
-    pub(crate) detail: String,
+    pub(crate) detail: Box<str>,
     /// What to do next, where possible a command.
-    pub(crate) hint: String,
+    pub(crate) hint: Box<str>,
     /// The request as the server's log knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) request_id: Option<String>,
+    pub(crate) request_id: Option<Box<str>>,
 }
 
 impl Failure {
@@ -37,10 +37,10 @@ impl Failure {
     pub(crate) fn new(exit: Exit, kind: &str, title: &str, detail: &str, hint: &str) -> Self {
         Self {
             exit,
-            kind: format!("urn:accredit:cli:{kind}"),
-            title: plain(title),
-            detail: plain(detail),
-            hint: plain(hint),
+            kind: format!("urn:accredit:cli:{kind}").into(),
+            title: plain(title).into(),
+            detail: plain(detail).into(),
+            hint: plain(hint).into(),
             request_id: None,
         }
     }
@@ -118,11 +118,11 @@ impl Failure {
         Self {
             // A status that is no error must not pass for success here.
             exit: if exit == Exit::Ok { Exit::Failure } else { exit },
-            kind: plain(&kind),
-            title: plain(&title),
-            detail: plain(&detail),
-            hint: plain(&hint),
-            request_id: said.request_id.as_deref().map(plain),
+            kind: plain(&kind).into(),
+            title: plain(&title).into(),
+            detail: plain(&detail).into(),
+            hint: plain(&hint).into(),
+            request_id: said.request_id.as_deref().map(|id| plain(id).into()),
         }
     }
 
@@ -233,8 +233,8 @@ mod tests {
             "rule":"scope.not_granted","hint":"ask for crm:read"}"#;
         let failure = Failure::of_answer(StatusCode::BAD_REQUEST, body);
         assert_eq!(failure.exit, Exit::Denied);
-        assert_eq!(failure.kind, "urn:accredit:problem:scope.not_granted");
-        assert_eq!(failure.hint, "ask for crm:read");
+        assert_eq!(&*failure.kind, "urn:accredit:problem:scope.not_granted");
+        assert_eq!(&*failure.hint, "ask for crm:read");
     }
 
     #[test]

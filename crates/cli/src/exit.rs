@@ -71,7 +71,10 @@ impl Exit {
     pub(crate) fn of_oauth_error(error: &str, status: StatusCode) -> Self {
         match error {
             "invalid_client" => Self::NotAuthenticated,
-            "invalid_grant" | "invalid_scope" | "invalid_target" | "unauthorized_client"
+            "invalid_grant"
+            | "invalid_scope"
+            | "invalid_target"
+            | "unauthorized_client"
             | "access_denied" => Self::Denied,
             "temporarily_unavailable" => Self::Unreachable,
             "server_error" => Self::Failure,
@@ -81,11 +84,8 @@ impl Exit {
 
     /// The table as it stands below `accredit --help`.
     pub(crate) fn help() -> String {
-        let mut text = String::from("Exit codes:\n");
-        for (_, code, meaning) in TABLE {
-            text.push_str(&format!("  {code:>3}  {meaning}\n"));
-        }
-        text
+        let lines = TABLE.iter().map(|(_, code, meaning)| format!("\n  {code:>3}  {meaning}"));
+        lines.fold("Exit codes:".to_owned(), |text, line| text + &line)
     }
 }
 
@@ -117,9 +117,17 @@ mod tests {
         for status in 100..600 {
             assert_eq!(of(status) == 0, (200..300).contains(&status), "{status}");
         }
-        for (status, code) in
-            [(400, 2), (401, 4), (403, 5), (404, 3), (409, 6), (412, 6), (429, 1), (500, 1), (503, 8)]
-        {
+        for (status, code) in [
+            (400, 2),
+            (401, 4),
+            (403, 5),
+            (404, 3),
+            (409, 6),
+            (412, 6),
+            (429, 1),
+            (500, 1),
+            (503, 8),
+        ] {
             assert_eq!(of(status), code, "{status}");
         }
     }

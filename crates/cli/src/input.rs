@@ -23,7 +23,11 @@ pub(crate) fn text(path: &Path) -> Result<String, Failure> {
         std::fs::File::open(path).and_then(bounded)
     };
     read.map_err(|error| {
-        Failure::file(&format!("{name} could not be read"), &error, "check the path and its permissions")
+        Failure::file(
+            &format!("{name} could not be read"),
+            &error,
+            "check the path and its permissions",
+        )
     })
 }
 
@@ -59,11 +63,9 @@ pub(crate) fn is_interactive() -> bool {
 /// One line from the terminal, without its end.
 pub(crate) fn line() -> Result<String, Failure> {
     let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .take(SMALL_FILE_BYTES_MAX)
-        .read_line(&mut line)
-        .map_err(|error| Failure::file("the answer could not be read", &error, "use --yes instead"))?;
+    std::io::stdin().lock().take(SMALL_FILE_BYTES_MAX).read_line(&mut line).map_err(|error| {
+        Failure::file("the answer could not be read", &error, "use --yes instead")
+    })?;
     Ok(line.trim().to_owned())
 }
 

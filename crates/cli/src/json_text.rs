@@ -28,7 +28,7 @@ pub(crate) fn pretty(json: &str) -> String {
             }
             '{' | '[' => {
                 out.push(letter);
-                while letters.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+                while letters.next_if(char::is_ascii_whitespace).is_some() {}
                 let end = if letter == '{' { '}' } else { ']' };
                 if letters.next_if_eq(&end).is_some() {
                     out.push(end);

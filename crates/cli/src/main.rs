@@ -12,6 +12,8 @@ mod context;
 mod duration;
 mod errors;
 mod exit;
+#[cfg(test)]
+mod fake_server;
 mod input;
 mod json_text;
 mod output;
@@ -27,6 +29,10 @@ use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::Output;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only place where arguments and environment are read"
+)]
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let around = Surroundings::read(|name| std::env::var_os(name));

@@ -102,9 +102,7 @@ impl Output {
     /// The output that flags, environment and terminal ask for.
     pub(crate) fn new(flags: &GlobalFlags, around: &Surroundings) -> Self {
         let colour = |terminal: bool| {
-            !flags.no_color
-                && !around.colour_refused
-                && (terminal || around.colour_forced)
+            !flags.no_color && !around.colour_refused && (terminal || around.colour_forced)
         };
         let on_terminal = std::io::stdout().is_terminal();
         let talk_on_terminal = std::io::stderr().is_terminal();
@@ -141,7 +139,8 @@ impl Output {
 
     /// Asks something.
     pub(crate) fn prompt(&self, text: &str) {
-        talk(text);
+        let (bold, end) = if self.talk_colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        talk(&format!("{bold}{text}{end}"));
     }
 
     /// Tells a failure: three lines, or one JSON object.
@@ -154,14 +153,9 @@ impl Output {
         self.talk_on_terminal && !self.quiet
     }
 
-    /// Prints a line of data as it is.
-    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
-        write_data(&format!("{text}\n"))
-    }
-
     /// Prints JSON: laid out on a terminal, on one line elsewhere.
     pub(crate) fn json(&self, text: &str) -> Result<(), Failure> {
-        self.line(&if self.on_terminal { json_text::pretty(text) } else { json_text::compact(text) })
+        line(&if self.on_terminal { json_text::pretty(text) } else { json_text::compact(text) })
     }
 
     /// Prints an object.
@@ -169,19 +163,15 @@ impl Output {
         if self.is_json() {
             return self.json(if answer.text.is_empty() { "{}" } else { &answer.text });
         }
-        let members = match serde_json::from_str::<Members>(&answer.text) {
-            Ok(Members(members)) => members,
-            Err(_) => return Ok(()),
-        };
+        let Ok(Members(members)) = serde_json::from_str(&answer.text) else { return Ok(()) };
         write_data(&details(&members, self.data_colour))
     }
 
     /// Prints an object that was just made, and says once that its secret is not kept.
     pub(crate) fn created(&self, answer: &Answer) -> Result<(), Failure> {
         self.object(answer)?;
-        let secret = ["client_secret", "admin_token"]
-            .into_iter()
-            .find(|name| answer.member(name).is_some());
+        let secret =
+            ["client_secret", "admin_token"].into_iter().find(|name| answer.member(name).is_some());
         // A program that reads the object knows what it reads; people are told.
         if let Some(name) = secret
             && (!self.is_json() || self.on_terminal)
@@ -203,15 +193,22 @@ impl Output {
             self.say("nothing found");
             return Ok(());
         }
-        let items: Vec<Value> =
-            page.items.iter().map(|item| serde_json::from_str(item.get()).unwrap_or_default()).collect();
-        let fit = self.on_terminal.then(|| None);
-        write_data(&table(&items, columns, fit, self.data_colour))?;
+        let items: Vec<Value> = page
+            .items
+            .iter()
+            .map(|item| serde_json::from_str(item.get()).unwrap_or_default())
+            .collect();
+        write_data(&text_of(&table(&items, columns, self.on_terminal, self.data_colour)))?;
         if let Some(next) = &page.next {
             self.say(&format!("there is more: add --cursor {} or --all", one_line(next)));
         }
         Ok(())
     }
+}
+
+/// Prints a line of data as it is.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    write_data(&format!("{text}\n"))
 }
 
 fn talk(text: &str) {
@@ -220,14 +217,15 @@ fn talk(text: &str) {
 }
 
 /// Writes data. A reader that has gone away (`| head`) ends the command without an error.
-pub(crate) fn write_data(text: &str) -> Result<(), Failure> {
+fn write_data(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| data_failure(&error))
 }
 
 /// The failure for an error of standard output.
 pub(crate) fn data_failure(error: &std::io::Error) -> Failure {
-    let mut failure = Failure::file("the output could not be written", error, "check where it goes");
+    let mut failure =
+        Failure::file("the output could not be written", error, "check where it goes");
     if error.kind() == std::io::ErrorKind::BrokenPipe {
         failure.exit = Exit::Ok;
     }
@@ -243,7 +241,7 @@ fn details(members: &[(String, Value)], colour: bool) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let (dim, end) = if colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
     rows.iter().fold(String::new(), |text, (name, value)| {
-        text + &format!("{dim}{name:width$}{end}  {value}").trim_end().to_owned() + "\n"
+        text + format!("{dim}{name:width$}{end}  {value}").trim_end() + "\n"
     })
 }
 
@@ -280,9 +278,8 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// A list as a table. `fit`: nothing where it is not for a terminal, else the width, or nothing
-/// for the terminal's own.
-fn table(items: &[Value], columns: &[Column], fit: Option<Option<u16>>, colour: bool) -> String {
+/// A list as a table, which with `fit` does not exceed the width of the terminal.
+fn table(items: &[Value], columns: &[Column], fit: bool, colour: bool) -> Table {
     let mut table = Table::new();
     let header = columns.iter().map(|column| {
         let cell = Cell::new(column.header);
@@ -291,17 +288,11 @@ fn table(items: &[Value], columns: &[Column], fit: Option<Option<u16>>, colour: 
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header);
     table.add_rows(items.iter().map(|item| columns.iter().map(|column| column.text(item))));
-    match fit {
-        Some(width) => {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-            if let Some(width) = width {
-                table.set_width(width);
-            }
-        }
-        None => {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-            table.force_no_tty();
-        }
+    if fit {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    } else {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.force_no_tty();
     }
     if colour {
         table.enforce_styling();
@@ -316,8 +307,11 @@ fn table(items: &[Value], columns: &[Column], fit: Option<Option<u16>>, colour: 
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
-    lines.collect()
+    table
+}
+
+fn text_of(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 #[cfg(test)]
@@ -340,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_piped_table_has_a_line_for_each_item_and_every_letter() {
-        let text = table(&items(), &COLUMNS, None, false);
+        let text = text_of(&table(&items(), &COLUMNS, false, false));
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.lines().nth(1).expect("a row").ends_with("plans the week"));
         assert!(!text.contains('\u{1b}'));
@@ -349,7 +343,8 @@ mod tests {
     #[test]
     fn a_table_fits_the_terminal_and_never_breaks_an_id() {
         let items = items();
-        let text = table(&items, &COLUMNS, Some(Some(72)), false);
+        let mut table = table(&items, &COLUMNS, true, false);
+        let text = text_of(table.set_width(72));
         assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
         for item in &items {
             assert!(text.contains(item["id"].as_str().expect("an id")), "{text}");
@@ -359,7 +354,7 @@ mod tests {
     #[test]
     fn a_table_cannot_drive_the_terminal() {
         let items = [json!({"id": "x", "name": "a\u{1b}[2Jb\nc", "purpose": null})];
-        let text = table(&items, &COLUMNS, None, false);
+        let text = text_of(&table(&items, &COLUMNS, false, false));
         assert_eq!(text, "ID  NAME           PURPOSE\nx   a\\u{1b}[2Jb c  -\n");
     }
 

@@ -1,6 +1,9 @@
 //! RFC 3986 section 3: the path and query of a request, put together so that a name typed by a
 //! person stays one segment.
 
+const HEX: [char; 16] =
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+
 /// A path under the server's address, with its query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestPath {
@@ -26,7 +29,7 @@ impl RequestPath {
             if kept || (byte == b'.' && !dots) {
                 self.path.push(char::from(byte));
             } else {
-                self.path.push_str(&format!("%{byte:02X}"));
+                self.path.extend(['%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
             }
         }
         self

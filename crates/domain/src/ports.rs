@@ -433,6 +433,17 @@ pub struct Tile {
     pub hashes: Vec<u8>,
 }
 
+/// Tiles and the checkpoint that covers them.
+#[derive(Clone, Debug)]
+pub struct Integrated {
+    /// New and changed tiles.
+    pub tiles: Vec<Tile>,
+    /// Leaves covered from now on.
+    pub size: u64,
+    /// The checkpoint, a signed note.
+    pub note: String,
+}
+
 /// Where a lane's log stands.
 #[derive(Clone, Debug)]
 pub struct LaneHead {
@@ -480,15 +491,15 @@ pub trait Log: Send + Sync {
         index: u64,
     ) -> BoxFuture<'_, Result<Option<Vec<u8>>, Fault>>;
 
-    /// Stores tiles and the checkpoint that covers them, in one transaction.
+    /// Stores tiles and the checkpoint that covers them, in one transaction, where the lane is
+    /// still integrated up to exactly `from`. False where somebody else went on from there.
     fn integrate(
         &self,
         org: OrganizationId,
         lane: u16,
-        tiles: Vec<Tile>,
-        size: u64,
-        note: String,
-    ) -> BoxFuture<'_, Result<(), Fault>>;
+        from: u64,
+        integrated: Integrated,
+    ) -> BoxFuture<'_, Result<bool, Fault>>;
 
     /// Checkpoints of sizes above `after`, ascending, at most `limit`: `(size, note)`.
     fn checkpoints(
@@ -508,6 +519,8 @@ pub struct Notice {
     pub org: OrganizationId,
     /// Its revocation counter.
     pub rev: u64,
+    /// When the change was decided ([`Change::at`]).
+    pub at: Time,
     /// The new entry, where the change made one.
     pub revocation: Option<Revocation>,
     /// The organization's own row, where it changed.

@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 
 use accredit_wire::crypto::{Algorithm, MacKey, PrivateKey, open, seal};
 use accredit_wire::ids::{KeyId, OrganizationId};
-use hashbrown::HashMap;
+use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use crate::keys::{KeyPurpose, SealedKey};

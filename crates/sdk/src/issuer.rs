@@ -15,7 +15,7 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use http::{Request, StatusCode, Uri};
 
 /// The longest issuer, in bytes.
-pub const ISSUER_BYTES_MAX: usize = 512;
+const ISSUER_BYTES_MAX: usize = 512;
 
 /// Why a text cannot be an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

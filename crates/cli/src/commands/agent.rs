@@ -30,10 +30,8 @@ pub(crate) struct Agent {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Register an agent; a draft unless --activate
-    #[command(
-        after_help = "Example:\n  accredit agent create planner --owner jo@example.com \
-                      --purpose \"plans visits\" --allow crm:read --activate"
-    )]
+    #[command(after_help = "Example:\n  accredit agent create planner --owner jo@example.com \
+                      --purpose \"plans visits\" --allow crm:read --activate")]
     Create(Create),
     /// List agents
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit agent list --state active")]

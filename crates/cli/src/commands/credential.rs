@@ -65,7 +65,12 @@ struct Create {
     #[command(flatten)]
     holder: Holder,
     /// What kind it is
-    #[arg(long = "type", value_name = "TYPE", default_value = "client-secret")]
+    #[arg(
+        long = "type",
+        value_name = "client-secret|public-key",
+        default_value = "client-secret",
+        hide_possible_values = true
+    )]
     kind: Kind,
     /// The public key, a JWK (`-`: standard input); for --type public-key
     #[arg(long, value_name = "FILE", required_if_eq("kind", "public-key"))]
@@ -187,8 +192,7 @@ fn public_jwk(path: &Path) -> Result<Value, Failure> {
         Failure::usage(&format!("`{}` holds no public key", path.display()), detail, hint)
     };
     let like = "give a JWK with the members kty, crv, x (and y)";
-    let jwk: Value =
-        serde_json::from_str(&text).map_err(|_| wrong("it is not JSON", like))?;
+    let jwk: Value = serde_json::from_str(&text).map_err(|_| wrong("it is not JSON", like))?;
     if !jwk.is_object() || jwk.get("keys").is_some() {
         return Err(wrong("it is not one JWK", like));
     }

@@ -34,7 +34,10 @@ enum Verb {
     #[command(after_help = "Example:\n  accredit instance create --agent planner --expires-in 24h")]
     Create(Create),
     /// List instances
-    #[command(visible_alias = "ls", after_help = "Example:\n  accredit instance list --agent planner")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Example:\n  accredit instance list --agent planner"
+    )]
     List(List),
     /// Show one instance
     #[command(visible_alias = "show", after_help = "Example:\n  accredit instance get ins_…")]

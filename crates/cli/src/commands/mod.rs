@@ -19,7 +19,7 @@ use std::future::Future;
 use http::Method;
 use serde_json::json;
 
-use crate::args::{Command, Paging};
+use crate::args::{ClientCommand, Command, Paging};
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::output::Column;
@@ -28,32 +28,32 @@ use crate::request_path::RequestPath;
 /// Runs a command to its end. A client's command is dropped by the keyboard's interrupt; one
 /// that serves ends in its own time and does not pass through [`interruptible`].
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
-    interruptible(client(command, cx)).await
+    match command {
+        Command::Client(command) => interruptible(client(command, cx)).await,
+    }
 }
 
 /// The commands that ask a server, or work on files.
-async fn client(command: Command, cx: &Context) -> Result<(), Failure> {
+async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
     match command {
-        Command::Org(noun) => org::run(noun, cx).await,
-        Command::Person(noun) => person::run(noun, cx).await,
-        Command::Resource(noun) => resource::run(noun, cx).await,
-        Command::Agent(noun) => agent::run(noun, cx).await,
-        Command::Permission(noun) => permission::run(noun, cx).await,
-        Command::Instance(noun) => instance::run(noun, cx).await,
-        Command::Credential(noun) => credential::run(noun, cx).await,
-        Command::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
-        Command::Revocation(noun) => revocation::run(noun, cx).await,
-        Command::SigningKey(noun) => signing_key::run(noun, cx).await,
-        Command::Audit(noun) => audit::run(noun, cx).await,
-        Command::Token(noun) => token::run(noun, cx).await,
+        ClientCommand::Org(noun) => org::run(noun, cx).await,
+        ClientCommand::Person(noun) => person::run(noun, cx).await,
+        ClientCommand::Resource(noun) => resource::run(noun, cx).await,
+        ClientCommand::Agent(noun) => agent::run(noun, cx).await,
+        ClientCommand::Permission(noun) => permission::run(noun, cx).await,
+        ClientCommand::Instance(noun) => instance::run(noun, cx).await,
+        ClientCommand::Credential(noun) => credential::run(noun, cx).await,
+        ClientCommand::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
+        ClientCommand::Revocation(noun) => revocation::run(noun, cx).await,
+        ClientCommand::SigningKey(noun) => signing_key::run(noun, cx).await,
+        ClientCommand::Audit(noun) => audit::run(noun, cx).await,
+        ClientCommand::Token(noun) => token::run(noun, cx).await,
     }
 }
 
 /// Runs until the end or the keyboard's interrupt. What was being written to a temporary file is
 /// then removed with it.
-async fn interruptible(
-    command: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
+async fn interruptible(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
         outcome = command => outcome,
         Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
@@ -88,3 +88,6 @@ async fn change_state(
     let answer = cx.api()?.call(Method::POST, path.segment(verb), Some(body)).await?;
     cx.out.object(&answer)
 }
+
+#[cfg(test)]
+mod tests;

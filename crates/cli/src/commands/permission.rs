@@ -9,7 +9,8 @@ use crate::errors::Failure;
 use crate::output::Column;
 use crate::request_path::RequestPath;
 
-const COLUMNS: [Column; 2] = [Column::new("RESOURCE", "resource"), Column::new("ACTIONS", "actions")];
+const COLUMNS: [Column; 2] =
+    [Column::new("RESOURCE", "resource"), Column::new("ACTIONS", "actions")];
 
 /// The noun.
 #[derive(Debug, Args)]
@@ -29,9 +30,7 @@ enum Verb {
     )]
     Set(Set),
     /// Take everything at a resource from an agent
-    #[command(
-        after_help = "Example:\n  accredit permission delete --agent planner --resource crm"
-    )]
+    #[command(after_help = "Example:\n  accredit permission delete --agent planner --resource crm")]
     Delete(At),
     /// List what an agent may do
     #[command(

@@ -34,7 +34,10 @@ enum Verb {
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit person list")]
     List(Paging),
     /// Show one person
-    #[command(visible_alias = "show", after_help = "Example:\n  accredit person get jo@example.com")]
+    #[command(
+        visible_alias = "show",
+        after_help = "Example:\n  accredit person get jo@example.com"
+    )]
     Get(One),
     /// Change a person's name
     #[command(after_help = "Example:\n  accredit person update jo@example.com --name \"Jo Roe\"")]
@@ -45,7 +48,9 @@ enum Verb {
     )]
     Suspend(NamedReason),
     /// Activate a suspended person
-    #[command(after_help = "Example:\n  accredit person activate jo@example.com --reason \"is back\"")]
+    #[command(
+        after_help = "Example:\n  accredit person activate jo@example.com --reason \"is back\""
+    )]
     Activate(NamedReason),
 }
 

@@ -215,7 +215,7 @@ async fn by_assertion(
         .into());
     }
     let kid = unverified.peek_unverified_kid().map(str::to_owned);
-    let typ = TypRule::RequiredOrAbsent(&["client-authentication+jwt", "JWT"]);
+    let typ = TypRule::RequiredOrAbsent("client-authentication+jwt");
     for facts in keys(cx, &named, kid.as_deref()).await? {
         let ProofFacts::Key(key) = &facts.proof else { continue };
         let Ok(verified) = parsed()?.verify(key, typ) else { continue };

@@ -137,7 +137,7 @@ pub struct CredentialView {
     /// What its holder calls itself at the token endpoint.
     pub client_id: Option<String>,
     /// The secret: only in the answer to its creation.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "expose_some")]
     #[schema(value_type = Option<String>)]
     pub client_secret: Option<Secret>,
     /// `active`, `expired` or `revoked`.
@@ -158,7 +158,16 @@ pub struct CredentialView {
 }
 
 /// The one place where a secret is written out: the answer to its creation.
-fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.expose().serialize(serializer)
+}
+
+/// The same where an answer may have no secret.
+#[expect(clippy::ref_option, reason = "serde's `serialize_with` passes a reference to the member")]
+pub(super) fn expose_some<S: Serializer>(
+    secret: &Option<Secret>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 
@@ -264,7 +273,11 @@ fn public_key(asked: &CreateCredential) -> Result<Jwk, Refusal> {
             return Err(Refusal::field("jwk", "its `kid` is longer than 128 bytes", hint));
         }
         Some(_) => {}
-        None => jwk.set_kid(jwk.thumbprint()),
+        None => {
+            let kid = jwk.thumbprint();
+            jwk = Jwk::new(jwk.key().clone(), Some(kid))
+                .map_err(|error| Refusal::field("jwk", error, hint))?;
+        }
     }
     Ok(jwk)
 }

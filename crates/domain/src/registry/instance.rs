@@ -4,12 +4,12 @@ use accredit_wire::authority::ResourceName;
 use accredit_wire::ids::{AgentId, CredentialId, InstanceId, Kind};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentState, alive};
 use super::credential::{
     AdminPermission, CREDENTIAL_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS, Holder,
-    new_secret,
+    expose_some, new_secret,
 };
 use super::{Listed, commit, decide, ending, ends_after, find_agent, id, text};
 use crate::audit::event::{Body, EventKind};
@@ -77,7 +77,7 @@ pub struct InstanceView {
     #[schema(value_type = String)]
     pub client_id: AgentId,
     /// Its secret: only in the answer to its creation.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "expose_some")]
     #[schema(value_type = Option<String>)]
     pub client_secret: Option<Secret>,
     /// What people call it.
@@ -96,11 +96,6 @@ pub struct InstanceView {
     /// When it last got a token, to the minute.
     #[schema(value_type = Option<String>)]
     pub last_seen_at: Option<Time>,
-}
-
-/// The one place where an instance's secret is written out: the answer to its creation.
-fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
-    secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 impl Instance {

@@ -1,16 +1,20 @@
 //! Organization: a tenant with its own issuer, keys, registry and log.
 
+use std::time::Duration;
+
 use accredit_wire::authority::ResourceName;
 use accredit_wire::ids::OrganizationId;
+use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::{DecideError, Listed, State, commit, decide, ending, lookup, text};
-use crate::audit::event::{Body, EventKind};
-use crate::context::{Caller, Cx};
-use crate::ports::{Page, Row};
+use crate::audit::event::{Actor, Body, Event, EventKind};
+use crate::context::{Caller, Cx, World};
+use crate::keys::{self, KeyPurpose};
+use crate::ports::{Audited, Change, CommitError, Page, Row};
 use crate::refusal::{Error, Refusal, Rule};
-use crate::registry::credential::AdminPermission;
+use crate::registry::credential::{AdminPermission, Holder, described, new_secret};
 
 /// A tenant. Nothing crosses it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -144,4 +148,94 @@ pub(crate) fn already(noun: &str, state: &str) -> Refusal {
         format!("the {noun} is already {state}"),
         "nothing needs to be done",
     )
+}
+
+/// A new organization.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOrganization {
+    /// Its name, part of the issuer.
+    pub name: String,
+    /// What people call it.
+    pub display_name: Option<String>,
+}
+
+/// A new organization with the key that administers it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct CreatedOrganization {
+    /// The organization.
+    #[serde(flatten)]
+    pub organization: Organization,
+    /// Its bootstrap administrator's key: only in this answer.
+    #[serde(serialize_with = "super::credential::expose")]
+    #[schema(value_type = String)]
+    pub admin_token: Secret,
+}
+
+/// The life of a bootstrap administrator's key, seconds: 90 days.
+pub const BOOTSTRAP_LIFETIME_SECONDS: u64 = 90 * 24 * 3600;
+
+/// Creates an organization at an operator's wish.
+pub async fn create(cx: &Cx, asked: &CreateOrganization) -> Result<CreatedOrganization, Error> {
+    cx.require(AdminPermission::Organizations)?;
+    let own = AdminPermission::ALL.into_iter().filter(|p| *p != AdminPermission::Organizations);
+    let actor = match &cx.caller {
+        Caller::Admin { credential, .. } => Actor { id: Some(credential.any()), kind: "admin" },
+        _ => Actor { id: None, kind: "system" },
+    };
+    let body = Body { actor: Some(actor), request: Some(cx.request), ..Body::default() };
+    found(&cx.world, cx.now, asked, own.collect(), body).await
+}
+
+/// Founds an organization: its row, its signing keys, its log and the key that administers it, in
+/// one transaction. `permissions` are what that key holds.
+pub async fn found(
+    world: &World,
+    now: Time,
+    asked: &CreateOrganization,
+    permissions: Vec<AdminPermission>,
+    body: Body,
+) -> Result<CreatedOrganization, Error> {
+    check_name(&asked.name)?;
+    let display_name =
+        asked.display_name.as_deref().map(|name| text("display_name", name)).transpose()?;
+    let id = OrganizationId::new(now.millis(), world.random());
+    let organization = Organization {
+        id,
+        name: asked.name.clone(),
+        display_name,
+        issuer: format!("{}/o/{}", world.public_url, asked.name),
+        state: State::Active,
+        rev: 0,
+        generation: 1,
+        created_at: now,
+        version: 0,
+    };
+    let expires_at = now.plus(Duration::from_secs(BOOTSTRAP_LIFETIME_SECONDS));
+    let holder = Holder::Admin(permissions);
+    let (credential, admin_token) = new_secret(world, now, holder, expires_at)?;
+    let mut rows = vec![Row::Organization(organization.clone())];
+    for purpose in KeyPurpose::ALL {
+        rows.push(Row::Key(keys::generate(world, id, purpose, now).await?));
+    }
+    let body = Body {
+        target: Some(id.any()),
+        name: Some(asked.name.clone()),
+        changes: described(&credential).changes,
+        credential: Some(credential.id),
+        ..body
+    };
+    rows.push(Row::Credential(credential));
+    let event = Event::new(EventKind::OrganizationCreated, now, world.random(), body);
+    let change = Change { org: id, at: now, rows, revocation: None };
+    match world.store.commit(Audited::new(change, event)).await {
+        Ok(_) => Ok(CreatedOrganization { organization, admin_token }),
+        Err(CommitError::Fault(fault)) => Err(fault.into()),
+        Err(CommitError::Taken(_) | CommitError::Stale) => Err(Refusal::new(
+            Rule::NameTaken,
+            format!("an organization `{}` exists or existed", asked.name),
+            "choose another name: names are never reused",
+        )
+        .into()),
+    }
 }

@@ -1,16 +1,15 @@
 //! RFC 6750 at the door of a service: a tower layer for axum, hyper and tonic.
 //!
 //! `verifier.guard().require("crm:read")` lets a request through when its token is good and holds
-//! that scope, and puts the [`Principal`] into the request's extensions. Everything else is
+//! that scope, and puts the [`Principal`](crate::Principal) into the request's extensions. Everything else is
 //! answered here, with the rule that refused and what to do.
 //!
 //! A handler that works long after its request was let through should watch
-//! [`Principal::revoked`] itself; the guard breaks off response bodies but no handler, because
+//! [`Principal::revoked`](crate::Principal::revoked) itself; the guard breaks off response bodies but no handler, because
 //! only the handler knows where it may stop.
 
 mod body;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +20,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
-use crate::principal::Principal;
 use crate::refusal::Refusal;
 use crate::verifier::Verifier;
 pub use body::{BodyError, GuardedBody};
@@ -106,7 +104,7 @@ where
             });
             let principal = match verified {
                 Ok(principal) => principal,
-                Err(refusal) => return Ok(answer(&refusal, &head)),
+                Err(refusal) => return Ok(answer(refusal.at(&guard.required), &head)),
             };
             request = Request::from_parts(head, body);
             request.extensions_mut().insert(principal.clone());
@@ -116,7 +114,7 @@ where
     }
 }
 
-fn answer<R>(refusal: &Refusal, head: &http::request::Parts) -> Response<GuardedBody<R>> {
+fn answer<R>(refusal: Refusal, head: &http::request::Parts) -> Response<GuardedBody<R>> {
     let response: Response<Bytes> = refusal.response(&head.headers);
     response.map(GuardedBody::refusal)
 }

@@ -8,6 +8,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use accredit_wire::revocations::Follower;
+use futures_util::FutureExt as _;
+
+use crate::ambient;
 
 /// Name of the file whose lock keeps a second process out.
 const LOCK: &str = "lock";
@@ -59,6 +65,55 @@ impl StateDir {
         file.sync_all()?;
         fs::rename(&new, &target)?;
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// Name of the file with the revocation state and the witnessed log.
+pub(super) const FOLLOWER: &str = "revocations";
+
+/// Name of the file with the issuer's keys.
+pub(super) const KEYS: &str = "keys.json";
+
+/// Writing the state takes at most this part of the time: a large state is written less often.
+const WRITING_SHARE: u32 = 20;
+
+/// Writes the state of a follower, one write at a time and none of them in the follower's way.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    dir: Option<StateDir>,
+    writing: Option<tokio::task::JoinHandle<Duration>>,
+    not_before: Instant,
+}
+
+impl Keeper {
+    pub(super) fn new(dir: Option<StateDir>) -> Self {
+        Self { dir, writing: None, not_before: ambient::instant() }
+    }
+
+    /// Keeps what `follower` holds, unless the last time was just now: the next message, a
+    /// heartbeat at the latest, brings it here again. What is lost by that is younger than the
+    /// age bound, which is what the bound is for.
+    pub(super) fn keep(&mut self, follower: &Follower) {
+        let Some(dir) = &self.dir else { return };
+        if let Some(writing) = self.writing.take_if(|writing| writing.is_finished())
+            && let Some(Ok(took)) = writing.now_or_never()
+        {
+            self.not_before = ambient::instant() + took * WRITING_SHARE;
+        }
+        if self.writing.is_some() || ambient::instant() < self.not_before {
+            return;
+        }
+        let (dir, follower) = (dir.clone(), follower.clone());
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let start = ambient::instant();
+            let written = follower
+                .to_bytes(ambient::now())
+                .map_or(Ok(()), |bytes| dir.write(FOLLOWER, &bytes));
+            if let Err(error) = written {
+                tracing::error!(%error, "the revocation state cannot be kept");
+            }
+            start.elapsed()
+        }));
     }
 }
 

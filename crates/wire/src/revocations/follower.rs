@@ -129,7 +129,11 @@ impl Follower {
         let rolled_back = FeedError::Alarm(Alarm::RolledBack { held, offered });
         if offered < held {
             // Replaying an old message proves nothing against the server, and refreshes nothing.
-            return if message.at <= self.state.server_time() { Ok(false) } else { Err(rolled_back) };
+            return if message.at <= self.state.server_time() {
+                Ok(false)
+            } else {
+                Err(rolled_back)
+            };
         }
         if offered.0 > held.0 {
             // A new generation starts above any counter seen, and only with all it knows.
@@ -174,11 +178,14 @@ impl Follower {
         push(&mut out, format_args!(",\"at\":{at},\"received_at\":{received_at}"));
         let (behind, seen) = (anchor.behind().as_micros(), self.seen.max(now).micros());
         push(&mut out, format_args!(",\"behind\":{behind},\"seen\":{seen},\"lanes\":["));
-        let held = self.witness.iter().flat_map(|witness| witness.held());
+        let held = self.witness.iter().flat_map(LogWitness::held);
         for (index, (lane, held)) in held.enumerate() {
             let comma = if index == 0 { "" } else { "," };
             let Held { generation, checkpoint } = held;
-            push(&mut out, format_args!("{comma}{{\"lane\":{lane},\"gen\":{generation},\"origin\":"));
+            push(
+                &mut out,
+                format_args!("{comma}{{\"lane\":{lane},\"gen\":{generation},\"origin\":"),
+            );
             push_string(&mut out, &checkpoint.origin);
             let (size, root) = (checkpoint.size, checkpoint.root);
             push(&mut out, format_args!(",\"size\":{size},\"root\":\"{root}\"}}"));

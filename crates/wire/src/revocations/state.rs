@@ -127,10 +127,16 @@ impl State {
         self
     }
 
+    /// This state after one more entry at `rev`: what the issuer itself holds after a commit.
+    #[must_use]
+    pub fn advanced(&self, rev: u64, at: Time, entry: Option<Entry>) -> Self {
+        self.with(entry.as_slice()).moved_to(self.generation, rev, at)
+    }
+
     /// Every entry that is not past its `keep_until`, each target once, in no order of meaning.
     pub fn entries(&self) -> Vec<Entry> {
         let all = Table::union(&self.base, &self.overlay, self.at.seconds());
-        all.rows().filter_map(|row| row.entry()).collect()
+        all.rows().filter_map(Row::entry).collect()
     }
 }
 

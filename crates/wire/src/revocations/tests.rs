@@ -1,0 +1,601 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::feed::{
+    Alarm, FEED_TYPE, FeedError, LaneCheckpoint, Message, MessageKind, SignedMessage,
+};
+use super::follower::{Applied, Follower, RestoreError};
+use super::state::{Entry, OVERLAY_MAX, State};
+use super::witness::{LaneProof, LogWitness, lane_origin};
+use super::{Anchor, age::BACKWARDS_MAX};
+use crate::crypto::{Algorithm, PrivateKey};
+use crate::ids::{AgentId, AnyId, InstanceId, Kind, PersonId, TokenId};
+use crate::jose::jwk::{JwkSet, VerifyingKey};
+use crate::jose::jws::{JwsError, ProtectedHeader};
+use crate::time::Time;
+use crate::tlog::Hash;
+use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::note::Vkey;
+use crate::tlog::proof::ConsistencyProof;
+use crate::tlog::tree::{self, HashReader};
+
+const ISSUER: &str = "https://id.example/o/dev";
+const FOREVER: i64 = 4_000_000_000;
+
+fn agent(number: u64) -> AnyId {
+    let mut random = [3; 10];
+    random[2..].copy_from_slice(&number.to_be_bytes());
+    AgentId::new(1_763_717_400_000, random).any()
+}
+
+fn entry(number: u64, below: u64) -> Entry {
+    Entry { target: agent(number), below, keep_until: FOREVER }
+}
+
+fn at(seconds: i64) -> Time {
+    Time::from_seconds(1_763_717_400 + seconds)
+}
+
+fn message(from: u64, to: u64, seconds: i64, entries: &[Entry]) -> Message {
+    Message {
+        issuer: ISSUER.to_owned(),
+        generation: 1,
+        from,
+        to,
+        at: at(seconds),
+        entries: entries.to_vec(),
+        log: Vec::new(),
+    }
+}
+
+struct FeedKey {
+    private: PrivateKey,
+    header: ProtectedHeader,
+    set: JwkSet,
+}
+
+impl FeedKey {
+    fn new(seed: u8, typ: &str) -> Self {
+        let private = PrivateKey::ed25519_from_seed(&[seed; 32]).expect("a key");
+        let key = private.public().expect("its public half");
+        let set = JwkSet::new(vec![VerifyingKey { kid: "feed".to_owned(), key }]).expect("a set");
+        let header = ProtectedHeader::new(typ, Algorithm::EdDsa, Some("feed")).expect("a header");
+        Self { private, header, set }
+    }
+
+    fn sign(&self, message: &Message) -> String {
+        let input = message.signing_input(&self.header);
+        let signature = self.private.sign(input.bytes()).expect("a signature");
+        input.finish(&signature)
+    }
+}
+
+fn signed(message: &Message) -> SignedMessage {
+    let key = FeedKey::new(1, FEED_TYPE);
+    SignedMessage::verify(&key.sign(message), &key.set, ISSUER).expect("signed")
+}
+
+fn follower() -> Follower {
+    Follower::new(ISSUER.to_owned(), None)
+}
+
+fn applied(follower: &mut Follower, message: &Message) -> Result<Applied, FeedError> {
+    follower.apply(&signed(message), &[], message.at)
+}
+
+// The set.
+
+#[test]
+fn a_thing_is_dead_below_and_alive_from_then_on() {
+    let state = State::new(1, 9, at(0), &[entry(1, 5)]);
+    assert_eq!(state.is_dead([agent(2), agent(1)], 4), Some(agent(1)));
+    assert_eq!(state.is_dead([agent(2), agent(1)], 5), None);
+    assert_eq!(state.is_dead([agent(2)], 0), None);
+    assert_eq!(State::unknown().is_dead([agent(1)], 0), None);
+}
+
+#[test]
+fn the_same_bits_of_another_kind_are_another_target() {
+    let person = PersonId::from_bits(agent(1).bits()).expect("the same bits").any();
+    let state = State::new(1, 9, at(0), &[entry(1, 5)]);
+    assert_eq!(state.is_dead([person], 0), None);
+}
+
+#[test]
+fn entries_of_every_kind_come_out_as_they_went_in() {
+    let ids = Kind::ALL.map(|kind| agent(1).to_string().replace("agt", kind.prefix()));
+    let entry =
+        |id: &String| Entry { target: id.parse().expect("an id"), below: 3, keep_until: FOREVER };
+    let entries: Vec<Entry> = ids.iter().map(entry).collect();
+    let state = State::new(1, 9, at(0), &entries);
+    let out = state.entries();
+    assert_eq!(out.len(), 12);
+    assert!(entries.iter().all(|entry| out.contains(entry)));
+}
+
+#[test]
+fn a_merge_forgets_what_is_past_its_time_and_nothing_else() {
+    let now = at(0).seconds();
+    let kept = |number: u64, keep_until: i64| Entry { keep_until, ..entry(number, 5) };
+    let old = [kept(1, now - 1), kept(2, now)];
+    let mut state = State::new(1, 9, at(0), &old);
+    assert_eq!(state.is_dead([agent(1)], 0), Some(agent(1)), "not before a merge");
+    let many: Vec<Entry> = (10..11 + OVERLAY_MAX as u64).map(|n| entry(n, 5)).collect();
+    state = state.with(&many);
+    assert_eq!(state.is_dead([agent(1)], 0), None);
+    assert_eq!(state.is_dead([agent(2)], 0), Some(agent(2)));
+    assert_eq!(state.len(), many.len() + 1);
+}
+
+#[test]
+fn an_entry_takes_at_most_40_bytes_and_the_old_state_stays_as_it_was() {
+    for count in [1_000_u64, 65_535, 65_537, 100_000] {
+        let entries: Vec<Entry> = (0..count).map(|number| entry(number, 1 + number)).collect();
+        let state = State::new(1, count, at(0), &entries);
+        assert_eq!(state.len(), count as usize);
+        assert!(state.bytes() <= 40 * count as usize, "{} for {count}", state.bytes());
+        for number in (0..count).step_by(97) {
+            assert_eq!(state.is_dead([agent(number)], number), Some(agent(number)));
+            assert_eq!(state.is_dead([agent(number)], number + 1), None);
+            assert_eq!(state.is_dead([agent(number + count)], 0), None);
+        }
+        let next = state.with(&[entry(count + 5, 1)]);
+        assert_eq!(next.is_dead([agent(count + 5)], 0), Some(agent(count + 5)));
+        assert_eq!(state.is_dead([agent(count + 5)], 0), None);
+    }
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    (0u64..20, 1u64..30, 0i64..3).prop_map(|(number, below, keep)| Entry {
+        keep_until: FOREVER + keep,
+        ..entry(number, below)
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_set_answers_like_a_map(
+        parts in prop::collection::vec(prop::collection::vec(any_entry(), 0..12), 0..6),
+        rev in 0u64..31,
+    ) {
+        let mut model = BTreeMap::<AnyId, u64>::new();
+        let mut state = State::new(1, 40, at(0), &[]);
+        for part in &parts {
+            state = state.with(part);
+            for entry in part {
+                let below = model.entry(entry.target).or_default();
+                *below = entry.below.max(*below);
+            }
+        }
+        for number in 0..21 {
+            let dead = model.get(&agent(number)).is_some_and(|below| rev < *below);
+            prop_assert_eq!(state.is_dead([agent(number)], rev).is_some(), dead);
+        }
+        let mut out: Vec<_> = state.entries().iter().map(|e| (e.target, e.below)).collect();
+        out.sort_unstable();
+        prop_assert_eq!(out, model.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn deltas_in_any_split_equal_one_snapshot_and_repeating_them_is_harmless(
+        targets in prop::collection::vec(0u64..12, 1..30),
+        cuts in prop::collection::btree_set(1u64..30, 0..6),
+        again in any::<prop::sample::Index>(),
+    ) {
+        let last = targets.len() as u64;
+        let all: Vec<Entry> =
+            targets.iter().zip(1..).map(|(&target, rev)| entry(target, rev)).collect();
+        let mut one = follower();
+        applied(&mut one, &message(0, last, 100, &all)).expect("a snapshot");
+
+        let mut other = follower();
+        applied(&mut other, &message(0, 0, 1, &[])).expect("an empty snapshot");
+        let ends: Vec<u64> = cuts.into_iter().filter(|&cut| cut < last).chain([last]).collect();
+        let mut deltas = Vec::new();
+        let mut from = 0;
+        for (&to, seconds) in ends.iter().zip(2..) {
+            if from > 0 {
+                deltas.push(message(from, to, seconds, &all[from as usize..to as usize]));
+            } else {
+                deltas.push(message(0, to, seconds, &all[..to as usize]));
+            }
+            from = to;
+        }
+        for delta in &deltas {
+            applied(&mut other, delta).expect("a delta");
+            applied(&mut other, &deltas[again.index(deltas.len())]).ok();
+        }
+        prop_assert_eq!(other.state().rev(), one.state().rev());
+        for number in 0..13 {
+            for rev in 0..=last {
+                prop_assert_eq!(
+                    other.state().is_dead([agent(number)], rev),
+                    one.state().is_dead([agent(number)], rev)
+                );
+            }
+        }
+    }
+}
+
+// Messages.
+
+#[test]
+fn the_payload_is_what_the_formats_say() {
+    let mut message = message(16, 17, 0, &[entry(1, 17)]);
+    message.log.push(LaneCheckpoint {
+        lane: 0,
+        note: "a\nb\n".to_owned(),
+        from: 100,
+        proof: vec![Hash::new([0; 32])],
+    });
+    let hash = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let expected = format!(
+        concat!(
+            r#"{{"iss":"https://id.example/o/dev","v":1,"gen":1,"from":16,"to":17,"#,
+            r#""at":1763717400000000,"entries":[{{"t":"{}","b":17,"k":4000000000}}],"#,
+            r#""log":[{{"lane":0,"note":"a\nb\n","from":100,"proof":["{}"]}}]}}"#
+        ),
+        agent(1),
+        hash
+    );
+    assert_eq!(String::from_utf8(message.to_payload()).expect("text"), expected);
+    assert_eq!(signed(&message).message(), &message);
+}
+
+#[test]
+fn counters_tell_what_a_message_is() {
+    assert_eq!(message(0, 0, 0, &[]).kind(), MessageKind::Snapshot);
+    assert_eq!(message(0, 7, 0, &[]).kind(), MessageKind::Snapshot);
+    assert_eq!(message(7, 7, 0, &[]).kind(), MessageKind::Heartbeat);
+    assert_eq!(message(6, 7, 0, &[]).kind(), MessageKind::Delta);
+}
+
+#[test]
+fn only_the_feed_key_and_the_feed_type_are_believed() {
+    let good = FeedKey::new(1, FEED_TYPE);
+    let text = good.sign(&message(0, 1, 0, &[]));
+    let verify = |text: &str| SignedMessage::verify(text, &good.set, ISSUER).map(|_| ());
+    assert_eq!(verify(&text), Ok(()));
+    let other = FeedKey::new(2, FEED_TYPE).sign(&message(0, 1, 0, &[]));
+    assert_eq!(verify(&other), Err(FeedError::Jws(JwsError::Signature)));
+    let typ = FeedKey::new(1, "at+jwt").sign(&message(0, 1, 0, &[]));
+    assert!(matches!(verify(&typ), Err(FeedError::Jws(JwsError::Typ { .. }))));
+    let foreign =
+        Message { issuer: "https://id.example/o/evil".to_owned(), ..message(0, 1, 0, &[]) };
+    assert_eq!(verify(&good.sign(&foreign)), Err(FeedError::Issuer));
+    assert!(matches!(verify(&format!("{text}=")), Err(FeedError::Jws(_))));
+    let none = JwkSet::default();
+    let unknown = SignedMessage::verify(&text, &none, ISSUER).map(|_| ());
+    assert_eq!(unknown, Err(FeedError::UnknownKey));
+}
+
+#[test]
+fn a_payload_that_is_not_of_version_1_is_refused() {
+    let key = FeedKey::new(1, FEED_TYPE);
+    let good = String::from_utf8(message(1, 3, 0, &[entry(1, 3)]).to_payload()).expect("text");
+    let verify = |payload: &str| {
+        let input =
+            crate::jose::jws::SigningInput::new(&key.header, payload.as_bytes()).expect("short");
+        let signature = key.private.sign(input.bytes()).expect("a signature");
+        SignedMessage::verify(&input.finish(&signature), &key.set, ISSUER).map(|_| ())
+    };
+    assert_eq!(verify(&good), Ok(()));
+    for (from, to) in [
+        (r#""v":1"#, r#""v":2"#),
+        (r#""v":1"#, r#""v":1,"v":1"#),
+        (r#""v":1"#, r#""v":1,"x":1"#),
+        (r#""gen":1"#, r#""gen":0"#),
+        (r#""gen":1"#, r#""gen":-1"#),
+        (r#""from":1"#, r#""from":4"#),
+        (r#""from":1"#, r#""from":3"#),
+        (r#""b":3"#, r#""b":4"#),
+        (r#""b":3"#, r#""b":3,"x":1"#),
+        (r#""t":"agt_"#, r#""t":"AGT_"#),
+        (r#""log":[]"#, r#""log":[{"lane":0,"note":"","from":1,"proof":["AA=="]}]"#),
+        (r#""log":[]"#, r#""log":[{"lane":0,"note":""},{"lane":0,"note":""}]"#),
+        (r#""to":3"#, r#""to":"3""#),
+    ] {
+        let bent = good.replacen(from, to, 1);
+        assert_ne!(bent, good, "{from}");
+        assert!(matches!(verify(&bent), Err(FeedError::Malformed(_))), "{to}");
+    }
+}
+
+// Following.
+
+#[test]
+fn a_gap_needs_a_snapshot_and_still_kills() {
+    let mut follower = follower();
+    assert_eq!(applied(&mut follower, &message(3, 4, 0, &[])), Err(FeedError::NeedsSnapshot));
+    assert!(follower.anchor().is_none());
+    assert_eq!(applied(&mut follower, &message(0, 4, 0, &[])), Ok(Applied::Snapshot));
+    assert_eq!(
+        applied(&mut follower, &message(5, 6, 1, &[entry(1, 6)])),
+        Err(FeedError::NeedsSnapshot)
+    );
+    assert_eq!(applied(&mut follower, &message(6, 6, 2, &[])), Err(FeedError::NeedsSnapshot));
+    assert_eq!(follower.state().rev(), 4);
+    assert_eq!(follower.state().server_time(), at(0), "not younger");
+    assert_eq!(follower.state().is_dead([agent(1)], 5), Some(agent(1)));
+    assert_eq!(applied(&mut follower, &message(4, 6, 3, &[entry(1, 6)])), Ok(Applied::Delta));
+    assert_eq!(applied(&mut follower, &message(6, 6, 4, &[])), Ok(Applied::Heartbeat));
+    assert_eq!(follower.state().server_time(), at(4));
+}
+
+#[test]
+fn an_old_message_told_again_refreshes_nothing() {
+    let mut follower = follower();
+    let snapshot = message(0, 4, 0, &[entry(1, 4)]);
+    applied(&mut follower, &snapshot).expect("a snapshot");
+    applied(&mut follower, &message(4, 5, 10, &[entry(2, 5)])).expect("a delta");
+    let before = follower.anchor();
+    for old in [snapshot, message(4, 4, 9, &[]), message(4, 5, 10, &[entry(2, 5)])] {
+        assert_eq!(follower.apply(&signed(&old), &[], at(500)), Ok(Applied::Old));
+    }
+    assert_eq!(follower.anchor(), before);
+}
+
+#[test]
+fn a_rolled_back_server_raises_an_alarm_and_the_union_is_kept() {
+    let mut follower = follower();
+    applied(&mut follower, &message(0, 7, 0, &[entry(1, 7)])).expect("a snapshot");
+    let back = applied(&mut follower, &message(0, 5, 20, &[entry(2, 5)]));
+    let alarm = Alarm::RolledBack { held: (1, 7), offered: (1, 5) };
+    assert_eq!(back, Err(FeedError::Alarm(alarm.clone())));
+    assert!(alarm.to_string().contains("from revocation 7 of generation 1 to revocation 5"));
+    assert_eq!(follower.state().rev(), 7);
+    assert_eq!(follower.state().server_time(), at(0));
+    assert_eq!(follower.state().is_dead([agent(1)], 6), Some(agent(1)));
+    assert_eq!(follower.state().is_dead([agent(2)], 4), Some(agent(2)));
+    let heartbeat = applied(&mut follower, &message(5, 5, 40, &[]));
+    assert!(matches!(heartbeat, Err(FeedError::Alarm(_))));
+}
+
+#[test]
+fn a_new_generation_needs_a_snapshot_above_any_counter_seen() {
+    let restored = |from, to, seconds, entries: &[Entry]| Message {
+        generation: 2,
+        ..message(from, to, seconds, entries)
+    };
+    let mut follower = follower();
+    applied(&mut follower, &message(0, 7, 0, &[entry(1, 7)])).expect("a snapshot");
+    let delta = applied(&mut follower, &restored(7, 8, 1, &[]));
+    assert_eq!(delta, Err(FeedError::NeedsSnapshot));
+    let low = applied(&mut follower, &restored(0, 6, 2, &[]));
+    assert!(matches!(low, Err(FeedError::Alarm(Alarm::RolledBack { .. }))));
+    assert_eq!(applied(&mut follower, &restored(0, 8, 3, &[])), Ok(Applied::Snapshot));
+    assert_eq!(follower.state().generation(), 2);
+    assert_eq!(follower.state().is_dead([agent(1)], 6), Some(agent(1)), "the union is kept");
+    let old = applied(&mut follower, &message(0, 9, 4, &[]));
+    assert!(matches!(old, Err(FeedError::Alarm(Alarm::RolledBack { .. }))));
+}
+
+#[test]
+fn a_message_of_another_issuer_is_refused() {
+    let mut other = Follower::new("https://id.example/o/other".to_owned(), None);
+    assert_eq!(other.apply(&signed(&message(0, 1, 0, &[])), &[], at(0)), Err(FeedError::Issuer));
+}
+
+#[test]
+fn what_was_written_to_disk_goes_on_where_it_was() {
+    let mut log = Log::new(b'a', 3);
+    let mut first = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(log.vkeys())));
+    assert_eq!(first.to_bytes(at(0)), None);
+    let mut snapshot = message(0, 7, 0, &[entry(1, 7), entry(2, 3)]);
+    snapshot.log = vec![log.checkpoint(0)];
+    first.apply(&signed(&snapshot), &[], at(-30)).expect("a snapshot");
+    let bytes = first.to_bytes(at(40)).expect("bytes");
+    let mut again = Follower::from_bytes(&bytes, ISSUER, Some(log.vkeys())).expect("again");
+    assert_eq!(again.anchor(), first.anchor());
+    assert_eq!(again.anchor().expect("an anchor").behind(), Duration::from_secs(30));
+    assert_eq!(again.seen(), at(40));
+    assert_eq!(again.state().is_dead([agent(1)], 6), Some(agent(1)));
+    assert_eq!((again.state().rev(), again.state().generation()), (7, 1));
+    log.append(b'b');
+    let mut heartbeat = message(7, 7, 60, &[]);
+    heartbeat.log = vec![log.checkpoint(0)];
+    let needs = FeedError::NeedsProof { lane: 0, from: 3, to: 4 };
+    assert_eq!(applied(&mut again, &heartbeat), Err(needs), "the witness goes on too");
+
+    assert_eq!(
+        Follower::from_bytes(&bytes, "https://id.example/o/x", None).err(),
+        Some(RestoreError::Issuer)
+    );
+    for cut in [0, 1, 20, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Follower::from_bytes(&bytes[..cut], ISSUER, None).is_err(), "{cut}");
+    }
+    let text = String::from_utf8(bytes).expect("text");
+    let bent = text.replace("\"b\":7", "\"b\":1");
+    assert_eq!(
+        Follower::from_bytes(bent.as_bytes(), ISSUER, None).err(),
+        Some(RestoreError::Checksum)
+    );
+}
+
+// Age.
+
+#[test]
+fn a_wrong_clock_makes_a_state_older_and_never_younger() {
+    let second = Duration::from_secs;
+    let right = Anchor::new(at(0), at(1));
+    assert_eq!(right.age(at(21), at(1)), Some(second(21)));
+    let ahead = Anchor::new(at(0), at(100));
+    assert_eq!(ahead.age(at(110), at(100)), Some(second(110)));
+    // Behind by 100 s; a message that is held back for 90 s does not look new.
+    let behind = Anchor::new(at(0), at(-100));
+    assert_eq!(behind.age(at(-80), at(-80)), Some(second(20)));
+    let held_back = behind.next(at(20), at(10));
+    assert_eq!(held_back.age(at(10), at(10)), Some(second(90)));
+    assert_eq!(held_back.server_time(at(10)), at(110));
+}
+
+#[test]
+fn after_the_clock_is_set_back_nobody_knows_the_age() {
+    let anchor = Anchor::new(at(0), at(0));
+    assert_eq!(anchor.age(at(100).minus(BACKWARDS_MAX), at(100)), Some(Duration::from_secs(95)));
+    assert_eq!(anchor.age(at(94), at(100)), None);
+    assert_eq!(anchor.age(at(-6), at(-6)), None, "before the message came");
+}
+
+// The log.
+
+/// An audit log whose leaves are what we say.
+struct Log {
+    leaves: Vec<Hash>,
+    private: PrivateKey,
+    vkey: Vkey,
+    generation: u64,
+}
+
+struct Leaves<'a>(&'a [Hash]);
+
+impl HashReader for Leaves<'_> {
+    fn hash(&self, level: u8, index: u64) -> Option<Hash> {
+        let width = 1usize << level;
+        let start = index as usize * width;
+        self.0.get(start..start + width).map(tree::root)
+    }
+}
+
+impl Log {
+    fn new(leaf: u8, count: usize) -> Self {
+        Self::with_key(leaf, count, 7, 1)
+    }
+
+    fn with_key(leaf: u8, count: usize, seed: u8, generation: u64) -> Self {
+        let private = PrivateKey::ed25519_from_seed(&[seed; 32]).expect("a key");
+        let origin = lane_origin(ISSUER, generation, 0);
+        let vkey = Vkey::new(&origin, &private.public().expect("public")).expect("a name");
+        let leaves = vec![tree::entry_hash(&[leaf]); count];
+        Self { leaves, private, vkey, generation }
+    }
+
+    fn append(&mut self, leaf: u8) {
+        self.leaves.push(tree::entry_hash(&[leaf]));
+    }
+
+    fn vkeys(&self) -> Vec<Vkey> {
+        vec![self.vkey.clone()]
+    }
+
+    fn checkpoint(&self, from: u64) -> LaneCheckpoint {
+        let checkpoint = Checkpoint {
+            origin: lane_origin(ISSUER, self.generation, 0),
+            size: self.leaves.len() as u64,
+            root: tree::root(&self.leaves),
+        };
+        let signature = self.private.sign(&checkpoint.bytes_to_sign()).expect("a signature");
+        let note = checkpoint.note(&self.vkey, &signature);
+        let proof = if from == 0 { Vec::new() } else { self.proof(from).hashes };
+        LaneCheckpoint { lane: 0, note, from, proof }
+    }
+
+    fn proof(&self, from: u64) -> ConsistencyProof {
+        ConsistencyProof::new(&Leaves(&self.leaves), from, self.leaves.len() as u64)
+            .expect("a proof")
+    }
+}
+
+/// A follower that has seen a log of five leaves, and that log.
+fn watching() -> (Follower, Log) {
+    let log = Log::new(b'a', 5);
+    let mut follower = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(log.vkeys())));
+    let snapshot = Message { log: vec![log.checkpoint(0)], ..message(0, 1, 0, &[]) };
+    assert_eq!(applied(&mut follower, &snapshot), Ok(Applied::Snapshot));
+    (follower, log)
+}
+
+fn shown(follower: &mut Follower, seconds: i64, log: Vec<LaneCheckpoint>) -> Result<(), FeedError> {
+    let heartbeat = Message { log, ..message(1, 1, seconds, &[]) };
+    applied(follower, &heartbeat).map(|_| ())
+}
+
+#[test]
+fn a_log_that_grows_is_believed_with_a_proof() {
+    let (mut follower, mut log) = watching();
+    assert_eq!(shown(&mut follower, 1, vec![log.checkpoint(0)]), Ok(()), "the same");
+    log.append(b'b');
+    log.append(b'c');
+    assert_eq!(shown(&mut follower, 2, vec![log.checkpoint(5)]), Ok(()));
+    let held = follower.witness().expect("a witness").held()[&0].checkpoint.clone();
+    assert_eq!(held.size, 7);
+    log.append(b'd');
+    let needs = FeedError::NeedsProof { lane: 0, from: 7, to: 8 };
+    let late = Message { log: vec![log.checkpoint(5)], ..message(1, 1, 3, &[]) };
+    assert_eq!(applied(&mut follower, &late), Err(needs));
+    assert_eq!(follower.state().server_time(), at(2), "not younger without the proof");
+    let proofs = [LaneProof { lane: 0, proof: log.proof(7) }];
+    assert_eq!(follower.apply(&signed(&late), &proofs, at(4)), Ok(Applied::Heartbeat));
+    assert_eq!(follower.state().server_time(), at(3));
+}
+
+#[test]
+fn a_rebuilt_log_is_refused_whatever_its_size() {
+    let (mut follower, _) = watching();
+    for size in [5, 6, 9] {
+        // The same key and origin, other leaves.
+        let rebuilt = Log::new(b'x', size);
+        let from = if size > 5 { 5 } else { 0 };
+        let forked = Alarm::LogForked { lane: 0, held: 5, offered: size as u64 };
+        let result = shown(&mut follower, 10, vec![rebuilt.checkpoint(from)]);
+        assert_eq!(result, Err(FeedError::Alarm(forked)), "{size}");
+    }
+    let shrunk = Alarm::LogShrunk { lane: 0, held: 5, offered: 4 };
+    let result = shown(&mut follower, 11, vec![Log::new(b'a', 4).checkpoint(0)]);
+    assert_eq!(result, Err(FeedError::Alarm(shrunk)));
+    assert_eq!(follower.state().server_time(), at(0), "so the Verifier soon refuses");
+    assert_eq!(follower.anchor().expect("an anchor").at(), at(0));
+}
+
+#[test]
+fn a_lane_that_is_no_longer_shown_or_not_the_lanes_own_is_an_alarm() {
+    let (mut follower, log) = watching();
+    let withheld = FeedError::Alarm(Alarm::LogWithheld { lane: 0 });
+    assert_eq!(shown(&mut follower, 1, Vec::new()), Err(withheld));
+    let garbage = LaneCheckpoint { note: "nothing".to_owned(), ..log.checkpoint(0) };
+    let foreign = FeedError::Alarm(Alarm::LogForeign { lane: 0 });
+    assert_eq!(shown(&mut follower, 2, vec![garbage]), Err(foreign));
+    // The checkpoint of lane 0 offered as that of lane 1.
+    let moved = LaneCheckpoint { lane: 1, ..log.checkpoint(0) };
+    let foreign = FeedError::Alarm(Alarm::LogForeign { lane: 1 });
+    assert_eq!(shown(&mut follower, 3, vec![log.checkpoint(0), moved]), Err(foreign));
+}
+
+#[test]
+fn a_checkpoint_by_an_unknown_key_waits_for_that_key() {
+    let (mut follower, _) = watching();
+    let other = Log::with_key(b'a', 5, 9, 1);
+    let needs = FeedError::NeedsLogKey { lane: 0 };
+    assert_eq!(shown(&mut follower, 1, vec![other.checkpoint(0)]), Err(needs));
+    follower.set_log_keys(other.vkeys());
+    assert_eq!(shown(&mut follower, 2, vec![other.checkpoint(0)]), Ok(()), "same leaves, new key");
+}
+
+#[test]
+fn a_new_generation_begins_a_new_log() {
+    let (mut follower, log) = watching();
+    let restored = Log::with_key(b'r', 1, 8, 2);
+    follower.set_log_keys([log.vkeys(), restored.vkeys()].concat());
+    let snapshot =
+        Message { generation: 2, log: vec![restored.checkpoint(0)], ..message(0, 2, 5, &[]) };
+    assert_eq!(applied(&mut follower, &snapshot), Ok(Applied::Snapshot));
+    let fork = Log::with_key(b'q', 1, 8, 2);
+    let heartbeat =
+        Message { generation: 2, log: vec![fork.checkpoint(0)], ..message(2, 2, 6, &[]) };
+    assert!(matches!(
+        applied(&mut follower, &heartbeat),
+        Err(FeedError::Alarm(Alarm::LogForked { .. }))
+    ));
+}
+
+#[test]
+fn a_token_or_an_instance_is_a_target_like_any_other() {
+    let token = TokenId::new(5, [5; 10]).any();
+    let instance = InstanceId::new(6, [6; 10]).any();
+    let target = |target| Entry { target, below: 2, keep_until: FOREVER };
+    let state = State::new(1, 2, at(0), &[target(token), target(instance)]);
+    assert_eq!(state.is_dead([token], 1), Some(token));
+    assert_eq!(state.is_dead([instance], 1), Some(instance));
+}

@@ -52,8 +52,8 @@ impl Checkpoint {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
         let root = STANDARD.decode(root).ok()?;
-        let is_decimal = size.bytes().all(|b| b.is_ascii_digit())
-            && (size == "0" || !size.starts_with('0'));
+        let is_decimal =
+            size.bytes().all(|b| b.is_ascii_digit()) && (size == "0" || !size.starts_with('0'));
         if !is_key_name(origin) || !is_decimal || lines.any(str::is_empty) {
             return None;
         }
@@ -106,10 +106,7 @@ mod tests {
         let signature = private.sign(&checkpoint().bytes_to_sign()).expect("a signature");
         let note = checkpoint().note(&vkey, &signature);
         let both = [key(ORIGIN, 1).1, vkey];
-        assert_eq!(
-            open(note.as_bytes(), &both),
-            Err(NoteError::WrongOrigin(ORIGIN.to_owned()))
-        );
+        assert_eq!(open(note.as_bytes(), &both), Err(NoteError::WrongOrigin(ORIGIN.to_owned())));
         let (forger, forged) = key(ORIGIN, 9);
         let signature = forger.sign(&checkpoint().bytes_to_sign()).expect("a signature");
         let note = checkpoint().note(&forged, &signature);

@@ -73,9 +73,9 @@ impl fmt::Display for EntryError {
             }
             Self::Length => f.write_str("the entry is shorter or longer than it says"),
             Self::Kind => f.write_str("an event type is 1 to 64 characters of `a-z0-9._-`"),
-            Self::FirstHasPrevious => {
-                f.write_str("the entry with sequence 0 must name 32 zero bytes as the previous leaf")
-            }
+            Self::FirstHasPrevious => f.write_str(
+                "the entry with sequence 0 must name 32 zero bytes as the previous leaf",
+            ),
         }
     }
 }
@@ -204,7 +204,9 @@ mod tests {
         by_hand.extend([0, 12]);
         by_hand.extend(b"token.issued");
         by_hand.extend(1_763_717_400_123_456_i64.to_be_bytes());
-        by_hand.extend(crypto::sha256(b"\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01{\"a\":1}"));
+        by_hand.extend(crypto::sha256(
+            b"\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01{\"a\":1}",
+        ));
         assert_eq!(bytes, by_hand);
         let mut under_separator = vec![0];
         under_separator.extend(&bytes);
@@ -245,7 +247,8 @@ mod tests {
     proptest! {
         #[test]
         fn entries_round_trip_and_each_field_is_in_the_hash(
-            sequence in 1u64.., previous: [u8; 32], kind in "[a-z0-9._-]{1,64}", at: i64, digest: [u8; 32],
+            sequence in 1u64.., previous: [u8; 32], kind in "[a-z0-9._-]{1,64}", at: i64,
+            digest: [u8; 32],
         ) {
             let entry = Entry {
                 sequence,
@@ -261,7 +264,8 @@ mod tests {
             prop_assert_ne!(other.hash(), entry.hash());
             let other = Entry { at: Time::from_micros(at ^ 1), ..entry.clone() };
             prop_assert_ne!(other.hash(), entry.hash());
-            let other = Entry { previous: Hash::new(digest), digest: Hash::new(previous), ..entry.clone() };
+            let (previous, digest) = (entry.digest, entry.previous);
+            let other = Entry { previous, digest, ..entry.clone() };
             prop_assert!(digest == previous || other.hash() != entry.hash());
         }
     }

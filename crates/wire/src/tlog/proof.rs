@@ -86,16 +86,19 @@ mod base64_hashes {
 mod tests {
     use super::*;
 
+    /// The tree over the entries `a` and `b`.
+    struct Two;
+
+    impl HashReader for Two {
+        fn hash(&self, level: u8, index: u64) -> Option<Hash> {
+            let entry: &[u8] = if index == 0 { b"a" } else { b"b" };
+            (level == 0).then(|| tree::entry_hash(entry))
+        }
+    }
+
     #[test]
     fn proofs_travel_as_json_and_verify_on_the_other_side() {
-        struct Two;
         let leaves = [tree::entry_hash(b"a"), tree::entry_hash(b"b")];
-        impl HashReader for Two {
-            fn hash(&self, level: u8, index: u64) -> Option<Hash> {
-                let entry: &[u8] = if index == 0 { b"a" } else { b"b" };
-                (level == 0).then(|| tree::entry_hash(entry))
-            }
-        }
         let root = tree::root(&leaves);
         let proof = InclusionProof::new(&Two, 1, 2).expect("a proof");
         let json = serde_json::to_string(&proof).expect("JSON");

@@ -374,19 +374,11 @@ fn parsed<T: std::str::FromStr>(json: &Json<'_>, name: &'static str) -> Result<T
 /// An integer from 0 to [`INTEGER_MAX`]; a text is not one (RFC 7519 section 2, NumericDate).
 fn integer(json: &Json<'_>, name: &'static str) -> Result<i64, ClaimsError> {
     let number = member(json, name)?.as_i64().ok_or(ClaimsError::Malformed(name))?;
-    if (0..=INTEGER_MAX).contains(&number) {
-        Ok(number)
-    } else {
-        Err(ClaimsError::Malformed(name))
-    }
+    if (0..=INTEGER_MAX).contains(&number) { Ok(number) } else { Err(ClaimsError::Malformed(name)) }
 }
 
 /// Refuses anything but an object, and members that are not among `names`.
-fn known_members(
-    json: &Json<'_>,
-    object: &'static str,
-    names: &[&str],
-) -> Result<(), ClaimsError> {
+fn known_members(json: &Json<'_>, object: &'static str, names: &[&str]) -> Result<(), ClaimsError> {
     let members = json.as_object().ok_or(ClaimsError::Malformed(object))?;
     if members.iter().all(|(name, _)| names.contains(&name.as_ref())) {
         Ok(())

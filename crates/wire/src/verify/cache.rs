@@ -201,7 +201,7 @@ impl Shard {
 
     /// Removes slots until at most `bytes` are taken.
     fn make_room(&mut self, bytes: usize, now: Time) {
-        // Each turn removes a slot or clears its mark, so two rounds are always enough.
+        // Each turn removes a slot or clears a mark, so it ends after a few rounds.
         while self.bytes > bytes {
             if self.hand >= self.slots.len() {
                 self.hand = 0;
@@ -209,10 +209,11 @@ impl Shard {
             let Some(slot) = self.slots.get_mut(self.hand) else { return };
             if slot.asked && !has_expired(&slot.known, now) {
                 slot.asked = false;
-                self.hand += 1;
             } else {
                 self.remove(self.hand);
             }
+            // Past the slot that took the place of the removed one too: it is the newest.
+            self.hand += 1;
         }
     }
 }

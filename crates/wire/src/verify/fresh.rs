@@ -8,7 +8,7 @@ use crate::token::AccessToken;
 
 /// The longest life of an access token that is accepted, from `iat` to `exp`: whatever lives
 /// longer was not made by our issuer's rules.
-pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_hours(24);
 
 /// Checks a token's times at the server's time, as far as it is known here. Clocks may differ by
 /// `skew`.
@@ -23,9 +23,9 @@ pub fn check(token: &AccessToken, time: Time, skew: Duration) -> Result<(), Reje
     if time >= expires_at.plus(skew) {
         return Err(Rejection::Expired { expires_at });
     }
-    let begins = token.not_before.map_or(issued_at, |not_before| {
-        Time::from_seconds(not_before).max(issued_at)
-    });
+    let begins = token
+        .not_before
+        .map_or(issued_at, |not_before| Time::from_seconds(not_before).max(issued_at));
     if begins > time.plus(skew) {
         return Err(Rejection::NotYetValid { begins });
     }

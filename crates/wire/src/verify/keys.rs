@@ -39,6 +39,10 @@ impl PartialEq for KeyRing {
     fn eq(&self, other: &Self) -> bool {
         let bare = |key: &VerifyingKey| (key.key.algorithm(), key.key.bytes().to_vec());
         self.keys.len() == other.keys.len()
-            && self.keys.iter().zip(&other.keys).all(|((a, x), (b, y))| a == b && bare(x) == bare(y))
+            && self
+                .keys
+                .iter()
+                .zip(&other.keys)
+                .all(|((a, x), (b, y))| a == b && bare(x) == bare(y))
     }
 }

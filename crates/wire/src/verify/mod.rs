@@ -48,7 +48,7 @@ pub const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The age of the revocation state beyond which everything is refused, where nobody says
 /// otherwise.
-pub const REVOCATIONS_AGE_MAX: Duration = Duration::from_secs(60);
+pub const REVOCATIONS_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// Whom a token must be for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,10 +174,10 @@ impl Verifier {
     /// The token's claims, signed by a current key: remembered, or checked now.
     fn known(&self, token: &str, now: Time) -> Result<Arc<Known>, Rejection> {
         let ring = self.ring.load();
-        if token.len() <= TOKEN_BYTES_MAX {
-            if let Some(known) = self.cache.find(token, ring.number) {
-                return Ok(known);
-            }
+        if token.len() <= TOKEN_BYTES_MAX
+            && let Some(known) = self.cache.find(token, ring.number)
+        {
+            return Ok(known);
         }
         let claims = check_signature(token, &ring.value)?;
         let known = Arc::new(Known::new(claims));

@@ -16,8 +16,21 @@ pub(super) const COLUMNS: [Column; 5] = [
 
 /// The members of a payload that tell what it is about, in the order in which they are read.
 const ABOUT: [&str; 15] = [
-    "decision", "error", "rule", "name", "target", "agent", "instance", "resource", "credential",
-    "owner", "scope", "audience", "count", "rev", "reason",
+    "decision",
+    "error",
+    "rule",
+    "name",
+    "target",
+    "agent",
+    "instance",
+    "resource",
+    "credential",
+    "owner",
+    "scope",
+    "audience",
+    "count",
+    "rev",
+    "reason",
 ];
 
 /// The width of the longest type of event.
@@ -38,7 +51,11 @@ fn actor(event: &Value) -> String {
 fn about(event: &Value) -> String {
     let pairs = ABOUT.iter().filter_map(|name| {
         let text = shown(payload(event, name)?);
-        Some(if text.contains(' ') { format!("{name}=\"{text}\"") } else { format!("{name}={text}") })
+        Some(if text.contains(' ') {
+            format!("{name}=\"{text}\"")
+        } else {
+            format!("{name}={text}")
+        })
     });
     pairs.collect::<Vec<_>>().join(" ")
 }

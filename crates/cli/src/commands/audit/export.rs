@@ -65,11 +65,7 @@ fn progress(cx: &Context) -> ProgressBar {
 
 /// Copies the whole answer and tells how many events its end states. An answer without an end
 /// was cut off.
-async fn copy(
-    mut pieces: Pieces,
-    to: &mut (impl Write + Send),
-    bar: ProgressBar,
-) -> Result<u64, Failure> {
+async fn copy(mut pieces: Pieces, to: &mut impl Write, bar: ProgressBar) -> Result<u64, Failure> {
     let mut end = Vec::new();
     while let Some(piece) = pieces.next().await? {
         to.write_all(&piece).map_err(|error| output::data_failure(&error))?;
@@ -106,8 +102,13 @@ mod tests {
     fn only_an_end_line_that_is_whole_is_an_end() {
         assert_eq!(events_at_end(b"x\n{\"end\":{\"events\":3}}\n"), Some(3));
         assert_eq!(events_at_end(b"{\"end\":{\"events\":0}}\n"), Some(0));
-        for cut in [&b""[..], b"\n", b"{\"end\":{\"events\":3}}", b"{\"end\":{\"eve\n",
-            b"{\"end\":{\"events\":3}}\n{\"event\":{}}\n"] {
+        for cut in [
+            &b""[..],
+            b"\n",
+            b"{\"end\":{\"events\":3}}",
+            b"{\"end\":{\"eve\n",
+            b"{\"end\":{\"events\":3}}\n{\"event\":{}}\n",
+        ] {
             assert_eq!(events_at_end(cut), None);
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::errors::{Failure, one_line};
+use crate::output;
 use crate::request_path::RequestPath;
 
 /// Prints the keys, or writes them to a file that `accredit audit verify --key` takes.
@@ -22,7 +23,7 @@ pub(super) async fn run(file: Option<&Path>, cx: &Context) -> Result<(), Failure
         .ok_or_else(|| Failure::not_understood(api.url(), "the log names no key"))?;
     match file {
         None if cx.out.is_json() => cx.out.json(&log.text),
-        None => keys.iter().try_for_each(|key| cx.out.line(&one_line(key))),
+        None => keys.iter().try_for_each(|key| output::line(&one_line(key))),
         Some(file) => {
             std::fs::write(file, keys.join("\n") + "\n").map_err(|error| {
                 let what = format!("`{}` could not be written", file.display());

@@ -12,6 +12,7 @@ use crate::api::{Api, PAGE_ITEMS_MAX};
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::output;
 use crate::request_path::RequestPath;
 
 /// How often a follower asks for new events.
@@ -23,7 +24,12 @@ pub(super) async fn run(args: Tail, cx: &Context) -> Result<(), Failure> {
     let mut reader = Reader { api: &api, kind: args.filter.kind, after: None };
     let newest = reader.newest(args.lines as usize).await?;
     print(&newest, cx)?;
-    while args.follow {
+    if args.follow { follow(&mut reader, cx).await } else { Ok(()) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a follower waits between two questions")]
+async fn follow(reader: &mut Reader<'_>, cx: &Context) -> Result<(), Failure> {
+    loop {
         match reader.next_page().await {
             Ok(events) if events.is_empty() => tokio::time::sleep(POLL_EVERY).await,
             Ok(events) => print(&events, cx)?,
@@ -34,7 +40,6 @@ pub(super) async fn run(args: Tail, cx: &Context) -> Result<(), Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    Ok(())
 }
 
 fn print(events: &[Box<RawValue>], cx: &Context) -> Result<(), Failure> {
@@ -44,7 +49,7 @@ fn print(events: &[Box<RawValue>], cx: &Context) -> Result<(), Failure> {
         } else {
             event::line(&serde_json::from_str(raw.get()).unwrap_or_default())
         };
-        cx.out.line(&text)?;
+        output::line(&text)?;
     }
     Ok(())
 }
@@ -59,14 +64,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The events behind the last one that was read, at most a page of them.
     async fn next_page(&mut self) -> Result<Vec<Box<RawValue>>, Failure> {
-        let path = all()
-            .query_opt("after", self.after.as_deref())
-            .query_opt("type", self.kind.as_deref());
+        let path =
+            all().query_opt("after", self.after.as_deref()).query_opt("type", self.kind.as_deref());
         let page = self.api.list(path, PAGE_ITEMS_MAX, None).await?;
         if let Some(last) = page.items.last() {
-            self.after = Some(event_id(last).ok_or_else(|| {
-                Failure::not_understood(self.api.url(), "an event has no id")
-            })?);
+            self.after =
+                Some(event_id(last).ok_or_else(|| {
+                    Failure::not_understood(self.api.url(), "an event has no id")
+                })?);
         }
         Ok(page.items)
     }

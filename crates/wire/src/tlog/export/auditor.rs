@@ -110,7 +110,8 @@ impl Auditor {
             }
         };
         self.checkpoints += 1;
-        let placed = lane.ok_or(LineError::UnknownLane)?.checkpoint(&checkpoint, &mut self.findings);
+        let placed =
+            lane.ok_or(LineError::UnknownLane)?.checkpoint(&checkpoint, &mut self.findings);
         if placed { Ok(()) } else { Err(LineError::LateCheckpoint) }
     }
 

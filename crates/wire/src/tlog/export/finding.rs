@@ -141,7 +141,8 @@ impl fmt::Display for Finding {
         match self {
             Self::Edited { lane, seq, id } => write!(
                 f,
-                "event {seq} of lane {lane} (`{id}`) was edited: its content does not give its leaf hash"
+                "event {seq} of lane {lane} (`{id}`) was edited: its content does not give its \
+                 leaf hash"
             ),
             Self::Dropped { lane, seq, until } if seq == until => {
                 write!(f, "event {seq} of lane {lane} is missing")
@@ -154,30 +155,36 @@ impl fmt::Display for Finding {
             }
             Self::WrongId { lane, seq, id, expected } => write!(
                 f,
-                "event {seq} of lane {lane} has the id `{id}`, but its time and place give `{expected}`"
+                "event {seq} of lane {lane} has the id `{id}`, but its time and place give \
+                 `{expected}`"
             ),
             Self::RootMismatch { lane, good, bad } => write!(
                 f,
-                "the events of lane {lane} do not give the root signed at size {bad}: something in {good}..{bad} was changed together with its hashes"
+                "the events of lane {lane} do not give the root signed at size {bad}: \
+                 something in {good}..{bad} was changed together with its hashes"
             ),
             Self::BadSignature { line, reason, .. } => {
                 write!(f, "the checkpoint on line {line} is not accepted: {reason}")
             }
             Self::UnsignedTail { lane, seq } => write!(
                 f,
-                "the events of lane {lane} from {seq} on stand behind its last checkpoint: nothing vouches for them"
+                "the events of lane {lane} from {seq} on stand behind its last checkpoint: \
+                 nothing vouches for them"
             ),
             Self::Truncated { seq, kept, origin, .. } => write!(
                 f,
-                "the file has {seq} events of the log `{origin}`, but a checkpoint kept elsewhere vouches for {kept}: the end was cut off"
+                "the file has {seq} events of the log `{origin}`, but a checkpoint kept \
+                 elsewhere vouches for {kept}: the end was cut off"
             ),
             Self::Rewritten { lane, good, bad } => write!(
                 f,
-                "the events of lane {lane} do not give the root kept elsewhere for size {bad}: something in {good}..{bad} was rewritten"
+                "the events of lane {lane} do not give the root kept elsewhere for size \
+                 {bad}: something in {good}..{bad} was rewritten"
             ),
             Self::NotComparable { lane, seq } => write!(
                 f,
-                "lane {lane} begins at event {seq}, so that a kept checkpoint cannot be compared: export it from 0"
+                "lane {lane} begins at event {seq}, so that a kept checkpoint cannot be \
+                 compared: export it from 0"
             ),
             Self::MissingEnd { lines } => {
                 write!(f, "the file was cut off: it has no end behind line {lines}")

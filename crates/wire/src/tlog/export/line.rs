@@ -179,10 +179,9 @@ impl<'a> EventRecord<'a> {
     pub fn to_line(&self) -> String {
         let Self { lane, sequence, kind, leaf, .. } = self;
         let (id, at) = (self.id(), self.at.micros());
-        let mut line = format!(
-            r#"{{"event":{{"lane":{lane},"seq":{sequence},"id":"{id}","type":"{kind}","at":{at},"leaf":"{leaf}","#
-        );
+        let mut line = format!(r#"{{"event":{{"lane":{lane},"seq":{sequence},"id":"{id}","#);
         // Writing to a `String` cannot fail.
+        let _ = write!(line, r#""type":"{kind}","at":{at},"leaf":"{leaf}","#);
         let _ = match &self.body {
             Body::Kept { salt, payload } => {
                 let salt = URL_SAFE_NO_PAD.encode(salt);
@@ -242,9 +241,9 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 /// Whether a text looks like an event's id: whether it is *the* event's id is a finding.
 fn is_event_id(id: &str) -> bool {
     id.len() == 30
-        && id.strip_prefix("evt_").is_some_and(|rest| {
-            rest.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
-        })
+        && id
+            .strip_prefix("evt_")
+            .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()))
 }
 
 /// The line of a checkpoint, without a line end, from its signed note.

@@ -47,8 +47,12 @@ fn an_untouched_export_is_found_good_and_complete() {
 fn an_edit_of_any_part_of_any_event_is_named_exactly() {
     for seq in 0..10 {
         let at = |lines: &[String]| line_of(lines, 0, seq);
-        let edits: [(&str, &str); 4] =
-            [("\"type\":\"", "\"type\":\"x"), ("\"at\":17", "\"at\":16"), ("\"rev\":", "\"rev\":1"), ("\"salt\":\"", "")];
+        let edits: [(&str, &str); 4] = [
+            ("\"type\":\"", "\"type\":\"x"),
+            ("\"at\":17", "\"at\":16"),
+            ("\"rev\":", "\"rev\":1"),
+            ("\"salt\":\"", ""),
+        ];
         for (from, to) in edits {
             if seq == 2 && (from.contains("rev") || from.contains("salt")) {
                 continue; // its payload is erased
@@ -242,7 +246,9 @@ fn a_checkpoint_of_another_key_or_altered_is_named() {
     }
     let own_keys_only: Vec<Vkey> = vkeys().into_iter().take(1).collect();
     let mut auditor = Auditor::new(own_keys_only);
-    super::vectors::lines(&events()).iter().for_each(|line| auditor.line(line));
+    for line in super::vectors::lines(&events()) {
+        auditor.line(&line);
+    }
     let report = auditor.finish();
     assert!(matches!(report.findings[0], Finding::BadSignature { lane: Some(1), .. }));
 }
@@ -270,7 +276,8 @@ fn a_checkpoint_may_be_missing_but_not_late() {
 fn a_file_that_does_not_begin_at_the_beginning_is_checked_as_a_chain_and_says_so() {
     let mut partial = lines(&events());
     let leaf = leaves(&events(), 0)[2];
-    partial[0] = partial[0].replacen("\"from\":0", &format!("\"from\":3,\"previous\":\"{leaf}\""), 1);
+    partial[0] =
+        partial[0].replacen("\"from\":0", &format!("\"from\":3,\"previous\":\"{leaf}\""), 1);
     for seq in 0..3 {
         partial.remove(line_of(&partial, 0, seq));
     }

@@ -12,8 +12,8 @@ use super::super::note::Vkey;
 use super::super::tree;
 use super::*;
 use crate::crypto::PrivateKey;
-use crate::tlog::Hash;
 use crate::time::Time;
+use crate::tlog::Hash;
 
 const ISSUER: &str = "https://id.example/o/dev";
 
@@ -82,12 +82,14 @@ pub(super) fn events() -> Vec<Written> {
         .map(|(n, &lane)| {
             let sequence = next[usize::from(lane)];
             next[usize::from(lane)] += 1;
+            let payload =
+                format!(r#"{{"note":"\"payload\":é{n}","rev":{n},"what":{{"n":[{n}]}}}}"#);
             Written {
                 lane,
                 sequence,
                 kind: KINDS[n % KINDS.len()],
                 at: 1_763_717_400_123_456 + 1_000_777 * n as i64,
-                payload: format!(r#"{{"note":"\"payload\":é{n}","rev":{n},"what":{{"n":[{n}]}}}}"#),
+                payload,
                 pruned: n == 3,
             }
         })
@@ -145,7 +147,10 @@ pub(super) fn checkpoints(lines: &[String]) -> Vec<usize> {
 }
 
 /// The good export with one line changed.
-pub(super) fn with(at: impl Fn(&[String]) -> usize, change: impl Fn(&str) -> String) -> Vec<String> {
+pub(super) fn with(
+    at: impl Fn(&[String]) -> usize,
+    change: impl Fn(&str) -> String,
+) -> Vec<String> {
     let mut lines = lines(&events());
     let at = at(&lines);
     let changed = change(&lines[at]);
@@ -257,7 +262,9 @@ pub(super) fn check(lines: &[String], kept: Option<&str>) -> Report {
     if let Some(note) = kept {
         auditor.against(note.as_bytes()).expect("a kept note");
     }
-    lines.iter().for_each(|line| auditor.line(line));
+    for line in lines {
+        auditor.line(line);
+    }
     auditor.finish()
 }
 
@@ -285,7 +292,8 @@ fn the_vectors_on_disk_are_what_this_code_writes_and_finds() {
         let (file, verdict) = (format!("{name}.ndjson"), verdict(&report));
         let older = against.then_some("older.note");
         let line = json!({ "file": file, "older": older, "verdict": verdict });
-        expected.push_str(&format!("{line}\n"));
+        expected += &line.to_string();
+        expected.push('\n');
         contents.push((file, format!("{}\n", lines.join("\n"))));
     }
     contents.push(("expected.ndjson".to_owned(), expected));

@@ -1,11 +1,11 @@
 //! C2SP signed-note: a text with signatures under it, and Ed25519 verifier keys.
 //!
-//! A note is its text, an empty line, and lines `— <name> base64(key id || signature)`. Anybody may
-//! add a signature, so unknown ones are ignored; a known key whose signature fails means that the
-//! note was altered, and it is refused. The text's signatures are over its exact bytes.
+//! A note is its text, an empty line, and lines `— <name> base64(key id || signature)`. Anybody
+//! may add a signature, so unknown ones are ignored; a known key whose signature fails means that
+//! the note was altered, and it is refused. Signatures are over the text's exact bytes.
 //!
 //! Absent on purpose: private keys. A signature is made by whoever holds the key and handed to
-//! [`Vkey::signature_line`]. Cosignatures of other types than Ed25519 are unknown here, and ignored.
+//! [`Vkey::signature_line`]. Other types of cosignature than Ed25519 are unknown here, and ignored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -58,9 +58,7 @@ impl fmt::Display for NoteError {
         match self {
             Self::TooLong => write!(f, "the note is longer than {NOTE_LEN_MAX} bytes"),
             Self::NotText => f.write_str("the note is not UTF-8 without control characters"),
-            Self::Shape => {
-                f.write_str("the note is not a text, an empty line and signature lines")
-            }
+            Self::Shape => f.write_str("the note is not a text, an empty line and signature lines"),
             Self::TooManySignatures => {
                 write!(f, "the note has more than {SIGNATURES_MAX} signatures")
             }
@@ -74,7 +72,10 @@ impl fmt::Display for NoteError {
                 f.write_str("the checkpoint is not the lines origin, size and base64 root")
             }
             Self::WrongOrigin(origin) => {
-                write!(f, "the checkpoint is not signed by a key with the name of its origin `{origin}`")
+                write!(
+                    f,
+                    "the checkpoint is not signed by a key with the name of its origin `{origin}`"
+                )
             }
             Self::NotVkey => f.write_str("expected an Ed25519 verifier key `name+id+base64`"),
         }
@@ -212,8 +213,11 @@ impl<'n> Signature<'n> {
         let (name, blob) = line.strip_prefix(SIGNATURE_MARK)?.split_once(' ')?;
         let blob = STANDARD.decode(blob).ok()?;
         let (id, bytes) = blob.split_first_chunk::<4>()?;
-        (is_key_name(name) && !bytes.is_empty())
-            .then(|| Self { name, id: *id, bytes: bytes.to_vec() })
+        (is_key_name(name) && !bytes.is_empty()).then(|| Self {
+            name,
+            id: *id,
+            bytes: bytes.to_vec(),
+        })
     }
 }
 

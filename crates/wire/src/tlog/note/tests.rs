@@ -45,7 +45,10 @@ fn what_is_near_the_published_note_is_refused() {
     assert_eq!(refused(&good.replace("example message", "exemple message"), &vkeys), bad);
     assert_eq!(refused(&format!("\n{good}"), &vkeys), bad);
     assert_eq!(refused(&good.replace("Uw2QOkn8", "Uw2QOkn9"), &vkeys), bad);
-    assert_eq!(refused(&good.replace("example.com/foo", "example.com/fob"), &vkeys), NoteError::UnknownKey);
+    assert_eq!(
+        refused(&good.replace("example.com/foo", "example.com/fob"), &vkeys),
+        NoteError::UnknownKey
+    );
     assert_eq!(refused(&good.replace("Uw2Q", "Ux2Q"), &vkeys), NoteError::UnknownKey);
     assert_eq!(refused(&good, &[]), NoteError::UnknownKey);
     for wrong in [
@@ -114,7 +117,9 @@ fn a_verifier_key_has_one_spelling_and_the_id_of_its_name() {
 
 proptest! {
     #[test]
-    fn notes_open_under_their_own_key_only(text in "[^\\p{Cc}]{0,40}", name in "[a-z0-9./:-]{1,30}", seed: u8) {
+    fn notes_open_under_their_own_key_only(
+        text in "[^\\p{Cc}]{0,40}", name in "[a-z0-9./:-]{1,30}", seed: u8,
+    ) {
         let text = format!("{text}\n");
         let (private, vkey) = key(&name, seed);
         let line = vkey.signature_line(&private.sign(text.as_bytes()).expect("a signature"));

@@ -57,6 +57,12 @@ pub trait TileReader {
     fn tile(&self, level: u8, index: u64) -> Option<Cow<'_, [u8]>>;
 }
 
+impl<T: TileReader + ?Sized> TileReader for &T {
+    fn tile(&self, level: u8, index: u64) -> Option<Cow<'_, [u8]>> {
+        (**self).tile(level, index)
+    }
+}
+
 /// Tiles fetched beforehand, by level and index.
 impl TileReader for BTreeMap<(u8, u64), Vec<u8>> {
     fn tile(&self, level: u8, index: u64) -> Option<Cow<'_, [u8]>> {
@@ -105,7 +111,8 @@ impl Place {
 
 /// The root over hashes whose count is a power of two.
 fn complete_root(bytes: &[u8]) -> Option<Hash> {
-    let mut hashes: Vec<Hash> = bytes.chunks(HASH_LEN).map(Hash::from_slice).collect::<Option<_>>()?;
+    let mut hashes: Vec<Hash> =
+        bytes.chunks(HASH_LEN).map(Hash::from_slice).collect::<Option<_>>()?;
     while hashes.len() > 1 {
         hashes = hashes
             .chunks(2)

@@ -149,7 +149,9 @@ fn every_proof_of_a_small_tree_verifies_and_nothing_near_it_does() {
                 let verdict = verify_consistency(&proof, other, new, old_root, new_root);
                 assert!(verdict.is_err(), "{old} passes for {other} in {new}");
             }
-            assert!(verify_consistency(&proof, old, new, &roots[old as usize - 1], new_root).is_err());
+            assert!(
+                verify_consistency(&proof, old, new, &roots[old as usize - 1], new_root).is_err()
+            );
             assert!(verify_consistency(&proof, old, new, old_root, &Hash::ZERO).is_err());
         }
     }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::{Map, Value};
 
 use crate::client_settings::Surroundings;
@@ -43,9 +44,17 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// What is asked for. A client of a server is a noun with its verbs.
+/// What is asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Something of a server, or of files.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// The commands of a client: a noun with its verbs each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
     /// Organizations: tenants, each with its own issuer, keys, registry and log
     #[command(visible_alias = "orgs", aliases = ["organization", "organizations"])]
     Org(commands::org::Org),
@@ -101,7 +110,7 @@ pub(crate) fn parse(argv: &[OsString], around: &Surroundings) -> Result<Cli, Exi
     } else {
         ColorChoice::Auto
     };
-    let command = Cli::command().color(colour).after_long_help(Exit::help());
+    let command = Cli::command().color(colour).after_help(Exit::help());
     let matches = command.try_get_matches_from(argv);
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() || !json {
@@ -109,10 +118,23 @@ pub(crate) fn parse(argv: &[OsString], around: &Surroundings) -> Result<Cli, Exi
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
-        let text = error.render().to_string();
-        let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        tell(&Failure::usage("the command line is not understood", said, "add --help"))
+        tell(&misread(&error))
     })
+}
+
+/// clap's mistake as a failure: its sentences, and its tip as what to do next.
+fn misread(error: &clap::Error) -> Failure {
+    let title = "the command line is not understood";
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage(title, "it names no command", "add --help to see what there is");
+    }
+    let text = error.render().to_string();
+    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let (tips, why): (Vec<&str>, Vec<&str>) =
+        said.filter(|line| !line.is_empty()).partition(|line| line.starts_with("tip: "));
+    let why = why.join(" ");
+    let tip = tips.first().map_or("add --help to see what it takes", |tip| &tip["tip: ".len()..]);
+    Failure::usage(title, why.strip_prefix("error: ").unwrap_or(&why), tip)
 }
 
 /// Flags that hold for every command, before or after it.
@@ -127,15 +149,16 @@ pub(crate) struct GlobalFlags {
     pub(crate) token_file: Option<PathBuf>,
     /// Certificate authorities to trust besides the public ones, PEM
     #[arg(long, global = true, env = "ACCREDIT_CA_FILE", value_name = "FILE")]
-    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<String>,
     /// How data is printed; json is the API's own object
     #[arg(
         long,
         global = true,
         env = "ACCREDIT_OUTPUT",
-        value_name = "FORMAT",
+        value_name = "table|json",
         default_value = "table",
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = format
     )]
     pub(crate) output: Format,
     /// Say nothing but data and errors
@@ -147,7 +170,7 @@ pub(crate) struct GlobalFlags {
 }
 
 /// How data is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people.
     #[default]
@@ -232,6 +255,15 @@ impl Consent {
                 "run it again and type the name, or add --yes",
             )),
         }
+    }
+}
+
+/// The form of data; an empty variable counts as none.
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "" | "table" => Ok(Format::Table),
+        "json" => Ok(Format::Json),
+        _ => Err("write table or json".to_owned()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! not an answer into a [`Failure`]. Absent on purpose: retries. A command that changes
 //! something tells how it went once, and a person or a script decides.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use accredit_net::{Chunks, Client, Config, Egress, NetError};
@@ -20,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::args::GlobalFlags;
 use crate::client_settings::ClientSettings;
-use crate::errors::Failure;
+use crate::errors::{Failure, plain};
 use crate::exit::Exit;
 use crate::output::{Answer, Page};
 use crate::request_path::RequestPath;
@@ -32,7 +33,7 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(crate) const PAGE_ITEMS_MAX: usize = 200;
 
 /// How long an answer may take: a large revocation counts what it ends.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// A server, and the key with which it is asked.
 #[derive(Debug)]
@@ -54,7 +55,8 @@ impl Api {
     /// The server that the settings name. Opens no connection.
     pub(crate) fn new(settings: ClientSettings, flags: &GlobalFlags) -> Result<Self, Failure> {
         let mut config = Config::new(Egress::Named);
-        config.authorities.clone_from(&flags.ca_file);
+        config.authorities =
+            flags.ca_file.as_ref().filter(|file| !file.is_empty()).map(PathBuf::from);
         config.exchange_timeout = ANSWER_TIME_MAX;
         let client = Client::new(config).map_err(|error| {
             Failure::usage("the client cannot be set up", &error.to_string(), "check --ca-file")
@@ -138,7 +140,8 @@ impl Api {
         let answer = self.client.stream(request).await.map_err(|error| self.failure(&error))?;
         let (head, body) = answer.into_parts();
         if head.status != StatusCode::OK {
-            let body = body.collect(ANSWER_BYTES_MAX).await.map_err(|error| self.failure(&error))?;
+            let body =
+                body.collect(ANSWER_BYTES_MAX).await.map_err(|error| self.failure(&error))?;
             return Err(Failure::of_answer(head.status, &body));
         }
         Ok(Pieces { body, url: self.url.clone() })
@@ -152,9 +155,8 @@ impl Api {
         form: &str,
     ) -> Result<Answer, Failure> {
         // "encoded using the application/x-www-form-urlencoded encoding algorithm"
-        let encode = |text: &str| -> String {
-            form_urlencoded::byte_serialize(text.as_bytes()).collect()
-        };
+        let encode =
+            |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
         let pair = Zeroizing::new(format!("{}:{}", encode(client_id), encode(secret.expose())));
         let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
         let request = Request::post(format!("{issuer}/oauth/token"))
@@ -210,7 +212,7 @@ impl Api {
         let mut failure = Failure::of_answer(head.status, &body);
         if failure.request_id.is_none() {
             let id = head.headers.get("request-id").and_then(|id| id.to_str().ok());
-            failure.request_id = id.map(crate::errors::plain);
+            failure.request_id = id.map(|id| plain(id).into());
         }
         Err(failure)
     }
@@ -238,7 +240,7 @@ fn net_failure(url: &str, error: &NetError) -> Failure {
     let mut failure = Failure::unreachable(url, &error.to_string());
     match error {
         NetError::Untrusted { .. } => {
-            failure.hint = "name the server's certificate authority with --ca-file".to_owned();
+            failure.hint = "name the server's certificate authority with --ca-file".into();
         }
         NetError::Unsendable { .. } => failure.exit = Exit::Usage,
         NetError::TooLarge { .. } => failure.exit = Exit::Failure,
@@ -264,7 +266,11 @@ fn sensitive(text: &str) -> Result<HeaderValue, Failure> {
 }
 
 fn unsendable(error: &http::Error) -> Failure {
-    Failure::usage("the request cannot be sent", &error.to_string(), "check --url and the names given")
+    Failure::usage(
+        "the request cannot be sent",
+        &error.to_string(),
+        "check --url and the names given",
+    )
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::Verify;
 use crate::context::Context;
 use crate::errors::{Failure, one_line};
 use crate::exit::Exit;
-use crate::input;
+use crate::{input, output};
 
 /// An export smaller than this is verified before a bar could be seen, in bytes.
 const PROGRESS_FROM_BYTES: u64 = 8 * 1024 * 1024;
@@ -36,7 +36,7 @@ pub(super) async fn run(args: Verify, cx: &Context) -> Result<(), Failure> {
     if cx.out.is_json() {
         cx.out.json(&serde_json::to_string(&report).unwrap_or_default())?;
     } else {
-        words(&report).iter().try_for_each(|line| cx.out.line(line))?;
+        words(&report).iter().try_for_each(|line| output::line(line))?;
     }
     verdict(&report, partial)
 }
@@ -85,7 +85,7 @@ fn report(args: &Verify, with_progress: bool) -> Result<Report, Failure> {
         Failure::file(&what, error, "check the path and its permissions")
     };
     let file = File::open(&args.file).map_err(|error| cannot(&error))?;
-    let size = file.metadata().map(|metadata| metadata.len()).unwrap_or(0);
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
     let bar = progress(with_progress && size >= PROGRESS_FROM_BYTES, size);
     let read = feed(BufReader::with_capacity(1 << 16, file), &mut auditor, &bar);
     bar.finish_and_clear();
@@ -157,7 +157,9 @@ fn progress(shown: bool, bytes: u64) -> ProgressBar {
 fn words(report: &Report) -> Vec<String> {
     let verdict = match (report.ok, report.complete) {
         (true, true) => "verified: nothing was edited, dropped or reordered",
-        (true, false) => "in part: the chain holds, but no signed root covers it from the beginning",
+        (true, false) => {
+            "in part: the chain holds, but no signed root covers it from the beginning"
+        }
         (false, _) => "NOT verified",
     };
     let mut lines = vec![
@@ -172,7 +174,9 @@ fn words(report: &Report) -> Vec<String> {
             lane.from, lane.size, lane.proven
         ));
     }
-    lines.extend(report.findings.iter().map(|finding| format!("- {}", one_line(&finding.to_string()))));
+    lines.extend(
+        report.findings.iter().map(|finding| format!("- {}", one_line(&finding.to_string()))),
+    );
     if report.findings_left_out > 0 {
         lines.push(format!("- and {} more", report.findings_left_out));
     }

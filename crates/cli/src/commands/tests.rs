@@ -1,0 +1,204 @@
+//! Whole commands against a server that remembers what it was asked.
+
+use serde_json::{Value, json};
+
+use super::run;
+use crate::args::Cli;
+use crate::client_settings::Surroundings;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::exit::Exit;
+use crate::fake_server::FakeServer;
+use crate::output::Output;
+use clap::Parser;
+
+/// Runs a command line off a terminal, with an administrator's key in the environment.
+async fn command(server: &FakeServer, line: &[&str]) -> Result<(), Failure> {
+    let argv = ["accredit", "--url", &server.url, "--output", "json", "--quiet"];
+    let cli = Cli::try_parse_from(argv.iter().chain(line)).expect("a command line");
+    let around = Surroundings::read(|name| match name {
+        "ACCREDIT_TOKEN" => Some("key".into()),
+        "ACCREDIT_CLIENT_SECRET" => Some("secret".into()),
+        _ => None,
+    });
+    let mut out = Output::new(&cli.flags, &around);
+    out.interactive = false;
+    let cx = Context::new(cli.flags, around, out);
+    run(cli.command, &cx).await
+}
+
+/// What one command asks, as request line and body.
+async fn check_asked(line: &[&str], expected: &[(&str, Value)]) {
+    let server = FakeServer::start(|_| {
+        (200, r#"{"id":"x","name":"planner","state":"active","items":[],"next":null}"#.into())
+    })
+    .await;
+    command(&server, line).await.expect("it works");
+    let asked: Vec<(String, Value)> = server
+        .seen()
+        .into_iter()
+        .map(|asked| (asked.line, serde_json::from_str(&asked.body).unwrap_or(Value::Null)))
+        .collect();
+    let expected: Vec<(String, Value)> =
+        expected.iter().map(|(line, body)| ((*line).to_owned(), body.clone())).collect();
+    assert_eq!(asked, expected, "{line:?}");
+}
+
+#[tokio::test]
+async fn each_noun_asks_what_the_api_says() {
+    let agent = [
+        "agent",
+        "create",
+        "planner",
+        "--owner",
+        "jo@example.com",
+        "--purpose",
+        "plans",
+        "--allow",
+        "crm:read",
+        "--allow",
+        "crm:write",
+        "--default-scope",
+        "crm:read",
+        "--activate",
+    ];
+    let body = json!({"name": "planner", "owner_email": "jo@example.com", "purpose": "plans",
+        "allow": ["crm:read", "crm:write"], "default_scope": "crm:read", "activate": true});
+    check_asked(&agent, &[("POST /v1/agents", body)]).await;
+    let agent = ["agent", "update", "planner", "--may-delegate", "false"];
+    check_asked(&agent, &[("PATCH /v1/agents/planner", json!({"may_delegate": false}))]).await;
+    let resource = [
+        "resource",
+        "create",
+        "crm",
+        "--audience",
+        "https://crm.example",
+        "--action",
+        "read",
+        "--revocations-age-max",
+        "30s",
+    ];
+    let body = json!({"name": "crm", "audience": "https://crm.example", "actions": ["read"],
+        "revocations_age_max": 30});
+    check_asked(&resource, &[("POST /v1/resources", body)]).await;
+    let instance = ["instance", "create", "--agent", "planner", "--expires-in", "15m"];
+    let body = json!({"agent": "planner", "expires_in": 900});
+    check_asked(&instance, &[("POST /v1/instances", body)]).await;
+    let credential = ["credential", "create", "--resource", "crm", "--type", "client-secret"];
+    let body = json!({"resource": "crm", "type": "client-secret"});
+    check_asked(&credential, &[("POST /v1/credentials", body)]).await;
+    let permission = ["permission", "set", "--agent", "a", "--resource", "crm", "--action", "read"];
+    let body = json!({"actions": ["read"]});
+    check_asked(&permission, &[("PUT /v1/agents/a/permissions/crm", body)]).await;
+    let person = ["person", "suspend", "jo@example.com", "--reason", "left"];
+    let body = json!({"reason": "left"});
+    check_asked(&person, &[("POST /v1/persons/jo@example.com/suspend", body)]).await;
+    let list = ["audit", "list", "--type", "token.issued", "--limit", "5"];
+    check_asked(&list, &[("GET /v1/events?type=token.issued&limit=5", Value::Null)]).await;
+}
+
+#[tokio::test]
+async fn a_revocation_needs_no_consent_and_only_an_id() {
+    let id = accredit_wire::ids::InstanceId::new(1, [5; 10]).to_string();
+    let body = json!({"target": id, "reason": "done"});
+    let line = ["revoke", &id, "--reason", "done"];
+    check_asked(&line, &[("POST /v1/revocations", body)]).await;
+    let server = FakeServer::start(|_| (200, "{}".into())).await;
+    let failure = command(&server, &["revoke", "planner", "--reason", "x"]).await;
+    assert_eq!(failure.expect_err("a name").exit, Exit::Usage);
+    assert!(server.lines().is_empty());
+}
+
+#[tokio::test]
+async fn a_destructive_verb_changes_nothing_without_consent() {
+    let look = ("GET /v1/agents/planner", Value::Null);
+    let act = ("POST /v1/agents/planner/decommission", json!({"reason": "old"}));
+    let line = ["agent", "decommission", "planner", "--reason", "old", "--yes"];
+    check_asked(&line, &[look, act]).await;
+    let server = FakeServer::start(|_| (200, r#"{"name":"planner"}"#.into())).await;
+    for line in [
+        &["agent", "decommission", "planner"][..],
+        &["org", "suspend", "acme", "--reason", "x"][..],
+    ] {
+        let failure = command(&server, line).await.expect_err("no consent");
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.hint.contains("--yes"));
+    }
+    assert!(server.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", server.lines());
+}
+
+#[tokio::test]
+async fn an_export_is_either_complete_or_not_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("log.ndjson");
+    let path = file.to_str().expect("a path").to_owned();
+    let line = ["audit", "export", "-o", &path];
+    let files = || std::fs::read_dir(folder.path()).expect("the folder").count();
+
+    let cut = FakeServer::start(|_| (200, "{\"accredit_export\":1}\n{\"event\":{".into())).await;
+    let failure = command(&cut, &line).await.expect_err("cut off");
+    assert_eq!(&*failure.kind, "urn:accredit:cli:export-cut-off");
+    assert_eq!(files(), 0, "nothing half-written is left");
+
+    let whole = "{\"accredit_export\":1}\n{\"end\":{\"events\":0}}\n";
+    let good =
+        FakeServer::start(|_| (200, "{\"accredit_export\":1}\n{\"end\":{\"events\":0}}\n".into()));
+    let good = good.await;
+    command(&good, &line).await.expect("an export");
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), whole);
+    assert_eq!(good.lines(), ["GET /v1/events/export"]);
+
+    let refused = FakeServer::start(|_| (403, "{}".into())).await;
+    assert_eq!(command(&refused, &line).await.expect_err("refused").exit, Exit::Denied);
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), whole, "the old one stays");
+    assert_eq!(files(), 1);
+}
+
+#[tokio::test]
+async fn a_token_is_got_at_the_organization_that_is_named_or_at_the_only_one() {
+    fn answer(line: &str) -> (u16, String) {
+        match line {
+            "POST /o/dev/oauth/token" => (200, json!({"access_token": "t"}).to_string()),
+            "GET /v1/orgs?limit=2" => {
+                (200, json!({"items": [{"name": "dev"}], "next": null}).to_string())
+            }
+            _ => (404, "{}".into()),
+        }
+    }
+    let server = FakeServer::start(answer).await;
+    let form = "grant_type=client_credentials&scope=crm%3Aread+crm%3Awrite&expires_in=60";
+    for named in [&["--org", "dev"][..], &[]] {
+        let mut line = vec![
+            "token",
+            "get",
+            "--client-id",
+            "agt_1",
+            "--scope",
+            "crm:read crm:write",
+            "--expires-in",
+            "60s",
+        ];
+        line.extend(named);
+        command(&server, &line).await.expect("a token");
+        let last = server.seen().pop().expect("a request");
+        assert_eq!((last.line.as_str(), last.body.as_str()), ("POST /o/dev/oauth/token", form));
+        assert!(last.authorization.starts_with("Basic "), "the agent's secret, not the key");
+    }
+}
+
+#[tokio::test]
+async fn a_tail_begins_near_the_end_of_the_log() {
+    fn answer(line: &str) -> (u16, String) {
+        if line == "GET /v1/log" {
+            return (200, json!({"lanes": [{"lane": 0, "size": 100}]}).to_string());
+        }
+        let id = accredit_wire::ids::EventId::at(7, 0, 99).to_string();
+        let items = if line.contains(&id) { json!([]) } else { json!([{"id": id}]) };
+        (200, json!({"items": items, "next": null}).to_string())
+    }
+    let server = FakeServer::start(answer).await;
+    command(&server, &["audit", "tail", "-n", "10"]).await.expect("a tail");
+    let before = accredit_wire::ids::EventId::at(0, 0, 89);
+    assert_eq!(server.lines()[1], format!("GET /v1/events?after={before}&limit=200"));
+    assert_eq!(server.lines().len(), 3, "until nothing follows");
+}

@@ -1,0 +1,99 @@
+//! RFC 6749 section 4.4: a client credentials request from the command line.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use accredit_wire::secret::Secret;
+
+use super::Get;
+use crate::api::Api;
+use crate::client_settings::{ClientSettings, checked_url};
+use crate::context::Context;
+use crate::errors::{Failure, one_line};
+use crate::request_path::RequestPath;
+use crate::{input, output};
+
+/// Gets a token and prints it alone, or the server's whole answer as JSON.
+pub(super) async fn run(args: Get, cx: &Context) -> Result<(), Failure> {
+    let (api, issuer) = server(&args, cx).await?;
+    let secret_file = args.secret_file.clone();
+    let secret = match (&secret_file, &cx.around.client_secret) {
+        (None, Some(secret)) => secret.clone(),
+        (file, _) => read_secret(file.as_deref()).await?,
+    };
+    let answer = api.token(&issuer, (&args.client_id, &secret), &form(&args)).await?;
+    if cx.out.is_json() {
+        return cx.out.object(&answer);
+    }
+    let token = answer
+        .member("access_token")
+        .ok_or_else(|| Failure::not_understood(&issuer, "it has no `access_token`"))?;
+    output::line(&one_line(token))?;
+    let lifetime = answer.value.get("expires_in").and_then(serde_json::Value::as_u64);
+    let scope = answer.member("scope").filter(|scope| !scope.is_empty());
+    cx.out.say(&format!(
+        "granted: {}; valid for {} s",
+        one_line(scope.unwrap_or("nothing (no scope was asked for)")),
+        lifetime.map_or_else(|| "?".to_owned(), |seconds| seconds.to_string()),
+    ));
+    Ok(())
+}
+
+fn form(args: &Get) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if !args.scope.is_empty() {
+        form.append_pair("scope", &args.scope.join(" "));
+    }
+    if let Some(resource) = &args.resource {
+        form.append_pair("resource", resource);
+    }
+    if let Some(expires) = args.expires_in {
+        form.append_pair("expires_in", &expires.as_secs().to_string());
+    }
+    form.finish()
+}
+
+/// Whom to ask: the issuer as it was named, or the organization at the server, or the only
+/// organization that an administrator's key sees.
+async fn server(args: &Get, cx: &Context) -> Result<(Api, String), Failure> {
+    if let Some(issuer) = &args.issuer {
+        let issuer = checked_url(issuer)?;
+        let settings = ClientSettings { url: issuer.clone(), token: None };
+        return Ok((Api::new(settings, &cx.flags)?, issuer));
+    }
+    let api = cx.api()?;
+    if let Some(org) = &args.org {
+        let issuer = format!("{}{}", api.url(), RequestPath::new("/o").segment(org).text());
+        return Ok((api, issuer));
+    }
+    let which = || {
+        Failure::usage(
+            "which organization?",
+            "neither --org nor --issuer was given, and no administrator's key tells",
+            "add --org NAME, or --issuer URL",
+        )
+    };
+    if !api.has_token() {
+        return Err(which());
+    }
+    let page = api.list(RequestPath::new("/v1/orgs"), 2, None).await?;
+    let [org] = page.items.as_slice() else { return Err(which()) };
+    let org: serde_json::Value = serde_json::from_str(org.get()).map_err(|_| which())?;
+    let name = org.get("name").and_then(serde_json::Value::as_str).ok_or_else(which)?;
+    let issuer = format!("{}{}", api.url(), RequestPath::new("/o").segment(name).text());
+    Ok((api, issuer))
+}
+
+async fn read_secret(file: Option<&Path>) -> Result<Secret, Failure> {
+    let file = file.unwrap_or(Path::new("-")).to_owned();
+    if file == Path::new("-") && std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "no secret was given",
+            "it is not read from a terminal, which would show it",
+            "set ACCREDIT_CLIENT_SECRET, use --secret-file FILE, or pipe it in",
+        ));
+    }
+    let read = tokio::task::spawn_blocking(move || input::secret(&file)).await;
+    read.unwrap_or_else(|_| Err(Failure::interrupted()))
+}

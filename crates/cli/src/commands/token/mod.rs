@@ -1,0 +1,75 @@
+//! `accredit token`: get one as an agent would, and look into one.
+
+mod get;
+mod inspect;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::args;
+use crate::context::Context;
+use crate::errors::Failure;
+
+/// The noun.
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Get an access token with an agent's or instance's secret; prints the token alone
+    #[command(
+        after_help = "Example:\n  accredit token get --org dev --client-id agt_… --scope crm:read < secret\n\n\
+                      The secret is read from --secret-file, else ACCREDIT_CLIENT_SECRET, else \
+                      standard input."
+    )]
+    Get(Get),
+    /// Say in plain words what a token on standard input says, without verifying it
+    #[command(after_help = "Example:\n  accredit token inspect < token")]
+    Inspect(Inspect),
+}
+
+#[derive(Debug, Args)]
+struct Get {
+    /// The agent's id
+    #[arg(long, value_name = "ID")]
+    client_id: String,
+    /// A file with the secret (`-`: standard input)
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// What to ask for
+    #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_delimiter = ' ',
+          value_parser = args::scope_token)]
+    scope: Vec<String>,
+    /// The audience URI it is for, where the scopes do not tell
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
+    /// A shorter life than the usual one
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    expires_in: Option<Duration>,
+    /// The organization's name, at the server that --url names
+    #[arg(long, value_name = "NAME")]
+    org: Option<String>,
+    /// The issuer, in place of --url and --org
+    #[arg(long, value_name = "URL", conflicts_with = "org")]
+    issuer: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Inspect {
+    /// A file with the token (`-`: standard input)
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+}
+
+/// Runs one of its verbs.
+pub(crate) async fn run(token: Token, cx: &Context) -> Result<(), Failure> {
+    match token.verb {
+        Verb::Get(args) => get::run(args, cx).await,
+        Verb::Inspect(args) => inspect::run(&args.file, cx).await,
+    }
+}

@@ -1,0 +1,131 @@
+//! RFC 6962 section 2.1: is the log in the store still what was signed?
+//!
+//! Everything is computed again from the leaves: each payload's digest, each leaf's hash from the
+//! one before, each tile, the root of each checkpoint and its signature.
+
+use std::collections::BTreeMap;
+
+use accredit_wire::tlog::Hash;
+use accredit_wire::tlog::checkpoint;
+use accredit_wire::tlog::leaf::{leaf_hash, payload_digest};
+use accredit_wire::tlog::tile::Integrator;
+use accredit_wire::tlog::tree::Frontier;
+use serde::Serialize;
+
+use crate::context::World;
+use crate::ports::{LaneHead, LeafBody};
+use crate::refusal::Fault;
+use crate::tenant::Tenant;
+
+/// Leaves read at a time.
+pub const FSCK_LEAVES_MAX: usize = 2000;
+/// Findings that are kept; after so many it is clear enough.
+pub const FSCK_FINDINGS_MAX: usize = 100;
+
+/// What a check of one organization's log found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct FsckReport {
+    /// Whether everything agrees.
+    pub ok: bool,
+    /// Leaves computed again.
+    pub leaves: u64,
+    /// Checkpoints computed again.
+    pub checkpoints: u64,
+    /// What does not agree, each a sentence.
+    pub findings: Vec<String>,
+}
+
+impl FsckReport {
+    fn find(&mut self, finding: String) {
+        if self.findings.len() < FSCK_FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Checks every lane of an organization's log.
+pub async fn fsck(world: &World, tenant: &Tenant) -> Result<FsckReport, Fault> {
+    let mut report = FsckReport::default();
+    for lane in world.store.lanes(tenant.id).await? {
+        check_lane(world, tenant, &lane, &mut report).await?;
+    }
+    report.ok = report.findings.is_empty();
+    Ok(report)
+}
+
+async fn check_lane(
+    world: &World,
+    tenant: &Tenant,
+    lane: &LaneHead,
+    report: &mut FsckReport,
+) -> Result<(), Fault> {
+    let number = lane.lane;
+    let vkeys = [tenant.log_vkey(number)?];
+    let empty = BTreeMap::<(u8, u64), Vec<u8>>::new();
+    let mut tree = Integrator::resume(Frontier::new(), &empty)
+        .map_err(|error| Fault::new("fsck", error))?;
+    let mut roots = Frontier::new();
+    let (mut previous, mut next) = (Hash::ZERO, 0u64);
+    let mut notes = world.store.checkpoints(tenant.id, number, 0, FSCK_LEAVES_MAX).await?;
+    notes.reverse();
+    loop {
+        let leaves = world.store.leaves(tenant.id, number, next, FSCK_LEAVES_MAX).await?;
+        if leaves.is_empty() {
+            break;
+        }
+        for leaf in leaves {
+            if leaf.sequence != next {
+                report.find(format!("lane {number}: leaf {next} is missing"));
+                next = leaf.sequence;
+            }
+            let digest = match &leaf.body {
+                LeafBody::Kept { salt, payload } => payload_digest(salt, payload.as_bytes()),
+                LeafBody::Pruned { digest } => Hash::new(*digest),
+            };
+            let computed = leaf_hash(leaf.sequence, &previous, &leaf.kind, leaf.at, &digest);
+            let kept = Hash::new(leaf.hash);
+            if computed != kept {
+                report.find(format!("lane {number}: leaf {next} was edited"));
+            }
+            previous = kept;
+            next += 1;
+            report.leaves += 1;
+            roots.append(kept);
+            if next <= lane.integrated {
+                tree.append(kept);
+            }
+            while let Some((_, note)) = notes.pop_if(|(size, _)| *size <= next) {
+                report.checkpoints += 1;
+                match checkpoint::open(note.as_bytes(), &vkeys) {
+                    Ok(signed) if signed.size == next && signed.root == roots.root() => {}
+                    Ok(signed) => report.find(format!(
+                        "lane {number}: the checkpoint of size {} covers other leaves",
+                        signed.size
+                    )),
+                    Err(error) => report.find(format!("lane {number}: a checkpoint: {error}")),
+                }
+                if notes.is_empty() {
+                    notes =
+                        world.store.checkpoints(tenant.id, number, next, FSCK_LEAVES_MAX).await?;
+                    notes.reverse();
+                }
+            }
+        }
+    }
+    if next != lane.sequenced {
+        report.find(format!(
+            "lane {number}: {} leaves were sequenced, {next} are there",
+            lane.sequenced
+        ));
+    }
+    for tile in tree.finish().tiles {
+        let kept = world.store.tile(tenant.id, number, tile.level, tile.index).await?;
+        if kept.as_deref() != Some(tile.bytes.as_slice()) {
+            report.find(format!(
+                "lane {number}: tile {} of level {} does not follow from the leaves",
+                tile.index, tile.level
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! Reading the log: pages of events, one event, and the export that proves itself.
+
+use accredit_wire::ids::EventId;
+use accredit_wire::tlog::Hash;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::integrate::integrate;
+use crate::audit::event::{Body, EventKind};
+use crate::context::Cx;
+use crate::ports::{Audited, LaneHead, Leaf, LeafBody};
+use crate::refusal::{Error, Fault, Refusal};
+use crate::registry::Listed;
+use crate::registry::credential::AdminPermission;
+
+/// Leaves looked through for one page, so that a rare type does not make a page run for ever.
+pub const SCAN_LEAVES_MAX: usize = 20_000;
+/// Leaves read at a time.
+pub const READ_LEAVES_MAX: usize = 500;
+
+/// An event as it is shown.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct EventView {
+    /// Its id, `evt_`, which is its place in the log.
+    #[schema(value_type = String)]
+    pub id: EventId,
+    /// Its lane.
+    pub lane: u16,
+    /// Its sequence number in the lane.
+    pub seq: u64,
+    /// What happened, such as `token.issued`.
+    pub r#type: String,
+    /// When.
+    #[schema(value_type = String)]
+    pub time: accredit_wire::time::Time,
+    /// Its RFC 6962 leaf hash, hexadecimal.
+    pub leaf: String,
+    /// What is said about it; absent once pruned.
+    #[schema(value_type = Option<Object>)]
+    pub payload: Option<Box<RawValue>>,
+}
+
+fn view(leaf: &Leaf) -> Result<EventView, Fault> {
+    let payload = match &leaf.body {
+        LeafBody::Kept { payload, .. } => Some(
+            RawValue::from_string(payload.clone())
+                .map_err(|error| Fault::new("read event", error))?,
+        ),
+        LeafBody::Pruned { .. } => None,
+    };
+    Ok(EventView {
+        id: EventId::at(leaf.at.millis(), leaf.lane, leaf.sequence),
+        lane: leaf.lane,
+        seq: leaf.sequence,
+        r#type: leaf.kind.clone(),
+        time: leaf.at,
+        leaf: Hash::new(leaf.hash).to_string(),
+        payload,
+    })
+}
+
+/// What a page of events asks for.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// Events after this sequence number, or from the first.
+    pub after: Option<u64>,
+    /// Only of this type, or of types that begin so and a dot.
+    pub kind: Option<String>,
+    /// The newest first instead of the oldest.
+    pub newest: bool,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Events of lane 0, in order of the log. `next` is given also where nothing was found yet but
+/// there is more to look through.
+pub async fn list(cx: &Cx, query: &EventQuery) -> Result<Listed<EventView>, Error> {
+    cx.require(AdminPermission::Audit)?;
+    let head = lane_head(cx, 0).await?;
+    let wanted = |leaf: &Leaf| match &query.kind {
+        Some(kind) => {
+            leaf.kind == *kind
+                || leaf.kind.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with('.'))
+        }
+        None => true,
+    };
+    if query.newest {
+        return newest(cx, &head, query, wanted).await;
+    }
+    let mut from = query.after.map_or(0, |after| after.saturating_add(1));
+    let mut items = Vec::new();
+    let mut scanned = 0;
+    while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && from < head.sequenced {
+        let leaves = cx.world.store.leaves(cx.tenant.id, 0, from, READ_LEAVES_MAX).await?;
+        if leaves.is_empty() {
+            break;
+        }
+        for leaf in leaves {
+            from = leaf.sequence + 1;
+            scanned += 1;
+            if wanted(&leaf) {
+                items.push(view(&leaf)?);
+                if items.len() == query.limit {
+                    break;
+                }
+            }
+        }
+    }
+    let next = (from < head.sequenced && from > 0).then(|| (from - 1).to_string());
+    Ok(Listed { items, next })
+}
+
+/// The newest events, newest first.
+async fn newest(
+    cx: &Cx,
+    head: &LaneHead,
+    query: &EventQuery,
+    wanted: impl Fn(&Leaf) -> bool,
+) -> Result<Listed<EventView>, Error> {
+    let mut before = query.after.unwrap_or(head.sequenced).min(head.sequenced);
+    let mut items = Vec::new();
+    let mut scanned = 0;
+    while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && before > 0 {
+        let from = before.saturating_sub(READ_LEAVES_MAX as u64);
+        let count = (before - from) as usize;
+        let leaves = cx.world.store.leaves(cx.tenant.id, 0, from, count).await?;
+        for leaf in leaves.iter().rev() {
+            before = leaf.sequence;
+            scanned += 1;
+            if wanted(leaf) {
+                items.push(view(leaf)?);
+                if items.len() == query.limit {
+                    break;
+                }
+            }
+        }
+        if leaves.is_empty() {
+            break;
+        }
+    }
+    let next = (before > 0).then(|| before.to_string());
+    Ok(Listed { items, next })
+}
+
+async fn lane_head(cx: &Cx, lane: u16) -> Result<LaneHead, Fault> {
+    let lanes = cx.world.store.lanes(cx.tenant.id).await?;
+    lanes
+        .into_iter()
+        .find(|head| head.lane == lane)
+        .ok_or_else(|| Fault::new("log", "the organization has no lane"))
+}
+
+/// One event, by id or by sequence number of lane 0.
+pub async fn find(cx: &Cx, key: &str) -> Result<EventView, Error> {
+    cx.require(AdminPermission::Audit)?;
+    let missing = || Error::from(Refusal::not_found("event", key));
+    let (lane, sequence, id) = match (key.parse::<EventId>(), key.parse::<u64>()) {
+        (Ok(id), _) => {
+            let (lane, sequence) = id.place();
+            (lane, sequence, Some(id))
+        }
+        (Err(_), Ok(sequence)) => (0, sequence, None),
+        (Err(_), Err(_)) => return Err(missing()),
+    };
+    let leaves = cx.world.store.leaves(cx.tenant.id, lane, sequence, 1).await?;
+    let leaf = leaves.first().filter(|leaf| leaf.sequence == sequence).ok_or_else(missing)?;
+    let view = view(leaf)?;
+    if id.is_some_and(|id| id != view.id) {
+        return Err(missing());
+    }
+    Ok(view)
+}
+
+/// Where the log stands, with what verifies it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct LaneView {
+    /// The lane.
+    pub lane: u16,
+    /// The origin of its checkpoints.
+    pub origin: String,
+    /// Its note verifier key (C2SP signed-note).
+    pub key: String,
+    /// Leaves covered by the newest checkpoint.
+    pub size: u64,
+    /// The newest checkpoint, a signed note.
+    pub checkpoint: Option<String>,
+}
+
+/// The lanes of the log, integrated up to now.
+pub async fn lanes(cx: &Cx) -> Result<Vec<LaneView>, Error> {
+    cx.require(AdminPermission::Audit)?;
+    let heads = integrate(&cx.world, &cx.tenant).await?;
+    let mut lanes = Vec::with_capacity(heads.len());
+    for head in heads {
+        lanes.push(LaneView {
+            lane: head.lane,
+            origin: cx.tenant.origin(head.lane),
+            key: cx.tenant.log_vkey(head.lane)?.to_string(),
+            size: head.integrated,
+            checkpoint: head.note,
+        });
+    }
+    Ok(lanes)
+}
+
+/// An export in progress: lines of NDJSON, a chunk at a time (`docs/formats.md`).
+pub struct Export {
+    lanes: Vec<LaneHead>,
+    at: usize,
+    next: u64,
+    events: u64,
+    notes: Vec<(u64, String)>,
+    stage: Stage,
+}
+
+#[derive(PartialEq)]
+enum Stage {
+    Header,
+    Events,
+    Done,
+}
+
+#[derive(Serialize)]
+struct HeaderLine<'a> {
+    accredit_export: u8,
+    issuer: &'a str,
+    lanes: Vec<HeaderLane>,
+}
+
+#[derive(Serialize)]
+struct HeaderLane {
+    lane: u16,
+    origin: String,
+    from: u64,
+}
+
+/// Begins an export of the whole log. Exporting is an event itself, the last one exported.
+pub async fn export(cx: &Cx) -> Result<Export, Error> {
+    cx.require(AdminPermission::Audit)?;
+    let event = cx.event(EventKind::LogExported, Body::default());
+    cx.world.store.record_event(Audited::new((cx.tenant.id, None), event)).await?;
+    let lanes = integrate(&cx.world, &cx.tenant).await?;
+    Ok(Export { lanes, at: 0, next: 0, events: 0, notes: Vec::new(), stage: Stage::Header })
+}
+
+impl Export {
+    /// The next chunk of lines, or `None` after the last.
+    pub async fn chunk(&mut self, cx: &Cx) -> Result<Option<String>, Fault> {
+        match self.stage {
+            Stage::Header => {
+                self.stage = Stage::Events;
+                Ok(Some(self.header(cx)?))
+            }
+            Stage::Events => match self.events(cx).await? {
+                Some(lines) => Ok(Some(lines)),
+                None => {
+                    self.stage = Stage::Done;
+                    Ok(Some(format!("{{\"end\":{{\"events\":{}}}}}\n", self.events)))
+                }
+            },
+            Stage::Done => Ok(None),
+        }
+    }
+
+    fn header(&self, cx: &Cx) -> Result<String, Fault> {
+        let lanes = self
+            .lanes
+            .iter()
+            .map(|head| HeaderLane { lane: head.lane, origin: cx.tenant.origin(head.lane), from: 0 })
+            .collect();
+        let line = HeaderLine { accredit_export: 1, issuer: &cx.tenant.issuer, lanes };
+        let mut text = json(&line)?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    async fn events(&mut self, cx: &Cx) -> Result<Option<String>, Fault> {
+        let Some(lane) = self.lanes.get(self.at) else { return Ok(None) };
+        let (number, end) = (lane.lane, lane.integrated);
+        let limit = READ_LEAVES_MAX.min((end - self.next) as usize);
+        let leaves = cx.world.store.leaves(cx.tenant.id, number, self.next, limit).await?;
+        if limit > 0 && leaves.is_empty() {
+            return Err(Fault::new("export", "a leaf that was counted is not there"));
+        }
+        let mut lines = String::with_capacity(leaves.len() * 900);
+        for leaf in &leaves {
+            event_line(&mut lines, leaf)?;
+            self.next = leaf.sequence + 1;
+            self.events += 1;
+            self.checkpoint_lines(cx, number, end, &mut lines).await?;
+        }
+        if self.next >= end {
+            self.at += 1;
+            self.next = 0;
+            self.notes.clear();
+        }
+        Ok(Some(lines))
+    }
+
+    /// The checkpoints whose size is reached.
+    async fn checkpoint_lines(
+        &mut self,
+        cx: &Cx,
+        lane: u16,
+        end: u64,
+        lines: &mut String,
+    ) -> Result<(), Fault> {
+        if self.notes.is_empty() {
+            let notes = cx
+                .world
+                .store
+                .checkpoints(cx.tenant.id, lane, self.next - 1, READ_LEAVES_MAX)
+                .await?;
+            self.notes = notes.into_iter().rev().collect();
+        }
+        while let Some((size, note)) = self.notes.pop_if(|(size, _)| *size <= self.next) {
+            if size <= end {
+                lines.push_str(&format!("{{\"checkpoint\":{}}}\n", json(&note)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| Fault::new("export", error))
+}
+
+/// One event. `payload` or `digest` is the last member: its exact bytes are what was hashed.
+fn event_line(lines: &mut String, leaf: &Leaf) -> Result<(), Fault> {
+    let id = EventId::at(leaf.at.millis(), leaf.lane, leaf.sequence);
+    lines.push_str(&format!(
+        "{{\"event\":{{\"lane\":{},\"seq\":{},\"id\":\"{id}\",\"type\":{},\"at\":{},\"leaf\":\"{}\",",
+        leaf.lane,
+        leaf.sequence,
+        json(&leaf.kind)?,
+        leaf.at.micros(),
+        Hash::new(leaf.hash),
+    ));
+    match &leaf.body {
+        LeafBody::Kept { salt, payload } => {
+            let salt = accredit_wire::jose::b64url_encode(salt);
+            lines.push_str(&format!("\"salt\":\"{salt}\",\"payload\":{payload}}}}}\n"));
+        }
+        LeafBody::Pruned { digest } => {
+            lines.push_str(&format!("\"digest\":\"{}\"}}}}\n", Hash::new(*digest)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Refusals, bounded: a flood of them fills neither memory nor log.
+//!
+//! After authentication a refusal is an event, at most so many a minute for each client; the next
+//! one tells how many were left out. Before authentication nothing is recorded one by one:
+//! bounded counters become one event a minute each.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use accredit_wire::ids::AnyId;
+use accredit_wire::time::Time;
+use std::collections::HashMap;
+
+use crate::context::Cx;
+use crate::refusal::{Refusal, Rule};
+
+/// Refusal events for one client in one window.
+pub const REFUSAL_EVENTS_MAX: u32 = 20;
+/// The window.
+pub const REFUSAL_WINDOW: Duration = Duration::from_secs(60);
+/// Clients whose refusals are bounded one by one; beyond, all others share one allowance.
+pub const REFUSAL_CLIENTS_MAX: usize = 10_000;
+/// Kinds of failed authentication counted one by one; beyond, all others share one counter.
+pub const FAILURE_KINDS_MAX: usize = 1_000;
+/// Bytes of a claimed client that are kept.
+pub const CLAIMED_CLIENT_BYTES_MAX: usize = 40;
+
+#[derive(Default)]
+struct Allowance {
+    window_ends: Time,
+    used: u32,
+    suppressed: u64,
+}
+
+/// What failed authentications are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct FailureKind {
+    /// By which rule; none where the kinds were too many.
+    pub rule: Option<Rule>,
+    /// The client that was claimed, shortened and stripped to plain characters.
+    pub client: Option<String>,
+    /// The source, shortened to its network: /24 or /48.
+    pub network: Option<IpAddr>,
+}
+
+/// Bounds on what is recorded of refusals.
+#[derive(Default)]
+pub struct Refusals {
+    allowances: Mutex<HashMap<Option<AnyId>, Allowance>>,
+    failures: Mutex<HashMap<FailureKind, u64>>,
+}
+
+impl Refusals {
+    /// Whether a refusal to `client` is recorded now, and how many were left out before it.
+    pub fn admit(&self, client: AnyId, now: Time) -> Option<u64> {
+        let mut allowances = self.allowances.lock().ok()?;
+        if allowances.len() >= REFUSAL_CLIENTS_MAX && !allowances.contains_key(&Some(client)) {
+            allowances.retain(|_, allowance| {
+                allowance.window_ends > now || allowance.suppressed > 0
+            });
+        }
+        let full = allowances.len() >= REFUSAL_CLIENTS_MAX;
+        let key = (!full || allowances.contains_key(&Some(client))).then_some(client);
+        let allowance = allowances.entry(key).or_default();
+        if allowance.window_ends <= now {
+            allowance.window_ends = now.plus(REFUSAL_WINDOW);
+            allowance.used = 0;
+        }
+        if allowance.used >= REFUSAL_EVENTS_MAX {
+            allowance.suppressed += 1;
+            return None;
+        }
+        allowance.used += 1;
+        Some(std::mem::take(&mut allowance.suppressed))
+    }
+
+    /// Counts a failed authentication.
+    pub fn count(&self, cx: &Cx, claimed: Option<&str>, refusal: &Refusal) {
+        let kind = FailureKind {
+            rule: Some(refusal.rule),
+            client: claimed.map(shortened),
+            network: cx.source.map(network),
+        };
+        let Ok(mut failures) = self.failures.lock() else { return };
+        let known = failures.len() < FAILURE_KINDS_MAX || failures.contains_key(&kind);
+        *failures.entry(if known { kind } else { FailureKind::default() }).or_default() += 1;
+    }
+
+    /// Takes the counters, to be recorded.
+    pub fn take(&self) -> Vec<(FailureKind, u64)> {
+        let Ok(mut failures) = self.failures.lock() else { return Vec::new() };
+        std::mem::take(&mut *failures).into_iter().collect()
+    }
+}
+
+fn shortened(client: &str) -> String {
+    client
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(*c))
+        .take(CLAIMED_CLIENT_BYTES_MAX)
+        .collect()
+}
+
+/// The network of an address: enough to see where a flood comes from, not who.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            IpAddr::from([a, b, c, 0])
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, ..] = ip.segments();
+            IpAddr::from([a, b, c, 0, 0, 0, 0, 0])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use accredit_wire::ids::AgentId;
+
+    #[test]
+    fn a_flood_of_refusals_is_bounded_and_counted() {
+        let refusals = Refusals::default();
+        let client = AgentId::new(1, [1; 10]).any();
+        let now = Time::from_seconds(100);
+        let recorded = (0..1000).filter(|_| refusals.admit(client, now).is_some()).count();
+        assert_eq!(recorded, REFUSAL_EVENTS_MAX as usize);
+        let later = now.plus(REFUSAL_WINDOW);
+        assert_eq!(refusals.admit(client, later), Some(980), "the next tells what was left out");
+        assert_eq!(refusals.admit(client, later), Some(0));
+    }
+
+    #[test]
+    fn a_flood_of_clients_does_not_grow_memory() {
+        let refusals = Refusals::default();
+        let now = Time::from_seconds(100);
+        for n in 0..(REFUSAL_CLIENTS_MAX as u64 + 500) {
+            refusals.admit(AgentId::new(n, [1; 10]).any(), now);
+        }
+        assert!(refusals.allowances.lock().expect("lock").len() <= REFUSAL_CLIENTS_MAX + 1);
+    }
+
+    #[test]
+    fn what_a_stranger_claims_is_shortened_and_stripped() {
+        let claimed = format!("agt\r\n\u{1b}[31m{}", "x".repeat(500));
+        assert_eq!(shortened(&claimed), format!("agt31m{}", "x".repeat(34)));
+        assert_eq!(network(IpAddr::from([10, 1, 2, 3])), IpAddr::from([10, 1, 2, 0]));
+    }
+}

@@ -1,0 +1,344 @@
+//! One organization in memory: what every decision needs at hand, kept current by the store.
+//!
+//! The store tells of every commit before its caller is answered, so that on this node nothing is
+//! decided on an older state than the last answer. `rev` is published last: whoever reads it sees
+//! the state, the keys and the facts that belong to it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use accredit_wire::ids::{KeyId, OrganizationId};
+use accredit_wire::jose::jwk::{Jwk, JwkSet};
+use accredit_wire::jose::jws::ProtectedHeader;
+use accredit_wire::revocations::feed::FEED_TYPE;
+use accredit_wire::revocations::witness::lane_origin;
+use accredit_wire::revocations::{self, Entry};
+use accredit_wire::time::Time;
+use accredit_wire::tlog::note::Vkey;
+use accredit_wire::token::TOKEN_TYPE;
+use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+
+use crate::audit::refusals::Refusals;
+use crate::audit::uses::Uses;
+use crate::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
+use crate::ports::{Lookup, Notice, Observer, Store};
+use crate::refusal::Fault;
+use crate::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
+use crate::registry::{Organization, State};
+use crate::revocation::Revocation;
+
+/// How often loading an organization is begun again because something changed meanwhile.
+const LOAD_TRIES_MAX: usize = 100;
+
+/// The age bound of the server's own state: it is where revocations are made.
+const OWN_AGE_MAX: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A key that signs now.
+pub struct ActiveKey {
+    /// Its id, also the `kid`.
+    pub id: KeyId,
+    /// The key.
+    pub sealed: SealedKey,
+    /// The JWS header of what it signs, encoded once.
+    pub header: ProtectedHeader,
+}
+
+/// The signing keys of an organization, as one consistent set.
+pub struct Keys {
+    all: Vec<SigningKey>,
+    token: Arc<ActiveKey>,
+    feed: Arc<ActiveKey>,
+    log: Arc<ActiveKey>,
+    token_jwks: JwkSet,
+    feed_jwks: JwkSet,
+}
+
+impl Keys {
+    fn new(all: Vec<SigningKey>) -> Result<Self, Fault> {
+        let active = |purpose: KeyPurpose, typ: &str| {
+            let mut of_purpose = all.iter().filter(|key| key.sealed.purpose == purpose);
+            let key = of_purpose
+                .rfind(|key| key.state == KeyState::Active)
+                .ok_or_else(|| Fault::new("signing keys", "no active key for a purpose"))?;
+            let kid = key.sealed.id.to_string();
+            let header = ProtectedHeader::new(typ, key.sealed.algorithm, Some(&kid))
+                .map_err(|error| Fault::new("signing keys", error))?;
+            Ok::<_, Fault>(Arc::new(ActiveKey {
+                id: key.sealed.id,
+                sealed: key.sealed.clone(),
+                header,
+            }))
+        };
+        Ok(Self {
+            token: active(KeyPurpose::Token, TOKEN_TYPE)?,
+            feed: active(KeyPurpose::Feed, FEED_TYPE)?,
+            log: active(KeyPurpose::Log, "")?,
+            token_jwks: published(&all, KeyPurpose::Token)?,
+            feed_jwks: published(&all, KeyPurpose::Feed)?,
+            all,
+        })
+    }
+
+    /// The keys that verify access tokens (RFC 7517).
+    pub fn token_jwks(&self) -> &JwkSet {
+        &self.token_jwks
+    }
+
+    /// The keys that verify the revocation feed.
+    pub fn feed_jwks(&self) -> &JwkSet {
+        &self.feed_jwks
+    }
+}
+
+fn published(all: &[SigningKey], purpose: KeyPurpose) -> Result<JwkSet, Fault> {
+    let keys = all
+        .iter()
+        .filter(|key| key.sealed.purpose == purpose && key.state != KeyState::Revoked)
+        .map(|key| {
+            Jwk::new(key.sealed.public.clone(), Some(key.sealed.id.to_string()))
+                .map(Jwk::into_verifying_key)
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Fault::new("signing keys", error))?;
+    JwkSet::new(keys).map_err(|error| Fault::new("signing keys", error))
+}
+
+/// One organization.
+pub struct Tenant {
+    /// Its id.
+    pub id: OrganizationId,
+    /// Its name.
+    pub name: String,
+    /// The issuer of its tokens.
+    pub issuer: String,
+    /// The generation of the store.
+    pub generation: u64,
+    /// Checks its tokens, against the state that this node has committed.
+    pub verifier: Verifier,
+    /// What is counted rather than recorded one by one.
+    pub refusals: Refusals,
+    /// When things were last used, until it is flushed.
+    pub uses: Uses,
+    state: RwLock<State>,
+    keys: ArcSwap<Keys>,
+    revoked: ArcSwap<revocations::State>,
+    age_min: AtomicU32,
+    rev: AtomicU64,
+}
+
+impl Tenant {
+    /// An organization as it was read.
+    pub fn new(
+        organization: &Organization,
+        keys: Vec<SigningKey>,
+        revoked: &[Revocation],
+        age_min: Option<u32>,
+        now: Time,
+    ) -> Result<Self, Fault> {
+        let keys = Keys::new(keys)?;
+        let mut config = Config::new(&organization.issuer, AudienceRule::Any);
+        config.revocations_age_max = OWN_AGE_MAX;
+        let verifier = Verifier::new(config, KeyRing::new(keys.token_jwks()));
+        let entries: Vec<Entry> = revoked.iter().map(entry).collect();
+        let state =
+            revocations::State::new(organization.generation, organization.rev, now, &entries);
+        verifier.set_standing(Standing::current(state.clone(), now));
+        Ok(Self {
+            id: organization.id,
+            name: organization.name.clone(),
+            issuer: organization.issuer.clone(),
+            generation: organization.generation,
+            verifier,
+            refusals: Refusals::default(),
+            uses: Uses::default(),
+            state: RwLock::new(organization.state),
+            keys: ArcSwap::from_pointee(keys),
+            revoked: ArcSwap::from_pointee(state),
+            age_min: AtomicU32::new(age_min.unwrap_or(REVOCATIONS_AGE_DEFAULT_SECONDS)),
+            rev: AtomicU64::new(organization.rev),
+        })
+    }
+
+    /// The revocation counter. Read it before any fact that a decision is made from.
+    pub fn rev(&self) -> u64 {
+        self.rev.load(Ordering::Acquire)
+    }
+
+    /// Whether anything is issued.
+    pub fn state(&self) -> State {
+        self.state.read().map_or(State::Suspended, |state| *state)
+    }
+
+    /// The revocation state that this node has committed.
+    pub fn revoked(&self) -> Arc<revocations::State> {
+        self.revoked.load_full()
+    }
+
+    /// The signing keys.
+    pub fn keys(&self) -> Arc<Keys> {
+        self.keys.load_full()
+    }
+
+    /// The key that signs access tokens.
+    pub fn token_key(&self) -> Arc<ActiveKey> {
+        Arc::clone(&self.keys.load().token)
+    }
+
+    /// The key that signs the revocation feed.
+    pub fn feed_key(&self) -> Arc<ActiveKey> {
+        Arc::clone(&self.keys.load().feed)
+    }
+
+    /// The key that signs the log's checkpoints.
+    pub fn log_key(&self) -> Arc<ActiveKey> {
+        Arc::clone(&self.keys.load().log)
+    }
+
+    /// The origin of a lane of the log.
+    pub fn origin(&self, lane: u16) -> String {
+        lane_origin(&self.issuer, self.generation, lane)
+    }
+
+    /// The verifier key of a lane of the log (C2SP signed-note).
+    pub fn log_vkey(&self, lane: u16) -> Result<Vkey, Fault> {
+        Vkey::new(&self.origin(lane), &self.log_key().sealed.public)
+            .map_err(|error| Fault::new("log key", error))
+    }
+
+    /// The time between two signed heartbeats: a third of the smallest age bound.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(u64::from(self.age_min.load(Ordering::Relaxed))) / 3
+    }
+
+    /// Takes over a commit; `rev` is published last.
+    fn committed(&self, notice: &Notice) {
+        if let Some(organization) = &notice.organization
+            && let Ok(mut state) = self.state.write()
+        {
+            *state = organization.state;
+        }
+        if !notice.keys.is_empty() {
+            self.take_keys(&notice.keys);
+        }
+        if let Some(age) = notice.revocations_age_min {
+            self.age_min.store(age, Ordering::Relaxed);
+        }
+        if notice.revocation.is_some() {
+            let new = notice.revocation.as_ref().map(entry);
+            let state = self.revoked.load().advanced(notice.rev, notice.at, new);
+            self.verifier.set_standing(Standing::current(state.clone(), notice.at));
+            self.revoked.store(Arc::new(state));
+            self.rev.store(notice.rev, Ordering::Release);
+        }
+    }
+
+    fn take_keys(&self, changed: &[SigningKey]) {
+        let mut all = self.keys.load().all.clone();
+        for key in changed {
+            match all.iter_mut().find(|held| held.sealed.id == key.sealed.id) {
+                Some(held) => *held = key.clone(),
+                None => all.push(key.clone()),
+            }
+        }
+        match Keys::new(all) {
+            Ok(keys) => {
+                self.verifier.set_keys(KeyRing::new(keys.token_jwks()));
+                self.keys.store(Arc::new(keys));
+            }
+            // The old set stays: it is wrong only in signing with a key that verifiers refuse.
+            Err(fault) => tracing::error!(%fault, org = %self.id, "signing keys not taken over"),
+        }
+    }
+}
+
+/// An entry as verifiers hold it.
+pub fn entry(revocation: &Revocation) -> Entry {
+    Entry {
+        target: revocation.target,
+        below: revocation.rev,
+        // Rounded up, so that nobody forgets it a fraction of a second early.
+        keep_until: revocation.keep_until.seconds() + 1,
+    }
+}
+
+/// The organizations in memory, loaded when first asked for.
+pub struct Tenants {
+    store: Arc<dyn Store>,
+    loaded: RwLock<HashMap<String, Arc<Tenant>>>,
+    notices: AtomicU64,
+}
+
+impl Tenants {
+    /// None loaded yet. Register it with the store as an observer.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, loaded: RwLock::new(HashMap::new()), notices: AtomicU64::new(0) }
+    }
+
+    /// The organization called `name`, or `None`.
+    pub async fn get(&self, name: &str, now: Time) -> Result<Option<Arc<Tenant>>, Fault> {
+        if let Some(tenant) = self.loaded().get(name) {
+            return Ok(Some(Arc::clone(tenant)));
+        }
+        let found = self.store.organization(Lookup::Name(name.to_owned())).await?;
+        match found {
+            Some(organization) => self.load(organization.id, now).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The organization with this id, or `None`.
+    pub async fn by_id(
+        &self,
+        id: OrganizationId,
+        now: Time,
+    ) -> Result<Option<Arc<Tenant>>, Fault> {
+        if let Some(tenant) = self.loaded().values().find(|tenant| tenant.id == id) {
+            return Ok(Some(Arc::clone(tenant)));
+        }
+        self.load(id, now).await
+    }
+
+    /// Every organization in memory.
+    pub fn all(&self) -> Vec<Arc<Tenant>> {
+        self.loaded().values().cloned().collect()
+    }
+
+    fn loaded(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Tenant>>> {
+        self.loaded.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Reads an organization. What was committed while it was read would be missed: then it is
+    /// read again.
+    async fn load(&self, id: OrganizationId, now: Time) -> Result<Option<Arc<Tenant>>, Fault> {
+        for _ in 0..LOAD_TRIES_MAX {
+            let before = self.notices.load(Ordering::Acquire);
+            let Some(organization) = self.store.organization(Lookup::Id(id)).await? else {
+                return Ok(None);
+            };
+            let keys = self.store.signing_keys(id).await?;
+            let revoked = self.store.revocations_after(id, 0, now).await?;
+            let age = self.store.revocations_age_min(id).await?;
+            let tenant = Arc::new(Tenant::new(&organization, keys, &revoked, age, now)?);
+            let mut loaded =
+                self.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if self.notices.load(Ordering::Acquire) != before {
+                continue;
+            }
+            let held = loaded.entry(tenant.name.clone()).or_insert(tenant);
+            return Ok(Some(Arc::clone(held)));
+        }
+        Err(Fault::new("load organization", "it kept changing while it was read"))
+    }
+}
+
+impl Observer for Tenants {
+    fn committed(&self, notice: &Notice) {
+        self.notices.fetch_add(1, Ordering::AcqRel);
+        if let Some(tenant) = self.loaded().values().find(|tenant| tenant.id == notice.org) {
+            tenant.committed(notice);
+        }
+    }
+}

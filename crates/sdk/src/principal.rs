@@ -1,0 +1,80 @@
+//! The caller of a guarded request, for as long as the request lasts.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+use accredit_wire::authority::Scope;
+use accredit_wire::verify::{self, Rejection};
+
+use crate::ambient;
+use crate::refusal::Refusal;
+use crate::verifier::Verifier;
+
+/// How long a principal that is waited on goes unlooked at, where nothing changes: its expiry and
+/// a state that grows too old are noticed this late at most.
+const RECHECK_MAX: Duration = Duration::from_secs(1);
+
+/// A verified caller: all that [`accredit_wire::verify::Principal`] says, and its end. Cheap to
+/// clone. A guard puts it into the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    inner: verify::Principal,
+    verifier: Verifier,
+}
+
+/// Why a principal that was good is good no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended(pub Rejection);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the caller may no longer go on: {}", self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+impl Deref for Principal {
+    type Target = verify::Principal;
+
+    fn deref(&self) -> &verify::Principal {
+        &self.inner
+    }
+}
+
+impl Principal {
+    pub(crate) fn new(inner: verify::Principal, verifier: Verifier) -> Self {
+        Self { inner, verifier }
+    }
+
+    /// Whether the caller may still go on: neither revoked nor expired, as far as is known, and
+    /// known recently enough. Costs about a microsecond.
+    pub fn check(&self) -> Result<(), Ended> {
+        self.verifier.standing_of(&self.inner, ambient::now()).map_err(Ended)
+    }
+
+    /// Resolves when the caller may no longer go on, with the reason.
+    pub async fn revoked(&self) -> Ended {
+        let mut changes = self.verifier.changes();
+        let recheck = RECHECK_MAX.min(self.verifier.age_max() / 4);
+        loop {
+            if let Err(ended) = self.check() {
+                return ended;
+            }
+            tokio::select! {
+                // The sender lives as long as the verifier that this holds.
+                _ = changes.changed() => {}
+                () = ambient::sleep(recheck) => {}
+            }
+        }
+    }
+
+    /// Refuses where the token lacks a part of `required`.
+    pub(crate) fn demand(&self, required: &Scope) -> Result<(), Refusal> {
+        let missing = required.tokens().find(|token| !self.inner.scope().contains(token));
+        let Some(missing) = missing else { return Ok(()) };
+        let held = self.inner.scope().clone();
+        Err(Rejection::InsufficientScope { needed: missing.to_string(), held }.into())
+    }
+}

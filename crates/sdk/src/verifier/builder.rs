@@ -1,0 +1,246 @@
+//! From settings to a verifier that knows its issuer.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use accredit_net::ConfigError;
+use accredit_wire::api_key::{ApiKey, ApiKeyError, SecretKind};
+use accredit_wire::jose::jwk::JwkSet;
+use accredit_wire::revocations::Follower;
+use accredit_wire::revocations::feed::FEED_MESSAGE_BYTES_MAX;
+use accredit_wire::revocations::witness::LogWitness;
+use accredit_wire::secret::Secret;
+use accredit_wire::verify::{AudienceRule, Config, REVOCATIONS_AGE_MAX};
+
+use super::follow::Follow;
+use super::keys::{KEYS_FILE_BYTES_MAX, Keys};
+use super::shared::Shared;
+use super::state_dir::{self, StateDir};
+use super::{Verifier, refresh_keys_forever};
+use crate::issuer::{Issuer, IssuerClient, IssuerInvalid};
+
+/// The shortest age bound: below it, one lost packet would refuse everything.
+pub const REVOCATIONS_AGE_MIN: Duration = Duration::from_secs(1);
+
+/// The settings of a [`Verifier`].
+#[derive(Debug)]
+#[must_use = "`connect` makes the verifier"]
+pub struct Builder {
+    issuer: String,
+    audience: String,
+    credential: Option<String>,
+    state_dir: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    age_max: Duration,
+    skew: Option<Duration>,
+}
+
+/// Why a verifier could not be made. The first four are the operator's to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// The issuer is not a URL of the right kind.
+    Issuer(IssuerInvalid),
+    /// There is no credential, or its text is not one.
+    Credential(Option<ApiKeyError>),
+    /// The credential is an agent's, an instance's or an administrator's.
+    CredentialNotOfResource,
+    /// The certificate authorities cannot be used.
+    Net(ConfigError),
+    /// The state folder cannot be used; [`io::ErrorKind::ResourceBusy`] where another verifier
+    /// has it.
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: io::ErrorKind,
+    },
+    /// The issuer cannot be asked, and nothing of it is known from before.
+    Unknown {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Issuer(error) => error.fmt(f),
+            Self::Credential(Some(error)) => error.fmt(f),
+            Self::Credential(None) => {
+                f.write_str("the verifier needs a credential of its resource, `acr_resource_…`")
+            }
+            Self::CredentialNotOfResource => f.write_str(
+                "the credential is not a resource's: make one for the resource, `acr_resource_…`",
+            ),
+            Self::Net(error) => error.fmt(f),
+            Self::StateDir { path, reason: io::ErrorKind::ResourceBusy } => write!(
+                f,
+                "the state folder `{}` belongs to another running verifier; each needs its own",
+                path.display()
+            ),
+            Self::StateDir { path, reason } => {
+                write!(f, "the state folder `{}` cannot be used: {reason}", path.display())
+            }
+            Self::Unknown { reason } => {
+                write!(f, "nothing is known of the issuer, and it cannot be asked: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl Builder {
+    pub(super) fn new(issuer: &str, audience: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            credential: None,
+            state_dir: None,
+            authorities: None,
+            age_max: REVOCATIONS_AGE_MAX,
+            skew: None,
+        }
+    }
+
+    /// The resource's own credential, `acr_resource_…`, with which it follows the feed.
+    pub fn credential(mut self, text: impl Into<String>) -> Self {
+        self.credential = Some(text.into());
+        self
+    }
+
+    /// A folder of this verifier's own, for keys and state: with it, it starts while the issuer
+    /// is down, and remembers the audit log over a restart. Made where it is missing.
+    pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(path.into());
+        self
+    }
+
+    /// A PEM file with certificate authorities to trust beside the built-in ones.
+    pub fn authorities(mut self, path: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(path.into());
+        self
+    }
+
+    /// How old the state of revocations may be; 60 s where nothing is said, 1 s at least. A
+    /// revoked token is accepted no longer than this, and everything is refused when the issuer
+    /// was silent for this long. Not below the resource's `revocations_age_max` at the issuer,
+    /// which paces the heartbeats.
+    pub fn age_max(mut self, age_max: Duration) -> Self {
+        self.age_max = age_max.max(REVOCATIONS_AGE_MIN);
+        self
+    }
+
+    /// By how much clocks may differ when a token's times are compared.
+    pub fn skew(mut self, skew: Duration) -> Self {
+        self.skew = Some(skew);
+        self
+    }
+
+    /// Asks the issuer for its keys and its revocations, and starts to follow it. Where the
+    /// issuer cannot be asked, starts from the state folder. Needs a tokio runtime.
+    pub async fn connect(self) -> Result<Verifier, ConnectError> {
+        let issuer = Issuer::parse(&self.issuer).map_err(ConnectError::Issuer)?;
+        let key = credential(self.credential.as_deref())?;
+        let client = IssuerClient::new(issuer, Some(key), self.authorities.clone())
+            .map_err(ConnectError::Net)?;
+        let dir = self.state_dir.as_deref().map(open_dir).transpose()?;
+        let known = dir.as_ref().map(|dir| Known::read(dir, &self.issuer)).unwrap_or_default();
+        let Known { keys, follower } = known;
+        let stored = follower.is_some();
+        let mut config = Config::new(&self.issuer, AudienceRule::Exact(self.audience));
+        config.revocations_age_max = self.age_max;
+        config.skew = self.skew.unwrap_or(config.skew);
+
+        let shared = Arc::new(Shared::new(client, config, keys.unwrap_or_default(), dir.clone()));
+        let refreshed = shared.refresh_keys().await;
+        let fresh_keys = refreshed.is_ok();
+        if let Err(error) = refreshed {
+            excuse(stored, &error)?;
+        }
+        let log_keys = shared.keys().log.clone();
+        let follower = match follower {
+            Some(mut follower) => {
+                follower.set_log_keys(log_keys);
+                follower
+            }
+            None => Follower::new(self.issuer, Some(LogWitness::new(log_keys))),
+        };
+        let mut follow = Follow::new(Arc::clone(&shared), follower, dir);
+        if fresh_keys && let Err(error) = follow.snapshot().await {
+            excuse(stored, &error)?;
+        }
+        let tasks = [
+            tokio::spawn(follow.run()).abort_handle(),
+            tokio::spawn(refresh_keys_forever(Arc::clone(&shared), fresh_keys)).abort_handle(),
+        ];
+        Ok(Verifier::new(shared, tasks))
+    }
+}
+
+/// What goes wrong with the issuer is fatal only where nothing is known from before.
+fn excuse(stored: bool, error: &impl fmt::Display) -> Result<(), ConnectError> {
+    if stored {
+        tracing::warn!(reason = %error, "the issuer cannot be asked; starting from what is stored");
+        return Ok(());
+    }
+    Err(ConnectError::Unknown { reason: error.to_string() })
+}
+
+fn credential(text: Option<&str>) -> Result<Secret, ConnectError> {
+    let text = text.ok_or(ConnectError::Credential(None))?;
+    let key = ApiKey::parse(text).map_err(|error| ConnectError::Credential(Some(error)))?;
+    if key.kind != SecretKind::Resource {
+        return Err(ConnectError::CredentialNotOfResource);
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn open_dir(path: &Path) -> Result<StateDir, ConnectError> {
+    StateDir::open(path)
+        .map_err(|error| ConnectError::StateDir { path: path.to_owned(), reason: error.kind() })
+}
+
+/// What a state folder holds.
+#[derive(Default)]
+struct Known {
+    keys: Option<Keys>,
+    follower: Option<Follower>,
+}
+
+impl Known {
+    /// Reads what is there and good. Both files are needed to start without the issuer; keys alone
+    /// still pin the log's.
+    fn read(dir: &StateDir, issuer: &str) -> Self {
+        let keys = match dir.read(state_dir::KEYS, KEYS_FILE_BYTES_MAX) {
+            Ok(bytes) => bytes.and_then(|bytes| Keys::from_bytes(&bytes, issuer)),
+            Err(error) => {
+                tracing::warn!(%error, "the stored keys cannot be read");
+                None
+            }
+        };
+        let Some(known) = &keys else { return Self::default() };
+        let follower = match dir.read(state_dir::FOLLOWER, FEED_MESSAGE_BYTES_MAX) {
+            Ok(Some(bytes)) => {
+                let log_keys = Some(known.log.clone());
+                Follower::from_bytes(&bytes, issuer, log_keys).map_err(|error| error.to_string())
+            }
+            Ok(None) => return Self { keys, follower: None },
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &follower {
+            tracing::warn!(error, "the stored revocation state is not used");
+        }
+        Self { follower: follower.ok(), keys }
+    }
+}
+
+impl Default for Keys {
+    /// No keys: nothing verifies.
+    fn default() -> Self {
+        Self { tokens: JwkSet::default(), feed: JwkSet::default(), log: Vec::new() }
+    }
+}

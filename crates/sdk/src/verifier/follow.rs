@@ -1,0 +1,252 @@
+//! Following the feed: messages in, a newer state out, for as long as the verifier lives.
+//!
+//! The order of trust: a message counts when a feed key signed it; its entries count at once, its
+//! counter and its time only when the log it shows contains the log shown before. Everything that
+//! goes wrong leads back to the same loop, a little later each time; nothing here ever makes the
+//! state younger than the issuer signed it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use accredit_net::RESPONSE_BODY_MAX;
+use accredit_net::sse::{Events, Limits};
+use accredit_wire::revocations::feed::{FEED_MESSAGE_BYTES_MAX, FeedError};
+use accredit_wire::revocations::witness::LaneProof;
+use accredit_wire::revocations::{Applied, Follower, SignedMessage};
+use accredit_wire::tlog::proof::ConsistencyProof;
+use http::StatusCode;
+
+use super::alarm::Contradiction;
+use super::shared::Shared;
+use super::state_dir::{Keeper, StateDir};
+use crate::ambient;
+use crate::issuer::IssuerError;
+
+/// The shortest wait before the feed is asked for again after it broke; it doubles each time.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// The longest such wait.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How often one message is tried again after something was fetched for it.
+const FETCHES_PER_MESSAGE_MAX: usize = 8;
+
+/// How long after a snapshot no other is fetched because a token is ahead of the state.
+const SNAPSHOT_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// What the feed's messages are for the log.
+const FEED: &str = "revocation feed";
+
+/// Why a stream of messages was given up.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The issuer could not be asked.
+    Issuer(IssuerError),
+    /// What it sent is not accepted.
+    Message(FeedError),
+    /// The stream ended or was not a stream.
+    Stream(String),
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Issuer(error) => error.fmt(f),
+            Self::Message(error) => error.fmt(f),
+            Self::Stream(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<IssuerError> for Broken {
+    fn from(error: IssuerError) -> Self {
+        Self::Issuer(error)
+    }
+}
+
+/// The one writer of the state.
+pub(super) struct Follow {
+    shared: Arc<Shared>,
+    follower: Follower,
+    keeper: Keeper,
+}
+
+impl Follow {
+    /// Goes on from what `follower` holds, and keeps what it learns in `dir`.
+    pub(super) fn new(shared: Arc<Shared>, follower: Follower, dir: Option<StateDir>) -> Self {
+        shared.publish(&follower);
+        Self { shared, follower, keeper: Keeper::new(dir) }
+    }
+
+    /// Runs until it is cancelled.
+    pub(super) async fn run(mut self) {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let before = self.follower.anchor();
+            let Err(broken) = self.follow_once().await;
+            if self.follower.anchor() != before {
+                backoff = BACKOFF_MIN;
+            }
+            let issuer = self.shared.client.issuer.as_str();
+            tracing::warn!(issuer, reason = %broken, "the revocation feed broke off");
+            ambient::sleep(ambient::jittered(backoff)).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX).min(self.shared.age_max / 4);
+        }
+    }
+
+    async fn follow_once(&mut self) -> Result<std::convert::Infallible, Broken> {
+        let mut events = self.open().await?;
+        let mut snapshot_at = ambient::instant();
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Err(error) => return Err(Broken::Stream(error.to_string())),
+                    Ok(None) => return Err(Broken::Stream("the stream ended".to_owned())),
+                    Ok(Some(event)) if event.event == "revocations" => {
+                        self.take(&event.data).await?;
+                    }
+                    Ok(Some(_)) => {}
+                },
+                () = self.shared.snapshot_wanted.notified() => {
+                    if snapshot_at.elapsed() >= SNAPSHOT_INTERVAL_MIN {
+                        self.snapshot().await?;
+                        snapshot_at = ambient::instant();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Events, Broken> {
+        let endpoints = self.shared.endpoints().await?;
+        let state = self.follower.state();
+        let url = format!("{}?gen={}&rev={}", endpoints.feed, state.generation(), state.rev());
+        let client = &self.shared.client;
+        let request = client.authorized(&url, "text/event-stream", FEED)?;
+        let response = client.http.stream(request).await.map_err(IssuerError::Net)?;
+        if response.status() != StatusCode::OK {
+            let status = response.status();
+            return Err(IssuerError::Status { what: FEED, status }.into());
+        }
+        let mut chunks = response.into_body();
+        // Heartbeats come three times within the age bound: a longer silence is a dead stream.
+        chunks.set_idle_timeout(self.shared.age_max / 2);
+        let max = FEED_MESSAGE_BYTES_MAX;
+        Ok(Events::new(chunks, Limits { line_max: max, event_max: max }))
+    }
+
+    /// Fetches a snapshot and takes it.
+    pub(super) async fn snapshot(&mut self) -> Result<(), Broken> {
+        let text = self.fetch_snapshot().await?;
+        match self.apply(&text).await? {
+            Outcome::Taken => Ok(()),
+            Outcome::Gap => Err(Broken::Message(FeedError::NeedsSnapshot)),
+        }
+    }
+
+    async fn fetch_snapshot(&self) -> Result<String, Broken> {
+        let what = "revocation snapshot";
+        let endpoints = self.shared.endpoints().await?;
+        let client = &self.shared.client;
+        let request = client.authorized(&endpoints.revocations, "*/*", what)?;
+        let response = client.http.stream(request).await.map_err(IssuerError::Net)?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            return Err(IssuerError::Status { what, status }.into());
+        }
+        let body = response.into_body().collect(FEED_MESSAGE_BYTES_MAX).await;
+        let body = body.map_err(IssuerError::Net)?;
+        String::from_utf8(body.into())
+            .map_err(|_| IssuerError::malformed(what, "it is not text").into())
+    }
+
+    /// Takes one message of the stream, and whatever has to be fetched for it.
+    async fn take(&mut self, text: &str) -> Result<(), Broken> {
+        match self.apply(text).await? {
+            Outcome::Taken => Ok(()),
+            Outcome::Gap => self.snapshot().await,
+        }
+    }
+
+    async fn apply(&mut self, text: &str) -> Result<Outcome, Broken> {
+        let signed = self.verify(text).await?;
+        let mut proofs = Vec::new();
+        let mut keys_fetched = false;
+        for _ in 0..FETCHES_PER_MESSAGE_MAX {
+            let applied = self.follower.apply(&signed, &proofs, ambient::now());
+            // Entries count whatever the result is.
+            self.shared.publish(&self.follower);
+            match applied {
+                Ok(applied) => {
+                    self.report(applied);
+                    self.keeper.keep(&self.follower);
+                    return Ok(Outcome::Taken);
+                }
+                Err(FeedError::NeedsSnapshot) => return Ok(Outcome::Gap),
+                Err(FeedError::NeedsProof { lane, from, to }) => {
+                    let generation = signed.message().generation;
+                    proofs.retain(|proof: &LaneProof| proof.lane != lane);
+                    proofs.push(self.proof(generation, lane, from, to).await?);
+                }
+                Err(FeedError::NeedsLogKey { .. }) if !keys_fetched => {
+                    keys_fetched = true;
+                    self.shared.refresh_keys().await?;
+                    self.follower.set_log_keys(self.shared.keys().log.clone());
+                }
+                Err(FeedError::Alarm(alarm)) => {
+                    self.shared.raise(Contradiction::Feed(alarm));
+                    return Ok(Outcome::Taken);
+                }
+                Err(error) => return Err(Broken::Message(error)),
+            }
+        }
+        Err(Broken::Stream("a message asks for ever more proofs".to_owned()))
+    }
+
+    async fn verify(&mut self, text: &str) -> Result<SignedMessage, Broken> {
+        let verify = |shared: &Shared| {
+            let keys = shared.keys();
+            SignedMessage::verify(text, &keys.feed, shared.client.issuer.as_str())
+        };
+        match verify(&self.shared) {
+            Ok(signed) => Ok(signed),
+            Err(FeedError::UnknownKey) => {
+                self.shared.refresh_keys().await?;
+                self.follower.set_log_keys(self.shared.keys().log.clone());
+                verify(&self.shared).map_err(Broken::Message)
+            }
+            Err(error) => Err(Broken::Message(error)),
+        }
+    }
+
+    async fn proof(
+        &self,
+        generation: u64,
+        lane: u16,
+        from: u64,
+        to: u64,
+    ) -> Result<LaneProof, Broken> {
+        let what = "consistency proof";
+        let client = &self.shared.client;
+        let path = format!("/log/g{generation}l{lane}/consistency?from={from}&to={to}");
+        let url = client.issuer.endpoint(&path);
+        let body = client.private(&url, what, RESPONSE_BODY_MAX).await?;
+        let proof: ConsistencyProof = serde_json::from_slice(&body)
+            .map_err(|_| IssuerError::malformed(what, "it is not a proof"))?;
+        Ok(LaneProof { lane, proof })
+    }
+
+    fn report(&self, applied: Applied) {
+        let state = self.follower.state();
+        let (generation, rev) = (state.generation(), state.rev());
+        tracing::debug!(?applied, generation, rev, "a revocation message was applied");
+    }
+}
+
+/// What came of one message.
+enum Outcome {
+    /// It was applied, was old, or raised an alarm.
+    Taken,
+    /// Messages are missing before it.
+    Gap,
+}

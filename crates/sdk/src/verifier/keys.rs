@@ -1,0 +1,118 @@
+//! The issuer's keys as this verifier knows them, and what may change about them.
+//!
+//! Token keys and feed keys rotate and are taken as the issuer publishes them. The key of a lane
+//! of the audit log does not change: the lane's name and its key were learned once, and another
+//! key under the same name is how a rebuilt log would be passed off.
+
+use accredit_wire::jose::jwk::JwkSet;
+use accredit_wire::tlog::note::Vkey;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::alarm::Contradiction;
+use crate::issuer::{Endpoints, IssuerClient, IssuerError};
+
+/// The longest file of keys.
+pub(super) const KEYS_FILE_BYTES_MAX: usize = 512 * 1024;
+
+/// The version of the file.
+const KEYS_FILE_VERSION: u64 = 1;
+
+/// All keys of one issuer that a verifier uses.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    /// They sign access tokens.
+    pub(super) tokens: JwkSet,
+    /// They sign the feed.
+    pub(super) feed: JwkSet,
+    /// They sign the checkpoints of the audit log, one for each lane.
+    pub(super) log: Vec<Vkey>,
+}
+
+impl Keys {
+    /// Asks the issuer for all of them.
+    pub(super) async fn fetch(
+        client: &IssuerClient,
+        endpoints: &Endpoints,
+    ) -> Result<Self, IssuerError> {
+        let (tokens, feed) = futures_util::future::try_join(
+            fetch_set(client, &endpoints.jwks, "token keys"),
+            fetch_set(client, &endpoints.feed_jwks, "feed keys"),
+        )
+        .await?;
+        Ok(Self { tokens, feed, log: read_log_keys(&endpoints.log_keys)? })
+    }
+
+    /// Takes over what the issuer publishes now; says what it should not have changed.
+    pub(super) fn update(&mut self, new: Self) -> Vec<Contradiction> {
+        let mut contradictions = Vec::new();
+        let known = |kid: &str| self.feed.find(Some(kid)).is_some();
+        if !self.feed.keys().is_empty() && !new.feed.keys().iter().any(|key| known(&key.kid)) {
+            contradictions.push(Contradiction::FeedKeysReplaced);
+        }
+        self.tokens = new.tokens;
+        self.feed = new.feed;
+        for key in new.log {
+            match self.log.iter().find(|known| known.name() == key.name()) {
+                None => self.log.push(key),
+                Some(known) if known.to_string() == key.to_string() => {}
+                Some(known) => {
+                    let origin = known.name().to_owned();
+                    contradictions.push(Contradiction::LogKeyChanged { origin });
+                }
+            }
+        }
+        contradictions
+    }
+
+    /// The file to keep.
+    pub(super) fn to_bytes(&self, issuer: &str) -> Vec<u8> {
+        let file = KeysFile {
+            accredit_keys: KEYS_FILE_VERSION,
+            issuer: issuer.to_owned(),
+            tokens: &self.tokens,
+            feed: &self.feed,
+            log: self.log.iter().map(Vkey::to_string).collect(),
+        };
+        serde_json::to_vec(&file).unwrap_or_default()
+    }
+
+    /// Reads [`Keys::to_bytes`] of the same issuer; nothing where it is not that.
+    pub(super) fn from_bytes(bytes: &[u8], issuer: &str) -> Option<Self> {
+        let file: KeysFile<Box<RawValue>> = serde_json::from_slice(bytes).ok()?;
+        if file.accredit_keys != KEYS_FILE_VERSION || file.issuer != issuer {
+            return None;
+        }
+        Some(Self {
+            tokens: JwkSet::parse(file.tokens.get().as_bytes()).ok()?,
+            feed: JwkSet::parse(file.feed.get().as_bytes()).ok()?,
+            log: read_log_keys(&file.log).ok()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysFile<Set> {
+    accredit_keys: u64,
+    issuer: String,
+    tokens: Set,
+    feed: Set,
+    log: Vec<String>,
+}
+
+async fn fetch_set(
+    client: &IssuerClient,
+    url: &str,
+    what: &'static str,
+) -> Result<JwkSet, IssuerError> {
+    let body = client.public(url, what).await?;
+    JwkSet::parse(&body).map_err(|error| IssuerError::malformed(what, error))
+}
+
+fn read_log_keys(texts: &[String]) -> Result<Vec<Vkey>, IssuerError> {
+    let key = |text: &String| {
+        text.parse().map_err(|error| IssuerError::malformed("log keys", error))
+    };
+    texts.iter().map(key).collect()
+}

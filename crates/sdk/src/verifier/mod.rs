@@ -1,0 +1,162 @@
+//! RFC 9068 tokens checked in this process, with revocations followed from the issuer.
+//!
+//! The check itself is [`accredit_wire::verify`], which does no I/O. Here is what it needs from
+//! outside: the keys, the signed state of revocations, and the audit log's checkpoints, which
+//! every verifier compares with those it saw before. `shared` is where the two meet; `follow`
+//! writes, requests read.
+
+mod alarm;
+mod builder;
+mod follow;
+mod keys;
+mod shared;
+mod state_dir;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use accredit_wire::time::Time;
+use accredit_wire::verify::{self, Rejection, RequestHead};
+use http::header::AUTHORIZATION;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::ambient;
+use crate::guard::Guard;
+use crate::principal::Principal;
+use crate::refusal::Refusal;
+pub use alarm::{ALARMS_MAX, Alarm, Contradiction};
+pub use builder::{Builder, ConnectError, REVOCATIONS_AGE_MIN};
+use shared::Shared;
+
+/// How often the issuer's keys are asked for without a reason.
+const KEYS_REFRESH_MAX: Duration = Duration::from_mins(5);
+
+/// The same while the last attempt failed.
+const KEYS_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Checks access tokens for one audience of one issuer. Cheap to clone; the last clone, or the
+/// last [`Principal`], ends its tasks.
+#[derive(Clone, Debug)]
+pub struct Verifier(Arc<Running>);
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// What a verifier knows of revocations at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The generation of the issuer's store.
+    pub generation: u64,
+    /// The issuer's revocation counter up to which all is known.
+    pub rev: u64,
+    /// How many revoked ids are held.
+    pub entries: usize,
+    /// The issuer's signed time of the newest message.
+    pub signed_at: Time,
+}
+
+impl Verifier {
+    /// A verifier for tokens of `issuer`, such as `https://id.example/o/dev`, whose `aud` is
+    /// `audience`.
+    pub fn builder(issuer: &str, audience: &str) -> Builder {
+        Builder::new(issuer, audience)
+    }
+
+    fn new(shared: Arc<Shared>, tasks: [AbortHandle; 2]) -> Self {
+        Self(Arc::new(Running { shared, tasks }))
+    }
+
+    /// A tower layer that lets only good tokens through.
+    pub fn guard(&self) -> Guard {
+        Guard::new(self.clone())
+    }
+
+    /// Who sends a request with this head.
+    pub async fn verify_request(
+        &self,
+        head: &http::request::Parts,
+    ) -> Result<Principal, Refusal> {
+        let uri = head.uri.to_string();
+        let values = head.headers.get_all(AUTHORIZATION);
+        let authorization = values.iter().map(http::HeaderValue::as_bytes);
+        let request = RequestHead::new(head.method.as_str(), &uri, authorization);
+        self.decide(|verifier, now| verifier.verify(&request, now)).await
+    }
+
+    /// Whose token this is.
+    pub async fn verify_token(&self, token: &str) -> Result<Principal, Refusal> {
+        self.decide(|verifier, now| verifier.verify_token(token, now)).await
+    }
+
+    /// Asks, and where the answer is that something is not known yet, learns it and asks once
+    /// more.
+    async fn decide(
+        &self,
+        ask: impl Fn(&verify::Verifier, Time) -> Result<verify::Principal, Rejection>,
+    ) -> Result<Principal, Refusal> {
+        let shared = &self.0.shared;
+        let mut answer = ask(&shared.verifier, ambient::now());
+        match &answer {
+            Err(Rejection::UnknownKey) => shared.learn_key().await,
+            Err(Rejection::Behind { token, .. }) => shared.catch_up(*token).await,
+            _ => {}
+        }
+        if matches!(answer, Err(Rejection::UnknownKey | Rejection::Behind { .. })) {
+            answer = ask(&shared.verifier, ambient::now());
+        }
+        match answer {
+            Ok(principal) => Ok(Principal::new(principal, self.clone())),
+            Err(rejection) => Err(rejection.into()),
+        }
+    }
+
+    /// Where the issuer contradicted itself, oldest first, at most [`ALARMS_MAX`]. Each was also
+    /// logged as an error. A health check should look here.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.0.shared.alarms.all()
+    }
+
+    /// What is known of revocations now; nothing before the first message.
+    pub fn status(&self) -> Option<Status> {
+        self.0.shared.status()
+    }
+
+    pub(crate) fn standing_of(
+        &self,
+        principal: &verify::Principal,
+        now: Time,
+    ) -> Result<(), Rejection> {
+        self.0.shared.verifier.standing_of(principal, now)
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.shared.changes()
+    }
+
+    pub(crate) fn age_max(&self) -> Duration {
+        self.0.shared.age_max
+    }
+}
+
+/// Asks for the keys now and then, so that a key that the issuer withdrew is noticed.
+async fn refresh_keys_forever(shared: Arc<Shared>, mut succeeded: bool) {
+    loop {
+        let longest = if succeeded { KEYS_REFRESH_MAX } else { KEYS_RETRY_MAX };
+        ambient::sleep(ambient::jittered(longest)).await;
+        let refreshed = shared.refresh_keys().await;
+        succeeded = refreshed.is_ok();
+        if let Err(error) = refreshed {
+            tracing::warn!(%error, "the issuer's keys cannot be fetched");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What the verifier's tasks and the requests it serves have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use accredit_wire::revocations::Follower;
+use accredit_wire::verify::{self, KeyRing, Standing};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{Mutex, Notify, watch};
+
+use super::Status;
+use super::alarm::{Alarms, Contradiction};
+use super::keys::Keys;
+use super::state_dir::{self, StateDir};
+use crate::ambient;
+use crate::issuer::{Endpoints, IssuerClient, IssuerError};
+
+/// How long after the keys were fetched an unknown `kid` is simply unknown: whoever sends made-up
+/// tokens makes this verifier ask the issuer this often and no more.
+const KEYS_INTERVAL_MIN: Duration = Duration::from_secs(5);
+
+/// How long a request with an unknown `kid` waits for the keys.
+const KEYS_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a request whose token is ahead of the state waits for the state.
+const BEHIND_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long of that is left to the feed before a snapshot is asked for.
+const BEHIND_GRACE: Duration = Duration::from_millis(50);
+
+pub(super) struct Shared {
+    pub(super) client: IssuerClient,
+    pub(super) verifier: verify::Verifier,
+    pub(super) age_max: Duration,
+    pub(super) alarms: Alarms,
+    /// Asks the follower for a snapshot.
+    pub(super) snapshot_wanted: Notify,
+    /// Counts the changes of state and keys.
+    changes: watch::Sender<u64>,
+    /// The counter of the state.
+    rev: AtomicU64,
+    status: ArcSwapOption<Status>,
+    keys: ArcSwap<Keys>,
+    endpoints: ArcSwapOption<Endpoints>,
+    dir: Option<StateDir>,
+    /// When the keys were last asked for; the lock makes it one request at a time.
+    keys_asked_at: Mutex<Option<Instant>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("issuer", &self.client.issuer.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// With the keys as they are known so far.
+    pub(super) fn new(
+        client: IssuerClient,
+        config: verify::Config,
+        keys: Keys,
+        dir: Option<StateDir>,
+    ) -> Self {
+        Self {
+            age_max: config.revocations_age_max,
+            verifier: verify::Verifier::new(config, KeyRing::new(&keys.tokens)),
+            client,
+            alarms: Alarms::default(),
+            snapshot_wanted: Notify::new(),
+            changes: watch::Sender::new(0),
+            rev: AtomicU64::new(0),
+            status: ArcSwapOption::empty(),
+            keys: ArcSwap::from_pointee(keys),
+            endpoints: ArcSwapOption::empty(),
+            dir,
+            keys_asked_at: Mutex::new(None),
+        }
+    }
+
+    /// The issuer's keys.
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        self.keys.load_full()
+    }
+
+    /// Tells of each change of state or keys.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Makes what the follower holds the state that requests are judged by.
+    pub(super) fn publish(&self, follower: &Follower) {
+        if let Some(standing) = Standing::of(follower) {
+            let state = standing.state();
+            self.status.store(Some(Arc::new(Status {
+                generation: state.generation(),
+                rev: state.rev(),
+                entries: state.len(),
+                signed_at: state.server_time(),
+            })));
+            self.rev.store(standing.state().rev(), Ordering::Release);
+            self.verifier.set_standing(standing);
+            self.changes.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// What is known of revocations now.
+    pub(super) fn status(&self) -> Option<Status> {
+        self.status.load().as_deref().copied()
+    }
+
+    /// Keeps and logs a contradiction.
+    pub(super) fn raise(&self, what: Contradiction) {
+        self.alarms.raise(self.client.issuer.as_str(), what, ambient::now());
+    }
+
+    /// Where the issuer's endpoints are.
+    pub(super) async fn endpoints(&self) -> Result<Arc<Endpoints>, IssuerError> {
+        match self.endpoints.load_full() {
+            Some(endpoints) => Ok(endpoints),
+            None => self.fetch_endpoints().await,
+        }
+    }
+
+    async fn fetch_endpoints(&self) -> Result<Arc<Endpoints>, IssuerError> {
+        let endpoints = Arc::new(self.client.endpoints().await?);
+        self.endpoints.store(Some(Arc::clone(&endpoints)));
+        Ok(endpoints)
+    }
+
+    /// Asks for the issuer's metadata and keys and uses them.
+    pub(super) async fn refresh_keys(&self) -> Result<(), IssuerError> {
+        let mut asked_at = self.keys_asked_at.lock().await;
+        *asked_at = Some(ambient::instant());
+        self.fetch_keys().await
+    }
+
+    async fn fetch_keys(&self) -> Result<(), IssuerError> {
+        let endpoints = self.fetch_endpoints().await?;
+        let new = Keys::fetch(&self.client, &endpoints).await?;
+        let mut keys = Keys::clone(&self.keys());
+        for contradiction in keys.update(new) {
+            self.raise(contradiction);
+        }
+        self.verifier.set_keys(KeyRing::new(&keys.tokens));
+        let file = keys.to_bytes(self.client.issuer.as_str());
+        self.keys.store(Arc::new(keys));
+        self.changes.send_modify(|version| *version += 1);
+        self.keep_keys(file).await;
+        Ok(())
+    }
+
+    async fn keep_keys(&self, file: Vec<u8>) {
+        let Some(dir) = self.dir.clone() else { return };
+        let written =
+            tokio::task::spawn_blocking(move || dir.write(state_dir::KEYS, &file)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(%error, "the issuer's keys cannot be kept");
+        }
+    }
+
+    /// For a token with an unknown key: asks for the keys, unless that was done just now.
+    pub(super) async fn learn_key(&self) {
+        let ask = async {
+            let mut asked_at = self.keys_asked_at.lock().await;
+            if asked_at.is_some_and(|at| at.elapsed() < KEYS_INTERVAL_MIN) {
+                return;
+            }
+            *asked_at = Some(ambient::instant());
+            if let Err(error) = self.fetch_keys().await {
+                tracing::warn!(%error, "the issuer's keys cannot be fetched");
+            }
+        };
+        // Whether it came in time or not, the token is judged by what is known then.
+        let _ = tokio::time::timeout(KEYS_WAIT_MAX, ask).await;
+    }
+
+    /// For a token that was decided at `rev`: waits for the state to get there.
+    pub(super) async fn catch_up(&self, rev: u64) {
+        let mut changes = self.changes();
+        let there = async {
+            while self.rev.load(Ordering::Acquire) < rev && changes.changed().await.is_ok() {}
+        };
+        tokio::pin!(there);
+        if tokio::time::timeout(BEHIND_GRACE, &mut there).await.is_err() {
+            self.snapshot_wanted.notify_one();
+            // Whether it came in time or not, the token is judged by what is known then.
+            let _ = tokio::time::timeout(BEHIND_WAIT_MAX, there).await;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Following the feed: gaps, tokens from the future, rotation, and an issuer that contradicts
+//! itself.
+
+use std::sync::atomic::Ordering;
+
+use accredit::Verifier;
+use accredit::verifier::Contradiction;
+use accredit_wire::ids::AgentId;
+use accredit_wire::revocations::feed::Alarm;
+use accredit_wire::verify::Rejection;
+
+use crate::issuer::{Grant, Issuer, now, until};
+
+fn agent(number: u8) -> AgentId {
+    AgentId::new(now().millis(), [number; 10])
+}
+
+async fn rejection(verifier: &Verifier, token: &str) -> Option<Rejection> {
+    let outcome = verifier.verify_token(token).await;
+    outcome.err().map(|refusal| refusal.rejection().clone())
+}
+
+fn rev(verifier: &Verifier) -> u64 {
+    verifier.status().expect("a state").rev
+}
+
+#[tokio::test]
+async fn a_revocation_arrives_by_the_feed() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let grant = Grant::default();
+    let token = issuer.token(&grant);
+    assert_eq!(rejection(&verifier, &token).await, None);
+    let snapshots = issuer.inner().snapshots.load(Ordering::SeqCst);
+    issuer.revoke(grant.agent);
+    until("the revocation", || rev(&verifier) == 2).await;
+    let expected = Rejection::Revoked { id: grant.agent.any() };
+    assert_eq!(rejection(&verifier, &token).await, Some(expected));
+    assert_eq!(issuer.inner().snapshots.load(Ordering::SeqCst), snapshots, "a delta was enough");
+    assert!(issuer.inner().proofs.load(Ordering::SeqCst) > 0, "the log's growth was proved");
+    assert_eq!(verifier.alarms(), []);
+}
+
+#[tokio::test]
+async fn a_gap_in_the_feed_is_filled_by_a_snapshot() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let (first, second) = (agent(1), agent(2));
+    let tokens =
+        [first, second].map(|agent| issuer.token(&Grant { agent, ..Grant::default() }));
+    issuer.fall_silent(true);
+    let snapshots = issuer.inner().snapshots.load(Ordering::SeqCst);
+    issuer.revoke_in_secret(first);
+    issuer.revoke(second);
+    until("both revocations", || rev(&verifier) == 3).await;
+    assert_eq!(issuer.inner().snapshots.load(Ordering::SeqCst), snapshots + 1);
+    for token in &tokens {
+        let rejection = rejection(&verifier, token).await;
+        assert!(matches!(rejection, Some(Rejection::Revoked { .. })), "{rejection:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_ahead_of_the_feed_makes_the_verifier_catch_up() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    issuer.fall_silent(true);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    issuer.fall_silent(false);
+    until("a heartbeat", || {
+        verifier.status().is_some_and(|status| now().since(status.signed_at).as_millis() < 300)
+    })
+    .await;
+    issuer.fall_silent(true);
+    let victim = agent(1);
+    let old = issuer.token(&Grant { agent: victim, ..Grant::default() });
+    issuer.revoke_in_secret(victim);
+    let new = issuer.token(&Grant { agent: agent(2), ..Grant::default() });
+    assert_eq!(rejection(&verifier, &new).await, None, "caught up by a snapshot");
+    assert!(matches!(rejection(&verifier, &old).await, Some(Rejection::Revoked { .. })));
+}
+
+#[tokio::test]
+async fn a_rotated_feed_key_is_learned_and_reported() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    issuer.rotate_feed_key();
+    let grant = Grant::default();
+    issuer.revoke(grant.agent);
+    until("the revocation", || rev(&verifier) == 2).await;
+    let alarms: Vec<_> = verifier.alarms().into_iter().map(|alarm| alarm.what).collect();
+    assert_eq!(alarms, [Contradiction::FeedKeysReplaced]);
+}
+
+#[tokio::test]
+async fn a_log_rewritten_under_the_same_key_is_an_alarm_and_then_a_refusal() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let token = issuer.token(&Grant::default());
+    issuer.rewrite_log();
+    until("an alarm", || !verifier.alarms().is_empty()).await;
+    let alarm = verifier.alarms()[0].what.clone();
+    assert!(matches!(alarm, Contradiction::Feed(Alarm::LogForked { lane: 0, .. })), "{alarm:?}");
+    // Heartbeats go on, but none makes the state younger.
+    tokio::time::sleep(std::time::Duration::from_millis(1300)).await;
+    let rejection = rejection(&verifier, &token).await;
+    assert!(matches!(rejection, Some(Rejection::Stale { .. })), "{rejection:?}");
+}
+
+#[tokio::test]
+async fn another_log_key_under_the_same_name_is_an_alarm() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    issuer.change_log_key();
+    until("an alarm", || !verifier.alarms().is_empty()).await;
+    let alarm = verifier.alarms()[0].what.clone();
+    assert!(matches!(alarm, Contradiction::LogKeyChanged { .. }), "{alarm:?}");
+}
+
+#[tokio::test]
+async fn revocations_that_are_taken_back_stay_and_are_an_alarm() {
+    let issuer = Issuer::start().await;
+    let grant = Grant::default();
+    let token = issuer.token(&grant);
+    issuer.revoke(grant.agent);
+    let verifier = issuer.verifier().await;
+    assert_eq!(rev(&verifier), 2);
+    issuer.roll_back();
+    until("an alarm", || !verifier.alarms().is_empty()).await;
+    let alarm = verifier.alarms()[0].what.clone();
+    assert!(matches!(alarm, Contradiction::Feed(Alarm::RolledBack { .. })), "{alarm:?}");
+    assert!(matches!(rejection(&verifier, &token).await, Some(Rejection::Revoked { .. })));
+}

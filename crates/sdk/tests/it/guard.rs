@@ -1,0 +1,239 @@
+//! The guard before a service: who passes, what the others are told, and how streams end.
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use accredit::{Ended, Principal, Verifier};
+use accredit_net::{Client, Config, Egress, NetError};
+use accredit_wire::ids::AgentId;
+use accredit_wire::verify::Rejection;
+use axum::body::{Body, Bytes};
+use axum::extract::Extension;
+use axum::http::{Request, Response, StatusCode, header};
+use axum::routing::get;
+use http_body_util::{BodyExt as _, Full};
+use tower::{Layer as _, ServiceExt as _};
+
+use crate::issuer::{Grant, Issuer, now, until};
+
+fn router(verifier: &Verifier) -> axum::Router {
+    async fn who(Extension(principal): Extension<Principal>) -> String {
+        principal.client_id().to_string()
+    }
+    async fn stream() -> Body {
+        Body::from_stream(futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b"tick")), ()))
+        }))
+    }
+    async fn quiet() -> Body {
+        Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>())
+    }
+    axum::Router::new()
+        .route("/who", get(who))
+        .route("/stream", get(stream))
+        .route("/quiet", get(quiet))
+        .layer(verifier.guard().require("crm:read"))
+}
+
+fn request(path: &str, token: Option<&str>) -> Request<Body> {
+    let mut request = Request::get(path);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    request.body(Body::empty()).expect("a request")
+}
+
+async fn ask(verifier: &Verifier, token: Option<&str>) -> Response<Body> {
+    router(verifier).oneshot(request("/who", token)).await.expect("an answer")
+}
+
+async fn text(response: Response<Body>) -> String {
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    String::from_utf8(body.into()).expect("text")
+}
+
+fn agent(number: u8) -> AgentId {
+    AgentId::new(now().millis(), [number; 10])
+}
+
+#[tokio::test]
+async fn a_good_token_passes_and_the_handler_knows_who_it_is() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let grant = Grant { scope: "crm:read crm:write", ..Grant::default() };
+    let response = ask(&verifier, Some(&issuer.token(&grant))).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(text(response).await, grant.agent.to_string());
+}
+
+#[tokio::test]
+async fn everything_else_is_told_why() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let good = issuer.token(&Grant::default());
+    let elsewhere = issuer.token(&Grant { audience: "https://erp.example", ..Grant::default() });
+    let narrow = issuer.token(&Grant { scope: "crm:list", ..Grant::default() });
+    let over = issuer.token(&Grant { life: 0, ..Grant::default() });
+    let mut bent = good.clone();
+    bent.replace_range(good.len() - 4..good.len() - 3, if good.ends_with('A') { "B" } else { "A" });
+    let stranger = Issuer::start().await.token(&Grant::default());
+    for (token, status, rule) in [
+        (None, 401, "credential-missing"),
+        (Some("not a token"), 401, "authorization-malformed"),
+        (Some(&*bent), 401, "token-not-accepted"),
+        (Some(&*elsewhere), 401, "token-audience"),
+        (Some(&*over), 401, "token-expired"),
+        (Some(&*stranger), 401, "token-key-unknown"),
+        (Some(&*narrow), 403, "scope-insufficient"),
+    ] {
+        let response = ask(&verifier, token).await;
+        let status = if rule == "authorization-malformed" { 400 } else { status };
+        assert_eq!(response.status(), status, "{rule}");
+        let challenge = response.headers()[header::WWW_AUTHENTICATE].to_str().expect("text");
+        assert!(challenge.contains("scope=\"crm:read\""), "{challenge}");
+        assert_eq!(challenge.contains("error="), token.is_some(), "{challenge}");
+        let body: serde_json::Value = serde_json::from_str(&text(response).await).expect("JSON");
+        assert_eq!(body["rule"], rule);
+        assert!(body["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn two_credentials_or_one_in_the_query_are_none() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let good = issuer.token(&Grant::default());
+    let mut twice = request("/who", Some(&good));
+    let value = twice.headers()[header::AUTHORIZATION].clone();
+    twice.headers_mut().append(header::AUTHORIZATION, value);
+    let query = request(&format!("/who?access_token={good}"), Some(&good));
+    for wrong in [twice, query] {
+        let response = router(&verifier).oneshot(wrong).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "`everything` cannot be required")]
+async fn a_guard_with_a_scope_that_is_none_does_not_start() {
+    let issuer = Issuer::start().await;
+    let _ = issuer.verifier().await.guard().require("everything");
+}
+
+#[tokio::test]
+async fn the_guard_fits_any_service_of_http_types() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let inner = tower::service_fn(|request: Request<Full<Bytes>>| async move {
+        let known = request.extensions().get::<Principal>().is_some();
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(known.to_string()))))
+    });
+    let service = verifier.guard().require("crm:read").layer(inner);
+    let token = issuer.token(&Grant::default());
+    let request = Request::get("/")
+        .header(header::AUTHORIZATION, format!("bearer {token}"))
+        .body(Full::new(Bytes::new()))
+        .expect("a request");
+    let response = service.oneshot(request).await.expect("an answer");
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    assert_eq!(&body[..], b"true");
+}
+
+#[tokio::test]
+async fn a_revoked_stream_breaks_off_while_its_sibling_goes_on() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let (doomed, spared) = (agent(1), agent(2));
+    let open = async |agent, path: &str| {
+        let token = issuer.token(&Grant { agent, ..Grant::default() });
+        let response = router(&verifier).oneshot(request(path, Some(&token))).await;
+        response.expect("an answer").into_body()
+    };
+    let mut ending = open(doomed, "/stream").await;
+    let mut quiet = open(doomed, "/quiet").await;
+    let mut living = open(spared, "/stream").await;
+    for body in [&mut ending, &mut living] {
+        body.frame().await.expect("a frame").expect("no error");
+    }
+    issuer.revoke(doomed);
+    let end = async |body: &mut Body| loop {
+        match body.frame().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return error,
+            None => panic!("ended as if it were whole"),
+        }
+    };
+    for body in [&mut ending, &mut quiet] {
+        let error = tokio::time::timeout(Duration::from_millis(500), end(body)).await;
+        let error = error.expect("ended in time").into_inner();
+        let ended = error.downcast_ref::<Ended>().expect("our reason");
+        assert!(matches!(ended.0, Rejection::Revoked { id } if id == doomed.any()), "{ended}");
+    }
+    assert!(ending.frame().await.is_none(), "over is over");
+    for _ in 0..5 {
+        living.frame().await.expect("a frame").expect("no error");
+    }
+    let token = issuer.token(&Grant { agent: doomed, ..Grant::default() });
+    let revived = ask(&verifier, Some(&token)).await;
+    assert_eq!(revived.status(), StatusCode::OK, "a decision after the revocation");
+}
+
+#[tokio::test]
+async fn the_other_side_of_a_socket_sees_that_a_part_is_missing() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let routes = router(&verifier);
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let grant = Grant::default();
+    let request = Request::get(format!("http://{address}/stream"))
+        .header(header::AUTHORIZATION, format!("Bearer {}", issuer.token(&grant)))
+        .body(Bytes::new())
+        .expect("a request");
+    let client = Client::new(Config::new(Egress::Named)).expect("a client");
+    let mut chunks = client.stream(request).await.expect("a stream").into_body();
+    chunks.next().await.expect("no error").expect("not the end");
+    issuer.revoke(grant.agent);
+    let outcome = loop {
+        match chunks.next().await {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(outcome, Err(NetError::Broken { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let token = issuer.token(&Grant { life: 2, ..Grant::default() });
+    let principal = verifier.verify_token(&token).await.expect("a principal");
+    let ended = tokio::time::timeout(Duration::from_secs(4), principal.revoked()).await;
+    assert!(matches!(ended.expect("in time").0, Rejection::Expired { .. }));
+}
+
+#[tokio::test]
+async fn a_new_key_is_learned_once_and_made_up_keys_do_not_make_us_ask_again() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let old = issuer.token(&Grant::default());
+    assert_eq!(ask(&verifier, Some(&old)).await.status(), StatusCode::OK);
+    let fetches = || issuer.inner().key_fetches.load(Ordering::SeqCst);
+    assert_eq!(fetches(), 1);
+    let stranger = Issuer::start().await.token(&Grant::default());
+    for _ in 0..5 {
+        assert_eq!(ask(&verifier, Some(&stranger)).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(fetches(), 1, "the keys were fetched just now");
+    issuer.rotate_token_key();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let new = issuer.token(&Grant::default());
+    assert_eq!(ask(&verifier, Some(&new)).await.status(), StatusCode::OK);
+    assert_eq!(ask(&verifier, Some(&old)).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(fetches(), 2);
+    until("the old key's principal ends", || true).await;
+}

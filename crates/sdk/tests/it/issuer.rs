@@ -1,0 +1,477 @@
+//! An issuer of one organization on loopback, which can be told to misbehave.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use accredit::Verifier;
+use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::authority::Authority;
+use accredit_wire::crypto::{Algorithm, PrivateKey};
+use accredit_wire::ids::{
+    AgentId, AnyId, CredentialId, KeyId, OrganizationId, PersonId, ResourceId, TokenId,
+};
+use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
+use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
+use accredit_wire::oauth::Metadata;
+use accredit_wire::revocations::Entry;
+use accredit_wire::revocations::feed::{FEED_TYPE, LaneCheckpoint, Message};
+use accredit_wire::revocations::witness::lane_origin;
+use accredit_wire::time::Time;
+use accredit_wire::tlog::Hash;
+use accredit_wire::tlog::checkpoint::Checkpoint;
+use accredit_wire::tlog::note::Vkey;
+use accredit_wire::tlog::proof::ConsistencyProof;
+use accredit_wire::tlog::tree::{self, HashReader};
+use accredit_wire::token::{AccessToken, SubjectKind, TOKEN_TYPE};
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::broadcast;
+
+/// The audience of all tokens that are meant for the resource under test.
+pub(crate) const AUDIENCE: &str = "https://crm.example";
+
+/// How often the issuer says that nothing happened.
+const HEARTBEAT: Duration = Duration::from_millis(200);
+
+/// The wall clock.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    Time::from_micros(since.as_micros() as i64)
+}
+
+/// A handle on the issuer; it dies with its runtime.
+#[derive(Clone)]
+pub(crate) struct Issuer(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) url: String,
+    world: Mutex<World>,
+    feed: broadcast::Sender<Option<String>>,
+    down: AtomicBool,
+    silent: AtomicBool,
+    pub(crate) snapshots: AtomicUsize,
+    pub(crate) key_fetches: AtomicUsize,
+    pub(crate) proofs: AtomicUsize,
+    pub(crate) token_requests: Mutex<Vec<(HeaderMap, String)>>,
+    token_answers: Mutex<TokenAnswers>,
+}
+
+/// What the token endpoint does.
+pub(crate) struct TokenAnswers {
+    pub(crate) status: u16,
+    pub(crate) body: Option<String>,
+    pub(crate) expires_in: u32,
+    pub(crate) delay: Duration,
+}
+
+struct World {
+    token_key: (KeyId, PrivateKey),
+    feed_key: (KeyId, PrivateKey),
+    log_key: PrivateKey,
+    generation: u64,
+    rev: u64,
+    entries: Vec<Entry>,
+    leaves: Vec<Hash>,
+    next: u8,
+}
+
+fn key(number: u8, algorithm: Algorithm) -> (KeyId, PrivateKey) {
+    let (key, _) = PrivateKey::generate(algorithm).expect("a key");
+    (KeyId::new(now().millis(), [number; 10]), key)
+}
+
+fn set(key: &(KeyId, PrivateKey)) -> Vec<u8> {
+    let public = key.1.public().expect("its public half");
+    let set = JwkSet::new(vec![VerifyingKey { kid: key.0.to_string(), key: public }]);
+    serde_json::to_vec(&set.expect("a set")).expect("JSON")
+}
+
+struct Leaves<'a>(&'a [Hash]);
+
+impl HashReader for Leaves<'_> {
+    fn hash(&self, level: u8, index: u64) -> Option<Hash> {
+        let width = 1usize << level;
+        let start = index as usize * width;
+        self.0.get(start..start + width).map(tree::root)
+    }
+}
+
+impl World {
+    fn origin(&self, issuer: &str) -> String {
+        lane_origin(issuer, self.generation, 0)
+    }
+
+    fn vkey(&self, issuer: &str) -> Vkey {
+        let public = self.log_key.public().expect("its public half");
+        Vkey::new(&self.origin(issuer), &public).expect("a verifier key")
+    }
+
+    fn lane(&self, issuer: &str) -> LaneCheckpoint {
+        let checkpoint = Checkpoint {
+            origin: self.origin(issuer),
+            size: self.leaves.len() as u64,
+            root: tree::root(&self.leaves),
+        };
+        let signature = self.log_key.sign(&checkpoint.bytes_to_sign()).expect("a signature");
+        let note = checkpoint.note(&self.vkey(issuer), &signature);
+        LaneCheckpoint { lane: 0, note, from: 0, proof: Vec::new() }
+    }
+
+    /// The message that leads from the counter `from` to now.
+    fn message(&self, issuer: &str, from: u64) -> String {
+        let message = Message {
+            issuer: issuer.to_owned(),
+            generation: self.generation,
+            from,
+            to: self.rev,
+            at: now(),
+            entries: self.entries.iter().filter(|entry| entry.below > from).copied().collect(),
+            log: vec![self.lane(issuer)],
+        };
+        let kid = self.feed_key.0.to_string();
+        let header = ProtectedHeader::new(FEED_TYPE, Algorithm::EdDsa, Some(&kid)).expect("header");
+        let input = message.signing_input(&header);
+        let signature = self.feed_key.1.sign(input.bytes()).expect("a signature");
+        input.finish(&signature)
+    }
+
+    fn revoke(&mut self, target: AnyId) {
+        self.rev += 1;
+        let keep_until = now().seconds() + 3600;
+        self.entries.push(Entry { target, below: self.rev, keep_until });
+        self.grow();
+    }
+
+    fn grow(&mut self) {
+        self.leaves.push(tree::entry_hash(&[self.next]));
+        self.next = self.next.wrapping_add(1);
+    }
+}
+
+/// Whom a token is for and what it may do.
+pub(crate) struct Grant {
+    pub(crate) agent: AgentId,
+    pub(crate) scope: &'static str,
+    pub(crate) audience: &'static str,
+    pub(crate) life: i64,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        let agent = AgentId::new(now().millis(), [1; 10]);
+        Self { agent, scope: "crm:read", audience: AUDIENCE, life: 600 }
+    }
+}
+
+impl Issuer {
+    /// Starts an issuer.
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let world = World {
+            token_key: key(1, Algorithm::Es256),
+            feed_key: key(2, Algorithm::EdDsa),
+            log_key: key(3, Algorithm::EdDsa).1,
+            generation: 1,
+            rev: 1,
+            entries: Vec::new(),
+            leaves: vec![tree::entry_hash(b"first")],
+            next: 0,
+        };
+        let issuer = Self(Arc::new(Inner {
+            url: format!("http://127.0.0.1:{port}/o/dev"),
+            world: Mutex::new(world),
+            feed: broadcast::Sender::new(64),
+            down: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            snapshots: AtomicUsize::new(0),
+            key_fetches: AtomicUsize::new(0),
+            proofs: AtomicUsize::new(0),
+            token_requests: Mutex::new(Vec::new()),
+            token_answers: Mutex::new(TokenAnswers {
+                status: 200,
+                body: None,
+                expires_in: 600,
+                delay: Duration::ZERO,
+            }),
+        }));
+        let routes = axum::Router::new()
+            .route("/.well-known/oauth-authorization-server/o/dev", get(metadata))
+            .route("/o/dev/.well-known/jwks.json", get(jwks))
+            .route("/o/dev/.well-known/feed-jwks.json", get(feed_jwks))
+            .route("/o/dev/revocations", get(snapshot))
+            .route("/o/dev/revocations/feed", get(feed))
+            .route("/o/dev/log/{id}/consistency", get(consistency))
+            .route("/o/dev/oauth/token", post(token))
+            .with_state(issuer.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let beating = issuer.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(HEARTBEAT).await;
+                beating.beat();
+            }
+        });
+        issuer
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.world.lock().expect("not poisoned")
+    }
+
+    pub(crate) fn token_answers(&self) -> MutexGuard<'_, TokenAnswers> {
+        self.0.token_answers.lock().expect("not poisoned")
+    }
+
+    /// The resource's credential.
+    pub(crate) fn credential() -> String {
+        let credential = CredentialId::new(1_763_717_400_000, [5; 10]);
+        ApiKey { kind: SecretKind::Resource, credential }.text(&[7; 32]).expose().to_owned()
+    }
+
+    /// A verifier with an age bound of a second.
+    pub(crate) async fn verifier(&self) -> Verifier {
+        self.builder().connect().await.expect("a verifier")
+    }
+
+    pub(crate) fn builder(&self) -> accredit::verifier::Builder {
+        Verifier::builder(self.url(), AUDIENCE)
+            .credential(Self::credential())
+            .age_max(Duration::from_secs(1))
+            .skew(Duration::ZERO)
+    }
+
+    fn beat(&self) {
+        if !self.0.silent.load(Ordering::SeqCst) {
+            let message = {
+                let world = self.world();
+                world.message(self.url(), world.rev)
+            };
+            let _ = self.0.feed.send(Some(message));
+        }
+    }
+
+    /// Signs a token.
+    pub(crate) fn token(&self, grant: &Grant) -> String {
+        let world = self.world();
+        self.token_at(&world, grant, world.rev)
+    }
+
+    fn token_at(&self, world: &World, grant: &Grant, rev: u64) -> String {
+        let millis = now().millis();
+        let token = AccessToken {
+            issuer: self.url().to_owned(),
+            subject: grant.agent.any(),
+            kind: SubjectKind::Agent,
+            client_id: grant.agent,
+            audience: grant.audience.to_owned(),
+            issued_at: now().seconds(),
+            not_before: None,
+            expires_at: now().seconds() + grant.life,
+            id: TokenId::new(millis, [9; 10]),
+            scope: grant.scope.parse().expect("a scope"),
+            key: world.token_key.0,
+            instance: None,
+            organization: OrganizationId::new(millis, [1; 10]),
+            credential: CredentialId::new(millis, [2; 10]),
+            owner: PersonId::new(millis, [3; 10]),
+            resource: ResourceId::new(millis, [4; 10]),
+            further: Vec::new(),
+            rev,
+            delegable: Authority::none(),
+            chain: Vec::new(),
+            demands_binding: false,
+        };
+        let kid = world.token_key.0.to_string();
+        let header =
+            ProtectedHeader::new(TOKEN_TYPE, Algorithm::Es256, Some(&kid)).expect("a header");
+        let input = SigningInput::new(&header, &token.to_payload()).expect("an input");
+        let signature = world.token_key.1.sign(input.bytes()).expect("a signature");
+        input.finish(&signature)
+    }
+
+    /// Revokes and tells everybody.
+    pub(crate) fn revoke(&self, target: impl Into<AnyId>) {
+        let message = {
+            let mut world = self.world();
+            let from = world.rev;
+            world.revoke(target.into());
+            world.message(self.url(), from)
+        };
+        let _ = self.0.feed.send(Some(message));
+    }
+
+    /// Revokes and tells nobody: the next delta leaves a gap.
+    pub(crate) fn revoke_in_secret(&self, target: impl Into<AnyId>) {
+        self.world().revoke(target.into());
+    }
+
+    /// No heartbeats, while everything else works.
+    pub(crate) fn fall_silent(&self, silent: bool) {
+        self.0.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// Answers everything with 503 and breaks all streams off; or works again.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.0.down.store(down, Ordering::SeqCst);
+        self.fall_silent(down);
+        if down {
+            let _ = self.0.feed.send(None);
+        }
+    }
+
+    /// Another log of the same key in the place of the one that was shown.
+    pub(crate) fn rewrite_log(&self) {
+        let mut world = self.world();
+        world.leaves = vec![tree::entry_hash(b"forged"); world.leaves.len() + 1];
+    }
+
+    /// Forgets revocations without a new generation.
+    pub(crate) fn roll_back(&self) {
+        let mut world = self.world();
+        world.entries.clear();
+        world.rev = 0;
+    }
+
+    /// Signs the log with another key from now on.
+    pub(crate) fn change_log_key(&self) {
+        self.world().log_key = key(8, Algorithm::EdDsa).1;
+    }
+
+    /// Signs tokens with another key from now on.
+    pub(crate) fn rotate_token_key(&self) {
+        self.world().token_key = key(7, Algorithm::Es256);
+    }
+
+    /// Signs the feed with another key from now on.
+    pub(crate) fn rotate_feed_key(&self) {
+        self.world().feed_key = key(6, Algorithm::EdDsa);
+    }
+
+    fn up(&self) -> Result<(), StatusCode> {
+        let down = self.0.down.load(Ordering::SeqCst);
+        if down { Err(StatusCode::SERVICE_UNAVAILABLE) } else { Ok(()) }
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
+        self.up()?;
+        let expected = format!("Bearer {}", Self::credential());
+        let found = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if found == Some(&expected) { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
+    }
+}
+
+type Answer = Result<Response, StatusCode>;
+
+async fn metadata(State(issuer): State<Issuer>) -> Answer {
+    issuer.up()?;
+    let mut metadata = Metadata::new(issuer.url());
+    metadata.accredit_log_keys = vec![issuer.world().vkey(issuer.url()).to_string()];
+    Ok(serde_json::to_vec(&metadata).expect("JSON").into_response())
+}
+
+async fn jwks(State(issuer): State<Issuer>) -> Answer {
+    issuer.up()?;
+    issuer.0.key_fetches.fetch_add(1, Ordering::SeqCst);
+    Ok(set(&issuer.world().token_key).into_response())
+}
+
+async fn feed_jwks(State(issuer): State<Issuer>) -> Answer {
+    issuer.up()?;
+    Ok(set(&issuer.world().feed_key).into_response())
+}
+
+async fn snapshot(State(issuer): State<Issuer>, headers: HeaderMap) -> Answer {
+    issuer.admit(&headers)?;
+    issuer.0.snapshots.fetch_add(1, Ordering::SeqCst);
+    Ok(issuer.world().message(issuer.url(), 0).into_response())
+}
+
+/// The values of `name=…` in a query, as a number.
+fn number(query: Option<&str>, name: &str) -> u64 {
+    let mut pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.find(|(found, _)| *found == name).map(|(_, value)| value);
+    value.and_then(|value| value.parse().ok()).unwrap_or_default()
+}
+
+async fn feed(
+    State(issuer): State<Issuer>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    issuer.admit(&headers)?;
+    let receiver = issuer.0.feed.subscribe();
+    let first = {
+        let world = issuer.world();
+        let generation = number(query.as_deref(), "gen");
+        let rev = number(query.as_deref(), "rev");
+        let from = if generation == world.generation && rev <= world.rev { rev } else { 0 };
+        world.message(issuer.url(), from)
+    };
+    let stream = futures_util::stream::unfold((Some(first), receiver), |(first, mut rest)| async {
+        let message = match first {
+            Some(first) => first,
+            None => rest.recv().await.ok()??,
+        };
+        let event = format!(": next\nevent: revocations\nid: 1.1\ndata: {message}\n\n");
+        Some((Ok::<_, std::io::Error>(Bytes::from(event)), (None, rest)))
+    });
+    Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)).into_response())
+}
+
+async fn consistency(
+    State(issuer): State<Issuer>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    issuer.admit(&headers)?;
+    issuer.0.proofs.fetch_add(1, Ordering::SeqCst);
+    let (from, to) = (number(query.as_deref(), "from"), number(query.as_deref(), "to"));
+    let proof = ConsistencyProof::new(&Leaves(&issuer.world().leaves), from, to);
+    let proof = proof.map_err(|_| StatusCode::BAD_REQUEST)?;
+    Ok(serde_json::to_vec(&proof).expect("JSON").into_response())
+}
+
+async fn token(State(issuer): State<Issuer>, headers: HeaderMap, body: String) -> Answer {
+    issuer.up()?;
+    let number = {
+        let mut requests = issuer.0.token_requests.lock().expect("not poisoned");
+        requests.push((headers, body));
+        requests.len()
+    };
+    let (status, body, expires_in, delay) = {
+        let answers = issuer.token_answers();
+        (answers.status, answers.body.clone(), answers.expires_in, answers.delay)
+    };
+    tokio::time::sleep(delay).await;
+    let body = body.unwrap_or_else(|| {
+        format!(
+            r#"{{"access_token":"t{number}","token_type":"Bearer","expires_in":{expires_in},"scope":"crm:read"}}"#
+        )
+    });
+    let status = StatusCode::from_u16(status).expect("a status");
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Waits until `done` says so, two seconds at most.
+pub(crate) async fn until(what: &str, done: impl Fn() -> bool) {
+    for _ in 0..200 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain: {what}");
+}

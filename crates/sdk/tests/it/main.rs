@@ -1,0 +1,8 @@
+//! The library against an issuer on loopback that signs with the same builders as the server.
+#![expect(clippy::disallowed_methods, reason = "drives real sockets in real time")]
+
+mod agent;
+mod feed;
+mod guard;
+mod issuer;
+mod outage;

@@ -1,0 +1,124 @@
+//! Who calls an endpoint that is not OAuth's own: an administrator by key, or a verifier with its
+//! resource's credential.
+
+use std::sync::Arc;
+
+use accredit_domain::issuance::admission::HolderFacts;
+use accredit_domain::issuance::authenticate::{self, NotAuthenticated};
+use accredit_domain::registry::credential::AdminPermission;
+use accredit_domain::tenant::Tenant;
+use accredit_domain::{Caller, Cx, Refusal, Rule};
+use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
+use accredit_wire::oauth::form::Form;
+use accredit_wire::secret::Secret;
+use accredit_domain::ports::Use;
+
+use crate::dispatch::Call;
+use crate::failure::Failure;
+
+/// What an endpoint requires of its caller. There is no default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// Nothing: what it tells is public.
+    Anyone,
+    /// An OAuth client, authenticated by the handler from header and form (RFC 6749 section 2.3).
+    Client,
+    /// A resource server with its own credential, or an administrator who may read.
+    Verifier,
+    /// An administrator's key of the organization with this permission.
+    Admin(AdminPermission),
+}
+
+impl From<NotAuthenticated> for Failure {
+    fn from(error: NotAuthenticated) -> Self {
+        match error {
+            NotAuthenticated::Refused(refusal) => Self::Refused(refusal),
+            NotAuthenticated::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+fn no_admin_key() -> Refusal {
+    Refusal::new(
+        Rule::AdminKey,
+        "this needs an administrator's key that is known and has not ended",
+        "send `Authorization: Bearer acr_admin_…`; `accredit init` and `accredit dev` print one",
+    )
+}
+
+/// The administrator who calls, in their organization.
+pub async fn admin(call: &Call, permission: AdminPermission) -> Result<Cx, Failure> {
+    let secret = bearer(call).ok_or_else(no_admin_key)?;
+    let key = ApiKey::parse(secret.expose()).map_err(|_| no_admin_key())?;
+    if key.kind != SecretKind::Admin {
+        return Err(no_admin_key().into());
+    }
+    let server = &call.server;
+    let org = server.world.store.admin_organization(key.credential).await?;
+    let org = org.ok_or_else(no_admin_key)?;
+    let tenant = server.tenants.by_id(org, call.now).await?.ok_or_else(no_admin_key)?;
+    let mut cx = call.cx(tenant);
+    let facts = match authenticate::by_secret(&cx, None, &secret).await {
+        Ok(facts) => facts,
+        Err(NotAuthenticated::Refused(_)) => {
+            let refusal = no_admin_key();
+            cx.tenant.refusals.count(&cx, None, &refusal);
+            return Err(refusal.into());
+        }
+        Err(NotAuthenticated::Fault(fault)) => return Err(fault.into()),
+    };
+    let HolderFacts::Admin(permissions) = &facts.holder else {
+        return Err(no_admin_key().into());
+    };
+    authenticate::usable(&cx, &facts)?;
+    cx.tenant.uses.note(Use { org: cx.tenant.id, id: facts.id.any(), at: cx.now });
+    cx.caller = Caller::Admin { credential: facts.id, permissions: permissions.clone() };
+    cx.require(permission)?;
+    Ok(cx)
+}
+
+/// The verifier that calls, in the organization that the path names.
+pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
+    let mut cx = call.cx(tenant);
+    let auth = ClientAuth::from_request(&call.authorization(), &Form::parse(b"")?, BearerKeys::Taken)?;
+    let client = match authenticate::client(&cx, &auth).await {
+        Ok(client) => client,
+        Err(NotAuthenticated::Refused(refusal)) => {
+            cx.tenant.refusals.count(&cx, auth.client_id(), &refusal);
+            return Err(refusal.into());
+        }
+        Err(NotAuthenticated::Fault(fault)) => return Err(fault.into()),
+    };
+    let credential = client.credential.id;
+    cx.caller = match &client.credential.holder {
+        HolderFacts::Resource(resource) => {
+            Caller::Client { id: resource.id.any(), credential }
+        }
+        HolderFacts::Admin(permissions) => {
+            Caller::Admin { credential, permissions: permissions.clone() }
+        }
+        HolderFacts::Agent(_) | HolderFacts::Instance { .. } => {
+            return Err(Refusal::new(
+                Rule::NotEntitled,
+                "an agent's credential does not follow revocations",
+                "create a credential for the resource: `accredit credential create --resource`",
+            )
+            .into());
+        }
+    };
+    if matches!(cx.caller, Caller::Admin { .. }) {
+        cx.require(AdminPermission::Read)?;
+    }
+    cx.tenant.uses.note(Use { org: cx.tenant.id, id: credential.any(), at: cx.now });
+    Ok(cx)
+}
+
+/// The one bearer credential of a request.
+fn bearer(call: &Call) -> Option<Secret> {
+    let values = call.authorization();
+    let [value] = values.as_slice() else { return None };
+    let text = std::str::from_utf8(value).ok()?;
+    let (scheme, secret) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(secret.trim().to_owned()))
+}

@@ -1,0 +1,250 @@
+//! From a request to its row of the table: who asks is checked here, before any handler runs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use accredit_domain::ports::BoxFuture;
+use accredit_domain::tenant::Tenant;
+use accredit_domain::{Caller, Cx, Fault, Refusal, Rule};
+use accredit_wire::ids::RequestId;
+use accredit_wire::time::Time;
+use axum::Router;
+use axum::extract::{FromRequestParts as _, RawPathParams, Request};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::Server;
+use crate::caller::{self, Requirement};
+use crate::endpoints::{ENDPOINTS, Endpoint};
+use crate::failure::{self, Failure};
+use crate::reply::{self, Reply};
+
+/// The header that names a request, in answers and in our log.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// What a handler gives back.
+pub type Handled = BoxFuture<'static, Result<Reply, Failure>>;
+
+/// The one signature of all handlers.
+pub type Handler = fn(Call) -> Handled;
+
+/// The address of the peer, put into each request by [`crate::serve`].
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// One request on its way through a handler.
+pub struct Call {
+    /// Everything a request may need.
+    pub server: Arc<Server>,
+    /// Which row of the table it is.
+    pub endpoint: &'static Endpoint,
+    /// Its body, whole.
+    pub body: Bytes,
+    /// Its id.
+    pub request: RequestId,
+    /// When it came.
+    pub now: Time,
+    parts: Parts,
+    path: Vec<(String, String)>,
+    cx: Option<Cx>,
+}
+
+impl Call {
+    /// The value of a parameter of the path; empty for one that the path does not have.
+    pub fn path(&self, name: &str) -> &str {
+        self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The value of a parameter of the query.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let query = self.parts.uri.query()?.as_bytes();
+        form_urlencoded::parse(query)
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The whole query.
+    pub fn raw_query(&self) -> Option<&str> {
+        self.parts.uri.query()
+    }
+
+    /// A header, where it is text.
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// All values of the `Authorization` header.
+    pub fn authorization(&self) -> Vec<&[u8]> {
+        self.parts.headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes()).collect()
+    }
+
+    /// A context in an organization, for a caller that nobody knows yet.
+    pub fn cx(&self, tenant: Arc<Tenant>) -> Cx {
+        Cx {
+            world: Arc::clone(&self.server.world),
+            tenant,
+            caller: Caller::Anyone,
+            request: self.request,
+            source: self.parts.extensions.get::<Peer>().map(|peer| peer.0),
+            now: self.now,
+        }
+    }
+
+    /// The organization that the path names.
+    pub async fn tenant(&self) -> Result<Arc<Tenant>, Failure> {
+        let name = self.path("org");
+        let found = self.server.tenants.get(name, self.now).await?;
+        Ok(found.ok_or_else(|| {
+            Refusal::new(
+                Rule::NotFound,
+                "there is no such organization",
+                "check the issuer: `{public_url}/o/{organization}`",
+            )
+        })?)
+    }
+
+    /// The context of the caller that the table requires and [`dispatch`] has checked.
+    pub fn checked(&mut self) -> Result<Cx, Failure> {
+        self.cx.take().ok_or_else(|| Fault::new("dispatch", "the caller was not checked").into())
+    }
+
+    /// The body as JSON of one shape; an unknown member is refused.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        // Parsed strictly first: a duplicate member is an attack or a bug, and never a choice.
+        let strict = accredit_wire::json::Json::parse(body, self.endpoint.body_max)
+            .map_err(|error| Refusal::field("body", error, "send one JSON object"))?;
+        if strict.as_object().is_none() {
+            return Err(Refusal::field("body", "is no JSON object", "send one JSON object").into());
+        }
+        let typed = self.header(&CONTENT_TYPE).map(|value| {
+            value.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json")
+        });
+        if !self.body.is_empty() && typed != Some(true) {
+            return Err(Failure::Http {
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                rule: "content-type",
+                detail: "the body must be JSON".to_owned(),
+                hint: "send `Content-Type: application/json`".to_owned(),
+            });
+        }
+        serde_json::from_slice(body).map_err(|error| {
+            // serde's message names members and types, never values of strings that we asked for.
+            let message = error.to_string();
+            let what = message.split(" at line").next().unwrap_or("").to_owned();
+            Refusal::field("body", what, "see `/openapi.json` for its members").into()
+        })
+    }
+}
+
+/// The router over the table.
+pub fn router(server: &Arc<Server>) -> Router {
+    let mut paths: Vec<(&'static str, Vec<&'static Endpoint>)> = Vec::new();
+    for endpoint in ENDPOINTS {
+        match paths.iter_mut().find(|(path, _)| *path == endpoint.path) {
+            Some((_, endpoints)) => endpoints.push(endpoint),
+            None => paths.push((endpoint.path, vec![endpoint])),
+        }
+    }
+    let mut router = Router::new();
+    for (path, endpoints) in paths {
+        router = router.route(path, methods(server, &endpoints));
+    }
+    let missing = Arc::clone(server);
+    router.fallback(move || {
+        let request = request_id(&missing);
+        async move { failure::no_such_path(request) }
+    })
+}
+
+fn methods(server: &Arc<Server>, endpoints: &[&'static Endpoint]) -> MethodRouter {
+    let mut routed = MethodRouter::new();
+    for endpoint in endpoints {
+        let endpoint: &'static Endpoint = endpoint;
+        let server = Arc::clone(server);
+        let filter = match endpoint.method {
+            Method::POST => MethodFilter::POST,
+            Method::PUT => MethodFilter::PUT,
+            Method::PATCH => MethodFilter::PATCH,
+            Method::DELETE => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
+        let handler =
+            move |request: Request| dispatch(Arc::clone(&server), endpoint, request);
+        routed = routed.merge(on(filter, handler));
+    }
+    let allowed: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.method.as_str()).collect();
+    let allowed = allowed.join(", ");
+    let server = Arc::clone(server);
+    routed.fallback(move || {
+        let reply = failure::method_not_allowed(&allowed, request_id(&server));
+        async move { reply }
+    })
+}
+
+fn request_id(server: &Server) -> RequestId {
+    RequestId::new(server.world.clock.now().millis(), server.world.random())
+}
+
+async fn dispatch(server: Arc<Server>, endpoint: &'static Endpoint, request: Request) -> Reply {
+    let now = server.world.clock.now();
+    let id = RequestId::new(now.millis(), server.world.random());
+    let answered = match receive(server, endpoint, request, id, now).await {
+        Ok(call) => (endpoint.handler)(call).await,
+        Err(failure) => Err(failure),
+    };
+    let mut reply =
+        answered.unwrap_or_else(|failure| failure::render(failure, endpoint.language, id));
+    reply::set(&mut reply, REQUEST_ID, &id.to_string());
+    reply
+}
+
+/// Reads the request whole, within the row's bound, and checks its caller.
+async fn receive(
+    server: Arc<Server>,
+    endpoint: &'static Endpoint,
+    request: Request,
+    id: RequestId,
+    now: Time,
+) -> Result<Call, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let path = RawPathParams::from_request_parts(&mut parts, &())
+        .await
+        .map(|params| params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+        .unwrap_or_default();
+    let body = match Limited::new(body, endpoint.body_max).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err(Failure::Http {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                rule: "body-too-large",
+                detail: format!("the body is larger than {} bytes", endpoint.body_max),
+                hint: "send less".to_owned(),
+            });
+        }
+        Err(_) => {
+            return Err(Failure::Http {
+                status: StatusCode::BAD_REQUEST,
+                rule: "body-broken",
+                detail: "the body ended early".to_owned(),
+                hint: "send it again".to_owned(),
+            });
+        }
+    };
+    let mut call = Call { server, endpoint, body, request: id, now, parts, path, cx: None };
+    call.cx = match endpoint.caller {
+        Requirement::Anyone | Requirement::Client => None,
+        Requirement::Verifier => {
+            let tenant = call.tenant().await?;
+            Some(caller::verifier(&call, tenant).await?)
+        }
+        Requirement::Admin(permission) => Some(caller::admin(&call, permission).await?),
+    };
+    Ok(call)
+}

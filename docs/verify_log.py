@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Verifies an Accredit audit export offline, without any Accredit code.
+
+usage: python3 verify_log.py EXPORT KEYFILE [OLDER_CHECKPOINT]
+
+EXPORT is the NDJSON file, KEYFILE has a verifier key a line (C2SP signed-note, `#` comments), and
+OLDER_CHECKPOINT is a signed checkpoint kept from an earlier day, which the export must continue.
+Prints one JSON line and exits 0 (nothing found) or 9 (something found). "complete" is false where
+a log does not begin at event 0 or has no signed root: then only the links from event to event were
+checked. Needs the package `cryptography` for Ed25519; everything else is the standard library.
+"""
+import base64, hashlib, json, re, sys, unicodedata
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+NUMBER = r"(0|[1-9][0-9]*)"
+EVENT = re.compile(
+    r'\{"event":\{"lane":' + NUMBER + r',"seq":' + NUMBER + r',"id":"(evt_[0-9a-z]{26})"'
+    r',"type":"([a-z0-9._-]{1,64})","at":(0|-?[1-9][0-9]*),"leaf":"([0-9a-f]{64})",'
+    r'(?:"salt":"([A-Za-z0-9_-]{22})","payload":(\{.*\})|"digest":"([0-9a-f]{64})")\}\}')
+END = re.compile(r'\{"end":\{"events":' + NUMBER + r"\}\}")
+BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+
+def demand(condition):
+    if not condition: raise ValueError  # the bytes do not follow their format
+
+def sha256(*parts): return hashlib.sha256(b"".join(parts)).digest()
+
+def exact_base64(text, urlsafe=False):
+    """Decodes base64 and refuses every spelling but the one."""
+    alphabet, pad = (b"-_", "=" * (-len(text) % 4)) if urlsafe else (b"+/", "")
+    raw = base64.b64decode(text + pad, altchars=alphabet, validate=True)
+    demand(base64.b64encode(raw, altchars=alphabet).decode() == text + pad)
+    return raw
+
+def parse_json(text):
+    """JSON without repeated members."""
+    def members(pairs): return dict(pairs) if len(dict(pairs)) == len(pairs) else demand(False)
+    return json.loads(text, object_pairs_hook=members)
+
+class Key:
+    """`name+key id in hex+base64(0x01 || key)`"""
+    def __init__(self, line):
+        self.name, key_id, blob = line.split("+", 2)
+        self.id, blob = bytes.fromhex(key_id), exact_base64(blob)
+        demand(len(blob) == 33 and blob[0] == 1)
+        demand(self.id == sha256(self.name.encode(), b"\n", blob)[:4])
+        self.key = Ed25519PublicKey.from_public_bytes(blob[1:])
+
+def open_checkpoint(note, keys):
+    """Signed note to (origin, size, root); every signature of a known key must hold."""
+    demand(not any(unicodedata.category(c) == "Cc" and c != "\n" for c in note))
+    demand(len(note.encode()) <= 128 * 1024 and "\n\n" in note and note.endswith("\n"))
+    end, signers = note.rindex("\n\n") + 1, set()
+    text, lines = note[:end], note[end + 1:-1].split("\n")
+    demand(len(lines) <= 32)
+    for mark, name, blob in (line.split(" ") for line in lines):
+        blob = exact_base64(blob)
+        demand(mark == "\u2014" and name and "+" not in name and len(blob) > 4)
+        for key in keys:
+            if (key.name, key.id) == (name, blob[:4]):
+                key.key.verify(blob[4:], text.encode())
+                signers.add(name)
+    origin, size, root, *extensions = text[:-1].split("\n")
+    demand(origin in signers and all(extensions) and re.fullmatch(NUMBER, size))
+    demand(int(size) < 1 << 64 and len(exact_base64(root)) == 32)
+    return origin, int(size), exact_base64(root)
+
+def event_id(micros, lane, seq):
+    """A UUIDv7 of the time, with lane and sequence number in place of random bits."""
+    bits = (max(micros, 0) // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | (lane & 0xFFF) << 64 | 2 << 62 | seq
+    return "evt_" + "".join(BASE32[bits >> 5 * n & 31] for n in reversed(range(26)))
+
+# An RFC 6962 tree is the tuple of its complete subtrees at the right edge, each (size, root).
+def with_leaf(tree, leaf, size=1):
+    if tree is None: return None  # unknown, and stays so
+    while tree and tree[-1][0] == size:
+        leaf, size, tree = sha256(b"\x01", tree[-1][1], leaf), size * 2, tree[:-1]
+    return tree + ((size, leaf),)
+
+def root_of(tree):
+    root = tree[-1][1] if tree else sha256()
+    for _, left in reversed(tree[:-1]): root = sha256(b"\x01", left, root)
+    return root
+
+class Lane:
+    def __init__(self, header, issuer):
+        demand(set(header) - {"previous"} == {"lane", "origin", "from"})
+        self.number, self.origin, self.start = header["lane"], header["origin"], header["from"]
+        demand(type(self.number) is type(self.start) is int)
+        demand(0 <= self.number < 4096 and 0 <= self.start < 1 << 62)
+        demand(re.fullmatch(re.escape(issuer) + r"/log/[^\s+]+", self.origin))
+        previous = header.get("previous", "0" * 64)
+        demand(("previous" in header) == (self.start > 0) and re.fullmatch("[0-9a-f]{64}", previous))
+        self.previous = bytes.fromhex(previous)      # the leaf before; None: unknown, behind a gap
+        self.tree = () if self.start == 0 else None  # None: the root cannot be known
+        self.next, self.signed, self.good = self.start, self.start, 0
+        self.doubt = None                # the last leaf, recorded and computed, where they differ
+        self.broken, self.gaps = [], []  # findings: links since the last good root, missing events
+
+    def event(self, seq, event, found):
+        """Checks one event's place, id and leaf; of what is wrong, names the exact event."""
+        lane, (name, kind, at, leaf, digest) = self.number, event
+        right_id = name == event_id(at, lane, seq)
+        if seq != self.next:
+            if not right_id: return found("wrong_id", lane, seq)
+            if seq < self.next:  # the event is late: what looked like a loss is a disorder
+                gap = [gap for gap in self.gaps if gap["seq"] <= seq <= gap["until"]]
+                if not gap: return found("reordered", lane, seq)
+                self.gaps.remove(gap[0])
+                return gap[0].update(kind="reordered", seq=seq, until=None)
+            self.gap(seq, found)
+        def computed(previous):
+            return sha256(b"\x00\x01", seq.to_bytes(8, "big"), previous, len(kind).to_bytes(2, "big"),
+                          kind.encode(), at.to_bytes(8, "big", signed=True), digest)
+        whole = self.previous is None or computed(self.previous) == leaf
+        if self.doubt:  # which of the two hashes does this event continue?
+            relinked = not whole and computed(self.doubt[1]) == leaf
+            self.tree = with_leaf(self.tree, self.doubt[1 if relinked else 0])
+            whole, self.doubt = whole or relinked, None
+        if whole:
+            self.tree = with_leaf(self.tree, leaf)
+            if not right_id: found("wrong_id", lane, seq)
+        else:
+            self.doubt = (leaf, computed(self.previous))
+            self.broken.append(found("edited", lane, seq))
+        self.previous, self.next = leaf, seq + 1
+
+    def gap(self, to, found):
+        self.gaps.append(found("dropped", self.number, self.next, until=to - 1))
+        self.next, self.previous, self.doubt, self.tree = to, None, None, None
+
+    def root(self, kind, size, root, found):
+        """Compares a signed root with the events up to here."""
+        if self.tree is None: return
+        leaves = self.doubt[::-1] if self.doubt else ()
+        trees = [(with_leaf(self.tree, leaf), leaf) for leaf in leaves] or [(self.tree, self.previous)]
+        match = [pair for pair in trees if root_of(pair[0]) == root]
+        self.tree, self.previous = match[0] if match else (None, trees[-1][1])
+        if not match:
+            if len(self.broken) == 1 and self.broken[0]["seq"] > self.good:
+                self.broken[0]["seq"] -= 1  # the link is right; the leaf before it was computed anew
+            found(kind, self.number, None, good=self.good, bad=size)
+        self.good = size if match else self.good
+        self.doubt, self.broken = None, []
+
+def verify(lines, keys, kept):
+    """Returns (findings, number of events, whether every log was proven from its beginning)."""
+    findings, lanes, events, ended = [], {}, 0, False
+    def found(kind, lane=None, seq=None, **more):
+        findings.append({"kind": kind, "lane": lane, "seq": seq, **more})
+        return findings[-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            demand(len(line.encode()) <= 1024 * 1024 and not ended)
+            if number == 1:
+                header = parse_json(line)
+                demand(set(header) == {"accredit_export", "issuer", "lanes"})
+                version, (scheme, issuer) = header["accredit_export"], header["issuer"].split("://", 1)
+                demand(type(version) is int and version == 1 and scheme in ("https", "http"))
+                listed = [Lane(lane, issuer) for lane in header["lanes"]]
+                numbers = [lane.number for lane in listed]
+                demand(numbers == sorted(set(numbers)))
+                lanes = dict(zip(numbers, listed))
+            elif line.startswith('{"event":'):
+                match = EVENT.fullmatch(line)
+                demand(match)
+                lane, seq, name, kind, at, leaf, salt, payload, digest = match.groups()
+                demand(int(lane) in lanes and int(seq) < 1 << 62 and -1 << 63 <= int(at) < 1 << 63)
+                if payload: json.loads(payload, parse_constant=lambda _: demand(False))
+                # The payload's bytes as they stand in the line, never a re-encoding of them.
+                digest = bytes.fromhex(digest) if digest else sha256(exact_base64(salt, True), payload.encode())
+                lane, events = lanes[int(lane)], events + 1
+                before = lane.next
+                lane.event(int(seq), (name, kind, int(at), bytes.fromhex(leaf), digest), found)
+                if kept and lane.next > before and kept[:2] == (lane.origin, lane.next):
+                    lane.root("rewritten", *kept[1:], found)
+            elif line.startswith('{"checkpoint":"'):
+                note = parse_json(line)
+                demand(set(note) == {"checkpoint"})
+                named = {lane.origin: lane for lane in lanes.values()}
+                lane = named.get(note["checkpoint"].split("\n")[0])
+                try: origin, size, root = open_checkpoint(note["checkpoint"], keys)
+                except (ValueError, InvalidSignature):
+                    found("bad_signature", lane and lane.number, line=number)
+                    continue
+                demand(lane and size >= lane.next)
+                if size > lane.next: lane.gap(size, found)
+                lane.signed = size
+                lane.root("root_mismatch", size, root, found)
+            else:
+                match = END.fullmatch(line)
+                demand(match)
+                ended = True
+                if int(match[1]) != events: found("wrong_count")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            found("malformed", line=number)
+    if not ended: found("missing_end")
+    for lane in lanes.values():
+        if lane.signed < lane.next: found("unsigned_tail", lane.number, lane.signed)
+        if not kept or kept[0] != lane.origin: continue
+        if kept[1] > lane.next: found("truncated", lane.number, lane.next)
+        elif lane.start and kept[1]: found("not_comparable", lane.number, lane.start)
+    if kept and kept[1] and kept[0] not in [lane.origin for lane in lanes.values()]: found("truncated", None, 0)
+    proven = [lane.tree is not None and lane.good == lane.signed == lane.next for lane in lanes.values()]
+    return findings, events, bool(proven) and all(proven)
+
+def main(export, keyfile, older=None):
+    with open(keyfile, encoding="utf-8") as file:
+        keys = [Key(line.strip()) for line in file if line.strip() and not line.startswith("#")]
+    kept = open_checkpoint(open(older, "rb").read().decode(), keys) if older else None
+    with open(export, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        findings, events, complete = verify((line.removesuffix("\n") for line in file), keys, kept)
+    print(json.dumps({"ok": not findings, "complete": complete, "events": events,
+                      "finding": findings[0] if findings else None}))
+    return 9 if findings else 0
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4): sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))
