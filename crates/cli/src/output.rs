@@ -327,7 +327,8 @@ mod tests {
         (0..3u8)
             .map(|n| {
                 let id = AgentId::new(1_763_717_400_000, [n; 10]).to_string();
-                json!({"id": id, "name": format!("agent-{n}"), "purpose": "plans the week ".repeat(9)})
+                let purpose = "plans the week ".repeat(9);
+                json!({"id": id, "name": format!("agent-{n}"), "purpose": purpose})
             })
             .collect()
     }

@@ -336,12 +336,12 @@ pub trait Ledger: Send + Sync {
         event: Audited<(OrganizationId, Option<SingleUse>)>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
-    /// Consumes a single-use value with which nothing else happens. It may be used already.
+    /// Consumes a single-use value with which nothing else happens; false where it was used.
     fn consume_once(
         &self,
         org: OrganizationId,
         value: SingleUse,
-    ) -> BoxFuture<'_, Result<(), Fault>>;
+    ) -> BoxFuture<'_, Result<bool, Fault>>;
 
     /// Writes when things were last used; outside every decision, lossy by at most a minute.
     fn record_uses(&self, uses: Vec<Use>) -> BoxFuture<'_, Result<(), Fault>>;

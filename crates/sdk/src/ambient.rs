@@ -2,7 +2,10 @@
 //! asks the world for them.
 //!
 //! A library inside somebody else's program has no composition root to be given them from.
-#![expect(clippy::disallowed_methods, reason = "the edge at which ambient time and randomness enter")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the edge at which ambient time and randomness enter"
+)]
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

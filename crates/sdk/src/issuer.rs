@@ -148,9 +148,7 @@ impl Endpoints {
         let metadata: Metadata = serde_json::from_slice(text)
             .map_err(|_| IssuerError::malformed(METADATA, "it is not a metadata document"))?;
         // RFC 8414 section 3.3: where the issuer is not identical, the data MUST NOT be used.
-        metadata
-            .check(issuer.as_str())
-            .map_err(|error| IssuerError::malformed(METADATA, error))?;
+        metadata.check(issuer.as_str()).map_err(|error| IssuerError::malformed(METADATA, error))?;
         let own = |name: &str, url: Option<String>, path: &str| {
             let url = url.unwrap_or_else(|| issuer.endpoint(path));
             if issuer.owns(&url) {
@@ -271,13 +269,22 @@ mod tests {
 
     #[test]
     fn an_issuer_has_one_spelling() {
-        for good in ["https://id.example", "https://id.example/o/dev", "http://127.0.0.1:8080/o/dev"] {
+        for good in
+            ["https://id.example", "https://id.example/o/dev", "http://127.0.0.1:8080/o/dev"]
+        {
             assert_eq!(Issuer::parse(good).expect(good).as_str(), good);
         }
         for wrong in [
-            "", "id.example/o/dev", "/o/dev", "ftp://id.example", "https://id.example/o/dev/",
-            "https://id.example/o/dev?x", "https://id.example/o/dev#x", "https://u:p@id.example",
-            "HTTPS://id.example/o/dev", "https:///o/dev",
+            "",
+            "id.example/o/dev",
+            "/o/dev",
+            "ftp://id.example",
+            "https://id.example/o/dev/",
+            "https://id.example/o/dev?x",
+            "https://id.example/o/dev#x",
+            "https://u:p@id.example",
+            "HTTPS://id.example/o/dev",
+            "https:///o/dev",
         ] {
             assert_eq!(Issuer::parse(wrong), Err(IssuerInvalid), "{wrong}");
         }

@@ -1,4 +1,42 @@
-//! SDK.
+//! Accredit as a library: what a service or an agent compiles in.
+//!
+//! A service puts a [`Guard`] before its routes. Tokens are checked in the process, without a
+//! request to the issuer; revocations arrive by a signed feed, so that a revoked agent is refused
+//! within the age bound, and a response it is still reading breaks off.
+//!
+//! ```no_run
+//! use accredit::{Principal, Verifier};
+//! use axum::{Extension, Router, routing::get};
+//!
+//! # async fn start(key: String) -> Result<Router, accredit::ConnectError> {
+//! let verifier = Verifier::builder("https://id.example/o/dev", "https://crm.example")
+//!     .credential(key)
+//!     .state_dir("/var/lib/crm/accredit");
+//! let guard = verifier.connect().await?.guard().require("crm:read");
+//! let routes = Router::new().route("/customers", get(customers)).layer(guard);
+//! # Ok(routes)
+//! # }
+//!
+//! async fn customers(Extension(caller): Extension<Principal>) -> String {
+//!     format!("for {}", caller.client_id())
+//! }
+//! ```
+//!
+//! An agent asks its [`Agent`] for a token whenever it needs one:
+//!
+//! ```no_run
+//! # async fn call(secret: accredit::Secret) -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = accredit::Agent::new("https://id.example/o/dev", "agt_…", secret)?;
+//! let token = agent.token("crm:read").await?;
+//! let authorization = token.authorization(); // for the request's `Authorization` header
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In reading order: [`verifier`] follows the issuer, [`guard`] stands at the door, [`agent`] gets
+//! tokens. Absent on purpose: any decision of its own about tokens, which is
+//! [`accredit_wire::verify`]'s, and a way to switch a check off.
+
 pub mod agent;
 mod ambient;
 pub mod guard;
@@ -7,6 +45,9 @@ mod principal;
 mod refusal;
 pub mod verifier;
 
+pub use accredit_wire::jose::jwk::PrivateJwk;
+pub use accredit_wire::secret::Secret;
+pub use accredit_wire::verify::Rejection;
 pub use agent::{AccessToken, Agent, AgentError, AgentSetupError, Proof};
 pub use guard::Guard;
 pub use issuer::{IssuerError, IssuerInvalid};

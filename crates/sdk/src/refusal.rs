@@ -16,7 +16,10 @@ const REALM: &str = "accredit";
 
 /// Why a request is not let through, and what to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Refusal(Box<Inner>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
     rejection: Rejection,
     body: ErrorBody,
     /// The scope that is needed.
@@ -30,35 +33,36 @@ impl From<Rejection> for Refusal {
         let body = ErrorBody::new(code, &rejection.to_string())
             .with_rule(rejection.rule())
             .with_hint(rejection.hint());
-        Self { rejection, body, scope: Scope::default() }
+        Self(Box::new(Inner { rejection, body, scope: Scope::default() }))
     }
 }
 
 impl Refusal {
     /// The same with the scope that the place asked for demands.
     #[must_use]
-    pub(crate) fn at(self, scope: &Scope) -> Self {
-        Self { scope: scope.clone(), ..self }
+    pub(crate) fn at(mut self, scope: &Scope) -> Self {
+        self.0.scope = scope.clone();
+        self
     }
 
     /// Why, for programs and logs.
     pub fn rejection(&self) -> &Rejection {
-        &self.rejection
+        &self.0.rejection
     }
 
     /// The error as it is sent: code, words, rule, hint.
     pub fn body(&self) -> &ErrorBody {
-        &self.body
+        &self.0.body
     }
 
     /// The scope that is demanded there.
     pub fn scope(&self) -> &Scope {
-        &self.scope
+        &self.0.scope
     }
 
     /// The HTTP status: 400, 401, 403 or 503.
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.body.error().status())
+        StatusCode::from_u16(self.0.body.error().status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
@@ -68,7 +72,7 @@ impl Refusal {
         if kind.starts_with(b"application/grpc") {
             return self.grpc();
         }
-        let body = serde_json::to_vec(&self.body).unwrap_or_default();
+        let body = serde_json::to_vec(&self.0.body).unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
@@ -88,11 +92,11 @@ impl Refusal {
     }
 
     fn challenge(&self) -> String {
-        let challenge = www_authenticate_bearer(REALM).scope(&self.scope);
+        let challenge = www_authenticate_bearer(REALM).scope(&self.0.scope);
         // RFC 6750 section 3.1: no error code where the request carried no token.
-        match self.rejection.code() {
+        match self.0.rejection.code() {
             None => challenge.to_string(),
-            Some(code) => challenge.error(code, self.body.description()).to_string(),
+            Some(code) => challenge.error(code, self.0.body.description()).to_string(),
         }
     }
 
@@ -109,7 +113,7 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from_static(code));
         // The texts of an error body are printable ASCII; `%` alone has a meaning here.
-        let message = self.body.description().replace('%', "%25");
+        let message = self.0.body.description().replace('%', "%25");
         if let Ok(message) = HeaderValue::try_from(message) {
             headers.insert("grpc-message", message);
         }
@@ -119,7 +123,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.body.fmt(f)
+        self.0.body.fmt(f)
     }
 }
 
@@ -165,8 +169,7 @@ mod tests {
     fn grpc_gets_a_status_of_its_own() {
         let mut request = HeaderMap::new();
         request.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
-        for (refusal, code) in
-            [(insufficient(), "7"), (Refusal::from(Rejection::UnknownKey), "16")]
+        for (refusal, code) in [(insufficient(), "7"), (Refusal::from(Rejection::UnknownKey), "16")]
         {
             let response = refusal.response(&request);
             assert_eq!(response.status(), 200);

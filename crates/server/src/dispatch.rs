@@ -14,13 +14,13 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::Server;
 use crate::caller::{self, Requirement};
-use crate::endpoints::{ENDPOINTS, Endpoint};
+use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
 use crate::failure::{self, Failure};
 use crate::reply::{self, Reply};
 
@@ -169,11 +169,11 @@ fn methods(server: &Arc<Server>, endpoints: &[&'static Endpoint]) -> MethodRoute
         let endpoint: &'static Endpoint = endpoint;
         let server = Arc::clone(server);
         let filter = match endpoint.method {
-            Method::POST => MethodFilter::POST,
-            Method::PUT => MethodFilter::PUT,
-            Method::PATCH => MethodFilter::PATCH,
-            Method::DELETE => MethodFilter::DELETE,
-            _ => MethodFilter::GET,
+            Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
+            Verb::Put => MethodFilter::PUT,
+            Verb::Patch => MethodFilter::PATCH,
+            Verb::Delete => MethodFilter::DELETE,
         };
         let handler =
             move |request: Request| dispatch(Arc::clone(&server), endpoint, request);

@@ -32,6 +32,9 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The most items the server gives at once.
 pub(crate) const PAGE_ITEMS_MAX: usize = 200;
 
+/// The most pages that are asked for in a row.
+const LIST_PAGES_MAX: u32 = 10_000;
+
 /// How long an answer may take: a large revocation counts what it ends.
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 
@@ -112,20 +115,21 @@ impl Api {
         cursor: Option<String>,
     ) -> Result<Page, Failure> {
         let mut page = Page { items: Vec::new(), next: cursor };
-        loop {
+        for _ in 0..LIST_PAGES_MAX {
             let wanted = (items_max - page.items.len()).min(PAGE_ITEMS_MAX);
             let part = path.clone().query("limit", &wanted.to_string());
             let part = part.query_opt("cursor", page.next.as_deref());
             let ListAnswer { items, next } = self.list_answer(part).await?;
-            let came = items.len();
             page.items.extend(items.into_iter().take(wanted));
-            // A cursor that leads to itself would lead there for ever.
-            let stuck = came == 0 || next == page.next;
+            // A cursor that leads to itself would lead there for ever. A page without items is
+            // no end: the server looked through what it may at once and found nothing yet.
+            let stuck = next == page.next;
             page.next = next;
             if page.next.is_none() || page.items.len() >= items_max || stuck {
-                return Ok(page);
+                break;
             }
         }
+        Ok(page)
     }
 
     async fn list_answer(&self, path: RequestPath) -> Result<ListAnswer, Failure> {

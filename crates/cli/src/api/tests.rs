@@ -170,3 +170,18 @@ async fn a_stream_is_checked_before_it_is_read() {
     }
     assert_eq!(whole, b"a\nb\n");
 }
+
+#[tokio::test]
+async fn a_page_without_items_is_not_the_end() {
+    fn sparse(line: &str) -> (u16, String) {
+        let answer = match line.split("cursor=").nth(1) {
+            None => json!({"items": [], "next": "20000"}),
+            Some("20000") => json!({"items": [], "next": "40000"}),
+            Some(_) => json!({"items": [{"id": 1}], "next": null}),
+        };
+        (200, answer.to_string())
+    }
+    let (api, seen) = serve(sparse).await;
+    let page = api.list(RequestPath::new("/v1/events"), 5, None).await.expect("a list");
+    assert_eq!((page.items.len(), seen.lines().len()), (1, 3));
+}

@@ -1,5 +1,7 @@
 //! `accredit agent`: Agents, registered roles and OAuth clients.
 
+use std::time::Duration;
+
 use accredit_wire::time::Time;
 use clap::{Args, Subcommand};
 use http::Method;
@@ -82,6 +84,9 @@ struct Create {
     /// It may pass on what it is granted
     #[arg(long)]
     may_delegate: bool,
+    /// The life of its tokens (5m; at most 60m)
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    token_lifetime: Option<Duration>,
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
@@ -116,9 +121,15 @@ struct Update {
     /// What it is granted where it asks for nothing
     #[arg(long, value_name = "SCOPE", num_args = 1.., value_parser = args::scope_token)]
     default_scope: Option<Vec<String>>,
+    /// It is granted nothing where it asks for nothing
+    #[arg(long, conflicts_with = "default_scope")]
+    no_default_scope: bool,
     /// Whether it may pass on what it is granted
     #[arg(long, value_name = "BOOL")]
     may_delegate: Option<bool>,
+    /// The life of its tokens (5m; at most 60m)
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    token_lifetime: Option<Duration>,
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
@@ -209,6 +220,7 @@ fn create_body(args: Create) -> serde_json::Value {
         .with_opt("allow", (!args.allow.is_empty()).then_some(args.allow))
         .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
         .with_opt("may_delegate", args.may_delegate.then_some(true))
+        .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("activate", args.activate.then_some(true))
         .json()
@@ -216,6 +228,9 @@ fn create_body(args: Create) -> serde_json::Value {
 
 fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
     let mut body = Body::new();
+    if args.no_default_scope {
+        body = body.with("default_scope", "");
+    }
     if let Some(owner) = args.owner {
         body = body.with(owner_member(&owner), owner);
     }
@@ -223,8 +238,12 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
         .with_opt("environment", args.environment)
         .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
         .with_opt("may_delegate", args.may_delegate)
+        .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
-        .changed("--owner, --purpose, --environment, --default-scope, --may-delegate, --review-due")
+        .changed(
+            "--owner, --purpose, --environment, --default-scope, --may-delegate, --token-lifetime, \
+             --review-due",
+        )
 }
 
 async fn decommission(args: Decommission, cx: &Context) -> Result<(), Failure> {

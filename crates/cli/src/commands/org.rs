@@ -51,6 +51,9 @@ enum Verb {
 struct Create {
     /// Its name: part of its issuer, immutable and never used again
     name: String,
+    /// The name that people read
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -79,7 +82,10 @@ fn all() -> RequestPath {
 pub(crate) async fn run(org: Org, cx: &Context) -> Result<(), Failure> {
     match org.verb {
         Verb::Create(args) => {
-            let body = Body::new().with("name", args.name).json();
+            let body = Body::new()
+                .with("name", args.name)
+                .with_opt("display_name", args.display_name)
+                .json();
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body)).await?)
         }
         Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,

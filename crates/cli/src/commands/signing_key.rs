@@ -27,7 +27,8 @@ enum Verb {
     /// List signing keys
     #[command(
         visible_alias = "ls",
-        after_help = "Example:\n  accredit signing-key list\n\nOne is ended with `accredit revoke key_… --reason TEXT`."
+        after_help = "Example:\n  accredit signing-key list\n\n\
+                      One is ended with `accredit revoke key_… --reason TEXT`."
     )]
     List,
 }

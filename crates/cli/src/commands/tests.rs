@@ -186,19 +186,38 @@ async fn a_token_is_got_at_the_organization_that_is_named_or_at_the_only_one() {
     }
 }
 
+fn log_of_100(line: &str) -> (u16, String) {
+    if line == "GET /v1/log" {
+        return (200, json!({"lanes": [{"lane": 0, "size": 100}]}).to_string());
+    }
+    let id = |place| accredit_wire::ids::EventId::at(7, 0, place).to_string();
+    let (typed, last) = (line.contains("type="), line.contains("after="));
+    let items = match (typed, last) {
+        (true, false) => json!([{"id": id(40), "type": "token.issued"}]),
+        (false, true) if !line.contains(&id(99)) => json!([{"id": id(99), "type": "x"}]),
+        _ => json!([]),
+    };
+    (200, json!({"items": items, "next": null}).to_string())
+}
+
 #[tokio::test]
 async fn a_tail_begins_near_the_end_of_the_log() {
-    fn answer(line: &str) -> (u16, String) {
-        if line == "GET /v1/log" {
-            return (200, json!({"lanes": [{"lane": 0, "size": 100}]}).to_string());
-        }
-        let id = accredit_wire::ids::EventId::at(7, 0, 99).to_string();
-        let items = if line.contains(&id) { json!([]) } else { json!([{"id": id}]) };
-        (200, json!({"items": items, "next": null}).to_string())
-    }
-    let server = FakeServer::start(answer).await;
+    let server = FakeServer::start(log_of_100).await;
     command(&server, &["audit", "tail", "-n", "10"]).await.expect("a tail");
     let before = accredit_wire::ids::EventId::at(0, 0, 89);
     assert_eq!(server.lines()[1], format!("GET /v1/events?after={before}&limit=200"));
     assert_eq!(server.lines().len(), 3, "until nothing follows");
+}
+
+#[tokio::test]
+async fn a_follower_of_a_rare_type_does_not_search_the_whole_log_again() {
+    let server = FakeServer::start(log_of_100).await;
+    let line = ["audit", "tail", "--follow", "--type", "token"];
+    let tail = command(&server, &line);
+    let soon = std::time::Duration::from_millis(500);
+    assert!(tokio::time::timeout(soon, tail).await.is_err(), "it follows");
+    let end = accredit_wire::ids::EventId::at(0, 0, 99);
+    let lines = server.lines();
+    assert_eq!(lines[1], "GET /v1/events?type=token&limit=200");
+    assert_eq!(lines[3], format!("GET /v1/events?after={end}&limit=200"), "{lines:?}");
 }

@@ -150,7 +150,7 @@ async fn record_refusal(
     let store = &cx.world.store;
     let Some(suppressed) = cx.tenant.refusals.admit(client.id(), cx.now) else {
         return match client.single_use {
-            Some(value) => store.consume_once(cx.tenant.id, value).await,
+            Some(value) => store.consume_once(cx.tenant.id, value).await.map(|_| ()),
             None => Ok(()),
         };
     };

@@ -1,3 +1,5 @@
+//! The client against servers on loopback, plain and TLS, honest and not.
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

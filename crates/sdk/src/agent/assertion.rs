@@ -4,8 +4,8 @@
 //! could have been talked into naming it), the life a minute at most, and the type says what it
 //! is, so that no other signed text of the same key passes for one.
 
-use accredit_wire::jose::jwk::PrivateJwk;
 use accredit_wire::jose::b64url_encode;
+use accredit_wire::jose::jwk::PrivateJwk;
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use accredit_wire::secret::Secret;
 use serde_json::json;

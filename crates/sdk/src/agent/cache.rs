@@ -3,12 +3,17 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::token::{AccessToken, AgentError};
 use crate::ambient;
 
 /// The most tokens held. Beyond it, those go whose slot nobody is using.
 const TOKENS_MAX: usize = 1024;
+
+/// The shortest time between two renewals of one token, so that an issuer that refuses is not
+/// asked at every call.
+const RENEWAL_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// What a token is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,51 +54,61 @@ impl Cache {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     held: Mutex<Option<Arc<AccessToken>>>,
-    renewal: tokio::sync::Mutex<()>,
+    renewal: Arc<tokio::sync::Mutex<()>>,
+    /// When a renewal last began.
+    renewed_at: Mutex<Option<Instant>>,
 }
 
 impl Slot {
-    /// The token, asked for with `fetch` where there is none, and renewed where it is time.
-    pub(super) async fn get<F>(
-        &self,
-        fetch: impl FnOnce() -> F,
-    ) -> Result<Arc<AccessToken>, AgentError>
+    /// The token, asked for with `fetch` where there is none, and renewed in the background where
+    /// it is time.
+    pub(super) async fn get<F>(self: Arc<Self>, fetch: F) -> Result<Arc<AccessToken>, AgentError>
     where
-        F: Future<Output = Result<AccessToken, AgentError>>,
+        F: Future<Output = Result<AccessToken, AgentError>> + Send + 'static,
     {
-        let alive = self.alive();
-        if let Some(token) = &alive
-            && token.is_fresh(ambient::instant())
-        {
-            return Ok(Arc::clone(token));
-        }
-        match alive {
-            Some(token) => match self.renewal.try_lock() {
-                // Somebody renews it already; it still works meanwhile.
-                Err(_) => Ok(token),
-                Ok(_renewing) => self.renew(fetch).await.or(Ok(token)),
-            },
-            None => {
-                let _asking = self.renewal.lock().await;
-                match self.alive() {
-                    Some(token) => Ok(token),
-                    None => self.renew(fetch).await,
-                }
+        if let Some(token) = self.alive() {
+            if !token.is_fresh(ambient::instant()) {
+                self.renew(fetch);
             }
+            return Ok(token);
         }
+        let _asking = self.renewal.lock().await;
+        match self.alive() {
+            Some(token) => Ok(token),
+            None => Ok(self.hold(fetch.await?)),
+        }
+    }
+
+    /// Asks for another token unless somebody does or has just done so. Nobody waits for it: the
+    /// one that is held still works.
+    fn renew<F>(self: Arc<Self>, fetch: F)
+    where
+        F: Future<Output = Result<AccessToken, AgentError>> + Send + 'static,
+    {
+        let Ok(renewing) = Arc::clone(&self.renewal).try_lock_owned() else { return };
+        let now = ambient::instant();
+        let before = lock(&self.renewed_at).replace(now);
+        if before.is_some_and(|before| now - before < RENEWAL_INTERVAL_MIN) {
+            *lock(&self.renewed_at) = before;
+            return;
+        }
+        tokio::spawn(async move {
+            let _renewing = renewing;
+            match fetch.await {
+                Ok(token) => drop(self.hold(token)),
+                Err(error) => tracing::warn!(%error, "an access token cannot be renewed"),
+            }
+        });
+    }
+
+    fn hold(&self, token: AccessToken) -> Arc<AccessToken> {
+        let token = Arc::new(token);
+        *lock(&self.held) = Some(Arc::clone(&token));
+        token
     }
 
     fn alive(&self) -> Option<Arc<AccessToken>> {
         lock(&self.held).clone().filter(|token| token.is_alive(ambient::instant()))
-    }
-
-    async fn renew<F>(&self, fetch: impl FnOnce() -> F) -> Result<Arc<AccessToken>, AgentError>
-    where
-        F: Future<Output = Result<AccessToken, AgentError>>,
-    {
-        let token = Arc::new(fetch().await?);
-        *lock(&self.held) = Some(Arc::clone(&token));
-        Ok(token)
     }
 }
 

@@ -1,8 +1,8 @@
 //! RFC 6749 section 4.4: an agent's access tokens by the client credentials grant.
 //!
-//! A token is asked for once and handed out until two thirds of its life are over. Then one
-//! caller renews it while the others still use it; if that fails, it serves until it ends. The
-//! key or secret goes to the issuer's own token endpoint and nowhere else.
+//! A token is asked for once and handed out until two thirds of its life are over. Then it is
+//! renewed in the background and still handed out meanwhile; if that fails, it serves until it
+//! ends. The key or secret goes to the issuer's own token endpoint and nowhere else.
 
 mod assertion;
 mod cache;
@@ -98,8 +98,7 @@ impl Agent {
         authorities: Option<PathBuf>,
     ) -> Result<Self, AgentSetupError> {
         let issuer = Issuer::parse(issuer).map_err(AgentSetupError::Issuer)?;
-        let issuer =
-            IssuerClient::new(issuer, None, authorities).map_err(AgentSetupError::Net)?;
+        let issuer = IssuerClient::new(issuer, None, authorities).map_err(AgentSetupError::Net)?;
         Ok(Self(Arc::new(Inner {
             issuer,
             client_id: client_id.to_owned(),
@@ -121,10 +120,10 @@ impl Agent {
         scope: &str,
         resource: Option<&str>,
     ) -> Result<Arc<AccessToken>, AgentError> {
-        let wanted =
-            Wanted { scope: scope.to_owned(), resource: resource.map(str::to_owned) };
+        let wanted = Wanted { scope: scope.to_owned(), resource: resource.map(str::to_owned) };
         let slot = self.0.cache.slot(&wanted);
-        slot.get(|| self.fetch(&wanted)).await
+        let agent = self.clone();
+        slot.get(async move { agent.fetch(&wanted).await }).await
     }
 
     /// Drops `token`, so that the next call asks for another: for when a resource has refused it.
@@ -182,9 +181,8 @@ impl Agent {
 
 /// RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
 fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, AgentError> {
-    let encode = |text: &str| -> String {
-        form_urlencoded::byte_serialize(text.as_bytes()).collect()
-    };
+    let encode =
+        |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
     let pair = Secret::new(format!("{}:{}", encode(client_id), encode(secret.expose())));
     let value = Secret::new(format!("Basic {}", STANDARD.encode(pair.expose())));
     let mut value = HeaderValue::try_from(value.expose()).map_err(|_| AgentError::Signing)?;

@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn an_answer_becomes_a_token_that_is_renewed_at_two_thirds() {
-        let body = r#"{"access_token":"abc","token_type":"bearer","expires_in":30,"scope":"crm:read"}"#;
+        let body =
+            r#"{"access_token":"abc","token_type":"bearer","expires_in":30,"scope":"crm:read"}"#;
         let token = check(body).expect("a token");
         assert_eq!(token.expires_at(), Time::from_seconds(130));
         assert_eq!(token.scope().to_string(), "crm:read");
@@ -153,7 +154,9 @@ mod tests {
     #[test]
     fn an_answer_without_a_usable_token_is_an_error() {
         for body in [
-            "", "{}", r#"{"access_token":"a","token_type":"DPoP","expires_in":30}"#,
+            "",
+            "{}",
+            r#"{"access_token":"a","token_type":"DPoP","expires_in":30}"#,
             r#"{"access_token":"a","token_type":"Bearer"}"#,
             r#"{"access_token":"a","token_type":"Bearer","expires_in":0}"#,
             r#"{"access_token":"","token_type":"Bearer","expires_in":30}"#,

@@ -4,9 +4,9 @@
 //! that scope, and puts the [`Principal`](crate::Principal) into the request's extensions. Everything else is
 //! answered here, with the rule that refused and what to do.
 //!
-//! A handler that works long after its request was let through should watch
-//! [`Principal::revoked`](crate::Principal::revoked) itself; the guard breaks off response bodies but no handler, because
-//! only the handler knows where it may stop.
+//! The guard breaks off response bodies, but no handler and no connection that a handler took over
+//! (a WebSocket): only they know where they may stop. They should watch
+//! [`Principal::revoked`](crate::Principal::revoked) themselves.
 
 mod body;
 
@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 
 use accredit_wire::authority::{Scope, ScopeError};
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use http_body::Body;
 
@@ -96,7 +97,11 @@ where
         let mut inner = std::mem::replace(&mut self.inner, spare);
         let guard = self.guard.clone();
         Box::pin(async move {
-            let (head, body) = request.into_parts();
+            let (mut head, body) = request.into_parts();
+            // Whoever logs this request from here on shall not log the token.
+            if let Some(token) = head.headers.get_mut(AUTHORIZATION) {
+                token.set_sensitive(true);
+            }
             let verified = guard.verifier.verify_request(&head).await;
             let verified = verified.and_then(|principal| {
                 principal.demand(&guard.required)?;

@@ -89,9 +89,8 @@ mod tests {
     #[test]
     fn an_alarm_is_kept_once_and_their_number_is_bounded() {
         let alarms = Alarms::default();
-        let shrunk = |held| {
-            Contradiction::Feed(feed::Alarm::LogShrunk { lane: 0, held, offered: 0 })
-        };
+        let shrunk =
+            |held| Contradiction::Feed(feed::Alarm::LogShrunk { lane: 0, held, offered: 0 });
         for held in [1, 1, 2] {
             alarms.raise("https://id.example", shrunk(held), Time::from_seconds(1));
         }

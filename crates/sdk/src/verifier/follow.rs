@@ -15,6 +15,7 @@ use accredit_wire::revocations::witness::LaneProof;
 use accredit_wire::revocations::{Applied, Follower, SignedMessage};
 use accredit_wire::tlog::proof::ConsistencyProof;
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
 
 use super::alarm::Contradiction;
 use super::shared::Shared;
@@ -127,6 +128,10 @@ impl Follow {
         if response.status() != StatusCode::OK {
             let status = response.status();
             return Err(IssuerError::Status { what: FEED, status }.into());
+        }
+        let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if !kind.is_some_and(|kind| kind.starts_with(b"text/event-stream")) {
+            return Err(IssuerError::malformed(FEED, "it is not an event stream").into());
         }
         let mut chunks = response.into_body();
         // Heartbeats come three times within the age bound: a longer silence is a dead stream.

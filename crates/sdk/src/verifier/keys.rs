@@ -15,6 +15,10 @@ use crate::issuer::{Endpoints, IssuerClient, IssuerError};
 /// The longest file of keys.
 pub(super) const KEYS_FILE_BYTES_MAX: usize = 512 * 1024;
 
+/// The most keys of the audit log that are remembered: 64 lanes of 16 generations. What comes
+/// beyond is unknown, and what it signs is not accepted.
+const LOG_KEYS_MAX: usize = 1024;
+
 /// The version of the file.
 const KEYS_FILE_VERSION: u64 = 1;
 
@@ -54,7 +58,8 @@ impl Keys {
         self.feed = new.feed;
         for key in new.log {
             match self.log.iter().find(|known| known.name() == key.name()) {
-                None => self.log.push(key),
+                None if self.log.len() < LOG_KEYS_MAX => self.log.push(key),
+                None => {}
                 Some(known) if known.to_string() == key.to_string() => {}
                 Some(known) => {
                     let origin = known.name().to_owned();
@@ -111,8 +116,7 @@ async fn fetch_set(
 }
 
 fn read_log_keys(texts: &[String]) -> Result<Vec<Vkey>, IssuerError> {
-    let key = |text: &String| {
-        text.parse().map_err(|error| IssuerError::malformed("log keys", error))
-    };
+    let key =
+        |text: &String| text.parse().map_err(|error| IssuerError::malformed("log keys", error));
     texts.iter().map(key).collect()
 }

@@ -82,14 +82,11 @@ impl Verifier {
     }
 
     /// Who sends a request with this head.
-    pub async fn verify_request(
-        &self,
-        head: &http::request::Parts,
-    ) -> Result<Principal, Refusal> {
-        let uri = head.uri.to_string();
+    pub async fn verify_request(&self, head: &http::request::Parts) -> Result<Principal, Refusal> {
+        let uri = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let values = head.headers.get_all(AUTHORIZATION);
         let authorization = values.iter().map(http::HeaderValue::as_bytes);
-        let request = RequestHead::new(head.method.as_str(), &uri, authorization);
+        let request = RequestHead::new(head.method.as_str(), uri, authorization);
         self.decide(|verifier, now| verifier.verify(&request, now)).await
     }
 
@@ -148,11 +145,15 @@ impl Verifier {
     }
 }
 
-/// Asks for the keys now and then, so that a key that the issuer withdrew is noticed.
+/// Asks for the keys when a request wants one, and now and then, so that a key that the issuer
+/// withdrew is noticed.
 async fn refresh_keys_forever(shared: Arc<Shared>, mut succeeded: bool) {
     loop {
         let longest = if succeeded { KEYS_REFRESH_MAX } else { KEYS_RETRY_MAX };
-        ambient::sleep(ambient::jittered(longest)).await;
+        tokio::select! {
+            () = ambient::sleep(ambient::jittered(longest)) => {}
+            () = shared.keys_wanted.notified() => if shared.knows_keys() { continue },
+        }
         let refreshed = shared.refresh_keys().await;
         succeeded = refreshed.is_ok();
         if let Err(error) = refreshed {

@@ -18,7 +18,7 @@ use crate::issuer::{Endpoints, IssuerClient, IssuerError};
 
 /// How long after the keys were fetched an unknown `kid` is simply unknown: whoever sends made-up
 /// tokens makes this verifier ask the issuer this often and no more.
-const KEYS_INTERVAL_MIN: Duration = Duration::from_secs(5);
+const KEYS_INTERVAL_MIN: Duration = Duration::from_secs(2);
 
 /// How long a request with an unknown `kid` waits for the keys.
 const KEYS_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -44,13 +44,19 @@ pub(super) struct Shared {
     keys: ArcSwap<Keys>,
     endpoints: ArcSwapOption<Endpoints>,
     dir: Option<StateDir>,
-    /// When the keys were last asked for; the lock makes it one request at a time.
-    keys_asked_at: Mutex<Option<Instant>>,
+    /// Asks the keys' task for the keys.
+    pub(super) keys_wanted: Notify,
+    /// When the last attempt to fetch the keys ended.
+    keys_asked_at: watch::Sender<Option<Instant>>,
+    /// Makes it one attempt at a time.
+    fetching_keys: Mutex<()>,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("issuer", &self.client.issuer.as_str()).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("issuer", &self.client.issuer.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +80,9 @@ impl Shared {
             keys: ArcSwap::from_pointee(keys),
             endpoints: ArcSwapOption::empty(),
             dir,
-            keys_asked_at: Mutex::new(None),
+            keys_wanted: Notify::new(),
+            keys_asked_at: watch::Sender::new(None),
+            fetching_keys: Mutex::new(()),
         }
     }
 
@@ -130,9 +138,15 @@ impl Shared {
 
     /// Asks for the issuer's metadata and keys and uses them.
     pub(super) async fn refresh_keys(&self) -> Result<(), IssuerError> {
-        let mut asked_at = self.keys_asked_at.lock().await;
-        *asked_at = Some(ambient::instant());
-        self.fetch_keys().await
+        let _fetching = self.fetching_keys.lock().await;
+        let outcome = self.fetch_keys().await;
+        self.keys_asked_at.send_replace(Some(ambient::instant()));
+        outcome
+    }
+
+    /// Whether the keys were asked for so recently that an unknown `kid` is simply unknown.
+    pub(super) fn knows_keys(&self) -> bool {
+        self.keys_asked_at.borrow().is_some_and(|at| at.elapsed() < KEYS_INTERVAL_MIN)
     }
 
     async fn fetch_keys(&self) -> Result<(), IssuerError> {
@@ -152,27 +166,22 @@ impl Shared {
 
     async fn keep_keys(&self, file: Vec<u8>) {
         let Some(dir) = self.dir.clone() else { return };
-        let written =
-            tokio::task::spawn_blocking(move || dir.write(state_dir::KEYS, &file)).await;
+        let written = tokio::task::spawn_blocking(move || dir.write(state_dir::KEYS, &file)).await;
         if let Ok(Err(error)) = written {
             tracing::error!(%error, "the issuer's keys cannot be kept");
         }
     }
 
-    /// For a token with an unknown key: asks for the keys, unless that was done just now.
+    /// For a token with an unknown key: waits for the keys, unless they came just now. The request
+    /// only asks and waits: a caller who hangs up must not stop what others wait for.
     pub(super) async fn learn_key(&self) {
-        let ask = async {
-            let mut asked_at = self.keys_asked_at.lock().await;
-            if asked_at.is_some_and(|at| at.elapsed() < KEYS_INTERVAL_MIN) {
-                return;
-            }
-            *asked_at = Some(ambient::instant());
-            if let Err(error) = self.fetch_keys().await {
-                tracing::warn!(%error, "the issuer's keys cannot be fetched");
-            }
-        };
-        // Whether it came in time or not, the token is judged by what is known then.
-        let _ = tokio::time::timeout(KEYS_WAIT_MAX, ask).await;
+        let mut asked = self.keys_asked_at.subscribe();
+        if self.knows_keys() {
+            return;
+        }
+        self.keys_wanted.notify_one();
+        // Whether they came in time or not, the token is judged by what is known then.
+        let _ = tokio::time::timeout(KEYS_WAIT_MAX, asked.changed()).await;
     }
 
     /// For a token that was decided at `rev`: waits for the state to get there.

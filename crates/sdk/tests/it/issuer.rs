@@ -238,12 +238,15 @@ impl Issuer {
     /// The resource's credential.
     pub(crate) fn credential() -> String {
         let credential = CredentialId::new(1_763_717_400_000, [5; 10]);
-        ApiKey { kind: SecretKind::Resource, credential }.text(&[7; 32]).expose().to_owned()
+        ApiKey::new(SecretKind::Resource, credential, [7; 32]).expose().to_owned()
     }
 
-    /// A verifier with an age bound of a second.
+    /// A verifier with an age bound of a second, which has got a first message by the feed.
     pub(crate) async fn verifier(&self) -> Verifier {
-        self.builder().connect().await.expect("a verifier")
+        let verifier = self.builder().connect().await.expect("a verifier");
+        let start = verifier.status().expect("a state").signed_at;
+        until("the feed", || verifier.status().is_some_and(|now| now.signed_at > start)).await;
+        verifier
     }
 
     pub(crate) fn builder(&self) -> accredit::verifier::Builder {

@@ -1,5 +1,6 @@
 //! The library against an issuer on loopback that signs with the same builders as the server.
 #![expect(clippy::disallowed_methods, reason = "drives real sockets in real time")]
+#![expect(clippy::expect_used, reason = "the fixtures are tests too, and fail loudly")]
 
 mod agent;
 mod feed;

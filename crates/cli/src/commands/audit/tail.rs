@@ -30,9 +30,13 @@ pub(super) async fn run(args: Tail, cx: &Context) -> Result<(), Failure> {
 #[expect(clippy::disallowed_methods, reason = "a follower waits between two questions")]
 async fn follow(reader: &mut Reader<'_>, cx: &Context) -> Result<(), Failure> {
     loop {
-        match reader.next_page().await {
+        // Of all types: a search for a rare one would look through the whole log each time.
+        match reader.page(false).await {
             Ok(events) if events.is_empty() => tokio::time::sleep(POLL_EVERY).await,
-            Ok(events) => print(&events, cx)?,
+            Ok(mut events) => {
+                events.retain(|event| reader.is_wanted(event));
+                print(&events, cx)?;
+            }
             Err(failure) if failure.exit == Exit::Unreachable => {
                 cx.out.warn(&format!("{}; still trying", failure.title));
                 tokio::time::sleep(5 * POLL_EVERY).await;
@@ -47,11 +51,15 @@ fn print(events: &[Box<RawValue>], cx: &Context) -> Result<(), Failure> {
         let text = if cx.out.is_json() {
             crate::json_text::compact(raw.get())
         } else {
-            event::line(&serde_json::from_str(raw.get()).unwrap_or_default())
+            event::line(&parsed(raw))
         };
         output::line(&text)?;
     }
     Ok(())
+}
+
+fn parsed(event: &RawValue) -> Value {
+    serde_json::from_str(event.get()).unwrap_or_default()
 }
 
 /// Reads the log forwards from a place.
@@ -63,50 +71,67 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The events behind the last one that was read, at most a page of them.
-    async fn next_page(&mut self) -> Result<Vec<Box<RawValue>>, Failure> {
-        let path =
-            all().query_opt("after", self.after.as_deref()).query_opt("type", self.kind.as_deref());
+    async fn page(&mut self, of_the_type: bool) -> Result<Vec<Box<RawValue>>, Failure> {
+        let kind = self.kind.as_deref().filter(|_| of_the_type);
+        let path = all().query_opt("after", self.after.as_deref()).query_opt("type", kind);
         let page = self.api.list(path, PAGE_ITEMS_MAX, None).await?;
         if let Some(last) = page.items.last() {
+            let last = parsed(last).get("id").and_then(Value::as_str).map(str::to_owned);
             self.after =
-                Some(event_id(last).ok_or_else(|| {
+                Some(last.ok_or_else(|| {
                     Failure::not_understood(self.api.url(), "an event has no id")
                 })?);
         }
         Ok(page.items)
     }
 
-    /// The newest `lines` events; the reader then stands behind them.
+    /// Whether an event is of the type that was asked for, or of one below it.
+    fn is_wanted(&self, event: &RawValue) -> bool {
+        let Some(wanted) = &self.kind else { return true };
+        let event = parsed(event);
+        let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
+        kind.strip_prefix(wanted.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// The newest `lines` events; the reader then stands behind the log's end as it was.
     async fn newest(&mut self, lines: usize) -> Result<Vec<Box<RawValue>>, Failure> {
-        if self.kind.is_none() {
-            self.after = self.place_before_newest(lines).await?;
+        let end = self.end().await?;
+        if let (None, Some((lane, size))) = (&self.kind, end) {
+            self.after = place_before(lane, size, lines as u64 + 1);
         }
         let mut newest = VecDeque::new();
         loop {
-            let events = self.next_page().await?;
+            let events = self.page(true).await?;
             if events.is_empty() {
-                return Ok(newest.into());
+                break;
             }
             newest.extend(events);
             newest.drain(..newest.len().saturating_sub(lines));
         }
+        if let Some((lane, size)) = end {
+            let place = |id: &String| id.parse::<EventId>().map_or(0, |id| id.place().1);
+            // Events of other types that were passed over need not be looked at again.
+            if self.after.as_ref().map_or(0, place) + 1 < size {
+                self.after = place_before(lane, size, 1);
+            }
+        }
+        Ok(newest.into())
     }
 
-    /// An id to begin behind so that little more than `lines` events follow; nothing where only
-    /// the beginning is known. An event's id is its place in the log, so one can be made up.
-    async fn place_before_newest(&self, lines: usize) -> Result<Option<String>, Failure> {
+    /// The log's lane and size, where it has one lane only.
+    async fn end(&self) -> Result<Option<(u16, u64)>, Failure> {
         let log = self.api.get(RequestPath::new("/v1/log")).await?;
         let lanes = log.value.get("lanes").and_then(Value::as_array);
         let Some([lane]) = lanes.map(Vec::as_slice) else { return Ok(None) };
         let number = |name: &str| lane.get(name).and_then(Value::as_u64);
-        let (Some(size), Some(lane)) = (number("size"), number("lane")) else { return Ok(None) };
-        let Some(before) = size.checked_sub(lines as u64 + 1) else { return Ok(None) };
-        let lane = u16::try_from(lane).unwrap_or_default();
-        Ok(Some(EventId::at(0, lane, before).to_string()))
+        let lane = number("lane").and_then(|lane| u16::try_from(lane).ok());
+        Ok(lane.zip(number("size")))
     }
 }
 
-fn event_id(event: &RawValue) -> Option<String> {
-    let event: Value = serde_json::from_str(event.get()).ok()?;
-    event.get("id").and_then(Value::as_str).map(str::to_owned)
+/// The id of an event's place so many before the end, to read on behind it; nothing for the
+/// beginning. An event's id is its place in the log, so one can be made up.
+fn place_before(lane: u16, size: u64, count: u64) -> Option<String> {
+    Some(EventId::at(0, lane, size.checked_sub(count)?).to_string())
 }

@@ -1,0 +1,216 @@
+//! OpenAPI 3.1: everything that can be asked of the server, in one table.
+//!
+//! Router, OpenAPI document and coverage test are derived from it. Each row says who may call; a
+//! row cannot be written without.
+
+use accredit_domain::audit::read::EventView;
+use accredit_domain::registry::agent::{Agent, CreateAgent, Reason, UpdateAgent};
+use accredit_domain::registry::credential::AdminPermission::{
+    Audit, Organizations, Read, Registry, Revoke as MayRevoke,
+};
+use accredit_domain::registry::credential::{CreateCredential, CredentialView};
+use accredit_domain::registry::instance::{CreateInstance, InstanceView};
+use accredit_domain::registry::organization::{
+    CreateOrganization, CreatedOrganization, Organization, UpdateOrganization,
+};
+use accredit_domain::registry::permission::{PermissionView, SetPermission};
+use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
+use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
+use accredit_domain::revocation::{RevocationView, Revoke};
+use accredit_wire::oauth::form::FORM_BYTES_MAX;
+
+use crate::caller::Requirement::{self, Admin, Anyone, Client, Verifier};
+use crate::dispatch::Handler;
+use crate::failure::Language::{self, OAuth, Problem};
+use crate::http::{admin, feed, health, log, oauth};
+use crate::openapi::Shape;
+
+/// Bytes of a JSON body.
+pub const JSON_BYTES_MAX: usize = 64 * 1024;
+
+/// A method of HTTP that the table uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads.
+    Get,
+    /// Creates, or does.
+    Post,
+    /// Sets.
+    Put,
+    /// Changes.
+    Patch,
+    /// Takes away.
+    Delete,
+}
+
+impl Verb {
+    /// As HTTP writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One thing that can be asked.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    /// The method.
+    pub method: Verb,
+    /// The path, with parameters in braces.
+    pub path: &'static str,
+    /// The operation's name in the OpenAPI document.
+    pub operation: &'static str,
+    /// Who may call.
+    pub caller: Requirement,
+    /// Bytes of the body, at most.
+    pub body_max: usize,
+    /// In which language it says no.
+    pub language: Language,
+    /// The standard it follows, or what it is in our own words.
+    pub standard: &'static str,
+    /// Parameters of the query.
+    pub query: &'static [&'static str],
+    /// The body it takes.
+    pub takes: Shape,
+    /// The body it gives.
+    pub gives: Shape,
+    /// What runs.
+    pub handler: Handler,
+}
+
+/// A row of OAuth or of the feed and the log.
+const fn row(
+    method: Verb,
+    path: &'static str,
+    operation: &'static str,
+    caller: Requirement,
+    standard: &'static str,
+    handler: Handler,
+) -> Endpoint {
+    Endpoint {
+        method,
+        path,
+        operation,
+        caller,
+        body_max: 0,
+        language: OAuth,
+        standard,
+        query: &[],
+        takes: Shape::None,
+        gives: Shape::None,
+        handler,
+    }
+}
+
+/// A row of the admin API.
+const fn api(
+    method: Verb,
+    path: &'static str,
+    operation: &'static str,
+    caller: Requirement,
+    handler: Handler,
+) -> Endpoint {
+    let standard = "administration (docs/formats.md)";
+    let row = row(method, path, operation, caller, standard, handler);
+    Endpoint { language: Problem, body_max: JSON_BYTES_MAX, ..row }
+}
+
+impl Endpoint {
+    const fn form(self) -> Self {
+        Self { body_max: FORM_BYTES_MAX, takes: Shape::Form, gives: Shape::Json, ..self }
+    }
+    const fn takes(self, takes: Shape) -> Self {
+        Self { takes, ..self }
+    }
+    const fn gives(self, gives: Shape) -> Self {
+        Self { gives, ..self }
+    }
+    const fn query(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
+    }
+}
+
+const PAGE: &[&str] = &["limit", "cursor"];
+
+/// The table.
+#[rustfmt::skip]
+pub const ENDPOINTS: &[Endpoint] = &[
+    // OAuth, where the RFCs put it.
+    row(Verb::Post, "/o/{org}/oauth/token", "token", Client, "RFC 6749 section 3.2", oauth::token::token).form(),
+    row(Verb::Post, "/o/{org}/oauth/introspect", "introspect", Client, "RFC 7662", oauth::tokens::introspect).form(),
+    row(Verb::Post, "/o/{org}/oauth/revoke", "revoke", Client, "RFC 7009", oauth::tokens::revoke).form(),
+    row(Verb::Get, "/.well-known/oauth-authorization-server/o/{org}", "metadata", Anyone, "RFC 8414 section 3", oauth::wellknown::metadata).gives(Shape::Json),
+    row(Verb::Get, "/.well-known/openid-configuration/o/{org}", "metadata_openid_inserted", Anyone, "RFC 8414 section 5", oauth::wellknown::metadata).gives(Shape::Json),
+    row(Verb::Get, "/o/{org}/.well-known/openid-configuration", "metadata_openid_appended", Anyone, "OpenID Connect Discovery 1.0 section 4", oauth::wellknown::metadata).gives(Shape::Json),
+    row(Verb::Get, "/o/{org}/.well-known/jwks.json", "jwks", Anyone, "RFC 7517", oauth::wellknown::jwks).gives(Shape::Json),
+    row(Verb::Get, "/o/{org}/.well-known/feed-jwks.json", "feed_jwks", Anyone, "RFC 7517", oauth::wellknown::feed_jwks).gives(Shape::Json),
+
+    // The revocation feed and the log.
+    row(Verb::Get, "/o/{org}/revocations", "revocations_snapshot", Verifier, "the revocation graph (docs/formats.md)", feed::snapshot).gives(Shape::Text),
+    row(Verb::Get, "/o/{org}/revocations/feed", "revocations_feed", Verifier, "the revocation graph (docs/formats.md)", feed::follow).query(&["gen", "rev"]).gives(Shape::Events),
+    row(Verb::Get, "/o/{org}/log/{log}/checkpoint", "log_checkpoint", Verifier, "C2SP tlog-checkpoint", log::checkpoint).gives(Shape::Text),
+    row(Verb::Get, "/o/{org}/log/{log}/consistency", "log_consistency", Verifier, "RFC 6962 section 2.1.2", log::consistency).query(&["from", "to"]).gives(Shape::Json),
+    row(Verb::Get, "/o/{org}/log/{log}/inclusion", "log_inclusion", Verifier, "RFC 6962 section 2.1.1", log::inclusion).query(&["index", "size"]).gives(Shape::Json),
+    row(Verb::Get, "/o/{org}/log/{log}/tile/{*tile}", "log_tile", Verifier, "C2SP tlog-tiles", log::tile).gives(Shape::Bytes),
+
+    // Administration.
+    api(Verb::Post, "/v1/orgs", "create_org", Admin(Organizations), admin::organizations::create).takes(Shape::of::<CreateOrganization>()).gives(Shape::of::<CreatedOrganization>()),
+    api(Verb::Get, "/v1/orgs", "list_orgs", Admin(Read), admin::organizations::list).query(PAGE).gives(Shape::list_of::<Organization>()),
+    api(Verb::Get, "/v1/orgs/{key}", "get_org", Admin(Read), admin::organizations::get).gives(Shape::of::<Organization>()),
+    api(Verb::Patch, "/v1/orgs/{key}", "update_org", Admin(Registry), admin::organizations::update).takes(Shape::of::<UpdateOrganization>()).gives(Shape::of::<Organization>()),
+    api(Verb::Post, "/v1/orgs/{key}/suspend", "suspend_org", Admin(MayRevoke), admin::organizations::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
+    api(Verb::Post, "/v1/orgs/{key}/activate", "activate_org", Admin(MayRevoke), admin::organizations::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
+
+    api(Verb::Post, "/v1/persons", "create_person", Admin(Registry), admin::persons::create).takes(Shape::of::<CreatePerson>()).gives(Shape::of::<Person>()),
+    api(Verb::Get, "/v1/persons", "list_persons", Admin(Read), admin::persons::list).query(PAGE).gives(Shape::list_of::<Person>()),
+    api(Verb::Get, "/v1/persons/{key}", "get_person", Admin(Read), admin::persons::get).gives(Shape::of::<Person>()),
+    api(Verb::Patch, "/v1/persons/{key}", "update_person", Admin(Registry), admin::persons::update).takes(Shape::of::<UpdatePerson>()).gives(Shape::of::<Person>()),
+    api(Verb::Post, "/v1/persons/{key}/suspend", "suspend_person", Admin(MayRevoke), admin::persons::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
+    api(Verb::Post, "/v1/persons/{key}/activate", "activate_person", Admin(MayRevoke), admin::persons::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
+
+    api(Verb::Post, "/v1/resources", "create_resource", Admin(Registry), admin::resources::create).takes(Shape::of::<CreateResource>()).gives(Shape::of::<Resource>()),
+    api(Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(PAGE).gives(Shape::list_of::<Resource>()),
+    api(Verb::Get, "/v1/resources/{key}", "get_resource", Admin(Read), admin::resources::get).gives(Shape::of::<Resource>()),
+    api(Verb::Patch, "/v1/resources/{key}", "update_resource", Admin(Registry), admin::resources::update).takes(Shape::of::<UpdateResource>()).gives(Shape::of::<Resource>()),
+    api(Verb::Post, "/v1/resources/{key}/suspend", "suspend_resource", Admin(MayRevoke), admin::resources::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
+    api(Verb::Post, "/v1/resources/{key}/activate", "activate_resource", Admin(MayRevoke), admin::resources::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
+
+    api(Verb::Post, "/v1/agents", "create_agent", Admin(Registry), admin::agents::create).takes(Shape::of::<CreateAgent>()).gives(Shape::of::<Agent>()),
+    api(Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(&["limit", "cursor", "state"]).gives(Shape::list_of::<Agent>()),
+    api(Verb::Get, "/v1/agents/{key}", "get_agent", Admin(Read), admin::agents::get).gives(Shape::of::<Agent>()),
+    api(Verb::Patch, "/v1/agents/{key}", "update_agent", Admin(Registry), admin::agents::update).takes(Shape::of::<UpdateAgent>()).gives(Shape::of::<Agent>()),
+    api(Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
+    api(Verb::Post, "/v1/agents/{key}/suspend", "suspend_agent", Admin(MayRevoke), admin::agents::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
+    api(Verb::Post, "/v1/agents/{key}/decommission", "decommission_agent", Admin(MayRevoke), admin::agents::decommission).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
+    api(Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).gives(Shape::list_of::<PermissionView>()),
+    api(Verb::Put, "/v1/agents/{key}/permissions/{resource}", "set_permission", Admin(Registry), admin::agents::set_permission).takes(Shape::of::<SetPermission>()).gives(Shape::of::<Agent>()),
+    api(Verb::Delete, "/v1/agents/{key}/permissions/{resource}", "delete_permission", Admin(Registry), admin::agents::delete_permission).gives(Shape::of::<Agent>()),
+
+    api(Verb::Post, "/v1/instances", "create_instance", Admin(Registry), admin::instances::create).takes(Shape::of::<CreateInstance>()).gives(Shape::of::<InstanceView>()),
+    api(Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(&["limit", "cursor", "agent"]).gives(Shape::list_of::<InstanceView>()),
+    api(Verb::Get, "/v1/instances/{key}", "get_instance", Admin(Read), admin::instances::get).gives(Shape::of::<InstanceView>()),
+
+    api(Verb::Post, "/v1/credentials", "create_credential", Admin(Registry), admin::credentials::create).takes(Shape::of::<CreateCredential>()).gives(Shape::of::<CredentialView>()),
+    api(Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(&["limit", "cursor", "agent", "resource"]).gives(Shape::list_of::<CredentialView>()),
+    api(Verb::Get, "/v1/credentials/{key}", "get_credential", Admin(Read), admin::credentials::get).gives(Shape::of::<CredentialView>()),
+
+    api(Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).gives(Shape::Json),
+    api(Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
+    api(Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(PAGE).gives(Shape::list_of::<RevocationView>()),
+
+    api(Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "after", "type", "newest"]).gives(Shape::list_of::<EventView>()),
+    api(Verb::Get, "/v1/events/export", "export_events", Admin(Audit), admin::events::export).gives(Shape::Lines),
+    api(Verb::Get, "/v1/events/{key}", "get_event", Admin(Audit), admin::events::get).gives(Shape::of::<EventView>()),
+    api(Verb::Get, "/v1/log", "get_log", Admin(Audit), admin::events::lanes).gives(Shape::Json),
+    api(Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
+
+    // The process itself.
+    api(Verb::Get, "/livez", "live", Anyone, health::live).gives(Shape::Text),
+    api(Verb::Get, "/readyz", "ready", Anyone, health::ready).gives(Shape::Json),
+    api(Verb::Get, "/openapi.json", "openapi", Anyone, health::openapi).gives(Shape::Json),
+];

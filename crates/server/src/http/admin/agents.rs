@@ -1,0 +1,89 @@
+//! `/v1/agents` and their permissions.
+
+use accredit_domain::registry::{agent, permission};
+
+use super::{created, ok, page, reason};
+use crate::dispatch::{Call, Handled};
+
+/// Registers an agent.
+pub fn create(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&agent::create(&cx, &call.json()?).await?)
+    })
+}
+
+/// Agents of the organization.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let mut page = page(&call)?;
+        page.state = call.query("state");
+        ok(&agent::list(&cx, page).await?)
+    })
+}
+
+/// One agent.
+pub fn get(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&agent::find(&cx, call.path("key")).await?)
+    })
+}
+
+/// Changes an agent.
+pub fn update(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&agent::update(&cx, call.path("key"), &call.json()?).await?)
+    })
+}
+
+/// Makes an agent active.
+pub fn activate(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&agent::activate(&cx, call.path("key")).await?)
+    })
+}
+
+/// Stops an agent.
+pub fn suspend(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&agent::suspend(&cx, call.path("key"), &reason(&call)?).await?)
+    })
+}
+
+/// Ends an agent for ever.
+pub fn decommission(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&agent::decommission(&cx, call.path("key"), &reason(&call)?).await?)
+    })
+}
+
+/// What an agent may do.
+pub fn permissions(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&permission::list(&cx, call.path("key")).await?)
+    })
+}
+
+/// Sets what an agent may do at a resource.
+pub fn set_permission(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let (agent, resource) = (call.path("key"), call.path("resource"));
+        ok(&permission::set(&cx, agent, resource, &call.json()?).await?)
+    })
+}
+
+/// Takes from an agent what it may do at a resource.
+pub fn delete_permission(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&permission::delete(&cx, call.path("key"), call.path("resource")).await?)
+    })
+}

@@ -1,0 +1,33 @@
+//! `/v1/credentials`.
+
+use accredit_domain::registry::credential;
+
+use super::{created, ok, page};
+use crate::dispatch::{Call, Handled};
+
+/// Registers a credential; a secret is in the answer.
+pub fn create(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&credential::create(&cx, &call.json()?).await?)
+    })
+}
+
+/// Credentials of the organization, of one agent or of one resource.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let (agent, resource) = (call.query("agent"), call.query("resource"));
+        let listed =
+            credential::list(&cx, page(&call)?, agent.as_deref(), resource.as_deref()).await?;
+        ok(&listed)
+    })
+}
+
+/// One credential.
+pub fn get(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&credential::find(&cx, call.path("key")).await?)
+    })
+}

@@ -1,0 +1,87 @@
+//! `/v1/events` and `/v1/log`: reading, exporting and checking the audit log.
+
+use accredit_domain::audit::fsck as check;
+use accredit_domain::audit::read::{self, EventQuery};
+use accredit_domain::{Fault, Refusal};
+use accredit_wire::ids::EventId;
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use serde::Serialize;
+
+use super::{limit, ok};
+use crate::dispatch::{Call, Handled};
+use crate::reply;
+
+/// A page of events.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let after = match call.query("cursor").or_else(|| call.query("after")) {
+            Some(text) => Some(place(&text)?),
+            None => None,
+        };
+        let query = EventQuery {
+            after,
+            kind: call.query("type"),
+            newest: call.query("newest").as_deref() == Some("true"),
+            limit: limit(&call)?,
+        };
+        ok(&read::list(&cx, &query).await?)
+    })
+}
+
+/// A place in the log: a sequence number, or the id of an event, which holds one.
+fn place(text: &str) -> Result<u64, Refusal> {
+    let by_id = text.parse::<EventId>().map(|id| id.place().1);
+    by_id.or_else(|_| text.parse()).map_err(|_| {
+        Refusal::field("after", "must be an event's id or number", "take it from `next`")
+    })
+}
+
+/// One event.
+pub fn get(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&read::find(&cx, call.path("key")).await?)
+    })
+}
+
+/// The whole log as lines that prove themselves.
+pub fn export(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let export = read::export(&cx).await?;
+        let chunks = unfold(Some((cx, export)), |state| async move {
+            let (cx, mut export) = state?;
+            match export.chunk(&cx).await {
+                Ok(Some(lines)) => Some((Ok(Bytes::from(lines)), Some((cx, export)))),
+                Ok(None) => None,
+                Err(fault) => {
+                    tracing::error!(%fault, "export broken off");
+                    Some((Err::<Bytes, Fault>(fault), None))
+                }
+            }
+        });
+        Ok(reply::stream("application/x-ndjson", Box::pin(chunks)))
+    })
+}
+
+/// Where the log stands, with what verifies it.
+pub fn lanes(mut call: Call) -> Handled {
+    Box::pin(async move {
+        #[derive(Serialize)]
+        struct Lanes {
+            lanes: Vec<read::LaneView>,
+        }
+        let cx = call.checked()?;
+        ok(&Lanes { lanes: read::lanes(&cx).await? })
+    })
+}
+
+/// Computes the log again and compares.
+pub fn fsck(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&check::fsck(&cx.world, &cx.tenant).await?)
+    })
+}

@@ -1,0 +1,30 @@
+//! `/v1/instances`.
+
+use accredit_domain::registry::instance;
+
+use super::{created, ok, page};
+use crate::dispatch::{Call, Handled};
+
+/// Registers an instance; its secret is in the answer.
+pub fn create(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&instance::create(&cx, &call.json()?).await?)
+    })
+}
+
+/// Instances of the organization, or of one agent.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&instance::list(&cx, page(&call)?, call.query("agent").as_deref()).await?)
+    })
+}
+
+/// One instance.
+pub fn get(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&instance::find(&cx, call.path("key")).await?)
+    })
+}

@@ -1,0 +1,56 @@
+//! `/v1/persons`.
+
+use accredit_domain::registry::{State, person};
+
+use super::{created, ok, page, reason};
+use crate::dispatch::{Call, Handled};
+
+/// Registers a person.
+pub fn create(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&person::create(&cx, &call.json()?).await?)
+    })
+}
+
+/// Persons of the organization.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&person::list(&cx, page(&call)?).await?)
+    })
+}
+
+/// One person.
+pub fn get(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&person::find(&cx, call.path("key")).await?)
+    })
+}
+
+/// Changes a person.
+pub fn update(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&person::update(&cx, call.path("key"), &call.json()?).await?)
+    })
+}
+
+/// Stops a person.
+pub fn suspend(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let (key, reason) = (call.path("key"), reason(&call)?);
+        ok(&person::set_state(&cx, key, State::Suspended, &reason).await?)
+    })
+}
+
+/// Starts a person again.
+pub fn activate(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let (key, reason) = (call.path("key"), reason(&call)?);
+        ok(&person::set_state(&cx, key, State::Active, &reason).await?)
+    })
+}

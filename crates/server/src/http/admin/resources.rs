@@ -1,0 +1,56 @@
+//! `/v1/resources`.
+
+use accredit_domain::registry::{State, resource};
+
+use super::{created, ok, page, reason};
+use crate::dispatch::{Call, Handled};
+
+/// Registers a resource.
+pub fn create(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&resource::create(&cx, &call.json()?).await?)
+    })
+}
+
+/// Resources of the organization.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&resource::list(&cx, page(&call)?).await?)
+    })
+}
+
+/// One resource.
+pub fn get(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&resource::find(&cx, call.path("key")).await?)
+    })
+}
+
+/// Changes a resource.
+pub fn update(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&resource::update(&cx, call.path("key"), &call.json()?).await?)
+    })
+}
+
+/// Stops a resource.
+pub fn suspend(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let (key, reason) = (call.path("key"), reason(&call)?);
+        ok(&resource::set_state(&cx, key, State::Suspended, &reason).await?)
+    })
+}
+
+/// Starts a resource again.
+pub fn activate(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let (key, reason) = (call.path("key"), reason(&call)?);
+        ok(&resource::set_state(&cx, key, State::Active, &reason).await?)
+    })
+}

@@ -1,0 +1,30 @@
+//! `/v1/revocations` and `/v1/signing-keys`.
+
+use accredit_domain::{keys, revocation};
+
+use super::{created, ok, page};
+use crate::dispatch::{Call, Handled};
+
+/// Ends whatever hangs on an id.
+pub fn create(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&revocation::revoke(&cx, &call.json()?).await?)
+    })
+}
+
+/// Entries of the revocation graph, newest first.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&revocation::list(&cx, page(&call)?).await?)
+    })
+}
+
+/// The signing keys of the organization.
+pub fn signing_keys(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&keys::list(&cx).await?)
+    })
+}

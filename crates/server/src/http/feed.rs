@@ -1,0 +1,36 @@
+//! The revocation feed: a signed snapshot, and signed deltas as server-sent events.
+
+use std::sync::Arc;
+
+use futures_util::stream::unfold;
+
+use crate::dispatch::{Call, Handled};
+use crate::hub::Following;
+use crate::reply;
+
+/// The whole state as one signed message.
+pub fn snapshot(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let message = call.server.hub.snapshot(&cx.tenant, cx.now).await?;
+        Ok(reply::bytes("application/jwt", message))
+    })
+}
+
+/// Deltas from where the follower stands, until it hangs up or the server stops.
+pub fn follow(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let held = call.query("gen").zip(call.query("rev"));
+        let held = held.and_then(|(generation, rev)| {
+            Some((generation.parse::<u64>().ok()?, rev.parse::<u64>().ok()?))
+        });
+        let hub = Arc::clone(&call.server.hub);
+        let following = hub.follow(Arc::clone(&cx.tenant), held)?;
+        let frames = unfold(following, |mut following: Following| async move {
+            let frame = following.next().await?;
+            Some((frame, following))
+        });
+        Ok(reply::stream("text/event-stream", Box::pin(frames)))
+    })
+}

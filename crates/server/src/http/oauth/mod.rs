@@ -1,0 +1,5 @@
+//! OAuth, under the organization's issuer, where the RFCs put it.
+
+pub mod token;
+pub mod tokens;
+pub mod wellknown;

@@ -1,0 +1,92 @@
+//! RFC 7662, RFC 7009: introspection and revocation.
+
+use accredit_domain::issuance::admission::HolderFacts;
+use accredit_domain::issuance::authenticate::{self, AuthenticatedClient, NotAuthenticated};
+use accredit_domain::{Caller, Cx, Refusal, Rule, introspection};
+use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
+use accredit_wire::oauth::form::Form;
+use accredit_wire::oauth::introspection::IntrospectionRequest;
+use accredit_wire::oauth::revocation::RevocationRequest;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use super::token::refused;
+use crate::dispatch::{Call, Handled};
+use crate::failure::Failure;
+use crate::reply;
+
+/// Tells a resource whether a token for it is alive.
+pub fn introspect(call: Call) -> Handled {
+    Box::pin(async move {
+        let mut cx = call.cx(call.tenant().await?);
+        let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
+        let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Taken)?;
+        let request = IntrospectionRequest::parse(&form)?;
+        let client = match authenticated(&mut cx, &auth).await {
+            Ok(client) => client,
+            Err(Failure::Refused(refusal)) => return Ok(refused(&call, &auth, refusal)),
+            Err(failure) => return Err(failure),
+        };
+        let client = match &client.credential.holder {
+            HolderFacts::Admin(_) => None,
+            HolderFacts::Resource(_) => Some(&client),
+            HolderFacts::Agent(_) | HolderFacts::Instance { .. } => {
+                return Err(Refusal::new(
+                    Rule::NotEntitled,
+                    "an agent does not introspect tokens",
+                    "introspect with the credential of the resource that the token is for",
+                )
+                .into());
+            }
+        };
+        let answer = introspection::introspect(&cx, client, &request.token);
+        Ok(reply::json(StatusCode::OK, &answer)?)
+    })
+}
+
+/// Ends a token at its client's wish.
+pub fn revoke(call: Call) -> Handled {
+    Box::pin(async move {
+        let mut cx = call.cx(call.tenant().await?);
+        let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
+        let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Taken)?;
+        let request = RevocationRequest::parse(&form)?;
+        let client = match authenticated(&mut cx, &auth).await {
+            Ok(client) => client,
+            Err(Failure::Refused(refusal)) => return Ok(refused(&call, &auth, refusal)),
+            Err(failure) => return Err(failure),
+        };
+        introspection::revoke_own(&cx, &client, &request.token).await?;
+        Ok(reply::empty(StatusCode::OK))
+    })
+}
+
+/// Authenticates the client, counts where it fails, and consumes what its proof used up.
+async fn authenticated(cx: &mut Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, Failure> {
+    let client = match authenticate::client(cx, auth).await {
+        Ok(client) => client,
+        Err(NotAuthenticated::Refused(refusal)) => {
+            cx.tenant.refusals.count(cx, auth.client_id(), &refusal);
+            return Err(refusal.into());
+        }
+        Err(NotAuthenticated::Fault(fault)) => return Err(fault.into()),
+    };
+    if let Some(value) = client.single_use.clone()
+        && !cx.world.store.consume_once(cx.tenant.id, value).await?
+    {
+        return Err(Refusal::new(
+            Rule::AssertionReplayed,
+            "this client assertion was used before",
+            "sign a new assertion, with a new `jti`, for each request",
+        )
+        .into());
+    }
+    cx.caller = match &client.credential.holder {
+        HolderFacts::Admin(permissions) => Caller::Admin {
+            credential: client.credential.id,
+            permissions: permissions.clone(),
+        },
+        _ => Caller::Client { id: client.id(), credential: client.credential.id },
+    };
+    Ok(client)
+}

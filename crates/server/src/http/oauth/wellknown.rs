@@ -1,0 +1,29 @@
+//! RFC 8414, RFC 7517: who we are and with which keys we sign. From configuration alone: no
+//! header of the request has a say.
+
+use accredit_wire::oauth::metadata::Metadata;
+
+use crate::dispatch::{Call, Handled};
+use crate::reply;
+
+/// The authorization server's metadata; the same at all three well-known places.
+pub fn metadata(call: Call) -> Handled {
+    Box::pin(async move {
+        let tenant = call.tenant().await?;
+        let mut metadata = Metadata::new(&tenant.issuer);
+        for lane in call.server.world.store.lanes(tenant.id).await? {
+            metadata.accredit_log_keys.push(tenant.log_vkey(lane.lane)?.to_string());
+        }
+        Ok(reply::public_json(&metadata)?)
+    })
+}
+
+/// The keys that verify access tokens.
+pub fn jwks(call: Call) -> Handled {
+    Box::pin(async move { Ok(reply::public_json(call.tenant().await?.keys().token_jwks())?) })
+}
+
+/// The keys that verify the revocation feed: apart, so that no token is ever checked with one.
+pub fn feed_jwks(call: Call) -> Handled {
+    Box::pin(async move { Ok(reply::public_json(call.tenant().await?.keys().feed_jwks())?) })
+}

@@ -1,0 +1,190 @@
+//! RFC 9112, RFC 8446: listening, with or without TLS, and draining when told to stop.
+//!
+//! Plain HTTP is spoken on loopback only. Every connection has a bound on the time its headers may
+//! take; the number of connections has one too.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
+
+use crate::Server;
+use crate::dispatch::{self, Peer};
+use crate::jobs;
+
+/// Connections at a time.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// How long the head of a request may take.
+pub const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long requests in flight may take after the process was told to stop.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Why the server does not listen.
+#[derive(Debug)]
+pub enum ServeError {
+    /// Plain HTTP was asked for on an address that others reach.
+    PlainOffLoopback(SocketAddr),
+    /// The certificate or its key cannot be used.
+    Tls(String),
+    /// The socket.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for ServeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PlainOffLoopback(address) => {
+                write!(f, "plain HTTP is spoken on loopback only, and `{address}` is not")
+            }
+            Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A socket that is bound, and how it speaks.
+pub struct Listening {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+/// Reads a certificate chain and its key (PEM) for TLS 1.3 and 1.2.
+pub fn tls(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
+    let failed = |what: &Path, error: &dyn std::fmt::Display| {
+        ServeError::Tls(format!("{}: {error}", what.display()))
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(certificates, &error))?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ServeError::Tls(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|error| failed(certificates, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl Listening {
+    /// Binds an address. Without TLS it must be loopback.
+    pub async fn bind(address: SocketAddr, tls: Option<TlsAcceptor>) -> Result<Self, ServeError> {
+        if tls.is_none() && !address.ip().is_loopback() {
+            return Err(ServeError::PlainOffLoopback(address));
+        }
+        Ok(Self { listener: TcpListener::bind(address).await?, tls })
+    }
+
+    /// The address that was bound; with port 0 asked for, the one given.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` becomes true, then finishes what is in flight.
+    pub async fn serve(self, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+        let jobs = jobs::start(&server);
+        let router = dispatch::router(&server);
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: let some connections end first.
+                    tracing::warn!(%error, "connection not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let watcher = graceful.watcher();
+            let connection = Connection { router: router.clone(), peer, watcher };
+            let tls = self.tls.clone();
+            tokio::spawn(async move {
+                connection.run(stream, tls).await;
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        server.stopping.store(true, Ordering::Relaxed);
+        server.hub.close();
+        if tokio::time::timeout(DRAIN_TIME_MAX, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests did not end in time and were broken off");
+        }
+        drop(jobs);
+        // What was counted in memory is not lost with it.
+        jobs::flush_all(&server).await;
+        jobs::integrate_all(&server).await;
+    }
+}
+
+/// One accepted connection.
+struct Connection {
+    router: Router,
+    peer: SocketAddr,
+    watcher: hyper_util::server::graceful::Watcher,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let _ = stream.set_nodelay(true);
+        match tls {
+            None => self.speak(stream).await,
+            Some(acceptor) => {
+                let handshake =
+                    tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
+                if let Ok(Ok(stream)) = handshake {
+                    self.speak(stream).await;
+                }
+            }
+        }
+    }
+
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let (router, peer) = (self.router, Peer(self.peer.ip()));
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().call(request)
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        // A peer that breaks off is its own affair.
+        let _ = self.watcher.watch(connection).await;
+    }
+}

@@ -1,0 +1,153 @@
+//! Agents as rows: the permissions stand in the row, the owner's address and the times of use are
+//! joined in when read.
+
+use accredit_domain::ports::{Lookup, Page};
+use accredit_domain::registry::{Agent, agent::AgentState};
+use accredit_wire::ids::AgentId;
+
+use crate::driver::{Conn, DriverError, Row};
+use crate::failure::Failure;
+use crate::page;
+
+const OPERATION: &str = "write an agent";
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.id, a.name, a.owner, p.email, a.purpose, a.environment, a.state, \
+             a.permissions, a.default_scope, a.may_delegate, a.token_lifetime, a.review_due_at, \
+             a.created_at, u.at, \
+             (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
+             ORDER BY c.id DESC LIMIT 1), \
+             a.last_reviewed_at, a.version \
+             FROM agent a \
+             LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
+             LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id ",
+            $rest
+        )
+    };
+}
+
+fn read(row: &dyn Row) -> Result<Agent, DriverError> {
+    let id = row.parsed(0)?;
+    Ok(Agent {
+        id,
+        client_id: id,
+        name: row.text(1)?.to_owned(),
+        owner: row.opt_parsed(2)?,
+        owner_email: row.opt_string(3)?,
+        purpose: row.opt_string(4)?,
+        environment: row.text(5)?.to_owned(),
+        state: row.word(6, AgentState::parse)?,
+        permissions: serde_json::from_str(row.text(7)?)
+            .map_err(|error| DriverError::unreadable(7, error))?,
+        default_scope: row.opt_parsed(8)?,
+        may_delegate: row.int(9)? != 0,
+        token_lifetime: row.small(10)?,
+        review_due_at: row.time(11)?,
+        created_at: row.time(12)?,
+        last_seen_at: row.opt_time(13)?,
+        last_rotated_at: row.opt_time(14)?,
+        last_reviewed_at: row.opt_time(15)?,
+        version: row.int(16)?,
+    })
+}
+
+/// One agent.
+pub(crate) fn find(
+    conn: &mut dyn Conn,
+    org: &str,
+    key: &Lookup<AgentId>,
+) -> Result<Option<Agent>, DriverError> {
+    match key {
+        Lookup::Id(id) => {
+            let id = id.to_string();
+            conn.first(
+                select!("WHERE a.org = $1 AND a.id = $2"),
+                &[org.into(), id.as_str().into()],
+                read,
+            )
+        }
+        Lookup::Name(name) => conn.first(
+            select!("WHERE a.org = $1 AND a.name = $2"),
+            &[org.into(), name.into()],
+            read,
+        ),
+    }
+}
+
+/// A page of agents.
+pub(crate) fn list(
+    conn: &mut dyn Conn,
+    org: &str,
+    page: &Page,
+) -> Result<Vec<Agent>, DriverError> {
+    conn.all(
+        select!(
+            "WHERE a.org = $1 AND a.id > $2 AND ($3 = '' OR a.state = $3) \
+             ORDER BY a.id LIMIT $4"
+        ),
+        &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
+        read,
+    )
+}
+
+/// Writes one row.
+pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), Failure> {
+    let failed = |error| Failure::of(OPERATION, error);
+    let id = row.id.to_string();
+    let owner = row.owner.map(|owner| owner.to_string());
+    let scope = row.default_scope.as_ref().map(ToString::to_string);
+    let permissions = serde_json::to_string(&row.permissions)
+        .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
+    if row.version == 0 {
+        conn.execute(
+            "INSERT INTO agent (org, id, name, owner, purpose, environment, state, permissions, \
+             default_scope, may_delegate, token_lifetime, review_due_at, created_at, \
+             last_reviewed_at, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1)",
+            &[
+                org.into(),
+                id.as_str().into(),
+                (&row.name).into(),
+                owner.as_deref().into(),
+                row.purpose.as_deref().into(),
+                (&row.environment).into(),
+                row.state.as_str().into(),
+                (&permissions).into(),
+                scope.as_deref().into(),
+                row.may_delegate.into(),
+                row.token_lifetime.into(),
+                row.review_due_at.into(),
+                row.created_at.into(),
+                row.last_reviewed_at.into(),
+            ],
+        )
+        .map_err(failed)?;
+        return Ok(());
+    }
+    let changed = conn
+        .execute(
+            "UPDATE agent SET owner = $1, purpose = $2, environment = $3, state = $4, \
+             permissions = $5, default_scope = $6, may_delegate = $7, token_lifetime = $8, \
+             review_due_at = $9, last_reviewed_at = $10, version = version + 1 \
+             WHERE org = $11 AND id = $12 AND version = $13",
+            &[
+                owner.as_deref().into(),
+                row.purpose.as_deref().into(),
+                (&row.environment).into(),
+                row.state.as_str().into(),
+                (&permissions).into(),
+                scope.as_deref().into(),
+                row.may_delegate.into(),
+                row.token_lifetime.into(),
+                row.review_due_at.into(),
+                row.last_reviewed_at.into(),
+                org.into(),
+                id.as_str().into(),
+                row.version.into(),
+            ],
+        )
+        .map_err(failed)?;
+    Failure::unless_one(changed)
+}

@@ -1,0 +1,318 @@
+//! Credentials as rows: a MAC or a public key, never a secret.
+
+use accredit_domain::ports::Page;
+use accredit_domain::registry::Credential;
+use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder, Proof};
+use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, OrganizationId};
+use accredit_wire::jose::jwk::Jwk;
+
+use crate::driver::{Conn, DriverError, Row};
+use crate::failure::Failure;
+use crate::page;
+
+const OPERATION: &str = "write a credential";
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT c.id, c.agent, c.instance, c.resource, c.permissions, c.pepper, c.mac, \
+             c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version \
+             FROM credential c LEFT JOIN use_time u ON u.org = c.org AND u.id = c.id ",
+            $rest
+        )
+    };
+}
+
+fn read(row: &dyn Row) -> Result<Credential, DriverError> {
+    Ok(Credential {
+        id: row.parsed(0)?,
+        holder: holder(row)?,
+        proof: proof(row)?,
+        state: row.word(8, parse_state)?,
+        created_at: row.time(9)?,
+        expires_at: row.time(10)?,
+        last_used_at: row.opt_time(11)?,
+        version: row.int(12)?,
+    })
+}
+
+fn holder(row: &dyn Row) -> Result<Holder, DriverError> {
+    let agent = row.opt_parsed(1)?;
+    let instance = row.opt_parsed(2)?;
+    match (agent, instance, row.opt_parsed(3)?, row.opt_text(4)?) {
+        (Some(agent), None, None, None) => Ok(Holder::Agent(agent)),
+        (Some(agent), Some(instance), None, None) => Ok(Holder::Instance(instance, agent)),
+        (None, None, Some(resource), None) => Ok(Holder::Resource(resource)),
+        (None, None, None, Some(words)) => words
+            .split_ascii_whitespace()
+            .map(AdminPermission::parse)
+            .collect::<Option<_>>()
+            .map(Holder::Admin)
+            .ok_or_else(|| DriverError::unreadable(4, "an unknown permission")),
+        _ => Err(DriverError::unreadable(1, "a credential has one holder")),
+    }
+}
+
+fn proof(row: &dyn Row) -> Result<Proof, DriverError> {
+    match (row.opt_int(5)?, row.opt_text(7)?) {
+        (Some(_), None) => Ok(Proof::Secret { pepper: row.small(5)?, mac: row.bytes(6)? }),
+        (None, Some(jwk)) => Jwk::parse(jwk.as_bytes())
+            .map(|jwk| Proof::Key(Box::new(jwk)))
+            .map_err(|error| DriverError::unreadable(7, error)),
+        _ => Err(DriverError::unreadable(5, "a credential has one proof")),
+    }
+}
+
+const fn state_text(state: CredentialState) -> &'static str {
+    match state {
+        CredentialState::Active => "active",
+        CredentialState::Revoked => "revoked",
+    }
+}
+
+fn parse_state(text: &str) -> Option<CredentialState> {
+    [CredentialState::Active, CredentialState::Revoked]
+        .into_iter()
+        .find(|state| state_text(*state) == text)
+}
+
+/// One credential.
+pub(crate) fn find(
+    conn: &mut dyn Conn,
+    org: &str,
+    id: CredentialId,
+) -> Result<Option<Credential>, DriverError> {
+    let id = id.to_string();
+    conn.first(
+        select!("WHERE c.org = $1 AND c.id = $2"),
+        &[org.into(), id.as_str().into()],
+        read,
+    )
+}
+
+/// A page of credentials, of one agent or one resource where the page says so.
+pub(crate) fn list(
+    conn: &mut dyn Conn,
+    org: &str,
+    page: &Page,
+) -> Result<Vec<Credential>, DriverError> {
+    let (sql, holder) = match (page.agent, page.resource) {
+        (Some(agent), _) => (
+            select!(
+                "WHERE c.org = $1 AND c.agent = $2 AND c.id > $3 \
+                 AND ($4 = '' OR c.state = $4) ORDER BY c.id LIMIT $5"
+            ),
+            agent.to_string(),
+        ),
+        (None, Some(resource)) => (
+            select!(
+                "WHERE c.org = $1 AND c.resource = $2 AND c.id > $3 \
+                 AND ($4 = '' OR c.state = $4) ORDER BY c.id LIMIT $5"
+            ),
+            resource.to_string(),
+        ),
+        (None, None) => {
+            return conn.all(
+                select!(
+                    "WHERE c.org = $1 AND c.id > $2 AND ($3 = '' OR c.state = $3) \
+                     ORDER BY c.id LIMIT $4"
+                ),
+                &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
+                read,
+            );
+        }
+    };
+    let holder = holder.as_str().into();
+    let (cursor, state, limit) = (page::cursor(page), page::state(page), page::limit(page));
+    conn.all(sql, &[org.into(), holder, cursor, state, limit], read)
+}
+
+/// The live public keys of an agent or a resource, newest first: those called `kid`, or all.
+pub(crate) fn keys_of(
+    conn: &mut dyn Conn,
+    org: &str,
+    holder: AnyId,
+    kid: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Credential>, DriverError> {
+    let of_agent = holder.kind() == accredit_wire::ids::Kind::Agent;
+    let holder = holder.to_string();
+    let (org, holder) = (org.into(), holder.as_str().into());
+    match kid {
+        Some(kid) if of_agent => conn.all(
+            select!(
+                "WHERE c.org = $1 AND c.agent = $2 AND c.kid = $3 AND c.state = 'active' \
+                 ORDER BY c.id DESC LIMIT $4"
+            ),
+            &[org, holder, kid.into(), page::rows(limit)],
+            read,
+        ),
+        Some(kid) => conn.all(
+            select!(
+                "WHERE c.org = $1 AND c.resource = $2 AND c.kid = $3 AND c.state = 'active' \
+                 ORDER BY c.id DESC LIMIT $4"
+            ),
+            &[org, holder, kid.into(), page::rows(limit)],
+            read,
+        ),
+        None if of_agent => conn.all(
+            select!(
+                "WHERE c.org = $1 AND c.agent = $2 AND c.kid IS NOT NULL \
+                 AND c.state = 'active' ORDER BY c.id DESC LIMIT $3"
+            ),
+            &[org, holder, page::rows(limit)],
+            read,
+        ),
+        None => conn.all(
+            select!(
+                "WHERE c.org = $1 AND c.resource = $2 AND c.kid IS NOT NULL \
+                 AND c.state = 'active' ORDER BY c.id DESC LIMIT $3"
+            ),
+            &[org, holder, page::rows(limit)],
+            read,
+        ),
+    }
+}
+
+/// The organization of an administrator's key.
+pub(crate) fn admin_organization(
+    conn: &mut dyn Conn,
+    id: CredentialId,
+) -> Result<Option<OrganizationId>, DriverError> {
+    let id = id.to_string();
+    conn.first("SELECT org FROM admin_key WHERE id = $1", &[id.as_str().into()], |row| {
+        row.parsed(0)
+    })
+}
+
+/// Ends all live credentials of an agent, its instances' too, and says how many there were.
+pub(crate) fn end_of_agent(
+    conn: &mut dyn Conn,
+    org: &str,
+    agent: AgentId,
+) -> Result<u64, Failure> {
+    let agent = agent.to_string();
+    let ended = conn
+        .execute(
+            "UPDATE credential SET state = 'revoked', version = version + 1 \
+             WHERE org = $1 AND agent = $2 AND state = 'active'",
+            &[org.into(), agent.as_str().into()],
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    Ok(ended as u64)
+}
+
+/// Ends all live credentials of an instance, and says how many there were.
+pub(crate) fn end_of_instance(
+    conn: &mut dyn Conn,
+    org: &str,
+    instance: InstanceId,
+) -> Result<u64, Failure> {
+    let instance = instance.to_string();
+    let ended = conn
+        .execute(
+            "UPDATE credential SET state = 'revoked', version = version + 1 \
+             WHERE org = $1 AND instance = $2 AND state = 'active'",
+            &[org.into(), instance.as_str().into()],
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    Ok(ended as u64)
+}
+
+/// Writes one row.
+pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failure> {
+    if row.version == 0 {
+        return insert(conn, org, row);
+    }
+    let id = row.id.to_string();
+    let changed = conn
+        .execute(
+            "UPDATE credential SET state = $1, expires_at = $2, version = version + 1 \
+             WHERE org = $3 AND id = $4 AND version = $5",
+            &[
+                state_text(row.state).into(),
+                row.expires_at.into(),
+                org.into(),
+                id.as_str().into(),
+                row.version.into(),
+            ],
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    Failure::unless_one(changed)
+}
+
+fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failure> {
+    let failed = |error| Failure::of(OPERATION, error);
+    let id = row.id.to_string();
+    let (mut agent, mut instance, mut resource, mut words) = (None, None, None, None);
+    match &row.holder {
+        Holder::Agent(id) => agent = Some(id.to_string()),
+        Holder::Instance(id, of) => {
+            agent = Some(of.to_string());
+            instance = Some(id.to_string());
+        }
+        Holder::Resource(id) => resource = Some(id.to_string()),
+        Holder::Admin(permissions) => {
+            let names: Vec<_> = permissions.iter().map(|one| one.as_str()).collect();
+            words = Some(names.join(" "));
+        }
+    }
+    let (mut pepper, mut secret_mac, mut kid, mut jwk) = (None, None, None, None);
+    match &row.proof {
+        Proof::Secret { pepper: version, mac } => {
+            pepper = Some(*version);
+            secret_mac = Some(mac.as_slice());
+        }
+        Proof::Key(key) => {
+            let thumbprint = key.thumbprint();
+            hold_key(conn, org, &thumbprint, &id).map_err(failed)?;
+            kid = Some(key.kid().map_or(thumbprint, str::to_owned));
+            let text = serde_json::to_string(key)
+                .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
+            jwk = Some(text);
+        }
+    }
+    conn.execute(
+        "INSERT INTO credential (org, id, agent, instance, resource, permissions, pepper, mac, \
+         kid, jwk, state, created_at, expires_at, version) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)",
+        &[
+            org.into(),
+            id.as_str().into(),
+            agent.as_deref().into(),
+            instance.as_deref().into(),
+            resource.as_deref().into(),
+            words.as_deref().into(),
+            pepper.into(),
+            secret_mac.into(),
+            kid.as_deref().into(),
+            jwk.as_deref().into(),
+            state_text(row.state).into(),
+            row.created_at.into(),
+            row.expires_at.into(),
+        ],
+    )
+    .map_err(failed)?;
+    if words.is_some() {
+        conn.execute(
+            "INSERT INTO admin_key (id, org) VALUES ($1, $2)",
+            &[id.as_str().into(), org.into()],
+        )
+        .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Takes a public key for its holder, for ever. The row outlives the credential.
+fn hold_key(
+    conn: &mut dyn Conn,
+    org: &str,
+    thumbprint: &str,
+    credential: &str,
+) -> Result<(), DriverError> {
+    conn.execute(
+        "INSERT INTO key_holder (org, thumbprint, credential) VALUES ($1, $2, $3)",
+        &[org.into(), thumbprint.into(), credential.into()],
+    )?;
+    Ok(())
+}

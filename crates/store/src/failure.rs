@@ -1,0 +1,83 @@
+//! Why one member of a batch was not written, before it is told in the words of its port.
+
+use accredit_domain::Fault;
+use accredit_domain::ports::{CommitError, NotRecorded};
+use accredit_wire::ids::AnyId;
+
+use crate::driver::DriverError;
+
+/// Why a member was not written. Nothing of it was.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// This id was revoked since the member was decided.
+    Overtaken(AnyId),
+    /// Its single-use value was used before.
+    Replayed,
+    /// A row is not as it was read.
+    Stale,
+    /// A value that must be unique is taken.
+    Taken(&'static str),
+    /// The engine failed, or the member contradicts itself.
+    Fault(Fault),
+}
+
+impl Failure {
+    /// A driver's error in `operation`.
+    pub(crate) fn of(operation: &'static str, error: DriverError) -> Self {
+        match &error {
+            DriverError::Unique(column) => match column.as_str() {
+                "name" => Self::Taken("name"),
+                "email" => Self::Taken("email"),
+                "audience" => Self::Taken("audience"),
+                "thumbprint" => Self::Taken("key"),
+                _ => Self::Fault(error.fault(operation)),
+            },
+            DriverError::Failed(_) => Self::Fault(error.fault(operation)),
+        }
+    }
+
+    /// Of a member that contradicts itself or the store.
+    pub(crate) fn wrong(operation: &'static str, why: &'static str) -> Self {
+        Self::Fault(Fault::new(operation, why))
+    }
+
+    /// One row must have changed: the one that was read.
+    pub(crate) fn unless_one(changed: usize) -> Result<(), Self> {
+        if changed == 1 { Ok(()) } else { Err(Self::Stale) }
+    }
+
+    /// Where only a fault can come of it.
+    pub(crate) fn into_fault(self, operation: &'static str) -> Fault {
+        match self {
+            Self::Fault(fault) => fault,
+            Self::Overtaken(_) => Fault::new(operation, "was overtaken by a revocation"),
+            Self::Replayed => Fault::new(operation, "was written before"),
+            Self::Stale => Fault::new(operation, "a row has changed meanwhile"),
+            Self::Taken(what) => Fault::new(operation, format_args!("the {what} is taken")),
+        }
+    }
+}
+
+impl From<Failure> for CommitError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Stale => Self::Stale,
+            Failure::Taken(what) => Self::Taken(what),
+            Failure::Overtaken(_) | Failure::Replayed | Failure::Fault(_) => {
+                Self::Fault(failure.into_fault("commit a change"))
+            }
+        }
+    }
+}
+
+impl From<Failure> for NotRecorded {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Overtaken(id) => Self::Overtaken(id),
+            Failure::Replayed => Self::Replayed,
+            Failure::Stale | Failure::Taken(_) | Failure::Fault(_) => {
+                Self::Fault(failure.into_fault("record an issuance"))
+            }
+        }
+    }
+}

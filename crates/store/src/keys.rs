@@ -1,0 +1,81 @@
+//! Signing keys as rows: the public half in clear, the private half as the vault wrapped it.
+
+use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
+use accredit_wire::crypto::{Algorithm, PublicKey};
+use accredit_wire::ids::OrganizationId;
+use accredit_wire::jose::alg_name;
+
+use crate::driver::{Conn, DriverError, Row};
+use crate::failure::Failure;
+
+const OPERATION: &str = "write a signing key";
+
+fn read(org: OrganizationId, row: &dyn Row) -> Result<SigningKey, DriverError> {
+    let algorithm = row.word(2, |text| {
+        [Algorithm::Es256, Algorithm::EdDsa].into_iter().find(|known| alg_name(*known) == text)
+    })?;
+    let public = match algorithm {
+        Algorithm::Es256 => PublicKey::p256(&row.bytes(3)?),
+        Algorithm::EdDsa => PublicKey::ed25519(&row.bytes(3)?),
+    };
+    let sealed = SealedKey {
+        org,
+        id: row.parsed(0)?,
+        purpose: row.word(1, KeyPurpose::parse)?,
+        algorithm,
+        public: public.map_err(|error| DriverError::unreadable(3, error))?,
+        wrapped: row.blob(4)?.to_vec(),
+    };
+    Ok(SigningKey {
+        sealed,
+        state: row.word(5, KeyState::parse)?,
+        created_at: row.time(6)?,
+        version: row.int(7)?,
+    })
+}
+
+/// The signing keys of an organization, all states, oldest first.
+pub(crate) fn all(
+    conn: &mut dyn Conn,
+    org: OrganizationId,
+) -> Result<Vec<SigningKey>, DriverError> {
+    let text = org.to_string();
+    conn.all(
+        "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version \
+         FROM signing_key WHERE org = $1 ORDER BY id",
+        &[text.as_str().into()],
+        |row| read(org, row),
+    )
+}
+
+/// Writes one row.
+pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<(), Failure> {
+    let failed = |error| Failure::of(OPERATION, error);
+    let id = row.sealed.id.to_string();
+    if row.version == 0 {
+        conn.execute(
+            "INSERT INTO signing_key (org, id, purpose, algorithm, public, wrapped, state, \
+             created_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
+            &[
+                org.into(),
+                id.as_str().into(),
+                row.sealed.purpose.as_str().into(),
+                alg_name(row.sealed.algorithm).into(),
+                row.sealed.public.bytes().into(),
+                row.sealed.wrapped.as_slice().into(),
+                row.state.as_str().into(),
+                row.created_at.into(),
+            ],
+        )
+        .map_err(failed)?;
+        return Ok(());
+    }
+    let changed = conn
+        .execute(
+            "UPDATE signing_key SET state = $1, version = version + 1 \
+             WHERE org = $2 AND id = $3 AND version = $4",
+            &[row.state.as_str().into(), org.into(), id.as_str().into(), row.version.into()],
+        )
+        .map_err(failed)?;
+    Failure::unless_one(changed)
+}

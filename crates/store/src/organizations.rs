@@ -1,0 +1,98 @@
+//! Organizations as rows. The revocation counter in the row is written by [`crate::revocations`]
+//! alone; a new organization's first lane begins with it.
+
+use accredit_domain::ports::{Lookup, Page};
+use accredit_domain::registry::{Organization, State};
+use accredit_wire::ids::OrganizationId;
+
+use crate::driver::{Conn, DriverError, Row};
+use crate::failure::Failure;
+use crate::log;
+use crate::page;
+
+const OPERATION: &str = "write an organization";
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT org, name, display_name, issuer, state, rev, generation, created_at, version \
+             FROM organization ",
+            $rest
+        )
+    };
+}
+
+fn read(row: &dyn Row) -> Result<Organization, DriverError> {
+    Ok(Organization {
+        id: row.parsed(0)?,
+        name: row.text(1)?.to_owned(),
+        display_name: row.opt_string(2)?,
+        issuer: row.text(3)?.to_owned(),
+        state: row.word(4, State::parse)?,
+        rev: row.count(5)?,
+        generation: row.count(6)?,
+        created_at: row.time(7)?,
+        version: row.int(8)?,
+    })
+}
+
+/// One organization.
+pub(crate) fn find(
+    conn: &mut dyn Conn,
+    key: &Lookup<OrganizationId>,
+) -> Result<Option<Organization>, DriverError> {
+    match key {
+        Lookup::Id(id) => {
+            conn.first(select!("WHERE org = $1"), &[id.to_string().as_str().into()], read)
+        }
+        Lookup::Name(name) => conn.first(select!("WHERE name = $1"), &[name.into()], read),
+    }
+}
+
+/// A page of organizations.
+pub(crate) fn list(
+    conn: &mut dyn Conn,
+    page: &Page,
+) -> Result<Vec<Organization>, DriverError> {
+    conn.all(
+        select!("WHERE org > $1 AND ($2 = '' OR state = $2) ORDER BY org LIMIT $3"),
+        &[page::cursor(page), page::state(page), page::limit(page)],
+        read,
+    )
+}
+
+/// Writes one row.
+pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failure> {
+    let org = row.id.to_string();
+    let failed = |error| Failure::of(OPERATION, error);
+    if row.version == 0 {
+        conn.execute(
+            "INSERT INTO organization (org, name, display_name, issuer, state, rev, generation, \
+             created_at, version) VALUES ($1, $2, $3, $4, $5, 0, $6, $7, 1)",
+            &[
+                org.as_str().into(),
+                (&row.name).into(),
+                row.display_name.as_deref().into(),
+                (&row.issuer).into(),
+                row.state.as_str().into(),
+                row.generation.into(),
+                row.created_at.into(),
+            ],
+        )
+        .map_err(failed)?;
+        return log::begin_lane(conn, &org, row.generation).map_err(failed);
+    }
+    let changed = conn
+        .execute(
+            "UPDATE organization SET display_name = $1, state = $2, version = version + 1 \
+             WHERE org = $3 AND version = $4",
+            &[
+                row.display_name.as_deref().into(),
+                row.state.as_str().into(),
+                org.as_str().into(),
+                row.version.into(),
+            ],
+        )
+        .map_err(failed)?;
+    Failure::unless_one(changed)
+}
