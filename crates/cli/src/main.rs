@@ -8,6 +8,7 @@ mod args;
 mod argv;
 mod client_settings;
 mod commands;
+mod compose;
 mod context;
 mod duration;
 mod errors;
@@ -18,6 +19,7 @@ mod input;
 mod json_text;
 mod output;
 mod request_path;
+mod settings;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -24,8 +24,25 @@ type Random = foldhash::fast::RandomState;
 const SLOTS: usize = 16_384;
 /// Shards of a cache, each with a lock of its own.
 const SHARDS: usize = 32;
-/// The most ids that one entry hangs on.
+/// The most tags that one entry has.
 pub(crate) const TAGS_MAX: usize = 4;
+
+/// What an entry hangs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u128);
+
+impl Tag {
+    /// The facts about `id`.
+    pub(crate) const fn of(id: AnyId) -> Self {
+        Self(id.key())
+    }
+
+    /// The list of public keys that `id` holds. Apart from [`Tag::of`], because new keys come
+    /// often and change nothing else about their holder.
+    pub(crate) const fn keys_of(id: AnyId) -> Self {
+        Self(!id.key())
+    }
+}
 
 /// When facts began to be read.
 #[derive(Clone, Copy, Debug)]
@@ -52,35 +69,35 @@ impl Stamps {
         Ticket(self.clock.load(Ordering::SeqCst))
     }
 
-    /// Ends every entry that hangs on `id`. To be called after the commit.
-    pub(crate) fn touch(&self, id: AnyId) {
+    /// Ends every entry that hangs on `tag`. To be called after the commit.
+    pub(crate) fn touch(&self, tag: Tag) {
         let now = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
-        self.slots[self.slot(id)].fetch_max(now, Ordering::SeqCst);
+        self.slots[self.slot(tag)].fetch_max(now, Ordering::SeqCst);
     }
 
-    fn slot(&self, id: AnyId) -> usize {
-        self.hasher.hash_one(id.key()) as usize % SLOTS
+    fn slot(&self, tag: Tag) -> usize {
+        self.hasher.hash_one(tag.0) as usize % SLOTS
     }
 
-    fn tags(&self, ids: &[AnyId]) -> [u16; TAGS_MAX] {
-        debug_assert!(!ids.is_empty() && ids.len() <= TAGS_MAX, "an entry hangs on 1 to 4 ids");
-        let mut tags = [0; TAGS_MAX];
-        for (index, tag) in tags.iter_mut().enumerate() {
-            // Where there are fewer ids, the last one stands in for the rest.
-            *tag = self.slot(ids[index.min(ids.len() - 1)]) as u16;
+    fn slots_of(&self, tags: &[Tag]) -> [u16; TAGS_MAX] {
+        debug_assert!(!tags.is_empty() && tags.len() <= TAGS_MAX, "an entry has 1 to 4 tags");
+        let mut slots = [0; TAGS_MAX];
+        for (index, slot) in slots.iter_mut().enumerate() {
+            // Where there are fewer tags, the last one stands in for the rest.
+            *slot = self.slot(tags[index.min(tags.len() - 1)]) as u16;
         }
-        tags
+        slots
     }
 
-    fn good(&self, ticket: Ticket, tags: [u16; TAGS_MAX]) -> bool {
-        tags.iter().all(|tag| self.slots[usize::from(*tag)].load(Ordering::SeqCst) <= ticket.0)
+    fn good(&self, ticket: Ticket, slots: [u16; TAGS_MAX]) -> bool {
+        slots.iter().all(|at| self.slots[usize::from(*at)].load(Ordering::SeqCst) <= ticket.0)
     }
 }
 
 struct Entry<V> {
     value: V,
     ticket: Ticket,
-    tags: [u16; TAGS_MAX],
+    slots: [u16; TAGS_MAX],
     bytes: usize,
 }
 
@@ -117,10 +134,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     pub(crate) fn get(&self, stamps: &Stamps, key: &K) -> Option<V> {
         let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = shard.young.get(key) {
-            return stamps.good(entry.ticket, entry.tags).then(|| entry.value.clone());
+            return stamps.good(entry.ticket, entry.slots).then(|| entry.value.clone());
         }
         let entry = shard.old.remove(key)?;
-        if !stamps.good(entry.ticket, entry.tags) {
+        if !stamps.good(entry.ticket, entry.slots) {
             return None;
         }
         let value = entry.value.clone();
@@ -128,23 +145,23 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         Some(value)
     }
 
-    /// Keeps a value whose facts were read after `ticket` and which hangs on `ids`; `bytes` is
+    /// Keeps a value whose facts were read after `ticket` and which hangs on `tags`; `bytes` is
     /// its size by estimate, without the key.
     pub(crate) fn fill(
         &self,
         stamps: &Stamps,
         ticket: Ticket,
         (key, value): (K, V),
-        ids: &[AnyId],
+        tags: &[Tag],
         bytes: usize,
     ) {
-        let tags = stamps.tags(ids);
-        if !stamps.good(ticket, tags) {
+        let slots = stamps.slots_of(tags);
+        if !stamps.good(ticket, slots) {
             return;
         }
         let bytes = bytes + size_of::<K>() + size_of::<Entry<V>>();
         let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
-        self.put(&mut shard, key, Entry { value, ticket, tags, bytes });
+        self.put(&mut shard, key, Entry { value, ticket, slots, bytes });
     }
 
     fn put(&self, shard: &mut Shard<K, V>, key: K, entry: Entry<V>) {
@@ -173,14 +190,14 @@ mod tests {
     use super::*;
     use accredit_wire::ids::{AgentId, OrganizationId};
 
-    fn agent(n: u8) -> AnyId {
-        AgentId::new(u64::from(n), [n; 10]).any()
+    fn agent(n: u8) -> Tag {
+        Tag::of(AgentId::new(u64::from(n), [n; 10]).any())
     }
 
     #[test]
     fn a_touched_id_ends_what_hangs_on_it() {
         let (stamps, cache) = (Stamps::new(), Cache::new(1 << 20));
-        let org = OrganizationId::new(1, [1; 10]).any();
+        let org = Tag::of(OrganizationId::new(1, [1; 10]).any());
         for n in 1..=3 {
             cache.fill(&stamps, stamps.ticket(), (n, n), &[org, agent(n)], 10);
         }

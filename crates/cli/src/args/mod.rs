@@ -47,6 +47,15 @@ const STYLES: Styles = Styles::styled()
 /// What is asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Start a server for trying, on loopback, with an organization and a key
+    Dev(commands::dev::Dev),
+    /// Set up an installation: folder, configuration, root key, organization, first key
+    Init(commands::init::Init),
+    /// Run the server from a configuration file
+    Serve(commands::serve::Serve),
+    /// Print the server's OpenAPI document
+    #[command(after_help = "Example:\n  accredit openapi > openapi.json")]
+    Openapi,
     /// Something of a server, or of files.
     #[command(flatten)]
     Client(ClientCommand),

@@ -5,12 +5,16 @@
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod credential;
+pub(crate) mod dev;
+pub(crate) mod init;
 pub(crate) mod instance;
 pub(crate) mod org;
 pub(crate) mod permission;
 pub(crate) mod person;
 pub(crate) mod resource;
 pub(crate) mod revocation;
+pub(crate) mod serve;
+pub(crate) mod serving;
 pub(crate) mod signing_key;
 pub(crate) mod token;
 
@@ -29,6 +33,13 @@ use crate::request_path::RequestPath;
 /// that serves ends in its own time and does not pass through [`interruptible`].
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
     match command {
+        Command::Dev(args) => dev::run(&args, cx).await,
+        Command::Init(args) => init::run(&args, cx).await,
+        Command::Serve(args) => serve::run(&args, cx).await,
+        Command::Openapi => {
+            let document = accredit_server::openapi::document();
+            crate::output::line(&format!("{document:#}"))
+        }
         Command::Client(command) => interruptible(client(command, cx)).await,
     }
 }

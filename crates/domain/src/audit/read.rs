@@ -2,6 +2,9 @@
 
 use accredit_wire::ids::EventId;
 use accredit_wire::tlog::Hash;
+use accredit_wire::tlog::export::{
+    Body as ExportBody, EventRecord, Header, LaneHeader, checkpoint_line, end_line,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -220,20 +223,6 @@ enum Stage {
     Done,
 }
 
-#[derive(Serialize)]
-struct HeaderLine<'a> {
-    accredit_export: u8,
-    issuer: &'a str,
-    lanes: Vec<HeaderLane>,
-}
-
-#[derive(Serialize)]
-struct HeaderLane {
-    lane: u16,
-    origin: String,
-    from: u64,
-}
-
 /// Begins an export of the whole log. Exporting is an event itself, the last one exported.
 pub async fn export(cx: &Cx) -> Result<Export, Error> {
     cx.require(AdminPermission::Audit)?;
@@ -249,29 +238,32 @@ impl Export {
         match self.stage {
             Stage::Header => {
                 self.stage = Stage::Events;
-                Ok(Some(self.header(cx)?))
+                Ok(Some(self.header(cx)))
             }
             Stage::Events => match self.events(cx).await? {
                 Some(lines) => Ok(Some(lines)),
                 None => {
                     self.stage = Stage::Done;
-                    Ok(Some(format!("{{\"end\":{{\"events\":{}}}}}\n", self.events)))
+                    Ok(Some(end_line(self.events) + "\n"))
                 }
             },
             Stage::Done => Ok(None),
         }
     }
 
-    fn header(&self, cx: &Cx) -> Result<String, Fault> {
-        let lanes = self
-            .lanes
-            .iter()
-            .map(|head| HeaderLane { lane: head.lane, origin: cx.tenant.origin(head.lane), from: 0 })
-            .collect();
-        let line = HeaderLine { accredit_export: 1, issuer: &cx.tenant.issuer, lanes };
-        let mut text = json(&line)?;
-        text.push('\n');
-        Ok(text)
+    fn header(&self, cx: &Cx) -> String {
+        let lane = |head: &LaneHead| LaneHeader {
+            lane: head.lane,
+            origin: cx.tenant.origin(head.lane),
+            from: 0,
+            previous: None,
+        };
+        let header = Header {
+            accredit_export: 1,
+            issuer: cx.tenant.issuer.clone(),
+            lanes: self.lanes.iter().map(lane).collect(),
+        };
+        header.to_line() + "\n"
     }
 
     async fn events(&mut self, cx: &Cx) -> Result<Option<String>, Fault> {
@@ -284,7 +276,7 @@ impl Export {
         }
         let mut lines = String::with_capacity(leaves.len() * 900);
         for leaf in &leaves {
-            event_line(&mut lines, leaf)?;
+            event_line(&mut lines, leaf);
             self.next = leaf.sequence + 1;
             self.events += 1;
             self.checkpoint_lines(cx, number, end, &mut lines).await?;
@@ -315,36 +307,28 @@ impl Export {
         }
         while let Some((size, note)) = self.notes.pop_if(|(size, _)| *size <= self.next) {
             if size <= end {
-                lines.push_str(&format!("{{\"checkpoint\":{}}}\n", json(&note)?));
+                lines.push_str(&checkpoint_line(&note));
+                lines.push('\n');
             }
         }
         Ok(())
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|error| Fault::new("export", error))
-}
-
-/// One event. `payload` or `digest` is the last member: its exact bytes are what was hashed.
-fn event_line(lines: &mut String, leaf: &Leaf) -> Result<(), Fault> {
-    let id = EventId::at(leaf.at.millis(), leaf.lane, leaf.sequence);
-    lines.push_str(&format!(
-        "{{\"event\":{{\"lane\":{},\"seq\":{},\"id\":\"{id}\",\"type\":{},\"at\":{},\"leaf\":\"{}\",",
-        leaf.lane,
-        leaf.sequence,
-        json(&leaf.kind)?,
-        leaf.at.micros(),
-        Hash::new(leaf.hash),
-    ));
-    match &leaf.body {
-        LeafBody::Kept { salt, payload } => {
-            let salt = accredit_wire::jose::b64url_encode(salt);
-            lines.push_str(&format!("\"salt\":\"{salt}\",\"payload\":{payload}}}}}\n"));
-        }
-        LeafBody::Pruned { digest } => {
-            lines.push_str(&format!("\"digest\":\"{}\"}}}}\n", Hash::new(*digest)));
-        }
-    }
-    Ok(())
+/// One event, as the format writes it.
+fn event_line(lines: &mut String, leaf: &Leaf) {
+    let body = match &leaf.body {
+        LeafBody::Kept { salt, payload } => ExportBody::Kept { salt: *salt, payload },
+        LeafBody::Pruned { digest } => ExportBody::Pruned(Hash::new(*digest)),
+    };
+    let record = EventRecord {
+        lane: leaf.lane,
+        sequence: leaf.sequence,
+        kind: &leaf.kind,
+        at: leaf.at,
+        leaf: Hash::new(leaf.hash),
+        body,
+    };
+    lines.push_str(&record.to_line());
+    lines.push('\n');
 }

@@ -13,8 +13,9 @@ use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::context::{Caller, Cx, World};
 use crate::keys::{self, KeyPurpose};
 use crate::ports::{Audited, Change, CommitError, Page, Row};
-use crate::refusal::{Error, Refusal, Rule};
+use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::{AdminPermission, Holder, described, new_secret};
+use crate::tenant::Tenant;
 
 /// A tenant. Nothing crosses it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -237,5 +238,26 @@ pub async fn found(
             "choose another name: names are never reused",
         )
         .into()),
+    }
+}
+
+/// A further key for the administrators of an organization.
+pub async fn new_admin(
+    world: &World,
+    tenant: &Tenant,
+    now: Time,
+    permissions: Vec<AdminPermission>,
+) -> Result<Secret, Error> {
+    let expires_at = now.plus(Duration::from_secs(BOOTSTRAP_LIFETIME_SECONDS));
+    let (credential, secret) = new_secret(world, now, Holder::Admin(permissions), expires_at)?;
+    let actor = Some(Actor { id: None, kind: "system" });
+    let body = Body { actor, ..described(&credential) };
+    let event = Event::new(EventKind::CredentialCreated, now, world.random(), body);
+    let rows = vec![Row::Credential(credential)];
+    let change = Change { org: tenant.id, at: now, rows, revocation: None };
+    match world.store.commit(Audited::new(change, event)).await {
+        Ok(_) => Ok(secret),
+        Err(CommitError::Fault(fault)) => Err(fault.into()),
+        Err(error) => Err(Fault::new("new administrator", format!("{error:?}")).into()),
     }
 }

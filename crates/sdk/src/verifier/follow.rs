@@ -97,8 +97,10 @@ impl Follow {
 
     async fn follow_once(&mut self) -> Result<std::convert::Infallible, Broken> {
         let mut events = self.open().await?;
-        let mut snapshot_at = ambient::instant();
+        let mut not_before = ambient::instant();
+        let mut wanted = false;
         loop {
+            let wait = not_before.saturating_duration_since(ambient::instant());
             tokio::select! {
                 event = events.next() => match event {
                     Err(error) => return Err(Broken::Stream(error.to_string())),
@@ -108,10 +110,12 @@ impl Follow {
                     }
                     Ok(Some(_)) => {}
                 },
-                () = self.shared.snapshot_wanted.notified() => {
-                    if snapshot_at.elapsed() >= SNAPSHOT_INTERVAL_MIN {
+                () = self.shared.snapshot_wanted.notified(), if !wanted => wanted = true,
+                () = ambient::sleep(wait), if wanted => {
+                    wanted = false;
+                    if self.shared.is_behind() {
                         self.snapshot().await?;
-                        snapshot_at = ambient::instant();
+                        not_before = ambient::instant() + SNAPSHOT_INTERVAL_MIN;
                     }
                 }
             }

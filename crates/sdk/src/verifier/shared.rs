@@ -24,7 +24,7 @@ const KEYS_INTERVAL_MIN: Duration = Duration::from_secs(2);
 const KEYS_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// How long a request whose token is ahead of the state waits for the state.
-const BEHIND_WAIT_MAX: Duration = Duration::from_secs(1);
+const BEHIND_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// How long of that is left to the feed before a snapshot is asked for.
 const BEHIND_GRACE: Duration = Duration::from_millis(50);
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     changes: watch::Sender<u64>,
     /// The counter of the state.
     rev: AtomicU64,
+    /// The highest counter at which a token with a good signature was decided.
+    rev_wanted: AtomicU64,
     status: ArcSwapOption<Status>,
     keys: ArcSwap<Keys>,
     endpoints: ArcSwapOption<Endpoints>,
@@ -76,6 +78,7 @@ impl Shared {
             snapshot_wanted: Notify::new(),
             changes: watch::Sender::new(0),
             rev: AtomicU64::new(0),
+            rev_wanted: AtomicU64::new(0),
             status: ArcSwapOption::empty(),
             keys: ArcSwap::from_pointee(keys),
             endpoints: ArcSwapOption::empty(),
@@ -184,9 +187,15 @@ impl Shared {
         let _ = tokio::time::timeout(KEYS_WAIT_MAX, asked.changed()).await;
     }
 
+    /// Whether a token was seen that the state does not know enough for.
+    pub(super) fn is_behind(&self) -> bool {
+        self.rev.load(Ordering::Acquire) < self.rev_wanted.load(Ordering::Acquire)
+    }
+
     /// For a token that was decided at `rev`: waits for the state to get there.
     pub(super) async fn catch_up(&self, rev: u64) {
         let mut changes = self.changes();
+        self.rev_wanted.fetch_max(rev, Ordering::AcqRel);
         let there = async {
             while self.rev.load(Ordering::Acquire) < rev && changes.changed().await.is_ok() {}
         };

@@ -68,7 +68,11 @@ async fn a_token_ahead_of_the_feed_makes_the_verifier_catch_up() {
     let old = issuer.token(&Grant { agent: victim, ..Grant::default() });
     issuer.revoke_in_secret(victim);
     let new = issuer.token(&Grant { agent: agent(2), ..Grant::default() });
-    assert_eq!(rejection(&verifier, &new).await, None, "caught up by a snapshot");
+    let snapshots = issuer.inner().snapshots.load(Ordering::SeqCst);
+    let calls = (0..10).map(|_| rejection(&verifier, &new));
+    let outcomes = futures_util::future::join_all(calls).await;
+    assert_eq!(outcomes, vec![None; 10], "caught up");
+    assert_eq!(issuer.inner().snapshots.load(Ordering::SeqCst), snapshots + 1, "by one snapshot");
     assert!(matches!(rejection(&verifier, &old).await, Some(Rejection::Revoked { .. })));
 }
 

@@ -5,8 +5,10 @@
 //! tokens that were accepted by signature and claims enter, so nobody fills it with garbage; each
 //! is tied to the version of the key ring that accepted it.
 //!
-//! Bounded in bytes. Where it is full, the tokens leave that were not asked for since the hand of
-//! the clock last passed them, and those that have expired.
+//! Bounded in bytes. Where it is full, a few tokens are looked at from a place that follows from
+//! the new one's hash: an expired one leaves, else one that was not asked for since it was last
+//! looked at, else the first. So a working set that is a little too large loses a little, where
+//! throwing out the oldest would lose nearly all.
 
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +25,9 @@ const SHARDS: usize = 32;
 
 /// Bytes that an entry takes beside its text and its lists: the claims and what points to them.
 const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Known>() + 128;
+
+/// How many tokens are looked at for one that leaves.
+const LOOKED_AT: usize = 8;
 
 /// Bytes counted for one element of a claim's list.
 const ELEMENT_BYTES: usize = 96;
@@ -73,8 +78,6 @@ struct Shard {
     /// Places in `slots`, by hash.
     table: HashTable<u32>,
     slots: Vec<Slot>,
-    /// The next slot to be looked at when room is needed.
-    hand: usize,
     bytes: usize,
 }
 
@@ -85,7 +88,7 @@ struct Slot {
     text: Box<str>,
     known: Arc<Known>,
     bytes: usize,
-    /// Asked for since the hand last passed.
+    /// Asked for since it was last looked at for one that leaves.
     asked: bool,
 }
 
@@ -113,7 +116,7 @@ impl Cache {
         }
         let Some(mut shard) = self.shard(hash) else { return };
         shard.remove_text(hash, text);
-        shard.make_room(self.shard_bytes_max - bytes, now);
+        shard.make_room(hash, self.shard_bytes_max - bytes, now);
         let (text, known) = (Box::from(text), Arc::clone(known));
         shard.push(Slot { hash, ring, text, known, bytes, asked: false });
     }
@@ -200,20 +203,27 @@ impl Shard {
     }
 
     /// Removes slots until at most `bytes` are taken.
-    fn make_room(&mut self, bytes: usize, now: Time) {
-        // Each turn removes a slot or clears a mark, so it ends after a few rounds.
-        while self.bytes > bytes {
-            if self.hand >= self.slots.len() {
-                self.hand = 0;
-            }
-            let Some(slot) = self.slots.get_mut(self.hand) else { return };
-            if slot.asked && !has_expired(&slot.known, now) {
-                slot.asked = false;
-            } else {
-                self.remove(self.hand);
-            }
-            // Past the slot that took the place of the removed one too: it is the newest.
-            self.hand += 1;
+    fn make_room(&mut self, hash: u64, bytes: usize, now: Time) {
+        while self.bytes > bytes && !self.slots.is_empty() {
+            let place = self.choose(hash as usize % self.slots.len(), now);
+            self.remove(place);
         }
+    }
+
+    /// The slot that leaves, among those that follow `first` in a circle.
+    fn choose(&mut self, first: usize, now: Time) -> usize {
+        let len = self.slots.len();
+        let mut unasked = None;
+        for place in (first..first + LOOKED_AT.min(len)).map(|place| place % len) {
+            let Some(slot) = self.slots.get_mut(place) else { continue };
+            if has_expired(&slot.known, now) {
+                return place;
+            }
+            if !slot.asked && unasked.is_none() {
+                unasked = Some(place);
+            }
+            slot.asked = false;
+        }
+        unasked.unwrap_or(first)
     }
 }

@@ -43,8 +43,9 @@ pub use principal::{Evidence, Principal};
 pub use rejection::Rejection;
 pub use standing::Standing;
 
-/// Bytes that remembered tokens may take, where nobody says otherwise.
-pub const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that remembered tokens may take, where nobody says otherwise: some 15,000 tokens, each
+/// with its text of about 1 KB and its claims of about as much.
+pub const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The age of the revocation state beyond which everything is refused, where nobody says
 /// otherwise.

@@ -1,0 +1,100 @@
+//! `accredit init`: a data folder with configuration, root key, organization and first key.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::compose;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::exit::Exit;
+use crate::output::line;
+use crate::settings::{
+    FILE_NAME, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME, check_public_url,
+};
+
+/// Arguments of `accredit init`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  accredit init --data ./accredit --org acme --public-url https://id.acme.example\n  accredit init --data ./accredit && accredit serve --config ./accredit/accredit.toml")]
+pub(crate) struct Init {
+    /// The folder to create
+    #[arg(long, value_name = "DIR", default_value = "accredit")]
+    data: PathBuf,
+    /// The first organization's name
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    org: String,
+    /// Where the server will be reached; issuers are made from it, so it never changes
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8420")]
+    public_url: String,
+    /// The address that the server will listen on
+    #[arg(long, value_name = "ADDR:PORT", default_value = LISTEN_DEFAULT)]
+    listen: String,
+}
+
+/// Sets an installation up. Nothing that exists is overwritten.
+pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
+    let public_url = check_public_url(&args.public_url).map_err(|detail| {
+        Failure::usage("the public URL cannot be used", &detail, "write it as `https://id.example.com`")
+    })?;
+    accredit_domain::registry::organization::check_name(&args.org).map_err(|refusal| {
+        Failure::usage("the organization's name cannot be used", &refusal.detail, &refusal.hint)
+    })?;
+    let config = args.data.join(FILE_NAME);
+    for file in [FILE_NAME, ROOT_KEY_FILE_NAME, STORE_FILE_NAME] {
+        let file = args.data.join(file);
+        if file.exists() {
+            return Err(Failure::new(
+                Exit::Conflict,
+                "exists",
+                "there is an installation already",
+                &format!("`{}` exists", file.display()),
+                "choose another folder with `--data`",
+            ));
+        }
+    }
+    let failed = |error: std::io::Error| {
+        let title = format!("the folder `{}` cannot be written", args.data.display());
+        Failure::file(&title, &error, "choose another folder with `--data`")
+    };
+    std::fs::create_dir_all(&args.data).map_err(failed)?;
+    let root_key = args.data.join(ROOT_KEY_FILE_NAME);
+    compose::new_root_key(&root_key)?;
+    let store = args.data.join(STORE_FILE_NAME);
+    let composed = compose::compose(&store, &root_key, &public_url).await?;
+    let created = compose::found_organization(&composed, &args.org).await?;
+    composed.store.close();
+    let text = format!(
+        "# Accredit. Paths are relative to this file. `accredit serve --help` tells more.\n\
+         public_url = {}\n\
+         listen = {}\n\
+         root_key_file = \"{ROOT_KEY_FILE_NAME}\"\n\
+         # Needed to listen anywhere but on loopback:\n\
+         # [tls]\n\
+         # certificate_file = \"tls.pem\"\n\
+         # key_file = \"tls.key\"\n",
+        toml::Value::String(public_url.clone()),
+        toml::Value::String(args.listen.clone()),
+    );
+    std::fs::write(&config, text).map_err(failed)?;
+    let token = created.admin_token.expose();
+    if cx.out.is_json() {
+        let made = json!({
+            "config": config,
+            "root_key_file": root_key,
+            "url": public_url,
+            "issuer": created.organization.issuer,
+            "org": args.org,
+            "admin_token": token,
+        });
+        return line(&made.to_string());
+    }
+    cx.out.say(&format!("configuration   {}", config.display()));
+    cx.out.say(&format!("root key        {}  (keep a copy apart from backups)", root_key.display()));
+    cx.out.say(&format!("issuer          {}", created.organization.issuer));
+    cx.out.say("the administrator's key is shown this once:");
+    line(&format!("export ACCREDIT_URL={public_url}"))?;
+    line(&format!("export ACCREDIT_TOKEN={token}"))?;
+    cx.out.say(&format!("next: accredit serve --config {}", config.display()));
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What every command that serves shares: the log, the signals, and the end.
+
+use accredit_server::serve::{Listening, ServeError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::compose::Composed;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::exit::Exit;
+
+/// Starts the log on standard error: for people on a terminal, else a JSON object a line.
+pub(crate) fn start_log(cx: &Context, level: LevelFilter) {
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // A second start in one process changes nothing, and that is fine.
+    let _ = if cx.out.talk_on_terminal {
+        log.compact().try_init()
+    } else {
+        log.json().flatten_event(true).try_init()
+    };
+}
+
+/// Becomes true when the process is told to stop: SIGINT or SIGTERM.
+pub(crate) fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::file("signals cannot be waited for", &error, "check the limits of this process")
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let (told, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        let _ = told.send(true);
+    });
+    Ok(stop)
+}
+
+/// Why a socket was not bound, and what to do.
+pub(crate) fn not_bound(error: &ServeError) -> Failure {
+    let hint = match error {
+        ServeError::PlainOffLoopback(_) => {
+            "set tls.certificate_file and tls.key_file, or listen on 127.0.0.1 behind a proxy"
+        }
+        ServeError::Tls(_) => "check the certificate and key files",
+        ServeError::Io(_) => "choose another port with `--listen 127.0.0.1:0` or ACCREDIT_LISTEN",
+    };
+    Failure::new(Exit::Failure, "listen", "the server cannot listen", &error.to_string(), hint)
+}
+
+/// Serves until told to stop, finishes what is in flight, and closes the store.
+pub(crate) async fn serve(composed: Composed, listening: Listening, stop: watch::Receiver<bool>) {
+    listening.serve(composed.server, stop).await;
+    composed.store.close();
+    tracing::info!("stopped");
+}

@@ -1,0 +1,186 @@
+//! The composition root: the one place where the real world is put together.
+
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use accredit_domain::audit::event::{Actor, Body};
+use accredit_domain::ports::{Clock, Entropy, Installation, Store};
+use accredit_domain::registry::credential::AdminPermission;
+use accredit_domain::registry::organization::{
+    CreateOrganization, CreatedOrganization, found, new_admin,
+};
+use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_domain::{Error, World};
+use accredit_server::Server;
+use accredit_store::SqliteStore;
+use accredit_wire::secret::Secret;
+use accredit_wire::time::Time;
+
+use crate::errors::Failure;
+use crate::exit::Exit;
+
+/// The machine's clock.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the clock that everything else is given")]
+    fn now(&self) -> Time {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Time::from_micros(0).plus(since)
+    }
+}
+
+/// The operating system's randomness.
+struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "the randomness that everything else is given")]
+    #[expect(clippy::expect_used, reason = "without randomness nothing may go on")]
+    fn fill(&self, bytes: &mut [u8]) {
+        aws_lc_rs::rand::fill(bytes).expect("the operating system has no randomness");
+    }
+}
+
+/// The store and what is around it.
+pub(crate) struct Composed {
+    /// The world that the domain is given.
+    pub(crate) world: Arc<World>,
+    /// The server over it.
+    pub(crate) server: Arc<Server>,
+    /// The store, to be closed at the end.
+    pub(crate) store: Arc<SqliteStore>,
+}
+
+fn fault(title: &str, error: &dyn std::fmt::Display, hint: &str) -> Failure {
+    Failure::new(Exit::Failure, "start", title, &error.to_string(), hint)
+}
+
+/// Makes a root key, readable by its owner alone. An existing file is never overwritten.
+pub(crate) fn new_root_key(file: &Path) -> Result<(), Failure> {
+    let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
+    SystemEntropy.fill(bytes.as_mut());
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = Secret::new(hex + "\n");
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .and_then(|mut file| {
+            file.write_all(text.expose().as_bytes())?;
+            file.sync_all()
+        });
+    written.map_err(|error| {
+        let title = format!("the root key `{}` was not written", file.display());
+        Failure::file(&title, &error, "choose another folder; a root key is never overwritten")
+    })
+}
+
+/// Reads the root key. A file that others can read is refused.
+fn root_key(file: &Path) -> Result<RootKey, Failure> {
+    let title = format!("the root key `{}` cannot be used", file.display());
+    let failed = |error: std::io::Error| Failure::file(&title, &error, "run `accredit init` first");
+    let mode = std::fs::metadata(file).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(fault(
+            &title,
+            &format!("others can read it (mode {:o})", mode & 0o777),
+            &format!("chmod 600 {}", file.display()),
+        ));
+    }
+    let text = Secret::new(std::fs::read_to_string(file).map_err(failed)?);
+    let hex = text.expose().trim();
+    let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
+    let broken = || fault(&title, &"it is not 64 hexadecimal digits", "restore it from a backup");
+    if hex.len() != 64 || !hex.is_ascii() {
+        return Err(broken());
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        let digits = hex.get(2 * index..2 * index + 2).ok_or_else(broken)?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| broken())?;
+    }
+    Ok(RootKey::new(*bytes))
+}
+
+/// Opens the store at `store_file` with the root key in `root_key_file`. A new store is founded
+/// at `public_url`; one that was founded elsewhere is refused.
+pub(crate) async fn compose(
+    store_file: &Path,
+    root_key_file: &Path,
+    public_url: &str,
+) -> Result<Composed, Failure> {
+    let root = root_key(root_key_file)?;
+    let title = format!("the store `{}` cannot be used", store_file.display());
+    let failed = |error: accredit_domain::Fault| {
+        fault(&title, &error, "is another server running on it? see `accredit serve --help`")
+    };
+    let store = SqliteStore::open(store_file).map_err(failed)?;
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let installation = match store.installation().await.map_err(failed)? {
+        Some(installation) => installation,
+        None => {
+            let pepper = SoftVault::new_pepper(&root, entropy.as_ref(), 1).map_err(failed)?;
+            let public_url = public_url.to_owned();
+            let installation = Installation { peppers: vec![pepper], public_url };
+            store.found(installation.clone()).await.map_err(failed)?;
+            installation
+        }
+    };
+    if installation.public_url != public_url {
+        return Err(fault(
+            &title,
+            &format!("it was founded at `{}`, not at `{public_url}`", installation.public_url),
+            "issuers are made from the public URL: set it back, or begin a new store",
+        ));
+    }
+    let vault =
+        SoftVault::open(root, Arc::clone(&entropy), &installation.peppers).map_err(failed)?;
+    let world = Arc::new(World {
+        clock: Arc::new(SystemClock),
+        entropy,
+        vault: Arc::new(vault),
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        public_url: installation.public_url,
+    });
+    let server = Server::new(Arc::clone(&world));
+    Ok(Composed { world, server, store })
+}
+
+/// Founds an organization whose first administrator may do everything.
+pub(crate) async fn found_organization(
+    composed: &Composed,
+    name: &str,
+) -> Result<CreatedOrganization, Failure> {
+    let asked = CreateOrganization { name: name.to_owned(), display_name: None };
+    let body = Body { actor: Some(Actor { id: None, kind: "system" }), ..Body::default() };
+    let (world, now) = (&composed.world, composed.world.clock.now());
+    found(world, now, &asked, AdminPermission::ALL.to_vec(), body).await.map_err(refused)
+}
+
+/// A further key for the administrators of an organization that exists already.
+pub(crate) async fn further_admin(composed: &Composed, name: &str) -> Result<Secret, Failure> {
+    let now = composed.world.clock.now();
+    let tenant = composed.server.tenants.get(name, now).await.map_err(|f| refused(f.into()))?;
+    let tenant = tenant.ok_or_else(|| {
+        let detail = format!("there is no organization `{name}` in this store");
+        Failure::new(Exit::NotFound, "start", "no such organization", &detail, "begin a new store")
+    })?;
+    let permissions = AdminPermission::ALL.to_vec();
+    new_admin(&composed.world, &tenant, now, permissions).await.map_err(refused)
+}
+
+fn refused(error: Error) -> Failure {
+    match error {
+        Error::Refused(refusal) => Failure::new(
+            Exit::Usage,
+            refusal.rule.code(),
+            "the organization was not set up",
+            &refusal.detail,
+            &refusal.hint,
+        ),
+        Error::Fault(error) => fault("the organization was not set up", &error, "see the log"),
+    }
+}

@@ -1,0 +1,194 @@
+//! The record of what was issued and refused, and of what can be used once only.
+
+use accredit_domain::Fault;
+use accredit_domain::ports::{Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use};
+use accredit_wire::ids::OrganizationId;
+use accredit_wire::time::Time;
+
+use crate::SqliteStore;
+use crate::driver::{Conn, DriverError, Value};
+use crate::failure::Failure;
+use crate::member::Work;
+use crate::page::READ_ROWS_MAX;
+use crate::uses::USES_IN_CHUNK_MAX;
+
+/// Rows that one member of a batch forgets: a chunk small enough not to hold up the rest.
+pub const FORGOTTEN_IN_CHUNK_MAX: usize = 250;
+
+/// Remembers a single-use value; false where it was there.
+pub(crate) fn spend(
+    conn: &mut dyn Conn,
+    org: &str,
+    value: &SingleUse,
+) -> Result<bool, DriverError> {
+    let client = value.client.to_string();
+    let changed = conn.execute(
+        "INSERT INTO spent (org, client, hash, until) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (org, client, hash) DO NOTHING",
+        &[
+            org.into(),
+            client.as_str().into(),
+            value.hash.as_slice().into(),
+            value.until.into(),
+        ],
+    )?;
+    Ok(changed == 1)
+}
+
+/// A row whose time is over.
+#[derive(Debug)]
+pub(crate) enum Expired {
+    Spent { org: String, client: String, hash: [u8; 32] },
+    Revocation { org: String, rev: u64 },
+}
+
+/// Forgets rows whose time is over at `now`.
+pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result<(), Failure> {
+    for row in rows {
+        let done = match row {
+            Expired::Spent { org, client, hash } => conn.execute(
+                "DELETE FROM spent WHERE org = $1 AND client = $2 AND hash = $3 AND until < $4",
+                &[org.into(), client.into(), hash.as_slice().into(), now.into()],
+            ),
+            Expired::Revocation { org, rev } => conn.execute(
+                "DELETE FROM revocation WHERE org = $1 AND rev = $2 AND keep_until < $3",
+                &[org.into(), (*rev).into(), now.into()],
+            ),
+        };
+        done.map_err(|error| Failure::of("forget what is over", error))?;
+    }
+    Ok(())
+}
+
+/// One page of single-use values whose time is over, and the last key looked at.
+///
+/// There is no index by time: it would cost every issuance that proves itself by a signature, to
+/// spare a scan that nobody waits for.
+fn spent_page(
+    conn: &mut dyn Conn,
+    from: &(String, String, Vec<u8>),
+    now: Time,
+) -> Result<(Vec<Expired>, Option<(String, String, Vec<u8>)>), DriverError> {
+    let (mut expired, mut last, mut seen) = (Vec::new(), None, 0);
+    conn.query(
+        "SELECT org, client, hash, until FROM spent WHERE (org, client, hash) > ($1, $2, $3) \
+         ORDER BY org, client, hash LIMIT $4",
+        &[
+            (&from.0).into(),
+            (&from.1).into(),
+            from.2.as_slice().into(),
+            Value::Int(READ_ROWS_MAX as i64),
+        ],
+        &mut |row| {
+            seen += 1;
+            let (org, client) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+            let hash = row.bytes(2)?;
+            if seen == READ_ROWS_MAX {
+                last = Some((org.clone(), client.clone(), hash.to_vec()));
+            }
+            if row.time(3)? < now {
+                expired.push(Expired::Spent { org, client, hash });
+            }
+            Ok(())
+        },
+    )?;
+    Ok((expired, last))
+}
+
+fn revocations_over(conn: &mut dyn Conn, now: Time) -> Result<Vec<Expired>, DriverError> {
+    conn.all(
+        "SELECT org, rev FROM revocation WHERE keep_until < $1 LIMIT $2",
+        &[now.into(), Value::Int(READ_ROWS_MAX as i64)],
+        |row| Ok(Expired::Revocation { org: row.text(0)?.to_owned(), rev: row.count(1)? }),
+    )
+}
+
+impl SqliteStore {
+    async fn forget_rows(&self, mut rows: Vec<Expired>, now: Time) -> Result<(), Fault> {
+        const OPERATION: &str = "forget what is over";
+        while !rows.is_empty() {
+            let rest = rows.split_off(rows.len().min(FORGOTTEN_IN_CHUNK_MAX));
+            let chunk = std::mem::replace(&mut rows, rest);
+            let done = self.write(OPERATION, Work::Forget(chunk, now)).await;
+            done.map_err(|failure| failure.into_fault(OPERATION))?;
+        }
+        Ok(())
+    }
+}
+
+impl Ledger for SqliteStore {
+    fn record_issuance(
+        &self,
+        issuance: Audited<Issuance>,
+    ) -> BoxFuture<'_, Result<(), NotRecorded>> {
+        const OPERATION: &str = "record an issuance";
+        Box::pin(async move {
+            let (issuance, event) = issuance.into_parts();
+            // Sealed here, on the caller's thread: the writer only gives it its place.
+            let event = event
+                .seal(None)
+                .map_err(|error| NotRecorded::Fault(Fault::new(OPERATION, error)))?;
+            self.write(OPERATION, Work::Issue(issuance, event)).await?;
+            Ok(())
+        })
+    }
+
+    fn record_event(
+        &self,
+        event: Audited<(OrganizationId, Option<SingleUse>)>,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "record an event";
+        Box::pin(async move {
+            let ((org, value), event) = event.into_parts();
+            let event = event.seal(None).map_err(|error| Fault::new(OPERATION, error))?;
+            let done = self.write(OPERATION, Work::Event(org, value, event)).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn consume_once(
+        &self,
+        org: OrganizationId,
+        value: SingleUse,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "consume a single-use value";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::Consume(org, value)).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn record_uses(&self, mut uses: Vec<Use>) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "write times of use";
+        Box::pin(async move {
+            while !uses.is_empty() {
+                let rest = uses.split_off(uses.len().min(USES_IN_CHUNK_MAX));
+                let chunk = std::mem::replace(&mut uses, rest);
+                let done = self.write(OPERATION, Work::Uses(chunk)).await;
+                done.map_err(|failure| failure.into_fault(OPERATION))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn forget_before(&self, now: Time) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "find what is over";
+        Box::pin(async move {
+            let mut from = Some((String::new(), String::new(), Vec::new()));
+            while let Some(key) = from {
+                // Each page is a snapshot of its own.
+                let (rows, last) =
+                    self.read(OPERATION, move |conn| spent_page(conn, &key, now)).await?;
+                self.forget_rows(rows, now).await?;
+                from = last;
+            }
+            loop {
+                let rows = self.read(OPERATION, move |conn| revocations_over(conn, now)).await?;
+                if rows.is_empty() {
+                    return Ok(());
+                }
+                self.forget_rows(rows, now).await?;
+            }
+        })
+    }
+}

@@ -1,0 +1,330 @@
+//! The log as rows: lanes and their heads, leaves, tiles, checkpoints. RFC 6962 hashes are made by
+//! `accredit_wire::tlog`; here a leaf gets its place and is chained to the one before.
+
+use accredit_domain::audit::event::SealedEvent;
+use accredit_domain::ports::{LaneHead, Leaf, LeafBody, Tile};
+use accredit_wire::time::Time;
+use accredit_wire::tlog::{Hash, leaf::leaf_hash};
+
+use crate::driver::{Conn, DriverError, Row};
+use crate::failure::Failure;
+use crate::page;
+
+/// The lane that this process writes. With one writer there is one lane.
+pub(crate) const LANE: u16 = 0;
+
+/// The end of a lane, as the writer sees it while it adds leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    /// The next leaf's sequence number.
+    pub(crate) next: u64,
+    /// `next` as it stands in the lane's row.
+    pub(crate) stored_next: u64,
+    /// The hash of the last leaf.
+    pub(crate) previous: Hash,
+    /// The time of the last leaf; the next has none before it.
+    pub(crate) last_at: Time,
+    /// The organization's revocation counter.
+    pub(crate) fence: u64,
+}
+
+/// The first lane of a new organization.
+pub(crate) fn begin_lane(
+    conn: &mut dyn Conn,
+    org: &str,
+    generation: u64,
+) -> Result<(), DriverError> {
+    conn.execute(
+        "INSERT INTO lane (org, lane, generation, next, previous, last_at, fence) \
+         VALUES ($1, $2, $3, 0, $4, 0, 0)",
+        &[org.into(), LANE.into(), generation.into(), Hash::ZERO.bytes().as_slice().into()],
+    )?;
+    Ok(())
+}
+
+/// The head of our lane, or nothing where there is no such organization.
+pub(crate) fn head(conn: &mut dyn Conn, org: &str) -> Result<Option<Head>, DriverError> {
+    conn.first(
+        "SELECT next, previous, last_at, fence FROM lane WHERE org = $1 AND lane = $2",
+        &[org.into(), LANE.into()],
+        |row| {
+            let next = row.count(0)?;
+            Ok(Head {
+                next,
+                stored_next: next,
+                previous: Hash::new(row.bytes(1)?),
+                last_at: row.time(2)?,
+                fence: row.count(3)?,
+            })
+        },
+    )
+}
+
+/// Adds a leaf. The head moves only where the row was written.
+pub(crate) fn append(
+    conn: &mut dyn Conn,
+    org: &str,
+    head: &mut Head,
+    event: &SealedEvent,
+) -> Result<(), DriverError> {
+    let at = event.at.max(head.last_at);
+    let kind = event.kind.as_str();
+    let hash = leaf_hash(head.next, &head.previous, kind, at, &Hash::new(event.digest));
+    conn.execute(
+        "INSERT INTO event (org, lane, seq, kind, at, hash, salt, payload) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        &[
+            org.into(),
+            LANE.into(),
+            head.next.into(),
+            kind.into(),
+            at.into(),
+            hash.bytes().as_slice().into(),
+            event.salt.as_slice().into(),
+            (&event.payload).into(),
+        ],
+    )?;
+    head.next += 1;
+    head.previous = hash;
+    head.last_at = at;
+    Ok(())
+}
+
+/// Writes the head of our lane, on the condition that the row is as it was seen. False where
+/// somebody else has moved it.
+pub(crate) fn advance(
+    conn: &mut dyn Conn,
+    org: &str,
+    head: &Head,
+) -> Result<bool, DriverError> {
+    let changed = conn.execute(
+        "UPDATE lane SET next = $1, previous = $2, last_at = $3 \
+         WHERE org = $4 AND lane = $5 AND fence = $6 AND next = $7",
+        &[
+            head.next.into(),
+            head.previous.bytes().as_slice().into(),
+            head.last_at.into(),
+            org.into(),
+            LANE.into(),
+            head.fence.into(),
+            head.stored_next.into(),
+        ],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Writes a new fence into all lanes of an organization, in their order: two revocations that
+/// met would otherwise wait for each other.
+pub(crate) fn fence(conn: &mut dyn Conn, org: &str, rev: u64) -> Result<(), DriverError> {
+    let lanes = conn.all(
+        "SELECT lane FROM lane WHERE org = $1 ORDER BY lane",
+        &[org.into()],
+        |row| row.int(0),
+    )?;
+    for lane in lanes {
+        conn.execute(
+            "UPDATE lane SET fence = $1 WHERE org = $2 AND lane = $3",
+            &[rev.into(), org.into(), lane.into()],
+        )?;
+    }
+    Ok(())
+}
+
+/// The lanes of an organization.
+pub(crate) fn lanes(conn: &mut dyn Conn, org: &str) -> Result<Vec<LaneHead>, DriverError> {
+    let mut lanes = conn.all(
+        "SELECT lane, generation, next FROM lane WHERE org = $1 ORDER BY lane",
+        &[org.into()],
+        |row| {
+            Ok(LaneHead {
+                lane: lane_of(row, 0)?,
+                generation: row.count(1)?,
+                sequenced: row.count(2)?,
+                integrated: 0,
+                note: None,
+            })
+        },
+    )?;
+    for head in &mut lanes {
+        if let Some((size, note)) = newest_checkpoint(conn, org, head.lane)? {
+            head.integrated = size;
+            head.note = Some(note);
+        }
+    }
+    Ok(lanes)
+}
+
+fn lane_of(row: &dyn Row, column: usize) -> Result<u16, DriverError> {
+    u16::try_from(row.int(column)?).map_err(|error| DriverError::unreadable(column, error))
+}
+
+fn newest_checkpoint(
+    conn: &mut dyn Conn,
+    org: &str,
+    lane: u16,
+) -> Result<Option<(u64, String)>, DriverError> {
+    conn.first(
+        "SELECT size, note FROM checkpoint WHERE org = $1 AND lane = $2 \
+         ORDER BY size DESC LIMIT 1",
+        &[org.into(), lane.into()],
+        |row| Ok((row.count(0)?, row.text(1)?.to_owned())),
+    )
+}
+
+/// Leaves of a lane from `from` on.
+pub(crate) fn leaves(
+    conn: &mut dyn Conn,
+    org: &str,
+    lane: u16,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<Leaf>, DriverError> {
+    conn.all(
+        "SELECT seq, kind, at, hash, digest, salt, payload FROM event \
+         WHERE org = $1 AND lane = $2 AND seq >= $3 ORDER BY seq LIMIT $4",
+        &[org.into(), lane.into(), from.into(), page::rows(limit)],
+        |row| {
+            let body = match row.opt_text(6)? {
+                Some(payload) => {
+                    LeafBody::Kept { salt: row.bytes(5)?, payload: payload.to_owned() }
+                }
+                None => LeafBody::Pruned { digest: row.bytes(4)? },
+            };
+            Ok(Leaf {
+                lane,
+                sequence: row.count(0)?,
+                kind: row.text(1)?.to_owned(),
+                at: row.time(2)?,
+                hash: row.bytes(3)?,
+                body,
+            })
+        },
+    )
+}
+
+/// Leaf hashes of a lane from `from` on.
+pub(crate) fn leaf_hashes(
+    conn: &mut dyn Conn,
+    org: &str,
+    lane: u16,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<[u8; 32]>, DriverError> {
+    conn.all(
+        "SELECT hash FROM event WHERE org = $1 AND lane = $2 AND seq >= $3 \
+         ORDER BY seq LIMIT $4",
+        &[org.into(), lane.into(), from.into(), page::rows(limit)],
+        |row| row.bytes(0),
+    )
+}
+
+/// The first sequence number of our lane whose time is `since` or later, and the next one that
+/// will be given. Times never go back in a lane, so it is found by halving.
+pub(crate) fn window(
+    conn: &mut dyn Conn,
+    org: &str,
+    since: Time,
+) -> Result<(u64, u64), DriverError> {
+    let Some(head) = head(conn, org)? else { return Ok((0, 0)) };
+    let (mut low, mut high) = (0, head.next);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let at = conn.first(
+            "SELECT at FROM event WHERE org = $1 AND lane = $2 AND seq = $3",
+            &[org.into(), LANE.into(), middle.into()],
+            |row| row.time(0),
+        )?;
+        if at.is_some_and(|at| at < since) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok((low, head.next))
+}
+
+/// One stored tile.
+pub(crate) fn tile(
+    conn: &mut dyn Conn,
+    org: &str,
+    lane: u16,
+    (level, index): (u8, u64),
+) -> Result<Option<Vec<u8>>, DriverError> {
+    conn.first(
+        "SELECT hashes FROM tile WHERE org = $1 AND lane = $2 AND level = $3 AND place = $4",
+        &[org.into(), lane.into(), u16::from(level).into(), index.into()],
+        |row| Ok(row.blob(0)?.to_vec()),
+    )
+}
+
+/// Checkpoints of sizes above `after`, ascending.
+pub(crate) fn checkpoints(
+    conn: &mut dyn Conn,
+    org: &str,
+    lane: u16,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, String)>, DriverError> {
+    conn.all(
+        "SELECT size, note FROM checkpoint WHERE org = $1 AND lane = $2 AND size > $3 \
+         ORDER BY size LIMIT $4",
+        &[org.into(), lane.into(), after.into(), page::rows(limit)],
+        |row| Ok((row.count(0)?, row.text(1)?.to_owned())),
+    )
+}
+
+/// What integrating a lane's leaves came to.
+#[derive(Debug)]
+pub(crate) struct Integration {
+    pub(crate) lane: u16,
+    pub(crate) tiles: Vec<Tile>,
+    pub(crate) size: u64,
+    pub(crate) note: String,
+}
+
+/// Writes tiles and the checkpoint that covers them. A checkpoint never covers less than the one
+/// before, nor leaves that are not there.
+pub(crate) fn integrate(
+    conn: &mut dyn Conn,
+    org: &str,
+    integration: &Integration,
+) -> Result<(), Failure> {
+    const OPERATION: &str = "integrate the log";
+    let failed = |error| Failure::of(OPERATION, error);
+    let lane = integration.lane;
+    let sequenced = conn
+        .first(
+            "SELECT next FROM lane WHERE org = $1 AND lane = $2",
+            &[org.into(), lane.into()],
+            |row| row.count(0),
+        )
+        .map_err(failed)?;
+    if sequenced.is_none_or(|next| next < integration.size) {
+        return Err(Failure::wrong(OPERATION, "the checkpoint covers leaves that are not there"));
+    }
+    let newest = newest_checkpoint(conn, org, lane).map_err(failed)?;
+    if newest.is_some_and(|(size, _)| size > integration.size) {
+        return Err(Failure::wrong(OPERATION, "a newer checkpoint is there already"));
+    }
+    for tile in &integration.tiles {
+        conn.execute(
+            "INSERT INTO tile (org, lane, level, place, hashes) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (org, lane, level, place) DO UPDATE SET hashes = excluded.hashes",
+            &[
+                org.into(),
+                lane.into(),
+                u16::from(tile.level).into(),
+                tile.index.into(),
+                tile.hashes.as_slice().into(),
+            ],
+        )
+        .map_err(failed)?;
+    }
+    conn.execute(
+        "INSERT INTO checkpoint (org, lane, size, note) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (org, lane, size) DO UPDATE SET note = excluded.note",
+        &[org.into(), lane.into(), integration.size.into(), (&integration.note).into()],
+    )
+    .map_err(failed)?;
+    Ok(())
+}

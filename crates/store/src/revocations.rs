@@ -1,0 +1,261 @@
+//! The revocation graph as rows: the counter, its entries, and what an entry would end.
+
+use accredit_domain::ports::{BoxFuture, Page, Revocations};
+use accredit_domain::revocation::{Blast, Revocation};
+use accredit_domain::Fault;
+use accredit_wire::ids::{AnyId, Kind, OrganizationId};
+use accredit_wire::time::Time;
+
+use crate::driver::{Conn, DriverError, Row};
+use crate::failure::Failure;
+use crate::{SqliteStore, log, page};
+
+/// Events that are looked into to count the tokens of one target; of more, all are counted.
+pub const EVENTS_SEARCHED_MAX: u64 = 20_000;
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, target, rev, reason, revoked_at, keep_until FROM revocation ",
+            $rest
+        )
+    };
+}
+
+fn read(row: &dyn Row) -> Result<Revocation, DriverError> {
+    Ok(Revocation {
+        id: row.parsed(0)?,
+        target: row.parsed(1)?,
+        rev: row.count(2)?,
+        reason: row.text(3)?.to_owned(),
+        revoked_at: row.time(4)?,
+        keep_until: row.time(5)?,
+    })
+}
+
+/// Counts one up, writes the entry under the new count and fences all lanes with it.
+pub(crate) fn write(
+    conn: &mut dyn Conn,
+    org: &str,
+    entry: &Revocation,
+) -> Result<Revocation, Failure> {
+    const OPERATION: &str = "write a revocation";
+    let failed = |error| Failure::of(OPERATION, error);
+    let rev = conn
+        .first(
+            "UPDATE organization SET rev = rev + 1 WHERE org = $1 RETURNING rev",
+            &[org.into()],
+            |row| row.count(0),
+        )
+        .map_err(failed)?
+        .ok_or_else(|| Failure::wrong(OPERATION, "there is no such organization"))?;
+    let (id, target) = (entry.id.to_string(), entry.target.to_string());
+    conn.execute(
+        "INSERT INTO revocation (org, rev, id, target, reason, revoked_at, keep_until) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        &[
+            org.into(),
+            rev.into(),
+            id.as_str().into(),
+            target.as_str().into(),
+            (&entry.reason).into(),
+            entry.revoked_at.into(),
+            entry.keep_until.into(),
+        ],
+    )
+    .map_err(failed)?;
+    log::fence(conn, org, rev).map_err(failed)?;
+    Ok(Revocation { rev, ..entry.clone() })
+}
+
+/// The targets revoked after `rev`, with the count of each.
+pub(crate) fn targets_after(
+    conn: &mut dyn Conn,
+    org: &str,
+    rev: u64,
+) -> Result<Vec<(u64, AnyId)>, DriverError> {
+    conn.all(
+        "SELECT rev, target FROM revocation WHERE org = $1 AND rev > $2 ORDER BY rev",
+        &[org.into(), rev.into()],
+        |row| Ok((row.count(0)?, row.parsed(1)?)),
+    )
+}
+
+fn after(
+    conn: &mut dyn Conn,
+    org: &str,
+    after: u64,
+    now: Time,
+) -> Result<Vec<Revocation>, DriverError> {
+    conn.all(
+        select!("WHERE org = $1 AND rev > $2 AND keep_until > $3 ORDER BY rev"),
+        &[org.into(), after.into(), now.into()],
+        read,
+    )
+}
+
+fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Revocation>, DriverError> {
+    let below = match &page.cursor {
+        None => i64::MAX,
+        // A cursor that we did not write is after everything.
+        Some(cursor) => cursor.parse().unwrap_or(0),
+    };
+    conn.all(
+        select!("WHERE org = $1 AND rev < $2 ORDER BY rev DESC LIMIT $3"),
+        &[org.into(), below.into(), page::limit(page)],
+        read,
+    )
+}
+
+fn blast(
+    conn: &mut dyn Conn,
+    org: &str,
+    target: AnyId,
+    since: Time,
+) -> Result<Blast, DriverError> {
+    let text = target.to_string();
+    let id = text.as_str();
+    let (agents, instances, credentials) = match target.kind() {
+        Kind::Organization => (
+            conn.number(
+                "SELECT count(*) FROM agent WHERE org = $1 AND state <> 'decommissioned'",
+                &[org.into()],
+            )?,
+            conn.number(
+                "SELECT count(*) FROM instance WHERE org = $1 AND state = 'active'",
+                &[org.into()],
+            )?,
+            conn.number(
+                "SELECT count(*) FROM credential WHERE org = $1 AND state = 'active'",
+                &[org.into()],
+            )?,
+        ),
+        Kind::Person => (
+            conn.number(
+                "SELECT count(*) FROM agent WHERE org = $1 AND owner = $2 \
+                 AND state <> 'decommissioned'",
+                &[org.into(), id.into()],
+            )?,
+            conn.number(
+                "SELECT count(*) FROM agent a JOIN instance i \
+                 ON i.org = a.org AND i.agent = a.id AND i.state = 'active' \
+                 WHERE a.org = $1 AND a.owner = $2",
+                &[org.into(), id.into()],
+            )?,
+            conn.number(
+                "SELECT count(*) FROM agent a JOIN credential c \
+                 ON c.org = a.org AND c.agent = a.id AND c.state = 'active' \
+                 WHERE a.org = $1 AND a.owner = $2",
+                &[org.into(), id.into()],
+            )?,
+        ),
+        Kind::Agent => (
+            conn.number(
+                "SELECT count(*) FROM agent WHERE org = $1 AND id = $2 \
+                 AND state <> 'decommissioned'",
+                &[org.into(), id.into()],
+            )?,
+            conn.number(
+                "SELECT count(*) FROM instance WHERE org = $1 AND agent = $2 \
+                 AND state = 'active'",
+                &[org.into(), id.into()],
+            )?,
+            conn.number(
+                "SELECT count(*) FROM credential WHERE org = $1 AND agent = $2 \
+                 AND state = 'active'",
+                &[org.into(), id.into()],
+            )?,
+        ),
+        Kind::Instance => (
+            0,
+            conn.number(
+                "SELECT count(*) FROM instance WHERE org = $1 AND id = $2 \
+                 AND state = 'active'",
+                &[org.into(), id.into()],
+            )?,
+            conn.number(
+                "SELECT count(*) FROM credential WHERE org = $1 AND instance = $2 \
+                 AND state = 'active'",
+                &[org.into(), id.into()],
+            )?,
+        ),
+        Kind::Resource => (
+            0,
+            0,
+            conn.number(
+                "SELECT count(*) FROM credential WHERE org = $1 AND resource = $2 \
+                 AND state = 'active'",
+                &[org.into(), id.into()],
+            )?,
+        ),
+        Kind::Credential => (
+            0,
+            0,
+            conn.number(
+                "SELECT count(*) FROM credential WHERE org = $1 AND id = $2 \
+                 AND state = 'active'",
+                &[org.into(), id.into()],
+            )?,
+        ),
+        Kind::Token | Kind::Task | Kind::Revocation | Kind::Event | Kind::Key | Kind::Request => {
+            (0, 0, 0)
+        }
+    };
+    let tokens_at_most = tokens(conn, org, target, since)?;
+    Ok(Blast { agents, instances, credentials, tokens_at_most })
+}
+
+/// Tokens issued since then that hang on `target`, at most.
+fn tokens(
+    conn: &mut dyn Conn,
+    org: &str,
+    target: AnyId,
+    since: Time,
+) -> Result<u64, DriverError> {
+    if target.kind() == Kind::Token {
+        return Ok(1);
+    }
+    let (from, end) = log::window(conn, org, since)?;
+    if end - from > EVENTS_SEARCHED_MAX {
+        return Ok(end - from);
+    }
+    // The organization stands in no payload: all of its tokens hang on it. `_` in a pattern is
+    // any character, so an id matches at least itself: the number stays an upper bound.
+    let pattern = match target.kind() {
+        Kind::Organization => "%".to_owned(),
+        _ => format!("%{target}%"),
+    };
+    conn.number(
+        "SELECT count(*) FROM event WHERE org = $1 AND lane = $2 AND seq >= $3 \
+         AND kind = 'token.issued' AND (payload LIKE $4 OR payload IS NULL)",
+        &[org.into(), log::LANE.into(), from.into(), pattern.as_str().into()],
+    )
+}
+
+impl Revocations for SqliteStore {
+    fn revocations_after(
+        &self,
+        org: OrganizationId,
+        rev: u64,
+        now: Time,
+    ) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>> {
+        self.read_in("read revocations", org, move |conn, org| after(conn, org, rev, now))
+    }
+
+    fn revocations(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>> {
+        self.read_in("list revocations", org, move |conn, org| list(conn, org, &page))
+    }
+
+    fn blast(
+        &self,
+        org: OrganizationId,
+        target: AnyId,
+        since: Time,
+    ) -> BoxFuture<'_, Result<Blast, Fault>> {
+        self.read_in("count a blast", org, move |conn, org| blast(conn, org, target, since))
+    }
+}
