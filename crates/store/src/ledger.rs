@@ -150,11 +150,14 @@ impl Ledger for SqliteStore {
         &self,
         org: OrganizationId,
         value: SingleUse,
-    ) -> BoxFuture<'_, Result<(), Fault>> {
+    ) -> BoxFuture<'_, Result<bool, Fault>> {
         const OPERATION: &str = "consume a single-use value";
         Box::pin(async move {
-            let done = self.write(OPERATION, Work::Consume(org, value)).await;
-            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+            match self.write(OPERATION, Work::Consume(org, value)).await {
+                Ok(_) => Ok(true),
+                Err(Failure::Replayed) => Ok(false),
+                Err(failure) => Err(failure.into_fault(OPERATION)),
+            }
         })
     }
 

@@ -1,1 +1,231 @@
 //! The domain's ports on SQLite.
+//!
+//! Reading order: [`driver`] is the seam to the engine; the writer's thread commits members in
+//! batches (`writer`, `member`, `queue`); one file for each noun holds its rows, as SQL that is
+//! written once; `admissions` and `cache` serve what issuing reads from memory.
+//!
+//! Absent on purpose: a clock and randomness (times and ids come with what is written), a row type
+//! outside this crate, an object mapper, a second way to write.
+
+mod admissions;
+mod agents;
+mod cache;
+mod credentials;
+pub mod driver;
+mod failure;
+mod installation;
+mod instances;
+mod keys;
+mod ledger;
+mod log;
+mod log_port;
+mod maintenance;
+mod member;
+mod migrations;
+mod organizations;
+mod page;
+mod persons;
+mod queue;
+mod registry;
+mod resources;
+mod revocations;
+mod shared;
+mod uses;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use accredit_domain::Fault;
+use accredit_domain::ports::{BoxFuture, Committed, Installation, Observer, Store};
+use accredit_wire::ids::OrganizationId;
+use tokio::sync::oneshot;
+
+use admissions::Caches;
+use cache::Stamps;
+use driver::sqlite::SqliteDriver;
+use driver::{Conn, Driver, DriverError};
+use failure::Failure;
+use member::{Member, Work};
+use queue::{NotQueued, Queue};
+use shared::{Readers, Shared};
+use writer::{Counters, Writer};
+
+pub use ledger::FORGOTTEN_IN_CHUNK_MAX;
+pub use page::READ_ROWS_MAX;
+pub use queue::QUEUE_MAX;
+pub use revocations::EVENTS_SEARCHED_MAX;
+pub use uses::USES_IN_CHUNK_MAX;
+pub use writer::{BATCH_MAX, HEADS_MAX, LINGER, Stats};
+
+/// Bytes of all caches together where nobody says.
+pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Connections that read at the same time where nobody says.
+pub const READERS_MAX: usize = 4;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections that read at the same time.
+    pub readers: usize,
+    /// Bytes of all caches together, by estimate.
+    pub cache_bytes: usize,
+    /// How long the writer waits for company, where it has lately had some.
+    pub linger: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { readers: READERS_MAX, cache_bytes: CACHE_BYTES_MAX, linger: LINGER }
+    }
+}
+
+/// The store of an installation, in one file that this process holds alone.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    caches: Arc<Caches>,
+    readers: Arc<Readers>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`, which is made where there is none, and brings its schema up to
+    /// date. Fails where another process has it, or a newer version has written it.
+    pub fn open(path: &Path, options: &Options) -> Result<Arc<Self>, Fault> {
+        let driver =
+            SqliteDriver::open(path).map_err(|error| error.fault("open the store"))?;
+        Self::open_on(Arc::new(driver), options)
+    }
+
+    /// Opens a store on a driver: how a test puts faults between the store and its engine.
+    pub fn open_on(driver: Arc<dyn Driver>, options: &Options) -> Result<Arc<Self>, Fault> {
+        let failed = |error: DriverError| error.fault("open the store");
+        let mut conn = driver.writer().map_err(failed)?;
+        migrations::apply(&*driver, &mut *conn)?;
+        let mut mover = driver.writer().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(),
+            stamps: Stamps::new(),
+            observers: RwLock::new(Vec::new()),
+            stats: Counters::default(),
+            linger: options.linger,
+        });
+        let (journal, maintenance) = maintenance::pair();
+        let writer = Writer::new(conn, Arc::clone(&shared), journal);
+        let threads = vec![
+            thread("store-writer", move || writer.run())?,
+            thread("store-journal", move || maintenance.run(&mut *mover))?,
+        ];
+        Ok(Arc::new(Self {
+            shared,
+            caches: Arc::new(Caches::new(options.cache_bytes)),
+            readers: Arc::new(Readers::new(driver, options.readers)),
+            threads: Mutex::new(threads),
+        }))
+    }
+
+    /// Takes no more writes, waits until those that wait are durable, and lets go of the file.
+    /// What comes later is answered with a fault. Blocks for as long as a batch takes.
+    pub fn close(&self) {
+        self.shared.queue.close();
+        let threads = std::mem::take(
+            &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        for thread in threads {
+            // A thread that panicked has said so, and its members were told.
+            let _ = thread.join();
+        }
+        self.readers.close();
+    }
+
+    /// What the writer has done since the store was opened.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.read()
+    }
+
+    /// Puts work into the next batch and waits for it to be durable.
+    async fn write(&self, operation: &'static str, work: Work) -> Result<Committed, Failure> {
+        let (reply, answer) = oneshot::channel();
+        if let Err((_, why)) = self.shared.queue.push(Member { work, reply }) {
+            return Err(Failure::wrong(
+                operation,
+                match why {
+                    NotQueued::Full => "too many writes are waiting",
+                    NotQueued::Closed => "the store is closed",
+                },
+            ));
+        }
+        match answer.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::wrong(operation, "the writer has ended")),
+        }
+    }
+
+    /// Reads on one snapshot.
+    async fn read<T, F>(&self, operation: &'static str, read: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Conn) -> Result<T, DriverError> + Send + 'static,
+    {
+        self.readers.read(operation, read).await
+    }
+
+    /// Reads on one snapshot, within one organization.
+    fn read_in<'a, T, F>(
+        &'a self,
+        operation: &'static str,
+        org: OrganizationId,
+        read: F,
+    ) -> BoxFuture<'a, Result<T, Fault>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Conn, &str) -> Result<T, DriverError> + Send + 'static,
+    {
+        Box::pin(self.read(operation, move |conn| read(conn, &org.to_string())))
+    }
+}
+
+fn thread(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Fault> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|error| Fault::new("open the store", error))
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store for SqliteStore {
+    fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>> {
+        Box::pin(self.read("read the installation", installation::find))
+    }
+
+    fn found(&self, installation: Installation) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "found the installation";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::Found(installation)).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn observe(&self, observer: Arc<dyn Observer>) {
+        let observers = &self.shared.observers;
+        observers.write().unwrap_or_else(PoisonError::into_inner).push(observer);
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "check the store";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::Beat).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+}

@@ -2,7 +2,7 @@
 //! `accredit_wire::tlog`; here a leaf gets its place and is chained to the one before.
 
 use accredit_domain::audit::event::SealedEvent;
-use accredit_domain::ports::{LaneHead, Leaf, LeafBody, Tile};
+use accredit_domain::ports::{Integrated, LaneHead, Leaf, LeafBody};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::{Hash, leaf::leaf_hash};
 
@@ -273,25 +273,24 @@ pub(crate) fn checkpoints(
     )
 }
 
-/// What integrating a lane's leaves came to.
+/// What was integrated, and from where.
 #[derive(Debug)]
 pub(crate) struct Integration {
     pub(crate) lane: u16,
-    pub(crate) tiles: Vec<Tile>,
-    pub(crate) size: u64,
-    pub(crate) note: String,
+    pub(crate) from: u64,
+    pub(crate) integrated: Integrated,
 }
 
-/// Writes tiles and the checkpoint that covers them. A checkpoint never covers less than the one
-/// before, nor leaves that are not there.
+/// Writes tiles and the checkpoint that covers them, where the lane is still integrated up to
+/// exactly `from`. A checkpoint covers more than the one before, and only leaves that are there.
 pub(crate) fn integrate(
     conn: &mut dyn Conn,
     org: &str,
-    integration: &Integration,
+    work: &Integration,
 ) -> Result<(), Failure> {
     const OPERATION: &str = "integrate the log";
     let failed = |error| Failure::of(OPERATION, error);
-    let lane = integration.lane;
+    let (lane, Integrated { tiles, size, note }) = (work.lane, &work.integrated);
     let sequenced = conn
         .first(
             "SELECT next FROM lane WHERE org = $1 AND lane = $2",
@@ -299,14 +298,17 @@ pub(crate) fn integrate(
             |row| row.count(0),
         )
         .map_err(failed)?;
-    if sequenced.is_none_or(|next| next < integration.size) {
+    if sequenced.is_none_or(|next| next < *size) {
         return Err(Failure::wrong(OPERATION, "the checkpoint covers leaves that are not there"));
     }
-    let newest = newest_checkpoint(conn, org, lane).map_err(failed)?;
-    if newest.is_some_and(|(size, _)| size > integration.size) {
-        return Err(Failure::wrong(OPERATION, "a newer checkpoint is there already"));
+    if *size <= work.from {
+        return Err(Failure::wrong(OPERATION, "the checkpoint covers no new leaf"));
     }
-    for tile in &integration.tiles {
+    let newest = newest_checkpoint(conn, org, lane).map_err(failed)?;
+    if newest.map_or(0, |(size, _)| size) != work.from {
+        return Err(Failure::Stale);
+    }
+    for tile in tiles {
         conn.execute(
             "INSERT INTO tile (org, lane, level, place, hashes) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (org, lane, level, place) DO UPDATE SET hashes = excluded.hashes",
@@ -321,9 +323,8 @@ pub(crate) fn integrate(
         .map_err(failed)?;
     }
     conn.execute(
-        "INSERT INTO checkpoint (org, lane, size, note) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (org, lane, size) DO UPDATE SET note = excluded.note",
-        &[org.into(), lane.into(), integration.size.into(), (&integration.note).into()],
+        "INSERT INTO checkpoint (org, lane, size, note) VALUES ($1, $2, $3, $4)",
+        &[org.into(), lane.into(), (*size).into(), note.into()],
     )
     .map_err(failed)?;
     Ok(())

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Init(commands::init::Init),
     /// Run the server from a configuration file
     Serve(commands::serve::Serve),
+    /// Compute the log again and compare it with what was signed
+    Fsck(commands::fsck::Fsck),
     /// Print the server's OpenAPI document
     #[command(after_help = "Example:\n  accredit openapi > openapi.json")]
     Openapi,

@@ -6,6 +6,7 @@ pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod credential;
 pub(crate) mod dev;
+pub(crate) mod fsck;
 pub(crate) mod init;
 pub(crate) mod instance;
 pub(crate) mod org;
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(&args, cx).await,
         Command::Init(args) => init::run(&args, cx).await,
         Command::Serve(args) => serve::run(&args, cx).await,
+        Command::Fsck(args) => fsck::run(&args, cx).await,
         Command::Openapi => {
             let document = accredit_server::openapi::document();
             crate::output::line(&format!("{document:#}"))

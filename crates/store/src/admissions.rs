@@ -1,0 +1,303 @@
+//! What issuing reads: facts about agents, resources and credentials, mostly from memory.
+//!
+//! On a hit nothing waits and no other thread is asked. On a miss one snapshot is read, and kept
+//! only if no change was committed in between (see [`crate::cache`]). That something is absent is
+//! never kept: strangers could fill the cache with it.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use accredit_domain::Fault;
+use accredit_domain::issuance::admission::{
+    AgentFacts, CredentialFacts, HolderFacts, ProofFacts, ResourceFacts,
+};
+use accredit_domain::ports::{Admissions, BoxFuture, Lookup};
+use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
+use accredit_domain::registry::{Credential, State, agent::AgentState};
+use accredit_wire::authority::{Authority, ResourceName};
+use accredit_wire::ids::{AgentId, AnyId, CredentialId, OrganizationId, ResourceId};
+
+use crate::cache::{Cache, Stamps, Tag, Ticket};
+use crate::driver::{Conn, DriverError};
+use crate::shared::Shared;
+use crate::{SqliteStore, credentials, instances, resources};
+
+/// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
+const WORD_BYTES: usize = 48;
+
+type KeysAsked = (OrganizationId, AnyId, Option<Box<str>>, usize);
+
+/// The caches of a store. An eighth of the bytes is for resources, a quarter for lists of keys,
+/// the rest for agents and credentials.
+pub(crate) struct Caches {
+    agents: Cache<(OrganizationId, AgentId), Arc<AgentFacts>>,
+    credentials: Cache<(OrganizationId, CredentialId), Arc<CredentialFacts>>,
+    keys: Cache<KeysAsked, Vec<Arc<CredentialFacts>>>,
+    resources: Cache<(OrganizationId, ResourceName), Arc<ResourceFacts>>,
+}
+
+impl Caches {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self {
+            agents: Cache::new(bytes / 16 * 6),
+            credentials: Cache::new(bytes / 16 * 4),
+            keys: Cache::new(bytes / 16 * 4),
+            resources: Cache::new(bytes / 16 * 2),
+        }
+    }
+
+    /// A resource by the name that a permission has for it: one value for all agents.
+    fn resource(
+        &self,
+        (stamps, ticket): (&Stamps, Ticket),
+        conn: &mut dyn Conn,
+        org: OrganizationId,
+        name: &ResourceName,
+    ) -> Result<Option<Arc<ResourceFacts>>, DriverError> {
+        let key = (org, name.clone());
+        if let Some(facts) = self.resources.get(stamps, &key) {
+            return Ok(Some(facts));
+        }
+        let by_name = Lookup::Name(name.as_str().to_owned());
+        let Some(facts) = resources::facts(conn, &org.to_string(), &by_name)? else {
+            return Ok(None);
+        };
+        let bytes = resource_bytes(&facts);
+        let entry = (key, Arc::clone(&facts));
+        self.resources.fill(stamps, ticket, entry, &[Tag::of(org.any())], bytes);
+        Ok(Some(facts))
+    }
+}
+
+fn resource_bytes(facts: &ResourceFacts) -> usize {
+    size_of::<ResourceFacts>() + facts.audience.len() + WORD_BYTES * (2 + facts.actions.len())
+}
+
+fn agent_bytes(facts: &AgentFacts) -> usize {
+    let words = facts.authority.tokens().count() + facts.authority.permissions().len();
+    let scope = facts.default_scope.as_ref().map_or(0, |scope| 2 * scope.len());
+    size_of::<AgentFacts>() + facts.name.len() + WORD_BYTES * (1 + words + scope)
+        + size_of::<usize>() * facts.resources.len()
+}
+
+fn credential_bytes(facts: &CredentialFacts) -> usize {
+    let proof = match &facts.proof {
+        ProofFacts::Secret { .. } => 0,
+        // The parsed key of the cryptographic library is about half a kilobyte.
+        ProofFacts::Key(key) => 512 + key.kid.len() + key.key.bytes().len(),
+    };
+    size_of::<CredentialFacts>() + WORD_BYTES + proof
+}
+
+/// The facts about an agent, with the resources that its permissions name.
+fn read_agent(
+    (caches, shared, ticket): (&Caches, &Shared, Ticket),
+    conn: &mut dyn Conn,
+    org: OrganizationId,
+    id: AgentId,
+) -> Result<Option<AgentFacts>, DriverError> {
+    let (org_text, id_text) = (org.to_string(), id.to_string());
+    let found = conn.first(
+        "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
+         a.may_delegate, a.token_lifetime \
+         FROM agent a LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
+         WHERE a.org = $1 AND a.id = $2",
+        &[org_text.as_str().into(), id_text.as_str().into()],
+        |row| {
+            let owner = match row.opt_parsed(2)? {
+                Some(owner) => Some((owner, row.word(3, State::parse)?)),
+                None => None,
+            };
+            let authority: Authority = serde_json::from_str(row.text(4)?)
+                .map_err(|error| DriverError::unreadable(4, error))?;
+            Ok(AgentFacts {
+                id,
+                name: row.text(0)?.to_owned(),
+                state: row.word(1, AgentState::parse)?,
+                owner,
+                authority,
+                default_scope: row.opt_parsed(5)?,
+                may_delegate: row.int(6)? != 0,
+                token_lifetime: row.small(7)?,
+                resources: Vec::new(),
+            })
+        },
+    )?;
+    let Some(mut facts) = found else { return Ok(None) };
+    let mut named = Vec::with_capacity(facts.authority.permissions().len());
+    for permission in facts.authority.permissions() {
+        let since = (&shared.stamps, ticket);
+        named.extend(caches.resource(since, conn, org, &permission.resource)?);
+    }
+    facts.resources = named;
+    Ok(Some(facts))
+}
+
+/// The facts about a credential's row, with what its holder's row adds.
+fn complete(
+    conn: &mut dyn Conn,
+    org: OrganizationId,
+    row: Credential,
+) -> Result<Option<CredentialFacts>, DriverError> {
+    let text = org.to_string();
+    let holder = match row.holder {
+        Holder::Agent(agent) => HolderFacts::Agent(agent),
+        Holder::Instance(id, agent) => match instances::find(conn, &text, id)? {
+            Some(instance) => HolderFacts::Instance {
+                id,
+                agent,
+                state: instance.state,
+                expires_at: instance.expires_at,
+            },
+            None => return Ok(None),
+        },
+        Holder::Resource(id) => match resources::facts(conn, &text, &Lookup::Id(id))? {
+            Some(resource) => HolderFacts::Resource(resource),
+            None => return Ok(None),
+        },
+        Holder::Admin(permissions) => HolderFacts::Admin(permissions),
+    };
+    let proof = match row.proof {
+        Proof::Secret { pepper, mac } => ProofFacts::Secret { pepper, mac },
+        Proof::Key(jwk) => ProofFacts::Key(jwk.into_verifying_key()),
+    };
+    let revoked = row.state == CredentialState::Revoked;
+    Ok(Some(CredentialFacts { id: row.id, org, holder, proof, revoked, expires_at: row.expires_at }))
+}
+
+/// What ends cached facts about a credential.
+fn tags(facts: &CredentialFacts) -> Vec<Tag> {
+    let own = Tag::of(facts.id.any());
+    match &facts.holder {
+        HolderFacts::Agent(agent) => vec![own, Tag::of(agent.any())],
+        HolderFacts::Instance { id, agent, .. } => {
+            vec![own, Tag::of(agent.any()), Tag::of(id.any())]
+        }
+        HolderFacts::Resource(resource) => vec![own, Tag::of(resource.id.any())],
+        HolderFacts::Admin(_) => vec![own],
+    }
+}
+
+impl SqliteStore {
+    /// The live public keys of a holder.
+    fn keys(
+        &self,
+        org: OrganizationId,
+        holder: AnyId,
+        kid: Option<&str>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Arc<CredentialFacts>>, Fault>> {
+        let key: KeysAsked = (org, holder, kid.map(Box::from), limit);
+        if let Some(found) = self.caches.keys.get(&self.shared.stamps, &key) {
+            return Box::pin(ready(Ok(found)));
+        }
+        Box::pin(async move {
+            let ticket = self.shared.stamps.ticket();
+            let kid = key.2.clone();
+            let found = self
+                .read("read public keys", move |conn| {
+                    let text = org.to_string();
+                    let rows =
+                        credentials::keys_of(conn, &text, holder, kid.as_deref(), limit)?;
+                    let mut found = Vec::with_capacity(rows.len());
+                    for row in rows {
+                        found.extend(complete(conn, org, row)?.map(Arc::new));
+                    }
+                    Ok(found)
+                })
+                .await?;
+            // An empty list is not kept: a stranger chooses the `kid`.
+            if !found.is_empty() {
+                let bytes = found.iter().map(|facts| credential_bytes(facts)).sum();
+                let entry = (key, found.clone());
+                let tags = [Tag::keys_of(holder)];
+                self.caches.keys.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
+            }
+            Ok(found)
+        })
+    }
+}
+
+impl Admissions for SqliteStore {
+    fn agent_facts(
+        &self,
+        org: OrganizationId,
+        agent: AgentId,
+    ) -> BoxFuture<'_, Result<Option<Arc<AgentFacts>>, Fault>> {
+        let key = (org, agent);
+        if let Some(facts) = self.caches.agents.get(&self.shared.stamps, &key) {
+            return Box::pin(ready(Ok(Some(facts))));
+        }
+        Box::pin(async move {
+            let ticket = self.shared.stamps.ticket();
+            let (caches, shared) = (Arc::clone(&self.caches), Arc::clone(&self.shared));
+            let found = self
+                .read("read an agent's facts", move |conn| {
+                    read_agent((&caches, &shared, ticket), conn, org, agent)
+                })
+                .await?;
+            let Some(facts) = found.map(Arc::new) else { return Ok(None) };
+            let bytes = agent_bytes(&facts);
+            let tags = [Tag::of(org.any()), Tag::of(agent.any())];
+            let entry = (key, Arc::clone(&facts));
+            self.caches.agents.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
+            Ok(Some(facts))
+        })
+    }
+
+    fn credential_facts(
+        &self,
+        org: OrganizationId,
+        id: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<Arc<CredentialFacts>>, Fault>> {
+        let key = (org, id);
+        if let Some(facts) = self.caches.credentials.get(&self.shared.stamps, &key) {
+            return Box::pin(ready(Ok(Some(facts))));
+        }
+        Box::pin(async move {
+            let ticket = self.shared.stamps.ticket();
+            let found = self
+                .read("read a credential's facts", move |conn| {
+                    match credentials::find(conn, &org.to_string(), id)? {
+                        Some(row) => complete(conn, org, row),
+                        None => Ok(None),
+                    }
+                })
+                .await?;
+            let Some(facts) = found.map(Arc::new) else { return Ok(None) };
+            let (bytes, tags) = (credential_bytes(&facts), tags(&facts));
+            let entry = (key, Arc::clone(&facts));
+            self.caches.credentials.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
+            Ok(Some(facts))
+        })
+    }
+
+    fn admin_organization(
+        &self,
+        id: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<OrganizationId>, Fault>> {
+        Box::pin(self.read("find an administrator's organization", move |conn| {
+            credentials::admin_organization(conn, id)
+        }))
+    }
+
+    fn agent_keys<'a>(
+        &'a self,
+        org: OrganizationId,
+        agent: AgentId,
+        kid: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>> {
+        self.keys(org, agent.any(), kid, limit)
+    }
+
+    fn resource_keys<'a>(
+        &'a self,
+        org: OrganizationId,
+        resource: ResourceId,
+        kid: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>> {
+        self.keys(org, resource.any(), kid, limit)
+    }
+}

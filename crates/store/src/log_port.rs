@@ -1,0 +1,80 @@
+//! The log's port: what auditors and the integrator read, and the one thing they write.
+
+use accredit_domain::Fault;
+use accredit_domain::ports::{BoxFuture, Integrated, LaneHead, Leaf, Log};
+use accredit_wire::ids::OrganizationId;
+
+use crate::failure::Failure;
+use crate::log::{self, Integration};
+use crate::member::Work;
+use crate::SqliteStore;
+
+impl Log for SqliteStore {
+    fn lanes(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<LaneHead>, Fault>> {
+        self.read_in("read lanes", org, log::lanes)
+    }
+
+    fn leaves(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Leaf>, Fault>> {
+        self.read_in("read leaves", org, move |conn, org| log::leaves(conn, org, lane, from, limit))
+    }
+
+    fn leaf_hashes(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<[u8; 32]>, Fault>> {
+        self.read_in("read leaf hashes", org, move |conn, org| {
+            log::leaf_hashes(conn, org, lane, from, limit)
+        })
+    }
+
+    fn tile(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        level: u8,
+        index: u64,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, Fault>> {
+        self.read_in("read a tile", org, move |conn, org| {
+            log::tile(conn, org, lane, (level, index))
+        })
+    }
+
+    fn integrate(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        from: u64,
+        integrated: Integrated,
+    ) -> BoxFuture<'_, Result<bool, Fault>> {
+        const OPERATION: &str = "integrate the log";
+        Box::pin(async move {
+            let work = Work::Integrate(org, Integration { lane, from, integrated });
+            match self.write(OPERATION, work).await {
+                Ok(_) => Ok(true),
+                Err(Failure::Stale) => Ok(false),
+                Err(failure) => Err(failure.into_fault(OPERATION)),
+            }
+        })
+    }
+
+    fn checkpoints(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(u64, String)>, Fault>> {
+        self.read_in("read checkpoints", org, move |conn, org| {
+            log::checkpoints(conn, org, lane, after, limit)
+        })
+    }
+}

@@ -1,0 +1,324 @@
+//! One member of a batch: what is to be written, and how it is.
+//!
+//! A variant for each kind of write instead of a closure: the hot one, an issuance, is then a
+//! move of plain data between threads.
+
+use accredit_domain::audit::event::{Event, SealedEvent};
+use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
+use accredit_domain::ports::{SingleUse, Use};
+use accredit_domain::registry::credential::{Holder, Proof};
+use accredit_domain::registry::Credential;
+use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
+use accredit_wire::time::Time;
+use tokio::sync::oneshot;
+
+use crate::cache::Tag;
+use crate::driver::Conn;
+use crate::failure::Failure;
+use crate::ledger::{self, Expired};
+use crate::log::{self, Head, Integration};
+use crate::{
+    agents, credentials, installation, instances, keys, organizations, persons, resources,
+    revocations, uses,
+};
+
+/// What is to be written.
+pub(crate) enum Work {
+    /// An issuance with its event, unless it was overtaken.
+    Issue(Issuance, SealedEvent),
+    /// An event, and what a proof used up.
+    Event(OrganizationId, Option<SingleUse>, SealedEvent),
+    /// What a proof used up.
+    Consume(OrganizationId, SingleUse),
+    /// A change of the registry with its event.
+    Change(Box<(Change, Event)>),
+    /// Tiles and a checkpoint.
+    Integrate(OrganizationId, Integration),
+    /// Times of use.
+    Uses(Vec<Use>),
+    /// Rows whose time is over.
+    Forget(Vec<Expired>, Time),
+    /// The founding.
+    Found(Installation),
+    /// Nothing: whether a write would succeed.
+    Beat,
+}
+
+impl Work {
+    /// The organization whose lane it may add to.
+    pub(crate) fn org(&self) -> Option<OrganizationId> {
+        match self {
+            Self::Issue(issuance, _) => Some(issuance.org),
+            Self::Event(org, ..) => Some(*org),
+            Self::Change(change) => Some(change.0.org),
+            Self::Consume(..)
+            | Self::Integrate(..)
+            | Self::Uses(_)
+            | Self::Forget(..)
+            | Self::Found(_)
+            | Self::Beat => None,
+        }
+    }
+
+    /// Whether it is one statement, which is atomic by itself and needs no savepoint.
+    pub(crate) fn is_one_statement(&self) -> bool {
+        match self {
+            Self::Issue(issuance, _) => issuance.single_use.is_none(),
+            Self::Event(_, value, _) => value.is_none(),
+            Self::Consume(..) | Self::Beat => true,
+            Self::Change(_)
+            | Self::Integrate(..)
+            | Self::Uses(_)
+            | Self::Forget(..)
+            | Self::Found(_) => false,
+        }
+    }
+}
+
+/// A member and whom to answer.
+pub(crate) struct Member {
+    pub(crate) work: Work,
+    pub(crate) reply: oneshot::Sender<Result<Committed, Failure>>,
+}
+
+/// What a member came to, in case its batch is committed.
+pub(crate) struct Done {
+    /// For the caller.
+    pub(crate) committed: Committed,
+    /// For whoever keeps something in memory.
+    pub(crate) notice: Option<Box<Notice>>,
+    /// For the caches.
+    pub(crate) touched: Vec<Tag>,
+}
+
+impl Done {
+    /// Nothing that anybody must be told.
+    pub(crate) fn quiet(rev: u64) -> Self {
+        Self { committed: Committed { rev, ended: 0 }, notice: None, touched: Vec::new() }
+    }
+}
+
+/// Writes what adds nothing to a lane.
+pub(crate) fn run_aside(conn: &mut dyn Conn, work: &Work) -> Result<(), Failure> {
+    match work {
+        Work::Consume(org, value) => match ledger::spend(conn, &org.to_string(), value) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::Replayed),
+            Err(error) => Err(Failure::of("consume a single-use value", error)),
+        },
+        Work::Integrate(org, integration) => log::integrate(conn, &org.to_string(), integration),
+        Work::Uses(times) => uses::write(conn, times),
+        Work::Forget(rows, now) => ledger::forget(conn, rows, *now),
+        Work::Found(founded) => installation::found(conn, founded),
+        Work::Beat => installation::beat(conn),
+        Work::Issue(..) | Work::Event(..) | Work::Change(_) => {
+            Err(Failure::wrong("write", "this member belongs into a lane"))
+        }
+    }
+}
+
+/// Writes an issuance. `newer` is what was revoked since some count at or below the decision's.
+pub(crate) fn issue(
+    conn: &mut dyn Conn,
+    (org, head): (&str, &mut Head),
+    (issuance, event): (&Issuance, &SealedEvent),
+    newer: &[(u64, AnyId)],
+) -> Result<Done, Failure> {
+    const OPERATION: &str = "record an issuance";
+    if issuance.rev > head.fence {
+        // It saw a revocation that this store does not have: another generation's.
+        return Err(Failure::wrong(OPERATION, "the decision saw a later state than there is"));
+    }
+    let dead = |(rev, target): &&(u64, AnyId)| {
+        *rev > issuance.rev && issuance.lineage.contains(target)
+    };
+    if let Some((_, target)) = newer.iter().find(dead) {
+        return Err(Failure::Overtaken(*target));
+    }
+    if let Some(value) = &issuance.single_use
+        && !ledger::spend(conn, org, value).map_err(|error| Failure::of(OPERATION, error))?
+    {
+        return Err(Failure::Replayed);
+    }
+    log::append(conn, org, head, event).map_err(|error| Failure::of(OPERATION, error))?;
+    Ok(Done::quiet(head.fence))
+}
+
+/// Writes an event; what a proof used up may be used already.
+pub(crate) fn event(
+    conn: &mut dyn Conn,
+    (org, head): (&str, &mut Head),
+    value: Option<&SingleUse>,
+    event: &SealedEvent,
+) -> Result<Done, Failure> {
+    let failed = |error| Failure::of("record an event", error);
+    if let Some(value) = value {
+        ledger::spend(conn, org, value).map_err(failed)?;
+    }
+    log::append(conn, org, head, event).map_err(failed)?;
+    Ok(Done::quiet(head.fence))
+}
+
+/// Writes the rows of a change and says what they touch. The event and the revocation follow.
+pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Done, Failure> {
+    const OPERATION: &str = "commit a change";
+    let notice = Notice {
+        org: change.org,
+        rev: 0,
+        at: change.at,
+        revocation: None,
+        organization: None,
+        keys: Vec::new(),
+        revocations_age_min: None,
+    };
+    let mut done = Done { notice: Some(Box::new(notice)), ..Done::quiet(0) };
+    for row in &change.rows {
+        match row {
+            Row::Organization(row) if row.id == change.org => organizations::write(conn, row)?,
+            Row::Organization(_) => {
+                return Err(Failure::wrong(OPERATION, "it names another organization"));
+            }
+            Row::Person(row) => persons::write(conn, org, row)?,
+            Row::Resource(row) => resources::write(conn, org, row)?,
+            Row::Agent(row) => agents::write(conn, org, row)?,
+            Row::Instance(row) => instances::write(conn, org, row)?,
+            Row::Credential(row) => credentials::write(conn, org, row)?,
+            Row::Key(row) if row.sealed.org == change.org => keys::write(conn, org, row)?,
+            Row::Key(_) => {
+                return Err(Failure::wrong(OPERATION, "it names another organization's key"));
+            }
+            Row::EndAgent(agent) => {
+                done.committed.ended += instances::end_of_agent(conn, org, *agent)?;
+                done.committed.ended += credentials::end_of_agent(conn, org, *agent)?;
+            }
+            Row::EndInstance(instance) => {
+                done.committed.ended += credentials::end_of_instance(conn, org, *instance)?;
+                touch_agent_of(conn, org, *instance, &mut done.touched)?;
+            }
+        }
+        touch(change.org, row, &mut done.touched);
+    }
+    Ok(done)
+}
+
+/// Which cached facts a row ends.
+fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
+    match row {
+        // Nothing cached says anything about them.
+        Row::Organization(_) | Row::Key(_) => {}
+        Row::Person(row) => {
+            // A new person owns nothing yet.
+            if row.version > 0 {
+                touched.push(Tag::of(org.any()));
+            }
+        }
+        Row::Resource(row) => {
+            let id = row.id.any();
+            touched.extend([Tag::of(org.any()), Tag::of(id), Tag::keys_of(id)]);
+        }
+        Row::Agent(row) => touched.push(Tag::of(row.id.any())),
+        Row::Instance(row) => {
+            if row.version > 0 {
+                touched.extend([Tag::of(row.id.any()), Tag::keys_of(row.agent.any())]);
+            }
+        }
+        Row::Credential(row) => touch_credential(row, touched),
+        Row::EndAgent(agent) => {
+            touched.extend([Tag::of(agent.any()), Tag::keys_of(agent.any())]);
+        }
+        Row::EndInstance(instance) => touched.push(Tag::of(instance.any())),
+    }
+}
+
+/// A new secret is in no cache; a new key is missing from its holder's list.
+fn touch_credential(row: &Credential, touched: &mut Vec<Tag>) {
+    if row.version > 0 {
+        touched.push(Tag::of(row.id.any()));
+    }
+    if matches!(row.proof, Proof::Key(_)) {
+        match &row.holder {
+            Holder::Agent(agent) | Holder::Instance(_, agent) => {
+                touched.push(Tag::keys_of(agent.any()));
+            }
+            Holder::Resource(resource) => touched.push(Tag::keys_of(resource.any())),
+            Holder::Admin(_) => {}
+        }
+    }
+}
+
+fn touch_agent_of(
+    conn: &mut dyn Conn,
+    org: &str,
+    instance: InstanceId,
+    touched: &mut Vec<Tag>,
+) -> Result<(), Failure> {
+    let found = instances::find(conn, org, instance)
+        .map_err(|error| Failure::of("commit a change", error))?;
+    let agent: Option<AgentId> = found.map(|row| row.agent);
+    touched.extend(agent.map(|agent| Tag::keys_of(agent.any())));
+    Ok(())
+}
+
+/// Completes a change whose rows are written: its revocation, its event, its notice.
+pub(crate) fn complete(
+    conn: &mut dyn Conn,
+    (org, head): (&str, &mut Head),
+    (change, event): (&Change, &Event),
+    mut done: Done,
+) -> Result<Done, Failure> {
+    const OPERATION: &str = "commit a change";
+    let failed = |error| Failure::of(OPERATION, error);
+    let mut entry = None;
+    if let Some(revocation) = &change.revocation {
+        let written = revocations::write(conn, org, revocation)?;
+        head.fence = written.rev;
+        entry = Some(written);
+    }
+    let sealed = event
+        .clone()
+        .seal(entry.as_ref().map(|entry| entry.rev))
+        .map_err(|error| Failure::Fault(accredit_domain::Fault::new(OPERATION, error)))?;
+    log::append(conn, org, head, &sealed).map_err(failed)?;
+    done.committed.rev = head.fence;
+    if let Some(notice) = done.notice.as_deref_mut() {
+        notice.rev = head.fence;
+        notice.revocation = entry;
+        notice_rows(conn, org, change, notice)?;
+    }
+    Ok(done)
+}
+
+/// What observers are told about rows, as they now stand.
+fn notice_rows(
+    conn: &mut dyn Conn,
+    org: &str,
+    change: &Change,
+    notice: &mut Notice,
+) -> Result<(), Failure> {
+    for row in &change.rows {
+        match row {
+            Row::Organization(row) => {
+                let mut row = row.clone();
+                row.version += 1;
+                row.rev = notice.rev;
+                notice.organization = Some(row);
+            }
+            Row::Key(row) => {
+                let mut row = row.clone();
+                row.version += 1;
+                notice.keys.push(row);
+            }
+            Row::Resource(_) => {
+                notice.revocations_age_min = resources::revocations_age_min(conn, org)
+                    .map_err(|error| Failure::of("commit a change", error))?;
+            }
+            Row::Person(_)
+            | Row::Agent(_)
+            | Row::Instance(_)
+            | Row::Credential(_)
+            | Row::EndAgent(_)
+            | Row::EndInstance(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The nouns' port: each method is one function of that noun's file.
+
+use accredit_domain::Fault;
+use accredit_domain::keys::SigningKey;
+use accredit_domain::ports::{
+    Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
+};
+use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person, Resource};
+use accredit_wire::ids::{
+    AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId,
+};
+
+use crate::member::Work;
+use crate::{
+    SqliteStore, agents, credentials, instances, keys, organizations, persons, resources,
+};
+
+impl Registry for SqliteStore {
+    fn commit(&self, change: Audited<Change>) -> BoxFuture<'_, Result<Committed, CommitError>> {
+        Box::pin(async move {
+            let work = Work::Change(Box::new(change.into_parts()));
+            Ok(self.write("commit a change", work).await?)
+        })
+    }
+
+    fn organization(
+        &self,
+        key: Lookup<OrganizationId>,
+    ) -> BoxFuture<'_, Result<Option<Organization>, Fault>> {
+        Box::pin(self.read("read an organization", move |conn| organizations::find(conn, &key)))
+    }
+
+    fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Vec<Organization>, Fault>> {
+        Box::pin(self.read("list organizations", move |conn| organizations::list(conn, &page)))
+    }
+
+    fn person(
+        &self,
+        org: OrganizationId,
+        key: Lookup<PersonId>,
+    ) -> BoxFuture<'_, Result<Option<Person>, Fault>> {
+        self.read_in("read a person", org, move |conn, org| persons::find(conn, org, &key))
+    }
+
+    fn persons(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Person>, Fault>> {
+        self.read_in("list persons", org, move |conn, org| persons::list(conn, org, &page))
+    }
+
+    fn resource(
+        &self,
+        org: OrganizationId,
+        key: Lookup<ResourceId>,
+    ) -> BoxFuture<'_, Result<Option<Resource>, Fault>> {
+        self.read_in("read a resource", org, move |conn, org| resources::find(conn, org, &key))
+    }
+
+    fn resources(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Resource>, Fault>> {
+        self.read_in("list resources", org, move |conn, org| resources::list(conn, org, &page))
+    }
+
+    fn agent(
+        &self,
+        org: OrganizationId,
+        key: Lookup<AgentId>,
+    ) -> BoxFuture<'_, Result<Option<Agent>, Fault>> {
+        self.read_in("read an agent", org, move |conn, org| agents::find(conn, org, &key))
+    }
+
+    fn agents(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Vec<Agent>, Fault>> {
+        self.read_in("list agents", org, move |conn, org| agents::list(conn, org, &page))
+    }
+
+    fn instance(
+        &self,
+        org: OrganizationId,
+        id: InstanceId,
+    ) -> BoxFuture<'_, Result<Option<Instance>, Fault>> {
+        self.read_in("read an instance", org, move |conn, org| instances::find(conn, org, id))
+    }
+
+    fn instances(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Instance>, Fault>> {
+        self.read_in("list instances", org, move |conn, org| instances::list(conn, org, &page))
+    }
+
+    fn credential(
+        &self,
+        org: OrganizationId,
+        id: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<Credential>, Fault>> {
+        self.read_in("read a credential", org, move |conn, org| credentials::find(conn, org, id))
+    }
+
+    fn credentials(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
+        self.read_in("list credentials", org, move |conn, org| {
+            credentials::list(conn, org, &page)
+        })
+    }
+
+    fn revocations_age_min(
+        &self,
+        org: OrganizationId,
+    ) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
+        self.read_in("read age bounds", org, resources::revocations_age_min)
+    }
+
+    fn signing_keys(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>> {
+        Box::pin(self.read("read signing keys", move |conn| keys::all(conn, org)))
+    }
+}

@@ -1,0 +1,358 @@
+//! The one writer: a thread that commits all waiting members together and answers them together.
+//!
+//! A member that is a single statement is atomic by itself; any other runs in a savepoint. A
+//! member that fails is undone and answered alone, a commit that fails answers all. The heads of
+//! lanes are kept in memory between batches and held to their rows by the conditional update that
+//! ends each batch; where one has moved, the batch is undone and run again on fresh heads.
+//!
+//! After a commit, in this order: caches forget what has changed, observers are told, members are
+//! answered. So whoever has seen a new revocation counter finds facts at least as new.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use accredit_domain::Fault;
+use accredit_wire::ids::{AnyId, OrganizationId};
+use hashbrown::HashMap;
+
+use crate::driver::{Conn, DriverError};
+use crate::failure::Failure;
+use crate::log::{self, Head};
+use crate::maintenance::Journal;
+use crate::member::{self, Done, Member, Work};
+use crate::revocations;
+use crate::shared::Shared;
+
+/// Members of one batch: work that takes a few milliseconds at most.
+pub const BATCH_MAX: usize = 256;
+/// How long the writer waits for company, where it has lately had some.
+pub const LINGER: Duration = Duration::from_micros(300);
+/// Heads of lanes that are kept in memory: about a kilobyte for four.
+pub const HEADS_MAX: usize = 4096;
+/// How often a batch is run: once, and again where a head had moved.
+const RUNS_MAX: usize = 2;
+
+type Random = foldhash::fast::RandomState;
+
+/// A lane that is written to, with its organization's id as text.
+struct Lane {
+    org: String,
+    head: Head,
+}
+
+/// What was revoked after `after`, as read once for a batch.
+struct Newer {
+    after: u64,
+    targets: Vec<(u64, AnyId)>,
+}
+
+/// Why a whole batch was not committed.
+enum BatchError {
+    /// A lane's row is not as it was last seen.
+    HeadMoved,
+    /// The engine failed where no single member could be blamed.
+    Driver(DriverError),
+}
+
+impl From<DriverError> for BatchError {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// The writer's side of the store.
+pub(crate) struct Writer {
+    conn: Box<dyn Conn>,
+    shared: Arc<Shared>,
+    journal: Journal,
+    lanes: HashMap<OrganizationId, Lane, Random>,
+    newer: HashMap<OrganizationId, Newer, Random>,
+    company: Company,
+}
+
+/// How many members come together lately: the largest batch of late, slowly forgotten.
+#[derive(Default)]
+struct Company {
+    /// In sixteenths of a member.
+    sixteenths: usize,
+}
+
+impl Company {
+    /// How many to wait for. One, where the last came alone: it waits for nobody.
+    fn target(&self) -> usize {
+        (self.sixteenths / 16).clamp(1, BATCH_MAX)
+    }
+
+    fn seen(&mut self, members: usize) {
+        let faded = self.sixteenths - self.sixteenths / 32;
+        self.sixteenths = if members <= 1 { 0 } else { faded.max(members * 16) };
+    }
+}
+
+/// Whatever ends the writer, nobody waits for it any longer.
+struct Abandon(Arc<Shared>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        // Dropping a member tells its caller that there is no answer.
+        drop(self.0.queue.abandon());
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(conn: Box<dyn Conn>, shared: Arc<Shared>, journal: Journal) -> Self {
+        Self {
+            conn,
+            shared,
+            journal,
+            lanes: HashMap::default(),
+            newer: HashMap::default(),
+            company: Company::default(),
+        }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        let abandon = Abandon(Arc::clone(&self.shared));
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let linger = self.shared.linger;
+        while abandon.0.queue.take(&mut batch, BATCH_MAX, self.company.target(), linger) {
+            if batch.is_empty() {
+                continue;
+            }
+            self.company.seen(batch.len());
+            self.shared.stats.batch(batch.len());
+            self.write(&mut batch);
+            self.journal.written(&mut *self.conn, batch.len());
+            batch.clear();
+        }
+    }
+
+    /// Writes a batch and answers its members.
+    fn write(&mut self, batch: &mut Vec<Member>) {
+        for run in 1..=RUNS_MAX {
+            match self.attempt(batch) {
+                Ok(outcomes) => return self.publish(batch, outcomes),
+                Err(BatchError::HeadMoved) if run < RUNS_MAX => self.forget(),
+                Err(error) => {
+                    self.forget();
+                    return refuse(batch, &error);
+                }
+            }
+        }
+    }
+
+    /// Undoes whatever is begun, and forgets what was learned from it.
+    fn forget(&mut self) {
+        self.lanes.clear();
+        if let Err(error) = self.conn.rollback() {
+            // The next batch rolls back again before it begins.
+            tracing::error!(%error, "a batch could not be rolled back");
+        }
+    }
+
+    fn attempt(&mut self, batch: &[Member]) -> Result<Vec<Result<Done, Failure>>, BatchError> {
+        if self.conn.in_transaction() {
+            self.conn.rollback()?;
+        }
+        if self.lanes.len() > HEADS_MAX {
+            self.lanes.clear();
+        }
+        self.newer.clear();
+        self.conn.begin_write()?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for member in batch {
+            outcomes.push(self.member(&member.work)?);
+        }
+        for lane in self.lanes.values() {
+            if lane.head.next != lane.head.stored_next
+                && !log::advance(&mut *self.conn, &lane.org, &lane.head)?
+            {
+                return Err(BatchError::HeadMoved);
+            }
+        }
+        self.conn.commit()?;
+        for lane in self.lanes.values_mut() {
+            lane.head.stored_next = lane.head.next;
+        }
+        Ok(outcomes)
+    }
+
+    /// Writes one member. An error of the outer kind is the whole batch's.
+    fn member(&mut self, work: &Work) -> Result<Result<Done, Failure>, DriverError> {
+        let guarded = !work.is_one_statement();
+        let before = work.org().and_then(|org| Some((org, self.lanes.get(&org)?.head)));
+        if guarded {
+            self.conn.savepoint()?;
+        }
+        let outcome = self.run_work(work);
+        match &outcome {
+            Ok(_) if guarded => self.conn.release()?,
+            Ok(_) => {}
+            Err(failure) => {
+                if !self.conn.in_transaction() {
+                    let why = format!("the engine ended the transaction: {failure:?}");
+                    return Err(DriverError::Failed(why));
+                }
+                if guarded {
+                    self.conn.undo()?;
+                }
+                self.restore(work.org(), before);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The lane as it was before a member that failed.
+    fn restore(&mut self, org: Option<OrganizationId>, before: Option<(OrganizationId, Head)>) {
+        let Some(org) = org else { return };
+        match (before, self.lanes.get_mut(&org)) {
+            (Some((_, head)), Some(lane)) => lane.head = head,
+            // It was read, or even begun, by the member itself.
+            (None, Some(_)) => drop(self.lanes.remove(&org)),
+            (_, None) => {}
+        }
+        self.newer.remove(&org);
+    }
+
+    fn run_work(&mut self, work: &Work) -> Result<Done, Failure> {
+        match work {
+            Work::Issue(issuance, event) => {
+                self.need_lane(issuance.org)?;
+                self.need_newer(issuance.org, issuance.rev)?;
+                let newer = self.newer.get(&issuance.org).map_or(&[][..], |newer| &newer.targets);
+                let lane = lane_of(&mut self.lanes, issuance.org)?;
+                member::issue(&mut *self.conn, lane, (issuance, event), newer)
+            }
+            Work::Event(org, value, event) => {
+                self.need_lane(*org)?;
+                let lane = lane_of(&mut self.lanes, *org)?;
+                member::event(&mut *self.conn, lane, value.as_ref(), event)
+            }
+            Work::Change(both) => {
+                let (change, event) = (&both.0, &both.1);
+                // The rows come first: among them may be the organization itself.
+                let done = member::rows(&mut *self.conn, &change.org.to_string(), change)?;
+                self.need_lane(change.org)?;
+                if change.revocation.is_some() {
+                    self.newer.remove(&change.org);
+                }
+                let lane = lane_of(&mut self.lanes, change.org)?;
+                member::complete(&mut *self.conn, lane, (change, event), done)
+            }
+            Work::Consume(..)
+            | Work::Integrate(..)
+            | Work::Uses(_)
+            | Work::Forget(..)
+            | Work::Found(_)
+            | Work::Beat => {
+                member::run_aside(&mut *self.conn, work)?;
+                Ok(Done::quiet(0))
+            }
+        }
+    }
+
+    /// Reads the head of an organization's lane where it is not in memory.
+    fn need_lane(&mut self, org: OrganizationId) -> Result<(), Failure> {
+        const OPERATION: &str = "read the head of a lane";
+        if self.lanes.contains_key(&org) {
+            return Ok(());
+        }
+        let text = org.to_string();
+        let head = log::head(&mut *self.conn, &text)
+            .map_err(|error| Failure::of(OPERATION, error))?
+            .ok_or_else(|| Failure::wrong(OPERATION, "there is no such organization"))?;
+        self.lanes.insert(org, Lane { org: text, head });
+        Ok(())
+    }
+
+    /// Reads what was revoked since a decision, once for a batch; mostly nothing was, and then
+    /// the fence says so without a read.
+    fn need_newer(&mut self, org: OrganizationId, rev: u64) -> Result<(), Failure> {
+        let Some(lane) = self.lanes.get(&org) else { return Ok(()) };
+        if rev >= lane.head.fence || self.newer.get(&org).is_some_and(|newer| newer.after <= rev) {
+            return Ok(());
+        }
+        let targets = revocations::targets_after(&mut *self.conn, &lane.org, rev)
+            .map_err(|error| Failure::of("read revocations", error))?;
+        self.newer.insert(org, Newer { after: rev, targets });
+        Ok(())
+    }
+
+    /// Tells what was committed: caches, observers, members, in this order.
+    fn publish(&self, batch: &mut Vec<Member>, outcomes: Vec<Result<Done, Failure>>) {
+        let done = || outcomes.iter().flatten();
+        for tag in done().flat_map(|done| &done.touched) {
+            self.shared.stamps.touch(*tag);
+        }
+        let mut notices = done().filter_map(|done| done.notice.as_deref()).peekable();
+        if notices.peek().is_some() {
+            let observers = self.shared.observers.read().unwrap_or_else(PoisonError::into_inner);
+            for notice in notices {
+                observers.iter().for_each(|observer| observer.committed(notice));
+            }
+        }
+        for (member, outcome) in batch.drain(..).zip(outcomes) {
+            // A caller that has gone away misses its answer; what was written stays.
+            let _ = member.reply.send(outcome.map(|done| done.committed));
+        }
+    }
+}
+
+fn lane_of(
+    lanes: &mut HashMap<OrganizationId, Lane, Random>,
+    org: OrganizationId,
+) -> Result<(&str, &mut Head), Failure> {
+    let lane = lanes
+        .get_mut(&org)
+        .ok_or_else(|| Failure::wrong("read the head of a lane", "it is not in memory"))?;
+    Ok((&lane.org, &mut lane.head))
+}
+
+fn refuse(batch: &mut Vec<Member>, error: &BatchError) {
+    let why = match error {
+        BatchError::HeadMoved => "somebody else writes to this store".to_owned(),
+        BatchError::Driver(error) => error.to_string(),
+    };
+    tracing::error!(members = batch.len(), error = why, "a batch was not committed");
+    for member in batch.drain(..) {
+        let fault = Fault::new("commit a batch", &why);
+        let _ = member.reply.send(Err(Failure::Fault(fault)));
+    }
+}
+
+/// Counters for whoever measures.
+#[derive(Default)]
+pub(crate) struct Counters {
+    batches: std::sync::atomic::AtomicU64,
+    members: std::sync::atomic::AtomicU64,
+    members_max: std::sync::atomic::AtomicU64,
+}
+
+impl Counters {
+    fn batch(&self, members: usize) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.members.fetch_add(members as u64, Ordering::Relaxed);
+        self.members_max.fetch_max(members as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Stats {
+        Stats {
+            batches: self.batches.load(Ordering::Relaxed),
+            members: self.members.load(Ordering::Relaxed),
+            members_max: self.members_max.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What the writer has done since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Batches; each is one sync of the journal, or none where nothing of it was written.
+    pub batches: u64,
+    /// Members of all batches.
+    pub members: u64,
+    /// Members of the largest batch.
+    pub members_max: u64,
+}
