@@ -7,7 +7,7 @@ use std::time::Duration;
 const STEPS: u64 = 64;
 /// Its logarithm.
 const STEPS_LOG: u32 = STEPS.ilog2();
-/// The largest value told apart is over an hour in microseconds; larger ones count as it.
+/// Values below 2^33 us, over two hours, are told apart.
 const BUCKETS: usize = 28 * STEPS as usize;
 
 /// Counts of durations, in microseconds.
@@ -50,10 +50,11 @@ impl Histogram {
         let mut seen = 0;
         for (index, bucket) in self.buckets.iter().enumerate() {
             seen += bucket;
-            if seen >= wanted {
+            if seen >= wanted && index + 1 < BUCKETS {
                 return upper_end(index).min(self.max);
             }
         }
+        // Those beyond the last bucket are told apart only by their maximum.
         self.max
     }
 }

@@ -15,7 +15,7 @@ use accredit_domain::registry::organization::{
 use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_domain::{Error, World};
 use accredit_server::Server;
-use accredit_store::SqliteStore;
+use accredit_store::{Options, SqliteStore};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 
@@ -117,7 +117,7 @@ pub(crate) async fn compose(
     let failed = |error: accredit_domain::Fault| {
         fault(&title, &error, "is another server running on it? see `accredit serve --help`")
     };
-    let store = SqliteStore::open(store_file).map_err(failed)?;
+    let store = SqliteStore::open(store_file, &Options::default()).map_err(failed)?;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let installation = match store.installation().await.map_err(failed)? {
         Some(installation) => installation,

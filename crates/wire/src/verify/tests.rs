@@ -543,6 +543,12 @@ fn a_request_presents_exactly_one_credential_in_its_header() {
         assert_eq!(present(uri, &[]), Err(Rejection::TokenInQuery), "{uri}");
     }
     assert_eq!(present("/access_token=a", &["Bearer a"]), Ok("a"), "in the path it is a path");
+    for byte in 0..=255u8 {
+        let value = [b"Bearer a", &[byte][..], b"b"].concat();
+        let head = RequestHead::new("GET", "/", [value.as_slice()]);
+        let fits = byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        assert_eq!(present::bearer_token(&head).is_ok(), fits, "{byte}");
+    }
     let bytes = RequestHead::new("GET", "/", [&b"Bearer \xff"[..]]);
     assert_eq!(present::bearer_token(&bytes), Err(Rejection::MalformedHeader));
 }

@@ -1,0 +1,155 @@
+//! The limit: the least that any server of this kind must do, in the same HTTP stack.
+//!
+//! It checks one secret by its MAC (or, in the other variant, one ES256 signature of an assertion
+//! and no MAC), signs one ES256 token as long as ours, and replies in the same shape. It has no
+//! store, no log, no tracing, no parsing beyond what finds the secret, and it checks no claims.
+//! What the real server does in addition is the product; how much it costs is the ratio.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use accredit_wire::crypto::{Algorithm, MacKey, PrivateKey, PublicKey, equal_in_constant_time};
+use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
+use accredit_wire::jose::{b64url_decode, b64url_len};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use serde::Serialize;
+use tower::Service as _;
+
+use crate::plan::{Method, Plan};
+use crate::{Answer, ambient};
+
+/// The time in which a head must come, as the real server has it.
+const HEADER_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+struct Limit {
+    mac: MacKey,
+    secrets: HashMap<String, [u8; 32]>,
+    keys: HashMap<String, PublicKey>,
+    signing: PrivateKey,
+    header: ProtectedHeader,
+    pad: String,
+    count: AtomicU64,
+    plan: Plan,
+}
+
+#[derive(Serialize)]
+struct Reply<'a> {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u32,
+    scope: &'a str,
+}
+
+impl Limit {
+    fn new(plan: Plan) -> Answer<Self> {
+        let mac = MacKey::new(&[7; 32]);
+        let (mut secrets, mut keys) = (HashMap::new(), HashMap::new());
+        for client in &plan.clients {
+            if plan.method == Method::Basic {
+                secrets.insert(client.id.clone(), mac.mac(client.secret.as_bytes()));
+            } else {
+                let key = client.private_key()?.public().map_err(|error| error.to_string())?;
+                keys.insert(client.id.clone(), key);
+            }
+        }
+        let (signing, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
+        let kid = "key_01k0000000000000000000000";
+        let header = ProtectedHeader::new("at+jwt", Algorithm::Es256, Some(kid));
+        let header = header.map_err(|error| error.to_string())?;
+        let mut limit =
+            Self { mac, secrets, keys, signing, header, pad: String::new(), count: 0.into(), plan };
+        let bare = limit.token(&limit.plan.clients[0].id)?.len();
+        let [head, payload] = limit.plan.token_bytes;
+        let wanted = head + payload + 2 + b64url_len(64);
+        limit.pad = "x".repeat(wanted.saturating_sub(bare) * 3 / 4);
+        Ok(limit)
+    }
+
+    fn token(&self, client: &str) -> Answer<String> {
+        let (now, pad, issuer) = (ambient::now().seconds(), &self.pad, &self.plan.issuer);
+        let jti = self.count.fetch_add(1, Ordering::Relaxed);
+        let until = now + 300;
+        let payload = format!(
+            r#"{{"iss":"{issuer}","sub":"{client}","iat":{now},"exp":{until},"jti":"{jti:020}","pad":"{pad}"}}"#
+        );
+        let input = SigningInput::new(&self.header, payload.as_bytes());
+        let input = input.map_err(|error| error.to_string())?;
+        let signature = self.signing.sign(input.bytes()).map_err(|error| error.to_string())?;
+        Ok(input.finish(&signature))
+    }
+
+    /// The client whose secret is right.
+    fn by_secret(&self, value: &HeaderValue) -> Option<String> {
+        let pair = STANDARD.decode(value.as_bytes().strip_prefix(b"Basic ")?).ok()?;
+        let (id, secret) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+        let right = equal_in_constant_time(&self.mac.mac(secret.as_bytes()), self.secrets.get(id)?);
+        right.then(|| id.to_owned())
+    }
+
+    /// The client whose assertion's signature holds.
+    fn by_assertion(&self, body: &[u8]) -> Option<String> {
+        let form = std::str::from_utf8(body).ok()?;
+        let field = |name| form.split('&').find_map(|field| field.strip_prefix(name));
+        let (id, assertion) = (field("client_id=")?, field("client_assertion=")?);
+        let (signed, signature) = assertion.rsplit_once('.')?;
+        let signature = b64url_decode(signature).ok()?;
+        self.keys.get(id)?.verify(signed.as_bytes(), &signature).ok()?;
+        Some(id.to_owned())
+    }
+
+    async fn answer(&self, request: Request) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let client = match parts.headers.get(AUTHORIZATION) {
+            Some(value) => self.by_secret(value),
+            None => self.by_assertion(&body),
+        };
+        let token = client.and_then(|client| self.token(&client).ok());
+        let mut response = Response::new(Body::empty());
+        let Some(access_token) = token else {
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            return response;
+        };
+        let scope = &self.plan.scope;
+        let reply = Reply { access_token, token_type: "Bearer", expires_in: 300, scope };
+        *response.body_mut() = Body::from(serde_json::to_vec(&reply).unwrap_or_default());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// Serves on a free port, which it prints, until it is killed.
+#[tokio::main]
+pub(crate) async fn serve(plan: &Path) -> Answer<()> {
+    let limit = Arc::new(Limit::new(Plan::read(plan)?)?);
+    let path = limit.plan.path.clone();
+    let handler = move |request| async move { limit.answer(request).await };
+    let router = Router::new().route(&path, post(handler));
+    let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = bound.map_err(|error| error.to_string())?;
+    println!("{}", listener.local_addr().map_err(|error| error.to_string())?);
+    loop {
+        let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |request| router.clone().call(request));
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+        tokio::spawn(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    }
+}
