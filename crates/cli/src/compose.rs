@@ -64,15 +64,13 @@ pub(crate) fn new_root_key(file: &Path) -> Result<(), Failure> {
     SystemEntropy.fill(bytes.as_mut());
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = Secret::new(hex + "\n");
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .and_then(|mut file| {
-            file.write_all(text.expose().as_bytes())?;
-            file.sync_all()
-        });
+    let written =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).and_then(
+            |mut file| {
+                file.write_all(text.expose().as_bytes())?;
+                file.sync_all()
+            },
+        );
     written.map_err(|error| {
         let title = format!("the root key `{}` was not written", file.display());
         Failure::file(&title, &error, "choose another folder; a root key is never overwritten")

@@ -84,7 +84,11 @@ impl Settings {
         let listen = around.listen.clone().or(written.listen);
         let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
         let listen: SocketAddr = listen.parse().map_err(|_| {
-            wrong(file, &format!("`listen`: `{listen}` is no address"), "write it as `0.0.0.0:8443`")
+            wrong(
+                file,
+                &format!("`listen`: `{listen}` is no address"),
+                "write it as `0.0.0.0:8443`",
+            )
         })?;
         let tls =
             written.tls.map(|tls| (folder.join(tls.certificate_file), folder.join(tls.key_file)));
@@ -151,7 +155,8 @@ mod tests {
         assert!(unknown.expect_err("refused").detail.contains("lissten"));
         let plain = read("public_url = \"https://a.example\"\nlisten = \"0.0.0.0:80\"\n");
         assert!(plain.expect_err("refused").detail.contains("loopback"));
-        for url in ["http://id.example.com", "ftp://x", "https://u@x.example", "https://x/?q", "x"] {
+        for url in ["http://id.example.com", "ftp://x", "https://u@x.example", "https://x/?q", "x"]
+        {
             assert!(read(&format!("public_url = \"{url}\"\n")).is_err(), "{url}");
         }
     }
@@ -167,6 +172,9 @@ mod tests {
             ..Surroundings::default()
         };
         let settings = Settings::read(&file, &around).expect("settings");
-        assert_eq!((settings.listen.port(), settings.public_url.as_str()), (9, "https://b.example"));
+        assert_eq!(
+            (settings.listen.port(), settings.public_url.as_str()),
+            (9, "https://b.example")
+        );
     }
 }

@@ -39,13 +39,13 @@ pub trait Entropy: Send + Sync {
 /// Keeps and uses secret keys; never hands one out.
 pub trait KeyVault: Send + Sync {
     /// Makes a new signing key and returns it wrapped, with its public half.
-    fn generate<'a>(
-        &'a self,
+    fn generate(
+        &self,
         org: OrganizationId,
         id: KeyId,
         purpose: KeyPurpose,
         algorithm: Algorithm,
-    ) -> BoxFuture<'a, Result<SealedKey, Fault>>;
+    ) -> BoxFuture<'_, Result<SealedKey, Fault>>;
 
     /// Signs `message`: 64 bytes, ES256 as `r || s` or Ed25519.
     fn sign<'a>(
@@ -234,10 +234,8 @@ pub trait Registry: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
 
     /// The smallest age bound of the organization's active resources, seconds.
-    fn revocations_age_min(
-        &self,
-        org: OrganizationId,
-    ) -> BoxFuture<'_, Result<Option<u32>, Fault>>;
+    fn revocations_age_min(&self, org: OrganizationId)
+    -> BoxFuture<'_, Result<Option<u32>, Fault>>;
 
     /// The signing keys of an organization, all states, oldest first.
     fn signing_keys(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>>;

@@ -290,11 +290,7 @@ impl Tenants {
     }
 
     /// The organization with this id, or `None`.
-    pub async fn by_id(
-        &self,
-        id: OrganizationId,
-        now: Time,
-    ) -> Result<Option<Arc<Tenant>>, Fault> {
+    pub async fn by_id(&self, id: OrganizationId, now: Time) -> Result<Option<Arc<Tenant>>, Fault> {
         if let Some(tenant) = self.loaded().values().find(|tenant| tenant.id == id) {
             return Ok(Some(Arc::clone(tenant)));
         }
@@ -322,8 +318,7 @@ impl Tenants {
             let revoked = self.store.revocations_after(id, 0, now).await?;
             let age = self.store.revocations_age_min(id).await?;
             let tenant = Arc::new(Tenant::new(&organization, keys, &revoked, age, now)?);
-            let mut loaded =
-                self.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut loaded = self.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             if self.notices.load(Ordering::Acquire) != before {
                 continue;
             }

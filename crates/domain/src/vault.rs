@@ -93,8 +93,8 @@ impl SoftVault {
     }
 
     fn private(&self, key: &SealedKey) -> Result<Arc<PrivateKey>, Fault> {
-        let lost = |_| Fault::new("key vault", "a thread panicked with the key table");
-        if let Some(private) = self.keys.read().map_err(|_| lost(()))?.get(&key.id) {
+        let lost = || Fault::new("key vault", "a thread panicked with the key table");
+        if let Some(private) = self.keys.read().map_err(|_| lost())?.get(&key.id) {
             return Ok(Arc::clone(private));
         }
         let aad = key_aad(key.org, key.id, key.purpose);
@@ -103,7 +103,7 @@ impl SoftVault {
         let private = PrivateKey::from_pkcs8(key.algorithm, &der)
             .map_err(|error| Fault::new("unwrap key", error))?;
         let private = Arc::new(private);
-        let mut keys = self.keys.write().map_err(|_| lost(()))?;
+        let mut keys = self.keys.write().map_err(|_| lost())?;
         if keys.len() < KEYS_IN_MEMORY_MAX {
             keys.insert(key.id, Arc::clone(&private));
         }
@@ -112,13 +112,13 @@ impl SoftVault {
 }
 
 impl KeyVault for SoftVault {
-    fn generate<'a>(
-        &'a self,
+    fn generate(
+        &self,
         org: OrganizationId,
         id: KeyId,
         purpose: KeyPurpose,
         algorithm: Algorithm,
-    ) -> BoxFuture<'a, Result<SealedKey, Fault>> {
+    ) -> BoxFuture<'_, Result<SealedKey, Fault>> {
         Box::pin(async move {
             let failed = |error| Fault::new("generate key", error);
             let (private, der) = PrivateKey::generate(algorithm).map_err(failed)?;
@@ -165,21 +165,19 @@ mod tests {
     }
 
     fn vault(root: u8, pepper: &WrappedPepper) -> Result<SoftVault, Fault> {
-        SoftVault::open(RootKey::new([root; 32]), Arc::new(Counting), &[pepper.clone()])
+        SoftVault::open(RootKey::new([root; 32]), Arc::new(Counting), std::slice::from_ref(pepper))
     }
 
     #[test]
     fn a_wrong_root_key_does_not_open_the_vault() {
-        let pepper =
-            SoftVault::new_pepper(&RootKey::new([1; 32]), &Counting, 1).expect("a pepper");
+        let pepper = SoftVault::new_pepper(&RootKey::new([1; 32]), &Counting, 1).expect("a pepper");
         assert!(vault(1, &pepper).is_ok());
         assert!(vault(2, &pepper).is_err());
     }
 
     #[test]
     fn a_wrapped_key_opens_only_in_its_own_row() {
-        let pepper =
-            SoftVault::new_pepper(&RootKey::new([1; 32]), &Counting, 1).expect("a pepper");
+        let pepper = SoftVault::new_pepper(&RootKey::new([1; 32]), &Counting, 1).expect("a pepper");
         let first = vault(1, &pepper).expect("a vault");
         let org = OrganizationId::new(1, [1; 10]);
         let id = KeyId::new(1, [2; 10]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use accredit_domain::issuance::admission::HolderFacts;
 use accredit_domain::issuance::authenticate::{self, NotAuthenticated};
+use accredit_domain::ports::Use;
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::{Caller, Cx, Refusal, Rule};
@@ -12,7 +13,6 @@ use accredit_wire::api_key::{ApiKey, SecretKind};
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::form::Form;
 use accredit_wire::secret::Secret;
-use accredit_domain::ports::Use;
 
 use crate::dispatch::Call;
 use crate::failure::Failure;
@@ -81,7 +81,8 @@ pub async fn admin(call: &Call, permission: AdminPermission) -> Result<Cx, Failu
 /// The verifier that calls, in the organization that the path names.
 pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
     let mut cx = call.cx(tenant);
-    let auth = ClientAuth::from_request(&call.authorization(), &Form::parse(b"")?, BearerKeys::Taken)?;
+    let auth =
+        ClientAuth::from_request(&call.authorization(), &Form::parse(b"")?, BearerKeys::Taken)?;
     let client = match authenticate::client(&cx, &auth).await {
         Ok(client) => client,
         Err(NotAuthenticated::Refused(refusal)) => {
@@ -92,9 +93,7 @@ pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
     };
     let credential = client.credential.id;
     cx.caller = match &client.credential.holder {
-        HolderFacts::Resource(resource) => {
-            Caller::Client { id: resource.id.any(), credential }
-        }
+        HolderFacts::Resource(resource) => Caller::Client { id: resource.id.any(), credential },
         HolderFacts::Admin(permissions) => {
             Caller::Admin { credential, permissions: permissions.clone() }
         }

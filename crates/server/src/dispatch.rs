@@ -12,9 +12,9 @@ use axum::Router;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::StatusCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
@@ -81,7 +81,7 @@ impl Call {
 
     /// All values of the `Authorization` header.
     pub fn authorization(&self) -> Vec<&[u8]> {
-        self.parts.headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes()).collect()
+        self.parts.headers.get_all(AUTHORIZATION).iter().map(http::HeaderValue::as_bytes).collect()
     }
 
     /// A context in an organization, for a caller that nobody knows yet.
@@ -175,8 +175,7 @@ fn methods(server: &Arc<Server>, endpoints: &[&'static Endpoint]) -> MethodRoute
             Verb::Patch => MethodFilter::PATCH,
             Verb::Delete => MethodFilter::DELETE,
         };
-        let handler =
-            move |request: Request| dispatch(Arc::clone(&server), endpoint, request);
+        let handler = move |request: Request| dispatch(Arc::clone(&server), endpoint, request);
         routed = routed.merge(on(filter, handler));
     }
     let allowed: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.method.as_str()).collect();

@@ -174,13 +174,8 @@ impl Hub {
             let mut next =
                 LaneCheckpoint { lane: lane.lane, note: note.clone(), from: 0, proof: Vec::new() };
             if from > 0 && from < lane.integrated {
-                let proof = integrate::consistency(
-                    &self.world,
-                    tenant,
-                    lane.lane,
-                    from,
-                    lane.integrated,
-                );
+                let proof =
+                    integrate::consistency(&self.world, tenant, lane.lane, from, lane.integrated);
                 (next.from, next.proof) = (from, proof.await?.hashes);
             }
             let mut log = channel.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,16 +215,21 @@ impl Hub {
                 "fetch snapshots, or follow another node",
             )
         })?;
-        let channel = Arc::clone(self.channels().entry(tenant.id).or_insert_with(|| {
-            Arc::new(Channel {
-                tenant: Arc::clone(&tenant),
-                frames: broadcast::channel(FRAMES_WAITING_MAX).0,
-                log: Mutex::new(Vec::new()),
-                next_heartbeat: Mutex::new(Time::default()),
+        // Subscribed under the lock, so that the channel is not forgotten as one without followers,
+        // and before the state is read, so that nothing falls between.
+        let frames = self
+            .channels()
+            .entry(tenant.id)
+            .or_insert_with(|| {
+                Arc::new(Channel {
+                    tenant: Arc::clone(&tenant),
+                    frames: broadcast::channel(FRAMES_WAITING_MAX).0,
+                    log: Mutex::new(Vec::new()),
+                    next_heartbeat: Mutex::new(Time::default()),
+                })
             })
-        }));
-        // Subscribed before the state is read: nothing falls between.
-        let frames = channel.frames.subscribe();
+            .frames
+            .subscribe();
         let rev = held.filter(|(generation, _)| *generation == tenant.generation).map(|(_, r)| r);
         Ok(Following { hub: Arc::clone(self), tenant, frames, rev, begun: false, _place: place })
     }
@@ -342,8 +342,7 @@ impl Following {
         let log = self.hub.log_of(&self.tenant).await?;
         let message = match self.rev {
             Some(from) if from > 0 && from <= to => {
-                let missed =
-                    world.store.revocations_after(self.tenant.id, from, now).await?;
+                let missed = world.store.revocations_after(self.tenant.id, from, now).await?;
                 let entries = missed.iter().filter(|r| r.rev <= to).map(entry).collect();
                 Delta { from, to, at: now, entries, log }
             }

@@ -16,7 +16,7 @@ pub const INTEGRATE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether a heartbeat is due.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
 /// How often use times and counters are written.
-pub const FLUSH_EVERY: Duration = Duration::from_secs(60);
+pub const FLUSH_EVERY: Duration = Duration::from_mins(1);
 
 /// Starts all jobs; they end when the set is dropped.
 pub fn start(server: &Arc<Server>) -> JoinSet<()> {
@@ -50,10 +50,17 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
     jobs
 }
 
+#[expect(clippy::disallowed_methods, reason = "the loops that the rest is kept free of")]
 fn every(period: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
+}
+
+/// Waits a moment, where trying again at once would do harm.
+#[expect(clippy::disallowed_methods, reason = "the loops that the rest is kept free of")]
+pub(crate) async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 /// Integrates the log of every organization in memory.

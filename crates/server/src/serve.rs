@@ -83,8 +83,7 @@ pub fn tls(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
         .and_then(Iterator::collect)
         .map_err(|error| failed(certificates, &error))?;
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -126,7 +125,7 @@ impl Listening {
                 Err(error) => {
                     // Out of descriptors, most likely: let some connections end first.
                     tracing::warn!(%error, "connection not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    jobs::pause(Duration::from_millis(50)).await;
                     continue;
                 }
             };

@@ -76,7 +76,9 @@ fn resource_bytes(facts: &ResourceFacts) -> usize {
 fn agent_bytes(facts: &AgentFacts) -> usize {
     let words = facts.authority.tokens().count() + facts.authority.permissions().len();
     let scope = facts.default_scope.as_ref().map_or(0, |scope| 2 * scope.len());
-    size_of::<AgentFacts>() + facts.name.len() + WORD_BYTES * (1 + words + scope)
+    size_of::<AgentFacts>()
+        + facts.name.len()
+        + WORD_BYTES * (1 + words + scope)
         + size_of::<usize>() * facts.resources.len()
 }
 
@@ -162,7 +164,14 @@ fn complete(
         Proof::Key(jwk) => ProofFacts::Key(jwk.into_verifying_key()),
     };
     let revoked = row.state == CredentialState::Revoked;
-    Ok(Some(CredentialFacts { id: row.id, org, holder, proof, revoked, expires_at: row.expires_at }))
+    Ok(Some(CredentialFacts {
+        id: row.id,
+        org,
+        holder,
+        proof,
+        revoked,
+        expires_at: row.expires_at,
+    }))
 }
 
 /// What ends cached facts about a credential.
@@ -197,8 +206,7 @@ impl SqliteStore {
             let found = self
                 .read("read public keys", move |conn| {
                     let text = org.to_string();
-                    let rows =
-                        credentials::keys_of(conn, &text, holder, kid.as_deref(), limit)?;
+                    let rows = credentials::keys_of(conn, &text, holder, kid.as_deref(), limit)?;
                     let mut found = Vec::with_capacity(rows.len());
                     for row in rows {
                         found.extend(complete(conn, org, row)?.map(Arc::new));

@@ -77,11 +77,7 @@ pub(crate) fn find(
 }
 
 /// A page of agents.
-pub(crate) fn list(
-    conn: &mut dyn Conn,
-    org: &str,
-    page: &Page,
-) -> Result<Vec<Agent>, DriverError> {
+pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Agent>, DriverError> {
     conn.all(
         select!(
             "WHERE a.org = $1 AND a.id > $2 AND ($3 = '' OR a.state = $3) \

@@ -118,11 +118,7 @@ pub(crate) struct Cache<K, V> {
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     /// A cache of about `bytes` bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        let shard = || Shard {
-            young: HashMap::default(),
-            old: HashMap::default(),
-            young_bytes: 0,
-        };
+        let shard = || Shard { young: HashMap::default(), old: HashMap::default(), young_bytes: 0 };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
             hasher: Random::default(),

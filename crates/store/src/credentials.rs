@@ -83,11 +83,7 @@ pub(crate) fn find(
     id: CredentialId,
 ) -> Result<Option<Credential>, DriverError> {
     let id = id.to_string();
-    conn.first(
-        select!("WHERE c.org = $1 AND c.id = $2"),
-        &[org.into(), id.as_str().into()],
-        read,
-    )
+    conn.first(select!("WHERE c.org = $1 AND c.id = $2"), &[org.into(), id.as_str().into()], read)
 }
 
 /// A page of credentials, of one agent or one resource where the page says so.
@@ -186,11 +182,7 @@ pub(crate) fn admin_organization(
 }
 
 /// Ends all live credentials of an agent, its instances' too, and says how many there were.
-pub(crate) fn end_of_agent(
-    conn: &mut dyn Conn,
-    org: &str,
-    agent: AgentId,
-) -> Result<u64, Failure> {
+pub(crate) fn end_of_agent(conn: &mut dyn Conn, org: &str, agent: AgentId) -> Result<u64, Failure> {
     let agent = agent.to_string();
     let ended = conn
         .execute(

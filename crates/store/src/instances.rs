@@ -42,11 +42,7 @@ pub(crate) fn find(
     id: InstanceId,
 ) -> Result<Option<Instance>, DriverError> {
     let id = id.to_string();
-    conn.first(
-        select!("WHERE i.org = $1 AND i.id = $2"),
-        &[org.into(), id.as_str().into()],
-        read,
-    )
+    conn.first(select!("WHERE i.org = $1 AND i.id = $2"), &[org.into(), id.as_str().into()], read)
 }
 
 /// A page of instances, of one agent where the page says so.
@@ -83,11 +79,7 @@ pub(crate) fn list(
 }
 
 /// Ends all live instances of an agent, and says how many there were.
-pub(crate) fn end_of_agent(
-    conn: &mut dyn Conn,
-    org: &str,
-    agent: AgentId,
-) -> Result<u64, Failure> {
+pub(crate) fn end_of_agent(conn: &mut dyn Conn, org: &str, agent: AgentId) -> Result<u64, Failure> {
     let agent = agent.to_string();
     let ended = conn
         .execute(

@@ -25,12 +25,7 @@ pub(crate) fn spend(
     let changed = conn.execute(
         "INSERT INTO spent (org, client, hash, until) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (org, client, hash) DO NOTHING",
-        &[
-            org.into(),
-            client.as_str().into(),
-            value.hash.as_slice().into(),
-            value.until.into(),
-        ],
+        &[org.into(), client.as_str().into(), value.hash.as_slice().into(), value.until.into()],
     )?;
     Ok(changed == 1)
 }

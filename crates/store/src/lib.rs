@@ -94,8 +94,7 @@ impl SqliteStore {
     /// Opens the store at `path`, which is made where there is none, and brings its schema up to
     /// date. Fails where another process has it, or a newer version has written it.
     pub fn open(path: &Path, options: &Options) -> Result<Arc<Self>, Fault> {
-        let driver =
-            SqliteDriver::open(path).map_err(|error| error.fault("open the store"))?;
+        let driver = SqliteDriver::open(path).map_err(|error| error.fault("open the store"))?;
         Self::open_on(Arc::new(driver), options)
     }
 
@@ -130,9 +129,8 @@ impl SqliteStore {
     /// What comes later is answered with a fault. Blocks for as long as a batch takes.
     pub fn close(&self) {
         self.shared.queue.close();
-        let threads = std::mem::take(
-            &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A thread that panicked has said so, and its members were told.
             let _ = thread.join();

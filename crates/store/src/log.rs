@@ -92,11 +92,7 @@ pub(crate) fn append(
 
 /// Writes the head of our lane, on the condition that the row is as it was seen. False where
 /// somebody else has moved it.
-pub(crate) fn advance(
-    conn: &mut dyn Conn,
-    org: &str,
-    head: &Head,
-) -> Result<bool, DriverError> {
+pub(crate) fn advance(conn: &mut dyn Conn, org: &str, head: &Head) -> Result<bool, DriverError> {
     let changed = conn.execute(
         "UPDATE lane SET next = $1, previous = $2, last_at = $3 \
          WHERE org = $4 AND lane = $5 AND fence = $6 AND next = $7",
@@ -116,11 +112,10 @@ pub(crate) fn advance(
 /// Writes a new fence into all lanes of an organization, in their order: two revocations that
 /// met would otherwise wait for each other.
 pub(crate) fn fence(conn: &mut dyn Conn, org: &str, rev: u64) -> Result<(), DriverError> {
-    let lanes = conn.all(
-        "SELECT lane FROM lane WHERE org = $1 ORDER BY lane",
-        &[org.into()],
-        |row| row.int(0),
-    )?;
+    let lanes =
+        conn.all("SELECT lane FROM lane WHERE org = $1 ORDER BY lane", &[org.into()], |row| {
+            row.int(0)
+        })?;
     for lane in lanes {
         conn.execute(
             "UPDATE lane SET fence = $1 WHERE org = $2 AND lane = $3",
@@ -283,11 +278,7 @@ pub(crate) struct Integration {
 
 /// Writes tiles and the checkpoint that covers them, where the lane is still integrated up to
 /// exactly `from`. A checkpoint covers more than the one before, and only leaves that are there.
-pub(crate) fn integrate(
-    conn: &mut dyn Conn,
-    org: &str,
-    work: &Integration,
-) -> Result<(), Failure> {
+pub(crate) fn integrate(conn: &mut dyn Conn, org: &str, work: &Integration) -> Result<(), Failure> {
     const OPERATION: &str = "integrate the log";
     let failed = |error| Failure::of(OPERATION, error);
     let (lane, Integrated { tiles, size, note }) = (work.lane, &work.integrated);

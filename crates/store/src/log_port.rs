@@ -4,10 +4,10 @@ use accredit_domain::Fault;
 use accredit_domain::ports::{BoxFuture, Integrated, LaneHead, Leaf, Log};
 use accredit_wire::ids::OrganizationId;
 
+use crate::SqliteStore;
 use crate::failure::Failure;
 use crate::log::{self, Integration};
 use crate::member::Work;
-use crate::SqliteStore;
 
 impl Log for SqliteStore {
     fn lanes(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<LaneHead>, Fault>> {

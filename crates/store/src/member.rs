@@ -6,8 +6,8 @@
 use accredit_domain::audit::event::{Event, SealedEvent};
 use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
 use accredit_domain::ports::{SingleUse, Use};
-use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_domain::registry::Credential;
+use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
 use accredit_wire::time::Time;
 use tokio::sync::oneshot;
@@ -129,9 +129,8 @@ pub(crate) fn issue(
         // It saw a revocation that this store does not have: another generation's.
         return Err(Failure::wrong(OPERATION, "the decision saw a later state than there is"));
     }
-    let dead = |(rev, target): &&(u64, AnyId)| {
-        *rev > issuance.rev && issuance.lineage.contains(target)
-    };
+    let dead =
+        |(rev, target): &&(u64, AnyId)| *rev > issuance.rev && issuance.lineage.contains(target);
     if let Some((_, target)) = newer.iter().find(dead) {
         return Err(Failure::Overtaken(*target));
     }

@@ -50,10 +50,7 @@ pub(crate) fn find(
 }
 
 /// A page of organizations.
-pub(crate) fn list(
-    conn: &mut dyn Conn,
-    page: &Page,
-) -> Result<Vec<Organization>, DriverError> {
+pub(crate) fn list(conn: &mut dyn Conn, page: &Page) -> Result<Vec<Organization>, DriverError> {
     conn.all(
         select!("WHERE org > $1 AND ($2 = '' OR state = $2) ORDER BY org LIMIT $3"),
         &[page::cursor(page), page::state(page), page::limit(page)],

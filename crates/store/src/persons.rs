@@ -42,11 +42,9 @@ pub(crate) fn find(
                 read,
             )
         }
-        Lookup::Name(email) => conn.first(
-            select!("WHERE org = $1 AND email = $2"),
-            &[org.into(), email.into()],
-            read,
-        ),
+        Lookup::Name(email) => {
+            conn.first(select!("WHERE org = $1 AND email = $2"), &[org.into(), email.into()], read)
+        }
     }
 }
 
@@ -57,9 +55,7 @@ pub(crate) fn list(
     page: &Page,
 ) -> Result<Vec<Person>, DriverError> {
     conn.all(
-        select!(
-            "WHERE org = $1 AND id > $2 AND ($3 = '' OR state = $3) ORDER BY id LIMIT $4"
-        ),
+        select!("WHERE org = $1 AND id > $2 AND ($3 = '' OR state = $3) ORDER BY id LIMIT $4"),
         &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
         read,
     )

@@ -6,14 +6,10 @@ use accredit_domain::ports::{
     Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
 };
 use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person, Resource};
-use accredit_wire::ids::{
-    AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId,
-};
+use accredit_wire::ids::{AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId};
 
 use crate::member::Work;
-use crate::{
-    SqliteStore, agents, credentials, instances, keys, organizations, persons, resources,
-};
+use crate::{SqliteStore, agents, credentials, instances, keys, organizations, persons, resources};
 
 impl Registry for SqliteStore {
     fn commit(&self, change: Audited<Change>) -> BoxFuture<'_, Result<Committed, CommitError>> {
@@ -107,9 +103,7 @@ impl Registry for SqliteStore {
         org: OrganizationId,
         page: Page,
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
-        self.read_in("list credentials", org, move |conn, org| {
-            credentials::list(conn, org, &page)
-        })
+        self.read_in("list credentials", org, move |conn, org| credentials::list(conn, org, &page))
     }
 
     fn revocations_age_min(

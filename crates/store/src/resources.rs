@@ -52,11 +52,9 @@ pub(crate) fn find(
                 read,
             )
         }
-        Lookup::Name(name) => conn.first(
-            select!("WHERE org = $1 AND name = $2"),
-            &[org.into(), name.into()],
-            read,
-        ),
+        Lookup::Name(name) => {
+            conn.first(select!("WHERE org = $1 AND name = $2"), &[org.into(), name.into()], read)
+        }
     }
 }
 
@@ -85,9 +83,7 @@ pub(crate) fn list(
     page: &Page,
 ) -> Result<Vec<Resource>, DriverError> {
     conn.all(
-        select!(
-            "WHERE org = $1 AND id > $2 AND ($3 = '' OR state = $3) ORDER BY id LIMIT $4"
-        ),
+        select!("WHERE org = $1 AND id > $2 AND ($3 = '' OR state = $3) ORDER BY id LIMIT $4"),
         &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
         read,
     )

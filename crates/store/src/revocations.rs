@@ -1,8 +1,8 @@
 //! The revocation graph as rows: the counter, its entries, and what an entry would end.
 
+use accredit_domain::Fault;
 use accredit_domain::ports::{BoxFuture, Page, Revocations};
 use accredit_domain::revocation::{Blast, Revocation};
-use accredit_domain::Fault;
 use accredit_wire::ids::{AnyId, Kind, OrganizationId};
 use accredit_wire::time::Time;
 
@@ -15,10 +15,7 @@ pub const EVENTS_SEARCHED_MAX: u64 = 20_000;
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!(
-            "SELECT id, target, rev, reason, revoked_at, keep_until FROM revocation ",
-            $rest
-        )
+        concat!("SELECT id, target, rev, reason, revoked_at, keep_until FROM revocation ", $rest)
     };
 }
 
@@ -107,12 +104,7 @@ fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Revocation>, 
     )
 }
 
-fn blast(
-    conn: &mut dyn Conn,
-    org: &str,
-    target: AnyId,
-    since: Time,
-) -> Result<Blast, DriverError> {
+fn blast(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<Blast, DriverError> {
     let text = target.to_string();
     let id = text.as_str();
     let (agents, instances, credentials) = match target.kind() {
@@ -206,12 +198,7 @@ fn blast(
 }
 
 /// Tokens issued since then that hang on `target`, at most.
-fn tokens(
-    conn: &mut dyn Conn,
-    org: &str,
-    target: AnyId,
-    since: Time,
-) -> Result<u64, DriverError> {
+fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<u64, DriverError> {
     if target.kind() == Kind::Token {
         return Ok(1);
     }

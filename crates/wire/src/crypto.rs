@@ -101,11 +101,7 @@ impl PublicKey {
             Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes),
             Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, bytes),
         };
-        Ok(Self {
-            algorithm,
-            parsed: parsed.map_err(|_| CryptoError)?,
-            bytes: bytes.to_vec(),
-        })
+        Ok(Self { algorithm, parsed: parsed.map_err(|_| CryptoError)?, bytes: bytes.to_vec() })
     }
 
     /// The algorithm this key verifies, and no other.
@@ -127,33 +123,38 @@ impl PublicKey {
     }
 }
 
-/// Points of small order on edwards25519, `y` with the sign bit cleared. A key among them
-/// verifies signatures that nobody made (STANDARDS: low-order points).
+/// The `y` coordinates, sign bit cleared, of the points of small order on edwards25519, also in
+/// their non-canonical spellings. A key among them verifies signatures that nobody made.
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    little_endian(0, 0, 0),
+    little_endian(1, 0, 0),
+    little_endian(0xec, 0xff, 0x7f),
+    little_endian(0xed, 0xff, 0x7f),
+    little_endian(0xee, 0xff, 0x7f),
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+];
+
+/// 32 bytes: the first, 30 of the middle one, the last.
+const fn little_endian(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    bytes[0] = first;
+    bytes[31] = last;
+    bytes
+}
+
 fn is_small_order(bytes: &[u8; 32]) -> bool {
     let mut y = *bytes;
     y[31] &= 0x7f;
-    let mut minus_one = [0xff; 32];
-    minus_one[0] = 0xec;
-    minus_one[31] = 0x7f;
-    let mut p = minus_one;
-    p[0] = 0xed;
-    let mut p_plus_one = minus_one;
-    p_plus_one[0] = 0xee;
-    let mut one = [0u8; 32];
-    one[0] = 1;
-    const ORDER_EIGHT: [[u8; 32]; 2] = [
-        [
-            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
-            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
-            0x92, 0xac, 0x03, 0x7a,
-        ],
-        [
-            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
-            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
-            0x6d, 0x53, 0xfc, 0x05,
-        ],
-    ];
-    [[0u8; 32], one, minus_one, p, p_plus_one].contains(&y) || ORDER_EIGHT.contains(&y)
+    SMALL_ORDER.contains(&y)
 }
 
 /// A private signing key in memory.
@@ -166,10 +167,14 @@ pub enum PrivateKey {
 
 impl PrivateKey {
     /// A new random key and its PKCS#8 form (DER), which the caller must wrap before storing.
-    pub fn generate(algorithm: Algorithm) -> Result<(Self, zeroize::Zeroizing<Vec<u8>>), CryptoError> {
+    pub fn generate(
+        algorithm: Algorithm,
+    ) -> Result<(Self, zeroize::Zeroizing<Vec<u8>>), CryptoError> {
         let rng = SystemRandom::new();
         let der = match algorithm {
-            Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng),
+            Algorithm::Es256 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng)
+            }
             Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&rng),
         };
         let der = zeroize::Zeroizing::new(der.map_err(|_| CryptoError)?.as_ref().to_vec());
@@ -223,7 +228,9 @@ impl PrivateKey {
     pub fn sign(&self, message: &[u8]) -> Result<[u8; 64], CryptoError> {
         let mut out = [0u8; 64];
         let signature = match self {
-            Self::Es256(pair) => pair.sign(&SystemRandom::new(), message).map_err(|_| CryptoError)?,
+            Self::Es256(pair) => {
+                pair.sign(&SystemRandom::new(), message).map_err(|_| CryptoError)?
+            }
             Self::EdDsa(pair) => pair.sign(message),
         };
         if signature.as_ref().len() != 64 {
@@ -238,7 +245,12 @@ impl PrivateKey {
 ///
 /// The nonce must never repeat under one key: draw it at random and rotate the key long before
 /// 2^32 uses (NIST SP 800-38D section 8.3).
-pub fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
+pub fn seal(
+    key: &[u8; 32],
+    nonce: [u8; 12],
+    aad: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, CryptoError> {
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| CryptoError)?);
     let mut out = Vec::with_capacity(12 + plain.len() + 16);
     let mut body = zeroize::Zeroizing::new(plain.to_vec());
@@ -252,7 +264,11 @@ pub fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], plain: &[u8]) -> Result
 }
 
 /// Decrypts what [`seal`] made with the same key and additional data.
-pub fn open(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, CryptoError> {
+pub fn open(
+    key: &[u8; 32],
+    aad: &[u8],
+    sealed: &[u8],
+) -> Result<zeroize::Zeroizing<Vec<u8>>, CryptoError> {
     let (nonce, body) = sealed.split_first_chunk::<12>().ok_or(CryptoError)?;
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| CryptoError)?);
     let mut body = zeroize::Zeroizing::new(body.to_vec());

@@ -21,7 +21,9 @@ pub(crate) const DEV_ORGANIZATION: &str = "dev";
 
 /// Arguments of `accredit dev`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  accredit dev\n  accredit dev --data ./accredit-dev --listen 127.0.0.1:9000")]
+#[command(
+    after_help = "Examples:\n  accredit dev\n  accredit dev --data ./accredit-dev --listen 127.0.0.1:9000"
+)]
 pub(crate) struct Dev {
     /// The loopback address to listen on; port 0 takes any
     #[arg(long, value_name = "ADDR:PORT")]
@@ -112,7 +114,13 @@ async fn start(
     // In memory from the start, so that its jobs run.
     let now = composed.world.clock.now();
     composed.server.tenants.get(DEV_ORGANIZATION, now).await.map_err(|fault| {
-        Failure::new(Exit::Failure, "start", "the organization cannot be read", &fault.to_string(), "")
+        Failure::new(
+            Exit::Failure,
+            "start",
+            "the organization cannot be read",
+            &fault.to_string(),
+            "",
+        )
     })?;
     Ok((composed, listening, token))
 }

@@ -22,7 +22,9 @@ use crate::settings::Settings;
 
 /// Arguments of `accredit fsck`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  accredit fsck\n  accredit fsck --config /etc/accredit/accredit.toml")]
+#[command(
+    after_help = "Examples:\n  accredit fsck\n  accredit fsck --config /etc/accredit/accredit.toml"
+)]
 pub(crate) struct Fsck {
     /// Check the store of this configuration, all organizations, while no server runs on it
     #[arg(long, value_name = "FILE")]
@@ -39,8 +41,7 @@ pub(crate) async fn run(args: &Fsck, cx: &Context) -> Result<(), Failure> {
     };
     let settings = Settings::read(config, &cx.around)?;
     let store = settings.store_file();
-    let composed =
-        compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
+    let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
     let failed = |fault: accredit_domain::Fault| {
         let hint = "is the file whole? see the system's log";
         Failure::new(Exit::Failure, "fsck", "the store cannot be read", &fault.to_string(), hint)

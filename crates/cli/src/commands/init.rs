@@ -16,7 +16,9 @@ use crate::settings::{
 
 /// Arguments of `accredit init`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  accredit init --data ./accredit --org acme --public-url https://id.acme.example\n  accredit init --data ./accredit && accredit serve --config ./accredit/accredit.toml")]
+#[command(
+    after_help = "Examples:\n  accredit init --data ./accredit --org acme --public-url https://id.acme.example\n  accredit init --data ./accredit && accredit serve --config ./accredit/accredit.toml"
+)]
 pub(crate) struct Init {
     /// The folder to create
     #[arg(long, value_name = "DIR", default_value = "accredit")]
@@ -35,7 +37,11 @@ pub(crate) struct Init {
 /// Sets an installation up. Nothing that exists is overwritten.
 pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     let public_url = check_public_url(&args.public_url).map_err(|detail| {
-        Failure::usage("the public URL cannot be used", &detail, "write it as `https://id.example.com`")
+        Failure::usage(
+            "the public URL cannot be used",
+            &detail,
+            "write it as `https://id.example.com`",
+        )
     })?;
     accredit_domain::registry::organization::check_name(&args.org).map_err(|refusal| {
         Failure::usage("the organization's name cannot be used", &refusal.detail, &refusal.hint)
@@ -90,7 +96,8 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
         return line(&made.to_string());
     }
     cx.out.say(&format!("configuration   {}", config.display()));
-    cx.out.say(&format!("root key        {}  (keep a copy apart from backups)", root_key.display()));
+    cx.out
+        .say(&format!("root key        {}  (keep a copy apart from backups)", root_key.display()));
     cx.out.say(&format!("issuer          {}", created.organization.issuer));
     cx.out.say("the administrator's key is shown this once:");
     line(&format!("export ACCREDIT_URL={public_url}"))?;

@@ -16,7 +16,9 @@ use crate::settings::Settings;
 
 /// Arguments of `accredit serve`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  accredit serve --config /etc/accredit/accredit.toml\n  ACCREDIT_LISTEN=127.0.0.1:9000 accredit serve --config accredit.toml")]
+#[command(
+    after_help = "Examples:\n  accredit serve --config /etc/accredit/accredit.toml\n  ACCREDIT_LISTEN=127.0.0.1:9000 accredit serve --config accredit.toml"
+)]
 pub(crate) struct Serve {
     /// The configuration that `accredit init` wrote
     #[arg(long, value_name = "FILE")]
@@ -47,8 +49,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         }
         None => None,
     };
-    let composed =
-        compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
+    let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
     let listen = args.listen.unwrap_or(settings.listen);
     let listening =
         Listening::bind(listen, tls).await.map_err(|error| serving::not_bound(&error))?;

@@ -62,8 +62,8 @@ async fn check_lane(
     let number = lane.lane;
     let vkeys = [tenant.log_vkey(number)?];
     let empty = BTreeMap::<(u8, u64), Vec<u8>>::new();
-    let mut tree = Integrator::resume(Frontier::new(), &empty)
-        .map_err(|error| Fault::new("fsck", error))?;
+    let mut tree =
+        Integrator::resume(Frontier::new(), &empty).map_err(|error| Fault::new("fsck", error))?;
     let mut roots = Frontier::new();
     let (mut previous, mut next) = (Hash::ZERO, 0u64);
     let mut notes = world.store.checkpoints(tenant.id, number, 0, FSCK_LEAVES_MAX).await?;

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
+use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint::Checkpoint;
 use accredit_wire::tlog::proof::ConsistencyProof;
 use accredit_wire::tlog::tile::{Integrator, TiledHashes, consistency_tiles, edge_tiles};
 use accredit_wire::tlog::tree::{Frontier, HashReader as _};
-use accredit_wire::tlog::Hash;
 
 use crate::context::World;
 use crate::ports::{Integrated, LaneHead, Tile};
@@ -46,8 +46,7 @@ pub async fn integrate(world: &World, tenant: &Tenant) -> Result<Vec<LaneHead>, 
 async fn step(world: &World, tenant: &Tenant, lane: LaneHead) -> Result<LaneHead, Fault> {
     let store = &world.store;
     let from = lane.integrated;
-    let leaves =
-        store.leaf_hashes(tenant.id, lane.lane, from, INTEGRATE_LEAVES_MAX).await?;
+    let leaves = store.leaf_hashes(tenant.id, lane.lane, from, INTEGRATE_LEAVES_MAX).await?;
     if leaves.is_empty() {
         return Err(failed("the log says it has leaves that are not there"));
     }
@@ -86,10 +85,7 @@ async fn step(world: &World, tenant: &Tenant, lane: LaneHead) -> Result<LaneHead
 }
 
 /// The right edge of a stored tree of `size` leaves, computed from its tiles.
-pub(super) fn frontier(
-    size: u64,
-    tiles: &BTreeMap<(u8, u64), Vec<u8>>,
-) -> Result<Frontier, Fault> {
+pub(super) fn frontier(size: u64, tiles: &BTreeMap<(u8, u64), Vec<u8>>) -> Result<Frontier, Fault> {
     let reader = TiledHashes(tiles);
     let hashes = (0..64u8)
         .rev()

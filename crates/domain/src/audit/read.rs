@@ -240,13 +240,13 @@ impl Export {
                 self.stage = Stage::Events;
                 Ok(Some(self.header(cx)))
             }
-            Stage::Events => match self.events(cx).await? {
-                Some(lines) => Ok(Some(lines)),
-                None => {
+            Stage::Events => {
+                let lines = self.events(cx).await?;
+                if lines.is_none() {
                     self.stage = Stage::Done;
-                    Ok(Some(end_line(self.events) + "\n"))
                 }
-            },
+                Ok(Some(lines.unwrap_or_else(|| end_line(self.events) + "\n")))
+            }
             Stage::Done => Ok(None),
         }
     }

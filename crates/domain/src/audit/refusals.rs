@@ -18,7 +18,7 @@ use crate::refusal::{Refusal, Rule};
 /// Refusal events for one client in one window.
 pub const REFUSAL_EVENTS_MAX: u32 = 20;
 /// The window.
-pub const REFUSAL_WINDOW: Duration = Duration::from_secs(60);
+pub const REFUSAL_WINDOW: Duration = Duration::from_mins(1);
 /// Clients whose refusals are bounded one by one; beyond, all others share one allowance.
 pub const REFUSAL_CLIENTS_MAX: usize = 10_000;
 /// Kinds of failed authentication counted one by one; beyond, all others share one counter.
@@ -56,9 +56,8 @@ impl Refusals {
     pub fn admit(&self, client: AnyId, now: Time) -> Option<u64> {
         let mut allowances = self.allowances.lock().ok()?;
         if allowances.len() >= REFUSAL_CLIENTS_MAX && !allowances.contains_key(&Some(client)) {
-            allowances.retain(|_, allowance| {
-                allowance.window_ends > now || allowance.suppressed > 0
-            });
+            allowances
+                .retain(|_, allowance| allowance.window_ends > now || allowance.suppressed > 0);
         }
         let full = allowances.len() >= REFUSAL_CLIENTS_MAX;
         let key = (!full || allowances.contains_key(&Some(client))).then_some(client);

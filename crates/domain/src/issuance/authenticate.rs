@@ -25,7 +25,7 @@ use crate::registry::instance::InstanceState;
 /// Keys that are tried for an assertion without `kid`.
 pub const KEYS_TRIED_MAX: usize = 8;
 /// The longest life of a client assertion, seconds from now.
-pub const ASSERTION_LIFETIME_MAX: Duration = Duration::from_secs(300);
+pub const ASSERTION_LIFETIME_MAX: Duration = Duration::from_mins(5);
 
 /// A client that has proved who it is.
 #[derive(Debug)]

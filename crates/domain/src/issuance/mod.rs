@@ -99,9 +99,7 @@ async fn attempt(
 ) -> Result<IssuedToken, Stopped> {
     let client = authenticate::client(cx, auth).await?;
     let proposed = match request.grant {
-        Grant::ClientCredentials => {
-            grants::client_credentials::propose(cx, &client, request).await
-        }
+        Grant::ClientCredentials => grants::client_credentials::propose(cx, &client, request).await,
     };
     let permitted = match proposed.and_then(permit::permit) {
         Ok(permitted) => permitted,

@@ -48,7 +48,6 @@ pub fn permit(proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
         .into());
     }
     let scope = proposed.scope.clone();
-    let delegable =
-        if agent.may_delegate { agent.authority.clone() } else { Authority::none() };
+    let delegable = if agent.may_delegate { agent.authority.clone() } else { Authority::none() };
     Ok(PermittedGrant { proposed, scope, delegable })
 }

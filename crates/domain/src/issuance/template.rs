@@ -26,7 +26,7 @@ pub fn fill(cx: &Cx, permitted: &PermittedGrant) -> CredentialTemplate {
     expires_at = expires_at.min(grant.credential.expires_at.seconds());
     let instance: Option<InstanceId> = match &grant.credential.holder {
         HolderFacts::Instance { id, expires_at: end, .. } => {
-            expires_at = expires_at.min(end.map_or(i64::MAX, |end| end.seconds()));
+            expires_at = expires_at.min(end.map_or(i64::MAX, accredit_wire::time::Time::seconds));
             Some(*id)
         }
         _ => None,

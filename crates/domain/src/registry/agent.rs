@@ -22,7 +22,7 @@ use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 
 /// After how long an agent is due for review where nobody said.
-pub const REVIEW_DUE_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
+pub const REVIEW_DUE_AFTER: Duration = Duration::from_hours(90 * 24);
 /// The environment of an agent where nobody said.
 pub const ENVIRONMENT_DEFAULT: &str = "dev";
 
@@ -450,8 +450,7 @@ pub async fn suspend(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
             return Err(super::organization::already("agent", "suspended").into());
         }
         agent.state = AgentState::Suspended;
-        let body =
-            Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
+        let body = Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
         let event = cx.event(EventKind::AgentSuspended, body);
         let entry = Some(ending(cx, agent.id.any(), &reason));
         commit(cx, vec![Row::Agent(agent.clone())], entry, event).await?;
@@ -467,8 +466,7 @@ pub async fn decommission(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Err
     decide(|| async {
         let mut agent = alive(cx, key).await?;
         agent.state = AgentState::Decommissioned;
-        let body =
-            Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
+        let body = Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
         let event = cx.event(EventKind::AgentDecommissioned, body);
         let entry = Some(ending(cx, agent.id.any(), &reason));
         let rows = vec![Row::Agent(agent.clone()), Row::EndAgent(agent.id)];

@@ -193,9 +193,7 @@ impl Credential {
             agent: agent.map(|id| id.to_string()),
             instance: instance.map(|id| id.to_string()),
             resource: resource.map(|id| id.to_string()),
-            client_id: agent
-                .map(|id| id.to_string())
-                .or_else(|| resource.map(|id| id.to_string())),
+            client_id: agent.map(|id| id.to_string()).or_else(|| resource.map(|id| id.to_string())),
             client_secret: None,
             state: match self.state {
                 CredentialState::Revoked => "revoked",
@@ -264,10 +262,11 @@ pub fn new_secret(
 }
 
 fn public_key(asked: &CreateCredential) -> Result<Jwk, Refusal> {
-    let hint = "send a public JWK: EC P-256 (ES256) or OKP Ed25519 (EdDSA), without private members";
+    let hint =
+        "send a public JWK: EC P-256 (ES256) or OKP Ed25519 (EdDSA), without private members";
     let raw = asked.jwk.as_ref().ok_or_else(|| Refusal::field("jwk", "is missing", hint))?;
-    let mut jwk = Jwk::parse(raw.get().as_bytes())
-        .map_err(|error| Refusal::field("jwk", error, hint))?;
+    let mut jwk =
+        Jwk::parse(raw.get().as_bytes()).map_err(|error| Refusal::field("jwk", error, hint))?;
     match jwk.kid() {
         Some(kid) if kid.len() > KID_BYTES_MAX => {
             return Err(Refusal::field("jwk", "its `kid` is longer than 128 bytes", hint));

@@ -22,6 +22,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use accredit_wire::ids::{AgentId, AnyId, Kind, PersonId, ResourceId};
+use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::time::Time;
 use serde::Serialize;
 
@@ -203,7 +204,7 @@ pub(crate) fn ending(cx: &Cx, target: AnyId, reason: &str) -> Revocation {
 /// How long an entry is kept: the longest token life plus twice the skew.
 pub fn keep_for() -> Duration {
     Duration::from_secs(u64::from(crate::issuance::TOKEN_LIFETIME_MAX_SECONDS))
-        + 2 * Duration::from_secs(60)
+        + 2 * SKEW_MAX
 }
 
 /// Checks a wish for a lifetime in seconds against a bound and turns it into an end.

@@ -109,11 +109,8 @@ pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Or
             return Err(already("organization", to.as_str()).into());
         }
         org.state = to;
-        let body = Body {
-            target: Some(org.id.any()),
-            reason: Some(reason.clone()),
-            ..Body::default()
-        };
+        let body =
+            Body { target: Some(org.id.any()), reason: Some(reason.clone()), ..Body::default() };
         let (kind, revocation) = match to {
             State::Suspended => {
                 (EventKind::OrganizationSuspended, Some(ending(cx, org.id.any(), &reason)))

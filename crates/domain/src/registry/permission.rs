@@ -46,20 +46,15 @@ pub(super) async fn resolve(cx: &Cx, allow: &[String]) -> Result<Authority, Erro
     }
     let mut permissions = Vec::with_capacity(wanted.len());
     for (name, actions) in wanted {
-        let found =
-            cx.world.store.resource(cx.tenant.id, Lookup::Name(name.to_string())).await?;
+        let found = cx.world.store.resource(cx.tenant.id, Lookup::Name(name.to_string())).await?;
         let resource = found.ok_or_else(|| Refusal::not_found("resource", &name))?;
         permissions.push(permission(&resource, actions)?);
     }
-    Authority::new(permissions).map_err(|error| {
-        Refusal::field("allow", error, "split the work among more agents").into()
-    })
+    Authority::new(permissions)
+        .map_err(|error| Refusal::field("allow", error, "split the work among more agents").into())
 }
 
-fn permission(
-    resource: &Resource,
-    actions: BTreeSet<ActionName>,
-) -> Result<Permission, Refusal> {
+fn permission(resource: &Resource, actions: BTreeSet<ActionName>) -> Result<Permission, Refusal> {
     if let Some(unknown) = actions.iter().find(|action| !resource.actions.contains(*action)) {
         return Err(Refusal::field(
             "actions",
@@ -137,7 +132,8 @@ async fn change(
         }
         let narrowed = !agent.permissions.covers(&before);
         if narrowed && let Some(scope) = &agent.default_scope {
-            let held = |token: &ScopeToken| agent.permissions.allows(&token.resource, &token.action);
+            let held =
+                |token: &ScopeToken| agent.permissions.allows(&token.resource, &token.action);
             if !scope.tokens().all(held) {
                 agent.default_scope = None;
             }

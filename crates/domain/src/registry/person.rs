@@ -146,11 +146,8 @@ pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Pe
             return Err(already("person", to.as_str()).into());
         }
         person.state = to;
-        let body = Body {
-            target: Some(person.id.any()),
-            reason: Some(reason.clone()),
-            ..Body::default()
-        };
+        let body =
+            Body { target: Some(person.id.any()), reason: Some(reason.clone()), ..Body::default() };
         let (kind, revocation) = match to {
             State::Suspended => {
                 (EventKind::PersonSuspended, Some(ending(cx, person.id.any(), &reason)))

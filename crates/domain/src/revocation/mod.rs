@@ -168,12 +168,8 @@ pub(crate) async fn token(
     reason: &str,
 ) -> Result<u64, Error> {
     decide(|| async {
-        let body = Body {
-            token: Some(id),
-            agent: of,
-            reason: Some(reason.to_owned()),
-            ..Body::default()
-        };
+        let body =
+            Body { token: Some(id), agent: of, reason: Some(reason.to_owned()), ..Body::default() };
         let event = cx.event(EventKind::TokenRevoked, body);
         let entry = ending(cx, id.any(), reason);
         Ok(commit(cx, Vec::new(), Some(entry), event).await?.rev)
@@ -198,8 +194,7 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
                 "restore the installation from a backup under a new generation",
             )));
         }
-        let successor =
-            keys::generate(&cx.world, cx.tenant.id, key.sealed.purpose, cx.now).await?;
+        let successor = keys::generate(&cx.world, cx.tenant.id, key.sealed.purpose, cx.now).await?;
         let was_active = key.state == KeyState::Active;
         key.state = KeyState::Revoked;
         let body = Body {

@@ -104,8 +104,7 @@ pub fn tile(mut call: Call) -> Handled {
         let path: TilePath = call.path("tile").parse().map_err(|_| missing("tile"))?;
         let bytes = match path.kind {
             TileKind::Hashes(level) => {
-                let stored =
-                    cx.world.store.tile(cx.tenant.id, lane, level, path.index).await?;
+                let stored = cx.world.store.tile(cx.tenant.id, lane, level, path.index).await?;
                 let width = usize::from(path.width) * 32;
                 stored.and_then(|bytes| bytes.get(..width).map(<[u8]>::to_vec))
             }
@@ -120,12 +119,7 @@ pub fn tile(mut call: Call) -> Handled {
 }
 
 /// Leaf entries: what the tree hashes. Payloads are apart (`/v1/events/export`).
-async fn entries(
-    cx: &Cx,
-    lane: u16,
-    index: u64,
-    width: u16,
-) -> Result<Option<Vec<u8>>, Failure> {
+async fn entries(cx: &Cx, lane: u16, index: u64, width: u16) -> Result<Option<Vec<u8>>, Failure> {
     let from = index.saturating_mul(u64::from(TILE_WIDTH_MAX));
     let end = from + u64::from(width);
     if covered(cx, lane, end).await.is_err() {

@@ -186,9 +186,7 @@ impl dyn Row + '_ {
         T: FromStr<Err: fmt::Display>,
     {
         let text = self.opt_text(column)?;
-        text.map(str::parse)
-            .transpose()
-            .map_err(|error| DriverError::unreadable(column, error))
+        text.map(str::parse).transpose().map_err(|error| DriverError::unreadable(column, error))
     }
 
     /// One of the words of a closed list.
@@ -285,11 +283,7 @@ impl dyn Conn + '_ {
     }
 
     /// The number that a statement answers.
-    pub fn number(
-        &mut self,
-        sql: &'static str,
-        params: &[Value<'_>],
-    ) -> Result<u64, DriverError> {
+    pub fn number(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<u64, DriverError> {
         Ok(self.first(sql, params, |row| row.count(0))?.unwrap_or(0))
     }
 }

@@ -74,8 +74,9 @@ fn is_token68(text: &str) -> bool {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
         let digit_or_slash = byte.wrapping_sub(b'/') < 11;
         let dash_or_dot = byte.wrapping_sub(b'-') < 2;
-        let other = (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=');
-        letter | digit_or_slash | dash_or_dot | other
+        let (underscore, tilde) = (byte == b'_', byte == b'~');
+        let (plus, equals) = (byte == b'+', byte == b'=');
+        letter | digit_or_slash | dash_or_dot | underscore | tilde | plus | equals
     };
     text.bytes().fold(true, |all, byte| all & is_one(byte))
 }

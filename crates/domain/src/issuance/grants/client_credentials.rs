@@ -46,7 +46,8 @@ pub async fn propose(
         }
     };
     let facts = cx.world.store.agent_facts(cx.tenant.id, id).await?;
-    let agent = facts.ok_or_else(|| crate::Fault::new("agent facts", "credential without agent"))?;
+    let agent =
+        facts.ok_or_else(|| crate::Fault::new("agent facts", "credential without agent"))?;
     let owner = may_act(cx, &agent)?;
     let scope = match &request.scope {
         Some(scope) => scope.clone(),
@@ -111,13 +112,15 @@ fn target(
         ));
     }
     let by_name = match named.first() {
-        Some(uri) => Some(agent.resources.iter().find(|r| r.audience == *uri).ok_or_else(|| {
-            Refusal::new(
-                Rule::TargetUnknown,
-                "the agent holds no permission on the resource that was named",
-                held(),
-            )
-        })?),
+        Some(uri) => {
+            Some(agent.resources.iter().find(|r| r.audience == *uri).ok_or_else(|| {
+                Refusal::new(
+                    Rule::TargetUnknown,
+                    "the agent holds no permission on the resource that was named",
+                    held(),
+                )
+            })?)
+        }
         None => None,
     };
     let by_scope = match by_scope.into_iter().next() {

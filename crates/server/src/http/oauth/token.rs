@@ -11,8 +11,8 @@ use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use crate::dispatch::{Call, Handled};
 use crate::failure::{self, Failure, Language};
 use crate::reply::{self, Reply};
-use accredit_domain::refusal::Kind;
 use accredit_domain::Refusal;
+use accredit_domain::refusal::Kind;
 
 /// Issues a token.
 pub fn token(call: Call) -> Handled {

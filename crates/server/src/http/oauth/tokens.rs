@@ -82,10 +82,9 @@ async fn authenticated(cx: &mut Cx, auth: &ClientAuth) -> Result<AuthenticatedCl
         .into());
     }
     cx.caller = match &client.credential.holder {
-        HolderFacts::Admin(permissions) => Caller::Admin {
-            credential: client.credential.id,
-            permissions: permissions.clone(),
-        },
+        HolderFacts::Admin(permissions) => {
+            Caller::Admin { credential: client.credential.id, permissions: permissions.clone() }
+        }
         _ => Caller::Client { id: client.id(), credential: client.credential.id },
     };
     Ok(client)

@@ -1,0 +1,98 @@
+//! A blocking HTTP client on one kept connection: for registering what a scenario needs, and for
+//! revoking with as little between the clock and the socket as can be.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Answer;
+
+/// How long an answer may take.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A connection and the credential to send on it.
+pub(crate) struct Client {
+    address: String,
+    authorization: String,
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects to `127.0.0.1:PORT`. `authorization` is the header's value; empty for none.
+    pub(crate) fn connect(address: &str, authorization: &str) -> Answer<Self> {
+        let failed = |error: std::io::Error| format!("{address}: {error}");
+        let stream = TcpStream::connect(address).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
+        let (address, authorization) = (address.to_owned(), authorization.to_owned());
+        Ok(Self { address, authorization, stream: BufReader::new(stream) })
+    }
+
+    /// The status of an answer.
+    pub(crate) fn get(&mut self, path: &str) -> Answer<u16> {
+        let request = self.head("GET", path, "", 0);
+        self.exchange(&request).map(|(status, _)| status)
+    }
+
+    /// Posts JSON and reads the object in the answer; another status than 2xx is an error.
+    pub(crate) fn post(&mut self, path: &str, body: &Value) -> Answer<Value> {
+        let body = body.to_string();
+        let request = self.head("POST", path, "application/json", body.len()) + &body;
+        self.object(path, &request)
+    }
+
+    /// Posts a form and reads the object in the answer.
+    pub(crate) fn post_form(&mut self, path: &str, body: &str) -> Answer<Value> {
+        let kind = "application/x-www-form-urlencoded";
+        let request = self.head("POST", path, kind, body.len()) + body;
+        self.object(path, &request)
+    }
+
+    fn object(&mut self, path: &str, request: &str) -> Answer<Value> {
+        let (status, body) = self.exchange(request)?;
+        if !(200..300).contains(&status) {
+            return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&body)));
+        }
+        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+    }
+
+    fn head(&self, method: &str, path: &str, kind: &str, length: usize) -> String {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        if !self.authorization.is_empty() {
+            head += &format!("Authorization: {}\r\n", self.authorization);
+        }
+        if !kind.is_empty() {
+            head += &format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n");
+        }
+        head + "\r\n"
+    }
+
+    fn exchange(&mut self, request: &str) -> Answer<(u16, Vec<u8>)> {
+        let failed = |error: std::io::Error| error.to_string();
+        self.stream.get_mut().write_all(request.as_bytes()).map_err(failed)?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line).map_err(failed)?;
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| format!("no HTTP answer: {line:?}"))?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line).map_err(failed)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().map_err(|_| format!("no length: {value}"))?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).map_err(failed)?;
+        Ok((status, body))
+    }
+}
+
+/// A member of an object, as text.
+pub(crate) fn text(object: &Value, name: &str) -> Answer<String> {
+    let value = object.get(name).and_then(Value::as_str);
+    value.map(str::to_owned).ok_or_else(|| format!("the answer has no `{name}`: {object}"))
+}

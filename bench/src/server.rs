@@ -1,0 +1,216 @@
+//! The programs under measurement as child processes, and what is registered with the real one.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use accredit_wire::crypto::{Algorithm, PrivateKey};
+use accredit_wire::jose::b64url_encode;
+use accredit_wire::jose::jwk::Jwk;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::client::{Client, text};
+use crate::plan::{self, Method, Plan};
+use crate::{Answer, ambient};
+
+/// How long a program may take to start or to stop.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+/// Between two looks at whether the server is ready.
+const READY_EVERY: Duration = Duration::from_millis(1);
+/// The resource that everything is for.
+const RESOURCE: &str = "crm";
+/// Its audience.
+pub(crate) const AUDIENCE: &str = "https://crm.bench.example";
+
+/// A child process, killed when dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts a program and reads the first line that it prints.
+    pub(crate) fn start(program: &Path, args: &[&str]) -> Answer<(Self, String)> {
+        let name = program.display();
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        let process = Self(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).map_err(|error| format!("{name}: {error}"))?;
+        if line.is_empty() {
+            return Err(format!("{name} {} ended without a word", args.join(" ")));
+        }
+        Ok((process, line.trim_end().to_owned()))
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The real server on a new data folder.
+pub(crate) struct Server {
+    process: Process,
+    data: PathBuf,
+    /// From the start of the process until `/readyz` said yes.
+    pub(crate) ready_after: Duration,
+    /// `127.0.0.1:PORT`.
+    pub(crate) address: String,
+    /// The organization's issuer.
+    pub(crate) issuer: String,
+    admin: String,
+}
+
+impl Server {
+    /// Starts `accredit dev` on a folder below `work` that is new.
+    pub(crate) fn start(accredit: &Path, work: &Path) -> Answer<Self> {
+        let data = work.join(format!("data-{:016x}", ambient::Numbers::fresh().next()));
+        std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
+        let begun = ambient::instant();
+        let folder = data.to_string_lossy();
+        let args = ["dev", "--listen", "127.0.0.1:0", "--data", &folder, "--output", "json"];
+        let (process, line) = Process::start(accredit, &args)?;
+        let told: Value = serde_json::from_str(&line).map_err(|e| format!("{e}: {line}"))?;
+        let url = text(&told, "url")?;
+        let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let ready_after = ready(&address, begun)?;
+        let admin = format!("Bearer {}", text(&told, "admin_token")?);
+        let issuer = text(&told, "issuer")?;
+        Ok(Self { process, data, ready_after, address, issuer, admin })
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// A connection with the administrator's key.
+    pub(crate) fn admin(&self) -> Answer<Client> {
+        Client::connect(&self.address, &self.admin)
+    }
+
+    /// Path of the token endpoint.
+    pub(crate) fn token_path(&self) -> String {
+        let path = self.issuer.find(&self.address).map(|at| at + self.address.len());
+        let path = path.and_then(|at| self.issuer.get(at..)).unwrap_or("/o/dev");
+        format!("{path}/oauth/token")
+    }
+
+    /// Registers the resource and gives it a secret of its own.
+    pub(crate) fn resource(&self) -> Answer<String> {
+        let mut admin = self.admin()?;
+        let resource = json!({"name": RESOURCE, "audience": AUDIENCE, "actions": ["read"]});
+        admin.post("/v1/resources", &resource)?;
+        let credential = json!({"resource": RESOURCE, "type": "client-secret"});
+        text(&admin.post("/v1/credentials", &credential)?, "client_secret")
+    }
+
+    /// Registers an active agent that may read the resource.
+    pub(crate) fn agent(&self, admin: &mut Client, name: &str) -> Answer<String> {
+        let agent = json!({
+            "name": name, "owner_email": "owner@bench.example", "purpose": "to be measured",
+            "allow": [format!("{RESOURCE}:read")], "activate": true,
+        });
+        text(&admin.post("/v1/agents", &agent)?, "client_id")
+    }
+
+    /// Registers clients and learns how long their tokens are.
+    pub(crate) fn plan(&self, method: Method, clients: usize) -> Answer<Plan> {
+        self.resource()?;
+        let mut admin = self.admin()?;
+        let mut registered = Vec::new();
+        for number in 0..clients {
+            let name = format!("agent-{number:04}");
+            let id = self.agent(&mut admin, &name)?;
+            registered.push(match method {
+                Method::Basic => with_secret(&mut admin, &name, id)?,
+                Method::Assertion => with_key(&mut admin, &name, id)?,
+            });
+        }
+        let mut plan = Plan {
+            method,
+            path: self.token_path(),
+            issuer: self.issuer.clone(),
+            scope: format!("{RESOURCE}:read"),
+            clients: registered,
+            token_bytes: [0, 0],
+        };
+        let token = first_token(&plan, &self.address)?;
+        let mut parts = token.split('.').map(str::len);
+        plan.token_bytes = [parts.next().unwrap_or(0), parts.next().unwrap_or(0)];
+        Ok(plan)
+    }
+
+    /// Registers an instance and gets a token for it: the instance's id and the token.
+    pub(crate) fn instance_token(&self, admin: &mut Client, agent: &str) -> Answer<(String, String)> {
+        let instance = admin.post("/v1/instances", &json!({"agent": agent}))?;
+        let (id, secret) = (text(&instance, "client_id")?, text(&instance, "client_secret")?);
+        let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+        let mut client = Client::connect(&self.address, &basic)?;
+        let body = format!("grant_type=client_credentials&scope={RESOURCE}%3Aread");
+        let answer = client.post_form(&self.token_path(), &body)?;
+        Ok((text(&instance, "id")?, text(&answer, "access_token")?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Killed first: the folder of a running server cannot be cleaned up.
+        let _ = self.process.0.kill();
+        let _ = self.process.0.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+/// Waits for `/readyz` to say yes; the time since `begun`.
+fn ready(address: &str, begun: Instant) -> Answer<Duration> {
+    loop {
+        let status = Client::connect(address, "").and_then(|mut client| client.get("/readyz"));
+        let took = begun.elapsed();
+        match status {
+            Ok(200) => return Ok(took),
+            other if took > START_TIME_MAX => return Err(format!("not ready: {other:?}")),
+            _ => ambient::sleep(READY_EVERY),
+        }
+    }
+}
+
+fn with_secret(admin: &mut Client, name: &str, id: String) -> Answer<plan::Client> {
+    let body = json!({"agent": name, "type": "client-secret"});
+    let secret = text(&admin.post("/v1/credentials", &body)?, "client_secret")?;
+    Ok(plan::Client { id, secret, key: String::new(), kid: String::new() })
+}
+
+fn with_key(admin: &mut Client, name: &str, id: String) -> Answer<plan::Client> {
+    let (key, der) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
+    let public = key.public().map_err(|e| e.to_string())?;
+    let kid = format!("key-of-{name}");
+    let jwk = Jwk::new(public, Some(kid.clone())).map_err(|e| e.to_string())?;
+    let body = json!({"agent": name, "type": "public-key", "jwk": jwk});
+    admin.post("/v1/credentials", &body)?;
+    Ok(plan::Client { id, secret: String::new(), key: b64url_encode(&der), kid })
+}
+
+/// The first client's token, as a server at `address` gives it.
+pub(crate) fn first_token(plan: &Plan, address: &str) -> Answer<String> {
+    let client = plan.clients.first().ok_or("a plan without clients")?;
+    let request = match plan.method {
+        Method::Basic => plan.basic(client, address),
+        Method::Assertion => plan.assertions(1, address)?.pop().unwrap_or_default(),
+    };
+    let request = String::from_utf8(request).map_err(|error| error.to_string())?;
+    let (head, body) = request.split_once("\r\n\r\n").ok_or("a request without a body")?;
+    let basic = head.lines().find_map(|line| line.strip_prefix("Authorization: "));
+    let mut client = Client::connect(address, basic.unwrap_or_default())?;
+    text(&client.post_form(&plan.path, body)?, "access_token")
+}
