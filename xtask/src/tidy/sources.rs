@@ -34,7 +34,9 @@ pub(crate) fn findings() -> Result<Vec<String>, String> {
 }
 
 fn judge(path: &str, text: &str, findings: &mut Vec<String>) {
-    if !text.starts_with("//! ") {
+    // A file of tests beside its module says in the names of its tests what it is.
+    let of_tests = path.ends_with("tests.rs") || path.contains("/tests/");
+    if !of_tests && !text.starts_with("//! ") {
         findings.push(format!("{path}:1: start the file with a `//!` line that says what it is"));
     }
     for (number, line) in text.lines().enumerate() {
