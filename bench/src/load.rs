@@ -230,8 +230,11 @@ impl Run {
             }
         }
         // The closed loop counts answers that came in time; the open one all that were due.
-        let counts =
-            if open { begun >= self.counts_from } else { now >= self.counts_from && now < self.ends_at };
+        let counts = if open {
+            begun >= self.counts_from
+        } else {
+            now >= self.counts_from && now < self.ends_at
+        };
         if counts {
             seen.latencies.record(now.saturating_duration_since(begun));
         }

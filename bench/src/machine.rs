@@ -66,8 +66,7 @@ fn read(path: &str) -> Answer<String> {
 
 /// Type and device of the mount that holds a folder: the longest mount point that leads to it.
 fn filesystem(folder: &Path) -> Answer<(String, String)> {
-    let folder =
-        folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
+    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
     let mounts = read("/proc/self/mountinfo")?;
     let mut best: Option<(usize, String, String)> = None;
     for line in mounts.lines() {

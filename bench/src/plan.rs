@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::ambient::{self, Numbers};
 use crate::Answer;
+use crate::ambient::{self, Numbers};
 
 /// How long an assertion lives, seconds: longer than a round, shorter than the server's bound.
 const ASSERTION_SECONDS: i64 = 240;

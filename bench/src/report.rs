@@ -57,6 +57,8 @@ pub(crate) struct Report {
     pub(crate) quick: bool,
     /// In the order of measuring.
     pub(crate) figures: Vec<Figure>,
+    /// Scenarios that could not be measured.
+    pub(crate) unmeasured: usize,
 }
 
 impl Report {
@@ -90,7 +92,8 @@ impl Report {
             };
             let value = number(*value, unit);
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "| {scenario} | {what} | {value} | {target} | {mark} | {beside} |");
+            let _ =
+                writeln!(out, "| {scenario} | {what} | {value} | {target} | {mark} | {beside} |");
         }
         out
     }

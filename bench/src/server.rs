@@ -152,7 +152,11 @@ impl Server {
     }
 
     /// Registers an instance and gets a token for it: the instance's id and the token.
-    pub(crate) fn instance_token(&self, admin: &mut Client, agent: &str) -> Answer<(String, String)> {
+    pub(crate) fn instance_token(
+        &self,
+        admin: &mut Client,
+        agent: &str,
+    ) -> Answer<(String, String)> {
         let instance = admin.post("/v1/instances", &json!({"agent": agent}))?;
         let (id, secret) = (text(&instance, "client_id")?, text(&instance, "client_secret")?);
         let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));

@@ -92,7 +92,11 @@ fn warm(tokens: &Tokens, effort: Effort, count: usize, least: f64) -> Answer<[Fi
         value: median(rates),
         unit: "/s",
         target,
-        beside: format!("per core; {} cached tokens; {}", number(TOKENS as f64, ""), spread(rates, "/s")),
+        beside: format!(
+            "per core; {} cached tokens; {}",
+            number(TOKENS as f64, ""),
+            spread(rates, "/s")
+        ),
     };
     Ok([
         figure("warm", &same, Target::AtLeast(least)),

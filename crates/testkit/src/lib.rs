@@ -1,1 +1,26 @@
-//! World, fixtures and conformance suites for tests.
+//! World and fixtures for tests: the real store, vault and router, with a settable clock and
+//! seeded randomness.
+//!
+//! Reading order: [`world`] puts a world together in a temporary folder; [`fixture`] fills it
+//! with organizations, resources, agents and credentials; [`http`] asks its router without a
+//! socket; [`assertion`] signs whatever a test wants signed; [`clock`] and [`entropy`] are what
+//! is set instead of given; [`fault`] breaks the database and [`pause`] the signing on purpose.
+//!
+//! Absent on purpose: a mock of anything. Only time, chance and failure are made up.
+#![expect(clippy::expect_used, reason = "a fixture that cannot be built is a failed test")]
+
+pub mod assertion;
+pub mod clock;
+pub mod entropy;
+pub mod fault;
+pub mod fixture;
+pub mod http;
+pub mod pause;
+pub mod world;
+
+pub use assertion::Signer;
+pub use clock::SettableClock;
+pub use entropy::{Chance, SeededEntropy};
+pub use fixture::{Client, Org};
+pub use http::{Answer, Ask, Events};
+pub use world::TestWorld;

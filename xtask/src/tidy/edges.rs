@@ -36,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "accredit-wire",
         ],
     ),
+    ("accredit-bench", &["accredit", "accredit-wire"]),
     ("accredit-e2e", &["accredit", "accredit-net", "accredit-testkit", "accredit-wire"]),
     ("xtask", &[]),
 ];

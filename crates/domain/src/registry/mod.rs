@@ -203,8 +203,7 @@ pub(crate) fn ending(cx: &Cx, target: AnyId, reason: &str) -> Revocation {
 
 /// How long an entry is kept: the longest token life plus twice the skew.
 pub fn keep_for() -> Duration {
-    Duration::from_secs(u64::from(crate::issuance::TOKEN_LIFETIME_MAX_SECONDS))
-        + 2 * SKEW_MAX
+    Duration::from_secs(u64::from(crate::issuance::TOKEN_LIFETIME_MAX_SECONDS)) + 2 * SKEW_MAX
 }
 
 /// Checks a wish for a lifetime in seconds against a bound and turns it into an end.

@@ -1,0 +1,219 @@
+//! What issuing reads: after each change, read from a warm cache, it is as it now stands.
+
+use accredit_domain::issuance::admission::{HolderFacts, ProofFacts};
+use accredit_domain::ports::{Admissions as _, Lookup, Registry as _, Row};
+use accredit_domain::registry::agent::AgentState;
+use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
+use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::{Agent, Credential, State};
+use accredit_wire::ids::AgentId;
+use std::sync::Arc;
+
+use crate::given::{World, authority, found_organization, person, public_key, unique};
+
+#[tokio::test]
+async fn an_agents_facts_follow_agent_owner_and_resource() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let mut crm = world.resource("crm").await;
+    let bot = world.agent("bot").await;
+    let facts = async || store.agent_facts(org, bot.id).await.expect("read").expect("there");
+    let first = facts().await;
+    assert_eq!(first.name, "bot");
+    assert_eq!(first.authority, authority("crm"));
+    assert_eq!(first.owner, Some((bot.owner.expect("an owner"), State::Active)));
+    assert_eq!(first.resources[0].id, crm.id);
+    assert_eq!((first.token_lifetime, first.may_delegate), (300, true));
+    assert!(Arc::ptr_eq(&first, &facts().await), "the second is from memory");
+
+    crm.state = State::Suspended;
+    world.commit(vec![Row::Resource(crm)]).await.expect("committed");
+    assert_eq!(facts().await.resources[0].state, State::Suspended);
+
+    let owner = store.person(org, Lookup::Id(bot.owner.expect("an owner"))).await;
+    let mut owner = owner.expect("read").expect("there");
+    owner.state = State::Suspended;
+    world.commit(vec![Row::Person(owner)]).await.expect("committed");
+    assert_eq!(facts().await.owner.expect("an owner").1, State::Suspended);
+
+    let stopped = Agent { state: AgentState::Suspended, ..bot.clone() };
+    world.commit(vec![Row::Agent(stopped)]).await.expect("committed");
+    assert_eq!(facts().await.state, AgentState::Suspended);
+
+    let other = found_organization(store, "other").await;
+    assert!(store.agent_facts(other, bot.id).await.expect("read").is_none());
+    let nobody = AgentId::new(1, unique());
+    assert!(store.agent_facts(org, nobody).await.expect("read").is_none());
+}
+
+#[tokio::test]
+async fn an_agent_that_was_absent_is_there_once_it_is_registered() {
+    let world = World::new().await;
+    let bot = crate::given::agent("bot", None);
+    assert!(world.store.agent_facts(world.org, bot.id).await.expect("read").is_none());
+    world.commit(vec![Row::Agent(bot.clone())]).await.expect("committed");
+    let found = world.store.agent_facts(world.org, bot.id).await.expect("read").expect("there");
+    assert!(found.owner.is_none());
+    assert!(found.resources.is_empty(), "there is no resource of that name yet");
+    world.resource("crm").await;
+    let found = world.store.agent_facts(world.org, bot.id).await.expect("read").expect("there");
+    assert_eq!(found.resources.len(), 1);
+}
+
+#[tokio::test]
+async fn a_credentials_facts_follow_it_and_its_instance() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let bot = world.agent("bot").await;
+    let (instance, credential) = world.instance(bot.id).await;
+    let facts = async |id| store.credential_facts(org, id).await.expect("read").expect("there");
+    let first = facts(credential.id).await;
+    assert_eq!((first.org, first.revoked), (org, false));
+    assert!(matches!(first.proof, ProofFacts::Secret { pepper: 1, mac } if mac == [7; 32]));
+    let active = |facts: &HolderFacts| match facts {
+        HolderFacts::Instance { id, agent, state, .. } => {
+            assert_eq!((*id, *agent), (instance.id, bot.id));
+            *state == InstanceState::Active
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(active(&first.holder));
+    assert!(Arc::ptr_eq(&first, &facts(credential.id).await), "the second is from memory");
+
+    let mut revoked = instance.clone();
+    revoked.state = InstanceState::Revoked;
+    world.commit(vec![Row::Instance(revoked)]).await.expect("committed");
+    assert!(!active(&facts(credential.id).await.holder));
+    world.commit(vec![Row::EndInstance(instance.id)]).await.expect("committed");
+    assert!(facts(credential.id).await.revoked);
+
+    let own = world.credential(Holder::Agent(bot.id)).await;
+    assert!(!facts(own.id).await.revoked);
+    let ended = Credential { state: CredentialState::Revoked, ..own.clone() };
+    world.commit(vec![Row::Credential(ended)]).await.expect("committed");
+    assert!(facts(own.id).await.revoked);
+
+    let last = world.credential(Holder::Agent(bot.id)).await;
+    assert!(!facts(last.id).await.revoked);
+    world.commit(vec![Row::EndAgent(bot.id)]).await.expect("committed");
+    assert!(facts(last.id).await.revoked);
+
+    let other = found_organization(store, "other").await;
+    assert!(store.credential_facts(other, own.id).await.expect("read").is_none());
+}
+
+#[tokio::test]
+async fn a_resources_credential_follows_the_resource() {
+    let world = World::new().await;
+    let mut crm = world.resource("crm").await;
+    let credential = world.credential(Holder::Resource(crm.id)).await;
+    let state = async || {
+        let facts = world.store.credential_facts(world.org, credential.id).await;
+        match &facts.expect("read").expect("there").holder {
+            HolderFacts::Resource(resource) => resource.state,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(state().await, State::Active);
+    crm.state = State::Suspended;
+    world.commit(vec![Row::Resource(crm)]).await.expect("committed");
+    assert_eq!(state().await, State::Suspended);
+}
+
+#[tokio::test]
+async fn an_administrators_key_finds_its_organization() {
+    let world = World::new().await;
+    let admin = world.credential(Holder::Admin(vec![AdminPermission::Read])).await;
+    let bot = world.agent("bot").await;
+    let own = world.credential(Holder::Agent(bot.id)).await;
+    let found = world.store.admin_organization(admin.id).await.expect("read");
+    assert_eq!(found, Some(world.org));
+    assert_eq!(world.store.admin_organization(own.id).await.expect("read"), None);
+    let facts = world.store.credential_facts(world.org, admin.id).await.expect("read");
+    let facts = facts.expect("there");
+    assert!(matches!(&facts.holder, HolderFacts::Admin(p) if *p == [AdminPermission::Read]));
+}
+
+#[tokio::test]
+async fn live_public_keys_are_found_by_kid_or_all() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let bot = world.agent("bot").await;
+    let names = async |kid: Option<&str>, limit| {
+        let found = store.agent_keys(org, bot.id, kid, limit).await.expect("read");
+        let mut names: Vec<_> = found
+            .iter()
+            .map(|facts| match &facts.proof {
+                ProofFacts::Key(key) => key.kid.clone(),
+                ProofFacts::Secret { .. } => panic!("a secret is no key"),
+            })
+            .collect();
+        names.sort();
+        names
+    };
+    assert!(names(None, 9).await.is_empty());
+    world.credential(Holder::Agent(bot.id)).await;
+    let first = public_key(Holder::Agent(bot.id), "k1");
+    world.commit(vec![Row::Credential(first.clone())]).await.expect("committed");
+    assert_eq!(names(None, 9).await, ["k1"]);
+    assert_eq!(names(Some("k1"), 9).await, ["k1"]);
+    let (instance, _) = world.instance(bot.id).await;
+    let second = public_key(Holder::Instance(instance.id, bot.id), "k2");
+    world.commit(vec![Row::Credential(second)]).await.expect("committed");
+    assert_eq!(names(None, 9).await, ["k1", "k2"], "its instances' keys too");
+    assert_eq!(names(None, 1).await.len(), 1);
+    assert!(names(Some("k3"), 9).await.is_empty());
+
+    let mut ended = first;
+    ended.version = 1;
+    ended.state = CredentialState::Revoked;
+    world.commit(vec![Row::Credential(ended)]).await.expect("committed");
+    assert_eq!(names(None, 9).await, ["k2"]);
+    assert!(names(Some("k1"), 9).await.is_empty());
+    world.commit(vec![Row::EndInstance(instance.id)]).await.expect("committed");
+    assert!(names(Some("k2"), 9).await.is_empty());
+
+    let crm = world.resource("crm").await;
+    let key = public_key(Holder::Resource(crm.id), "k4");
+    world.commit(vec![Row::Credential(key)]).await.expect("committed");
+    assert_eq!(store.resource_keys(org, crm.id, Some("k4"), 9).await.expect("read").len(), 1);
+    assert_eq!(store.resource_keys(org, crm.id, None, 9).await.expect("read").len(), 1);
+    assert!(store.resource_keys(org, crm.id, Some("k2"), 9).await.expect("read").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_races_with_changes_never_sees_an_older_state_after_a_newer() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let (store, org) = (Arc::clone(&world.store), world.org);
+    let reader = tokio::spawn(async move {
+        let mut newest = 0;
+        while newest < 50 {
+            let facts = store.agent_facts(org, bot.id).await.expect("read").expect("there");
+            assert!(facts.token_lifetime >= newest || facts.token_lifetime == 300);
+            if facts.token_lifetime != 300 {
+                newest = facts.token_lifetime;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    for lifetime in 1..=50 {
+        let found = world.store.agent(org, Lookup::Id(bot.id)).await.expect("read");
+        let changed = Agent { token_lifetime: lifetime, ..found.expect("there") };
+        world.commit(vec![Row::Agent(changed)]).await.expect("committed");
+        let facts = world.store.agent_facts(org, bot.id).await.expect("read").expect("there");
+        assert_eq!(facts.token_lifetime, lifetime, "a committed change is seen at once");
+    }
+    reader.await.expect("the reader");
+}
+
+#[tokio::test]
+async fn a_new_person_ends_no_cached_facts() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let before = world.store.agent_facts(world.org, bot.id).await.expect("read").expect("there");
+    world.commit(vec![Row::Person(person("new@example.com"))]).await.expect("committed");
+    world.instance(bot.id).await;
+    let after = world.store.agent_facts(world.org, bot.id).await.expect("read").expect("there");
+    assert!(Arc::ptr_eq(&before, &after), "births of instances leave the cache warm");
+}

@@ -1,0 +1,302 @@
+//! What the tests start from: a store in a folder of its own, and rows that may stand in it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
+use accredit_domain::ports::{
+    Audited, Change, CommitError, Committed, Issuance, Ledger as _, NotRecorded, Registry as _,
+    Row, SingleUse,
+};
+use accredit_domain::registry::agent::AgentState;
+use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
+use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::{
+    Agent, Credential, Instance, Organization, Person, Resource, State,
+};
+use accredit_domain::revocation::Revocation;
+use accredit_store::{Options, SqliteStore};
+use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName};
+use accredit_wire::crypto::{Algorithm, PrivateKey};
+use accredit_wire::ids::{
+    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
+    RevocationId, TokenId,
+};
+use accredit_wire::jose::jwk::Jwk;
+use accredit_wire::time::Time;
+
+/// The time at which everything happens unless a test says otherwise.
+pub(crate) const NOW: Time = Time::from_seconds(1_763_717_400);
+
+/// Ten bytes that no other call gives.
+pub(crate) fn unique() -> [u8; 10] {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut bytes = [0; 10];
+    bytes[2..].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    bytes
+}
+
+/// A store in a folder of its own, with one organization in it.
+pub(crate) struct World {
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) org: OrganizationId,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(&folder);
+        let org = found_organization(&store, "dev").await;
+        Self { store, org, folder }
+    }
+
+    /// The same folder, opened again.
+    pub(crate) fn reopened(self) -> Self {
+        let Self { store, org, folder } = self;
+        store.close();
+        drop(store);
+        Self { store: open(&folder), org, folder }
+    }
+
+    pub(crate) async fn commit(&self, rows: Vec<Row>) -> Result<Committed, CommitError> {
+        commit(&self.store, self.org, rows, None).await
+    }
+
+    pub(crate) async fn revoke(&self, target: AnyId, rows: Vec<Row>) -> Committed {
+        commit(&self.store, self.org, rows, Some(revocation(target))).await.expect("committed")
+    }
+
+    /// An active agent with an owner and a permission to read and update `crm`, committed.
+    pub(crate) async fn agent(&self, name: &str) -> Agent {
+        let person = person(&format!("{name}@example.com"));
+        let agent = agent(name, Some(&person));
+        let rows = vec![Row::Person(person), Row::Agent(agent.clone())];
+        self.commit(rows).await.expect("committed");
+        Agent { version: 1, ..agent }
+    }
+
+    pub(crate) async fn resource(&self, name: &str) -> Resource {
+        let resource = resource(name);
+        self.commit(vec![Row::Resource(resource.clone())]).await.expect("committed");
+        Resource { version: 1, ..resource }
+    }
+
+    pub(crate) async fn credential(&self, holder: Holder) -> Credential {
+        let credential = secret(holder);
+        self.commit(vec![Row::Credential(credential.clone())]).await.expect("committed");
+        Credential { version: 1, ..credential }
+    }
+
+    pub(crate) async fn instance(&self, agent: AgentId) -> (Instance, Credential) {
+        let (instance, credential) = instance(agent);
+        let rows = vec![Row::Instance(instance.clone()), Row::Credential(credential.clone())];
+        self.commit(rows).await.expect("committed");
+        (Instance { version: 1, ..instance }, Credential { version: 1, ..credential })
+    }
+
+    pub(crate) async fn issue(
+        &self,
+        lineage: Vec<AnyId>,
+        rev: u64,
+        single_use: Option<SingleUse>,
+    ) -> Result<TokenId, NotRecorded> {
+        issue(&self.store, self.org, lineage, rev, single_use).await
+    }
+}
+
+pub(crate) fn open(folder: &tempfile::TempDir) -> Arc<SqliteStore> {
+    SqliteStore::open(&folder.path().join("accredit.db"), &Options::default()).expect("a store")
+}
+
+pub(crate) fn organization(name: &str) -> Organization {
+    Organization {
+        id: OrganizationId::new(NOW.millis(), unique()),
+        name: name.to_owned(),
+        display_name: None,
+        issuer: format!("https://id.example/o/{name}"),
+        state: State::Active,
+        rev: 0,
+        generation: 1,
+        created_at: NOW,
+        version: 0,
+    }
+}
+
+pub(crate) async fn found_organization(store: &SqliteStore, name: &str) -> OrganizationId {
+    let row = organization(name);
+    let id = row.id;
+    commit(store, id, vec![Row::Organization(row)], None).await.expect("committed");
+    id
+}
+
+pub(crate) async fn commit(
+    store: &SqliteStore,
+    org: OrganizationId,
+    rows: Vec<Row>,
+    revocation: Option<Revocation>,
+) -> Result<Committed, CommitError> {
+    let change = Change { org, at: NOW, rows, revocation };
+    store.commit(Audited::new(change, event(EventKind::AgentUpdated, Body::default()))).await
+}
+
+pub(crate) async fn issue(
+    store: &SqliteStore,
+    org: OrganizationId,
+    lineage: Vec<AnyId>,
+    rev: u64,
+    single_use: Option<SingleUse>,
+) -> Result<TokenId, NotRecorded> {
+    let token = TokenId::new(NOW.millis(), unique());
+    let body = Body {
+        actor: lineage
+            .first()
+            .map(|id| accredit_domain::audit::event::Actor { id: Some(*id), kind: "agent" }),
+        token: Some(token),
+        rev: Some(rev),
+        ..Body::default()
+    };
+    let issuance = Issuance { org, lineage, rev, single_use };
+    store.record_issuance(Audited::new(issuance, event(EventKind::TokenIssued, body))).await?;
+    Ok(token)
+}
+
+pub(crate) fn event(kind: EventKind, body: Body) -> Event {
+    let mut salt = [0; 16];
+    salt[..10].copy_from_slice(&unique());
+    Event::new(kind, NOW, salt, body)
+}
+
+pub(crate) fn revocation(target: AnyId) -> Revocation {
+    Revocation {
+        id: RevocationId::new(NOW.millis(), unique()),
+        target,
+        rev: 0,
+        reason: "a test".to_owned(),
+        revoked_at: NOW,
+        keep_until: NOW.plus(std::time::Duration::from_secs(3720)),
+    }
+}
+
+pub(crate) fn person(email: &str) -> Person {
+    Person {
+        id: PersonId::new(NOW.millis(), unique()),
+        email: email.to_owned(),
+        name: None,
+        state: State::Active,
+        created_at: NOW,
+        version: 0,
+    }
+}
+
+fn action(name: &str) -> ActionName {
+    ActionName::new(name).expect("an action")
+}
+
+pub(crate) fn resource(name: &str) -> Resource {
+    Resource {
+        id: ResourceId::new(NOW.millis(), unique()),
+        name: ResourceName::new(name).expect("a name"),
+        audience: format!("https://{name}.example"),
+        actions: [action("read"), action("update")].into(),
+        state: State::Active,
+        revocations_age_max: 60,
+        created_at: NOW,
+        version: 0,
+    }
+}
+
+pub(crate) fn authority(resource: &str) -> Authority {
+    let resource = ResourceName::new(resource).expect("a name");
+    let actions = [action("read"), action("update")].into();
+    Authority::new([Permission { resource, actions }]).expect("an authority")
+}
+
+pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
+    let id = AgentId::new(NOW.millis(), unique());
+    Agent {
+        id,
+        client_id: id,
+        name: name.to_owned(),
+        owner: owner.map(|person| person.id),
+        owner_email: owner.map(|person| person.email.clone()),
+        purpose: Some("to be tested".to_owned()),
+        environment: "dev".to_owned(),
+        state: AgentState::Active,
+        permissions: authority("crm"),
+        default_scope: Some("crm:read".parse().expect("a scope")),
+        may_delegate: true,
+        token_lifetime: 300,
+        review_due_at: NOW,
+        created_at: NOW,
+        last_seen_at: None,
+        last_rotated_at: None,
+        last_reviewed_at: None,
+        version: 0,
+    }
+}
+
+pub(crate) fn secret(holder: Holder) -> Credential {
+    let proof = Proof::Secret { pepper: 1, mac: [7; 32] };
+    credential(holder, proof)
+}
+
+/// A credential with a new public key, called `kid`.
+pub(crate) fn public_key(holder: Holder, kid: &str) -> Credential {
+    let (private, _) = PrivateKey::generate(Algorithm::EdDsa).expect("a key");
+    let public = private.public().expect("its public half");
+    let jwk = Jwk::new(public, Some(kid.to_owned())).expect("a JWK");
+    credential(holder, Proof::Key(Box::new(jwk)))
+}
+
+fn credential(holder: Holder, proof: Proof) -> Credential {
+    Credential {
+        id: CredentialId::new(NOW.millis(), unique()),
+        holder,
+        proof,
+        state: CredentialState::Active,
+        created_at: NOW,
+        expires_at: NOW.plus(std::time::Duration::from_secs(3600)),
+        last_used_at: None,
+        version: 0,
+    }
+}
+
+pub(crate) fn instance(agent: AgentId) -> (Instance, Credential) {
+    let id = InstanceId::new(NOW.millis(), unique());
+    let credential = secret(Holder::Instance(id, agent));
+    let instance = Instance {
+        id,
+        agent,
+        name: Some("copy-1".to_owned()),
+        state: InstanceState::Active,
+        credential: credential.id,
+        created_at: NOW,
+        expires_at: None,
+        last_seen_at: None,
+        version: 0,
+    };
+    (instance, credential)
+}
+
+pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKey {
+    let (private, _) = PrivateKey::generate(purpose.algorithm()).expect("a key");
+    SigningKey {
+        sealed: SealedKey {
+            org,
+            id: KeyId::new(NOW.millis(), unique()),
+            purpose,
+            algorithm: purpose.algorithm(),
+            public: private.public().expect("its public half"),
+            wrapped: vec![1, 2, 3],
+        },
+        state: KeyState::Active,
+        created_at: NOW,
+        version: 0,
+    }
+}
+
+pub(crate) fn single_use(client: AnyId, hash: u8) -> SingleUse {
+    SingleUse { client, hash: [hash; 32], until: NOW.plus(std::time::Duration::from_secs(300)) }
+}

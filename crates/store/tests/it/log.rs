@@ -1,0 +1,111 @@
+//! The log: a chain without gaps, times that never go back, integration from where it stands.
+
+use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::ports::{Audited, Integrated, Leaf, LeafBody, Ledger as _, Log as _, Tile};
+use accredit_store::SqliteStore;
+use accredit_wire::crypto::sha256_of;
+use accredit_wire::ids::OrganizationId;
+use accredit_wire::time::Time;
+use accredit_wire::tlog::{Hash, leaf::leaf_hash};
+
+use crate::given::{World, found_organization};
+
+/// Recomputes every leaf from what is stored, and hands the leaves over.
+pub(crate) async fn check_chain(store: &SqliteStore, org: OrganizationId) -> Vec<Leaf> {
+    let leaves = store.leaves(org, 0, 0, 10_000).await.expect("leaves");
+    let (mut previous, mut last) = (Hash::ZERO, Time::from_micros(i64::MIN));
+    for (sequence, leaf) in leaves.iter().enumerate() {
+        let LeafBody::Kept { salt, payload } = &leaf.body else { panic!("nothing was pruned") };
+        let digest = Hash::new(sha256_of(&[salt, payload.as_bytes()]));
+        assert_eq!(leaf.sequence, sequence as u64, "no gap");
+        assert!(leaf.at >= last, "time does not go back");
+        let hash = leaf_hash(leaf.sequence, &previous, &leaf.kind, leaf.at, &digest);
+        assert_eq!(&leaf.hash, hash.bytes(), "leaf {sequence} hangs on the one before");
+        (previous, last) = (hash, leaf.at);
+    }
+    let head = store.lanes(org).await.expect("lanes").remove(0);
+    assert_eq!(head.sequenced, leaves.len() as u64, "the head is at the end");
+    leaves
+}
+
+fn at(seconds: i64) -> Audited<(OrganizationId, Option<accredit_domain::ports::SingleUse>)> {
+    let org = OrganizationId::new(0, [0; 10]);
+    let time = Time::from_seconds(seconds);
+    Audited::new((org, None), Event::new(EventKind::TokenRefused, time, [1; 16], Body::default()))
+}
+
+async fn record(world: &World, seconds: i64) {
+    let ((_, value), event) = at(seconds).into_parts();
+    let audited = Audited::new((world.org, value), event);
+    world.store.record_event(audited).await.expect("recorded");
+}
+
+#[tokio::test]
+async fn leaves_are_a_chain_and_time_does_not_go_back() {
+    let world = World::new().await;
+    for seconds in [2_000_000_000, 1_999_999_999, 2_000_000_001] {
+        record(&world, seconds).await;
+    }
+    let leaves = check_chain(&world.store, world.org).await;
+    let times: Vec<_> = leaves.iter().map(|leaf| leaf.at.seconds()).collect();
+    assert_eq!(times[1..], [2_000_000_000, 2_000_000_000, 2_000_000_001]);
+    let hashes = world.store.leaf_hashes(world.org, 0, 1, 2).await.expect("hashes");
+    assert_eq!(hashes, [leaves[1].hash, leaves[2].hash]);
+    let some = world.store.leaves(world.org, 0, 2, 1).await.expect("leaves");
+    assert_eq!(some.len(), 1);
+    assert_eq!(some[0].sequence, 2);
+}
+
+#[tokio::test]
+async fn concurrent_events_of_two_organizations_are_two_chains() {
+    let world = World::new().await;
+    let other = found_organization(&world.store, "other").await;
+    let tasks = (0..200).map(|n| {
+        let store = std::sync::Arc::clone(&world.store);
+        let org = if n % 2 == 0 { world.org } else { other };
+        tokio::spawn(async move {
+            let ((_, value), event) = at(n).into_parts();
+            store.record_event(Audited::new((org, value), event)).await.expect("recorded");
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("a task");
+    }
+    for org in [world.org, other] {
+        assert_eq!(check_chain(&world.store, org).await.len(), 101);
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_an_unknown_organization_is_a_fault() {
+    let world = World::new().await;
+    assert!(world.store.record_event(at(1)).await.is_err());
+    assert_eq!(check_chain(&world.store, world.org).await.len(), 1);
+}
+
+fn integrated(size: u64, byte: u8) -> Integrated {
+    let tile = Tile { level: 0, index: 0, hashes: vec![byte; 32 * size as usize] };
+    Integrated { tiles: vec![tile], size, note: format!("a checkpoint of {size}\n") }
+}
+
+#[tokio::test]
+async fn integration_goes_on_from_where_it_stands_only() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    record(&world, 1).await;
+    assert!(store.integrate(org, 0, 0, integrated(1, 1)).await.expect("integrated"));
+    let head = store.lanes(org).await.expect("lanes").remove(0);
+    assert_eq!((head.sequenced, head.integrated, head.generation), (2, 1, 1));
+    assert_eq!(head.note.as_deref(), Some("a checkpoint of 1\n"));
+    assert!(!store.integrate(org, 0, 0, integrated(2, 9)).await.expect("answered"), "from 0 again");
+    assert_eq!(store.tile(org, 0, 0, 0).await.expect("read"), Some(vec![1; 32]), "nothing of it");
+    assert!(store.integrate(org, 0, 1, integrated(2, 2)).await.expect("integrated"));
+    assert_eq!(store.tile(org, 0, 0, 0).await.expect("read"), Some(vec![2; 64]));
+    assert_eq!(store.tile(org, 0, 0, 1).await.expect("read"), None);
+    assert!(store.integrate(org, 0, 2, integrated(2, 2)).await.is_err(), "no new leaf");
+    assert!(store.integrate(org, 0, 2, integrated(3, 2)).await.is_err(), "no such leaf");
+    let all = store.checkpoints(org, 0, 0, 10).await.expect("checkpoints");
+    assert_eq!(all.iter().map(|(size, _)| *size).collect::<Vec<_>>(), [1, 2]);
+    let later = store.checkpoints(org, 0, 1, 10).await.expect("checkpoints");
+    assert_eq!(later, [(2, "a checkpoint of 2\n".to_owned())]);
+}

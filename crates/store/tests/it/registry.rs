@@ -1,0 +1,275 @@
+//! The nouns: what is written is what is read, versions and names are held.
+
+use accredit_domain::keys::{KeyPurpose, KeyState};
+use accredit_domain::ports::{CommitError, Ledger as _, Lookup, Page, Registry as _, Row, Use};
+use accredit_domain::registry::agent::AgentState;
+use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
+use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::{Agent, Person, Resource, State};
+use accredit_wire::time::Time;
+use std::time::Duration;
+
+use crate::given::{
+    NOW, World, agent, authority, found_organization, person, public_key, resource, secret,
+    signing_key,
+};
+
+fn taken(outcome: Result<accredit_domain::ports::Committed, CommitError>) -> &'static str {
+    match outcome {
+        Err(CommitError::Taken(what)) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn stale(outcome: Result<accredit_domain::ports::Committed, CommitError>) {
+    assert!(matches!(outcome, Err(CommitError::Stale)), "{outcome:?}");
+}
+
+fn page(limit: usize) -> Page {
+    Page { limit, ..Page::default() }
+}
+
+#[tokio::test]
+async fn an_organization_is_read_as_written_and_its_name_is_taken_for_ever() {
+    let world = World::new().await;
+    let by_name = world.store.organization(Lookup::Name("dev".into())).await.expect("read");
+    let mut org = by_name.expect("there");
+    assert_eq!((org.id, org.version, org.rev, org.generation), (world.org, 1, 0, 1));
+    assert_eq!(org.issuer, "https://id.example/o/dev");
+    org.display_name = Some("Development".to_owned());
+    world.commit(vec![Row::Organization(org.clone())]).await.expect("committed");
+    stale(world.commit(vec![Row::Organization(org)]).await);
+    let again = crate::given::organization("dev");
+    let id = again.id;
+    let outcome =
+        crate::given::commit(&world.store, id, vec![Row::Organization(again)], None).await;
+    assert_eq!(taken(outcome), "name");
+    let other = found_organization(&world.store, "other").await;
+    let all = world.store.organizations(page(10)).await.expect("listed");
+    assert_eq!(all.iter().map(|org| org.id).collect::<Vec<_>>(), [world.org, other]);
+    assert_eq!(all[0].display_name.as_deref(), Some("Development"));
+    let after = Page { cursor: Some(world.org.to_string()), ..page(10) };
+    assert_eq!(world.store.organizations(after).await.expect("listed").len(), 1);
+}
+
+#[tokio::test]
+async fn a_person_is_read_as_written_and_an_address_is_taken() {
+    let world = World::new().await;
+    let mia = person("mia@example.com");
+    world.commit(vec![Row::Person(mia.clone())]).await.expect("committed");
+    assert_eq!(taken(world.commit(vec![Row::Person(person("mia@example.com"))]).await), "email");
+    let found = world.store.person(world.org, Lookup::Name("mia@example.com".into())).await;
+    let found = found.expect("read").expect("there");
+    assert_eq!((found.id, found.version, found.state), (mia.id, 1, State::Active));
+    let changed = Person { name: Some("Mia".into()), state: State::Suspended, ..found };
+    world.commit(vec![Row::Person(changed.clone())]).await.expect("committed");
+    stale(world.commit(vec![Row::Person(changed)]).await);
+    let found = world.store.person(world.org, Lookup::Id(mia.id)).await.expect("read");
+    let found = found.expect("there");
+    assert_eq!((found.name.as_deref(), found.state), (Some("Mia"), State::Suspended));
+    let other = found_organization(&world.store, "other").await;
+    let foreign = world.store.person(other, Lookup::Id(mia.id)).await.expect("read");
+    assert!(foreign.is_none(), "organizations never meet");
+}
+
+#[tokio::test]
+async fn a_resource_is_read_as_written_and_name_and_audience_are_taken() {
+    let world = World::new().await;
+    let crm = world.resource("crm").await;
+    assert_eq!(taken(world.commit(vec![Row::Resource(resource("crm"))]).await), "name");
+    let same_audience = Resource { audience: crm.audience.clone(), ..resource("crm2") };
+    assert_eq!(taken(world.commit(vec![Row::Resource(same_audience)]).await), "audience");
+    let found = world.store.resource(world.org, Lookup::Name("crm".into())).await.expect("read");
+    let found = found.expect("there");
+    assert_eq!((found.id, &found.actions), (crm.id, &crm.actions));
+    assert_eq!(world.store.revocations_age_min(world.org).await.expect("read"), Some(60));
+    let changed = Resource { revocations_age_max: 5, state: State::Suspended, ..found };
+    world.commit(vec![Row::Resource(changed.clone())]).await.expect("committed");
+    stale(world.commit(vec![Row::Resource(changed)]).await);
+    assert_eq!(world.store.revocations_age_min(world.org).await.expect("read"), None);
+    let found = world.store.resource(world.org, Lookup::Id(crm.id)).await.expect("read");
+    assert_eq!(found.expect("there").revocations_age_max, 5);
+    assert_eq!(world.store.resources(world.org, page(10)).await.expect("listed").len(), 1);
+}
+
+#[tokio::test]
+async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
+    let world = World::new().await;
+    let (mia, bot) = (person("mia@example.com"), agent("bot", None));
+    let bot = Agent { owner: Some(mia.id), ..bot };
+    world.commit(vec![Row::Person(mia), Row::Agent(bot.clone())]).await.expect("committed");
+    assert_eq!(taken(world.commit(vec![Row::Agent(agent("bot", None))]).await), "name");
+    world.credential(Holder::Agent(bot.id)).await;
+    let seen = NOW.plus(Duration::from_secs(60));
+    for at in [seen, NOW] {
+        let used = Use { org: world.org, id: bot.id.any(), at };
+        world.store.record_uses(vec![used]).await.expect("recorded");
+    }
+    let found = world.store.agent(world.org, Lookup::Name("bot".into())).await.expect("read");
+    let found = found.expect("there");
+    assert_eq!(found.owner_email.as_deref(), Some("mia@example.com"));
+    assert_eq!(found.last_rotated_at, Some(NOW));
+    assert_eq!(found.last_seen_at, Some(seen), "the newest, in whatever order they come");
+    assert_eq!(found.version, 1, "use does not change the row");
+    let expected = Agent {
+        owner_email: found.owner_email.clone(),
+        last_seen_at: Some(seen),
+        last_rotated_at: Some(NOW),
+        version: 1,
+        ..bot.clone()
+    };
+    assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+    let changed = Agent {
+        state: AgentState::Suspended,
+        permissions: authority("ledger"),
+        default_scope: None,
+        may_delegate: false,
+        token_lifetime: 60,
+        purpose: None,
+        last_reviewed_at: Some(NOW),
+        ..found
+    };
+    world.commit(vec![Row::Agent(changed.clone())]).await.expect("committed");
+    stale(world.commit(vec![Row::Agent(changed.clone())]).await);
+    let found = world.store.agent(world.org, Lookup::Id(bot.id)).await.expect("read");
+    let changed = Agent { version: 2, ..changed };
+    assert_eq!(format!("{:?}", found.expect("there")), format!("{changed:?}"));
+}
+
+#[tokio::test]
+async fn lists_go_on_from_their_cursor_and_keep_to_their_filters() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(world.agent(&format!("a{n}")).await.id);
+    }
+    let (store, org) = (&world.store, world.org);
+    let first = store.agents(org, page(2)).await.expect("listed");
+    assert_eq!(first.iter().map(|row| row.id).collect::<Vec<_>>(), ids[..2]);
+    let next = Page { cursor: Some(ids[1].to_string()), ..page(10) };
+    let rest = store.agents(org, next).await.expect("listed");
+    assert_eq!(rest.iter().map(|row| row.id).collect::<Vec<_>>(), ids[2..]);
+    let suspended = Agent { state: AgentState::Suspended, ..first[0].clone() };
+    world.commit(vec![Row::Agent(suspended)]).await.expect("committed");
+    let stopped = Page { state: Some("suspended".to_owned()), ..page(10) };
+    assert_eq!(store.agents(org, stopped).await.expect("listed")[0].id, ids[0]);
+
+    let crm = world.resource("crm").await;
+    let of_resource = world.credential(Holder::Resource(crm.id)).await;
+    let (instance, of_instance) = world.instance(ids[3]).await;
+    world.instance(ids[4]).await;
+    let by_agent = Page { agent: Some(ids[3]), ..page(10) };
+    let found = store.instances(org, by_agent.clone()).await.expect("listed");
+    assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [instance.id]);
+    assert_eq!(store.instances(org, page(10)).await.expect("listed").len(), 2);
+    let found = store.credentials(org, by_agent).await.expect("listed");
+    assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [of_instance.id]);
+    let by_resource = Page { resource: Some(crm.id), ..page(10) };
+    let found = store.credentials(org, by_resource).await.expect("listed");
+    assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [of_resource.id]);
+    assert_eq!(store.credentials(org, page(10)).await.expect("listed").len(), 3);
+}
+
+#[tokio::test]
+async fn instances_and_credentials_are_read_as_written() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let (instance, credential) = world.instance(bot.id).await;
+    let (store, org) = (&world.store, world.org);
+    let used = |id| Use { org, id, at: NOW };
+    let uses = vec![used(instance.id.any()), used(credential.id.any())];
+    store.record_uses(uses).await.expect("recorded");
+    let mut found = store.instance(org, instance.id).await.expect("read").expect("there");
+    assert_eq!((found.agent, found.credential), (bot.id, credential.id));
+    assert_eq!((found.last_seen_at, found.version), (Some(NOW), 1));
+    found.state = InstanceState::Revoked;
+    let rows = vec![Row::Instance(found.clone()), Row::EndInstance(instance.id)];
+    assert_eq!(world.commit(rows).await.expect("committed").ended, 1);
+    stale(world.commit(vec![Row::Instance(found)]).await);
+    let found = store.credential(org, credential.id).await.expect("read").expect("there");
+    assert_eq!(found.holder, Holder::Instance(instance.id, bot.id));
+    assert_eq!((found.state, found.last_used_at), (CredentialState::Revoked, Some(NOW)));
+    assert_eq!(found.version, 2);
+    stale(world.commit(vec![Row::Credential(credential)]).await);
+    let admin = Holder::Admin(vec![AdminPermission::Read, AdminPermission::Audit]);
+    let key = world.credential(admin.clone()).await;
+    let found = store.credential(org, key.id).await.expect("read").expect("there");
+    assert_eq!(found.holder, admin);
+}
+
+#[tokio::test]
+async fn a_public_key_has_one_holder_for_ever() {
+    let world = World::new().await;
+    let (a, b) = (world.agent("a").await, world.agent("b").await);
+    let key = public_key(Holder::Agent(a.id), "k1");
+    world.commit(vec![Row::Credential(key.clone())]).await.expect("committed");
+    let found = world.store.credential(world.org, key.id).await.expect("read").expect("there");
+    assert_eq!(found.view(NOW).thumbprint, key.view(NOW).thumbprint);
+    assert_eq!(found.view(NOW).kid.as_deref(), Some("k1"));
+    let mut ended = found;
+    ended.state = CredentialState::Revoked;
+    world.commit(vec![Row::Credential(ended)]).await.expect("committed");
+    let again = accredit_domain::registry::Credential {
+        id: secret(Holder::Agent(b.id)).id,
+        holder: Holder::Agent(b.id),
+        ..key
+    };
+    assert_eq!(taken(world.commit(vec![Row::Credential(again.clone())]).await), "key");
+    let other = found_organization(&world.store, "other").await;
+    let elsewhere = accredit_domain::registry::Credential {
+        holder: Holder::Admin(vec![AdminPermission::Read]),
+        ..again
+    };
+    let rows = vec![Row::Credential(elsewhere)];
+    crate::given::commit(&world.store, other, rows, None).await.expect("another organization");
+}
+
+#[tokio::test]
+async fn signing_keys_are_read_as_written_oldest_first() {
+    let world = World::new().await;
+    let keys: Vec<_> =
+        KeyPurpose::ALL.into_iter().map(|purpose| signing_key(world.org, purpose)).collect();
+    let rows = keys.iter().cloned().map(Row::Key).collect();
+    world.commit(rows).await.expect("committed");
+    let mut found = world.store.signing_keys(world.org).await.expect("read");
+    for (found, key) in found.iter().zip(&keys) {
+        assert_eq!(found.sealed.id, key.sealed.id);
+        assert_eq!(found.sealed.purpose, key.sealed.purpose);
+        assert_eq!(found.sealed.public.bytes(), key.sealed.public.bytes());
+        assert_eq!(found.sealed.wrapped, key.sealed.wrapped);
+        assert_eq!((found.version, found.created_at), (1, NOW));
+    }
+    let mut first = found.remove(0);
+    first.state = KeyState::Revoked;
+    world.commit(vec![Row::Key(first.clone())]).await.expect("committed");
+    stale(world.commit(vec![Row::Key(first)]).await);
+    let found = world.store.signing_keys(world.org).await.expect("read");
+    assert_eq!(found[0].state, KeyState::Revoked);
+}
+
+#[tokio::test]
+async fn a_change_is_written_whole_or_not_at_all() {
+    let world = World::new().await;
+    world.agent("bot").await;
+    let mia = person("mia@example.com");
+    let rows = vec![Row::Person(mia.clone()), Row::Agent(agent("bot", Some(&mia)))];
+    assert_eq!(taken(world.commit(rows).await), "name");
+    let found = world.store.person(world.org, Lookup::Id(mia.id)).await.expect("read");
+    assert!(found.is_none(), "the person was undone with the agent");
+    let orphan = agent("orphan", Some(&person("nobody@example.com")));
+    let outcome = world.commit(vec![Row::Agent(orphan)]).await;
+    assert!(matches!(outcome, Err(CommitError::Fault(_))), "its owner is not there");
+    assert_eq!(crate::log::check_chain(&world.store, world.org).await.len(), 2);
+}
+
+#[tokio::test]
+async fn uses_are_written_in_chunks_whatever_their_number() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let uses = (0..1000)
+        .map(|n| Use { org: world.org, id: bot.id.any(), at: Time::from_micros(n) })
+        .collect();
+    world.store.record_uses(uses).await.expect("recorded");
+    let found = world.store.agent(world.org, Lookup::Id(bot.id)).await.expect("read");
+    assert_eq!(found.expect("there").last_seen_at, Some(Time::from_micros(999)));
+}

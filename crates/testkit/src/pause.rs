@@ -1,0 +1,69 @@
+//! Something else happens between a decision and its write: the vault that signs the token is
+//! where a test gets in.
+
+use std::sync::{Arc, Mutex};
+
+use accredit_domain::Fault;
+use accredit_domain::keys::{KeyPurpose, SealedKey};
+use accredit_domain::ports::{BoxFuture, KeyVault};
+use accredit_domain::vault::SoftVault;
+use accredit_wire::crypto::Algorithm;
+use accredit_wire::ids::{KeyId, OrganizationId};
+
+/// What happens in the pause.
+pub type Meanwhile = BoxFuture<'static, ()>;
+
+/// A vault that signs, and before it signs a token lets something happen.
+pub struct PausingVault {
+    vault: SoftVault,
+    meanwhile: Mutex<Vec<Meanwhile>>,
+}
+
+impl PausingVault {
+    /// A vault that pauses when it is told to.
+    pub fn new(vault: SoftVault) -> Arc<Self> {
+        Arc::new(Self { vault, meanwhile: Mutex::new(Vec::new()) })
+    }
+
+    /// Before the next token is signed, `meanwhile` happens; told twice, the next two tokens have
+    /// one pause each, in the order in which they were told.
+    pub fn before_next_token(&self, meanwhile: Meanwhile) {
+        self.meanwhile.lock().expect("no thread panics with it").insert(0, meanwhile);
+    }
+}
+
+impl KeyVault for PausingVault {
+    fn generate<'a>(
+        &'a self,
+        org: OrganizationId,
+        id: KeyId,
+        purpose: KeyPurpose,
+        algorithm: Algorithm,
+    ) -> BoxFuture<'a, Result<SealedKey, Fault>> {
+        self.vault.generate(org, id, purpose, algorithm)
+    }
+
+    fn sign<'a>(
+        &'a self,
+        key: &'a SealedKey,
+        message: &'a [u8],
+    ) -> BoxFuture<'a, Result<[u8; 64], Fault>> {
+        Box::pin(async move {
+            if key.purpose == KeyPurpose::Token {
+                let next = self.meanwhile.lock().expect("no thread panics with it").pop();
+                if let Some(meanwhile) = next {
+                    meanwhile.await;
+                }
+            }
+            self.vault.sign(key, message).await
+        })
+    }
+
+    fn mac(&self, version: u32, secret: &[u8]) -> Option<[u8; 32]> {
+        self.vault.mac(version, secret)
+    }
+
+    fn pepper_version(&self) -> u32 {
+        self.vault.pepper_version()
+    }
+}

@@ -1,0 +1,116 @@
+//! A world in a temporary folder: everything real but time and chance.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use accredit_domain::World;
+use accredit_domain::ports::{Clock as _, Entropy, Installation, Store};
+use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_server::Server;
+use accredit_server::dispatch;
+use accredit_store::driver::Driver;
+use accredit_store::driver::sqlite::SqliteDriver;
+use accredit_store::{Options, SqliteStore};
+use accredit_wire::time::Time;
+use axum::Router;
+use tempfile::TempDir;
+
+use crate::clock::SettableClock;
+use crate::entropy::SeededEntropy;
+use crate::fault::{Faults, FaultyDriver};
+use crate::pause::PausingVault;
+
+/// Where every world says that it is reached.
+pub const PUBLIC_URL: &str = "https://id.example";
+
+/// A world and the server over it. Dropped, it closes the store and removes the folder.
+pub struct TestWorld {
+    /// What is set instead of given.
+    pub clock: Arc<SettableClock>,
+    /// What the domain is given.
+    pub world: Arc<World>,
+    /// The server over it; none of its jobs run unless the test runs them.
+    pub server: Arc<Server>,
+    /// The vault, which can be made to pause.
+    pub vault: Arc<PausingVault>,
+    /// How the database is made to fail.
+    pub faults: Arc<Faults>,
+    pub(crate) router: Router,
+    store: Arc<SqliteStore>,
+    folder: TempDir,
+}
+
+impl TestWorld {
+    /// A new world; the same seed makes the same ids and secrets.
+    pub async fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::open(folder, Arc::new(SettableClock::default()), seed).await
+    }
+
+    /// The same store, opened again by a new server: what was in memory is gone.
+    pub async fn reopened(self, seed: u64) -> Self {
+        let Self { clock, store, folder, world, server, router, .. } = self;
+        store.close();
+        drop((router, server, world, store));
+        Self::open(folder, clock, seed).await
+    }
+
+    async fn open(folder: TempDir, clock: Arc<SettableClock>, seed: u64) -> Self {
+        let faults = Arc::new(Faults::default());
+        let store = open_store(&folder.path().join("store.db"), &faults);
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
+        let root = || RootKey::new([7; 32]);
+        let installation = match store.installation().await.expect("a readable store") {
+            Some(installation) => installation,
+            None => {
+                let pepper =
+                    SoftVault::new_pepper(&root(), entropy.as_ref(), 1).expect("a pepper");
+                let public_url = PUBLIC_URL.to_owned();
+                let installation = Installation { peppers: vec![pepper], public_url };
+                store.found(installation.clone()).await.expect("a new store");
+                installation
+            }
+        };
+        let vault = SoftVault::open(root(), Arc::clone(&entropy), &installation.peppers);
+        let vault = PausingVault::new(vault.expect("the root key"));
+        let world = Arc::new(World {
+            clock: Arc::clone(&clock) as Arc<_>,
+            entropy,
+            vault: Arc::clone(&vault) as Arc<_>,
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            public_url: installation.public_url,
+        });
+        let server = Server::new(Arc::clone(&world));
+        let router = dispatch::router(&server);
+        Self { clock, world, server, vault, faults, router, store, folder }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// Moves the time forwards by whole seconds.
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Runs the job that signs deltas for followers, until the test ends.
+    pub fn run_hub(&self) {
+        let hub = Arc::clone(&self.server.hub);
+        tokio::spawn(async move { hub.run().await });
+    }
+}
+
+fn open_store(file: &Path, faults: &Arc<Faults>) -> Arc<SqliteStore> {
+    let driver: Arc<dyn Driver> = Arc::new(SqliteDriver::open(file).expect("a database"));
+    let driver = Arc::new(FaultyDriver::new(driver, Arc::clone(faults)));
+    SqliteStore::open_on(driver, &Options::default()).expect("a store")
+}
+
+impl Drop for TestWorld {
+    fn drop(&mut self) {
+        self.store.close();
+    }
+}

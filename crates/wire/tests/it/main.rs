@@ -1,0 +1,29 @@
+//! Corpus replay: what the fuzzer once found, and what it starts from, against every target.
+
+#[path = "../../../../fuzz/targets.rs"]
+mod targets;
+
+use std::path::Path;
+
+#[test]
+fn no_target_panics_on_its_corpus() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for (name, _) in targets::TARGETS {
+        let run = |bytes: &[u8]| targets::run(name, bytes);
+        let folder = std::fs::read_dir(corpus.join(name)).expect("every target has a corpus");
+        let mut inputs = 0;
+        for input in folder {
+            let bytes = std::fs::read(input.expect("an entry").path()).expect("an input");
+            run(&bytes);
+            // Near misses of each input: cut short, and with one bit turned.
+            for cut in 0..bytes.len().min(300) {
+                run(&bytes[..cut]);
+                let mut bent = bytes.clone();
+                bent[cut] ^= 1 << (cut % 8);
+                run(&bent);
+            }
+            inputs += 1;
+        }
+        assert!(inputs > 0, "the corpus of `{name}` is empty");
+    }
+}
