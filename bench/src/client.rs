@@ -61,12 +61,12 @@ impl Client {
     fn head(&self, method: &str, path: &str, kind: &str, length: usize) -> String {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         if !self.authorization.is_empty() {
-            head += &format!("Authorization: {}\r\n", self.authorization);
+            head = head + "Authorization: " + &self.authorization + "\r\n";
         }
-        if !kind.is_empty() {
-            head += &format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n");
+        if kind.is_empty() {
+            return head + "\r\n";
         }
-        head + "\r\n"
+        format!("{head}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n")
     }
 
     fn exchange(&mut self, request: &str) -> Answer<(u16, Vec<u8>)> {

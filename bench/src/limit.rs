@@ -21,7 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use serde::Serialize;
@@ -65,8 +65,7 @@ impl Limit {
             }
         }
         let (signing, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
-        let kid = "key_01k0000000000000000000000";
-        let header = ProtectedHeader::new("at+jwt", Algorithm::Es256, Some(kid));
+        let header = ProtectedHeader::new("at+jwt", Algorithm::Es256, Some(&"k".repeat(30)));
         let header = header.map_err(|error| error.to_string())?;
         let mut limit =
             Self { mac, secrets, keys, signing, header, pad: String::new(), count: 0.into(), plan };
@@ -111,7 +110,7 @@ impl Limit {
 
     async fn answer(&self, request: Request) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
         let client = match parts.headers.get(AUTHORIZATION) {
             Some(value) => self.by_secret(value),
             None => self.by_assertion(&body),

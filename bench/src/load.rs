@@ -195,16 +195,15 @@ impl Run {
             if begun >= self.ends_at {
                 return;
             }
-            let answer = match self.requests.repeated.get(index) {
-                Some(request) => connection.exchange(request).await,
-                None => {
-                    let request = self.requests.single.borrow_mut().pop();
-                    let Some(request) = request else {
-                        self.seen.borrow_mut().load.ran_dry = true;
-                        return;
-                    };
-                    connection.exchange(&request).await
-                }
+            let answer = if let Some(request) = self.requests.repeated.get(index) {
+                connection.exchange(request).await
+            } else {
+                let request = self.requests.single.borrow_mut().pop();
+                let Some(request) = request else {
+                    self.seen.borrow_mut().load.ran_dry = true;
+                    return;
+                };
+                connection.exchange(&request).await
             };
             if !self.note(begun, answer, due.is_some()) {
                 return;

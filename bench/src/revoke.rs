@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::client::Client;
 use crate::histogram::Histogram;
 use crate::report::{Figure, Target};
-use crate::server::{AUDIENCE, Process, Server};
+use crate::server::{self, AUDIENCE, Process, Server};
 use crate::{Answer, Effort, Setting, ambient};
 
 const SCENARIO: &str = "revoke";
@@ -31,7 +31,7 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
     let server = Server::start(&setting.accredit, &setting.work)?;
     let key = server.resource()?;
-    let agent = server.agent(&mut server.admin()?, "agent")?;
+    let agent = server::agent(&mut server.admin()?, "agent")?;
     let case = Case { runtime: &runtime, server: &server, key: &key, agent: &agent };
 
     let alone = case.measure(effort.revocations, 1)?;

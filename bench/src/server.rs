@@ -115,15 +115,6 @@ impl Server {
         text(&admin.post("/v1/credentials", &credential)?, "client_secret")
     }
 
-    /// Registers an active agent that may read the resource.
-    pub(crate) fn agent(&self, admin: &mut Client, name: &str) -> Answer<String> {
-        let agent = json!({
-            "name": name, "owner_email": "owner@bench.example", "purpose": "to be measured",
-            "allow": [format!("{RESOURCE}:read")], "activate": true,
-        });
-        text(&admin.post("/v1/agents", &agent)?, "client_id")
-    }
-
     /// Registers clients and learns how long their tokens are.
     pub(crate) fn plan(&self, method: Method, clients: usize) -> Answer<Plan> {
         self.resource()?;
@@ -131,7 +122,7 @@ impl Server {
         let mut registered = Vec::new();
         for number in 0..clients {
             let name = format!("agent-{number:04}");
-            let id = self.agent(&mut admin, &name)?;
+            let id = agent(&mut admin, &name)?;
             registered.push(match method {
                 Method::Basic => with_secret(&mut admin, &name, id)?,
                 Method::Assertion => with_key(&mut admin, &name, id)?,
@@ -174,6 +165,15 @@ impl Drop for Server {
         let _ = self.process.0.wait();
         let _ = std::fs::remove_dir_all(&self.data);
     }
+}
+
+/// Registers an active agent that may read the resource: its `client_id`.
+pub(crate) fn agent(admin: &mut Client, name: &str) -> Answer<String> {
+    let agent = json!({
+        "name": name, "owner_email": "owner@bench.example", "purpose": "to be measured",
+        "allow": [format!("{RESOURCE}:read")], "activate": true,
+    });
+    text(&admin.post("/v1/agents", &agent)?, "client_id")
 }
 
 /// Waits for `/readyz` to say yes; the time since `begun`.

@@ -1,1 +1,1 @@
-//! End-to-end stories; see tests/.
+//! The stories are in `tests/it`, one a file; nothing is here.

@@ -122,6 +122,11 @@ impl Output {
         self.format == Format::Json
     }
 
+    /// Whether data is coloured.
+    pub(crate) fn colours_data(&self) -> bool {
+        self.data_colour
+    }
+
     /// Says something to people; nothing with `--quiet` or where JSON is wanted.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet && !self.is_json() {

@@ -3,19 +3,24 @@
 //! The store tells of each commit; one task signs the delta and hands the frame to all followers
 //! of the organization. A follower that missed a frame is given what it lacks by itself. Signed
 //! heartbeats come at least every third of the smallest age bound, so that silence means
-//! something. Each frame carries the log's newest checkpoint: every follower is a witness.
+//! something. Each message carries the log's newest checkpoint: every follower is a witness.
+//!
+//! A witness is strict: a smaller counter or checkpoint than it was shown, in a message that says
+//! it is newer, is an alarm. So time, counter and checkpoints of a message are taken together
+//! ([`Hub::moment`]), and none of them ever goes back.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use accredit_domain::audit::integrate;
-use accredit_domain::ports::{Notice, Observer};
+use accredit_domain::ports::{LaneHead, Notice, Observer};
 use accredit_domain::tenant::{Tenant, entry};
 use accredit_domain::{Fault, Refusal, Rule, World};
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::revocations::feed::LaneCheckpoint;
-use accredit_wire::revocations::{Entry, Message};
+use accredit_wire::revocations::{self, Entry, Message};
 use accredit_wire::time::Time;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
@@ -39,14 +44,37 @@ struct Frame {
 struct Channel {
     tenant: Arc<Tenant>,
     frames: broadcast::Sender<Frame>,
-    log: Mutex<Vec<LaneCheckpoint>>,
     next_heartbeat: Mutex<Time>,
+}
+
+/// What messages of one organization say.
+#[derive(Default)]
+struct Shown {
+    /// The newest checkpoints. A proof leads from the one that was last sent to all.
+    log: Vec<LaneCheckpoint>,
+    /// By lane, the size that was last sent to all.
+    sent: HashMap<u16, u64>,
+    /// The counter that was last sent to all.
+    sent_rev: Option<u64>,
+    /// The time of the newest message.
+    at: Time,
+}
+
+/// What one message is made of, taken at one moment.
+struct Moment {
+    at: Time,
+    /// The counter that was last sent to all.
+    sent: u64,
+    /// What has ended by now, and the counter at which that is complete.
+    state: Arc<revocations::State>,
+    log: Vec<LaneCheckpoint>,
 }
 
 /// The feed of every organization.
 pub struct Hub {
     world: Arc<World>,
     channels: Mutex<HashMap<OrganizationId, Arc<Channel>>>,
+    shown: Mutex<HashMap<OrganizationId, Shown>>,
     notices: mpsc::Sender<Notice>,
     waiting: Mutex<Option<mpsc::Receiver<Notice>>>,
     followers: Arc<AtomicUsize>,
@@ -68,6 +96,7 @@ impl Hub {
         Self {
             world,
             channels: Mutex::new(HashMap::new()),
+            shown: Mutex::new(HashMap::new()),
             notices,
             waiting: Mutex::new(Some(waiting)),
             followers: Arc::new(AtomicUsize::new(0)),
@@ -103,24 +132,69 @@ impl Hub {
     /// One delta of one organization, from notices in the order of commits.
     async fn publish(&self, org: OrganizationId, notices: Vec<Notice>) {
         let Some(channel) = self.channel(org) else { return };
-        let (Some(first), Some(last)) = (notices.first(), notices.last()) else { return };
-        let (from, to, at) = (first.rev - 1, last.rev, self.world.clock.now());
-        let entries = notices.iter().filter_map(|n| n.revocation.as_ref()).map(entry).collect();
-        let log = channel.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // The proof in it leads from the checkpoint of the frame before: sent once.
-        for lane in channel.log.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            (lane.from, lane.proof) = (0, Vec::new());
+        if let Err(fault) = self.broadcast(&channel, &notices).await {
+            tracing::error!(%fault, "revocations not published");
         }
-        let delta = Delta { from, to, at, entries, log };
-        self.send(&channel, delta).await;
     }
 
-    async fn send(&self, channel: &Channel, delta: Delta) {
-        match delta.frame(&self.world, &channel.tenant).await {
-            // An error means that nobody follows just now.
-            Ok(frame) => drop(channel.frames.send(frame)),
-            Err(fault) => tracing::error!(%fault, "revocations not published"),
+    /// Sends one message to all followers of an organization: what was committed since the last.
+    /// `known` are the newest commits, in order; mostly all there is to say.
+    async fn broadcast(&self, channel: &Channel, known: &[Notice]) -> Result<(), Fault> {
+        let tenant = &channel.tenant;
+        let Moment { at, sent, state, log } = self.moment(tenant, true).await?;
+        let rev = state.rev();
+        let whole = known.first().is_some_and(|first| first.rev == sent + 1)
+            && known.last().is_some_and(|last| last.rev == rev);
+        let entries = if sent == rev {
+            Vec::new()
+        } else if whole {
+            known.iter().filter_map(|notice| notice.revocation.as_ref()).map(entry).collect()
+        } else {
+            self.entries_between(tenant, sent, rev, at).await?
+        };
+        let delta = Delta { from: sent, to: rev, at, entries, log };
+        let frame = delta.frame(&self.world, tenant).await?;
+        // An error means that nobody follows just now.
+        drop(channel.frames.send(frame));
+        Ok(())
+    }
+
+    async fn entries_between(
+        &self,
+        tenant: &Tenant,
+        after: u64,
+        to: u64,
+        at: Time,
+    ) -> Result<Vec<Entry>, Fault> {
+        let rows = self.world.store.revocations_after(tenant.id, after, at).await?;
+        Ok(rows.iter().filter(|row| row.rev <= to).map(entry).collect())
+    }
+
+    /// What a message is made of. One that goes `to_all` carries proofs from the checkpoints that
+    /// were last sent to all.
+    async fn moment(&self, tenant: &Tenant, to_all: bool) -> Result<Moment, Fault> {
+        if !self.shown().contains_key(&tenant.id) {
+            let lanes = self.world.store.lanes(tenant.id).await?;
+            self.show(tenant, &lanes).await?;
         }
+        let mut shown = self.shown();
+        let shown = shown.entry(tenant.id).or_default();
+        shown.at = shown.at.plus(Duration::from_micros(1)).max(self.world.clock.now());
+        let state = tenant.revoked();
+        let log = shown.log.clone();
+        let sent = shown.sent_rev.unwrap_or(state.rev());
+        if to_all {
+            shown.sent_rev = Some(state.rev());
+            for lane in &mut shown.log {
+                shown.sent.insert(lane.lane, size_of(&lane.note));
+                (lane.from, lane.proof) = (0, Vec::new());
+            }
+        }
+        Ok(Moment { at: shown.at, sent, state, log })
+    }
+
+    fn shown(&self) -> std::sync::MutexGuard<'_, HashMap<OrganizationId, Shown>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends heartbeats that are due, and forgets organizations that nobody follows.
@@ -139,10 +213,9 @@ impl Hub {
                 due
             };
             if due {
-                let rev = channel.tenant.rev();
-                let log = channel.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let beat = Delta { from: rev, to: rev, at: now, entries: Vec::new(), log };
-                self.send(&channel, beat).await;
+                if let Err(fault) = self.broadcast(&channel, &[]).await {
+                    tracing::error!(%fault, "heartbeat not sent");
+                }
             }
         }
         self.channels().retain(|_, channel| channel.frames.receiver_count() > 0);
@@ -154,52 +227,39 @@ impl Hub {
     }
 
     /// Takes over the newest checkpoints of an organization's log, with proofs that they extend
-    /// those of the last frame.
-    pub async fn checkpoints(
-        &self,
-        tenant: &Tenant,
-        lanes: &[accredit_domain::ports::LaneHead],
-    ) -> Result<(), Fault> {
-        let Some(channel) = self.channel(tenant.id) else { return Ok(()) };
+    /// what was last sent to all. What is older than what was shown is left out.
+    pub async fn show(&self, tenant: &Tenant, lanes: &[LaneHead]) -> Result<(), Fault> {
         for lane in lanes {
-            let Some(note) = &lane.note else { continue };
-            let held = {
-                let log = channel.log.lock().unwrap_or_else(PoisonError::into_inner);
-                log.iter().find(|held| held.lane == lane.lane).cloned()
-            };
-            if held.as_ref().is_some_and(|held| held.note == *note) {
-                continue;
+            let Some(note) = lane.note.clone() else { continue };
+            let sent = self.shown().entry(tenant.id).or_default().sent.get(&lane.lane).copied();
+            let mut next = LaneCheckpoint { lane: lane.lane, note, from: 0, proof: Vec::new() };
+            let size = size_of(&next.note);
+            if let Some(from) = sent.filter(|from| (1..size).contains(from)) {
+                let (world, lane) = (&self.world, lane.lane);
+                let proof = integrate::consistency(world, tenant, lane, from, size).await?;
+                (next.from, next.proof) = (from, proof.hashes);
             }
-            let from = held.map_or(0, |held| size_of(&held.note));
-            let mut next =
-                LaneCheckpoint { lane: lane.lane, note: note.clone(), from: 0, proof: Vec::new() };
-            if from > 0 && from < lane.integrated {
-                let proof =
-                    integrate::consistency(&self.world, tenant, lane.lane, from, lane.integrated);
-                (next.from, next.proof) = (from, proof.await?.hashes);
+            let mut shown = self.shown();
+            let shown = shown.entry(tenant.id).or_default();
+            match shown.log.iter_mut().find(|held| held.lane == lane.lane) {
+                Some(held) if size_of(&held.note) >= size => {}
+                Some(held) => *held = next,
+                None => shown.log.push(next),
             }
-            let mut log = channel.log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.retain(|held| held.lane != lane.lane);
-            log.push(next);
         }
+        self.shown().entry(tenant.id).or_default();
         Ok(())
     }
 
     /// The whole state, signed.
-    pub async fn snapshot(&self, tenant: &Tenant, now: Time) -> Result<String, Fault> {
-        Delta::snapshot(tenant, now, self.log_of(tenant).await?).sign(&self.world, tenant).await
+    pub async fn snapshot(&self, tenant: &Tenant) -> Result<String, Fault> {
+        let snapshot = self.snapshot_of(tenant).await?;
+        snapshot.sign(&self.world, tenant).await
     }
 
-    /// The newest checkpoints of an organization, without proofs.
-    async fn log_of(&self, tenant: &Tenant) -> Result<Vec<LaneCheckpoint>, Fault> {
-        let lanes = self.world.store.lanes(tenant.id).await?;
-        Ok(lanes
-            .into_iter()
-            .filter_map(|lane| {
-                let note = lane.note?;
-                Some(LaneCheckpoint { lane: lane.lane, note, from: 0, proof: Vec::new() })
-            })
-            .collect())
+    async fn snapshot_of(&self, tenant: &Tenant) -> Result<Delta, Fault> {
+        let Moment { at, state, log, .. } = self.moment(tenant, false).await?;
+        Ok(Delta { from: 0, to: state.rev(), at, entries: state.entries(), log })
     }
 
     /// Begins to follow from `held`, generation and `rev`, or from nothing.
@@ -224,7 +284,6 @@ impl Hub {
                 Arc::new(Channel {
                     tenant: Arc::clone(&tenant),
                     frames: broadcast::channel(FRAMES_WAITING_MAX).0,
-                    log: Mutex::new(Vec::new()),
                     next_heartbeat: Mutex::new(Time::default()),
                 })
             })
@@ -249,12 +308,6 @@ struct Delta {
 }
 
 impl Delta {
-    /// Everything the tenant holds.
-    fn snapshot(tenant: &Tenant, at: Time, log: Vec<LaneCheckpoint>) -> Self {
-        let state = tenant.revoked();
-        Self { from: 0, to: state.rev(), at, entries: state.entries(), log }
-    }
-
     async fn sign(self, world: &World, tenant: &Tenant) -> Result<String, Fault> {
         let key = tenant.feed_key();
         let message = Message {
@@ -338,15 +391,14 @@ impl Following {
     /// own.
     async fn catch_up(&mut self) -> Result<Bytes, Fault> {
         let world = &self.hub.world;
-        let (now, to) = (world.clock.now(), self.tenant.rev());
-        let log = self.hub.log_of(&self.tenant).await?;
         let message = match self.rev {
-            Some(from) if from > 0 && from <= to => {
-                let missed = world.store.revocations_after(self.tenant.id, from, now).await?;
-                let entries = missed.iter().filter(|r| r.rev <= to).map(entry).collect();
-                Delta { from, to, at: now, entries, log }
+            Some(from) if from > 0 && from <= self.tenant.rev() => {
+                let Moment { at, state, log, .. } = self.hub.moment(&self.tenant, false).await?;
+                let rev = state.rev();
+                let entries = self.hub.entries_between(&self.tenant, from, rev, at).await?;
+                Delta { from, to: rev, at, entries, log }
             }
-            _ => Delta::snapshot(&self.tenant, now, log),
+            _ => self.hub.snapshot_of(&self.tenant).await?,
         };
         let frame = message.frame(world, &self.tenant).await?;
         self.rev = Some(frame.to);

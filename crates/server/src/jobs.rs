@@ -67,7 +67,7 @@ pub(crate) async fn pause(time: Duration) {
 pub async fn integrate_all(server: &Server) {
     for tenant in server.tenants.all() {
         let integrated = match integrate::integrate(&server.world, &tenant).await {
-            Ok(lanes) => server.hub.checkpoints(&tenant, &lanes).await,
+            Ok(lanes) => server.hub.show(&tenant, &lanes).await,
             Err(fault) => Err(fault),
         };
         if let Err(fault) = integrated {

@@ -30,6 +30,9 @@ pub(crate) fn spend(
     Ok(changed == 1)
 }
 
+/// Where a scan of single-use values goes on: organization, client, hash.
+type SpentKey = (String, String, Vec<u8>);
+
 /// A row whose time is over.
 #[derive(Debug)]
 pub(crate) enum Expired {
@@ -61,9 +64,9 @@ pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result
 /// spare a scan that nobody waits for.
 fn spent_page(
     conn: &mut dyn Conn,
-    from: &(String, String, Vec<u8>),
+    from: &SpentKey,
     now: Time,
-) -> Result<(Vec<Expired>, Option<(String, String, Vec<u8>)>), DriverError> {
+) -> Result<(Vec<Expired>, Option<SpentKey>), DriverError> {
     let (mut expired, mut last, mut seen) = (Vec::new(), None, 0);
     conn.query(
         "SELECT org, client, hash, until FROM spent WHERE (org, client, hash) > ($1, $2, $3) \

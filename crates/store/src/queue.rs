@@ -141,7 +141,7 @@ mod tests {
         });
         let mut batch = Vec::new();
         // An hour: the test ends only because the fourth one wakes the reader.
-        assert!(queue.take(&mut batch, 10, 4, Duration::from_secs(3600)));
+        assert!(queue.take(&mut batch, 10, 4, Duration::from_hours(1)));
         assert_eq!(batch, [0, 1, 2, 3]);
         thread.join().expect("the pusher");
     }

@@ -108,9 +108,3 @@ fn open_store(file: &Path, faults: &Arc<Faults>) -> Arc<SqliteStore> {
     let driver = Arc::new(FaultyDriver::new(driver, Arc::clone(faults)));
     SqliteStore::open_on(driver, &Options::default()).expect("a store")
 }
-
-impl Drop for TestWorld {
-    fn drop(&mut self) {
-        self.store.close();
-    }
-}

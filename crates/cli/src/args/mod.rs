@@ -47,6 +47,8 @@ const STYLES: Styles = Styles::styled()
 /// What is asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show the main job from end to end, with what was measured: about 5 seconds
+    Demo(commands::demo::Demo),
     /// Start a server for trying, on loopback, with an organization and a key
     Dev(commands::dev::Dev),
     /// Set up an installation: folder, configuration, root key, organization, first key

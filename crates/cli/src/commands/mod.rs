@@ -5,6 +5,7 @@
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod credential;
+pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod fsck;
 pub(crate) mod init;
@@ -34,6 +35,7 @@ use crate::request_path::RequestPath;
 /// that serves ends in its own time and does not pass through [`interruptible`].
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
     match command {
+        Command::Demo(args) => demo::run(&args, cx).await,
         Command::Dev(args) => dev::run(&args, cx).await,
         Command::Init(args) => init::run(&args, cx).await,
         Command::Serve(args) => serve::run(&args, cx).await,

@@ -12,7 +12,7 @@ use crate::reply;
 pub fn snapshot(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let message = call.server.hub.snapshot(&cx.tenant, cx.now).await?;
+        let message = call.server.hub.snapshot(&cx.tenant).await?;
         Ok(reply::bytes("application/jwt", message))
     })
 }

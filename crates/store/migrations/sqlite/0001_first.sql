@@ -53,8 +53,8 @@ CREATE TABLE resource (
     created_at          INTEGER NOT NULL,
     version             INTEGER NOT NULL,
     PRIMARY KEY (org, id),
-    UNIQUE (org, name),
-    UNIQUE (org, audience)
+    UNIQUE (org, audience),
+    UNIQUE (org, name)
 ) STRICT, WITHOUT ROWID;
 
 -- What an agent may do stands in its row: issuing reads one row for one agent.

@@ -26,37 +26,37 @@ pub enum Value<'a> {
     Blob(&'a [u8]),
 }
 
-impl<'a> From<i64> for Value<'a> {
+impl From<i64> for Value<'_> {
     fn from(value: i64) -> Self {
         Self::Int(value)
     }
 }
 
-impl<'a> From<u64> for Value<'a> {
+impl From<u64> for Value<'_> {
     fn from(value: u64) -> Self {
         Self::Int(value as i64)
     }
 }
 
-impl<'a> From<u32> for Value<'a> {
+impl From<u32> for Value<'_> {
     fn from(value: u32) -> Self {
         Self::Int(i64::from(value))
     }
 }
 
-impl<'a> From<u16> for Value<'a> {
+impl From<u16> for Value<'_> {
     fn from(value: u16) -> Self {
         Self::Int(i64::from(value))
     }
 }
 
-impl<'a> From<bool> for Value<'a> {
+impl From<bool> for Value<'_> {
     fn from(value: bool) -> Self {
         Self::Int(i64::from(value))
     }
 }
 
-impl<'a> From<Time> for Value<'a> {
+impl From<Time> for Value<'_> {
     fn from(value: Time) -> Self {
         Self::Int(value.micros())
     }
@@ -80,7 +80,7 @@ impl<'a> From<&'a [u8]> for Value<'a> {
     }
 }
 
-impl<'a, T: Into<Self>> From<Option<T>> for Value<'a> {
+impl<T: Into<Self>> From<Option<T>> for Value<'_> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }

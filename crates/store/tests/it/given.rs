@@ -175,7 +175,7 @@ pub(crate) fn revocation(target: AnyId) -> Revocation {
         rev: 0,
         reason: "a test".to_owned(),
         revoked_at: NOW,
-        keep_until: NOW.plus(std::time::Duration::from_secs(3720)),
+        keep_until: NOW.plus(std::time::Duration::from_mins(62)),
     }
 }
 
@@ -257,7 +257,7 @@ fn credential(holder: Holder, proof: Proof) -> Credential {
         proof,
         state: CredentialState::Active,
         created_at: NOW,
-        expires_at: NOW.plus(std::time::Duration::from_secs(3600)),
+        expires_at: NOW.plus(std::time::Duration::from_hours(1)),
         last_used_at: None,
         version: 0,
     }
@@ -298,5 +298,5 @@ pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKe
 }
 
 pub(crate) fn single_use(client: AnyId, hash: u8) -> SingleUse {
-    SingleUse { client, hash: [hash; 32], until: NOW.plus(std::time::Duration::from_secs(300)) }
+    SingleUse { client, hash: [hash; 32], until: NOW.plus(std::time::Duration::from_mins(5)) }
 }

@@ -100,7 +100,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
     world.commit(vec![Row::Person(mia), Row::Agent(bot.clone())]).await.expect("committed");
     assert_eq!(taken(world.commit(vec![Row::Agent(agent("bot", None))]).await), "name");
     world.credential(Holder::Agent(bot.id)).await;
-    let seen = NOW.plus(Duration::from_secs(60));
+    let seen = NOW.plus(Duration::from_mins(1));
     for at in [seen, NOW] {
         let used = Use { org: world.org, id: bot.id.any(), at };
         world.store.record_uses(vec![used]).await.expect("recorded");

@@ -59,6 +59,11 @@ impl Caller {
         Ok(Self { client, url: url.to_owned() })
     }
 
+    /// The resource's address.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// One call.
     pub(super) async fn call(
         &self,

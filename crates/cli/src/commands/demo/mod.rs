@@ -65,7 +65,8 @@ pub(crate) async fn run(args: &Demo, cx: &Context) -> Result<(), Failure> {
 /// An empty folder: a store that is there already belongs to another address.
 fn new_folder(folder: &Path) -> Result<PathBuf, Failure> {
     let title = format!("`{}` cannot be the demo's folder", folder.display());
-    let failed = |error: std::io::Error| Failure::file(&title, &error, "name another with `--keep`");
+    let failed =
+        |error: std::io::Error| Failure::file(&title, &error, "name another with `--keep`");
     std::fs::create_dir_all(folder).map_err(failed)?;
     if std::fs::read_dir(folder).map_err(failed)?.next().is_some() {
         return Err(Failure::usage(&title, "it is not empty", "name a new folder with `--keep`"));

@@ -50,8 +50,7 @@ pub(super) struct Office {
 impl Office {
     /// With the key that the server printed.
     pub(super) fn new(ready: &Ready) -> Result<Self, String> {
-        let settings =
-            ClientSettings { url: ready.url.clone(), token: Some(ready.admin_token()) };
+        let settings = ClientSettings { url: ready.url.clone(), token: Some(ready.admin_token()) };
         let api = Api::new(settings, &GlobalFlags::default());
         let api = api.map_err(|failure| told(&failure))?;
         Ok(Self { api, issuer: ready.issuer.clone() })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use accredit::verifier::Status;
 use accredit::{Principal, Verifier};
-use accredit_wire::ids::AnyId;
+use accredit_wire::ids::Kind;
 use axum::body::{Body, Bytes};
 use axum::extract::Extension;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
@@ -109,7 +109,7 @@ async fn follow() -> Body {
 
 /// Who calls: what a service would write into its own log.
 fn who(caller: &Principal) -> Value {
-    let owner = caller.lineage().find(|id| matches!(id, AnyId::Person(_)));
+    let owner = caller.lineage().find(|id| id.kind() == Kind::Person);
     json!({
         "agent": caller.client_id().to_string(),
         "instance": caller.instance().map(|id| id.to_string()),

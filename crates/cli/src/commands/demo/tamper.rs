@@ -66,9 +66,7 @@ mod tests {
     use accredit_wire::ids::EventId;
     use accredit_wire::time::Time;
     use accredit_wire::tlog::Hash;
-    use accredit_wire::tlog::export::{
-        Body, EventRecord, Header, LaneHeader, checkpoint_line,
-    };
+    use accredit_wire::tlog::export::{Body, EventRecord, Header, LaneHeader, checkpoint_line};
 
     fn event(sequence: u64, kind: &str, payload: &str) -> String {
         let record = EventRecord {
@@ -89,8 +87,11 @@ mod tests {
             from: 0,
             previous: None,
         };
-        let header =
-            Header { accredit_export: 1, issuer: "https://id.example/o/dev".into(), lanes: vec![lane] };
+        let header = Header {
+            accredit_export: 1,
+            issuer: "https://id.example/o/dev".into(),
+            lanes: vec![lane],
+        };
         let lines = [
             header.to_line(),
             event(0, "organization.created", r#"{"name":"dev"}"#),

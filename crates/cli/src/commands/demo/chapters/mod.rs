@@ -1,0 +1,51 @@
+//! The story, chapter by chapter. Each proves its promises by what it sees.
+
+mod access;
+pub(super) mod log;
+mod outage;
+mod revocation;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use accredit::AccessToken;
+
+use super::caller::Caller;
+use super::registration::{Cast, Office};
+use super::report::ScoreCard;
+use super::resource::ResourceServer;
+use super::server::ServerProcess;
+use crate::errors::Failure;
+
+/// Everything that runs, and everybody who takes part.
+struct Stage {
+    server: ServerProcess,
+    office: Office,
+    cast: Cast,
+    resource: ResourceServer,
+    caller: Caller,
+    tokens: Tokens,
+    /// The ids of the tokens, as the resource read them.
+    token_ids: Vec<String>,
+}
+
+/// The tokens of the instances.
+struct Tokens {
+    planner: Arc<AccessToken>,
+    sibling: Arc<AccessToken>,
+    reporter: Arc<AccessToken>,
+}
+
+/// Tells the whole story, with its files in `folder`. An error is one of the output: a promise
+/// that does not hold stands in the card.
+pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<(), Failure> {
+    let Some(mut stage) = access::tell(folder, card).await? else { return Ok(()) };
+    let before = log::visit(&stage).await;
+    let sibling = revocation::tell(&stage, card).await?;
+    let kept = log::keep(folder, &stage, before, card).await?;
+    outage::tell(&mut stage, sibling, card).await?;
+    match kept {
+        Some(kept) => log::verify(&kept, &stage.resource, card).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,182 @@
+//! One instance is revoked while it reads a stream, and everything is timed from the moment at
+//! which the request to revoke it was sent.
+
+use std::time::{Duration, Instant};
+
+use accredit::AgentError;
+use accredit_wire::oauth::errors::ErrorCode;
+use http::{Method, StatusCode};
+
+use super::Stage;
+use crate::commands::demo::caller::{Answered, Following};
+use crate::commands::demo::report::{Promise, Proven, ScoreCard, shown};
+use crate::commands::demo::{clock, resource};
+use crate::errors::Failure;
+
+/// How many lines each stream has before the revocation, and the sibling's again after it.
+const LINES_SEEN: u64 = 5;
+/// How long any of this may take before it counts as not held. The promise is milliseconds; this
+/// only ends the waiting.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long between two calls of the instance that is being revoked.
+const CALL_EVERY: Duration = Duration::from_millis(1);
+
+/// What was seen, each by itself, so that one thing that fails does not hide the others.
+struct Seen {
+    /// How long until the server had answered.
+    answered: Result<Duration, String>,
+    /// How long until the client saw its stream break off.
+    cut: Result<Duration, String>,
+    /// How long until the first refusal, and how many calls passed before it.
+    refused: Result<(Duration, u32), String>,
+}
+
+/// Returns the sibling's stream, which goes on.
+pub(super) async fn tell(
+    stage: &Stage,
+    card: &mut ScoreCard,
+) -> Result<Option<Following>, Failure> {
+    card.chapter("One instance is revoked in the middle of its stream")?;
+    let streams = match open(stage).await {
+        Ok(streams) => streams,
+        Err(seen) => {
+            card.prove::<()>(Promise::EndsStreams, async { Err(seen) }).await?;
+            return Ok(None);
+        }
+    };
+    let (mut first, sibling) = streams;
+    card.tell(&format!(
+        "Both instances of `planner` read GET /stream: a line every {} ms. Now {} is revoked.",
+        resource::LINE_EVERY.as_millis(),
+        stage.cast.planner.instance_id
+    ))?;
+    let seen = revoke(stage, &mut first).await;
+    card.prove(Promise::EndsStreams, async { stream_ended(&seen, &first) }).await?;
+    card.prove(Promise::EndsCalls, calls_ended(&seen, stage)).await?;
+    card.prove(Promise::SparesSiblings, spared(stage, &sibling)).await?;
+    Ok(Some(sibling))
+}
+
+/// Opens both streams and waits until each has lines.
+async fn open(stage: &Stage) -> Result<(Following, Following), String> {
+    let first = stage.caller.follow(&stage.tokens.planner).await?;
+    let sibling = stage.caller.follow(&stage.tokens.sibling).await?;
+    let both = || first.lines().min(sibling.lines()) >= LINES_SEEN;
+    clock::until(WAIT_MAX, "the lines of both streams", both).await?;
+    Ok((first, sibling))
+}
+
+async fn revoke(stage: &Stage, stream: &mut Following) -> Seen {
+    let sent = clock::now();
+    let answered = async {
+        let target = &stage.cast.planner.instance_id;
+        let answer = stage.office.revoke(target, "reads more than it was asked to").await?;
+        let took = clock::now().duration_since(sent);
+        if answer.member("target") == Some(target) {
+            return Ok(took);
+        }
+        Err(format!("the server answered {}", answer.text))
+    };
+    let cut = async {
+        let end = clock::within(WAIT_MAX, "the end of the stream", stream.end()).await??;
+        match end.broken {
+            Some(_) => Ok(end.at.duration_since(sent)),
+            None => Err("the stream ended as if it were complete".to_owned()),
+        }
+    };
+    let refused = clock::within(WAIT_MAX, "a refusal", first_refusal(stage, sent));
+    let (answered, cut, refused) = tokio::join!(answered, cut, refused);
+    Seen { answered, cut, refused: refused.and_then(|refused| refused) }
+}
+
+/// Calls again and again until it is refused.
+async fn first_refusal(stage: &Stage, sent: Instant) -> Result<(Duration, u32), String> {
+    let mut passed = 0;
+    loop {
+        let answer = stage.caller.call(Method::GET, "/customers", &stage.tokens.planner).await?;
+        let took = clock::now().duration_since(sent);
+        match answer.status {
+            StatusCode::OK => {
+                passed += 1;
+                // Calls without a pause would take the processor from what is measured.
+                clock::pause(CALL_EVERY).await;
+            }
+            _ if is_revoked(&answer) => return Ok((took, passed)),
+            _ => return Err(answer.seen()),
+        }
+    }
+}
+
+fn is_revoked(answer: &Answered) -> bool {
+    answer.status == StatusCode::UNAUTHORIZED
+        && answer.text("error") == "invalid_token"
+        && answer.text("rule") == "token-revoked"
+}
+
+fn stream_ended(seen: &Seen, stream: &Following) -> Result<Proven<()>, String> {
+    let (answered, cut) = (seen.answered.clone()?, seen.cut.clone()?);
+    let proof = format!(
+        "broken off after {} lines, {} after the revoke request was sent (answered after {})",
+        stream.lines(),
+        shown(cut),
+        shown(answered)
+    );
+    let story = format!(
+        "The server answers after {}. The stream of the revoked instance breaks off after {}, \
+         counted at its reader from the moment the request was sent.",
+        shown(answered),
+        shown(cut)
+    );
+    Ok(Proven::new((), proof).story(story).took(cut))
+}
+
+async fn calls_ended(seen: &Seen, stage: &Stage) -> Result<Proven<()>, String> {
+    let (took, passed) = seen.refused.clone()?;
+    let answer = stage.caller.call(Method::GET, "/customers", &stage.tokens.planner).await?;
+    if !is_revoked(&answer) {
+        return Err(format!("after a first refusal, {}", answer.seen()));
+    }
+    let planner = &stage.cast.planner.agent;
+    planner.forget(&stage.tokens.planner);
+    let refusal = match planner.token("crm:read crm:update").await {
+        Err(AgentError::Refused(refusal)) if refusal.error() == ErrorCode::InvalidClient => refusal,
+        Err(error) => return Err(error.to_string()),
+        Ok(_) => return Err("the revoked instance got a new token".to_owned()),
+    };
+    let proof = format!(
+        "first 401 token-revoked {} after the revoke request was sent; the server says {}",
+        shown(took),
+        refusal.error()
+    );
+    let story = format!(
+        "It calls on and on meanwhile: {passed} calls pass, and after {} the first is refused: \
+         {}. Hint: {}. It asks for a new token: {}: {}.",
+        shown(took),
+        answer.text("error_description"),
+        answer.text("hint"),
+        refusal.error(),
+        refusal.description()
+    );
+    Ok(Proven::new((), proof).story(story).took(took))
+}
+
+async fn spared(stage: &Stage, sibling: &Following) -> Result<Proven<()>, String> {
+    let before = sibling.lines();
+    let came = || sibling.lines() >= before + LINES_SEEN || !sibling.goes_on();
+    clock::until(WAIT_MAX, "the sibling's next lines", came).await?;
+    let after = sibling.lines() - before;
+    if !sibling.goes_on() {
+        return Err(format!("the sibling's stream ended too, after {after} more lines"));
+    }
+    let answer = stage.caller.call(Method::GET, "/customers", &stage.tokens.sibling).await?;
+    if answer.status != StatusCode::OK {
+        return Err(answer.seen());
+    }
+    let proof = format!(
+        "{after} more lines of its stream after the other's broke off, and its next call is answered 200"
+    );
+    let story =
+        format!("The other instance's stream has had {after} more lines since then and goes on.");
+    Ok(Proven::new((), proof).story(story))
+}

@@ -1,0 +1,30 @@
+//! The control plane in process: the real router, store and vault under a settable clock.
+#![expect(clippy::expect_used, reason = "the fixtures are tests too, and fail loudly")]
+
+mod assertion;
+mod bodies;
+mod feed;
+mod introspection;
+mod lists;
+mod log;
+mod permission;
+mod refusals;
+mod token;
+mod wellknown;
+
+use accredit_testkit::{Ask, Org, TestWorld};
+use accredit_wire::jose::b64url_decode;
+use serde_json::Value;
+
+/// The claims of a token, unverified.
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("three segments");
+    serde_json::from_slice(&b64url_decode(payload).expect("base64url")).expect("JSON")
+}
+
+/// The events of a type, oldest first.
+async fn events(world: &TestWorld, org: &Org, kind: &str) -> Vec<Value> {
+    let path = format!("/v1/events?limit=200&type={kind}");
+    let page = world.ask(Ask::get(path).bearer(&org.admin)).await.expect(200).json();
+    page["items"].as_array().expect("items").clone()
+}

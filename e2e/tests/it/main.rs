@@ -1,0 +1,20 @@
+//! What Accredit promises, told against the real binary over real sockets, one story a file.
+//!
+//! Every story starts servers of its own on loopback, in folders of its own, and ends them. What
+//! needs a clock that can be set is told elsewhere, in one process.
+#![expect(clippy::disallowed_methods, reason = "drives real processes in real time")]
+#![expect(clippy::expect_used, reason = "a fixture is a test too, and fails loudly")]
+
+mod stage;
+
+//mod attacks_admin;
+//mod attacks_oauth;
+//mod attacks_races;
+//mod attacks_tokens;
+mod story_first_token;
+//mod story_log;
+//mod story_no_secrets;
+//mod story_readme;
+//mod story_restart;
+mod story_revoke;
+//mod story_verifier;

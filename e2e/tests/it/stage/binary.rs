@@ -1,0 +1,75 @@
+//! The binary under test: always built from what is in the tree now, never a stale one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The folder of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// Where the binary is, built once for this process.
+pub(crate) fn accredit() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // This test is `<target>/<profile>/deps/it-<hash>`.
+        let test = std::env::current_exe().expect("this test's own path");
+        let profile = test.ancestors().nth(2).expect("the profile's folder");
+        let target = profile.parent().expect("the target folder");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "-p", "accredit-cli"]).current_dir(workspace());
+        build.arg("--target-dir").arg(target);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.status().expect("cargo runs");
+        assert!(built.success(), "the binary cannot be built");
+        let binary = profile.join("accredit");
+        assert!(binary.exists(), "cargo put the binary elsewhere than {}", binary.display());
+        binary
+    })
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// The exit code; -1 where a signal ended it.
+    pub(crate) code: i32,
+    /// Standard output.
+    pub(crate) out: String,
+    /// Standard error.
+    pub(crate) err: String,
+}
+
+impl Ran {
+    /// Standard output, of a command that did what it was asked to.
+    pub(crate) fn good(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// Standard output as the one JSON document it is.
+    pub(crate) fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.good()).expect("one JSON document")
+    }
+}
+
+/// A command of the binary with nothing of this process's environment.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(accredit());
+    // A home that is no folder: nothing of the user who runs the tests is read.
+    command.args(args).env_clear().env("HOME", "/nonexistent").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(mut command: Command) -> Ran {
+    let output = command.output().expect("the binary runs");
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
+    }
+}
