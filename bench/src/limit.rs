@@ -2,17 +2,17 @@
 //!
 //! It checks one secret by its MAC (or, in the other variant, one ES256 signature of an assertion
 //! and no MAC), signs one ES256 token as long as ours, and replies in the same shape. It has no
-//! store, no log, no tracing, no parsing beyond what finds the secret, and it checks no claims.
-//! What the real server does in addition is the product; how much it costs is the ratio.
+//! store, no log, no tracing, and no parsing beyond what finds the secret.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use accredit_wire::crypto::{Algorithm, MacKey, PrivateKey, PublicKey, equal_in_constant_time};
+use accredit_wire::jose::b64url_decode;
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
-use accredit_wire::jose::{b64url_decode, b64url_len};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -25,13 +25,14 @@ use http_body_util::{BodyExt as _, Collected};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tower::Service as _;
 
 use crate::plan::{Method, Plan};
 use crate::{Answer, ambient};
 
 /// The time in which a head must come, as the real server has it.
-const HEADER_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 
 struct Limit {
     mac: MacKey,
@@ -60,32 +61,30 @@ impl Limit {
             if plan.method == Method::Basic {
                 secrets.insert(client.id.clone(), mac.mac(client.secret.as_bytes()));
             } else {
-                let key = client.private_key()?.public().map_err(|error| error.to_string())?;
+                let key = client.private_key()?.public().map_err(|e| e.to_string())?;
                 keys.insert(client.id.clone(), key);
             }
         }
         let (signing, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
         let header = ProtectedHeader::new("at+jwt", Algorithm::Es256, Some(&"k".repeat(30)));
-        let header = header.map_err(|error| error.to_string())?;
+        let header = header.map_err(|e| e.to_string())?;
         let mut limit =
             Self { mac, secrets, keys, signing, header, pad: String::new(), count: 0.into(), plan };
-        let bare = limit.token(&limit.plan.clients[0].id)?.len();
-        let [head, payload] = limit.plan.token_bytes;
-        let wanted = head + payload + 2 + b64url_len(64);
-        limit.pad = "x".repeat(wanted.saturating_sub(bare) * 3 / 4);
+        let id = limit.plan.clients.first().map_or("", |client| &client.id);
+        let missing = limit.plan.token_bytes.saturating_sub(limit.token(id)?.len());
+        limit.pad = "x".repeat(missing * 3 / 4);
         Ok(limit)
     }
 
     fn token(&self, client: &str) -> Answer<String> {
         let (now, pad, issuer) = (ambient::now().seconds(), &self.pad, &self.plan.issuer);
-        let jti = self.count.fetch_add(1, Ordering::Relaxed);
-        let until = now + 300;
+        let (jti, until) = (self.count.fetch_add(1, Ordering::Relaxed), now + 300);
         let payload = format!(
             r#"{{"iss":"{issuer}","sub":"{client}","iat":{now},"exp":{until},"jti":"{jti:020}","pad":"{pad}"}}"#
         );
-        let input = SigningInput::new(&self.header, payload.as_bytes());
-        let input = input.map_err(|error| error.to_string())?;
-        let signature = self.signing.sign(input.bytes()).map_err(|error| error.to_string())?;
+        let input =
+            SigningInput::new(&self.header, payload.as_bytes()).map_err(|e| e.to_string())?;
+        let signature = self.signing.sign(input.bytes()).map_err(|e| e.to_string())?;
         Ok(input.finish(&signature))
     }
 
@@ -117,11 +116,10 @@ impl Limit {
         };
         let token = client.and_then(|client| self.token(&client).ok());
         let mut response = Response::new(Body::empty());
-        let Some(access_token) = token else {
+        let (Some(access_token), scope) = (token, &self.plan.scope) else {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             return response;
         };
-        let scope = &self.plan.scope;
         let reply = Reply { access_token, token_type: "Bearer", expires_in: 300, scope };
         *response.body_mut() = Body::from(serde_json::to_vec(&reply).unwrap_or_default());
         let headers = response.headers_mut();
@@ -138,11 +136,10 @@ pub(crate) async fn serve(plan: &Path) -> Answer<()> {
     let path = limit.plan.path.clone();
     let handler = move |request| async move { limit.answer(request).await };
     let router = Router::new().route(&path, post(handler));
-    let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let listener = bound.map_err(|error| error.to_string())?;
-    println!("{}", listener.local_addr().map_err(|error| error.to_string())?);
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|e| e.to_string())?;
+    println!("{}", listener.local_addr().map_err(|e| e.to_string())?);
     loop {
-        let (stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
+        let (stream, _) = listener.accept().await.map_err(|e| e.to_string())?;
         let _ = stream.set_nodelay(true);
         let router = router.clone();
         let service = hyper::service::service_fn(move |request| router.clone().call(request));

@@ -38,8 +38,8 @@ pub(crate) struct Plan {
     pub(crate) scope: String,
     /// Who asks. Connections take turns among them.
     pub(crate) clients: Vec<Client>,
-    /// Length of a token of the real server, header and payload apart: the limit's are as long.
-    pub(crate) token_bytes: [usize; 2],
+    /// Length of a token of the real server: the limit's are as long.
+    pub(crate) token_bytes: usize,
 }
 
 /// A client and what it proves itself with.

@@ -134,11 +134,9 @@ impl Server {
             issuer: self.issuer.clone(),
             scope: format!("{RESOURCE}:read"),
             clients: registered,
-            token_bytes: [0, 0],
+            token_bytes: 0,
         };
-        let token = first_token(&plan, &self.address)?;
-        let mut parts = token.split('.').map(str::len);
-        plan.token_bytes = [parts.next().unwrap_or(0), parts.next().unwrap_or(0)];
+        plan.token_bytes = first_token(&plan, &self.address)?.len();
         Ok(plan)
     }
 

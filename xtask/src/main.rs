@@ -1,10 +1,11 @@
 //! The only task runner: `cargo xtask <task>` is what people and the pipeline both run.
 //!
-//! One file per task. Absent on purpose: an argument parser, because a task has at most one flag,
+//! One file per task. Absent on purpose: an argument parser, because a task has hardly a flag,
 //! and every crate of the product, so that the runner builds in seconds and judges from outside.
 #![expect(clippy::print_stdout, reason = "a task runner talks to the terminal")]
 
 mod ambient;
+mod bench;
 mod binary;
 mod check;
 mod ci;
@@ -32,6 +33,9 @@ usage: cargo xtask <task>
   openapi [--check]     writes api/openapi.json from the built binary
   deny                  licences, banned crates and sources of every dependency
   interop               third-party OAuth and JOSE clients against the built binary
+  bench [--quick] [SCENARIO…]
+                        the release binary against a bare limit; a full run writes
+                        docs/performance.md
 
 --check compares instead of writing. With CI=true in the environment a missing tool (python3,
 node) is a failure; otherwise its step is skipped and says so.
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         ["openapi", "--check"] => report.step("openapi", || openapi::run(Mode::Check)),
         ["deny"] => report.step("deny", deny::run),
         ["interop"] => report.step("interop", interop::run),
+        ["bench", words @ ..] => report.step("bench", || bench::run(words)),
         [] | ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -42,19 +42,24 @@ pub(super) fn change_scope(export: &str, from: &str, to: &str) -> Option<Edited>
     })
 }
 
-/// Ends the log at the last signed checkpoint before its last one, with a matching end, so that
-/// nothing inside the copy is wrong. `None` where no earlier checkpoint covers an event.
-pub(super) fn cut_at_earlier_checkpoint(export: &str) -> Option<Cut> {
-    let (mut events, mut earlier) = (0u64, None);
-    let all = export.lines().filter(|line| line.starts_with(r#"{"event":"#)).count() as u64;
+/// Ends the log at the last signed checkpoint before the first event of a type, with a matching
+/// end, so that nothing inside the copy is wrong. `None` where there is no such event, or no
+/// checkpoint before it.
+pub(super) fn cut_before(export: &str, kind: &str) -> Option<Cut> {
+    let sought = format!("\"type\":\"{kind}\"");
+    let (mut events, mut checkpoint, mut found) = (0u64, None, false);
     for (number, line) in export.lines().enumerate() {
         if line.starts_with(r#"{"event":"#) {
+            found = line.contains(&sought);
             events += 1;
-        } else if line.starts_with(r#"{"checkpoint":"#) && (1..all).contains(&events) {
-            earlier = Some((number, events));
+        } else if line.starts_with(r#"{"checkpoint":"#) && events > 0 {
+            checkpoint = Some((number, events));
+        }
+        if found {
+            break;
         }
     }
-    let (number, events) = earlier?;
+    let (number, events) = checkpoint.filter(|_| found)?;
     let kept = export.lines().take(number + 1).map(str::to_owned);
     let lines: Vec<String> = kept.chain([end_line(events)]).collect();
     Some(Cut { text: lines.join("\n") + "\n", events })
@@ -100,7 +105,7 @@ mod tests {
             event(2, "token.issued", r#"{"scope":"crm:update"}"#),
             checkpoint_line("three"),
             event(3, "token.issued", r#"{"agent":"a","scope":"crm:read"}"#),
-            event(4, "token.issued", r#"{"agent":"b","scope":"crm:read"}"#),
+            event(4, "instance.revoked", r#"{"agent":"b","scope":"crm:read"}"#),
             checkpoint_line("five"),
             end_line(5),
         ];
@@ -122,13 +127,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_copy_ends_at_the_last_checkpoint_before_the_last() {
-        let cut = cut_at_earlier_checkpoint(&export()).expect("an earlier checkpoint");
+    fn a_cut_copy_ends_at_the_last_checkpoint_before_what_is_to_be_hidden() {
+        let export = export();
+        let cut = cut_before(&export, "instance.revoked").expect("a checkpoint before it");
         assert_eq!(cut.events, 3);
         let lines: Vec<&str> = cut.text.lines().collect();
         assert_eq!(lines[lines.len() - 2..], [checkpoint_line("three"), end_line(3)]);
-        let again = cut_at_earlier_checkpoint(&cut.text).expect("one more");
-        assert_eq!(again.events, 1);
-        assert!(cut_at_earlier_checkpoint(&again.text).is_none(), "nothing before it");
+        assert!(export.starts_with(&lines[..lines.len() - 1].join("\n")));
+        let earlier = cut_before(&export, "token.issued").expect("a checkpoint before it");
+        assert_eq!(earlier.events, 1);
+        assert!(cut_before(&export, "organization.created").is_none(), "nothing before it");
+        assert!(cut_before(&export, "agent.deleted").is_none(), "no such event");
     }
 }

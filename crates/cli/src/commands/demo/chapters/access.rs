@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use accredit::{AccessToken, AgentError};
 use accredit_wire::oauth::errors::ErrorCode;
+use accredit_wire::time::Time;
 use http::{Method, StatusCode};
 
 use super::{Stage, Tokens};
@@ -63,7 +64,7 @@ async fn issue(cast: &Cast) -> Result<Proven<Tokens>, String> {
         sibling: token(&cast.sibling, "crm:read").await?,
         reporter: token(&cast.reporter, "crm:read").await?,
     };
-    let ends = tokens.planner.expires_at();
+    let ends = Time::from_seconds(tokens.planner.expires_at().seconds());
     let proof = format!("3 tokens over HTTP, the first for `{}`", tokens.planner.scope());
     let story = format!(
         "Each instance gets a token of its own with its own secret, the first for `{}` until \
@@ -136,17 +137,13 @@ async fn limit(caller: &Caller, tokens: &Tokens) -> Result<Proven<()>, String> {
 /// A refusal as the caller reads it.
 fn why(answer: &Answered) -> String {
     format!(
-        "The resource answers {} {}: {} Rule: {}. Hint: {}.",
+        "The resource answers {} {}: {}. Rule: {}. Hint: {}.",
         answer.status.as_u16(),
         answer.text("error"),
-        sentence(answer.text("error_description")),
+        answer.text("error_description"),
         answer.text("rule"),
         answer.text("hint")
     )
-}
-
-fn sentence(text: &str) -> String {
-    format!("{text}.")
 }
 
 async fn withhold(cast: &Cast) -> Result<Proven<()>, String> {

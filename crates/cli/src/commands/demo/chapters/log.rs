@@ -27,6 +27,9 @@ const EDITED_FILE_NAME: &str = "edited.ndjson";
 /// The copy that lost its end.
 const CUT_FILE_NAME: &str = "cut.ndjson";
 
+/// The type of the event that a forger would like to hide.
+const REVOKED: &str = "instance.revoked";
+
 /// The largest export that is read, in bytes. The demo's has some 40 events.
 const EXPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How often it is exported until a checkpoint is found that covers just what was exported: an
@@ -78,7 +81,7 @@ async fn recorded<'a>(folder: &'a Path, stage: &Stage) -> Result<Proven<Kept<'a>
         return Err(format!("{expected} tokens were issued, and the log has {issued}"));
     }
     let refused = of_type(&events, "token.refused").count();
-    let revoked = of_type(&events, "instance.revoked")
+    let revoked = of_type(&events, REVOKED)
         .find(|event| event["payload"]["instance"] == stage.cast.planner.instance_id.as_str())
         .ok_or("the log has no event for the revocation")?;
     if refused == 0 {
@@ -90,11 +93,14 @@ async fn recorded<'a>(folder: &'a Path, stage: &Stage) -> Result<Proven<Kept<'a>
         events.len(),
         revoked["seq"]
     );
+    let text = |pointer: &str| revoked.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
     let story = format!(
-        "{} events are exported; the revocation is number {}: {}",
+        "{} events are exported. Number {} is the revocation, with the administrator's key {}, \
+         because: {}.",
         events.len(),
         revoked["seq"],
-        revoked["payload"]
+        text("/payload/actor/id"),
+        text("/payload/reason")
     );
     Ok(Proven::new(kept, proof).story(story))
 }
@@ -196,8 +202,8 @@ fn edited(kept: &Kept<'_>) -> Result<Proven<()>, String> {
 }
 
 fn cut(kept: &Kept<'_>) -> Result<Proven<()>, String> {
-    let copy = tamper::cut_at_earlier_checkpoint(&kept.export);
-    let copy = copy.ok_or("the log has no earlier checkpoint to cut it at")?;
+    let copy = tamper::cut_before(&kept.export, REVOKED);
+    let copy = copy.ok_or("the log has no checkpoint before the revocation to cut it at")?;
     write(kept.folder, CUT_FILE_NAME, &copy.text)?;
     let alone = audit(kept, CUT_FILE_NAME, false)?;
     if !alone.ok || !alone.complete {
@@ -207,7 +213,7 @@ fn cut(kept: &Kept<'_>) -> Result<Proven<()>, String> {
     let [Finding::Truncated { seq, kept: vouched, .. }] = report.findings.as_slice() else {
         return Err(format!("with the checkpoint: {}", found(&report)));
     };
-    if copy.text.contains("instance.revoked") || *seq != copy.events {
+    if copy.text.contains(REVOKED) || *seq != copy.events {
         return Err(format!("the copy has {} events, but {seq} are named", copy.events));
     }
     let proof = format!("{seq} events where the kept checkpoint vouches for {vouched}");

@@ -1,0 +1,78 @@
+//! `bench`: the release binary measured against the limit in `bench/src/limit.rs`.
+//!
+//! A full run writes its table into `docs/performance.md`, between two marks; what people wrote
+//! around it stays. A quick run, or one of some scenarios, only prints.
+
+use std::path::Path;
+
+use crate::run::Outcome;
+use crate::{Answer, ambient, run};
+
+/// Where the table stands, and between what.
+const DOCUMENT: &str = "docs/performance.md";
+const BEGIN: &str = "<!-- measured: begin (written by `cargo xtask bench`) -->\n";
+const END: &str = "<!-- measured: end -->\n";
+
+/// Builds both programs with the release profile and measures. `words` are `--quick` and the
+/// names of scenarios.
+pub(crate) fn run(words: &[&str]) -> Answer {
+    let build = ["build", "--release", "--package", "accredit-cli", "--package", "accredit-bench"];
+    run::run(&mut run::cargo(&build))?;
+    let target = target()?;
+    let work = target.join("bench");
+    std::fs::create_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
+    let markdown = work.join("performance.md");
+    let mut measure = run::command(target.join("release/accredit-bench"));
+    measure.arg("run").arg("--accredit").arg(target.join("release/accredit"));
+    measure.arg("--work").arg(work.join("data")).arg("--markdown").arg(&markdown);
+    measure.arg("--json").arg(work.join("performance.json")).args(words);
+    let measured = run::run(&mut measure);
+    // A missed target is written down like one that was met.
+    if words.is_empty() && markdown.is_file() {
+        write(&markdown)?;
+        std::fs::remove_file(&markdown).map_err(|error| error.to_string())?;
+    }
+    measured
+}
+
+fn target() -> Result<std::path::PathBuf, String> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .current_dir(ambient::root())
+        .no_deps()
+        .exec()
+        .map_err(|error| format!("cargo metadata: {error}"))?;
+    Ok(metadata.target_directory.into_std_path_buf())
+}
+
+fn write(markdown: &Path) -> Result<Outcome, String> {
+    let table = std::fs::read_to_string(markdown).map_err(|error| error.to_string())?;
+    let file = ambient::root().join(DOCUMENT);
+    let document = std::fs::read_to_string(&file).map_err(|e| format!("{DOCUMENT}: {e}"))?;
+    let written = spliced(&document, &table)?;
+    std::fs::write(&file, written).map_err(|error| format!("{DOCUMENT}: {error}"))?;
+    Ok(Outcome::Done)
+}
+
+/// The document with another text between its marks.
+fn spliced(document: &str, table: &str) -> Result<String, String> {
+    let parts = document.split_once(BEGIN).and_then(|(head, rest)| {
+        let (_, tail) = rest.split_once(END)?;
+        Some((head, tail))
+    });
+    let (head, tail) = parts.ok_or_else(|| format!("{DOCUMENT} has lost its marks"))?;
+    Ok(format!("{head}{BEGIN}\n{}\n\n{END}{tail}", table.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_marks_is_replaced() {
+        let document = format!("# A\n\nprose\n\n{BEGIN}old\n{END}\nmore prose\n");
+        let once = spliced(&document, "new\n").expect("marks");
+        assert_eq!(once, format!("# A\n\nprose\n\n{BEGIN}\nnew\n\n{END}\nmore prose\n"));
+        assert_eq!(spliced(&once, "new\n").expect("marks"), once, "the same again");
+        assert!(spliced("no marks", "new").is_err());
+    }
+}
