@@ -47,7 +47,7 @@ const STYLES: Styles = Styles::styled()
 /// What is asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the main job from end to end, with what was measured: about 5 seconds
+    /// Show the main job from end to end, on this machine, with what was measured
     Demo(commands::demo::Demo),
     /// Start a server for trying, on loopback, with an organization and a key
     Dev(commands::dev::Dev),

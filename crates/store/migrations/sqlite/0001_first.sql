@@ -220,3 +220,20 @@ CREATE TABLE checkpoint (
     note TEXT    NOT NULL,
     PRIMARY KEY (org, lane, size)
 ) STRICT, WITHOUT ROWID;
+
+-- What the planner is to expect. Without numbers it takes an organization for ten rows and reads
+-- all of its credentials to find one agent's; with numbers measured at some moment, plans would
+-- change from one day to the next. So they are given: many rows, few of them for one holder.
+ANALYZE;
+DELETE FROM sqlite_stat1;
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+    ('agent', 'agent', '1000000 100000 1'),
+    ('agent', 'agent_owner', '1000000 100000 10'),
+    ('instance', 'instance', '1000000 100000 1'),
+    ('instance', 'instance_agent', '1000000 100000 10 1'),
+    ('credential', 'credential', '1000000 100000 1'),
+    ('credential', 'credential_agent', '1000000 100000 10 1'),
+    ('credential', 'credential_instance', '1000000 100000 2 1'),
+    ('credential', 'credential_resource', '1000000 100000 2 1'),
+    ('credential', 'credential_agent_kid', '1000000 100000 10 1');
+ANALYZE sqlite_schema;

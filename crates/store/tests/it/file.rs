@@ -173,3 +173,27 @@ async fn a_lane_that_was_moved_behind_the_writers_back_is_taken_up_where_it_stan
     world.issue(vec![agent], 1, None).await.expect("now it does");
     check_chain(&world.store, world.org).await;
 }
+
+/// Whether SQLite finds what a statement asks for by this index, in a store as it was opened.
+#[tokio::test]
+async fn what_one_holder_has_is_found_by_index() {
+    let World { store, folder, .. } = World::new().await;
+    drop(store);
+    let conn = rusqlite::Connection::open(folder.path().join("accredit.db")).expect("the file");
+    let plan = |sql: &str| {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
+        let steps = statement.query_map([], |row| row.get::<_, String>(3)).expect("its steps");
+        steps.map(|step| step.expect("a step")).collect::<Vec<_>>().join("; ")
+    };
+    for (rows, index) in [
+        ("credential WHERE org = 'o' AND agent = 'a' AND state = 'active'", "credential_agent"),
+        ("credential WHERE org = 'o' AND agent = 'a' AND kid = 'k'", "credential_agent_kid"),
+        ("credential WHERE org = 'o' AND instance = 'i'", "credential_instance"),
+        ("credential WHERE org = 'o' AND resource = 'r'", "credential_resource"),
+        ("instance WHERE org = 'o' AND agent = 'a' AND state = 'active'", "instance_agent"),
+        ("agent WHERE org = 'o' AND owner = 'p' AND state = 'active'", "agent_owner"),
+    ] {
+        let plan = plan(&format!("SELECT * FROM {rows}"));
+        assert!(plan.contains(&format!("USING INDEX {index} ")), "{rows}: {plan}");
+    }
+}

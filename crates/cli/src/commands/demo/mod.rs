@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &Demo, cx: &Context) -> Result<(), Failure> {
     };
     let mut card = ScoreCard::new(&cx.out, clock::now());
     tokio::select! {
-        outcome = chapters::tell(&folder, &mut card) => outcome?,
+        outcome = Box::pin(chapters::tell(&folder, &mut card)) => outcome?,
         _ = stop.wait_for(|stop| *stop) => return Err(Failure::interrupted()),
     }
     card.finish(clock::now())?;

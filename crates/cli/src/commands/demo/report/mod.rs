@@ -17,7 +17,7 @@ use crate::output::{Output, line};
 const WIDTH: usize = 96;
 
 /// What is promised, in the order of the story.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Promise {
     Starts,
     Registers,
@@ -195,6 +195,7 @@ impl ScoreCard {
                 self.steps.push(Step { promise, ok: false, proof, took: None });
             }
         }
+        self.steps.sort_by_key(|step| step.promise);
         if self.json {
             return line(&self.document().to_string());
         }

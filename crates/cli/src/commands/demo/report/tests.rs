@@ -20,6 +20,7 @@ fn held(card: &mut ScoreCard, promise: Promise) {
 #[test]
 fn all_promises_have_their_own_words() {
     let mut texts: Vec<&str> = Promise::ALL.iter().map(|promise| promise.text()).collect();
+    assert!(Promise::ALL.is_sorted(), "in the order of the story");
     texts.sort_unstable();
     texts.dedup();
     assert_eq!(texts.len(), Promise::ALL.len());

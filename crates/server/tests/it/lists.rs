@@ -1,0 +1,164 @@
+//! `/v1` lists: bounds, cursors, and nothing of anybody else.
+
+use std::collections::BTreeSet;
+
+use accredit_server::caller::Requirement;
+use accredit_server::endpoints::{ENDPOINTS, Verb};
+use accredit_testkit::{Ask, Org, TestWorld};
+use serde_json::{Value, json};
+
+const LISTS: [&str; 7] = [
+    "/v1/persons", "/v1/resources", "/v1/agents", "/v1/instances", "/v1/credentials",
+    "/v1/revocations", "/v1/events",
+];
+
+/// Walks a list in pages of `limit` and returns the ids in the order they came.
+async fn walk(world: &TestWorld, org: &Org, path: &str, limit: usize) -> Vec<String> {
+    let (mut ids, mut cursor) = (Vec::new(), String::new());
+    let joint = if path.contains('?') { '&' } else { '?' };
+    loop {
+        let page = format!("{path}{joint}limit={limit}&cursor={cursor}");
+        let page = world.ask(Ask::get(page).bearer(&org.admin)).await.expect(200).json();
+        let items = page["items"].as_array().expect("items");
+        assert!(items.len() <= limit);
+        ids.extend(items.iter().map(|item| item["id"].as_str().expect("an id").to_owned()));
+        assert!(ids.len() < 1000, "{path} does not end");
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => return ids,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_walk_returns_every_row_exactly_once_whatever_the_page() {
+    let world = TestWorld::new(6).await;
+    let org = world.found("acme").await;
+    for n in 0..7 {
+        world.advance(1);
+        let name = format!("r{n}");
+        world.resource(&org, &name, &["read"]).await;
+        world.agent(&org, &format!("a{n}"), &[&format!("{name}:read")]).await;
+        world.instance(&org, "a0", None).await;
+        world.agent_secret(&org, &format!("a{n}"), None).await;
+    }
+    for n in 1..5 {
+        world.revoke(&org, world.agent_id(&org, &format!("a{n}")).await).await.expect("revoked");
+    }
+    for (path, count) in [
+        ("/v1/persons", 7),
+        ("/v1/resources", 7),
+        ("/v1/agents", 7),
+        ("/v1/agents?state=suspended", 4),
+        ("/v1/agents?state=active", 3),
+        ("/v1/instances", 7),
+        ("/v1/instances?agent=a0", 7),
+        ("/v1/instances?agent=a1", 0),
+        ("/v1/credentials", 15),
+        ("/v1/credentials?agent=a3", 1),
+        ("/v1/revocations", 4),
+        ("/v1/events?type=agent.created", 7),
+        ("/v1/events?type=agent", 11),
+        ("/v1/events?newest=true&type=agent", 11),
+    ] {
+        let whole = walk(&world, &org, path, 200).await;
+        assert_eq!(whole.len(), count, "{path}");
+        assert_eq!(whole.iter().collect::<BTreeSet<_>>().len(), count, "{path}");
+        for limit in [1, 2, 3, 7] {
+            assert_eq!(walk(&world, &org, path, limit).await, whole, "{path} by {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_and_cursors_are_bounded() {
+    let world = TestWorld::new(6).await;
+    let org = world.found("acme").await;
+    for path in LISTS {
+        for limit in ["0", "201", "-1", "x", "1e2", "99999999999999999999"] {
+            let page = format!("{path}?limit={limit}");
+            let answer = world.ask(Ask::get(page).bearer(&org.admin)).await;
+            answer.problem(400, "field-invalid");
+        }
+        for limit in ["1", "200"] {
+            let page = format!("{path}?limit={limit}");
+            world.ask(Ask::get(page).bearer(&org.admin)).await.expect(200);
+        }
+        // A cursor that we never gave is no fault of ours.
+        for cursor in ["x", "%27%20OR%201=1", "%00", "zzzz", "-1", "18446744073709551615"] {
+            let page = format!("{path}?cursor={cursor}");
+            let answer = world.ask(Ask::get(page).bearer(&org.admin)).await;
+            assert!([200, 400].contains(&answer.status), "{path} {cursor}: {}", answer.text());
+        }
+    }
+    let answer = world.ask(Ask::get("/v1/agents?state=nonsense").bearer(&org.admin)).await;
+    answer.problem(400, "field-invalid");
+}
+
+#[tokio::test]
+async fn another_organizations_things_are_not_found_whatever_is_asked() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    let instance = world.instance(&scene.org, "planner", None).await;
+    world.token(&scene.org, &instance, &[("scope", "crm:read")]).await.expect(200);
+    let owner = scene.planner.owner.expect("an owner").to_string();
+    let revoked = world.revoke(&scene.org, &instance.credential).await.expect("revoked");
+    let event = crate::events(&world, &scene.org, "token.issued").await;
+    let (planner, crm) = (scene.planner.id.to_string(), scene.crm.id.to_string());
+    let instance = instance.instance.expect("one").to_string();
+    let event = event[0]["id"].as_str().expect("an id").to_owned();
+    let other = world.found("other").await;
+    // The other organization may administer itself; it may not create organizations.
+    let key = world.admin_without_organizations(&other).await;
+    let body = json!({});
+    for endpoint in ENDPOINTS.iter().filter(|row| matches!(row.caller, Requirement::Admin(_))) {
+        let id = match endpoint.path.split('/').nth(2) {
+            Some("persons") => &owner,
+            Some("resources") => &crm,
+            Some("agents") => &planner,
+            Some("instances") => &instance,
+            Some("credentials") => &scene.client.credential,
+            Some("events") => &event,
+            Some("orgs") => &scene.org.name,
+            _ => continue,
+        };
+        if !endpoint.path.contains("{key}") {
+            continue;
+        }
+        let path = endpoint.path.replace("{key}", id).replace("{resource}", &crm);
+        let ask = Ask::new(endpoint.method.as_str(), path.as_str()).bearer(&key);
+        let ask = match (endpoint.method, endpoint.operation) {
+            (Verb::Get | Verb::Delete, _) => ask,
+            (_, "update_person") => ask.json(&json!({"name": "x"})),
+            (_, "update_org") => ask.json(&json!({"display_name": "x"})),
+            (_, "set_permission") => ask.json(&json!({"actions": ["read"]})),
+            _ => ask.json(&body),
+        };
+        let answer = world.ask(ask).await;
+        assert_eq!(answer.status, 404, "{} {path}: {}", endpoint.operation, answer.text());
+        assert_eq!(answer.member("type"), "urn:accredit:problem:not-found", "{path}");
+    }
+    let ids = [&owner, &crm, &planner, &instance, &scene.client.credential];
+    for target in ids {
+        let body = json!({"target": target, "reason": "mischief"});
+        let answer = world.ask(Ask::post("/v1/revocations").bearer(&key).json(&body)).await;
+        answer.problem(404, "not-found");
+    }
+    for path in LISTS {
+        let page = world.ask(Ask::get(path).bearer(&key)).await.expect(200);
+        for id in ids.into_iter().chain([&revoked.id.to_string()]) {
+            assert!(!page.text().contains(id.as_str()), "{path} shows {id}");
+        }
+    }
+    let orgs = world.ask(Ask::get("/v1/orgs").bearer(&key)).await.expect(200).json();
+    let names: Vec<&Value> = orgs["items"].as_array().expect("items").iter().map(|o| &o["name"]).collect();
+    assert_eq!(names, ["other"]);
+    // A token's id is no row: an entry for it is the other organization's own, and harmless.
+    let read = [("scope", "crm:read")];
+    let token = world.token(&scene.org, &scene.client, &read).await.member("access_token");
+    let jti = crate::claims(&token)["jti"].as_str().expect("jti").to_owned();
+    let body = json!({"target": jti, "reason": "mischief"});
+    world.ask(Ask::post("/v1/revocations").bearer(&key).json(&body)).await.expect(201);
+    let tenant = world.tenant(&scene.org).await;
+    tenant.verifier.verify_token(&token, world.now()).expect("alive in its own organization");
+}

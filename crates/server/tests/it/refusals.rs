@@ -1,0 +1,107 @@
+//! What is recorded of refusals: bounded for each client, and counted before authentication.
+
+use std::time::Duration;
+
+use accredit_domain::audit::refusals::{REFUSAL_EVENTS_MAX, REFUSAL_WINDOW};
+use accredit_server::jobs;
+use accredit_testkit::{Ask, Client, TestWorld};
+use serde_json::Value;
+
+use crate::events;
+
+const TOO_MUCH: (&str, &str) = ("scope", "crm:delete");
+
+#[tokio::test]
+async fn a_refusal_is_an_event_and_a_flood_of_them_is_a_count() {
+    let world = TestWorld::new(3).await;
+    let scene = world.scene().await;
+    let flood = REFUSAL_EVENTS_MAX as usize + 7;
+    for _ in 0..flood {
+        let answer = world.token(&scene.org, &scene.client, &[TOO_MUCH]).await;
+        answer.refused(400, "invalid_scope", "scope-not-held");
+    }
+    let recorded = events(&world, &scene.org, "token.refused").await;
+    assert_eq!(recorded.len(), REFUSAL_EVENTS_MAX as usize);
+    let first = &recorded[0]["payload"];
+    assert_eq!(first["actor"]["id"], scene.client.id);
+    assert_eq!(first["credential"], scene.client.credential);
+    assert_eq!(first["decision"], "deny");
+    assert_eq!(first["rule"], "scope-not-held");
+    assert_eq!(first["source"]["ip"], "192.0.2.7");
+    assert!(recorded.iter().all(|event| event["payload"].get("count").is_none()));
+    // Another client has an allowance of its own.
+    world.agent(&scene.org, "worker", &["crm:read"]).await;
+    let worker = world.agent_secret(&scene.org, "worker", None).await;
+    world.token(&scene.org, &worker, &[TOO_MUCH]).await.expect(400);
+    let count = events(&world, &scene.org, "token.refused").await.len();
+    assert_eq!(count, REFUSAL_EVENTS_MAX as usize + 1);
+    // In the next window the first one tells how many were left out.
+    world.clock.advance(REFUSAL_WINDOW + Duration::from_micros(1));
+    world.token(&scene.org, &scene.client, &[TOO_MUCH]).await.expect(400);
+    world.token(&scene.org, &scene.client, &[TOO_MUCH]).await.expect(400);
+    let recorded = events(&world, &scene.org, "token.refused").await;
+    let [told, after] = &recorded[recorded.len() - 2..] else { panic!("two more") };
+    assert_eq!(told["payload"]["count"], 7);
+    assert!(after["payload"].get("count").is_none());
+}
+
+#[tokio::test]
+async fn failed_authentication_is_counted_and_becomes_one_event() {
+    let world = TestWorld::new(3).await;
+    let scene = world.scene().await;
+    let wrong = Client { secret: "acr_agent_wrong".to_owned(), ..scene.client.clone() };
+    for _ in 0..5 {
+        let answer = world.token(&scene.org, &wrong, &[("scope", "crm:read")]).await;
+        answer.refused(401, "invalid_client", "client-authentication");
+    }
+    let stranger = Client { id: "nobody\u{20}<b>".to_owned(), ..wrong };
+    world.token(&scene.org, &stranger, &[]).await.expect(401);
+    assert!(events(&world, &scene.org, "authentication.failed").await.is_empty());
+    jobs::flush_all(&world.server).await;
+    let recorded = events(&world, &scene.org, "authentication.failed").await;
+    let counts = |client: &str| -> Vec<&Value> {
+        let of = recorded.iter().filter(|event| event["payload"]["client"] == client);
+        of.map(|event| &event["payload"]["count"]).collect()
+    };
+    assert_eq!(counts(&scene.client.id), [5], "{recorded:?}");
+    assert_eq!(counts("nobodyb"), [1], "stripped of what is not plain: {recorded:?}");
+    assert_eq!(recorded.len(), 2);
+    assert!(recorded.iter().all(|event| event["payload"]["source"]["ip"] == "192.0.2.0"));
+    assert!(!format!("{recorded:?}").contains("acr_agent_wrong"), "a secret in the log");
+    jobs::flush_all(&world.server).await;
+    assert_eq!(events(&world, &scene.org, "authentication.failed").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_wrong_administrators_key_is_counted_too() {
+    let world = TestWorld::new(3).await;
+    let scene = world.scene().await;
+    // The right credential with a secret of another kind: well formed, and wrong.
+    let mut bent = scene.org.admin.clone();
+    let at = bent.len() - 20;
+    let other = if bent.as_bytes()[at] == b'0' { "1" } else { "0" };
+    bent.replace_range(at..=at, other);
+    for secret in [&*bent, "acr_admin_x", "", &scene.client.secret] {
+        world.ask(Ask::get("/v1/agents").bearer(secret)).await.problem(401, "admin-key");
+    }
+    world.ask(Ask::get("/v1/agents")).await.problem(401, "admin-key");
+    let twice = Ask::get("/v1/agents").bearer(&scene.org.admin).bearer(&scene.org.admin);
+    world.ask(twice).await.problem(401, "admin-key");
+}
+
+#[tokio::test]
+async fn use_is_noted_outside_of_decisions() {
+    let world = TestWorld::new(3).await;
+    let scene = world.scene().await;
+    let instance = world.instance(&scene.org, "planner", None).await;
+    world.advance(5);
+    world.token(&scene.org, &instance, &[("scope", "crm:read")]).await.expect(200);
+    let path = format!("/v1/instances/{}", instance.instance.expect("one"));
+    let seen = world.admin(&scene.org, "GET", &path, None).await.json();
+    assert!(seen["last_seen_at"].is_null());
+    jobs::flush_all(&world.server).await;
+    let seen = world.admin(&scene.org, "GET", &path, None).await.member("last_seen_at");
+    assert_eq!(seen, world.now().to_string());
+    let agent = world.admin(&scene.org, "GET", "/v1/agents/planner", None).await;
+    assert_eq!(agent.member("last_seen_at"), world.now().to_string());
+}
