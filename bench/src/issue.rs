@@ -18,7 +18,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// side's turn.
 const PAUSE: Duration = Duration::from_millis(1200);
 /// Assertions a second to sign before anything is known of the rate.
-const RATE_GUESS: f64 = 12_000.0;
+const RATE_GUESS: f64 = 40_000.0;
 /// By how much a token of the limit may be shorter or longer than ours.
 const LENGTH_TOLERANCE: f64 = 0.05;
 
@@ -111,8 +111,9 @@ impl Bench {
     /// One closed-loop round against one side.
     fn round(&self, side: &mut Side) -> Answer<()> {
         let time = self.effort.round;
-        let estimate = side.rates.iter().copied().fold(RATE_GUESS, f64::max);
-        let assertions = estimate * 1.5 * (time + WARM_UP).as_secs_f64();
+        let known = side.rates.iter().copied().fold(0.0, f64::max);
+        let estimate = if known > 0.0 { known * 1.6 } else { RATE_GUESS };
+        let assertions = estimate * (time + WARM_UP).as_secs_f64();
         let script = Script {
             address: side.address.clone(),
             connections: CONNECTIONS,

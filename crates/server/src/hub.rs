@@ -44,7 +44,8 @@ struct Frame {
 struct Channel {
     tenant: Arc<Tenant>,
     frames: broadcast::Sender<Frame>,
-    next_heartbeat: Mutex<Time>,
+    /// When the last one was sent.
+    heartbeat: Mutex<Time>,
 }
 
 /// What messages of one organization say.
@@ -202,20 +203,17 @@ impl Hub {
         let channels: Vec<Arc<Channel>> = self.channels().values().cloned().collect();
         for channel in channels {
             let due = {
-                let mut next =
-                    channel.next_heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
-                let due = *next <= now;
+                let mut last = channel.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
+                // A quarter early, so that what is late on the way still comes in time. The period
+                // is asked for each time: a resource may have come that wants a shorter one.
+                let due = last.plus(channel.tenant.heartbeat().mul_f32(0.75)) <= now;
                 if due {
-                    // A second early, so that what is late on the way still comes in time.
-                    let period = channel.tenant.heartbeat();
-                    *next = now.plus(period.saturating_sub(period / 4));
+                    *last = now;
                 }
                 due
             };
-            if due {
-                if let Err(fault) = self.broadcast(&channel, &[]).await {
-                    tracing::error!(%fault, "heartbeat not sent");
-                }
+            if due && let Err(fault) = self.broadcast(&channel, &[]).await {
+                tracing::error!(%fault, "heartbeat not sent");
             }
         }
         self.channels().retain(|_, channel| channel.frames.receiver_count() > 0);
@@ -284,7 +282,7 @@ impl Hub {
                 Arc::new(Channel {
                     tenant: Arc::clone(&tenant),
                     frames: broadcast::channel(FRAMES_WAITING_MAX).0,
-                    next_heartbeat: Mutex::new(Time::default()),
+                    heartbeat: Mutex::new(Time::default()),
                 })
             })
             .frames

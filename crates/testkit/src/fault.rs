@@ -35,8 +35,7 @@ impl Faults {
     pub fn arm(&self, at: FailAt) {
         self.calls.store(0, Ordering::SeqCst);
         self.commits.store(0, Ordering::SeqCst);
-        *self.plan.lock().expect("no thread panics with it") =
-            Plan { at: Some(at), failed: false };
+        *self.plan.lock().expect("no thread panics with it") = Plan { at: Some(at), failed: false };
     }
 
     /// Whether it has failed since it was armed; disarms it.

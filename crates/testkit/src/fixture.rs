@@ -5,6 +5,7 @@ use std::sync::Arc;
 use accredit_domain::audit::event::Body;
 use accredit_domain::registry::agent::{self, Agent, CreateAgent};
 use accredit_domain::registry::credential::{self, AdminPermission, CreateCredential};
+use accredit_domain::registry::find_agent;
 use accredit_domain::registry::instance::{self, CreateInstance};
 use accredit_domain::registry::organization::{CreateOrganization, found, new_admin};
 use accredit_domain::registry::resource::{self, CreateResource, Resource};
@@ -12,7 +13,7 @@ use accredit_domain::revocation::{self, RevocationView, Revoke};
 use accredit_domain::tenant::Tenant;
 use accredit_domain::{Caller, Cx, Error};
 use accredit_wire::crypto::Algorithm;
-use accredit_wire::ids::{InstanceId, RequestId};
+use accredit_wire::ids::{AgentId, InstanceId, RequestId};
 use serde_json::Value;
 
 use crate::assertion::Signer;
@@ -106,6 +107,18 @@ impl TestWorld {
         let tenant = self.tenant(org).await;
         let made = new_admin(&self.world, &tenant, self.now(), permissions.to_vec()).await;
         made.expect("an administrator").expose().to_owned()
+    }
+
+    /// A further administrator's key that may do everything but found organizations.
+    pub async fn admin_without_organizations(&self, org: &Org) -> String {
+        let wanted = |permission: &_| *permission != AdminPermission::Organizations;
+        let permissions: Vec<_> = AdminPermission::ALL.into_iter().filter(wanted).collect();
+        self.admin_with(org, &permissions).await
+    }
+
+    /// The id of the agent called `name`.
+    pub async fn agent_id(&self, org: &Org, name: &str) -> AgentId {
+        find_agent(&self.cx(org).await, name).await.expect("an agent").id
     }
 
     /// A resource with the audience `https://NAME.example/`.

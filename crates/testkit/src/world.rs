@@ -64,8 +64,7 @@ impl TestWorld {
         let installation = match store.installation().await.expect("a readable store") {
             Some(installation) => installation,
             None => {
-                let pepper =
-                    SoftVault::new_pepper(&root(), entropy.as_ref(), 1).expect("a pepper");
+                let pepper = SoftVault::new_pepper(&root(), entropy.as_ref(), 1).expect("a pepper");
                 let public_url = PUBLIC_URL.to_owned();
                 let installation = Installation { peppers: vec![pepper], public_url };
                 store.found(installation.clone()).await.expect("a new store");

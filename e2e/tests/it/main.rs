@@ -7,14 +7,14 @@
 
 mod stage;
 
-//mod attacks_admin;
-//mod attacks_oauth;
-//mod attacks_races;
-//mod attacks_tokens;
+mod attacks_admin;
+mod attacks_oauth;
+mod attacks_races;
+mod attacks_tokens;
 mod story_first_token;
 mod story_log;
 //mod story_no_secrets;
 //mod story_readme;
-//mod story_restart;
+mod story_restart;
 mod story_revoke;
 mod story_verifier;

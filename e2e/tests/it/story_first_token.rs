@@ -3,8 +3,8 @@
 
 use accredit::{Agent, PrivateJwk};
 use accredit_wire::crypto::Algorithm;
-use accredit_wire::jose::jwk::JwkSet;
 use accredit_wire::jose::b64url_encode;
+use accredit_wire::jose::jwk::JwkSet;
 use accredit_wire::revocations::{Follower, SignedMessage};
 use accredit_wire::time::Time;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
@@ -37,7 +37,8 @@ async fn the_forms_of_the_command_line_that_scripts_rely_on() {
     assert_eq!(of_crm["client_id"], crm["id"]);
     let instance = server.cli_json(&["instance", "create", "--agent", "planner"]);
     assert_eq!(instance["client_id"], agent["id"]);
-    for (made, prefix) in [(&crm, "res_"), (&agent, "agt_"), (&credential, "crd_"), (&instance, "ins_")]
+    for (made, prefix) in
+        [(&crm, "res_"), (&agent, "agt_"), (&credential, "crd_"), (&instance, "ins_")]
     {
         assert!(text(made, "id").starts_with(prefix), "{made}");
     }
@@ -51,7 +52,8 @@ async fn the_forms_of_the_command_line_that_scripts_rely_on() {
         }
     }
 
-    let ended = server.cli_json(&["revoke", &text(&instance, "id"), "--reason", "the week is over"]);
+    let ended =
+        server.cli_json(&["revoke", &text(&instance, "id"), "--reason", "the week is over"]);
     assert_eq!(ended["target"], instance["id"]);
     assert_eq!(ended["reason"], "the week is over");
     assert_eq!(ended["blast"]["instances"], 1);
@@ -62,13 +64,15 @@ async fn the_forms_of_the_command_line_that_scripts_rely_on() {
     assert_eq!((&report["ok"], &report["complete"]), (&json!(true), &json!(true)));
 
     // For people, the same things.
-    let erp = ["resource", "create", "erp", "--audience", "https://erp.example/", "--action", "read"];
+    let erp =
+        ["resource", "create", "erp", "--audience", "https://erp.example/", "--action", "read"];
     assert!(server.cli(&erp).good().contains("https://erp.example/"));
     let worker = ["agent", "create", "worker", "--owner", "mia@example.com", "--purpose", "works"];
     let out = server.cli(&[&worker[..], &["--allow", "erp:read"]].concat()).good();
     assert!(out.contains("draft"), "without --activate it is not active: {out}");
     for holder in [["--agent", "worker"], ["--resource", "erp"]] {
-        let out = server.cli(&[&["credential", "create"][..], &holder, &secret_type].concat()).good();
+        let out =
+            server.cli(&[&["credential", "create"][..], &holder, &secret_type].concat()).good();
         assert!(out.contains("client_secret") && out.contains("acr_"), "{out}");
     }
     let out = server.cli(&["instance", "create", "--agent", "planner"]).good();
@@ -224,8 +228,7 @@ async fn anybody_verifies_a_token_from_the_published_keys() {
     assert_eq!(claims["accredit"]["depth"], 0);
     assert!(claims["accredit"].get("dlg").is_none(), "nothing may be passed on: {claims}");
     let lineage = claims["accredit"]["lin"].as_array().expect("a lineage");
-    let kinds: Vec<&str> =
-        lineage.iter().filter_map(|id| id.as_str()?.get(..4)).collect();
+    let kinds: Vec<&str> = lineage.iter().filter_map(|id| id.as_str()?.get(..4)).collect();
     assert_eq!(kinds, ["org_", "crd_", "usr_", "res_"]);
     validation.set_audience(&["https://crm.example"]);
     assert!(jsonwebtoken::decode::<Value>(&token, &key, &validation).is_err());

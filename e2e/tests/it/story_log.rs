@@ -129,8 +129,7 @@ async fn a_log_that_was_rolled_back_is_noticed_by_a_verifier() {
     let agent = cast.agent("planner").await;
     let token = cast.token(&agent).await;
     assert_eq!(cast.server.stop(), Some(0));
-    let (data, backup) =
-        (cast.server.folder().data(), cast.server.folder().path().join("backup"));
+    let (data, backup) = (cast.server.folder().data(), cast.server.folder().path().join("backup"));
     copy(&data, &backup);
 
     cast.server = cast.server.again().await;
@@ -246,8 +245,12 @@ async fn every_change_has_its_event_and_who_did_it() {
     cast.server.token(&agent.id, &agent.secret, "crm:delete").await;
     cast.server.revoke(&agent.agent).await;
     let listed = cast.server.cli_json(&["audit", "list"]);
-    let types: Vec<&str> =
-        listed["items"].as_array().expect("items").iter().filter_map(|e| e["type"].as_str()).collect();
+    let types: Vec<&str> = listed["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|e| e["type"].as_str())
+        .collect();
     let expected = [
         "organization.created",
         "resource.created",
@@ -265,7 +268,8 @@ async fn every_change_has_its_event_and_who_did_it() {
     assert_eq!(payload["credential"], json!(agent.credential), "{payload}");
     assert_eq!(payload["decision"], "allow", "{payload}");
     assert!(!payload.to_string().contains(&token), "the token itself is nowhere");
-    let shown = cast.server.cli_json(&["audit", "show", issued["items"][0]["id"].as_str().expect("id")]);
+    let shown =
+        cast.server.cli_json(&["audit", "show", issued["items"][0]["id"].as_str().expect("id")]);
     assert_eq!(&shown["payload"], payload);
 
     // The log is its organization's: not for agents, not for strangers.

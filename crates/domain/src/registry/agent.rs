@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::permission;
 use super::{
-    DecideError, Listed, Person, commit, decide, ending, find_agent, find_person, person, text,
+    DecideError, Listed, Person, commit, decide, ending, find_agent, find_person, listed, person,
+    text,
 };
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
@@ -322,7 +323,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
 }
 
 /// Agents of the organization.
-pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Agent>, Error> {
+pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Agent>, Error> {
     cx.require(AdminPermission::Read)?;
     if let Some(state) = &page.state
         && AgentState::parse(state).is_none()
@@ -334,10 +335,8 @@ pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Agent>, Error> {
         )
         .into());
     }
-    let limit = page.limit;
-    page.limit += 1;
-    let rows = cx.world.store.agents(cx.tenant.id, page).await?;
-    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+    let read = |page| cx.world.store.agents(cx.tenant.id, page);
+    listed(page, read, |row| row.id.to_string(), |row| row).await
 }
 
 /// One agent.
@@ -428,7 +427,7 @@ pub async fn activate(cx: &Cx, key: &str) -> Result<Agent, Error> {
     decide(|| async {
         let mut agent = alive(cx, key).await?;
         if agent.state == AgentState::Active {
-            return Err(super::organization::already("agent", "active").into());
+            return Err(super::already("agent", "active").into());
         }
         complete(&agent)?;
         agent.state = AgentState::Active;
@@ -447,10 +446,15 @@ pub async fn suspend(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
     decide(|| async {
         let mut agent = alive(cx, key).await?;
         if agent.state == AgentState::Suspended {
-            return Err(super::organization::already("agent", "suspended").into());
+            return Err(super::already("agent", "suspended").into());
         }
         agent.state = AgentState::Suspended;
-        let body = Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
+        let body = Body {
+            agent: Some(agent.id),
+            target: Some(agent.id.any()),
+            reason: Some(reason.clone()),
+            ..Body::default()
+        };
         let event = cx.event(EventKind::AgentSuspended, body);
         let entry = Some(ending(cx, agent.id.any(), &reason));
         commit(cx, vec![Row::Agent(agent.clone())], entry, event).await?;
@@ -466,7 +470,12 @@ pub async fn decommission(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Err
     decide(|| async {
         let mut agent = alive(cx, key).await?;
         agent.state = AgentState::Decommissioned;
-        let body = Body { agent: Some(agent.id), reason: Some(reason.clone()), ..Body::default() };
+        let body = Body {
+            agent: Some(agent.id),
+            target: Some(agent.id.any()),
+            reason: Some(reason.clone()),
+            ..Body::default()
+        };
         let event = cx.event(EventKind::AgentDecommissioned, body);
         let entry = Some(ending(cx, agent.id.any(), &reason));
         let rows = vec![Row::Agent(agent.clone()), Row::EndAgent(agent.id)];

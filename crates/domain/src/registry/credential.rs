@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::agent::alive;
 use super::instance::find_live;
 use super::{
-    DecideError, Listed, commit, decide, ending, ends_after, find_agent, find_resource, id, text,
+    DecideError, Listed, commit, decide, ending, ends_after, find_agent, find_resource, id, listed,
+    text,
 };
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Cx, World};
@@ -396,11 +397,8 @@ pub async fn list(
     if let Some(resource) = resource {
         page.resource = Some(find_resource(cx, resource).await?.id);
     }
-    let limit = page.limit;
-    page.limit += 1;
-    let rows = cx.world.store.credentials(cx.tenant.id, page).await?;
-    let views = rows.iter().map(|row| row.view(cx.now)).collect();
-    Ok(Listed::from_rows(views, limit, |view: &CredentialView| view.id.clone()))
+    let read = |page| cx.world.store.credentials(cx.tenant.id, page);
+    listed(page, read, |row| row.id.to_string(), |row| row.view(cx.now)).await
 }
 
 /// One credential.
@@ -421,7 +419,7 @@ pub(crate) async fn revoke(cx: &Cx, credential: CredentialId, reason: &str) -> R
     decide(|| async {
         let mut credential = by_id(cx, &credential.to_string()).await?;
         if credential.state == CredentialState::Revoked {
-            return Err(super::organization::already("credential", "revoked").into());
+            return Err(super::already("credential", "revoked").into());
         }
         if let (Holder::Admin(_), crate::Caller::Admin { credential: own, .. }) =
             (&credential.holder, &cx.caller)
@@ -435,9 +433,10 @@ pub(crate) async fn revoke(cx: &Cx, credential: CredentialId, reason: &str) -> R
             .into());
         }
         credential.state = CredentialState::Revoked;
-        let body = Body { reason: Some(reason.clone()), ..described(&credential) };
-        let event = cx.event(EventKind::CredentialRevoked, body);
         let target: AnyId = credential.id.any();
+        let body =
+            Body { reason: Some(reason.clone()), target: Some(target), ..described(&credential) };
+        let event = cx.event(EventKind::CredentialRevoked, body);
         let entry = Some(ending(cx, target, &reason));
         let done = commit(cx, vec![Row::Credential(credential)], entry, event).await?;
         Ok(done.rev)

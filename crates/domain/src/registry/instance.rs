@@ -11,7 +11,7 @@ use super::credential::{
     AdminPermission, CREDENTIAL_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS, Holder,
     expose_some, new_secret,
 };
-use super::{Listed, commit, decide, ending, ends_after, find_agent, id, text};
+use super::{Listed, commit, decide, ending, ends_after, find_agent, id, listed, text};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Page, Row};
@@ -203,11 +203,8 @@ pub async fn list(
     if let Some(agent) = agent {
         page.agent = Some(find_agent(cx, agent).await?.id);
     }
-    let limit = page.limit;
-    page.limit += 1;
-    let rows = cx.world.store.instances(cx.tenant.id, page).await?;
-    let views = rows.iter().map(|row| row.view(cx.now)).collect();
-    Ok(Listed::from_rows(views, limit, |view: &InstanceView| view.id.to_string()))
+    let read = |page| cx.world.store.instances(cx.tenant.id, page);
+    listed(page, read, |row| row.id.to_string(), |row| row.view(cx.now)).await
 }
 
 /// One instance.
@@ -242,12 +239,13 @@ pub(crate) async fn revoke(cx: &Cx, instance: InstanceId, reason: &str) -> Resul
     decide(|| async {
         let mut instance = by_id(cx, &instance.to_string()).await?;
         if instance.state == InstanceState::Revoked {
-            return Err(super::organization::already("instance", "revoked").into());
+            return Err(super::already("instance", "revoked").into());
         }
         instance.state = InstanceState::Revoked;
         let body = Body {
             agent: Some(instance.agent),
             instance: Some(instance.id),
+            target: Some(instance.id.any()),
             reason: Some(reason.clone()),
             ..Body::default()
         };

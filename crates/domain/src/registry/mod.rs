@@ -26,10 +26,10 @@ use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::time::Time;
 use serde::Serialize;
 
-use crate::audit::event::Event;
+use crate::audit::event::{Body, Event, EventKind};
 use crate::context::Cx;
-use crate::ports::{Audited, Change, CommitError, Committed, Lookup, Row};
-use crate::refusal::{Error, Refusal, Rule};
+use crate::ports::{Audited, Change, CommitError, Committed, Lookup, Page, Row};
+use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::revocation::Revocation;
 
 /// Rows of a list page at most.
@@ -75,14 +75,23 @@ pub struct Listed<T> {
     pub next: Option<String>,
 }
 
-impl<T> Listed<T> {
-    /// A page from rows of which one more than `limit` was asked for.
-    pub(crate) fn from_rows(mut rows: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = if more { rows.last().map(cursor) } else { None };
-        Self { items: rows, next }
-    }
+/// Reads one page, and one row more, to know whether there is a next one.
+pub(crate) async fn listed<T, R, F>(
+    mut page: Page,
+    read: impl FnOnce(Page) -> F,
+    cursor: impl Fn(&R) -> String,
+    view: impl Fn(R) -> T,
+) -> Result<Listed<T>, Error>
+where
+    F: Future<Output = Result<Vec<R>, Fault>>,
+{
+    let limit = page.limit;
+    page.limit += 1;
+    let mut rows = read(page).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = if more { rows.last().map(cursor) } else { None };
+    Ok(Listed { items: rows.into_iter().map(view).collect(), next })
 }
 
 /// A key as written in a path or a request: an id of its kind, else a name.
@@ -130,6 +139,38 @@ pub(crate) async fn commit(
 ) -> Result<Committed, CommitError> {
     let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation };
     cx.world.store.commit(Audited::new(change, event)).await
+}
+
+/// Suspends or activates something: its new state, the event, and for suspending the entry that
+/// ends what hangs on it. `kinds` are the events of suspending and of activating.
+pub(crate) fn turn(
+    cx: &Cx,
+    target: AnyId,
+    state: &mut State,
+    to: State,
+    reason: &str,
+    kinds: [EventKind; 2],
+) -> Result<(Event, Option<Revocation>), Refusal> {
+    if *state == to {
+        let noun = kinds[0].as_str().split('.').next().unwrap_or("thing");
+        return Err(already(noun, to.as_str()));
+    }
+    *state = to;
+    let body = Body { target: Some(target), reason: Some(reason.to_owned()), ..Body::default() };
+    let [suspended, activated] = kinds;
+    Ok(match to {
+        State::Suspended => (cx.event(suspended, body), Some(ending(cx, target, reason))),
+        State::Active => (cx.event(activated, body), None),
+    })
+}
+
+/// The thing already is what it was asked to become.
+pub(crate) fn already(noun: &str, state: &str) -> Refusal {
+    Refusal::new(
+        Rule::StateForbids,
+        format!("the {noun} is already {state}"),
+        "nothing needs to be done",
+    )
 }
 
 /// Runs a decision until it commits on the rows it was made from.

@@ -8,7 +8,7 @@ use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::{DecideError, Listed, State, commit, decide, ending, lookup, text};
+use super::{DecideError, Listed, State, commit, decide, listed, lookup, text, turn};
 use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::context::{Caller, Cx, World};
 use crate::keys::{self, KeyPurpose};
@@ -59,15 +59,13 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 }
 
 /// The organizations that the caller may see: its own, or all for an operator.
-pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Organization>, Error> {
+pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Organization>, Error> {
     if cx.require(AdminPermission::Organizations).is_err() {
         let own = find(cx, cx.tenant.name.as_str()).await?;
         return Ok(Listed { items: vec![own], next: None });
     }
-    let limit = page.limit;
-    page.limit += 1;
-    let rows = cx.world.store.organizations(page).await?;
-    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+    let read = |page| cx.world.store.organizations(page);
+    listed(page, read, |row| row.id.to_string(), |row| row).await
 }
 
 /// One organization: the caller's own, or any for an operator.
@@ -103,21 +101,10 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateOrganization) -> Result<Or
 pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Organization, Error> {
     cx.require(AdminPermission::Revoke)?;
     let reason = text("reason", reason)?;
+    let kinds = [EventKind::OrganizationSuspended, EventKind::OrganizationActivated];
     decide(|| async {
         let mut org = own(cx, key).await?;
-        if org.state == to {
-            return Err(already("organization", to.as_str()).into());
-        }
-        org.state = to;
-        let body =
-            Body { target: Some(org.id.any()), reason: Some(reason.clone()), ..Body::default() };
-        let (kind, revocation) = match to {
-            State::Suspended => {
-                (EventKind::OrganizationSuspended, Some(ending(cx, org.id.any(), &reason)))
-            }
-            State::Active => (EventKind::OrganizationActivated, None),
-        };
-        let event = cx.event(kind, body);
+        let (event, revocation) = turn(cx, org.id.any(), &mut org.state, to, &reason, kinds)?;
         let done = commit(cx, vec![Row::Organization(org.clone())], revocation, event).await?;
         org.rev = done.rev;
         Ok(org)
@@ -137,15 +124,6 @@ async fn own(cx: &Cx, key: &str) -> Result<Organization, DecideError> {
         .into());
     }
     Ok(org)
-}
-
-/// The thing already is what it was asked to become.
-pub(crate) fn already(noun: &str, state: &str) -> Refusal {
-    Refusal::new(
-        Rule::StateForbids,
-        format!("the {noun} is already {state}"),
-        "nothing needs to be done",
-    )
 }
 
 /// A new organization.

@@ -4,8 +4,7 @@ use accredit_wire::ids::PersonId;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::organization::already;
-use super::{Listed, State, commit, decide, ending, find_person, text};
+use super::{Listed, State, commit, decide, find_person, listed, text, turn};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Lookup, Page, Row};
@@ -102,12 +101,10 @@ pub async fn create(cx: &Cx, asked: &CreatePerson) -> Result<Person, Error> {
 }
 
 /// Persons of the organization.
-pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Person>, Error> {
+pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Person>, Error> {
     cx.require(AdminPermission::Read)?;
-    let limit = page.limit;
-    page.limit += 1;
-    let rows = cx.world.store.persons(cx.tenant.id, page).await?;
-    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+    let read = |page| cx.world.store.persons(cx.tenant.id, page);
+    listed(page, read, |row| row.id.to_string(), |row| row).await
 }
 
 /// One person.
@@ -140,21 +137,10 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdatePerson) -> Result<Person, 
 pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Person, Error> {
     cx.require(AdminPermission::Revoke)?;
     let reason = text("reason", reason)?;
+    let kinds = [EventKind::PersonSuspended, EventKind::PersonActivated];
     decide(|| async {
         let mut person = find_person(cx, key).await?;
-        if person.state == to {
-            return Err(already("person", to.as_str()).into());
-        }
-        person.state = to;
-        let body =
-            Body { target: Some(person.id.any()), reason: Some(reason.clone()), ..Body::default() };
-        let (kind, revocation) = match to {
-            State::Suspended => {
-                (EventKind::PersonSuspended, Some(ending(cx, person.id.any(), &reason)))
-            }
-            State::Active => (EventKind::PersonActivated, None),
-        };
-        let event = cx.event(kind, body);
+        let (event, revocation) = turn(cx, person.id.any(), &mut person.state, to, &reason, kinds)?;
         commit(cx, vec![Row::Person(person.clone())], revocation, event).await?;
         Ok(person)
     })

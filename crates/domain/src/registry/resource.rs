@@ -10,8 +10,7 @@ use accredit_wire::ids::ResourceId;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::organization::already;
-use super::{Listed, State, commit, decide, ending, find_resource, text};
+use super::{Listed, State, commit, decide, ending, find_resource, listed, text, turn};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Page, Row};
@@ -162,12 +161,10 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
 }
 
 /// Resources of the organization.
-pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<Resource>, Error> {
+pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Resource>, Error> {
     cx.require(AdminPermission::Read)?;
-    let limit = page.limit;
-    page.limit += 1;
-    let rows = cx.world.store.resources(cx.tenant.id, page).await?;
-    Ok(Listed::from_rows(rows, limit, |row| row.id.to_string()))
+    let read = |page| cx.world.store.resources(cx.tenant.id, page);
+    listed(page, read, |row| row.id.to_string(), |row| row).await
 }
 
 /// One resource.
@@ -207,24 +204,11 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateResource) -> Result<Resour
 pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Resource, Error> {
     cx.require(AdminPermission::Revoke)?;
     let reason = text("reason", reason)?;
+    let kinds = [EventKind::ResourceSuspended, EventKind::ResourceActivated];
     decide(|| async {
         let mut resource = find_resource(cx, key).await?;
-        if resource.state == to {
-            return Err(already("resource", to.as_str()).into());
-        }
-        resource.state = to;
-        let body = Body {
-            target: Some(resource.id.any()),
-            reason: Some(reason.clone()),
-            ..Body::default()
-        };
-        let (kind, revocation) = match to {
-            State::Suspended => {
-                (EventKind::ResourceSuspended, Some(ending(cx, resource.id.any(), &reason)))
-            }
-            State::Active => (EventKind::ResourceActivated, None),
-        };
-        let event = cx.event(kind, body);
+        let (event, revocation) =
+            turn(cx, resource.id.any(), &mut resource.state, to, &reason, kinds)?;
         commit(cx, vec![Row::Resource(resource.clone())], revocation, event).await?;
         Ok(resource)
     })

@@ -16,8 +16,8 @@ use crate::ports::{Page, Row};
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::registry::{
-    DecideError, Listed, State, agent, commit, credential, decide, ending, instance, keep_for,
-    organization, person, resource, text,
+    DecideError, Listed, State, agent, already, commit, credential, decide, ending, instance,
+    keep_for, listed, organization, person, resource, text,
 };
 
 /// An entry of the graph: whatever has `target` in its lineage and a smaller `rev` is dead.
@@ -168,8 +168,13 @@ pub(crate) async fn token(
     reason: &str,
 ) -> Result<u64, Error> {
     decide(|| async {
-        let body =
-            Body { token: Some(id), agent: of, reason: Some(reason.to_owned()), ..Body::default() };
+        let body = Body {
+            token: Some(id),
+            target: Some(id.any()),
+            agent: of,
+            reason: Some(reason.to_owned()),
+            ..Body::default()
+        };
         let event = cx.event(EventKind::TokenRevoked, body);
         let entry = ending(cx, id.any(), reason);
         Ok(commit(cx, Vec::new(), Some(entry), event).await?.rev)
@@ -184,7 +189,7 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
         let found = keys.into_iter().find(|key| key.sealed.id == id);
         let mut key = found.ok_or_else(|| Refusal::not_found("signing-key", id))?;
         if key.state == KeyState::Revoked {
-            return Err(organization::already("signing key", "revoked").into());
+            return Err(already("signing key", "revoked").into());
         }
         if key.sealed.purpose != crate::keys::KeyPurpose::Token {
             return Err(DecideError::from(Refusal::new(
@@ -199,6 +204,7 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
         key.state = KeyState::Revoked;
         let body = Body {
             key: Some(id),
+            target: Some(id.any()),
             reason: Some(reason.to_owned()),
             changes: [("successor", successor.sealed.id.to_string())].into(),
             ..Body::default()
@@ -214,11 +220,8 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
 }
 
 /// Entries of the graph, newest first.
-pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<RevocationView>, Error> {
+pub async fn list(cx: &Cx, page: Page) -> Result<Listed<RevocationView>, Error> {
     cx.require(AdminPermission::Read)?;
-    let limit = page.limit;
-    page.limit += 1;
-    let rows = cx.world.store.revocations(cx.tenant.id, page).await?;
-    let views = rows.iter().map(Revocation::view).collect();
-    Ok(Listed::from_rows(views, limit, |view: &RevocationView| view.rev.to_string()))
+    let read = |page| cx.world.store.revocations(cx.tenant.id, page);
+    listed(page, read, |row| row.rev.to_string(), |row| row.view()).await
 }

@@ -241,9 +241,8 @@ async fn a_key_is_registered_once_for_ever() {
         jwk["kid"] = json!("another-name");
         jwk
     };
-    let register = |agent: &str, jwk: &Value| {
-        Some(json!({"agent": agent, "type": "public-key", "jwk": jwk}))
-    };
+    let register =
+        |agent: &str, jwk: &Value| Some(json!({"agent": agent, "type": "public-key", "jwk": jwk}));
     for (agent, jwk) in [("planner", &jwk), ("worker", &jwk), ("worker", &renamed)] {
         let body = register(agent, jwk);
         world.admin(&scene.org, "POST", "/v1/credentials", body).await.problem(409, "key-taken");
@@ -303,11 +302,8 @@ async fn a_resource_may_prove_itself_by_key_where_it_introspects() {
     let token = world.token(&scene.org, &scene.client, &[READ]).await.member("access_token");
     let assertion = signer.assertion(world.now(), "a");
     let kind = accredit_wire::oauth::client_auth::ASSERTION_TYPE;
-    let form = [
-        ("client_assertion_type", kind),
-        ("client_assertion", &*assertion),
-        ("token", &*token),
-    ];
+    let form =
+        [("client_assertion_type", kind), ("client_assertion", &*assertion), ("token", &*token)];
     let ask = || accredit_testkit::Ask::post(scene.org.path("/oauth/introspect")).form(&form);
     assert_eq!(world.ask(ask()).await.expect(200).json()["active"], true);
     world.ask(ask()).await.refused(401, "invalid_client", "assertion-replayed");

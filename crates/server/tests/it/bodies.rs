@@ -117,8 +117,15 @@ async fn basic_is_read_strictly_and_a_bearer_gets_no_token() {
     let world = TestWorld::new(7).await;
     let scene = world.scene().await;
     for value in [
-        "Basic", "Basic ", "Basic !!!!", "Basic bm9jb2xvbg==", "Basic OnNlY3JldA==",
-        "basic  eA==", "Digest x", "Negotiate", "Basic JXp6OnNlY3JldA==",
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic bm9jb2xvbg==",
+        "Basic OnNlY3JldA==",
+        "basic  eA==",
+        "Digest x",
+        "Negotiate",
+        "Basic JXp6OnNlY3JldA==",
     ] {
         let ask = Ask::post(scene.org.path("/oauth/token")).header("authorization", value);
         let answer = world.ask(ask.form(&[("grant_type", "client_credentials")])).await;
@@ -184,8 +191,14 @@ async fn secrets_are_shown_once_and_stand_in_no_list_and_no_event() {
     accredit_server::jobs::flush_all(&world.server).await;
     let mut told = String::new();
     for path in [
-        "/v1/agents", "/v1/instances", "/v1/credentials", "/v1/events?limit=200", "/v1/orgs",
-        "/v1/resources", "/v1/events/export", "/v1/signing-keys",
+        "/v1/agents",
+        "/v1/instances",
+        "/v1/credentials",
+        "/v1/events?limit=200",
+        "/v1/orgs",
+        "/v1/resources",
+        "/v1/events/export",
+        "/v1/signing-keys",
     ] {
         told += world.admin(&scene.org, "GET", path, None).await.expect(200).text();
     }

@@ -118,9 +118,7 @@ async fn a_token_is_ended_by_its_own_client_alone() {
     let instance = world.instance(&scene.org, "planner", None).await;
     let sibling = world.instance(&scene.org, "planner", None).await;
     let own = world.token(&scene.org, &instance, &[READ]).await.member("access_token");
-    for (who, whose) in [
-        (&worker, &token), (&crm, &token), (&instance, &token), (&sibling, &own),
-    ] {
+    for (who, whose) in [(&worker, &token), (&crm, &token), (&instance, &token), (&sibling, &own)] {
         end(who, whose).await.refused(403, "unauthorized_client", "token-not-yours");
     }
     for alive in [&token, &own] {

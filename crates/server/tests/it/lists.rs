@@ -8,8 +8,13 @@ use accredit_testkit::{Ask, Org, TestWorld};
 use serde_json::{Value, json};
 
 const LISTS: [&str; 7] = [
-    "/v1/persons", "/v1/resources", "/v1/agents", "/v1/instances", "/v1/credentials",
-    "/v1/revocations", "/v1/events",
+    "/v1/persons",
+    "/v1/resources",
+    "/v1/agents",
+    "/v1/instances",
+    "/v1/credentials",
+    "/v1/revocations",
+    "/v1/events",
 ];
 
 /// Walks a list in pages of `limit` and returns the ids in the order they came.
@@ -151,7 +156,8 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
         }
     }
     let orgs = world.ask(Ask::get("/v1/orgs").bearer(&key)).await.expect(200).json();
-    let names: Vec<&Value> = orgs["items"].as_array().expect("items").iter().map(|o| &o["name"]).collect();
+    let names: Vec<&Value> =
+        orgs["items"].as_array().expect("items").iter().map(|o| &o["name"]).collect();
     assert_eq!(names, ["other"]);
     // A token's id is no row: an entry for it is the other organization's own, and harmless.
     let read = [("scope", "crm:read")];

@@ -139,7 +139,9 @@ async fn a_key_of_one_organization_creates_others_only_where_it_may_and_sees_non
     world.ask(third).await.problem(403, "not-entitled");
     // Who founded it sees that it exists, and administers it not.
     world.admin(&scene.org, "GET", "/v1/orgs/second", None).await.expect(200);
-    for (verb, path) in [("suspend", "/v1/orgs/second/suspend"), ("activate", "/v1/orgs/second/activate")] {
+    for (verb, path) in
+        [("suspend", "/v1/orgs/second/suspend"), ("activate", "/v1/orgs/second/activate")]
+    {
         let body = Some(json!({"reason": "a test"}));
         let answer = world.admin(&scene.org, "POST", path, body).await;
         assert_eq!(answer.status, 403, "{verb}: {}", answer.text());

@@ -81,7 +81,11 @@ async fn an_expired_instance_gets_nothing_and_its_sibling_goes_on() {
         "type": "client-secret", "expires_in": 5000});
     let made = world.admin(&scene.org, "POST", "/v1/credentials", Some(asked)).await.expect(201);
     let second = Client { secret: made.member("client_secret"), ..short };
-    assert_eq!(life(world.token(&scene.org, &second, &[READ]).await), 100, "capped by its instance");
+    assert_eq!(
+        life(world.token(&scene.org, &second, &[READ]).await),
+        100,
+        "capped by its instance"
+    );
     world.advance(100);
     let late = world.token(&scene.org, &second, &[READ]).await;
     late.refused(400, "unauthorized_client", "instance-not-active");
@@ -201,9 +205,25 @@ async fn one_token_is_for_one_resource_that_the_agent_holds() {
 async fn scopes_are_compared_as_bytes() {
     let (world, scene) = begin().await;
     for scope in [
-        "crm:rea", "crm:readwrite", "crm:READ", "CRM:read", "crm:*", "*:read", "*", "crm:", ":read",
-        "crm:r\u{435}ad", "crm:read\u{a0}crm:update", "crm:read\tcrm:update", "crm:read\n",
-        " crm:read", "crm:read ", "crm:read  crm:update", "crm:read\\", "crm:\"read\"", "crm:read:x",
+        "crm:rea",
+        "crm:readwrite",
+        "crm:READ",
+        "CRM:read",
+        "crm:*",
+        "*:read",
+        "*",
+        "crm:",
+        ":read",
+        "crm:r\u{435}ad",
+        "crm:read\u{a0}crm:update",
+        "crm:read\tcrm:update",
+        "crm:read\n",
+        " crm:read",
+        "crm:read ",
+        "crm:read  crm:update",
+        "crm:read\\",
+        "crm:\"read\"",
+        "crm:read:x",
     ] {
         let answer = world.token(&scene.org, &scene.client, &[("scope", scope)]).await;
         assert_eq!(answer.status, 400, "{scope:?}: {}", answer.text());

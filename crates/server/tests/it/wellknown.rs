@@ -95,7 +95,9 @@ async fn a_revoked_signing_key_is_gone_with_its_tokens_and_another_signs() {
 async fn what_is_not_there_and_what_is_not_taken_are_problems() {
     let world = TestWorld::new(4).await;
     let org = world.found("acme").await;
-    for path in ["/", "/v1", "/v1/", "/v1/agents/", "/v2/agents", "/o/acme", "/o/acme/oauth", "/.env"] {
+    for path in
+        ["/", "/v1", "/v1/", "/v1/agents/", "/v2/agents", "/o/acme", "/o/acme/oauth", "/.env"]
+    {
         world.ask(Ask::get(path).bearer(&org.admin)).await.problem(404, "no-such-path");
     }
     for (method, path, allowed) in [
@@ -160,23 +162,28 @@ async fn the_openapi_document_has_every_row_of_the_table() {
             .filter(|parameter| parameter["in"] == "path")
             .filter_map(|parameter| parameter["name"].as_str())
             .collect();
-        let named: Vec<&str> = path
-            .split('/')
-            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-            .collect();
+        let named: Vec<&str> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
         assert_eq!(declared, named, "{path}");
         assert!(operation["responses"].get("default").is_some());
         let security = operation["security"].as_array().expect("security");
         assert_eq!(security.is_empty(), endpoint.caller == Requirement::Anyone, "{path}");
     }
-    let verbs: usize =
-        document["paths"].as_object().expect("paths").values().map(|path| path.as_object().map_or(0, serde_json::Map::len)).sum();
+    let verbs: usize = document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .map(|path| path.as_object().map_or(0, serde_json::Map::len))
+        .sum();
     assert_eq!(verbs, ENDPOINTS.len(), "nothing but the table");
     let mut found = Vec::new();
     references(&document, &mut found);
     assert!(!found.is_empty());
     for reference in found {
         let pointer = reference.strip_prefix('#').expect("a local reference");
-        assert!(document.pointer(pointer).is_some_and(Value::is_object), "{reference} leads nowhere");
+        assert!(
+            document.pointer(pointer).is_some_and(Value::is_object),
+            "{reference} leads nowhere"
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! RFC 7523: keys of a client, and assertions signed with them, also wrong ones.
 
 use accredit_wire::crypto::{Algorithm, PrivateKey};
+use accredit_wire::jose::b64url_encode;
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
-use accredit_wire::jose::b64url_encode;
 use serde_json::{Value, json};
 
 use super::{now, unique};

@@ -18,7 +18,11 @@ pub(crate) use server::Server;
 pub(crate) const FOLLOWS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Asks again and again until the answer is yes; how long that took.
-pub(crate) async fn until(what: &str, max: Duration, mut ask: impl AsyncFnMut() -> bool) -> Duration {
+pub(crate) async fn until(
+    what: &str,
+    max: Duration,
+    mut ask: impl AsyncFnMut() -> bool,
+) -> Duration {
     let start = Instant::now();
     while !ask().await {
         assert!(start.elapsed() < max, "{what}: not within {max:?}");

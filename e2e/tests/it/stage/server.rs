@@ -77,7 +77,10 @@ impl Server {
         let mut line = String::new();
         out.read_line(&mut line).expect("a line");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
-            panic!("not ready: {line} {}", std::fs::read_to_string(folder.file("log")).expect("a log"))
+            panic!(
+                "not ready: {line} {}",
+                std::fs::read_to_string(folder.file("log")).expect("a log")
+            )
         });
         let text = |name: &str| ready[name].as_str().expect("text").to_owned();
         let url = text("url");

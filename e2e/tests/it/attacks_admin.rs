@@ -1,0 +1,358 @@
+//! STANDARDS section 15, items 12 and 43: the whole API as a stranger, and as another tenant.
+//!
+//! What is tried comes from the server's own OpenAPI document: an endpoint that is not in the
+//! table here fails the test, so that none is left out.
+
+use serde_json::{Value, json};
+
+use crate::stage::cast::{Client, text};
+use crate::stage::{Answer, Ask, Cast};
+
+/// One operation of the document.
+struct Operation {
+    method: String,
+    path: String,
+    id: String,
+    /// Who may call, as the document says.
+    callers: Vec<String>,
+}
+
+async fn operations(cast: &Cast) -> Vec<Operation> {
+    let document = cast.server.send(Ask::get("/openapi.json")).await.good();
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let security = operation["security"].as_array().expect("every one says who may call");
+            let names = security.iter().flat_map(|one| one.as_object().expect("a scheme").keys());
+            all.push(Operation {
+                method: method.to_ascii_uppercase(),
+                path: path.clone(),
+                id: text(operation, "operationId"),
+                callers: names.cloned().collect(),
+            });
+        }
+    }
+    assert!(all.len() > 50, "{}", all.len());
+    all
+}
+
+/// The things of organization A that somebody else tries to reach.
+struct Prey {
+    cast: Cast,
+    client: Client,
+    instance: Client,
+    person: String,
+    org: String,
+    event: String,
+    token: String,
+}
+
+impl Prey {
+    async fn new() -> Self {
+        let cast = Cast::new().await;
+        let client = cast.agent("planner").await;
+        let instance = cast.instance_of(&client.agent).await;
+        let token = cast.token(&client).await;
+        let server = &cast.server;
+        let person = text(&server.get("/v1/persons/planner@example.com").await, "id");
+        let org = text(&server.get(&format!("/v1/orgs/{}", server.org)).await, "id");
+        let event = text(&server.get("/v1/events?limit=1").await["items"][0], "id");
+        Self { cast, client, instance, person, org, event, token }
+    }
+
+    /// The path with A's ids in the places of its parameters.
+    fn path(&self, path: &str) -> String {
+        let noun = path.split('/').nth(2).unwrap_or_default();
+        let key = match noun {
+            "orgs" => &self.org,
+            "persons" => &self.person,
+            "resources" => &self.cast.resource,
+            "agents" => &self.client.agent,
+            "instances" => &self.instance.id,
+            "credentials" => &self.client.credential,
+            "events" => &self.event,
+            _ => "",
+        };
+        let filled = path
+            .replace("{org}", &self.cast.server.org)
+            .replace("{key}", key)
+            .replace("{resource}", &self.cast.resource)
+            .replace("{log}", "g1l0")
+            .replace("{tile}", "0/000.p/1");
+        assert!(!filled.contains(['{', '}']), "a parameter that nobody knows: {path}");
+        filled
+    }
+
+    /// A body that would work, if the caller were entitled.
+    fn body(&self, operation: &str) -> Option<Value> {
+        let (agent, resource) = (&self.client.agent, &self.cast.resource);
+        Some(match operation {
+            "create_org" => json!({"name": "mine"}),
+            "update_org" => json!({"display_name": "mine"}),
+            "create_person" => json!({"email": "new@example.com"}),
+            "update_person" => json!({"name": "mine"}),
+            "create_resource" => {
+                json!({"name": "mine", "audience": "https://mine.example/", "actions": ["read"]})
+            }
+            "update_resource" => json!({"actions": ["read"]}),
+            "create_agent" => json!({"name": "mine", "owner": self.person, "purpose": "takes",
+                "allow": [format!("{resource}:read")]}),
+            "update_agent" => json!({"purpose": "mine"}),
+            "set_permission" => json!({"actions": ["read"]}),
+            "create_instance" => json!({"agent": agent}),
+            "create_credential" => json!({"agent": agent, "type": "client-secret"}),
+            "revoke_id" => json!({"target": agent, "reason": "mine"}),
+            "suspend_org" | "activate_org" | "suspend_person" | "activate_person"
+            | "suspend_resource" | "activate_resource" | "activate_agent" | "suspend_agent"
+            | "decommission_agent" => json!({"reason": "mine"}),
+            _ => return None,
+        })
+    }
+
+    fn ask(&self, operation: &Operation) -> Ask {
+        let path = self.path(&operation.path);
+        match self.body(&operation.id) {
+            Some(body) => Ask::json(&operation.method, &path, &body),
+            None if operation.path.contains("/oauth/") => {
+                let form = [("grant_type", "client_credentials"), ("token", &self.token)];
+                Ask::form(&path, &form)
+            }
+            None => Ask::new(&operation.method, &path),
+        }
+    }
+
+    /// Every id that a stranger must not learn.
+    fn ids(&self) -> Vec<&str> {
+        let (client, instance) = (&self.client, &self.instance);
+        let of_agents = [&client.agent, &client.credential, &instance.id, &instance.credential];
+        let others = [&self.cast.resource, &self.person, &self.org, &self.event];
+        of_agents.into_iter().chain(others).map(String::as_str).collect()
+    }
+
+    /// All that can be seen of A, by its own administrator.
+    async fn snapshot(&self) -> Vec<Value> {
+        let mut seen = Vec::new();
+        for list in ["orgs", "persons", "resources", "agents", "instances", "revocations"] {
+            seen.push(self.cast.server.get(&format!("/v1/{list}")).await);
+        }
+        let mut credentials = self.cast.server.get("/v1/credentials").await;
+        for item in credentials["items"].as_array_mut().expect("items") {
+            item["last_used_at"] = Value::Null;
+        }
+        seen.push(credentials);
+        for agent in seen[3]["items"].as_array_mut().expect("items") {
+            agent["last_seen_at"] = Value::Null;
+        }
+        seen
+    }
+}
+
+/// Another organization at the same server; its administrator's key.
+async fn other_organization(prey: &Prey, name: &str) -> String {
+    text(&prey.cast.server.post("/v1/orgs", json!({"name": name})).await, "admin_token")
+}
+
+fn is_admin_only(operation: &Operation) -> bool {
+    operation.callers == ["admin"]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_endpoint_answers_without_a_credential_or_with_a_wrong_one() {
+    let prey = Prey::new().await;
+    let server = &prey.cast.server;
+    let revoked = other_organization(&prey, "gone").await;
+    let credential = format!("crd_{}", revoked.split('_').nth(2).expect("a credential"));
+    let body = json!({"target": credential, "reason": "leaked"});
+    let ended = Ask::json("POST", "/v1/revocations", &body).bearer(&revoked);
+    server.send(ended).await.good();
+    let mut forged = server.admin.clone();
+    forged.truncate(forged.len() - 8);
+    let credentials = [
+        None,
+        Some(prey.cast.resource_secret.as_str()),
+        Some(prey.client.secret.as_str()),
+        Some(prey.instance.secret.as_str()),
+        Some(prey.token.as_str()),
+        Some(revoked.as_str()),
+        Some(forged.as_str()),
+        Some("nonsense"),
+    ];
+    let before = prey.snapshot().await;
+    for operation in operations(&prey.cast).await {
+        let name = format!("{} {}", operation.method, operation.path);
+        let ask = prey.ask(&operation);
+        for credential in credentials {
+            let ask = credential.map_or_else(|| ask.clone(), |it| ask.clone().bearer(it));
+            if operation.callers.is_empty() {
+                assert!(server.send(ask).await.status < 300, "{name} is for anyone");
+                continue;
+            }
+            if is_admin_only(&operation) {
+                let answer = server.send(ask).await;
+                assert_eq!(answer.status, 401, "{name} with {credential:?}");
+                answer.problem(401, "admin-key");
+                let challenge = answer.header("www-authenticate").expect("a challenge");
+                assert!(challenge.starts_with("Bearer"), "{challenge}");
+                continue;
+            }
+            // OAuth, the feed and the log: a resource is let in there, and agents at some.
+            let entitled = credential == Some(prey.cast.resource_secret.as_str())
+                || credential == Some(prey.client.secret.as_str())
+                || credential == Some(prey.instance.secret.as_str());
+            if !entitled {
+                let answer = server.send(ask).await;
+                assert!([400, 401].contains(&answer.status), "{name} with {credential:?}");
+                assert_eq!(answer.json()["error"], "invalid_client", "{name}: {}", answer.text());
+            }
+        }
+    }
+    assert_eq!(prey.snapshot().await, before, "nothing was changed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_tenant_reaches_nothing_and_learns_nothing() {
+    let prey = Prey::new().await;
+    let server = &prey.cast.server;
+    let theirs = other_organization(&prey, "other").await;
+    let body = json!({"name": "vault", "audience": "https://vault.example/", "actions": ["open"]});
+    server.send(Ask::json("POST", "/v1/resources", &body).bearer(&theirs)).await.good();
+    let body = json!({"resource": "vault", "type": "client-secret"});
+    let made = server.send(Ask::json("POST", "/v1/credentials", &body).bearer(&theirs)).await;
+    let their_resource = text(&made.good(), "client_secret");
+
+    let before = prey.snapshot().await;
+    let check_silent = |name: &str, answer: &Answer, asked: &str| {
+        let told = answer.text();
+        for id in prey.ids() {
+            // What the caller itself sent may be repeated to it.
+            assert!(asked.contains(id) || !told.contains(id), "{name} tells {id}: {told}");
+        }
+    };
+    for operation in operations(&prey.cast).await {
+        let name = format!("{} {}", operation.method, operation.path);
+        if operation.callers.is_empty() {
+            continue;
+        }
+        let ask = prey.ask(&operation);
+        if !is_admin_only(&operation) {
+            for secret in [&theirs, &their_resource] {
+                let answer = server.send(ask.clone().bearer(secret)).await;
+                answer.refused(401, "invalid_client", &answer.rule());
+            }
+            continue;
+        }
+        let answer = server.send(ask.clone().bearer(&theirs)).await;
+        let asked = format!("{ask:?}");
+        check_silent(&name, &answer, &asked);
+        match operation.id.as_str() {
+            // Their own things, which they may make and see.
+            "create_person" | "create_resource" => assert_eq!(answer.status, 201, "{name}"),
+            "export_events" | "check_log" | "get_log" => assert_eq!(answer.status, 200, "{name}"),
+            id if id.starts_with("list_") && !operation.path.contains('{') => {
+                assert_eq!(answer.status, 200, "{name}");
+            }
+            // Only the bootstrap key makes organizations.
+            "create_org" => answer.problem(403, "not-entitled"),
+            // They name A's person or agent in the body.
+            "create_agent" => {
+                assert!([400, 404].contains(&answer.status), "{name}: {}", answer.text());
+            }
+            _ => answer.problem(404, "not-found"),
+        }
+    }
+    for filtered in [
+        format!("/v1/instances?agent={}", prey.client.agent),
+        format!("/v1/credentials?agent={}", prey.client.agent),
+        format!("/v1/credentials?resource={}", prey.cast.resource),
+        format!("/v1/events?after={}", prey.event),
+        format!("/v1/agents?cursor={}", prey.client.agent),
+        format!("/v1/orgs/{}", server.org),
+        "/v1/agents/planner".to_owned(),
+        "/v1/resources/crm".to_owned(),
+        "/v1/persons/planner@example.com".to_owned(),
+    ] {
+        let answer = server.send(Ask::get(&filtered).bearer(&theirs)).await;
+        check_silent(&filtered, &answer, &filtered);
+    }
+    for target in prey.ids() {
+        let body = json!({"target": target, "reason": "mine"});
+        let answer = server.send(Ask::json("POST", "/v1/revocations", &body).bearer(&theirs)).await;
+        assert!([400, 404].contains(&answer.status), "{target}: {}", answer.text());
+    }
+    assert_eq!(prey.snapshot().await[..], before[..], "nothing was changed");
+    assert!(server.is_active(&prey.token).await, "A's token lives");
+
+    // A's token at their introspection: as if it never was.
+    let introspect = Ask::form("/o/other/oauth/introspect", &[("token", prey.token.as_str())]);
+    for secret in [&theirs, &their_resource] {
+        let answer = server.send(introspect.clone().bearer(secret)).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({"active": false})));
+    }
+    // A's agent at their token endpoint: unknown.
+    let form = [("grant_type", "client_credentials")];
+    let ask = Ask::form("/o/other/oauth/token", &form);
+    let answer = server.send(ask.basic(&prey.client.id, &prey.client.secret)).await;
+    answer.refused(401, "invalid_client", "client-authentication");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admin_api_takes_no_more_than_it_should() {
+    let cast = Cast::new().await;
+    let server = &cast.server;
+    let post = async |path: &str, kind: &str, body: &str| {
+        let ask = Ask::new("POST", path).header("content-type", kind).body(body.as_bytes());
+        server.send(ask.bearer(&server.admin)).await
+    };
+    let json_type = "application/json";
+    for (body, why) in [
+        (r#"{"name":"a","name":"b"}"#, "a member twice"),
+        (r#"{"name":"a","owner_email":"m@example.com","surprise":1}"#, "an unknown member"),
+        (r#"{"name":"a""#, "cut off"),
+        (r#"["a"]"#, "no object"),
+        (r#"{"name":1}"#, "a number for text"),
+        (r#"{"name":"A"}"#, "an upper-case name"),
+        (r#"{"name":"../etc"}"#, "a path"),
+        (r#"{"name":"a\u0000b"}"#, "a null"),
+        (r#"{"name":"\ud800"}"#, "half a character"),
+        ("{\"name\":\"cr\u{43c}\"}", "a letter that looks like another"),
+    ] {
+        let answer = post("/v1/agents", json_type, body).await;
+        assert_eq!(answer.status, 400, "{why}: {}", answer.text());
+        answer.problem(400, "field-invalid");
+    }
+    let deep = format!("{{\"name\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
+    post("/v1/agents", json_type, &deep).await.problem(400, "field-invalid");
+    post("/v1/agents", "text/plain", r#"{"name":"a"}"#).await.problem(415, "content-type");
+    let large = format!("{{\"name\":\"{}\"}}", "a".repeat(70_000));
+    post("/v1/agents", json_type, &large).await.problem(413, "body-too-large");
+
+    let twice = Ask::get("/v1/agents").bearer(&server.admin).bearer(&server.admin);
+    server.send(twice).await.problem(401, "admin-key");
+    let in_query = Ask::get(&format!("/v1/agents?access_token={}", server.admin));
+    server.send(in_query).await.problem(401, "admin-key");
+    let wrong = server.api("DELETE", "/v1/agents", Value::Null).await;
+    wrong.problem(405, "method-not-allowed");
+    assert!(wrong.header("allow").is_some_and(|allowed| allowed.contains("GET")));
+    server.api("GET", "/v1/nothing", Value::Null).await.problem(404, "no-such-path");
+    server.api("GET", "/v1/agents?limit=1000000", Value::Null).await.problem(400, "field-invalid");
+
+    // Keys that a client must not have (items 3 and 4).
+    cast.bare_agent("planner").await;
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    for (jwk, why) in [
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": x, "d": x}), "a private part"),
+        (json!({"kty": "oct", "k": x}), "a symmetric key"),
+        (json!({"kty": "RSA", "e": "AQAB", "n": x}), "a small RSA key"),
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43)}), "a point of low order"),
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": format!("{x}=")}), "padding"),
+        (json!({"kty": "EC", "crv": "P-256", "x": x, "y": x}), "a point not on the curve"),
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": x, "alg": "HS256"}), "another algorithm"),
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": x, "use": "enc"}), "a key to encrypt"),
+        (json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "k".repeat(2000)}), "a long kid"),
+    ] {
+        let body = json!({"agent": "planner", "type": "public-key", "jwk": jwk});
+        let answer = server.api("POST", "/v1/credentials", body).await;
+        assert_eq!(answer.status, 400, "{why}: {}", answer.text());
+        answer.problem(400, "field-invalid");
+    }
+}
