@@ -1,5 +1,5 @@
-#![no_main]
 //! Fuzzes the target `json` of `targets.rs`.
+#![no_main]
 
 #[path = "../targets.rs"]
 mod targets;

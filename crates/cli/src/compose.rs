@@ -62,8 +62,13 @@ fn fault(title: &str, error: &dyn std::fmt::Display, hint: &str) -> Failure {
 pub(crate) fn new_root_key(file: &Path) -> Result<(), Failure> {
     let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
     SystemEntropy.fill(bytes.as_mut());
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = Secret::new(hex + "\n");
+    let mut hex = String::with_capacity(65);
+    for byte in bytes.iter() {
+        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+        hex.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    hex.push('\n');
+    let text = Secret::new(hex);
     let written =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).and_then(
             |mut file| {
@@ -117,15 +122,15 @@ pub(crate) async fn compose(
     };
     let store = SqliteStore::open(store_file, &Options::default()).map_err(failed)?;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let installation = match store.installation().await.map_err(failed)? {
-        Some(installation) => installation,
-        None => {
-            let pepper = SoftVault::new_pepper(&root, entropy.as_ref(), 1).map_err(failed)?;
-            let public_url = public_url.to_owned();
-            let installation = Installation { peppers: vec![pepper], public_url };
-            store.found(installation.clone()).await.map_err(failed)?;
-            installation
-        }
+    let kept = store.installation().await.map_err(failed)?;
+    let installation = if let Some(installation) = kept {
+        installation
+    } else {
+        let pepper = SoftVault::new_pepper(&root, entropy.as_ref(), 1).map_err(failed)?;
+        let public_url = public_url.to_owned();
+        let installation = Installation { peppers: vec![pepper], public_url };
+        store.found(installation.clone()).await.map_err(failed)?;
+        installation
     };
     if installation.public_url != public_url {
         return Err(fault(
@@ -134,8 +139,10 @@ pub(crate) async fn compose(
             "issuers are made from the public URL: set it back, or begin a new store",
         ));
     }
-    let vault =
-        SoftVault::open(root, Arc::clone(&entropy), &installation.peppers).map_err(failed)?;
+    let vault = SoftVault::open(root, Arc::clone(&entropy), &installation.peppers);
+    let vault = vault.map_err(|error| {
+        fault(&title, &error, "put back the root key that this store was founded with")
+    })?;
     let world = Arc::new(World {
         clock: Arc::new(SystemClock),
         entropy,

@@ -66,7 +66,8 @@ pub async fn revoke_own(
         return Err(Refusal::new(
             Rule::TokenNotYours,
             "the token was issued to another client",
-            "only the client that a token was issued to, or an administrator, ends it",
+            "here only the client that a token was issued to ends it; an administrator does so \
+             with `accredit revoke`",
         )
         .into());
     }
@@ -77,7 +78,8 @@ pub async fn revoke_own(
         return Err(Refusal::new(
             Rule::TokenNotYours,
             "the token was issued to another instance",
-            "only the instance that a token was issued to, or an administrator, ends it",
+            "here only the instance that a token was issued to ends it; an administrator does so \
+             with `accredit revoke`",
         )
         .into());
     }

@@ -64,7 +64,7 @@ rules! {
     AssertionLifetime "assertion-lifetime" Unauthenticated "The client assertion lives longer than five minutes, or is over.";
     AssertionReplayed "assertion-replayed" Unauthenticated "The client assertion was used before.";
     AssertionKey "assertion-key" Unauthenticated "The client assertion names no key and the client has more than eight.";
-    AdminKey "admin-key" Unauthenticated "The administrator's key is absent, unknown, expired or revoked.";
+    AdminKey "admin-key" Unauthenticated "The administrator's key is absent or unknown.";
     NotEntitled "not-entitled" Denied "The caller's credential does not allow this operation.";
     AgentNotActive "agent-not-active" UnauthorizedClient "The agent is not active.";
     InstanceNotActive "instance-not-active" UnauthorizedClient "The instance has expired or was revoked.";

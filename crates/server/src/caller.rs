@@ -71,7 +71,12 @@ pub async fn admin(call: &Call, permission: AdminPermission) -> Result<Cx, Failu
     let HolderFacts::Admin(permissions) = &facts.holder else {
         return Err(no_admin_key().into());
     };
-    authenticate::usable(&cx, &facts)?;
+    // Told apart from an unknown key only to who has proved that they hold it; the way out is the
+    // same.
+    authenticate::usable(&cx, &facts).map_err(|ended| Refusal {
+        hint: "use another administrator's key of this organization".to_owned(),
+        ..ended
+    })?;
     cx.tenant.uses.note(Use { org: cx.tenant.id, id: facts.id.any(), at: cx.now });
     cx.caller = Caller::Admin { credential: facts.id, permissions: permissions.clone() };
     cx.require(permission)?;

@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
+use crate::dispatch::REQUEST_ID;
 use crate::reply::{self, Reply};
 
 /// Seconds after which a client may try again what failed on our side.
@@ -99,7 +100,9 @@ pub fn render(failure: Failure, language: Language, request: RequestId) -> Reply
         Language::OAuth => oauth(failure, request),
         Language::Problem => problem(&failure, request),
     };
-    rendered.unwrap_or_else(|_| reply::empty(StatusCode::INTERNAL_SERVER_ERROR))
+    let mut reply = rendered.unwrap_or_else(|_| reply::empty(StatusCode::INTERNAL_SERVER_ERROR));
+    reply::set(&mut reply, REQUEST_ID, &request.to_string());
+    reply
 }
 
 fn oauth(failure: Failure, request: RequestId) -> Result<Reply, Fault> {

@@ -136,6 +136,9 @@ impl SqliteStore {
             let _ = thread.join();
         }
         self.readers.close();
+        // Observers hold the store themselves: without this neither would ever be dropped.
+        let observers = self.shared.observers.write();
+        observers.unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What the writer has done since the store was opened.

@@ -135,6 +135,7 @@ impl Answer {
     }
 
     /// Demands a status.
+    #[expect(clippy::return_self_not_must_use, reason = "the demand itself may be all there is")]
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
@@ -179,7 +180,8 @@ impl Events {
                 };
                 assert_eq!(field("event:"), "revocations");
                 let fields = (field("id:"), field("data:"));
-                self.read = rest.to_owned();
+                let read = self.read.len() - rest.len();
+                self.read.drain(..read);
                 return Some(fields);
             }
             let frame = self.body.frame().await?.expect("a stream that goes on");

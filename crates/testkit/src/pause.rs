@@ -33,13 +33,13 @@ impl PausingVault {
 }
 
 impl KeyVault for PausingVault {
-    fn generate<'a>(
-        &'a self,
+    fn generate(
+        &self,
         org: OrganizationId,
         id: KeyId,
         purpose: KeyPurpose,
         algorithm: Algorithm,
-    ) -> BoxFuture<'a, Result<SealedKey, Fault>> {
+    ) -> BoxFuture<'_, Result<SealedKey, Fault>> {
         self.vault.generate(org, id, purpose, algorithm)
     }
 

@@ -61,15 +61,15 @@ impl TestWorld {
         let store = open_store(&folder.path().join("store.db"), &faults);
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let root = || RootKey::new([7; 32]);
-        let installation = match store.installation().await.expect("a readable store") {
-            Some(installation) => installation,
-            None => {
-                let pepper = SoftVault::new_pepper(&root(), entropy.as_ref(), 1).expect("a pepper");
-                let public_url = PUBLIC_URL.to_owned();
-                let installation = Installation { peppers: vec![pepper], public_url };
-                store.found(installation.clone()).await.expect("a new store");
-                installation
-            }
+        let founded = store.installation().await.expect("a readable store");
+        let installation = if let Some(installation) = founded {
+            installation
+        } else {
+            let pepper = SoftVault::new_pepper(&root(), entropy.as_ref(), 1).expect("a pepper");
+            let public_url = PUBLIC_URL.to_owned();
+            let installation = Installation { peppers: vec![pepper], public_url };
+            store.found(installation.clone()).await.expect("a new store");
+            installation
         };
         let vault = SoftVault::open(root(), Arc::clone(&entropy), &installation.peppers);
         let vault = PausingVault::new(vault.expect("the root key"));
@@ -93,6 +93,14 @@ impl TestWorld {
     /// Moves the time forwards by whole seconds.
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Every byte that lies in the folder of the store, joined.
+    pub fn bytes_at_rest(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.folder.path()).expect("the folder");
+        files
+            .flat_map(|file| std::fs::read(file.expect("a file").path()).expect("its bytes"))
+            .collect()
     }
 
     /// Runs the job that signs deltas for followers, until the test ends.

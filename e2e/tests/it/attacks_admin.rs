@@ -87,18 +87,16 @@ impl Prey {
     fn body(&self, operation: &str) -> Option<Value> {
         let (agent, resource) = (&self.client.agent, &self.cast.resource);
         Some(match operation {
-            "create_org" => json!({"name": "mine"}),
+            "create_org" | "update_person" => json!({"name": "mine"}),
             "update_org" => json!({"display_name": "mine"}),
             "create_person" => json!({"email": "new@example.com"}),
-            "update_person" => json!({"name": "mine"}),
             "create_resource" => {
                 json!({"name": "mine", "audience": "https://mine.example/", "actions": ["read"]})
             }
-            "update_resource" => json!({"actions": ["read"]}),
+            "update_resource" | "set_permission" => json!({"actions": ["read"]}),
             "create_agent" => json!({"name": "mine", "owner": self.person, "purpose": "takes",
                 "allow": [format!("{resource}:read")]}),
             "update_agent" => json!({"purpose": "mine"}),
-            "set_permission" => json!({"actions": ["read"]}),
             "create_instance" => json!({"agent": agent}),
             "create_credential" => json!({"agent": agent, "type": "client-secret"}),
             "revoke_id" => json!({"target": agent, "reason": "mine"}),
@@ -158,13 +156,15 @@ fn is_admin_only(operation: &Operation) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_endpoint_answers_without_a_credential_or_with_a_wrong_one() {
-    let prey = Prey::new().await;
+    let mut prey = Prey::new().await;
+    // Started again, it makes a further key; with that the first is ended.
+    let revoked = prey.cast.server.admin.clone();
+    assert_eq!(prey.cast.server.stop(), Some(0));
+    prey.cast.server = prey.cast.server.again().await;
     let server = &prey.cast.server;
-    let revoked = other_organization(&prey, "gone").await;
+    server.get("/v1/agents").await;
     let credential = format!("crd_{}", revoked.split('_').nth(2).expect("a credential"));
-    let body = json!({"target": credential, "reason": "leaked"});
-    let ended = Ask::json("POST", "/v1/revocations", &body).bearer(&revoked);
-    server.send(ended).await.good();
+    server.revoke(&credential).await;
     let mut forged = server.admin.clone();
     forged.truncate(forged.len() - 8);
     let credentials = [
@@ -190,7 +190,9 @@ async fn no_endpoint_answers_without_a_credential_or_with_a_wrong_one() {
             if is_admin_only(&operation) {
                 let answer = server.send(ask).await;
                 assert_eq!(answer.status, 401, "{name} with {credential:?}");
-                answer.problem(401, "admin-key");
+                // That a credential has ended is told to whoever proves to have held it.
+                let was_good = credential == Some(revoked.as_str());
+                answer.problem(401, if was_good { "credential-revoked" } else { "admin-key" });
                 let challenge = answer.header("www-authenticate").expect("a challenge");
                 assert!(challenge.starts_with("Bearer"), "{challenge}");
                 continue;
@@ -242,8 +244,7 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             continue;
         }
         let answer = server.send(ask.clone().bearer(&theirs)).await;
-        let asked = format!("{ask:?}");
-        check_silent(&name, &answer, &asked);
+        check_silent(&name, &answer, &ask.sent());
         match operation.id.as_str() {
             // Their own things, which they may make and see.
             "create_person" | "create_resource" => assert_eq!(answer.status, 201, "{name}"),
@@ -354,5 +355,29 @@ async fn the_admin_api_takes_no_more_than_it_should() {
         let answer = server.api("POST", "/v1/credentials", body).await;
         assert_eq!(answer.status, 400, "{why}: {}", answer.text());
         answer.problem(400, "field-invalid");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_agent_is_active_until_somebody_answers_for_it() {
+    let cast = Cast::new().await;
+    let server = &cast.server;
+    let parts = [
+        ("owner_email", json!("mia@example.com")),
+        ("purpose", json!("plans the week")),
+        ("allow", json!(["crm:read"])),
+    ];
+    for (place, (missing, _)) in parts.iter().enumerate() {
+        let mut body = json!({"name": format!("agent{place}")});
+        for (name, value) in parts.iter().filter(|(name, _)| name != missing) {
+            body[*name] = value.clone();
+        }
+        let agent = text(&server.post("/v1/agents", body).await, "id");
+        let agent = cast.secret_of(&agent).await;
+        let activate = format!("/v1/agents/{}/activate", agent.id);
+        let refused = server.api("POST", &activate, json!({})).await;
+        refused.problem(409, "agent-incomplete");
+        let draft = server.token(&agent.id, &agent.secret, "crm:read").await;
+        draft.refused(400, "unauthorized_client", "agent-not-active");
     }
 }

@@ -24,26 +24,46 @@ async fn a_client_proves_itself_in_exactly_one_way() {
     let (id, secret) = (agent.id.as_str(), agent.secret.as_str());
     let path = cast.server.at("/oauth/token");
     let send = async |ask: Ask| cast.server.send(ask).await;
-    let form = |more: &[(&str, &str)]| Ask::form(&path, &[&[GRANT, ("scope", "crm:read")], more].concat());
+    let form =
+        |more: &[(&str, &str)]| Ask::form(&path, &[&[GRANT, ("scope", "crm:read")], more].concat());
     let posted = [("client_id", id), ("client_secret", secret)];
 
-    send(form(&posted).basic(id, secret)).await
-        .refused(400, "invalid_request", "two-client-authentications");
+    send(form(&posted).basic(id, secret)).await.refused(
+        400,
+        "invalid_request",
+        "two-client-authentications",
+    );
     let asserts = [("client_assertion_type", ASSERTION), ("client_assertion", "a.b.c")];
-    send(form(&asserts).basic(id, secret)).await
-        .refused(400, "invalid_request", "two-client-authentications");
-    send(form(&[&posted[..], &asserts].concat())).await
-        .refused(400, "invalid_request", "two-client-authentications");
-    send(form(&[]).basic(id, secret).basic(id, secret)).await
-        .refused(400, "invalid_request", "authorization-twice");
-    send(form(&[("client_id", &other.id)]).basic(id, secret)).await
-        .refused(400, "invalid_request", "client-id-differs");
+    send(form(&asserts).basic(id, secret)).await.refused(
+        400,
+        "invalid_request",
+        "two-client-authentications",
+    );
+    send(form(&[&posted[..], &asserts].concat())).await.refused(
+        400,
+        "invalid_request",
+        "two-client-authentications",
+    );
+    send(form(&[]).basic(id, secret).basic(id, secret)).await.refused(
+        400,
+        "invalid_request",
+        "authorization-twice",
+    );
+    send(form(&[("client_id", &other.id)]).basic(id, secret)).await.refused(
+        400,
+        "invalid_request",
+        "client-id-differs",
+    );
     send(form(&[])).await.refused(401, "invalid_client", "client-unauthenticated");
     let bearer = send(form(&[]).bearer(secret)).await;
     bearer.refused(401, "invalid_client", "authorization-scheme");
     for bad in ["Basic", "Basic !!!", "Basic Og==", "Basic YTpi\u{e9}", "Digest x"] {
         let answer = send(form(&[]).header("authorization", bad)).await;
-        assert_eq!((answer.status, &answer.json()["error"]), (401, &json!("invalid_client")), "{bad}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]),
+            (401, &json!("invalid_client")),
+            "{bad}"
+        );
         let challenge = answer.header("www-authenticate").expect("RFC 6749 section 5.2");
         assert!(challenge.starts_with("Basic "), "{challenge}");
     }
@@ -93,11 +113,14 @@ async fn an_unknown_client_and_a_wrong_secret_get_the_same_answer() {
         assert_eq!(answer, &answers[0]);
     }
     // The same with keys: an unknown client, and a key that is not the client's.
-    let (known, stranger) = (ClientKey::new(Algorithm::Es256, None), ClientKey::new(Algorithm::Es256, None));
+    let (known, stranger) =
+        (ClientKey::new(Algorithm::Es256, None), ClientKey::new(Algorithm::Es256, None));
     let register = json!({"agent": agent.agent, "type": "public-key", "jwk": known.jwk()});
     cast.server.post("/v1/credentials", register).await;
     let mut answers = Vec::new();
-    for (client, key) in [(agent.id.as_str(), &stranger), (unknown.as_str(), &stranger), (unknown.as_str(), &known)] {
+    for (client, key) in
+        [(agent.id.as_str(), &stranger), (unknown.as_str(), &stranger), (unknown.as_str(), &known)]
+    {
         let answer = assert_with(&cast, &key.assertion(client, &cast.server.issuer)).await;
         answer.refused(401, "invalid_client", "client-authentication");
         answers.push(strip(answer));
@@ -195,10 +218,14 @@ async fn an_assertion_says_exactly_what_it_must() {
         let header = json!({"alg": "ES256", "kid": "k1", member: value});
         let assertion = attacker.sign_under(&header.to_string(), &good().to_string());
         let answer = assert_with(&cast, &assertion).await;
-        assert_eq!((answer.status, &answer.json()["error"]), (401, &json!("invalid_client")), "{member}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]),
+            (401, &json!("invalid_client")),
+            "{member}"
+        );
     }
 
-    // Item 3: a signature that is none, cut short, or the other one of the pair (n - s).
+    // Item 3: a signature that is absent, all zeros, or of another length.
     let signed = key.sign(&good());
     let (input, _) = signed.rsplit_once('.').expect("a signature");
     for signature in ["", &"A".repeat(86), &"A".repeat(43), &"A".repeat(85)] {
@@ -219,6 +246,34 @@ async fn an_assertion_says_exactly_what_it_must() {
     answer.refused(401, "invalid_client", "assertion-type-unsupported");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_assertion_without_a_kid_has_eight_keys_tried_and_no_more() {
+    let cast = Cast::new().await;
+    let agent = cast.bare_agent("planner").await;
+    let mut keys = Vec::new();
+    for place in 0..9 {
+        let key = ClientKey::new(Algorithm::EdDsa, (place > 0).then_some("k"));
+        let kid = format!("k{place}");
+        let mut jwk = key.jwk();
+        if place > 0 {
+            jwk["kid"] = json!(kid);
+        }
+        let body = json!({"agent": agent, "type": "public-key", "jwk": jwk});
+        cast.server.post("/v1/credentials", body).await;
+        keys.push(key.key);
+        let first = ClientKey { key: keys.remove(0), kid: None };
+        let answer = assert_with(&cast, &first.assertion(&agent, &cast.server.issuer)).await;
+        if place < 8 {
+            answer.good();
+        } else {
+            answer.refused(401, "invalid_client", "assertion-key");
+        }
+        keys.insert(0, first.key);
+    }
+    let named = ClientKey { key: keys.pop().expect("a key"), kid: Some("k8".to_owned()) };
+    assert_with(&cast, &named.assertion(&agent, &cast.server.issuer)).await.good();
+}
+
 /// Item 19.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_cannot_be_read_in_two_ways() {
@@ -226,11 +281,23 @@ async fn a_request_cannot_be_read_in_two_ways() {
     let agent = cast.agent("planner").await;
     let path = cast.server.at("/oauth/token");
     for (text, error, rule) in [
-        ("grant_type=client_credentials&scope=crm:read&scope=crm:update", "invalid_request", "parameter-twice"),
+        (
+            "grant_type=client_credentials&scope=crm:read&scope=crm:update",
+            "invalid_request",
+            "parameter-twice",
+        ),
         ("grant_type=client_credentials&grant_type=password", "invalid_request", "parameter-twice"),
-        ("grant_type=client_credentials&surprise=1&surprise=2", "invalid_request", "parameter-twice"),
+        (
+            "grant_type=client_credentials&surprise=1&surprise=2",
+            "invalid_request",
+            "parameter-twice",
+        ),
         ("scope=crm:read", "invalid_request", "parameter-missing"),
-        ("grant_type=password&username=a&password=b", "unsupported_grant_type", "grant-type-unsupported"),
+        (
+            "grant_type=password&username=a&password=b",
+            "unsupported_grant_type",
+            "grant-type-unsupported",
+        ),
         ("grant_type=CLIENT_CREDENTIALS", "unsupported_grant_type", "grant-type-unsupported"),
         ("grant_type=client_credentials&scope=%ff", "invalid_request", "form-encoding"),
         ("grant_type=client_credentials&scope=%zz", "invalid_request", "form-encoding"),
@@ -341,8 +408,7 @@ async fn introspection_and_revocation_are_no_oracles() {
     let of_erp = text(&server.post("/v1/credentials", body).await, "client_secret");
 
     let introspect = |token: &str| Ask::form(&server.at("/oauth/introspect"), &[("token", token)]);
-    server.send(introspect(&token)).await
-        .refused(401, "invalid_client", "client-unauthenticated");
+    server.send(introspect(&token)).await.refused(401, "invalid_client", "client-unauthenticated");
     let wrong = introspect(&token).basic(&cast.resource, &of_erp);
     server.send(wrong).await.refused(401, "invalid_client", "client-authentication");
     for client in [&agent, &sibling] {
@@ -357,12 +423,18 @@ async fn introspection_and_revocation_are_no_oracles() {
         let answer = server.send(introspect(asked).basic(&erp, &of_erp)).await;
         answers.push((answer.status, answer.text()));
     }
-    assert!(answers.iter().all(|answer| *answer == (200, r#"{"active":false}"#.to_owned())), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| *answer == (200, r#"{"active":false}"#.to_owned())),
+        "{answers:?}"
+    );
     let own = introspect(&token).basic(&cast.resource, &cast.resource_secret);
     assert_eq!(server.send(own).await.json()["active"], true);
     let missing = Ask::form(&server.at("/oauth/introspect"), &[]);
-    server.send(missing.bearer(&server.admin)).await
-        .refused(400, "invalid_request", "parameter-missing");
+    server.send(missing.bearer(&server.admin)).await.refused(
+        400,
+        "invalid_request",
+        "parameter-missing",
+    );
 
     // Nobody ends the token of another.
     let revoke = |token: &str| Ask::form(&server.at("/oauth/revoke"), &[("token", token)]);
@@ -419,7 +491,8 @@ async fn no_header_of_a_request_says_who_we_are() {
     let events = server.get("/v1/events?type=token.issued").await.to_string();
     assert!(events.contains("127.0.0.1") && !events.contains("203.0.113.7"), "{events}");
 
-    let unknown = server.send(Ask::get(&format!("/o/{}/.well-known/jwks.json", encoded("nö")))).await;
+    let unknown =
+        server.send(Ask::get(&format!("/o/{}/.well-known/jwks.json", encoded("nö")))).await;
     assert_eq!(unknown.status, 404);
     let unknown = server.send(Ask::form("/o/nobody/oauth/token", &form)).await;
     unknown.refused(404, "invalid_request", "not-found");

@@ -27,7 +27,8 @@ impl Parts {
 
     fn join(header: &Value, claims: &Value, signature: &[u8]) -> String {
         let (header, claims) = (header.to_string(), claims.to_string());
-        let input = format!("{}.{}", b64url_encode(header.as_bytes()), b64url_encode(claims.as_bytes()));
+        let input =
+            format!("{}.{}", b64url_encode(header.as_bytes()), b64url_encode(claims.as_bytes()));
         format!("{input}.{}", b64url_encode(signature))
     }
 }
@@ -71,7 +72,8 @@ async fn what_we_did_not_sign_is_not_ours() {
     let (claims, now) = (good.claims.to_string(), now());
     let jwks = cast.server.send(Ask::get(&cast.server.at("/.well-known/jwks.json"))).await.text();
     let mac = accredit_wire::crypto::MacKey::new(&accredit_wire::crypto::sha256(jwks.as_bytes()));
-    let (head, body) = token.rsplit_once('.').map(|(input, _)| input.split_once('.')).flatten().expect("three");
+    let (head, body) =
+        token.rsplit_once('.').and_then(|(input, _)| input.split_once('.')).expect("three");
     let zeros = [0u8; 64];
     let mut flipped = good.signature.clone();
     flipped[40] ^= 1;
@@ -96,8 +98,14 @@ async fn what_we_did_not_sign_is_not_ours() {
         (headed(json!({"typ": "JWT"}), &good.signature), "another type"),
         (attacker.sign_as("at+jwt", claims.as_bytes()), "our kid, another key"),
         (eddsa.sign_as("at+jwt", claims.as_bytes()), "our kid, another algorithm"),
-        (attacker.sign_under(&json!({"alg": "ES256", "typ": "at+jwt", "kid": kid, "jwk": attacker.jwk()})
-            .to_string(), &claims), "a key of its own"),
+        (
+            attacker.sign_under(
+                &json!({"alg": "ES256", "typ": "at+jwt", "kid": kid, "jwk": attacker.jwk()})
+                    .to_string(),
+                &claims,
+            ),
+            "a key of its own",
+        ),
         (Parts::join(&good.header, &good.claims, &zeros), "r = s = 0"),
         (Parts::join(&good.header, &good.claims, &flipped), "a bit of the signature"),
         (Parts::join(&good.header, &good.claims, &good.signature[..63]), "a cut signature"),
@@ -188,4 +196,34 @@ async fn a_token_of_another_issuer_is_nobodys() {
     let ask = Ask::form(&ours.server.at("/oauth/introspect"), &[("token", token)]);
     let ask = ask.basic(&ours.resource, &ours.resource_secret);
     assert_eq!(ours.server.send(ask).await.json(), json!({"active": false}));
+}
+
+/// Item 52: who can write the database, but has no root key, cannot exchange what is wrapped in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrapped_keys_that_were_exchanged_in_the_store_open_nowhere() {
+    let mut cast = Cast::new().await;
+    let agent = cast.agent("planner").await;
+    cast.token(&agent).await;
+    assert_eq!(cast.server.stop(), Some(0));
+    let file = cast.server.folder().data().join("accredit.db");
+    let store = rusqlite::Connection::open(file).expect("a store");
+    let mut select = store.prepare("SELECT id, wrapped FROM signing_key ORDER BY id").expect("SQL");
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+    let rows: Vec<(String, Vec<u8>)> = rows.collect::<Result<_, _>>().expect("rows");
+    assert!(rows.len() > 2, "keys for several purposes");
+    for (place, (id, _)) in rows.iter().enumerate() {
+        let (_, other) = &rows[(place + 1) % rows.len()];
+        let change = "UPDATE signing_key SET wrapped = ?1 WHERE id = ?2";
+        assert_eq!(store.execute(change, (other, id)).expect("changed"), 1);
+    }
+    drop(select);
+    drop(store);
+    // It starts, and signs nothing: neither tokens nor the feed nor the log.
+    cast.server = cast.server.again().await;
+    let fault = cast.server.token(&agent.id, &agent.secret, "crm:read").await;
+    fault.refused(503, "temporarily_unavailable", "fault");
+    assert!(!fault.text().contains("wrapped") && !fault.text().contains("key_"), "{fault:?}");
+    assert!(fault.header("retry-after").is_some());
+    let snapshot = Ask::get(&cast.server.at("/revocations")).bearer(&cast.resource_secret);
+    cast.server.send(snapshot).await.refused(503, "temporarily_unavailable", "fault");
 }

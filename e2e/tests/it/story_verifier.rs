@@ -181,3 +181,17 @@ async fn a_verifier_needs_its_own_credential_and_audience() {
     let refusal = slash.verify_token(&token).await.expect_err("another audience");
     assert_eq!(refusal.body().rule(), Some("token-audience"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_told_to_stop_does_not_wait_for_its_followers() {
+    let mut cast = Cast::new().await;
+    let agent = cast.agent("planner").await;
+    let verifiers = [cast.connected().await, cast.connected().await];
+    let token = cast.token(&agent).await;
+    let told = std::time::Instant::now();
+    assert_eq!(cast.server.stop(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    for verifier in &verifiers {
+        verifier.verify_token(&token).await.expect("they go on");
+    }
+}

@@ -44,6 +44,12 @@ pub struct FailureKind {
     pub network: Option<IpAddr>,
 }
 
+impl FailureKind {
+    fn order(&self) -> (Option<&'static str>, Option<&str>, Option<IpAddr>) {
+        (self.rule.map(Rule::code), self.client.as_deref(), self.network)
+    }
+}
+
 /// Bounds on what is recorded of refusals.
 #[derive(Default)]
 pub struct Refusals {
@@ -86,10 +92,13 @@ impl Refusals {
         *failures.entry(if known { kind } else { FailureKind::default() }).or_default() += 1;
     }
 
-    /// Takes the counters, to be recorded.
+    /// Takes the counters, to be recorded: in one order, so that the same failures make the same
+    /// events.
     pub fn take(&self) -> Vec<(FailureKind, u64)> {
         let Ok(mut failures) = self.failures.lock() else { return Vec::new() };
-        std::mem::take(&mut *failures).into_iter().collect()
+        let mut taken: Vec<_> = std::mem::take(&mut *failures).into_iter().collect();
+        taken.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
+        taken
     }
 }
 

@@ -280,6 +280,9 @@ fn check_claims(cx: &Cx, claims: &Claims<'_>, client: &str) -> Result<String, Re
             format!("set `aud` to `{}`, not to the token endpoint", cx.tenant.issuer),
         ));
     }
+    let Some(expiry) = claims.exp() else {
+        return Err(invalid("the claim `exp` is missing"));
+    };
     claims.check_times(cx.now, SKEW_MAX).map_err(|error| {
         Refusal::new(
             Rule::AssertionLifetime,
@@ -287,9 +290,6 @@ fn check_claims(cx: &Cx, claims: &Claims<'_>, client: &str) -> Result<String, Re
             "sign a new one, and check this machine's clock",
         )
     })?;
-    let Some(expiry) = claims.exp() else {
-        return Err(invalid("the claim `exp` is missing"));
-    };
     if expiry > cx.now.plus(ASSERTION_LIFETIME_MAX + SKEW_MAX) {
         return Err(Refusal::new(
             Rule::AssertionLifetime,

@@ -19,7 +19,11 @@ use crate::failure::Failure;
 use crate::reply;
 
 fn missing(what: &str) -> Refusal {
-    Refusal::new(Rule::NotFound, format!("there is no such {what} in this log"), "")
+    Refusal::new(
+        Rule::NotFound,
+        format!("there is no such {what} in this log"),
+        "the newest `checkpoint` says how large the log is; `/v1/log` names its lanes",
+    )
 }
 
 /// The lane that the path's log id names: `g<generation>l<lane>`.
@@ -101,7 +105,8 @@ pub fn tile(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         let lane = lane(&call, &cx)?;
-        let path: TilePath = call.path("tile").parse().map_err(|_| missing("tile"))?;
+        let path = format!("tile/{}", call.path("tile"));
+        let path: TilePath = path.parse().map_err(|_| missing("tile"))?;
         let bytes = match path.kind {
             TileKind::Hashes(level) => {
                 let stored = cx.world.store.tile(cx.tenant.id, lane, level, path.index).await?;

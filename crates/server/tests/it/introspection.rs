@@ -3,6 +3,7 @@
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Answer, Ask, Client, Org, TestWorld};
+use accredit_wire::crypto::Algorithm;
 use serde_json::json;
 
 const READ: (&str, &str) = ("scope", "crm:read");
@@ -89,6 +90,18 @@ async fn expired_revoked_bent_and_foreign_tokens_are_inactive() {
     bent.replace_range(bent.len() - 1.., last);
     let (head, _) = token.rsplit_once('.').expect("three segments");
     let padded = format!("{token}=");
+    // Signed by us, or by the client itself, but not as an access token.
+    let tenant = world.tenant(&scene.org).await;
+    let feed = world.server.hub.snapshot(&tenant).await.expect("a snapshot");
+    let key = world.agent_key(&scene.org, "planner", "k", Algorithm::EdDsa).await;
+    let assertion = key.assertion(world.now(), "a");
+    let kid = tenant.token_key().id.to_string();
+    let claims = crate::claims(&token);
+    let forged = key.sign(&json!({"alg": "EdDSA", "kid": kid, "typ": "at+jwt"}), &claims);
+    let own_kid = key.sign(&json!({"alg": "EdDSA", "kid": "k", "typ": "at+jwt"}), &claims);
+    for wrong in [&feed, &assertion, &forged, &own_kid] {
+        inactive(introspect(&world, &scene.org, &crm, wrong).await);
+    }
     for wrong in [&*bent, head, &padded, "x", &scene.client.secret, &"a".repeat(20_000)] {
         inactive(introspect(&world, &scene.org, &crm, wrong).await);
     }

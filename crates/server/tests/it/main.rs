@@ -9,6 +9,8 @@ mod lists;
 mod log;
 mod permission;
 mod refusals;
+mod registry;
+mod revocation;
 mod token;
 mod wellknown;
 

@@ -1,5 +1,6 @@
 //! RFC 9112 by hand: an attacker's client, which sends whatever it is told to send.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -82,16 +83,21 @@ impl Ask {
         self.header("authorization", &format!("Basic {pair}"))
     }
 
+    /// What it names: target and body, for whoever looks for repetitions of it.
+    pub(crate) fn sent(&self) -> String {
+        format!("{} {}", self.target, String::from_utf8_lossy(&self.body))
+    }
+
     fn bytes(&self, connection: &str) -> Vec<u8> {
         let mut head = format!(
             "{} {} HTTP/1.1\r\nhost: {}\r\nconnection: {connection}\r\n",
             self.method, self.target, self.host
         );
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").expect("written");
         }
         if !self.body.is_empty() || self.method != "GET" {
-            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+            write!(head, "content-length: {}\r\n", self.body.len()).expect("written");
         }
         head.push_str("\r\n");
         [head.as_bytes(), &self.body].concat()
@@ -129,7 +135,7 @@ pub(crate) fn encoded(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' => {
                 out.push(char::from(byte));
             }
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => write!(out, "%{byte:02X}").expect("written"),
         }
     }
     out

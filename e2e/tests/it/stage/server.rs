@@ -134,11 +134,6 @@ impl Server {
         &self.folder
     }
 
-    /// What it has written to its log.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.file("log")).expect("a log")
-    }
-
     /// The path of an endpoint of the organization.
     pub(crate) fn at(&self, path: &str) -> String {
         format!("/o/{}{path}", self.org)
