@@ -1,8 +1,7 @@
 //! The limit: the least that any server of this kind must do, in the same HTTP stack.
 //!
-//! It checks one secret by its MAC (or, in the other variant, one ES256 signature of an assertion
-//! and no MAC), signs one ES256 token as long as ours, and replies in the same shape. It has no
-//! store, no log, no tracing, and no parsing beyond what finds the secret.
+//! It checks one MAC of a secret (or one ES256 signature of an assertion), signs one ES256 token
+//! as long as ours, and replies in the same shape. No store, no log, no tracing, hardly a parser.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -13,7 +13,7 @@ use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -200,6 +200,11 @@ async fn dispatch(server: Arc<Server>, endpoint: &'static Endpoint, request: Req
     };
     let mut reply =
         answered.unwrap_or_else(|failure| failure::render(failure, endpoint.language, id));
+    // RFC 9110 section 15.5.2: a 401 says how to authenticate. At the OAuth endpoints the handlers
+    // do, by the way in which the client tried (RFC 6749 section 5.2).
+    if reply.status() == StatusCode::UNAUTHORIZED && endpoint.caller == Requirement::Verifier {
+        reply::set(&mut reply, WWW_AUTHENTICATE, "Bearer realm=\"accredit\"");
+    }
     reply::set(&mut reply, REQUEST_ID, &id.to_string());
     reply
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accredit_server::hub::FRAMES_WAITING_MAX;
+use accredit_server::hub::{FOLLOWERS_MAX, FRAMES_WAITING_MAX};
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Ask, Client, Events, TestWorld};
@@ -352,4 +352,24 @@ async fn closing_ends_the_streams_and_a_fresh_one_begins() {
     let mut events = world.events(verifying.ask("/feed?gen=1&rev=0")).await;
     verifying.next(&world, &mut events).await;
     assert_eq!(verifying.follower.state().rev(), 1);
+}
+
+#[tokio::test]
+async fn followers_are_bounded_and_one_that_leaves_makes_room() {
+    let (world, scene, verifying) = begin().await;
+    let tenant = world.tenant(&scene.org).await;
+    let follow = || world.server.hub.follow(std::sync::Arc::clone(&tenant), None);
+    let mut following = Vec::new();
+    for _ in 0..FOLLOWERS_MAX {
+        following.push(follow().map_err(|refusal| refusal.detail).expect("a place"));
+    }
+    let answer = world.ask(verifying.ask("/feed")).await;
+    assert!(answer.status >= 400, "{}", answer.text());
+    assert_eq!(answer.member("rule"), "state-forbids");
+    following.pop();
+    drop(follow().map_err(|refusal| refusal.detail).expect("a place"));
+    // What is not followed is forgotten.
+    drop(following);
+    world.server.hub.tick(world.now()).await;
+    world.events(verifying.ask("/feed")).await.next().await.expect("an event");
 }

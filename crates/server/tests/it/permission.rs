@@ -100,6 +100,7 @@ async fn the_feed_and_the_log_are_for_resources_and_administrators() {
         let refused = |ask: Ask| world.ask(ask);
         let answer = refused(ask(endpoint)).await;
         assert_eq!(answer.status, 401, "{name}: {}", answer.text());
+        assert!(answer.header("www-authenticate").starts_with("Bearer"), "{name}");
         for agent in [&scene.client, &instance] {
             let answer = refused(ask(endpoint).basic(agent)).await;
             answer.refused(403, "unauthorized_client", "not-entitled");
@@ -109,6 +110,7 @@ async fn the_feed_and_the_log_are_for_resources_and_administrators() {
         for stranger in [&foreign.secret, &other.admin] {
             let answer = refused(ask(endpoint).bearer(stranger)).await;
             answer.refused(401, "invalid_client", "client-authentication");
+            assert!(answer.header("www-authenticate").starts_with("Bearer"), "{name}");
         }
         if name != "revocations_feed" {
             for who in [&crm.secret, &scene.org.admin] {

@@ -15,6 +15,9 @@ async fn begin() -> (TestWorld, Scene) {
 
 const READ: (&str, &str) = ("scope", "crm:read");
 
+/// Parameters beside the grant.
+type Asked<'a> = &'a [(&'a str, &'a str)];
+
 /// Seconds from issue to expiry, as the token and the answer agree.
 #[track_caller]
 fn life(answer: Answer) -> i64 {
@@ -172,7 +175,7 @@ async fn one_token_is_for_one_resource_that_the_agent_holds() {
     world.agent(&scene.org, "worker", &["crm:read", "mail:send"]).await;
     let worker = world.agent_secret(&scene.org, "worker", None).await;
     let (crm, mail) = (("resource", "https://crm.example/"), ("resource", "https://mail.example/"));
-    let cases: &[(&[(&str, &str)], &str, &str)] = &[
+    let cases: &[(Asked<'_>, &str, &str)] = &[
         (&[("scope", "crm:read mail:send")], "invalid_target", "target-two"),
         (&[crm, mail], "invalid_target", "target-two"),
         (&[READ, mail], "invalid_target", "target-mismatch"),
@@ -286,4 +289,21 @@ async fn a_store_that_cannot_commit_gives_no_token() {
     assert_eq!(answer.header("retry-after"), "1");
     assert!(!answer.text().contains("the test asked for"), "the cause is not for outside");
     world.token(&scene.org, &scene.client, &[READ]).await.expect(200);
+}
+
+#[tokio::test]
+async fn what_may_be_passed_on_is_what_the_agent_holds_where_it_may_delegate() {
+    let (world, scene) = begin().await;
+    let path = "/v1/agents/planner";
+    let may = |may: bool| Some(json!({"may_delegate": may}));
+    world.admin(&scene.org, "PATCH", path, may(true)).await.expect(200);
+    let token = world.token(&scene.org, &scene.client, &[READ]).await.member("access_token");
+    let delegable = json!([{"resource": "crm", "actions": ["read", "update"]}]);
+    assert_eq!(claims(&token)["accredit"]["dlg"], delegable);
+    assert_eq!(claims(&token)["scope"], "crm:read", "and none of it is to be used here");
+    world.admin(&scene.org, "PATCH", path, may(false)).await.expect(200);
+    let tenant = world.tenant(&scene.org).await;
+    assert!(tenant.verifier.verify_token(&token, world.now()).is_err(), "ended with the right");
+    let token = world.token(&scene.org, &scene.client, &[READ]).await.member("access_token");
+    assert!(claims(&token)["accredit"].get("dlg").is_none());
 }

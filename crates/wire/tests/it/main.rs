@@ -1,7 +1,8 @@
-//! Corpus replay: what the fuzzer once found, and what it starts from, against every target.
+//! What is outside our own imagination: other people's vectors, and the fuzzer's corpus.
 
 #[path = "../../../../fuzz/targets.rs"]
 mod targets;
+mod wycheproof;
 
 use std::path::Path;
 

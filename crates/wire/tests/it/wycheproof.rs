@@ -1,0 +1,124 @@
+//! Project Wycheproof's vectors against each primitive that is used, with our own strictness on
+//! top: where the vectors merely allow something, we say here whether we do.
+
+use accredit_wire::crypto::{MacKey, PublicKey, equal_in_constant_time, open, seal};
+use accredit_wire::jose::b64url_encode;
+use accredit_wire::jose::jwk::Jwk;
+use wycheproof::TestResult;
+
+/// What each suite is to hold at least, so that an empty file does not pass.
+const VECTORS_MIN: usize = 60;
+
+fn decided(accepted: bool, result: TestResult, what: &str) {
+    match result {
+        TestResult::Valid => assert!(accepted, "{what}: valid and refused"),
+        TestResult::Invalid => assert!(!accepted, "{what}: invalid and accepted"),
+        TestResult::Acceptable => panic!("{what}: neither valid nor invalid, decide which"),
+    }
+}
+
+/// FIPS 186-5 ECDSA on P-256 with SHA-256, signatures as IEEE P1363 writes them. Every key is
+/// also read from a JWK, which must give the same key.
+#[test]
+fn ecdsa_p256_accepts_what_is_valid_and_nothing_else() {
+    let set =
+        wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256P1363);
+    let (mut valid, mut refused) = (0, 0);
+    for group in set.expect("vectors").test_groups {
+        let point: &[u8; 65] = group.key.key.as_ref().try_into().expect("an uncompressed point");
+        let key = PublicKey::p256(point).expect("a point on the curve");
+        let (x, y) = (b64url_encode(&point[1..33]), b64url_encode(&point[33..]));
+        let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
+        let jwk = Jwk::parse(jwk.as_bytes()).expect("a JWK");
+        assert_eq!(jwk.key().bytes(), point);
+        for test in group.tests {
+            let accepted = key.verify(&test.msg, &test.sig).is_ok();
+            decided(accepted, test.result, &format!("{}: {}", test.tc_id, test.comment));
+            assert!(!accepted || test.sig.len() == 64, "{}", test.tc_id);
+            *if accepted { &mut valid } else { &mut refused } += 1;
+        }
+    }
+    assert!(valid > VECTORS_MIN && refused > VECTORS_MIN, "{valid} valid, {refused} refused");
+}
+
+/// RFC 8032 Ed25519, and the same key from a JWK (RFC 8037).
+#[test]
+fn ed25519_accepts_what_is_valid_and_nothing_else() {
+    let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519);
+    let (mut valid, mut refused) = (0, 0);
+    for group in set.expect("vectors").test_groups {
+        let bytes: &[u8; 32] = group.key.pk.as_ref().try_into().expect("32 bytes");
+        let Ok(key) = PublicKey::ed25519(bytes) else {
+            let invalid = group.tests.iter().all(|test| test.result == TestResult::Invalid);
+            assert!(invalid, "a key of valid signatures was refused");
+            refused += group.tests.len();
+            continue;
+        };
+        let x = b64url_encode(bytes);
+        let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
+        assert_eq!(Jwk::parse(jwk.as_bytes()).expect("a JWK").key().bytes(), bytes);
+        for test in group.tests {
+            let accepted = key.verify(&test.msg, &test.sig).is_ok();
+            decided(accepted, test.result, &format!("{}: {}", test.tc_id, test.comment));
+            assert!(!accepted || test.sig.len() == 64, "{}", test.tc_id);
+            *if accepted { &mut valid } else { &mut refused } += 1;
+        }
+    }
+    assert!(valid > VECTORS_MIN && refused > VECTORS_MIN, "{valid} valid, {refused} refused");
+}
+
+/// RFC 2104 HMAC with SHA-256: keys of 32 bytes, and whole tags only.
+#[test]
+fn hmac_sha256_makes_the_tags_that_are_valid_and_no_other() {
+    let set = wycheproof::mac::TestSet::load(wycheproof::mac::TestName::HmacSha256);
+    let (mut valid, mut refused) = (0, 0);
+    for group in set.expect("vectors").test_groups {
+        for test in group.tests {
+            let Ok(key) = <&[u8; 32]>::try_from(test.key.as_ref()) else {
+                continue;
+            };
+            let made = MacKey::new(key).mac(&test.msg);
+            let accepted = equal_in_constant_time(&made, &test.tag);
+            let what = format!("{}: {}", test.tc_id, test.comment);
+            if group.tag_size == 256 {
+                decided(accepted, test.result, &what);
+            } else {
+                let start = made.starts_with(&test.tag);
+                assert_eq!(start, test.result == TestResult::Valid, "{what}");
+                assert!(!accepted, "{what}: a tag cut short is no tag");
+            }
+            *if accepted { &mut valid } else { &mut refused } += 1;
+        }
+    }
+    // A third of the vectors have keys of 32 bytes; half of those have whole tags.
+    assert!(valid > 20 && refused > VECTORS_MIN, "{valid} valid, {refused} refused");
+}
+
+/// NIST SP 800-38D AES-256-GCM with nonces of 12 bytes and tags of 16, and nothing else of it.
+#[test]
+fn aes_256_gcm_opens_what_is_valid_and_nothing_else() {
+    let set = wycheproof::aead::TestSet::load(wycheproof::aead::TestName::AesGcm);
+    let (mut valid, mut refused) = (0, 0);
+    for group in set.expect("vectors").test_groups {
+        if (group.key_size, group.nonce_size, group.tag_size) != (256, 96, 128) {
+            continue;
+        }
+        for test in group.tests {
+            let key: &[u8; 32] = test.key.as_ref().try_into().expect("32 bytes");
+            let nonce: [u8; 12] = test.nonce.as_ref().try_into().expect("12 bytes");
+            let sealed = [nonce.as_slice(), &test.ct, &test.tag].concat();
+            let opened = open(key, &test.aad, &sealed);
+            decided(opened.is_ok(), test.result, &format!("{}: {}", test.tc_id, test.comment));
+            if let Ok(plain) = opened {
+                assert_eq!(plain.as_slice(), test.pt.as_ref());
+                let again = seal(key, nonce, &test.aad, &test.pt).expect("sealed");
+                assert_eq!(again, sealed, "{}", test.tc_id);
+                valid += 1;
+            } else {
+                refused += 1;
+            }
+        }
+    }
+    // Of those with these sizes, most are valid.
+    assert!(valid > 30 && refused > 20, "{valid} valid, {refused} refused");
+}
