@@ -17,6 +17,7 @@ mod exit;
 mod fake_server;
 mod input;
 mod json_text;
+mod memory;
 mod output;
 mod request_path;
 mod settings;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, around: Surroundings, out: Output) -> Result<(), Failure> {
+    memory::close()?;
     let context = Context::new(cli.flags, around, out);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::ids::{
@@ -544,6 +545,38 @@ pub struct Installation {
     pub public_url: String,
 }
 
+/// How a store is doing, from what it has counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// Groups of writes; each is one sync.
+    pub batches: u64,
+    /// Writes in all groups.
+    pub members: u64,
+    /// Writes that wait now.
+    pub waiting: u64,
+    /// How long all groups took together.
+    pub writing: Duration,
+    /// How long the last group took, or the one under way has taken until now.
+    pub last_write: Duration,
+    /// Set while writes fail: what the last one failed of.
+    pub trouble: Option<StoreTrouble>,
+    /// Facts that issuing found in memory.
+    pub cache_hits: u64,
+    /// Facts that had to be read.
+    pub cache_misses: u64,
+}
+
+/// Why nothing can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreTrouble {
+    /// The disk is full.
+    Full,
+    /// The disk or the file is read-only.
+    ReadOnly,
+    /// Anything else; our log says what.
+    Failing,
+}
+
 /// The store as a whole.
 pub trait Store: Registry + Admissions + Ledger + Revocations + Log {
     /// What the installation was founded with; `None` in a new store.
@@ -557,4 +590,7 @@ pub trait Store: Registry + Admissions + Ledger + Revocations + Log {
 
     /// Whether a write would succeed now; for readiness.
     fn check(&self) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// How it is doing; reads memory alone.
+    fn health(&self) -> StoreHealth;
 }

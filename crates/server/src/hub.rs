@@ -17,7 +17,7 @@ use std::time::Duration;
 use accredit_domain::audit::integrate;
 use accredit_domain::ports::{LaneHead, Notice, Observer};
 use accredit_domain::tenant::{Tenant, entry};
-use accredit_domain::{Fault, Refusal, Rule, World};
+use accredit_domain::{Fault, World};
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::revocations::feed::LaneCheckpoint;
 use accredit_wire::revocations::{self, Entry, Message};
@@ -260,19 +260,14 @@ impl Hub {
         Ok(Delta { from: 0, to: state.rev(), at, entries: state.entries(), log })
     }
 
-    /// Begins to follow from `held`, generation and `rev`, or from nothing.
+    /// Begins to follow from `held`, generation and `rev`, or from nothing. `None` where all
+    /// places are taken.
     pub fn follow(
         self: &Arc<Self>,
         tenant: Arc<Tenant>,
         held: Option<(u64, u64)>,
-    ) -> Result<Following, Refusal> {
-        let place = Place::take(&self.followers).ok_or_else(|| {
-            Refusal::new(
-                Rule::StateForbids,
-                "too many followers are connected",
-                "fetch snapshots, or follow another node",
-            )
-        })?;
+    ) -> Option<Following> {
+        let place = Place::take(&self.followers)?;
         // Subscribed under the lock, so that the channel is not forgotten as one without followers,
         // and before the state is read, so that nothing falls between.
         let frames = self
@@ -288,7 +283,7 @@ impl Hub {
             .frames
             .subscribe();
         let rev = held.filter(|(generation, _)| *generation == tenant.generation).map(|(_, r)| r);
-        Ok(Following { hub: Arc::clone(self), tenant, frames, rev, begun: false, _place: place })
+        Some(Following { hub: Arc::clone(self), tenant, frames, rev, begun: false, _place: place })
     }
 }
 

@@ -105,6 +105,8 @@ struct Shard<K, V> {
     young: HashMap<K, Entry<V>, Random>,
     old: HashMap<K, Entry<V>, Random>,
     young_bytes: usize,
+    hits: u64,
+    misses: u64,
 }
 
 /// A cache of values that are cheap to clone.
@@ -118,7 +120,13 @@ pub(crate) struct Cache<K, V> {
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     /// A cache of about `bytes` bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        let shard = || Shard { young: HashMap::default(), old: HashMap::default(), young_bytes: 0 };
+        let shard = || Shard {
+            young: HashMap::default(),
+            old: HashMap::default(),
+            young_bytes: 0,
+            hits: 0,
+            misses: 0,
+        };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
             hasher: Random::default(),
@@ -129,6 +137,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     /// The value under `key`, unless something it hangs on was touched since it was read.
     pub(crate) fn get(&self, stamps: &Stamps, key: &K) -> Option<V> {
         let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.look(&mut shard, stamps, key);
+        match &found {
+            Some(_) => shard.hits += 1,
+            None => shard.misses += 1,
+        }
+        found
+    }
+
+    fn look(&self, shard: &mut Shard<K, V>, stamps: &Stamps, key: &K) -> Option<V> {
         if let Some(entry) = shard.young.get(key) {
             return stamps.good(entry.ticket, entry.slots).then(|| entry.value.clone());
         }
@@ -137,8 +154,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
             return None;
         }
         let value = entry.value.clone();
-        self.put(&mut shard, key.clone(), entry);
+        self.put(shard, key.clone(), entry);
         Some(value)
+    }
+
+    /// How often a value was found, and how often not, since the start.
+    pub(crate) fn used(&self) -> (u64, u64) {
+        self.shards.iter().fold((0, 0), |(hits, misses), shard| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            (hits + shard.hits, misses + shard.misses)
+        })
     }
 
     /// Keeps a value whose facts were read after `ticket` and which hangs on `tags`; `bytes` is
@@ -206,6 +231,7 @@ mod tests {
         assert_eq!(cache.get(&stamps, &3), None);
         cache.fill(&stamps, stamps.ticket(), (3, 4), &[org, agent(3)], 10);
         assert_eq!(cache.get(&stamps, &3), Some(4), "a fresh one is good again");
+        assert_eq!(cache.used(), (3, 3));
     }
 
     #[test]

@@ -32,7 +32,9 @@ impl Failure {
                 "thumbprint" => Self::Taken("key"),
                 _ => Self::Fault(error.fault(operation)),
             },
-            DriverError::Failed(_) => Self::Fault(error.fault(operation)),
+            DriverError::Disk(..) | DriverError::Failed(_) => {
+                Self::Fault(error.fault(operation))
+            }
         }
     }
 

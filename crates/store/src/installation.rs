@@ -28,7 +28,7 @@ pub(crate) fn found(conn: &mut dyn Conn, installation: &Installation) -> Result<
     )
     .map_err(|error| match error {
         DriverError::Unique(_) => Failure::wrong(OPERATION, "it is founded already"),
-        DriverError::Failed(_) => Failure::of(OPERATION, error),
+        DriverError::Disk(..) | DriverError::Failed(_) => Failure::of(OPERATION, error),
     })?;
     for pepper in &installation.peppers {
         conn.execute(

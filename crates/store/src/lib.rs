@@ -39,7 +39,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{BoxFuture, Committed, Installation, Observer, Store};
+use accredit_domain::ports::{BoxFuture, Committed, Installation, Observer, Store, StoreHealth};
 use accredit_wire::ids::OrganizationId;
 use tokio::sync::oneshot;
 
@@ -228,5 +228,11 @@ impl Store for SqliteStore {
             let done = self.write(OPERATION, Work::Beat).await;
             done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
+    }
+
+    fn health(&self) -> StoreHealth {
+        let (cache_hits, cache_misses) = self.caches.used();
+        let waiting = self.shared.queue.waiting() as u64;
+        StoreHealth { waiting, cache_hits, cache_misses, ..self.shared.stats.health() }
     }
 }

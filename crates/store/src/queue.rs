@@ -86,6 +86,11 @@ impl<T> Queue<T> {
         !(batch.is_empty() && state.closed)
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Takes no more; what is there is still handed out.
     pub(crate) fn close(&self) {
         self.lock().closed = true;

@@ -8,15 +8,16 @@
 //! After a commit, in this order: caches forget what has changed, observers are told, members are
 //! answered. So whoever has seen a new revocation counter finds facts at least as new.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accredit_domain::Fault;
+use accredit_domain::ports::{StoreHealth, StoreTrouble};
 use accredit_wire::ids::{AnyId, OrganizationId};
 use hashbrown::HashMap;
 
-use crate::driver::{Conn, DriverError};
+use crate::driver::{Conn, DiskTrouble, DriverError};
 use crate::failure::Failure;
 use crate::log::{self, Head};
 use crate::maintenance::Journal;
@@ -58,6 +59,18 @@ enum BatchError {
 impl From<DriverError> for BatchError {
     fn from(error: DriverError) -> Self {
         Self::Driver(error)
+    }
+}
+
+impl BatchError {
+    fn trouble(&self) -> StoreTrouble {
+        match self {
+            Self::Driver(DriverError::Disk(DiskTrouble::Full, _)) => StoreTrouble::Full,
+            Self::Driver(DriverError::Disk(DiskTrouble::ReadOnly, _)) => StoreTrouble::ReadOnly,
+            Self::Driver(DriverError::Unique(_) | DriverError::Failed(_)) | Self::HeadMoved => {
+                StoreTrouble::Failing
+            }
+        }
     }
 }
 
@@ -123,7 +136,9 @@ impl Writer {
             }
             self.company.seen(batch.len());
             self.shared.stats.batch(batch.len());
+            let began = self.shared.stats.began();
             self.write(&mut batch);
+            self.shared.stats.ended(began);
             self.journal.written(&mut *self.conn, batch.len());
             batch.clear();
         }
@@ -133,9 +148,13 @@ impl Writer {
     fn write(&mut self, batch: &mut Vec<Member>) {
         for run in 1..=RUNS_MAX {
             match self.attempt(batch) {
-                Ok(outcomes) => return self.publish(batch, outcomes),
+                Ok(outcomes) => {
+                    self.shared.stats.trouble(None);
+                    return self.publish(batch, outcomes);
+                }
                 Err(BatchError::HeadMoved) if run < RUNS_MAX => self.forget(),
                 Err(error) => {
+                    self.shared.stats.trouble(Some(error.trouble()));
                     self.forget();
                     return refuse(batch, &error);
                 }
@@ -323,11 +342,37 @@ fn refuse(batch: &mut Vec<Member>, error: &BatchError) {
 }
 
 /// Counters for whoever measures.
-#[derive(Default)]
 pub(crate) struct Counters {
-    batches: std::sync::atomic::AtomicU64,
-    members: std::sync::atomic::AtomicU64,
-    members_max: std::sync::atomic::AtomicU64,
+    batches: AtomicU64,
+    members: AtomicU64,
+    members_max: AtomicU64,
+    /// What the times below are counted from. Only ever told as lengths of time.
+    opened: Instant,
+    /// When the batch under way was begun, microseconds; 0 where there is none.
+    began: AtomicU64,
+    /// How long the last batch took, microseconds.
+    took: AtomicU64,
+    /// How long all batches took, microseconds.
+    took_all: AtomicU64,
+    /// Why the last batch was not committed; 0 where it was.
+    trouble: AtomicU8,
+}
+
+impl Default for Counters {
+    #[expect(clippy::disallowed_methods, reason = "the length of a write, for health and metrics")]
+    fn default() -> Self {
+        let none = AtomicU64::default;
+        Self {
+            batches: none(),
+            members: none(),
+            members_max: none(),
+            opened: Instant::now(),
+            began: none(),
+            took: none(),
+            took_all: none(),
+            trouble: AtomicU8::new(0),
+        }
+    }
 }
 
 impl Counters {
@@ -335,6 +380,59 @@ impl Counters {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.members.fetch_add(members as u64, Ordering::Relaxed);
         self.members_max.fetch_max(members as u64, Ordering::Relaxed);
+    }
+
+    /// Microseconds since the store was opened, never 0.
+    fn time(&self) -> u64 {
+        self.opened.elapsed().as_micros() as u64 + 1
+    }
+
+    /// A batch begins.
+    fn began(&self) -> u64 {
+        let began = self.time();
+        self.began.store(began, Ordering::Relaxed);
+        began
+    }
+
+    /// The batch has ended.
+    fn ended(&self, began: u64) {
+        let took = self.time() - began;
+        self.took.store(took, Ordering::Relaxed);
+        self.took_all.fetch_add(took, Ordering::Relaxed);
+        self.began.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether batches are committed, and if not, why.
+    fn trouble(&self, trouble: Option<StoreTrouble>) {
+        let code = match trouble {
+            None => 0,
+            Some(StoreTrouble::Full) => 1,
+            Some(StoreTrouble::ReadOnly) => 2,
+            Some(StoreTrouble::Failing) => 3,
+        };
+        self.trouble.store(code, Ordering::Relaxed);
+    }
+
+    /// What the writer knows of its health.
+    pub(crate) fn health(&self) -> StoreHealth {
+        let under_way = match self.began.load(Ordering::Relaxed) {
+            0 => 0,
+            began => self.time().saturating_sub(began),
+        };
+        let last = self.took.load(Ordering::Relaxed).max(under_way);
+        StoreHealth {
+            batches: self.batches.load(Ordering::Relaxed),
+            members: self.members.load(Ordering::Relaxed),
+            writing: Duration::from_micros(self.took_all.load(Ordering::Relaxed)),
+            last_write: Duration::from_micros(last),
+            trouble: match self.trouble.load(Ordering::Relaxed) {
+                0 => None,
+                1 => Some(StoreTrouble::Full),
+                2 => Some(StoreTrouble::ReadOnly),
+                _ => Some(StoreTrouble::Failing),
+            },
+            ..StoreHealth::default()
+        }
     }
 
     pub(crate) fn read(&self) -> Stats {

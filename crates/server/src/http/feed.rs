@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::stream::unfold;
+use http::StatusCode;
 
 use crate::dispatch::{Call, Handled};
+use crate::failure::Failure;
 use crate::hub::Following;
 use crate::reply;
 
@@ -26,7 +28,13 @@ pub fn follow(mut call: Call) -> Handled {
             Some((generation.parse::<u64>().ok()?, rev.parse::<u64>().ok()?))
         });
         let hub = Arc::clone(&call.server.hub);
-        let following = hub.follow(Arc::clone(&cx.tenant), held)?;
+        let full = || Failure::Http {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            rule: "followers-too-many",
+            detail: "too many followers are connected".to_owned(),
+            hint: "fetch snapshots meanwhile, or follow another node".to_owned(),
+        };
+        let following = hub.follow(Arc::clone(&cx.tenant), held).ok_or_else(full)?;
         let frames = unfold(following, |mut following: Following| async move {
             let frame = following.next().await?;
             Some((frame, following))

@@ -361,13 +361,13 @@ async fn followers_are_bounded_and_one_that_leaves_makes_room() {
     let follow = || world.server.hub.follow(std::sync::Arc::clone(&tenant), None);
     let mut following = Vec::new();
     for _ in 0..FOLLOWERS_MAX {
-        following.push(follow().map_err(|refusal| refusal.detail).expect("a place"));
+        following.push(follow().expect("a place"));
     }
     let answer = world.ask(verifying.ask("/feed")).await;
-    assert!(answer.status >= 400, "{}", answer.text());
-    assert_eq!(answer.member("rule"), "state-forbids");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(answer.member("rule"), "followers-too-many");
     following.pop();
-    drop(follow().map_err(|refusal| refusal.detail).expect("a place"));
+    drop(follow().expect("a place"));
     // What is not followed is forgotten.
     drop(following);
     world.server.hub.tick(world.now()).await;

@@ -91,8 +91,19 @@ impl<T: Into<Self>> From<Option<T>> for Value<'_> {
 pub enum DriverError {
     /// A value is taken; the last column of the constraint says which.
     Unique(String),
+    /// The disk takes nothing more.
+    Disk(DiskTrouble, String),
     /// Anything else.
     Failed(String),
+}
+
+/// Why a disk takes nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskTrouble {
+    /// It is full.
+    Full,
+    /// It, or the file, is read-only.
+    ReadOnly,
 }
 
 impl DriverError {
@@ -111,7 +122,7 @@ impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unique(column) => write!(f, "another row has the same `{column}`"),
-            Self::Failed(why) => f.write_str(why),
+            Self::Disk(_, why) | Self::Failed(why) => f.write_str(why),
         }
     }
 }

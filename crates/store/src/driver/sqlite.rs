@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, ffi};
 
-use super::{Conn, Driver, DriverError, EachRow, Row, Value};
+use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
 
 /// How long a connection waits for another's lock. There is one writer, so it waits only for the
 /// moment in which the journal starts anew.
@@ -113,6 +113,15 @@ fn failed(error: rusqlite::Error) -> DriverError {
         // `UNIQUE constraint failed: person.org, person.email`
         let column = message.rsplit('.').next().unwrap_or_default();
         return DriverError::Unique(column.to_owned());
+    }
+    match error.sqlite_error_code() {
+        Some(ffi::ErrorCode::DiskFull) => {
+            return DriverError::Disk(DiskTrouble::Full, error.to_string());
+        }
+        Some(ffi::ErrorCode::ReadOnly) => {
+            return DriverError::Disk(DiskTrouble::ReadOnly, error.to_string());
+        }
+        _ => {}
     }
     DriverError::Failed(error.to_string())
 }
