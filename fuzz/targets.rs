@@ -3,33 +3,52 @@
 //! The fuzzer calls them with what it invents; a plain test calls them with the corpus. None may
 //! panic, and what is accepted must be the one spelling of what it says.
 
+use std::sync::OnceLock;
+
 use accredit_wire::api_key::ApiKey;
 use accredit_wire::authority::{Authority, Scope};
-use accredit_wire::ids::AnyId;
+use accredit_wire::crypto::{PrivateKey, sha256};
+use accredit_wire::ids::{AnyId, KeyId};
+use accredit_wire::jose::b64url_encode;
 use accredit_wire::jose::jwk::{Jwk, JwkSet, PrivateJwk};
 use accredit_wire::jose::jws::Unverified;
 use accredit_wire::jose::jwt::Claims;
 use accredit_wire::json::Json;
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
+use accredit_wire::oauth::errors::ErrorBody;
 use accredit_wire::oauth::form::Form;
+use accredit_wire::oauth::introspection::{Introspection, IntrospectionRequest};
+use accredit_wire::oauth::metadata::{Metadata, WellKnown};
+use accredit_wire::oauth::revocation::RevocationRequest;
 use accredit_wire::oauth::token_request::TokenRequest;
+use accredit_wire::oauth::token_response::TokenResponse;
+use accredit_wire::revocations::witness::LogWitness;
+use accredit_wire::revocations::{Follower, SignedMessage};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
 use accredit_wire::tlog::export::Auditor;
 use accredit_wire::tlog::leaf::Entry;
 use accredit_wire::tlog::note::Vkey;
 use accredit_wire::tlog::tile::{TilePath, decode_bundle};
+use accredit_wire::token::AccessToken;
+use accredit_wire::verify::present::bearer_token;
+use accredit_wire::verify::{AudienceRule, Config, KeyRing, RequestHead, Standing, Verifier};
 
 /// A target's name and what it does with some bytes.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
 pub(crate) const TARGETS: &[Target] = &[
+    ("access_token", access_token),
+    ("answers", answers),
     ("api_key", api_key),
     ("authority", authority),
     ("client_auth", client_auth),
     ("export", export),
+    ("feed", feed),
+    ("follower", follower),
     ("form", form),
+    ("head", head),
     ("id", id),
     ("json", json),
     ("jwk", jwk),
@@ -50,6 +69,86 @@ pub(crate) fn run(name: &str, bytes: &[u8]) {
 
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
+}
+
+/// The organization whose signatures hold here.
+const ISSUER: &str = "https://id.example/o/dev";
+
+/// The seed of its key: what is signed with it is beyond the signature's protection.
+const SEED: [u8; 32] = [7; 32];
+
+/// Its key's id.
+fn key() -> KeyId {
+    KeyId::new(1, [1; 10])
+}
+
+/// Its keys, as the world knows them.
+fn keys() -> &'static JwkSet {
+    static KEYS: OnceLock<JwkSet> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let public = PrivateKey::ed25519_from_seed(&SEED).and_then(|key| key.public());
+        let jwk = Jwk::new(public.expect("a key"), Some(key().to_string())).expect("a JWK");
+        JwkSet::new(vec![jwk.into_verifying_key()]).expect("a set")
+    })
+}
+
+/// Any payload, truly signed.
+fn signed(typ: &str, payload: &[u8]) -> String {
+    let header = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"{typ}"}}"#, key());
+    let input = format!("{}.{}", b64url_encode(header.as_bytes()), b64url_encode(payload));
+    let private = PrivateKey::ed25519_from_seed(&SEED).expect("a key");
+    let signature = private.sign(input.as_bytes()).expect("a signature");
+    format!("{input}.{}", b64url_encode(&signature))
+}
+
+/// A verifier that knows all there is to know at the time 0.
+fn verifier() -> &'static Verifier {
+    static VERIFIER: OnceLock<Verifier> = OnceLock::new();
+    VERIFIER.get_or_init(|| {
+        let config = Config::new(ISSUER, AudienceRule::Exact("https://crm.example/".to_owned()));
+        let verifier = Verifier::new(config, KeyRing::new(keys()));
+        let (state, now) = (accredit_wire::revocations::State::unknown(), Time::default());
+        verifier.set_standing(Standing::current(state, now));
+        verifier
+    })
+}
+
+/// The claims of an access token: read, written and read again they are the same; and a verifier
+/// that is given them truly signed holds to what was read.
+fn access_token(bytes: &[u8]) {
+    let read = AccessToken::parse(bytes, key());
+    if let Ok(token) = &read {
+        let again = AccessToken::parse(&token.to_payload(), key());
+        assert_eq!(again.as_ref(), Ok(token), "what was written is what was read");
+        assert!(token.lineage().count() < 256);
+    }
+    if let Ok(principal) = verifier().verify_token(&signed("at+jwt", bytes), Time::default()) {
+        assert_eq!(Ok(principal.token()), read.as_ref());
+        assert_eq!(principal.token().issuer, ISSUER);
+    }
+}
+
+/// What servers answer to clients, as our own client reads it.
+fn answers(bytes: &[u8]) {
+    if let Ok(metadata) = serde_json::from_slice::<Metadata>(bytes) {
+        let again = serde_json::to_vec(&metadata).expect("plain data");
+        assert_eq!(serde_json::from_slice::<Metadata>(&again).expect("what was written"), metadata);
+        let _ = metadata.check(ISSUER);
+    }
+    if let Ok(introspection) = serde_json::from_slice::<Introspection>(bytes) {
+        let again = serde_json::to_vec(&introspection).expect("plain data");
+        let again = serde_json::from_slice::<Introspection>(&again).expect("what was written");
+        assert_eq!(again, introspection);
+    }
+    if let Ok(error) = serde_json::from_slice::<ErrorBody>(bytes) {
+        let texts = [Some(error.description()), error.hint(), error.rule()];
+        let plain = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        assert!(texts.into_iter().flatten().all(plain), "nothing that drives a terminal");
+    }
+    let _ = serde_json::from_slice::<TokenResponse>(bytes);
+    if let Some(text) = text(bytes) {
+        let _ = WellKnown::of(text);
+    }
 }
 
 fn api_key(bytes: &[u8]) {
@@ -85,10 +184,63 @@ fn export(bytes: &[u8]) {
     assert!(!report.ok || report.findings.is_empty());
 }
 
+/// A message of the feed, truly signed: what a follower then holds it can write and read again,
+/// and a second hearing changes nothing.
+fn feed(bytes: &[u8]) {
+    let text = signed("accredit-revocations+jwt", bytes);
+    let Ok(message) = SignedMessage::verify(&text, keys(), ISSUER) else { return };
+    let now = Time::from_seconds(1_763_717_400);
+    for witness in [None, Some(LogWitness::new(Vec::new()))] {
+        let mut follower = Follower::new(ISSUER.to_owned(), witness);
+        let applied = follower.apply(&message, &[], now);
+        let before = follower.state().entries();
+        let _ = follower.apply(&message, &[], now);
+        assert_eq!(follower.state().entries(), before, "{applied:?}");
+        if let Some(written) = follower.to_bytes(now) {
+            let again = Follower::from_bytes(&written, ISSUER, None).expect("what was written");
+            assert_eq!(again.to_bytes(now).map(|bytes| bytes.len() > 64), Some(true));
+            assert_eq!(again.state().entries(), before);
+        }
+    }
+}
+
+/// A follower's file, as it is and with the checksum that it should have.
+fn follower(bytes: &[u8]) {
+    let _ = Follower::from_bytes(bytes, ISSUER, None);
+    let mut whole = bytes.to_vec();
+    whole.extend_from_slice(b"\n{\"sha256\":\"");
+    for byte in sha256(&[bytes, b"\n"].concat()) {
+        whole.extend_from_slice(format!("{byte:02x}").as_bytes());
+    }
+    whole.extend_from_slice(b"\"}\n");
+    if let Ok(follower) = Follower::from_bytes(&whole, ISSUER, Some(Vec::new())) {
+        let now = follower.seen();
+        let written = follower.to_bytes(now).expect("one that heard a snapshot");
+        let again = Follower::from_bytes(&written, ISSUER, Some(Vec::new()));
+        let again = again.expect("what was written");
+        assert_eq!(again.to_bytes(now), Some(written), "one state, one spelling");
+    }
+}
+
 fn form(bytes: &[u8]) {
     if let Ok(form) = Form::parse(bytes) {
         let _ = TokenRequest::parse(&form);
+        let _ = IntrospectionRequest::parse(&form);
+        let _ = RevocationRequest::parse(&form);
     }
+}
+
+/// The head of a request: a line with the URI, then one for each `Authorization` header.
+fn head(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let Some(uri) = lines.next().and_then(text) else { return };
+    let values: Vec<&[u8]> = lines.collect();
+    let head = RequestHead::new("GET", uri, values.iter().copied());
+    if let Ok(token) = bearer_token(&head) {
+        assert_eq!(values.len(), 1, "exactly one credential");
+        assert!(token.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+    assert!(verifier().verify(&head, Time::default()).is_err(), "nobody signed that");
 }
 
 fn id(bytes: &[u8]) {

@@ -32,6 +32,12 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     Ok(vec![
         figure("process started until `/readyz` says yes", median(&starts), "ms", 150.0, beside),
         figure("resident a second later", median(&resident), "MB", 40.0, spread(&resident, "MB")),
-        figure("release binary", file.len() as f64 / 1e6, "MB", 40.0, "stripped".to_owned()),
+        figure(
+            "release binary",
+            file.len() as f64 / 1e6,
+            "MB",
+            40.0,
+            "as the release profile builds it".to_owned(),
+        ),
     ])
 }

@@ -97,6 +97,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
         beside: format!("{} tokens issued by this process", number(ours.answered as f64, "")),
     });
     drop(limit);
+    // Its secrets are worth nothing any more, but need not lie about.
+    let _ = std::fs::remove_file(&bench.plan);
     Ok(figures)
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct Machine {
     pub(crate) filesystem: String,
     /// Its device.
     pub(crate) device: String,
+    /// Processes that wanted to run in the minute before: what is measured beside others' work is
+    /// worth little.
+    pub(crate) load_average: String,
 }
 
 impl Machine {
@@ -56,6 +59,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             filesystem,
             device,
+            load_average: read("/proc/loadavg")?.split(' ').next().unwrap_or_default().to_owned(),
         })
     }
 }

@@ -69,10 +69,10 @@ impl Report {
 
     /// Markdown: the machine, then a table.
     pub(crate) fn markdown(&self) -> String {
-        let Machine { cpu, mhz, cores, kernel, filesystem, device } = &self.machine;
+        let Machine { cpu, mhz, cores, kernel, filesystem, device, load_average } = &self.machine;
         let mut out = format!(
             "Measured {} on {cores} cores of {cpu} ({mhz} MHz), Linux {kernel}, data on \
-             {filesystem} ({device}).{}\n\n",
+             {filesystem} ({device}); load average before the run {load_average}.{}\n\n",
             self.date,
             if self.quick { " Quick: few and short rounds." } else { "" }
         );

@@ -147,7 +147,9 @@ impl Case<'_> {
         let path = self.server.token_path().replace("/oauth/token", "/revocations/feed");
         let (file, count) = (file.to_string_lossy().into_owned(), count.to_string());
         let args = ["drain", &self.server.address, &path, &file, &count];
-        let (process, line) = Process::start(&setting.bench, &args)?;
+        let started = Process::start(&setting.bench, &args);
+        let _ = std::fs::remove_file(args[3]);
+        let (process, line) = started?;
         if line == "connected" { Ok(process) } else { Err(line) }
     }
 }

@@ -5,6 +5,7 @@
 //! client that reads the environment, once, at the start; a server's configuration is another
 //! matter and another file.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use crate::args::GlobalFlags;
 use crate::errors::Failure;
 use crate::input;
+use crate::settings::SETTINGS;
 
 /// What the environment says, read once.
 #[derive(Default)]
@@ -24,15 +26,8 @@ pub(crate) struct Surroundings {
     pub(crate) client_secret: Option<Secret>,
     /// `ACCREDIT_OUTPUT`, known before the command line is parsed.
     pub(crate) output: Option<String>,
-    /// `ACCREDIT_LISTEN`, `ACCREDIT_DATA`, `ACCREDIT_PUBLIC_URL`, `ACCREDIT_ROOT_KEY_FILE`: what a
-    /// server's configuration may be overridden with.
-    pub(crate) listen: Option<String>,
-    /// See [`Self::listen`].
-    pub(crate) data: Option<PathBuf>,
-    /// See [`Self::listen`].
-    pub(crate) public_url: Option<String>,
-    /// See [`Self::listen`].
-    pub(crate) root_key_file: Option<PathBuf>,
+    /// What a server's configuration is overridden with, by the setting's key.
+    pub(crate) settings: BTreeMap<&'static str, String>,
     /// The folder of the user's configuration files.
     pub(crate) config_folder: Option<PathBuf>,
     /// Colour is not wanted: `NO_COLOR` is set or the terminal is `dumb`.
@@ -55,10 +50,10 @@ impl Surroundings {
             token: text("ACCREDIT_TOKEN").map(Secret::new),
             client_secret: text("ACCREDIT_CLIENT_SECRET").map(Secret::new),
             output: text("ACCREDIT_OUTPUT"),
-            listen: text("ACCREDIT_LISTEN"),
-            data: folder("ACCREDIT_DATA"),
-            public_url: text("ACCREDIT_PUBLIC_URL"),
-            root_key_file: folder("ACCREDIT_ROOT_KEY_FILE"),
+            settings: SETTINGS
+                .iter()
+                .filter_map(|setting| Some((setting.key, text(setting.env?)?)))
+                .collect(),
             config_folder: folder("XDG_CONFIG_HOME")
                 .or_else(|| folder("HOME").map(|home| home.join(".config"))),
             colour_refused: text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb"),

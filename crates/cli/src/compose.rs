@@ -1,18 +1,21 @@
 //! The composition root: the one place where the real world is put together.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use accredit_domain::audit::event::{Actor, Body};
-use accredit_domain::ports::{Clock, Entropy, Installation, Store};
+use accredit_domain::limits::Limits;
+use accredit_domain::ports::{Clock, Entropy, Installation, Page, Registry as _, Store};
 use accredit_domain::registry::credential::AdminPermission;
+use accredit_domain::registry::operator::renew;
 use accredit_domain::registry::organization::{
-    CreateOrganization, CreatedOrganization, found, new_admin,
+    CreateOrganization, CreatedOrganization, found, found_first, new_admin,
 };
-use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_domain::vault::{RootKey, SoftVault, WrappedPepper};
 use accredit_domain::{Error, World};
 use accredit_server::Server;
 use accredit_store::{Options, SqliteStore};
@@ -34,13 +37,44 @@ impl Clock for SystemClock {
 }
 
 /// The operating system's randomness.
-struct SystemEntropy;
+pub(crate) struct SystemEntropy;
 
-impl Entropy for SystemEntropy {
+/// Bytes drawn at once for small wishes.
+const POOL_BYTES: usize = 1024;
+
+thread_local! {
+    /// Random bytes of this thread that were not given out yet, at the end of the array.
+    static POOL: RefCell<(zeroize::Zeroizing<[u8; POOL_BYTES]>, usize)> =
+        RefCell::new((zeroize::Zeroizing::new([0; POOL_BYTES]), 0));
+}
+
+impl SystemEntropy {
     #[expect(clippy::disallowed_methods, reason = "the randomness that everything else is given")]
     #[expect(clippy::expect_used, reason = "without randomness nothing may go on")]
-    fn fill(&self, bytes: &mut [u8]) {
+    fn draw(bytes: &mut [u8]) {
         aws_lc_rs::rand::fill(bytes).expect("the operating system has no randomness");
+    }
+}
+
+impl Entropy for SystemEntropy {
+    /// A token needs three small draws; each has a price of its own, so they share one. What was
+    /// given out is wiped from the pool, and no byte is given out twice.
+    fn fill(&self, bytes: &mut [u8]) {
+        if bytes.len() > POOL_BYTES / 8 {
+            return Self::draw(bytes);
+        }
+        POOL.with_borrow_mut(|(pool, left)| {
+            if *left < bytes.len() {
+                Self::draw(pool.as_mut());
+                *left = POOL_BYTES;
+            }
+            let start = *left - bytes.len();
+            if let Some(drawn) = pool.get_mut(start..*left) {
+                bytes.copy_from_slice(drawn);
+                drawn.fill(0);
+            }
+            *left = start;
+        });
     }
 }
 
@@ -83,7 +117,7 @@ pub(crate) fn new_root_key(file: &Path) -> Result<(), Failure> {
 }
 
 /// Reads the root key. A file that others can read is refused.
-fn root_key(file: &Path) -> Result<RootKey, Failure> {
+pub(crate) fn root_key(file: &Path) -> Result<RootKey, Failure> {
     let title = format!("the root key `{}` cannot be used", file.display());
     let failed = |error: std::io::Error| Failure::file(&title, &error, "run `accredit init` first");
     let mode = std::fs::metadata(file).map_err(failed)?.permissions().mode();
@@ -106,6 +140,48 @@ fn root_key(file: &Path) -> Result<RootKey, Failure> {
         *byte = u8::from_str_radix(digits, 16).map_err(|_| broken())?;
     }
     Ok(RootKey::new(*bytes))
+}
+
+/// The file beside a root key whose name is longer by one word.
+pub(crate) fn root_key_beside(file: &Path, word: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(word);
+    PathBuf::from(name)
+}
+
+/// Says that a root key is not the store's, and which of the files beside it is, if any.
+pub(crate) fn wrong_root_key(file: &Path, peppers: &[WrappedPepper]) -> Failure {
+    let title = "the root key does not open this store";
+    let opens = |word| {
+        let beside = root_key_beside(file, word);
+        let opens = root_key(&beside).is_ok_and(|root| SoftVault::opens(&root, peppers));
+        opens.then_some(beside)
+    };
+    if let Some(next) = opens("next") {
+        return fault(
+            title,
+            &format!("a rotation of the root key was cut off: `{}` opens it", next.display()),
+            "finish it with `accredit root rotate --config FILE`",
+        );
+    }
+    if let Some(previous) = opens("previous") {
+        return fault(
+            title,
+            &format!("`{}` opens it: the store is older than the key", previous.display()),
+            &format!("copy that file to `{}`", file.display()),
+        );
+    }
+    fault(
+        title,
+        &format!("`{}` is another store's, and no file beside it opens this one", file.display()),
+        "put back the root key that this store was founded with",
+    )
+}
+
+/// The machine's clock and the operating system's randomness, for commands without a world.
+pub(crate) fn clock_and_entropy() -> (Arc<dyn Clock>, Arc<dyn Entropy>) {
+    (Arc::new(SystemClock), Arc::new(SystemEntropy))
 }
 
 /// Opens the store at `store_file` with the root key in `root_key_file`. A new store is founded
@@ -139,16 +215,18 @@ pub(crate) async fn compose(
             "issuers are made from the public URL: set it back, or begin a new store",
         ));
     }
-    let vault = SoftVault::open(root, Arc::clone(&entropy), &installation.peppers);
-    let vault = vault.map_err(|error| {
-        fault(&title, &error, "put back the root key that this store was founded with")
-    })?;
+    if !SoftVault::opens(&root, &installation.peppers) {
+        return Err(wrong_root_key(root_key_file, &installation.peppers));
+    }
+    let vault =
+        SoftVault::open(root, Arc::clone(&entropy), &installation.peppers).map_err(failed)?;
     let world = Arc::new(World {
         clock: Arc::new(SystemClock),
         entropy,
         vault: Arc::new(vault),
         store: Arc::clone(&store) as Arc<dyn Store>,
         public_url: installation.public_url,
+        limits: Limits::default(),
     });
     let server = Server::new(Arc::clone(&world));
     Ok(Composed { world, server, store })
@@ -163,6 +241,32 @@ pub(crate) async fn found_organization(
     let body = Body { actor: Some(Actor { id: None, kind: "system" }), ..Body::default() };
     let (world, now) = (&composed.world, composed.world.clock.now());
     found(world, now, &asked, AdminPermission::ALL.to_vec(), body).await.map_err(refused)
+}
+
+/// Founds the first organization of an installation, with the operator's key beside its owner's.
+pub(crate) async fn found_installation(
+    composed: &Composed,
+    name: &str,
+) -> Result<(CreatedOrganization, Secret), Failure> {
+    let asked = CreateOrganization { name: name.to_owned(), display_name: None };
+    let body = Body { actor: Some(Actor { id: None, kind: "system" }), ..Body::default() };
+    let (world, now) = (&composed.world, composed.world.clock.now());
+    found_first(world, now, &asked, AdminPermission::ALL.to_vec(), body).await.map_err(refused)
+}
+
+/// A new key for the installation's operator; all earlier ones end.
+pub(crate) async fn renew_operator(composed: &Composed) -> Result<Secret, Failure> {
+    let now = composed.world.clock.now();
+    let failed = |fault: accredit_domain::Fault| refused(fault.into());
+    let first = Page { limit: 1, ..Page::default() };
+    let first = composed.store.organizations(first).await.map_err(failed)?;
+    let first = first.first().map(|org| org.name.as_str()).unwrap_or_default();
+    let tenant = composed.server.tenants.get(first, now).await.map_err(failed)?;
+    let tenant = tenant.ok_or_else(|| {
+        let detail = "the store holds no organization, in whose log it could be recorded";
+        Failure::new(Exit::NotFound, "start", "no organization", detail, "run `accredit init`")
+    })?;
+    renew(&composed.world, &tenant, now).await.map_err(refused)
 }
 
 /// A further key for the administrators of an organization that exists already.

@@ -200,11 +200,15 @@ pub(crate) fn one_line(text: &str) -> String {
     shown
 }
 
-/// Letters that reorder or hide what stands beside them.
+/// Letters that reorder or hide what stands beside them, or end a line for some readers.
 fn is_invisible(letter: char) -> bool {
     matches!(
         letter,
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
     )
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Asked {
     pub(crate) line: String,
     /// The header of that name, or nothing.
     pub(crate) authorization: String,
+    /// The `Idempotency-Key`, or nothing.
+    pub(crate) idempotency_key: String,
     /// The body.
     pub(crate) body: String,
 }
@@ -36,17 +38,23 @@ impl FakeServer {
             async move {
                 let (head, body) = request.into_parts();
                 let body = to_bytes(body, 1 << 20).await.expect("a body");
-                let authorization = head.headers.get("authorization");
+                let header = |name: &str| {
+                    let value = head.headers.get(name).map(|value| value.to_str().expect("text"));
+                    value.unwrap_or_default().to_owned()
+                };
                 let line = format!("{} {}", head.method, head.uri);
                 let (status, text) = answer(&line);
                 log.lock().expect("the log").push(Asked {
                     line,
-                    authorization: authorization
-                        .map(|value| value.to_str().expect("text").to_owned())
-                        .unwrap_or_default(),
+                    authorization: header("authorization"),
+                    idempotency_key: header("idempotency-key"),
                     body: String::from_utf8(body.to_vec()).expect("text"),
                 });
-                let answer = Response::builder().status(status).header("request-id", "req_head");
+                let mut answer = Response::builder().status(status);
+                answer = answer.header("request-id", "req_head");
+                if status == 429 {
+                    answer = answer.header("retry-after", "17");
+                }
                 answer.body(Body::from(text)).expect("an answer")
             }
         });

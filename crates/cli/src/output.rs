@@ -40,6 +40,8 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     /// The same, parsed.
     pub(crate) value: Value,
+    /// Whether the server had given it before, to an attempt whose answer was lost.
+    pub(crate) replayed: bool,
 }
 
 impl Answer {
@@ -59,6 +61,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// A whole list that was made here.
+    pub(crate) fn of(items: impl Iterator<Item = Value>) -> Self {
+        let items = items.filter_map(|item| serde_json::value::to_raw_value(&item).ok()).collect();
+        Self { items, next: None }
+    }
+
     fn json(&self) -> String {
         let items: Vec<&str> = self.items.iter().map(|item| item.get()).collect();
         let next = serde_json::to_string(&self.next).unwrap_or_else(|_| "null".to_owned());
@@ -175,6 +183,12 @@ impl Output {
     /// Prints an object that was just made, and says once that its secret is not kept.
     pub(crate) fn created(&self, answer: &Answer) -> Result<(), Failure> {
         self.object(answer)?;
+        if answer.replayed {
+            self.warn(
+                "the first answer was lost on its way; a secret that stood in it is not told again: \
+                 revoke what was made and create another",
+            );
+        }
         let secret =
             ["client_secret", "admin_token"].into_iter().find(|name| answer.member(name).is_some());
         // A program that reads the object knows what it reads; people are told.

@@ -10,10 +10,12 @@ use accredit_wire::ids::{AnyId, CredentialId, RequestId};
 use accredit_wire::time::Time;
 
 use crate::audit::event::{Actor, Body, Event, EventKind, Source};
+use crate::limits::Limits;
 use crate::ports::{Clock, Entropy, KeyVault, Store};
 use crate::refusal::{Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::tenant::Tenant;
+use crate::terms::Terms;
 
 /// The outside world, built once by the composition root or a test.
 pub struct World {
@@ -27,6 +29,8 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// Where this installation is reached: the only source of issuer names.
     pub public_url: String,
+    /// How many requests one caller may send.
+    pub limits: Limits,
 }
 
 impl World {
@@ -57,6 +61,11 @@ pub enum Caller {
         /// With which credential.
         credential: CredentialId,
     },
+    /// The installation's operator, who is entitled to nothing inside an organization.
+    Operator {
+        /// The key.
+        credential: CredentialId,
+    },
     /// Ourselves: start-up and jobs.
     System,
 }
@@ -75,6 +84,8 @@ pub struct Cx {
     pub source: Option<IpAddr>,
     /// The time of the decision.
     pub now: Time,
+    /// The terms on which it is asked for.
+    pub terms: Terms,
 }
 
 impl Cx {
@@ -88,7 +99,7 @@ impl Cx {
         let held = match &self.caller {
             Caller::Admin { permissions, .. } => permissions.contains(&permission),
             Caller::System => true,
-            Caller::Anyone | Caller::Client { .. } => false,
+            Caller::Anyone | Caller::Client { .. } | Caller::Operator { .. } => false,
         };
         if held {
             return Ok(());
@@ -114,12 +125,16 @@ impl Cx {
                 };
                 Some(Actor { id: Some(*id), kind })
             }
+            Caller::Operator { credential } => {
+                Some(Actor { id: Some(credential.any()), kind: "operator" })
+            }
             Caller::System => Some(Actor { id: None, kind: "system" }),
         };
         let body = Body {
             actor: body.actor.or(actor),
             request: Some(self.request),
             source: self.source.map(|ip| Source { ip }),
+            trace: self.terms.trace,
             ..body
         };
         Event::new(kind, self.now, self.world.random(), body)

@@ -13,11 +13,13 @@ pub mod context;
 pub mod introspection;
 pub mod issuance;
 pub mod keys;
+pub mod limits;
 pub mod ports;
 pub mod refusal;
 pub mod registry;
 pub mod revocation;
 pub mod tenant;
+pub mod terms;
 pub mod vault;
 
 pub use context::{Caller, Cx, World};

@@ -19,8 +19,10 @@ use crate::audit::event::Event;
 use crate::issuance::admission::{AgentFacts, CredentialFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
 use crate::refusal::Fault;
+use crate::registry::operator::OperatorKey;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use crate::revocation::{Blast, Revocation};
+use crate::terms::{KeptAnswer, Once};
 
 /// A boxed future: ports are object-safe, so that `server` never compiles a store.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -99,10 +101,18 @@ pub enum Row {
     Credential(Credential),
     /// A signing key.
     Key(SigningKey),
+    /// A key of the installation's operator: only ever a new one.
+    Operator(OperatorKey),
+    /// The end of all live keys of the installation's operator.
+    EndOperators,
     /// The end of all live instances and credentials of an agent, in one statement each.
     EndAgent(AgentId),
     /// The end of all live credentials of an instance.
     EndInstance(InstanceId),
+    /// What the change answers, kept for a repetition of its request. Where the change makes a
+    /// `rev`, the object's member of that name is set to it. A live answer under the same key
+    /// makes the change [`CommitError::Taken`]: write it before the rows it tells of.
+    Answer(Box<KeptAnswer>),
 }
 
 /// A change to the registry: its rows, and what it turns from yes to no.
@@ -139,15 +149,48 @@ pub enum CommitError {
     Fault(Fault),
 }
 
-/// What one page of a list asks for: rows after `cursor`, at most `limit`, in order of id.
+impl From<Fault> for CommitError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// In which order a list is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By id, which is the order of creation.
+    #[default]
+    Oldest,
+    /// By id, the newest first.
+    Newest,
+    /// By name; persons by e-mail address.
+    Name,
+    /// By name, backwards.
+    NameBackwards,
+}
+
+impl Order {
+    /// Whether it is an order by name.
+    pub const fn is_by_name(self) -> bool {
+        matches!(self, Self::Name | Self::NameBackwards)
+    }
+}
+
+/// What one page of a list asks for: rows after `cursor`, at most `limit`, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The last id of the page before.
+    /// The last id of the page before, or its last name where the order is by name.
     pub cursor: Option<String>,
+    /// In which order; those without a unique name are read by id alone.
+    pub order: Order,
+    /// Only rows whose name begins so; the order is by name then.
+    pub prefix: Option<String>,
     /// At most so many rows.
     pub limit: usize,
     /// Only rows with this state.
     pub state: Option<String>,
+    /// The time at which it is told whether a row has expired.
+    pub at: Time,
     /// Only rows of this agent.
     pub agent: Option<AgentId>,
     /// Only rows of this resource.
@@ -234,12 +277,46 @@ pub trait Registry: Send + Sync {
         page: Page,
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
 
+    /// The answer that is kept under a caller's key, where its time is not over.
+    fn kept_answer(
+        &self,
+        once: Once,
+        now: Time,
+    ) -> BoxFuture<'_, Result<Option<KeptAnswer>, Fault>>;
+
+    /// Keys of the organization's administrators.
+    fn admin_keys(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
+
+    /// When the last of the organization's live keys with `administrators` ends, apart from one;
+    /// nothing where there is none.
+    fn owners_until(
+        &self,
+        org: OrganizationId,
+        apart: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<Time>, Fault>>;
+
+    /// A key of the installation's operator, which is in no organization.
+    fn operator_key(&self, id: CredentialId) -> BoxFuture<'_, Result<Option<OperatorKey>, Fault>>;
+
     /// The smallest age bound of the organization's active resources, seconds.
     fn revocations_age_min(&self, org: OrganizationId)
     -> BoxFuture<'_, Result<Option<u32>, Fault>>;
 
     /// The signing keys of an organization, all states, oldest first.
     fn signing_keys(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>>;
+}
+
+/// What a look-up found, and what it cost.
+#[derive(Clone, Debug, Default)]
+pub struct LookedUp<T> {
+    /// What was found.
+    pub found: T,
+    /// Whether it was in memory, so that the store was not asked.
+    pub from_memory: bool,
 }
 
 /// What issuing reads. Served from a bounded cache that a committed change empties before the
@@ -257,7 +334,11 @@ pub trait Admissions: Send + Sync {
         &self,
         org: OrganizationId,
         id: CredentialId,
-    ) -> BoxFuture<'_, Result<Option<Arc<CredentialFacts>>, Fault>>;
+    ) -> BoxFuture<'_, Result<LookedUp<Option<Arc<CredentialFacts>>>, Fault>>;
+
+    /// Looks up a credential that nobody has, never from memory: a proof that is wrong is to cost
+    /// what one of an unknown client costs.
+    fn credential_of_nobody(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// The organization that an administrator's credential belongs to: the one look-up that
     /// cannot name an organization, because the caller has not.
@@ -273,7 +354,7 @@ pub trait Admissions: Send + Sync {
         agent: AgentId,
         kid: Option<&'a str>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>>;
+    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>>;
 
     /// The live public keys of a resource, as for agents.
     fn resource_keys<'a>(
@@ -282,7 +363,7 @@ pub trait Admissions: Send + Sync {
         resource: ResourceId,
         kid: Option<&'a str>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>>;
+    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>>;
 }
 
 /// A single-use value, such as an assertion's `jti`: the second to come is refused.

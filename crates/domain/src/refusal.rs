@@ -25,6 +25,12 @@ pub enum Kind {
     Scope,
     /// The target is not one the client can have a token for.
     Target,
+    /// The thing is not in the version that the request builds on.
+    Precondition,
+    /// The request is well formed and cannot be carried out as it is.
+    Unprocessable,
+    /// Too much in too short a time.
+    TooMany,
 }
 
 macro_rules! rules {
@@ -65,6 +71,8 @@ rules! {
     AssertionReplayed "assertion-replayed" Unauthenticated "The client assertion was used before.";
     AssertionKey "assertion-key" Unauthenticated "The client assertion names no key and the client has more than eight.";
     AdminKey "admin-key" Unauthenticated "The administrator's key is absent or unknown.";
+    SeparationOfDuties "separation-of-duties" Denied "Nobody makes an administrator's key with more than they hold themselves.";
+    LastOwner "last-owner" Conflict "An organization keeps an owner's key that lives for a day at least.";
     NotEntitled "not-entitled" Denied "The caller's credential does not allow this operation.";
     AgentNotActive "agent-not-active" UnauthorizedClient "The agent is not active.";
     InstanceNotActive "instance-not-active" UnauthorizedClient "The instance has expired or was revoked.";
@@ -84,6 +92,10 @@ rules! {
     StateForbids "state-forbids" Conflict "The state of the thing does not allow this.";
     AgentIncomplete "agent-incomplete" Conflict "An agent needs an owner, a purpose and a permission to be active.";
     ChangedMeanwhile "changed-meanwhile" Conflict "The thing was changed by somebody else at the same time.";
+    PreconditionFailed "precondition-failed" Precondition "The thing is not in the version that `If-Match` names.";
+    IdempotencyKeyReused "idempotency-key-reused" Unprocessable "The idempotency key came with another request before.";
+    IdempotencyKeyInUse "idempotency-key-in-use" Conflict "A request with this idempotency key was carried out at the same time.";
+    RateLimited "rate-limited" TooMany "More requests than the limit allows.";
     TokenNotYours "token-not-yours" Denied "The token was issued to another client.";
 }
 
@@ -96,12 +108,14 @@ pub struct Refusal {
     pub detail: String,
     /// What to do, for the developer.
     pub hint: String,
+    /// Seconds after which the same request may be taken, where time is what is missing.
+    pub retry_after: Option<u32>,
 }
 
 impl Refusal {
     /// A refusal by `rule`.
     pub fn new(rule: Rule, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { rule, detail: detail.into(), hint: hint.into() }
+        Self { rule, detail: detail.into(), hint: hint.into(), retry_after: None }
     }
 
     /// A member of a request is not acceptable.

@@ -21,6 +21,7 @@ use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 
+use crate::audit::reads::Reads;
 use crate::audit::refusals::Refusals;
 use crate::audit::uses::Uses;
 use crate::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
@@ -82,6 +83,11 @@ impl Keys {
         })
     }
 
+    /// Every key of the organization, whatever its state.
+    pub fn all(&self) -> &[SigningKey] {
+        &self.all
+    }
+
     /// The keys that verify access tokens (RFC 7517).
     pub fn token_jwks(&self) -> &JwkSet {
         &self.token_jwks
@@ -93,10 +99,22 @@ impl Keys {
     }
 }
 
+/// The keys of a purpose that are published: the one that signs first, then the one that will,
+/// then those whose signatures are still believed.
 fn published(all: &[SigningKey], purpose: KeyPurpose) -> Result<JwkSet, Fault> {
-    let keys = all
-        .iter()
-        .filter(|key| key.sealed.purpose == purpose && key.state != KeyState::Revoked)
+    let place = |state: KeyState| match state {
+        KeyState::Active => Some(0),
+        KeyState::Next => Some(1),
+        KeyState::Retiring => Some(2),
+        KeyState::Retired | KeyState::Revoked => None,
+    };
+    let of_purpose = all.iter().filter(|key| key.sealed.purpose == purpose);
+    let mut placed: Vec<_> =
+        of_purpose.filter_map(|key| place(key.state).map(|place| (place, key))).collect();
+    placed.sort_by_key(|(place, key)| (*place, key.sealed.id));
+    let keys = placed
+        .into_iter()
+        .map(|(_, key)| key)
         .map(|key| {
             Jwk::new(key.sealed.public.clone(), Some(key.sealed.id.to_string()))
                 .map(Jwk::into_verifying_key)
@@ -120,6 +138,8 @@ pub struct Tenant {
     pub verifier: Verifier,
     /// What is counted rather than recorded one by one.
     pub refusals: Refusals,
+    /// Who read the log, until it is recorded.
+    pub reads: Reads,
     /// When things were last used, until it is flushed.
     pub uses: Uses,
     state: RwLock<State>,
@@ -153,6 +173,7 @@ impl Tenant {
             generation: organization.generation,
             verifier,
             refusals: Refusals::default(),
+            reads: Reads::default(),
             uses: Uses::default(),
             state: RwLock::new(organization.state),
             keys: ArcSwap::from_pointee(keys),

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use accredit_wire::crypto::{Algorithm, MacKey, PrivateKey, open, seal};
+use accredit_wire::crypto::{Algorithm, CryptoError, MacKey, PrivateKey, open, seal};
 use accredit_wire::ids::{KeyId, OrganizationId};
 use std::collections::HashMap;
 use zeroize::Zeroizing;
@@ -55,6 +55,19 @@ fn key_aad(org: OrganizationId, id: KeyId, purpose: KeyPurpose) -> String {
     format!("accredit/{org}/{id}/{}/{WRAPPING}", purpose.as_str())
 }
 
+/// Opens a ciphertext under the old root key and seals it under the new one.
+fn rewrap(
+    (old, new): (&RootKey, &RootKey),
+    entropy: &dyn Entropy,
+    aad: &str,
+    wrapped: &[u8],
+) -> Result<Vec<u8>, CryptoError> {
+    let plain = Zeroizing::new(open(&old.0, aad.as_bytes(), wrapped)?);
+    let mut nonce = [0u8; 12];
+    entropy.fill(&mut nonce);
+    seal(&new.0, nonce, aad.as_bytes(), &plain)
+}
+
 impl SoftVault {
     /// A new pepper, wrapped under `root`.
     pub fn new_pepper(
@@ -90,6 +103,38 @@ impl SoftVault {
             return Err(Fault::new("key vault", "the store has no pepper"));
         }
         Ok(Self { root, entropy, peppers: opened, keys: RwLock::new(HashMap::new()) })
+    }
+
+    /// Wraps a pepper again, under another root key.
+    pub fn rewrap_pepper(
+        (old, new): (&RootKey, &RootKey),
+        entropy: &dyn Entropy,
+        pepper: &WrappedPepper,
+    ) -> Result<WrappedPepper, Fault> {
+        let aad = pepper_aad(pepper.version);
+        let wrapped = rewrap((old, new), entropy, &aad, &pepper.wrapped)
+            .map_err(|error| Fault::new("rewrap pepper", error))?;
+        Ok(WrappedPepper { version: pepper.version, wrapped })
+    }
+
+    /// Wraps a signing key again, under another root key.
+    pub fn rewrap_key(
+        (old, new): (&RootKey, &RootKey),
+        entropy: &dyn Entropy,
+        key: &SealedKey,
+    ) -> Result<SealedKey, Fault> {
+        let aad = key_aad(key.org, key.id, key.purpose);
+        let wrapped = rewrap((old, new), entropy, &aad, &key.wrapped)
+            .map_err(|error| Fault::new("rewrap key", format!("{}: {error}", key.id)))?;
+        Ok(SealedKey { wrapped, ..key.clone() })
+    }
+
+    /// Whether a root key opens every pepper: whether it is the store's.
+    pub fn opens(root: &RootKey, peppers: &[WrappedPepper]) -> bool {
+        let opens = |pepper: &WrappedPepper| {
+            open(&root.0, pepper_aad(pepper.version).as_bytes(), &pepper.wrapped).is_ok()
+        };
+        !peppers.is_empty() && peppers.iter().all(opens)
     }
 
     fn private(&self, key: &SealedKey) -> Result<Arc<PrivateKey>, Fault> {

@@ -7,6 +7,7 @@ use accredit_domain::issuance::admission::HolderFacts;
 use accredit_domain::issuance::authenticate::{self, NotAuthenticated};
 use accredit_domain::ports::Use;
 use accredit_domain::registry::credential::AdminPermission;
+use accredit_domain::registry::operator::{self, Operator};
 use accredit_domain::tenant::Tenant;
 use accredit_domain::{Caller, Cx, Refusal, Rule};
 use accredit_wire::api_key::{ApiKey, SecretKind};
@@ -56,7 +57,10 @@ pub async fn admin(call: &Call, permission: AdminPermission) -> Result<Cx, Failu
     }
     let server = &call.server;
     let org = server.world.store.admin_organization(key.credential).await?;
-    let org = org.ok_or_else(no_admin_key)?;
+    let Some(org) = org else {
+        authenticate::by_secret_of_nobody(&server.world, &secret).await?;
+        return Err(no_admin_key().into());
+    };
     let tenant = server.tenants.by_id(org, call.now).await?.ok_or_else(no_admin_key)?;
     let mut cx = call.cx(tenant);
     let facts = match authenticate::by_secret(&cx, None, &secret).await {
@@ -81,6 +85,26 @@ pub async fn admin(call: &Call, permission: AdminPermission) -> Result<Cx, Failu
     cx.caller = Caller::Admin { credential: facts.id, permissions: permissions.clone() };
     cx.require(permission)?;
     Ok(cx)
+}
+
+/// Whether the request bears what looks like an operator's key.
+pub fn is_operator(call: &Call) -> bool {
+    let key = bearer(call).and_then(|secret| ApiKey::parse(secret.expose()).ok());
+    key.is_some_and(|key| key.kind == SecretKind::Operator)
+}
+
+/// The installation's operator who calls, in no organization.
+pub async fn operator(call: &Call) -> Result<Operator, Failure> {
+    let secret = bearer(call).ok_or_else(no_admin_key)?;
+    let world = &call.server.world;
+    let credential = operator::authenticate(world, call.now, &secret).await?;
+    Ok(Operator {
+        world: Arc::clone(world),
+        credential,
+        request: call.request,
+        source: call.source(),
+        now: call.now,
+    })
 }
 
 /// The verifier that calls, in the organization that the path names.

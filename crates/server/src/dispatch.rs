@@ -2,9 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use accredit_domain::limits::Standing;
 use accredit_domain::ports::BoxFuture;
+use accredit_domain::registry::operator::{self, Operator};
+use accredit_domain::registry::organization::check_name;
 use accredit_domain::tenant::Tenant;
+use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx, Fault, Refusal, Rule};
 use accredit_wire::ids::RequestId;
 use accredit_wire::time::Time;
@@ -13,16 +18,21 @@ use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, HeaderMap, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::Server;
+use crate::access_log;
 use crate::caller::{self, Requirement};
+use crate::conditions;
 use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
 use crate::failure::{self, Failure};
+use crate::metrics::{self, Operation, UNMATCHED};
+use crate::rates;
 use crate::reply::{self, Reply};
+use crate::room::Place;
 
 /// The header that names a request, in answers and in our log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -49,9 +59,14 @@ pub struct Call {
     pub request: RequestId,
     /// When it came.
     pub now: Time,
+    terms: Terms,
     parts: Parts,
     path: Vec<(String, String)>,
     cx: Option<Cx>,
+    operator: Option<Operator>,
+    standing: Option<Standing>,
+    /// Held until the handler is done.
+    _place: Option<Place>,
 }
 
 impl Call {
@@ -69,6 +84,26 @@ impl Call {
             .filter(|value| !value.is_empty())
     }
 
+    /// The headers.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// The path as it was sent.
+    pub(crate) fn uri_path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
+    /// The context of a caller that was checked, while no handler has taken it.
+    pub(crate) fn checked_cx(&self) -> Option<&Cx> {
+        self.cx.as_ref()
+    }
+
+    /// The terms in that context.
+    pub(crate) fn checked_terms(&mut self) -> Option<&mut Terms> {
+        self.cx.as_mut().map(|cx| &mut cx.terms)
+    }
+
     /// The whole query.
     pub fn raw_query(&self) -> Option<&str> {
         self.parts.uri.query()
@@ -84,6 +119,11 @@ impl Call {
         self.parts.headers.get_all(AUTHORIZATION).iter().map(http::HeaderValue::as_bytes).collect()
     }
 
+    /// The address of the peer.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.parts.extensions.get::<Peer>().map(|peer| peer.0)
+    }
+
     /// A context in an organization, for a caller that nobody knows yet.
     pub fn cx(&self, tenant: Arc<Tenant>) -> Cx {
         Cx {
@@ -91,8 +131,9 @@ impl Call {
             tenant,
             caller: Caller::Anyone,
             request: self.request,
-            source: self.parts.extensions.get::<Peer>().map(|peer| peer.0),
+            source: self.source(),
             now: self.now,
+            terms: self.terms.clone(),
         }
     }
 
@@ -107,6 +148,30 @@ impl Call {
                 "check the issuer: `{public_url}/o/{organization}`",
             )
         })?)
+    }
+
+    /// The name of the organization that it is about, for our log; nothing where the path names
+    /// one that cannot exist.
+    fn organization(&self) -> Option<String> {
+        if let Some(cx) = &self.cx {
+            return Some(cx.tenant.name.clone());
+        }
+        let name = self.path("org");
+        check_name(name).is_ok().then(|| name.to_owned())
+    }
+
+    /// The installation's operator, where it is they who call.
+    pub fn operator(&mut self) -> Option<Operator> {
+        self.operator.take()
+    }
+
+    /// The context of an operator, in the one organization that the path names.
+    pub async fn cx_of_operator(&self, by: &Operator) -> Result<Cx, Failure> {
+        let key = self.path("key");
+        let org = operator::find(by, key).await?;
+        let tenant = self.server.tenants.by_id(org.id, self.now).await?;
+        let tenant = tenant.ok_or_else(|| Refusal::not_found("org", key))?;
+        Ok(Cx { caller: Caller::Operator { credential: by.credential }, ..self.cx(tenant) })
     }
 
     /// The context of the caller that the table requires and [`dispatch`] has checked.
@@ -157,8 +222,10 @@ pub fn router(server: &Arc<Server>) -> Router {
         router = router.route(path, methods(server, &endpoints));
     }
     let missing = Arc::clone(server);
+    let unmatched = server.metrics.operation(UNMATCHED);
     router.fallback(move || {
         let request = request_id(&missing);
+        missing.metrics.answered(&unmatched, StatusCode::NOT_FOUND, Duration::ZERO);
         async move { failure::no_such_path(request) }
     })
 }
@@ -175,13 +242,18 @@ fn methods(server: &Arc<Server>, endpoints: &[&'static Endpoint]) -> MethodRoute
             Verb::Patch => MethodFilter::PATCH,
             Verb::Delete => MethodFilter::DELETE,
         };
-        let handler = move |request: Request| dispatch(Arc::clone(&server), endpoint, request);
+        let operation = server.metrics.operation(endpoint.operation);
+        let handler = move |request: Request| {
+            dispatch(Arc::clone(&server), endpoint, Arc::clone(&operation), request)
+        };
         routed = routed.merge(on(filter, handler));
     }
     let allowed: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.method.as_str()).collect();
     let allowed = allowed.join(", ");
     let server = Arc::clone(server);
+    let unmatched = server.metrics.operation(UNMATCHED);
     routed.fallback(move || {
+        server.metrics.answered(&unmatched, StatusCode::METHOD_NOT_ALLOWED, Duration::ZERO);
         let reply = failure::method_not_allowed(&allowed, request_id(&server));
         async move { reply }
     })
@@ -191,21 +263,35 @@ fn request_id(server: &Server) -> RequestId {
     RequestId::new(server.world.clock.now().millis(), server.world.random())
 }
 
-async fn dispatch(server: Arc<Server>, endpoint: &'static Endpoint, request: Request) -> Reply {
+async fn dispatch(
+    server: Arc<Server>,
+    endpoint: &'static Endpoint,
+    operation: Arc<Operation>,
+    request: Request,
+) -> Reply {
+    let (began, counted) = (metrics::begin(), Arc::clone(&server));
+    let (mut org, mut standing, mut trace) = (None, None, None);
     let now = server.world.clock.now();
     let id = RequestId::new(now.millis(), server.world.random());
     let answered = match receive(server, endpoint, request, id, now).await {
-        Ok(call) => (endpoint.handler)(call).await,
+        Ok(call) => {
+            (org, standing, trace) = (call.organization(), call.standing, call.terms.trace);
+            conditions::carry_out(call).await
+        }
         Err(failure) => Err(failure),
     };
     let mut reply =
         answered.unwrap_or_else(|failure| failure::render(failure, endpoint.language, id));
+    reply = rates::told(reply, standing);
     // RFC 9110 section 15.5.2: a 401 says how to authenticate. At the OAuth endpoints the handlers
     // do, by the way in which the client tried (RFC 6749 section 5.2).
     if reply.status() == StatusCode::UNAUTHORIZED && endpoint.caller == Requirement::Verifier {
         reply::set(&mut reply, WWW_AUTHENTICATE, "Bearer realm=\"accredit\"");
     }
     reply::set(&mut reply, REQUEST_ID, &id.to_string());
+    let (status, took) = (reply.status(), began.elapsed());
+    counted.metrics.answered(&operation, status, took);
+    access_log::line(id, operation.name, (status, took), org.as_deref(), trace);
     reply
 }
 
@@ -241,14 +327,38 @@ async fn receive(
             });
         }
     };
-    let mut call = Call { server, endpoint, body, request: id, now, parts, path, cx: None };
+    let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
+    let place = if is_health { None } else { Some(server.room.enter()?) };
+    let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };
+    let mut call = Call {
+        server,
+        endpoint,
+        body,
+        request: id,
+        now,
+        terms,
+        parts,
+        path,
+        cx: None,
+        operator: None,
+        standing: None,
+        _place: place,
+    };
     call.cx = match endpoint.caller {
         Requirement::Anyone | Requirement::Client => None,
         Requirement::Verifier => {
             let tenant = call.tenant().await?;
             Some(caller::verifier(&call, tenant).await?)
         }
+        Requirement::Admin(_) if endpoint.operator && caller::is_operator(&call) => {
+            call.operator = Some(caller::operator(&call).await?);
+            None
+        }
         Requirement::Admin(permission) => Some(caller::admin(&call, permission).await?),
     };
+    if let (Requirement::Admin(_), Some(cx)) = (endpoint.caller, &call.cx) {
+        call.standing = cx.world.limits.organization(cx.tenant.id, now);
+        call.standing.map_or(Ok(()), |standing| standing.refusal())?;
+    }
     Ok(call)
 }

@@ -4,17 +4,21 @@
 //! row cannot be written without.
 
 use accredit_domain::audit::read::EventView;
+use accredit_domain::keys::rotation::{RotateKey, RotatedKeys};
+use accredit_domain::registry::admin_key::{AdminKeyView, CreateAdminKey, RotateAdminKey};
 use accredit_domain::registry::agent::{Agent, CreateAgent, Reason, UpdateAgent};
 use accredit_domain::registry::credential::AdminPermission::{
-    Audit, Organizations, Read, Registry, Revoke as MayRevoke,
+    Administrators, Audit, Organizations, Read, Registry, Revoke as MayRevoke,
 };
 use accredit_domain::registry::credential::{CreateCredential, CredentialView};
+use accredit_domain::registry::identification::{Identified, Identify};
 use accredit_domain::registry::instance::{CreateInstance, InstanceView};
 use accredit_domain::registry::organization::{
     CreateOrganization, CreatedOrganization, Organization, UpdateOrganization,
 };
 use accredit_domain::registry::permission::{PermissionView, SetPermission};
 use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
+use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
 use accredit_domain::revocation::{RevocationView, Revoke};
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
@@ -67,6 +71,8 @@ pub struct Endpoint {
     pub operation: &'static str,
     /// Who may call.
     pub caller: Requirement,
+    /// Whether the installation's operator may, too.
+    pub operator: bool,
     /// Bytes of the body, at most.
     pub body_max: usize,
     /// In which language it says no.
@@ -97,6 +103,7 @@ const fn row(
         path,
         operation,
         caller,
+        operator: false,
         body_max: 0,
         language: OAuth,
         standard,
@@ -121,8 +128,17 @@ const fn api(
 }
 
 impl Endpoint {
+    /// Whether it creates something, so that repeating it would create another.
+    pub fn creates(&self) -> bool {
+        self.operation.starts_with("create_")
+            || matches!(self.operation, "revoke_id" | "rotate_credential" | "rotate_admin_key")
+    }
+
     const fn form(self) -> Self {
         Self { body_max: FORM_BYTES_MAX, takes: Shape::Form, gives: Shape::Json, ..self }
+    }
+    const fn and_operator(self) -> Self {
+        Self { operator: true, ..self }
     }
     const fn takes(self, takes: Shape) -> Self {
         Self { takes, ..self }
@@ -136,6 +152,10 @@ impl Endpoint {
 }
 
 const PAGE: &[&str] = &["limit", "cursor"];
+/// Of a list whose rows have states.
+const STATES: &[&str] = &["limit", "cursor", "state"];
+/// Of a list whose rows have states and unique names.
+const NAMES: &[&str] = &["limit", "cursor", "state", "q", "sort"];
 
 /// The table.
 #[rustfmt::skip]
@@ -159,29 +179,34 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Get, "/o/{org}/log/{log}/tile/{*tile}", "log_tile", Verifier, "C2SP tlog-tiles", log::tile).gives(Shape::Bytes),
 
     // Administration.
-    api(Verb::Post, "/v1/orgs", "create_org", Admin(Organizations), admin::organizations::create).takes(Shape::of::<CreateOrganization>()).gives(Shape::of::<CreatedOrganization>()),
-    api(Verb::Get, "/v1/orgs", "list_orgs", Admin(Read), admin::organizations::list).query(PAGE).gives(Shape::list_of::<Organization>()),
-    api(Verb::Get, "/v1/orgs/{key}", "get_org", Admin(Read), admin::organizations::get).gives(Shape::of::<Organization>()),
+    api(Verb::Post, "/v1/orgs", "create_org", Admin(Organizations), admin::organizations::create).and_operator().takes(Shape::of::<CreateOrganization>()).gives(Shape::of::<CreatedOrganization>()),
+    api(Verb::Get, "/v1/orgs", "list_orgs", Admin(Read), admin::organizations::list).and_operator().query(STATES).gives(Shape::list_of::<Organization>()),
+    api(Verb::Get, "/v1/orgs/{key}", "get_org", Admin(Read), admin::organizations::get).and_operator().gives(Shape::of::<Organization>()),
     api(Verb::Patch, "/v1/orgs/{key}", "update_org", Admin(Registry), admin::organizations::update).takes(Shape::of::<UpdateOrganization>()).gives(Shape::of::<Organization>()),
-    api(Verb::Post, "/v1/orgs/{key}/suspend", "suspend_org", Admin(MayRevoke), admin::organizations::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
-    api(Verb::Post, "/v1/orgs/{key}/activate", "activate_org", Admin(MayRevoke), admin::organizations::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
+    api(Verb::Post, "/v1/orgs/{key}/suspend", "suspend_org", Admin(MayRevoke), admin::organizations::suspend).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
+    api(Verb::Post, "/v1/orgs/{key}/activate", "activate_org", Admin(MayRevoke), admin::organizations::activate).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
+
+    api(Verb::Post, "/v1/admin-keys", "create_admin_key", Admin(Administrators), admin::admin_keys::create).takes(Shape::of::<CreateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
+    api(Verb::Get, "/v1/admin-keys", "list_admin_keys", Admin(Read), admin::admin_keys::list).query(STATES).gives(Shape::list_of::<AdminKeyView>()),
+    api(Verb::Get, "/v1/admin-keys/{key}", "get_admin_key", Admin(Read), admin::admin_keys::get).gives(Shape::of::<AdminKeyView>()),
+    api(Verb::Post, "/v1/admin-keys/{key}/rotate", "rotate_admin_key", Admin(Administrators), admin::admin_keys::rotate).takes(Shape::of::<RotateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
 
     api(Verb::Post, "/v1/persons", "create_person", Admin(Registry), admin::persons::create).takes(Shape::of::<CreatePerson>()).gives(Shape::of::<Person>()),
-    api(Verb::Get, "/v1/persons", "list_persons", Admin(Read), admin::persons::list).query(PAGE).gives(Shape::list_of::<Person>()),
+    api(Verb::Get, "/v1/persons", "list_persons", Admin(Read), admin::persons::list).query(NAMES).gives(Shape::list_of::<Person>()),
     api(Verb::Get, "/v1/persons/{key}", "get_person", Admin(Read), admin::persons::get).gives(Shape::of::<Person>()),
     api(Verb::Patch, "/v1/persons/{key}", "update_person", Admin(Registry), admin::persons::update).takes(Shape::of::<UpdatePerson>()).gives(Shape::of::<Person>()),
     api(Verb::Post, "/v1/persons/{key}/suspend", "suspend_person", Admin(MayRevoke), admin::persons::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
     api(Verb::Post, "/v1/persons/{key}/activate", "activate_person", Admin(MayRevoke), admin::persons::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
 
     api(Verb::Post, "/v1/resources", "create_resource", Admin(Registry), admin::resources::create).takes(Shape::of::<CreateResource>()).gives(Shape::of::<Resource>()),
-    api(Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(PAGE).gives(Shape::list_of::<Resource>()),
+    api(Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(NAMES).gives(Shape::list_of::<Resource>()),
     api(Verb::Get, "/v1/resources/{key}", "get_resource", Admin(Read), admin::resources::get).gives(Shape::of::<Resource>()),
     api(Verb::Patch, "/v1/resources/{key}", "update_resource", Admin(Registry), admin::resources::update).takes(Shape::of::<UpdateResource>()).gives(Shape::of::<Resource>()),
     api(Verb::Post, "/v1/resources/{key}/suspend", "suspend_resource", Admin(MayRevoke), admin::resources::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
     api(Verb::Post, "/v1/resources/{key}/activate", "activate_resource", Admin(MayRevoke), admin::resources::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
 
     api(Verb::Post, "/v1/agents", "create_agent", Admin(Registry), admin::agents::create).takes(Shape::of::<CreateAgent>()).gives(Shape::of::<Agent>()),
-    api(Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(&["limit", "cursor", "state"]).gives(Shape::list_of::<Agent>()),
+    api(Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(NAMES).gives(Shape::list_of::<Agent>()),
     api(Verb::Get, "/v1/agents/{key}", "get_agent", Admin(Read), admin::agents::get).gives(Shape::of::<Agent>()),
     api(Verb::Patch, "/v1/agents/{key}", "update_agent", Admin(Registry), admin::agents::update).takes(Shape::of::<UpdateAgent>()).gives(Shape::of::<Agent>()),
     api(Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
@@ -192,13 +217,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Verb::Delete, "/v1/agents/{key}/permissions/{resource}", "delete_permission", Admin(Registry), admin::agents::delete_permission).gives(Shape::of::<Agent>()),
 
     api(Verb::Post, "/v1/instances", "create_instance", Admin(Registry), admin::instances::create).takes(Shape::of::<CreateInstance>()).gives(Shape::of::<InstanceView>()),
-    api(Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(&["limit", "cursor", "agent"]).gives(Shape::list_of::<InstanceView>()),
+    api(Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(&["limit", "cursor", "state", "agent"]).gives(Shape::list_of::<InstanceView>()),
     api(Verb::Get, "/v1/instances/{key}", "get_instance", Admin(Read), admin::instances::get).gives(Shape::of::<InstanceView>()),
 
     api(Verb::Post, "/v1/credentials", "create_credential", Admin(Registry), admin::credentials::create).takes(Shape::of::<CreateCredential>()).gives(Shape::of::<CredentialView>()),
-    api(Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(&["limit", "cursor", "agent", "resource"]).gives(Shape::list_of::<CredentialView>()),
+    api(Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(&["limit", "cursor", "state", "agent", "resource"]).gives(Shape::list_of::<CredentialView>()),
     api(Verb::Get, "/v1/credentials/{key}", "get_credential", Admin(Read), admin::credentials::get).gives(Shape::of::<CredentialView>()),
 
+    api(Verb::Post, "/v1/credentials/{key}/rotate", "rotate_credential", Admin(Registry), admin::credentials::rotate).takes(Shape::of::<RotateCredential>()).gives(Shape::of::<RotatedCredential>()),
+    api(Verb::Post, "/v1/credentials/identify", "identify_credential", Admin(Audit), admin::credentials::identify).takes(Shape::of::<Identify>()).gives(Shape::of::<Identified>()),
+
+    api(Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).gives(Shape::Json),
     api(Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
     api(Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(PAGE).gives(Shape::list_of::<RevocationView>()),
@@ -211,6 +240,6 @@ pub const ENDPOINTS: &[Endpoint] = &[
 
     // The process itself.
     api(Verb::Get, "/livez", "live", Anyone, health::live).gives(Shape::Text),
-    api(Verb::Get, "/readyz", "ready", Anyone, health::ready).gives(Shape::Json),
+    api(Verb::Get, "/readyz", "ready", Anyone, health::ready).query(&["verbose"]).gives(Shape::Json),
     api(Verb::Get, "/openapi.json", "openapi", Anyone, health::openapi).gives(Shape::Json),
 ];

@@ -10,6 +10,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use crate::dispatch::REQUEST_ID;
+use crate::rates::RATE_LIMIT;
 use crate::reply::{self, Reply};
 
 /// Seconds after which a client may try again what failed on our side.
@@ -96,12 +97,20 @@ pub fn render(failure: Failure, language: Language, request: RequestId) -> Reply
     if let Failure::Fault(fault) = &failure {
         tracing::error!(%request, %fault, "fault");
     }
+    let wait = match &failure {
+        Failure::Refused(refusal) => refusal.retry_after,
+        _ => None,
+    };
     let rendered = match language {
         Language::OAuth => oauth(failure, request),
         Language::Problem => problem(&failure, request),
     };
     let mut reply = rendered.unwrap_or_else(|_| reply::empty(StatusCode::INTERNAL_SERVER_ERROR));
     reply::set(&mut reply, REQUEST_ID, &request.to_string());
+    if let Some(seconds) = wait {
+        reply::set(&mut reply, RETRY_AFTER, &seconds.to_string());
+        reply::set(&mut reply, RATE_LIMIT, &format!("\"minute\";r=0;t={seconds}"));
+    }
     reply
 }
 
@@ -122,7 +131,11 @@ fn oauth(failure: Failure, request: RequestId) -> Result<Reply, Fault> {
             (StatusCode::from_u16(status.unwrap_or_else(|| code.status())), body)
         }
         Failure::Http { status, rule, detail, hint } => {
-            let body = ErrorBody::new(ErrorCode::InvalidRequest, &detail);
+            let code = match status {
+                StatusCode::SERVICE_UNAVAILABLE => ErrorCode::TemporarilyUnavailable,
+                _ => ErrorCode::InvalidRequest,
+            };
+            let body = ErrorBody::new(code, &detail);
             (Ok(status), body.with_hint(&hint).with_rule(rule))
         }
         Failure::Fault(_) => {
@@ -154,6 +167,9 @@ fn oauth_code(rule: Rule) -> (ErrorCode, Option<u16>) {
         Kind::Target => (ErrorCode::InvalidTarget, None),
         Kind::NotFound => (ErrorCode::InvalidRequest, Some(404)),
         Kind::Invalid | Kind::Conflict => (ErrorCode::InvalidRequest, None),
+        Kind::Precondition => (ErrorCode::InvalidRequest, Some(412)),
+        Kind::Unprocessable => (ErrorCode::InvalidRequest, Some(422)),
+        Kind::TooMany => (ErrorCode::TemporarilyUnavailable, Some(429)),
     }
 }
 
@@ -207,6 +223,9 @@ fn problem_status(rule: Rule) -> StatusCode {
         Kind::Denied | Kind::UnauthorizedClient => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Precondition => StatusCode::PRECONDITION_FAILED,
+        Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 

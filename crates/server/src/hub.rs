@@ -219,6 +219,11 @@ impl Hub {
         self.channels().retain(|_, channel| channel.frames.receiver_count() > 0);
     }
 
+    /// How many follow now.
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
     /// Ends every stream: followers go on from what they hold, elsewhere or later.
     pub fn close(&self) {
         self.channels().clear();

@@ -2,10 +2,17 @@
 //!
 //! Each piece is a function of the time; the loops and sleeps are here and nowhere else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_domain::audit::{flush, integrate};
+use accredit_domain::ports::LaneHead;
+use accredit_domain::keys::rotation;
+use accredit_domain::registry::rotation_schedule::{self, Progress};
+use accredit_domain::terms::Terms;
+use accredit_domain::{Caller, Cx};
+use accredit_wire::ids::{OrganizationId, RequestId};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -18,6 +25,12 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
 /// How often use times and counters are written.
 pub const FLUSH_EVERY: Duration = Duration::from_mins(1);
 
+/// How often it is looked what is due for rotation.
+pub const ROTATE_EVERY: Duration = Duration::from_mins(1);
+
+/// How long is waited where a connection could not be accepted.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// Starts all jobs; they end when the set is dropped.
 pub fn start(server: &Arc<Server>) -> JoinSet<()> {
     let mut jobs = JoinSet::new();
@@ -29,6 +42,7 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         loop {
             every.tick().await;
             beating.hub.tick(beating.world.clock.now()).await;
+            beating.look();
         }
     });
     let integrating = Arc::clone(server);
@@ -37,6 +51,16 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         loop {
             every.tick().await;
             integrate_all(&integrating).await;
+            try_again(&integrating).await;
+        }
+    });
+    let rotating = Arc::clone(server);
+    jobs.spawn(async move {
+        let mut every = every(ROTATE_EVERY);
+        let mut turns = Turns::default();
+        loop {
+            every.tick().await;
+            rotate_all(&rotating, &mut turns).await;
         }
     });
     let flushing = Arc::clone(server);
@@ -65,13 +89,56 @@ pub(crate) async fn pause(time: Duration) {
 
 /// Integrates the log of every organization in memory.
 pub async fn integrate_all(server: &Server) {
+    let (mut failed, mut behind) = (false, 0);
     for tenant in server.tenants.all() {
         let integrated = match integrate::integrate(&server.world, &tenant).await {
-            Ok(lanes) => server.hub.show(&tenant, &lanes).await,
+            Ok(lanes) => {
+                let waiting = |lane: &LaneHead| lane.sequenced.saturating_sub(lane.integrated);
+                behind += lanes.iter().map(waiting).sum::<u64>();
+                server.hub.show(&tenant, &lanes).await
+            }
             Err(fault) => Err(fault),
         };
         if let Err(fault) = integrated {
+            failed = true;
             tracing::error!(%fault, org = %tenant.name, "log not integrated");
+        }
+    }
+    server.watch.integrated(failed, behind);
+}
+
+/// Writes where writing failed before, so that its recovery is noticed also without requests.
+pub async fn try_again(server: &Server) {
+    if server.world.store.health().trouble.is_some() {
+        // It fails again, and that is known already.
+        drop(server.world.store.check().await);
+    }
+}
+
+/// Where each organization's turns of rotation go on.
+#[derive(Debug, Default)]
+pub struct Turns(HashMap<OrganizationId, Progress>);
+
+/// One turn of rotation in every organization in memory: its signing keys, and the warnings about
+/// its agents' credentials.
+pub async fn rotate_all(server: &Server, turns: &mut Turns) {
+    for tenant in server.tenants.all() {
+        let now = server.world.clock.now();
+        let cx = Cx {
+            world: Arc::clone(&server.world),
+            tenant: Arc::clone(&tenant),
+            caller: Caller::System,
+            request: RequestId::new(now.millis(), server.world.random()),
+            source: None,
+            now,
+            terms: Terms::default(),
+        };
+        if let Err(fault) = rotation::tick(&cx).await {
+            tracing::error!(%fault, org = %tenant.name, "signing keys not rotated on");
+        }
+        let progress = turns.0.entry(tenant.id).or_default();
+        if let Err(fault) = rotation_schedule::tick(&cx, progress).await {
+            tracing::error!(%fault, org = %tenant.name, "rotations that are due not announced");
         }
     }
 }

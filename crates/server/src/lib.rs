@@ -7,24 +7,35 @@
 //!
 //! Absent on purpose: rules. Whether something is allowed is decided in the domain.
 
+mod access_log;
 pub mod caller;
+pub mod conditions;
 pub mod dispatch;
 pub mod endpoints;
 pub mod failure;
 pub mod http;
 pub mod hub;
 pub mod jobs;
+pub mod metrics;
+pub mod metrics_listener;
 pub mod openapi;
+mod rates;
 pub mod reply;
+pub mod room;
 pub mod serve;
+pub mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use accredit_domain::World;
 use accredit_domain::tenant::Tenants;
+use accredit_wire::time::Time;
 
 use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::room::Room;
+use crate::watch::{State, Watch};
 
 /// Everything a request may need.
 pub struct Server {
@@ -34,6 +45,12 @@ pub struct Server {
     pub tenants: Arc<Tenants>,
     /// The revocation feed.
     pub hub: Arc<Hub>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The degraded states.
+    pub watch: Watch,
+    /// Places for requests.
+    pub room: Room,
     /// Set when the process is told to stop: readiness says no, streams end.
     pub stopping: Arc<AtomicBool>,
 }
@@ -47,6 +64,17 @@ impl Server {
         // The order matters: a frame is made from what the tenant already knows.
         world.store.observe(Arc::clone(&tenants) as Arc<dyn accredit_domain::ports::Observer>);
         world.store.observe(Arc::clone(&hub) as Arc<dyn accredit_domain::ports::Observer>);
-        Arc::new(Self { world, tenants, hub, stopping: Arc::new(AtomicBool::new(false)) })
+        let metrics = Arc::new(Metrics::new(world.clock.now()));
+        world.store.observe(Arc::clone(&metrics) as Arc<dyn accredit_domain::ports::Observer>);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let watch = Watch::default();
+        let room = Room::default();
+        Arc::new(Self { world, tenants, hub, metrics, watch, room, stopping })
+    }
+
+    /// Looks at how the process is doing: its degraded states, each with the time since when.
+    pub fn look(&self) -> Vec<(State, Time)> {
+        let stopping = self.stopping.load(Ordering::Relaxed);
+        self.watch.look(self.world.clock.now(), &self.world.store.health(), stopping)
     }
 }

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::caller::Requirement;
-use crate::endpoints::{ENDPOINTS, Endpoint};
+use crate::conditions;
+use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
 use crate::failure::{Language, Problem};
 
 /// The shape of a body.
@@ -131,6 +132,10 @@ pub fn document() -> Value {
                     "type": "http", "scheme": "bearer",
                     "description": "An administrator's key, `acr_admin_…`.",
                 },
+                "operator": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "The installation's operator's key, `acr_operator_…`.",
+                },
                 "client": {
                     "type": "http", "scheme": "basic",
                     "description": "An OAuth client: `client_secret_basic`, `client_secret_post` or \
@@ -160,7 +165,7 @@ fn operation(endpoint: &Endpoint) -> Value {
     {
         success.insert("content".into(), content(media, schema));
     }
-    let status = if creates(endpoint) { "201" } else { "200" };
+    let status = if endpoint.creates() { "201" } else { "200" };
     let refused = match endpoint.language {
         Language::OAuth => json!({
             "description": "Refused (RFC 6749 section 5.2).",
@@ -179,6 +184,9 @@ fn operation(endpoint: &Endpoint) -> Value {
         Requirement::Anyone => (json!([]), None),
         Requirement::Client => (json!([{ "client": [] }]), None),
         Requirement::Verifier => (json!([{ "resource": [] }, { "admin": [] }]), None),
+        Requirement::Admin(permission) if endpoint.operator => {
+            (json!([{ "admin": [] }, { "operator": [] }]), Some(permission))
+        }
         Requirement::Admin(permission) => (json!([{ "admin": [] }]), Some(permission)),
     };
     operation.insert("security".into(), security);
@@ -186,10 +194,6 @@ fn operation(endpoint: &Endpoint) -> Value {
         operation.insert("x-accredit-permission".into(), json!(permission.as_str()));
     }
     Value::Object(operation)
-}
-
-fn creates(endpoint: &Endpoint) -> bool {
-    endpoint.operation.starts_with("create_") || endpoint.operation == "revoke_id"
 }
 
 fn content(media: &str, schema: Value) -> Value {
@@ -206,5 +210,15 @@ fn parameters(endpoint: &Endpoint) -> Value {
     let in_query = endpoint.query.iter().map(|name| {
         json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } })
     });
-    Value::Array(in_path.chain(in_query).collect())
+    let mut headers = Vec::new();
+    if endpoint.creates() {
+        headers.push("Idempotency-Key");
+    }
+    if endpoint.method != Verb::Get && conditions::changes_a_version(endpoint) {
+        headers.push("If-Match");
+    }
+    let in_header = headers.into_iter().map(|name| {
+        json!({ "name": name, "in": "header", "required": false, "schema": { "type": "string" } })
+    });
+    Value::Array(in_path.chain(in_query).chain(in_header).collect())
 }

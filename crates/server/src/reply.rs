@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use accredit_domain::Fault;
+use accredit_domain::keys::rotation::KEY_SET_MAX_AGE_SECONDS;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -29,11 +30,16 @@ pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Reply, Fault>
     Ok(no_store(with(status, "application/json", Body::from(text))))
 }
 
+/// JSON that was written already, and must not be stored anywhere on the way.
+pub fn json_text(status: StatusCode, text: String) -> Reply {
+    no_store(with(status, "application/json", Body::from(text)))
+}
+
 /// JSON that may be kept for a while: key sets and metadata.
 pub fn public_json<T: Serialize>(value: &T) -> Result<Reply, Fault> {
     let text = serde_json::to_vec(value).map_err(|error| Fault::new("render", error))?;
     let mut reply = with(StatusCode::OK, "application/json", Body::from(text));
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    set(&mut reply, CACHE_CONTROL, &format!("public, max-age={KEY_SET_MAX_AGE_SECONDS}"));
     Ok(reply)
 }
 

@@ -2,7 +2,9 @@
 //!
 //! On a hit nothing waits and no other thread is asked. On a miss one snapshot is read, and kept
 //! only if no change was committed in between (see [`crate::cache`]). That something is absent is
-//! never kept: strangers could fill the cache with it.
+//! never kept: strangers could fill the cache with it. Each look-up says whether it was one from
+//! memory, so that whoever is refused cannot tell by the time it took whether there is such a
+//! client (see [`Admissions::credential_of_nobody`]).
 
 use std::future::ready;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use accredit_domain::Fault;
 use accredit_domain::issuance::admission::{
     AgentFacts, CredentialFacts, HolderFacts, ProofFacts, ResourceFacts,
 };
-use accredit_domain::ports::{Admissions, BoxFuture, Lookup};
+use accredit_domain::ports::{Admissions, BoxFuture, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::{Credential, State, agent::AgentState};
 use accredit_wire::authority::{Authority, ResourceName};
@@ -168,7 +170,7 @@ fn complete(
             Some(resource) => HolderFacts::Resource(resource),
             None => return Ok(None),
         },
-        Holder::Admin(permissions) => HolderFacts::Admin(permissions),
+        Holder::Admin(admin) => HolderFacts::Admin(admin.permissions),
     };
     let proof = match row.proof {
         Proof::Secret { pepper, mac } => ProofFacts::Secret { pepper, mac },
@@ -206,10 +208,10 @@ impl SqliteStore {
         holder: AnyId,
         kid: Option<&str>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Arc<CredentialFacts>>, Fault>> {
+    ) -> BoxFuture<'_, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
         let key: KeysAsked = (org, holder, kid.map(Box::from), limit);
         if let Some(found) = self.caches.keys.get(&self.shared.stamps, &key) {
-            return Box::pin(ready(Ok(found)));
+            return Box::pin(ready(Ok(LookedUp { found, from_memory: true })));
         }
         Box::pin(async move {
             let ticket = self.shared.stamps.ticket();
@@ -232,7 +234,7 @@ impl SqliteStore {
                 let tags = [Tag::keys_of(holder)];
                 self.caches.keys.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
             }
-            Ok(found)
+            Ok(LookedUp { found, from_memory: false })
         })
     }
 }
@@ -268,10 +270,10 @@ impl Admissions for SqliteStore {
         &self,
         org: OrganizationId,
         id: CredentialId,
-    ) -> BoxFuture<'_, Result<Option<Arc<CredentialFacts>>, Fault>> {
+    ) -> BoxFuture<'_, Result<LookedUp<Option<Arc<CredentialFacts>>>, Fault>> {
         let key = (org, id);
         if let Some(facts) = self.caches.credentials.get(&self.shared.stamps, &key) {
-            return Box::pin(ready(Ok(Some(facts))));
+            return Box::pin(ready(Ok(LookedUp { found: Some(facts), from_memory: true })));
         }
         Box::pin(async move {
             let ticket = self.shared.stamps.ticket();
@@ -283,12 +285,20 @@ impl Admissions for SqliteStore {
                     }
                 })
                 .await?;
-            let Some(facts) = found.map(Arc::new) else { return Ok(None) };
+            let Some(facts) = found.map(Arc::new) else { return Ok(LookedUp::default()) };
             let (bytes, tags) = (credential_bytes(&facts), tags(&facts));
             let entry = (key, Arc::clone(&facts));
             self.caches.credentials.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
-            Ok(Some(facts))
+            Ok(LookedUp { found: Some(facts), from_memory: false })
         })
+    }
+
+    fn credential_of_nobody(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        let org = OrganizationId::new(0, [0; 10]);
+        let nobody = CredentialId::new(0, [0; 10]);
+        Box::pin(self.read("read a credential's facts", move |conn| {
+            credentials::find(conn, &org.to_string(), nobody).map(|_| ())
+        }))
     }
 
     fn admin_organization(
@@ -306,7 +316,7 @@ impl Admissions for SqliteStore {
         agent: AgentId,
         kid: Option<&'a str>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>> {
+    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
         self.keys(org, agent.any(), kid, limit)
     }
 
@@ -316,7 +326,7 @@ impl Admissions for SqliteStore {
         resource: ResourceId,
         kid: Option<&'a str>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<CredentialFacts>>, Fault>> {
+    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
         self.keys(org, resource.any(), kid, limit)
     }
 }

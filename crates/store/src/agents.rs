@@ -1,8 +1,8 @@
 //! Agents as rows: the permissions stand in the row, the owner's address and the times of use are
 //! joined in when read.
 
-use accredit_domain::ports::{Lookup, Page};
-use accredit_domain::registry::{Agent, agent::AgentState};
+use accredit_domain::ports::{Lookup, Order, Page};
+use accredit_domain::registry::{Agent, agent::AgentState, rotation_schedule};
 use accredit_wire::ids::AgentId;
 
 use crate::driver::{Conn, DriverError, Row};
@@ -19,7 +19,9 @@ macro_rules! select {
              a.created_at, u.at, \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
              ORDER BY c.id DESC LIMIT 1), \
-             a.last_reviewed_at, a.version \
+             a.last_reviewed_at, a.version, a.rotation_days, a.rotation_warned_for, \
+             (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
+             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1) \
              FROM agent a \
              LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id ",
@@ -30,6 +32,7 @@ macro_rules! select {
 
 fn read(row: &dyn Row) -> Result<Agent, DriverError> {
     let id = row.parsed(0)?;
+    let rotation_days = row.small(17)?;
     Ok(Agent {
         id,
         client_id: id,
@@ -49,6 +52,10 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
         last_seen_at: row.opt_time(13)?,
         last_rotated_at: row.opt_time(14)?,
         last_reviewed_at: row.opt_time(15)?,
+        rotation_days,
+        rotation_warned_for: row.opt_time(18)?,
+        rotation_due_at: row.opt_time(19)?.map(|at| rotation_schedule::due_at(at, rotation_days)),
+        rotation_due: false,
         version: row.int(16)?,
     })
 }
@@ -78,12 +85,31 @@ pub(crate) fn find(
 
 /// A page of agents.
 pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Agent>, DriverError> {
+    macro_rules! by {
+        ($column:literal, $direction:literal) => {
+            concat!(
+                select!("WHERE a.org = $1 AND "),
+                $column,
+                " >= $2 AND ",
+                $column,
+                " < $3 AND ($4 = '' OR a.state = $4) ORDER BY ",
+                $column,
+                $direction,
+                " LIMIT $5"
+            )
+        };
+    }
+    let sql = match page.order {
+        Order::Oldest => by!("a.id", ""),
+        Order::Newest => by!("a.id", " DESC"),
+        Order::Name => by!("a.name", ""),
+        Order::NameBackwards => by!("a.name", " DESC"),
+    };
+    let (first, end) = page::bounds(page);
+    let bounds = [first.as_str(), end.as_str()];
     conn.all(
-        select!(
-            "WHERE a.org = $1 AND a.id > $2 AND ($3 = '' OR a.state = $3) \
-             ORDER BY a.id LIMIT $4"
-        ),
-        &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
+        sql,
+        &[org.into(), bounds[0].into(), bounds[1].into(), page::state(page), page::limit(page)],
         read,
     )
 }
@@ -100,8 +126,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
         conn.execute(
             "INSERT INTO agent (org, id, name, owner, purpose, environment, state, permissions, \
              default_scope, may_delegate, token_lifetime, review_due_at, created_at, \
-             last_reviewed_at, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1)",
+             last_reviewed_at, rotation_days, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -117,6 +143,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.review_due_at.into(),
                 row.created_at.into(),
                 row.last_reviewed_at.into(),
+                row.rotation_days.into(),
             ],
         )
         .map_err(failed)?;
@@ -126,8 +153,9 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
         .execute(
             "UPDATE agent SET owner = $1, purpose = $2, environment = $3, state = $4, \
              permissions = $5, default_scope = $6, may_delegate = $7, token_lifetime = $8, \
-             review_due_at = $9, last_reviewed_at = $10, version = version + 1 \
-             WHERE org = $11 AND id = $12 AND version = $13",
+             review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
+             rotation_warned_for = $12, version = version + 1 \
+             WHERE org = $13 AND id = $14 AND version = $15",
             &[
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
@@ -139,6 +167,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.token_lifetime.into(),
                 row.review_due_at.into(),
                 row.last_reviewed_at.into(),
+                row.rotation_days.into(),
+                row.rotation_warned_for.into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

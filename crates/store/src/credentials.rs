@@ -2,9 +2,11 @@
 
 use accredit_domain::ports::Page;
 use accredit_domain::registry::Credential;
+use accredit_domain::registry::admin_key::{AdminRole, Administrator};
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder, Proof};
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, OrganizationId};
 use accredit_wire::jose::jwk::Jwk;
+use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
@@ -16,7 +18,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT c.id, c.agent, c.instance, c.resource, c.permissions, c.pepper, c.mac, \
-             c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version \
+             c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version, c.successor, \
+             c.role, c.purpose, c.created_by \
              FROM credential c LEFT JOIN use_time u ON u.org = c.org AND u.id = c.id ",
             $rest
         )
@@ -33,6 +36,7 @@ fn read(row: &dyn Row) -> Result<Credential, DriverError> {
         expires_at: row.time(10)?,
         last_used_at: row.opt_time(11)?,
         version: row.int(12)?,
+        successor: row.opt_parsed(13)?,
     })
 }
 
@@ -43,12 +47,18 @@ fn holder(row: &dyn Row) -> Result<Holder, DriverError> {
         (Some(agent), None, None, None) => Ok(Holder::Agent(agent)),
         (Some(agent), Some(instance), None, None) => Ok(Holder::Instance(instance, agent)),
         (None, None, Some(resource), None) => Ok(Holder::Resource(resource)),
-        (None, None, None, Some(words)) => words
-            .split_ascii_whitespace()
-            .map(AdminPermission::parse)
-            .collect::<Option<_>>()
-            .map(Holder::Admin)
-            .ok_or_else(|| DriverError::unreadable(4, "an unknown permission")),
+        (None, None, None, Some(words)) => {
+            let permissions =
+                words.split_ascii_whitespace().map(AdminPermission::parse).collect::<Option<_>>();
+            let permissions = permissions
+                .ok_or_else(|| DriverError::unreadable(4, "an unknown permission"))?;
+            Ok(Holder::Admin(Administrator {
+                role: row.word(14, AdminRole::parse)?,
+                permissions,
+                purpose: row.text(15)?.to_owned(),
+                created_by: row.opt_parsed(16)?,
+            }))
+        }
         _ => Err(DriverError::unreadable(1, "a credential has one holder")),
     }
 }
@@ -92,35 +102,30 @@ pub(crate) fn list(
     org: &str,
     page: &Page,
 ) -> Result<Vec<Credential>, DriverError> {
+    macro_rules! of {
+        ($rest:literal) => {
+            concat!(
+                select!("WHERE c.org = $1 AND c.id > $2 AND ($3 = '' OR $3 = "),
+                "CASE WHEN c.state = 'active' AND c.expires_at <= $4 THEN 'expired' \
+                 ELSE c.state END) ",
+                $rest
+            )
+        };
+    }
+    let (cursor, state, limit) = (page::cursor(page), page::state(page), page::limit(page));
+    let mut values = vec![org.into(), cursor, state, page.at.into()];
     let (sql, holder) = match (page.agent, page.resource) {
-        (Some(agent), _) => (
-            select!(
-                "WHERE c.org = $1 AND c.agent = $2 AND c.id > $3 \
-                 AND ($4 = '' OR c.state = $4) ORDER BY c.id LIMIT $5"
-            ),
-            agent.to_string(),
-        ),
-        (None, Some(resource)) => (
-            select!(
-                "WHERE c.org = $1 AND c.resource = $2 AND c.id > $3 \
-                 AND ($4 = '' OR c.state = $4) ORDER BY c.id LIMIT $5"
-            ),
-            resource.to_string(),
-        ),
+        (Some(agent), _) => (of!("AND c.agent = $5 ORDER BY c.id LIMIT $6"), agent.to_string()),
+        (None, Some(resource)) => {
+            (of!("AND c.resource = $5 ORDER BY c.id LIMIT $6"), resource.to_string())
+        }
         (None, None) => {
-            return conn.all(
-                select!(
-                    "WHERE c.org = $1 AND c.id > $2 AND ($3 = '' OR c.state = $3) \
-                     ORDER BY c.id LIMIT $4"
-                ),
-                &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
-                read,
-            );
+            values.push(limit);
+            return conn.all(of!("ORDER BY c.id LIMIT $5"), &values, read);
         }
     };
-    let holder = holder.as_str().into();
-    let (cursor, state, limit) = (page::cursor(page), page::state(page), page::limit(page));
-    conn.all(sql, &[org.into(), holder, cursor, state, limit], read)
+    values.extend([holder.as_str().into(), limit]);
+    conn.all(sql, &values, read)
 }
 
 /// The live public keys of an agent or a resource, newest first: those called `kid`, or all.
@@ -170,6 +175,40 @@ pub(crate) fn keys_of(
     }
 }
 
+/// A page of administrators' keys.
+pub(crate) fn admin_keys(
+    conn: &mut dyn Conn,
+    org: &str,
+    page: &Page,
+) -> Result<Vec<Credential>, DriverError> {
+    conn.all(
+        select!(
+            "WHERE c.org = $1 AND c.permissions IS NOT NULL AND c.id > $2 \
+             AND ($3 = '' OR $3 = CASE WHEN c.state = 'active' AND c.expires_at <= $4 \
+             THEN 'expired' ELSE c.state END) ORDER BY c.id LIMIT $5"
+        ),
+        &[org.into(), page::cursor(page), page::state(page), page.at.into(), page::limit(page)],
+        read,
+    )
+}
+
+/// When the last live owner's key but one ends.
+pub(crate) fn owners_until(
+    conn: &mut dyn Conn,
+    org: &str,
+    apart: CredentialId,
+) -> Result<Option<Time>, DriverError> {
+    let (apart, word) = (apart.to_string(), AdminPermission::Administrators.as_str());
+    let found = conn.first(
+        "SELECT max(expires_at) FROM credential WHERE org = $1 AND permissions IS NOT NULL \
+         AND state = 'active' AND id <> $2 \
+         AND ' ' || permissions || ' ' LIKE '% ' || $3 || ' %'",
+        &[org.into(), apart.as_str().into(), word.into()],
+        |row| row.opt_time(0),
+    )?;
+    Ok(found.flatten())
+}
+
 /// The organization of an administrator's key.
 pub(crate) fn admin_organization(
     conn: &mut dyn Conn,
@@ -217,13 +256,15 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<
         return insert(conn, org, row);
     }
     let id = row.id.to_string();
+    let successor = row.successor.map(|id| id.to_string());
     let changed = conn
         .execute(
-            "UPDATE credential SET state = $1, expires_at = $2, version = version + 1 \
-             WHERE org = $3 AND id = $4 AND version = $5",
+            "UPDATE credential SET state = $1, expires_at = $2, successor = $3, \
+             version = version + 1 WHERE org = $4 AND id = $5 AND version = $6",
             &[
                 state_text(row.state).into(),
                 row.expires_at.into(),
+                successor.as_deref().into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),
@@ -237,6 +278,7 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
     let failed = |error| Failure::of(OPERATION, error);
     let id = row.id.to_string();
     let (mut agent, mut instance, mut resource, mut words) = (None, None, None, None);
+    let (mut role, mut purpose, mut created_by) = (None, None, None);
     match &row.holder {
         Holder::Agent(id) => agent = Some(id.to_string()),
         Holder::Instance(id, of) => {
@@ -244,9 +286,12 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             instance = Some(id.to_string());
         }
         Holder::Resource(id) => resource = Some(id.to_string()),
-        Holder::Admin(permissions) => {
-            let names: Vec<_> = permissions.iter().map(|one| one.as_str()).collect();
+        Holder::Admin(admin) => {
+            let names: Vec<_> = admin.permissions.iter().map(|one| one.as_str()).collect();
             words = Some(names.join(" "));
+            role = Some(admin.role.as_str());
+            purpose = Some(admin.purpose.as_str());
+            created_by = admin.created_by.map(|id| id.to_string());
         }
     }
     let (mut pepper, mut secret_mac, mut kid, mut jwk) = (None, None, None, None);
@@ -266,8 +311,8 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
     }
     conn.execute(
         "INSERT INTO credential (org, id, agent, instance, resource, permissions, pepper, mac, \
-         kid, jwk, state, created_at, expires_at, version) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)",
+         kid, jwk, state, created_at, expires_at, version, role, purpose, created_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16)",
         &[
             org.into(),
             id.as_str().into(),
@@ -282,6 +327,9 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             state_text(row.state).into(),
             row.created_at.into(),
             row.expires_at.into(),
+            role.into(),
+            purpose.into(),
+            created_by.as_deref().into(),
         ],
     )
     .map_err(failed)?;

@@ -54,24 +54,33 @@ pub(crate) fn list(
     let Some(agent) = page.agent else {
         return conn.all(
             select!(
-                "WHERE i.org = $1 AND i.id > $2 AND ($3 = '' OR i.state = $3) \
-                 ORDER BY i.id LIMIT $4"
+                "WHERE i.org = $1 AND i.id > $2 AND ($3 = '' OR $3 = \
+                 CASE WHEN i.state = 'active' AND i.expires_at <= $4 THEN 'expired' \
+                 ELSE i.state END) ORDER BY i.id LIMIT $5"
             ),
-            &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
+            &[
+                org.into(),
+                page::cursor(page),
+                page::state(page),
+                page.at.into(),
+                page::limit(page),
+            ],
             read,
         );
     };
     let agent = agent.to_string();
     conn.all(
         select!(
-            "WHERE i.org = $1 AND i.agent = $2 AND i.id > $3 AND ($4 = '' OR i.state = $4) \
-             ORDER BY i.id LIMIT $5"
+            "WHERE i.org = $1 AND i.agent = $2 AND i.id > $3 AND ($4 = '' OR $4 = \
+             CASE WHEN i.state = 'active' AND i.expires_at <= $5 THEN 'expired' \
+             ELSE i.state END) ORDER BY i.id LIMIT $6"
         ),
         &[
             org.into(),
             agent.as_str().into(),
             page::cursor(page),
             page::state(page),
+            page.at.into(),
             page::limit(page),
         ],
         read,

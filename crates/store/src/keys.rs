@@ -31,6 +31,7 @@ fn read(org: OrganizationId, row: &dyn Row) -> Result<SigningKey, DriverError> {
         state: row.word(5, KeyState::parse)?,
         created_at: row.time(6)?,
         version: row.int(7)?,
+        changed_at: row.opt_time(8)?,
     })
 }
 
@@ -41,8 +42,8 @@ pub(crate) fn all(
 ) -> Result<Vec<SigningKey>, DriverError> {
     let text = org.to_string();
     conn.all(
-        "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version \
-         FROM signing_key WHERE org = $1 ORDER BY id",
+        "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version, \
+         changed_at FROM signing_key WHERE org = $1 ORDER BY id",
         &[text.as_str().into()],
         |row| read(org, row),
     )
@@ -55,7 +56,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
     if row.version == 0 {
         conn.execute(
             "INSERT INTO signing_key (org, id, purpose, algorithm, public, wrapped, state, \
-             created_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
+             created_at, changed_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -65,6 +66,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
                 row.sealed.wrapped.as_slice().into(),
                 row.state.as_str().into(),
                 row.created_at.into(),
+                row.changed_at.into(),
             ],
         )
         .map_err(failed)?;
@@ -72,9 +74,15 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
     }
     let changed = conn
         .execute(
-            "UPDATE signing_key SET state = $1, version = version + 1 \
-             WHERE org = $2 AND id = $3 AND version = $4",
-            &[row.state.as_str().into(), org.into(), id.as_str().into(), row.version.into()],
+            "UPDATE signing_key SET state = $1, changed_at = $2, version = version + 1 \
+             WHERE org = $3 AND id = $4 AND version = $5",
+            &[
+                row.state.as_str().into(),
+                row.changed_at.into(),
+                org.into(),
+                id.as_str().into(),
+                row.version.into(),
+            ],
         )
         .map_err(failed)?;
     Failure::unless_one(changed)

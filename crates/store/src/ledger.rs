@@ -6,6 +6,7 @@ use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 
 use crate::SqliteStore;
+use crate::answers;
 use crate::driver::{Conn, DriverError, Value};
 use crate::failure::Failure;
 use crate::member::Work;
@@ -38,6 +39,7 @@ type SpentKey = (String, String, Vec<u8>);
 pub(crate) enum Expired {
     Spent { org: String, client: String, hash: [u8; 32] },
     Revocation { org: String, rev: u64 },
+    Answer { org: String, caller: String, key: [u8; 32] },
 }
 
 /// Forgets rows whose time is over at `now`.
@@ -52,6 +54,7 @@ pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result
                 "DELETE FROM revocation WHERE org = $1 AND rev = $2 AND keep_until < $3",
                 &[org.into(), (*rev).into(), now.into()],
             ),
+            Expired::Answer { org, caller, key } => answers::forget(conn, (org, caller, key), now),
         };
         done.map_err(|error| Failure::of("forget what is over", error))?;
     }
@@ -183,13 +186,16 @@ impl Ledger for SqliteStore {
                 self.forget_rows(rows, now).await?;
                 from = last;
             }
-            loop {
-                let rows = self.read(OPERATION, move |conn| revocations_over(conn, now)).await?;
-                if rows.is_empty() {
-                    return Ok(());
+            for over in [revocations_over, answers::over] {
+                loop {
+                    let rows = self.read(OPERATION, move |conn| over(conn, now)).await?;
+                    if rows.is_empty() {
+                        break;
+                    }
+                    self.forget_rows(rows, now).await?;
                 }
-                self.forget_rows(rows, now).await?;
             }
+            Ok(())
         })
     }
 }

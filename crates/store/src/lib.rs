@@ -9,10 +9,12 @@
 
 mod admissions;
 mod agents;
+mod answers;
 mod cache;
 mod credentials;
 pub mod driver;
 mod failure;
+pub mod inspect;
 mod installation;
 mod instances;
 mod keys;
@@ -22,6 +24,7 @@ mod log_port;
 mod maintenance;
 mod member;
 mod migrations;
+mod operators;
 mod organizations;
 mod page;
 mod persons;
@@ -29,6 +32,7 @@ mod queue;
 mod registry;
 mod resources;
 mod revocations;
+mod rewrap;
 mod shared;
 mod uses;
 mod writer;
@@ -55,6 +59,7 @@ use writer::{Counters, Writer};
 
 pub use ledger::FORGOTTEN_IN_CHUNK_MAX;
 pub use page::READ_ROWS_MAX;
+pub use rewrap::Rewrapped;
 pub use queue::QUEUE_MAX;
 pub use revocations::EVENTS_SEARCHED_MAX;
 pub use uses::USES_IN_CHUNK_MAX;

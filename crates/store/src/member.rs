@@ -17,9 +17,10 @@ use crate::driver::Conn;
 use crate::failure::Failure;
 use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
+use crate::rewrap::{self, Rewrapped};
 use crate::{
-    agents, credentials, installation, instances, keys, organizations, persons, resources,
-    revocations, uses,
+    agents, answers, credentials, installation, instances, keys, operators, organizations, persons,
+    resources, revocations, uses,
 };
 
 /// What is to be written.
@@ -40,6 +41,8 @@ pub(crate) enum Work {
     Forget(Vec<Expired>, Time),
     /// The founding.
     Found(Installation),
+    /// Everything that is wrapped under the root key, wrapped under another.
+    Rewrap(Rewrapped),
     /// Nothing: whether a write would succeed.
     Beat,
 }
@@ -56,6 +59,7 @@ impl Work {
             | Self::Uses(_)
             | Self::Forget(..)
             | Self::Found(_)
+            | Self::Rewrap(_)
             | Self::Beat => None,
         }
     }
@@ -70,7 +74,8 @@ impl Work {
             | Self::Integrate(..)
             | Self::Uses(_)
             | Self::Forget(..)
-            | Self::Found(_) => false,
+            | Self::Found(_)
+            | Self::Rewrap(_) => false,
         }
     }
 }
@@ -110,6 +115,7 @@ pub(crate) fn run_aside(conn: &mut dyn Conn, work: &Work) -> Result<(), Failure>
         Work::Uses(times) => uses::write(conn, times),
         Work::Forget(rows, now) => ledger::forget(conn, rows, *now),
         Work::Found(founded) => installation::found(conn, founded),
+        Work::Rewrap(rewrapped) => rewrap::write(conn, rewrapped),
         Work::Beat => installation::beat(conn),
         Work::Issue(..) | Work::Event(..) | Work::Change(_) => {
             Err(Failure::wrong("write", "this member belongs into a lane"))
@@ -186,6 +192,9 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Key(_) => {
                 return Err(Failure::wrong(OPERATION, "it names another organization's key"));
             }
+            Row::Operator(row) => operators::write(conn, row)?,
+            Row::EndOperators => done.committed.ended += operators::end(conn)?,
+            Row::Answer(row) => answers::write(conn, row, change.at)?,
             Row::EndAgent(agent) => {
                 done.committed.ended += instances::end_of_agent(conn, org, *agent)?;
                 done.committed.ended += credentials::end_of_agent(conn, org, *agent)?;
@@ -204,7 +213,11 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
 fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
     match row {
         // Nothing cached says anything about them.
-        Row::Organization(_) | Row::Key(_) => {}
+        Row::Organization(_)
+        | Row::Key(_)
+        | Row::Operator(_)
+        | Row::EndOperators
+        | Row::Answer(_) => {}
         Row::Person(row) => {
             // A new person owns nothing yet.
             if row.version > 0 {
@@ -271,6 +284,11 @@ pub(crate) fn complete(
     if let Some(revocation) = &change.revocation {
         let written = revocations::write(conn, org, revocation)?;
         head.fence = written.rev;
+        for row in &change.rows {
+            if let Row::Answer(row) = row {
+                answers::complete(conn, row, written.rev)?;
+            }
+        }
         entry = Some(written);
     }
     let sealed = event
@@ -315,7 +333,10 @@ fn notice_rows(
             | Row::Agent(_)
             | Row::Instance(_)
             | Row::Credential(_)
+            | Row::Operator(_)
+            | Row::EndOperators
             | Row::EndAgent(_)
+            | Row::Answer(_)
             | Row::EndInstance(_) => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Persons as rows.
 
-use accredit_domain::ports::{Lookup, Page};
+use accredit_domain::ports::{Lookup, Order, Page};
 use accredit_domain::registry::{Person, State};
 use accredit_wire::ids::PersonId;
 
@@ -54,9 +54,31 @@ pub(crate) fn list(
     org: &str,
     page: &Page,
 ) -> Result<Vec<Person>, DriverError> {
+    macro_rules! by {
+        ($column:literal, $direction:literal) => {
+            concat!(
+                select!("WHERE org = $1 AND "),
+                $column,
+                " >= $2 AND ",
+                $column,
+                " < $3 AND ($4 = '' OR state = $4) ORDER BY ",
+                $column,
+                $direction,
+                " LIMIT $5"
+            )
+        };
+    }
+    let sql = match page.order {
+        Order::Oldest => by!("id", ""),
+        Order::Newest => by!("id", " DESC"),
+        Order::Name => by!("email", ""),
+        Order::NameBackwards => by!("email", " DESC"),
+    };
+    let (first, end) = page::bounds(page);
+    let bounds = [first.as_str(), end.as_str()];
     conn.all(
-        select!("WHERE org = $1 AND id > $2 AND ($3 = '' OR state = $3) ORDER BY id LIMIT $4"),
-        &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
+        sql,
+        &[org.into(), bounds[0].into(), bounds[1].into(), page::state(page), page::limit(page)],
         read,
     )
 }

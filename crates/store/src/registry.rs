@@ -5,11 +5,19 @@ use accredit_domain::keys::SigningKey;
 use accredit_domain::ports::{
     Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
 };
+use accredit_domain::registry::operator::OperatorKey;
+use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use accredit_wire::ids::{AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::time::Time;
 
+
+use crate::driver::Conn;
 use crate::member::Work;
-use crate::{SqliteStore, agents, credentials, instances, keys, organizations, persons, resources};
+use crate::{
+    SqliteStore, agents, answers, credentials, instances, keys, operators, organizations, persons,
+    resources,
+};
 
 impl Registry for SqliteStore {
     fn commit(&self, change: Audited<Change>) -> BoxFuture<'_, Result<Committed, CommitError>> {
@@ -104,6 +112,39 @@ impl Registry for SqliteStore {
         page: Page,
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
         self.read_in("list credentials", org, move |conn, org| credentials::list(conn, org, &page))
+    }
+
+    fn admin_keys(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
+        self.read_in("list administrators' keys", org, move |conn, org| {
+            credentials::admin_keys(conn, org, &page)
+        })
+    }
+
+    fn owners_until(
+        &self,
+        org: OrganizationId,
+        apart: CredentialId,
+    ) -> BoxFuture<'_, Result<Option<Time>, Fault>> {
+        self.read_in("find owners", org, move |conn, org| {
+            credentials::owners_until(conn, org, apart)
+        })
+    }
+
+    fn operator_key(&self, id: CredentialId) -> BoxFuture<'_, Result<Option<OperatorKey>, Fault>> {
+        Box::pin(self.read("find an operator's key", move |conn| operators::find(conn, id)))
+    }
+
+    fn kept_answer(
+        &self,
+        once: Once,
+        now: Time,
+    ) -> BoxFuture<'_, Result<Option<KeptAnswer>, Fault>> {
+        let find = move |conn: &mut dyn Conn| answers::find(conn, &once, now);
+        Box::pin(self.read("read an answer", find))
     }
 
     fn revocations_age_min(

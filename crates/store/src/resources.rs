@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use accredit_domain::issuance::admission::ResourceFacts;
-use accredit_domain::ports::{Lookup, Page};
+use accredit_domain::ports::{Lookup, Order, Page};
 use accredit_domain::registry::{Resource, State};
 use accredit_wire::ids::ResourceId;
 
@@ -82,9 +82,31 @@ pub(crate) fn list(
     org: &str,
     page: &Page,
 ) -> Result<Vec<Resource>, DriverError> {
+    macro_rules! by {
+        ($column:literal, $direction:literal) => {
+            concat!(
+                select!("WHERE org = $1 AND "),
+                $column,
+                " >= $2 AND ",
+                $column,
+                " < $3 AND ($4 = '' OR state = $4) ORDER BY ",
+                $column,
+                $direction,
+                " LIMIT $5"
+            )
+        };
+    }
+    let sql = match page.order {
+        Order::Oldest => by!("id", ""),
+        Order::Newest => by!("id", " DESC"),
+        Order::Name => by!("name", ""),
+        Order::NameBackwards => by!("name", " DESC"),
+    };
+    let (first, end) = page::bounds(page);
+    let bounds = [first.as_str(), end.as_str()];
     conn.all(
-        select!("WHERE org = $1 AND id > $2 AND ($3 = '' OR state = $3) ORDER BY id LIMIT $4"),
-        &[org.into(), page::cursor(page), page::state(page), page::limit(page)],
+        sql,
+        &[org.into(), bounds[0].into(), bounds[1].into(), page::state(page), page::limit(page)],
         read,
     )
 }

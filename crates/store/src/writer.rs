@@ -1,7 +1,8 @@
 //! The one writer: a thread that commits all waiting members together and answers them together.
 //!
 //! A member that is a single statement is atomic by itself; any other runs in a savepoint. A
-//! member that fails is undone and answered alone, a commit that fails answers all. The heads of
+//! member that fails is undone and answered alone, a commit that fails answers all; where the
+//! engine fails a member that has no savepoint, the batch is run again without it. The heads of
 //! lanes are kept in memory between batches and held to their rows by the conditional update that
 //! ends each batch; where one has moved, the batch is undone and run again on fresh heads.
 //!
@@ -28,11 +29,12 @@ use crate::shared::Shared;
 /// Members of one batch: work that takes a few milliseconds at most.
 pub const BATCH_MAX: usize = 256;
 /// How long the writer waits for company, where it has lately had some.
-pub const LINGER: Duration = Duration::from_micros(300);
+pub const LINGER: Duration = Duration::from_micros(800);
 /// Heads of lanes that are kept in memory: about a kilobyte for four.
 pub const HEADS_MAX: usize = 4096;
-/// How often a batch is run: once, and again where a head had moved.
-const RUNS_MAX: usize = 2;
+/// How often a batch is run: once, again where a head had moved, and again without a member whose
+/// failure could not be undone alone.
+const RUNS_MAX: usize = 3;
 
 type Random = foldhash::fast::RandomState;
 
@@ -52,6 +54,9 @@ struct Newer {
 enum BatchError {
     /// A lane's row is not as it was last seen.
     HeadMoved,
+    /// This member failed without a savepoint. An engine that says so did nothing; one that did
+    /// it nevertheless would leave a leaf behind that no head knows, and so all of it is undone.
+    Unguarded(usize, Failure),
     /// The engine failed where no single member could be blamed.
     Driver(DriverError),
 }
@@ -67,9 +72,9 @@ impl BatchError {
         match self {
             Self::Driver(DriverError::Disk(DiskTrouble::Full, _)) => StoreTrouble::Full,
             Self::Driver(DriverError::Disk(DiskTrouble::ReadOnly, _)) => StoreTrouble::ReadOnly,
-            Self::Driver(DriverError::Unique(_) | DriverError::Failed(_)) | Self::HeadMoved => {
-                StoreTrouble::Failing
-            }
+            Self::Driver(DriverError::Unique(_) | DriverError::Failed(_))
+            | Self::Unguarded(..)
+            | Self::HeadMoved => StoreTrouble::Failing,
         }
     }
 }
@@ -146,13 +151,21 @@ impl Writer {
 
     /// Writes a batch and answers its members.
     fn write(&mut self, batch: &mut Vec<Member>) {
+        let mut failed: Option<(usize, Failure)> = None;
         for run in 1..=RUNS_MAX {
-            match self.attempt(batch) {
-                Ok(outcomes) => {
+            match self.attempt(batch, failed.as_ref().map(|(place, _)| *place)) {
+                Ok(mut outcomes) => {
+                    if let Some((place, failure)) = failed {
+                        outcomes.insert(place, Err(failure));
+                    }
                     self.shared.stats.trouble(None);
                     return self.publish(batch, outcomes);
                 }
                 Err(BatchError::HeadMoved) if run < RUNS_MAX => self.forget(),
+                Err(BatchError::Unguarded(place, failure)) if run < RUNS_MAX => {
+                    failed = Some((place, failure));
+                    self.forget();
+                }
                 Err(error) => {
                     self.shared.stats.trouble(Some(error.trouble()));
                     self.forget();
@@ -171,7 +184,12 @@ impl Writer {
         }
     }
 
-    fn attempt(&mut self, batch: &[Member]) -> Result<Vec<Result<Done, Failure>>, BatchError> {
+    /// Writes a batch, perhaps without one of its members: then the others are guarded.
+    fn attempt(
+        &mut self,
+        batch: &[Member],
+        without: Option<usize>,
+    ) -> Result<Vec<Result<Done, Failure>>, BatchError> {
         if self.conn.in_transaction() {
             self.conn.rollback()?;
         }
@@ -181,8 +199,17 @@ impl Writer {
         self.newer.clear();
         self.conn.begin_write()?;
         let mut outcomes = Vec::with_capacity(batch.len());
-        for member in batch {
-            outcomes.push(self.member(&member.work)?);
+        for (place, member) in batch.iter().enumerate() {
+            if without == Some(place) {
+                continue;
+            }
+            let guarded = without.is_some() || !member.work.is_one_statement();
+            match self.member(&member.work, guarded)? {
+                Err(failure @ Failure::Fault(_)) if !guarded => {
+                    return Err(BatchError::Unguarded(place, failure));
+                }
+                outcome => outcomes.push(outcome),
+            }
         }
         for lane in self.lanes.values() {
             if lane.head.next != lane.head.stored_next
@@ -199,8 +226,11 @@ impl Writer {
     }
 
     /// Writes one member. An error of the outer kind is the whole batch's.
-    fn member(&mut self, work: &Work) -> Result<Result<Done, Failure>, DriverError> {
-        let guarded = !work.is_one_statement();
+    fn member(
+        &mut self,
+        work: &Work,
+        guarded: bool,
+    ) -> Result<Result<Done, Failure>, DriverError> {
         let before = work.org().and_then(|org| Some((org, self.lanes.get(&org)?.head)));
         if guarded {
             self.conn.savepoint()?;
@@ -265,6 +295,7 @@ impl Writer {
             | Work::Uses(_)
             | Work::Forget(..)
             | Work::Found(_)
+            | Work::Rewrap(_)
             | Work::Beat => {
                 member::run_aside(&mut *self.conn, work)?;
                 Ok(Done::quiet(0))
@@ -332,6 +363,7 @@ fn lane_of(
 fn refuse(batch: &mut Vec<Member>, error: &BatchError) {
     let why = match error {
         BatchError::HeadMoved => "somebody else writes to this store".to_owned(),
+        BatchError::Unguarded(_, failure) => format!("{failure:?}"),
         BatchError::Driver(error) => error.to_string(),
     };
     tracing::error!(members = batch.len(), error = why, "a batch was not committed");

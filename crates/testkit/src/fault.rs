@@ -1,9 +1,9 @@
 //! A database that fails at the n-th statement of its writer, before or after doing it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use accredit_store::driver::{Conn, Driver, DriverError, EachRow, Value};
+use accredit_store::driver::{Conn, DiskTrouble, Driver, DriverError, EachRow, Value};
 
 /// Where the writer is to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Faults {
     plan: Mutex<Plan>,
     calls: AtomicI64,
     commits: AtomicI64,
+    disk: Mutex<Option<DiskTrouble>>,
+    blind: AtomicBool,
 }
 
 impl Faults {
@@ -36,6 +38,17 @@ impl Faults {
         self.calls.store(0, Ordering::SeqCst);
         self.commits.store(0, Ordering::SeqCst);
         *self.plan.lock().expect("no thread panics with it") = Plan { at: Some(at), failed: false };
+    }
+
+    /// From now on the disk takes nothing, or takes everything again.
+    pub fn disk(&self, trouble: Option<DiskTrouble>) {
+        *self.disk.lock().expect("no thread panics with it") = trouble;
+    }
+
+    /// From now on the writer does not see, or sees again, what was revoked since a decision: a
+    /// fence that holds nothing back.
+    pub fn blind_fence(&self, blind: bool) {
+        self.blind.store(blind, Ordering::SeqCst);
     }
 
     /// Whether it has failed since it was armed; disarms it.
@@ -86,6 +99,10 @@ impl Driver for FaultyDriver {
     }
 }
 
+/// How the writer asks what was revoked since a decision.
+const FENCE_SQL: &str =
+    "SELECT rev, target FROM revocation WHERE org = $1 AND rev > $2 ORDER BY rev";
+
 struct FaultyConn {
     conn: Box<dyn Conn>,
     faults: Arc<Faults>,
@@ -104,6 +121,9 @@ impl Conn for FaultyConn {
         each: &mut EachRow<'_>,
     ) -> Result<(), DriverError> {
         self.faults.called()?;
+        if self.faults.blind.load(Ordering::SeqCst) && sql == FENCE_SQL {
+            return Ok(());
+        }
         self.conn.query(sql, params, each)
     }
 
@@ -122,6 +142,10 @@ impl Conn for FaultyConn {
 
     fn commit(&mut self) -> Result<(), DriverError> {
         self.faults.called()?;
+        let disk = *self.faults.disk.lock().expect("no thread panics with it");
+        if let Some(trouble) = disk {
+            return Err(DriverError::Disk(trouble, "a disk as the test wants it".to_owned()));
+        }
         let commit = self.faults.commits.fetch_add(1, Ordering::SeqCst) + 1;
         self.faults.fails(|at| at == FailAt::BeforeCommit(commit))?;
         self.conn.commit()?;

@@ -11,6 +11,7 @@ use accredit_domain::registry::organization::{CreateOrganization, found, new_adm
 use accredit_domain::registry::resource::{self, CreateResource, Resource};
 use accredit_domain::revocation::{self, RevocationView, Revoke};
 use accredit_domain::tenant::Tenant;
+use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx, Error};
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::ids::{AgentId, InstanceId, RequestId};
@@ -99,6 +100,7 @@ impl TestWorld {
             request: RequestId::new(now.millis(), self.world.random()),
             source: None,
             now,
+            terms: Terms::default(),
         }
     }
 

@@ -204,6 +204,11 @@ impl TestWorld {
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
+    /// Asks, and waits for no more than the status: also where the answer never ends.
+    pub async fn status(&self, ask: Ask) -> u16 {
+        self.send(ask).await.status().as_u16()
+    }
+
     /// Asks for a stream of events.
     pub async fn events(&self, ask: Ask) -> Events {
         let response = self.send(ask).await;

@@ -4,7 +4,8 @@
 //! Reading order: [`world`] puts a world together in a temporary folder; [`fixture`] fills it
 //! with organizations, resources, agents and credentials; [`http`] asks its router without a
 //! socket; [`assertion`] signs whatever a test wants signed; [`clock`] and [`entropy`] are what
-//! is set instead of given; [`fault`] breaks the database and [`pause`] the signing on purpose.
+//! is set instead of given; [`fault`] breaks the database and [`pause`] the signing on purpose;
+//! [`sim`] lets all of it happen at random, from a seed, and checks what must hold.
 //!
 //! Absent on purpose: a mock of anything. Only time, chance and failure are made up.
 #![expect(clippy::expect_used, reason = "a fixture that cannot be built is a failed test")]
@@ -16,11 +17,13 @@ pub mod fault;
 pub mod fixture;
 pub mod http;
 pub mod pause;
+pub mod sim;
 pub mod world;
 
+pub use accredit_store::driver::DiskTrouble;
 pub use assertion::Signer;
 pub use clock::SettableClock;
 pub use entropy::{Chance, SeededEntropy};
-pub use fixture::{Client, Org};
+pub use fixture::{Client, Org, Scene};
 pub use http::{Answer, Ask, Events};
 pub use world::TestWorld;

@@ -30,6 +30,11 @@ impl PausingVault {
     pub fn before_next_token(&self, meanwhile: Meanwhile) {
         self.meanwhile.lock().expect("no thread panics with it").insert(0, meanwhile);
     }
+
+    /// What was to happen and has not happened will not.
+    pub fn forget(&self) {
+        self.meanwhile.lock().expect("no thread panics with it").clear();
+    }
 }
 
 impl KeyVault for PausingVault {

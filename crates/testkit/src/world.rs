@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_domain::World;
+use accredit_domain::limits::Limits;
 use accredit_domain::ports::{Clock as _, Entropy, Installation, Store};
 use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_server::Server;
@@ -56,9 +57,28 @@ impl TestWorld {
         Self::open(folder, clock, seed).await
     }
 
+    /// A new world in a folder below `within`, on a driver of the test's own making.
+    pub async fn on(
+        within: &Path,
+        seed: u64,
+        wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
+    ) -> Self {
+        let folder = tempfile::tempdir_in(within).expect("a temporary folder");
+        Self::open_with(folder, Arc::new(SettableClock::default()), seed, wrap).await
+    }
+
     async fn open(folder: TempDir, clock: Arc<SettableClock>, seed: u64) -> Self {
+        Self::open_with(folder, clock, seed, |driver| Arc::new(driver)).await
+    }
+
+    async fn open_with(
+        folder: TempDir,
+        clock: Arc<SettableClock>,
+        seed: u64,
+        wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
+    ) -> Self {
         let faults = Arc::new(Faults::default());
-        let store = open_store(&folder.path().join("store.db"), &faults);
+        let store = open_store(&folder.path().join("store.db"), &faults, wrap);
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let root = || RootKey::new([7; 32]);
         let founded = store.installation().await.expect("a readable store");
@@ -79,6 +99,7 @@ impl TestWorld {
             vault: Arc::clone(&vault) as Arc<_>,
             store: Arc::clone(&store) as Arc<dyn Store>,
             public_url: installation.public_url,
+            limits: Limits::default(),
         });
         let server = Server::new(Arc::clone(&world));
         let router = dispatch::router(&server);
@@ -110,8 +131,12 @@ impl TestWorld {
     }
 }
 
-fn open_store(file: &Path, faults: &Arc<Faults>) -> Arc<SqliteStore> {
-    let driver: Arc<dyn Driver> = Arc::new(SqliteDriver::open(file).expect("a database"));
+fn open_store(
+    file: &Path,
+    faults: &Arc<Faults>,
+    wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
+) -> Arc<SqliteStore> {
+    let driver = wrap(SqliteDriver::open(file).expect("a database"));
     let driver = Arc::new(FaultyDriver::new(driver, Arc::clone(faults)));
     SqliteStore::open_on(driver, &Options::default()).expect("a store")
 }

@@ -37,11 +37,14 @@ pub enum SecretKind {
     Resource,
     /// An administrator.
     Admin,
+    /// The installation's operator, outside all organizations.
+    Operator,
 }
 
 impl SecretKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Agent, Self::Instance, Self::Resource, Self::Admin];
+    pub const ALL: [Self; 5] =
+        [Self::Agent, Self::Instance, Self::Resource, Self::Admin, Self::Operator];
 
     /// The kind as it stands in the text.
     pub const fn name(self) -> &'static str {
@@ -50,6 +53,7 @@ impl SecretKind {
             Self::Instance => "instance",
             Self::Resource => "resource",
             Self::Admin => "admin",
+            Self::Operator => "operator",
         }
     }
 }
@@ -252,7 +256,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_round_trips(random: [u8; 32], millis in 0u64..1 << 48, tail: [u8; 10], kind in 0usize..4) {
+        fn text_round_trips(random: [u8; 32], millis in 0u64..1 << 48, tail: [u8; 10], kind in 0usize..5) {
             let key = ApiKey {
                 kind: SecretKind::ALL[kind],
                 credential: CredentialId::new(millis, tail),

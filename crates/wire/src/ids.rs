@@ -118,11 +118,25 @@ fn is_uuid_v7(bits: u128) -> bool {
     (bits >> 76) & 0xf == 7 && (bits >> 62) & 0b11 == 0b10
 }
 
-fn encode(bits: u128) -> [u8; ID_TEXT_LEN] {
-    let mut text = [0u8; ID_TEXT_LEN];
-    for (index, slot) in text.iter_mut().enumerate() {
-        let shift = 5 * (ID_TEXT_LEN - 1 - index);
-        *slot = ALPHABET[((bits >> shift) & 31) as usize];
+/// Bytes of an id's whole text: prefix, underscore, 26 characters.
+const TEXT_LEN: usize = 4 + ID_TEXT_LEN;
+
+/// The text of an id. Ids are written a dozen times for each token, so this works on words of 60
+/// bits, twelve characters each, rather than on 128 bits.
+fn encode(kind: Kind, bits: u128) -> [u8; TEXT_LEN] {
+    const TWELVE: u128 = (1 << 60) - 1;
+    let mut text = [b'_'; TEXT_LEN];
+    let (prefix, rest) = text.split_at_mut(4);
+    prefix[..3].copy_from_slice(kind.prefix().as_bytes());
+    let (two, rest) = rest.split_at_mut(2);
+    let (high, low) = rest.split_at_mut(12);
+    let words = [(two, bits >> 120), (high, (bits >> 60) & TWELVE), (low, bits & TWELVE)];
+    for (slots, word) in words {
+        let mut word = word as u64;
+        for slot in slots.iter_mut().rev() {
+            *slot = ALPHABET[(word & 31) as usize];
+            word >>= 5;
+        }
     }
     text
 }
@@ -171,9 +185,7 @@ impl AnyId {
 
 impl fmt::Display for AnyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = encode(self.bits);
-        f.write_str(self.kind.prefix())?;
-        f.write_str("_")?;
+        let text = encode(self.kind, self.bits);
         f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
@@ -198,7 +210,8 @@ impl FromStr for AnyId {
 
 impl Serialize for AnyId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let text = encode(self.kind, self.bits);
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -285,7 +298,7 @@ macro_rules! id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                self.any().serialize(serializer)
             }
         }
 

@@ -21,4 +21,5 @@ pub mod secret;
 pub mod time;
 pub mod tlog;
 pub mod token;
+pub mod trace;
 pub mod verify;

@@ -44,6 +44,8 @@ struct Prey {
     person: String,
     org: String,
     event: String,
+    /// An auditor's key.
+    admin_key: String,
     token: String,
 }
 
@@ -57,7 +59,9 @@ impl Prey {
         let person = text(&server.get("/v1/persons/planner@example.com").await, "id");
         let org = text(&server.get(&format!("/v1/orgs/{}", server.org)).await, "id");
         let event = text(&server.get("/v1/events?limit=1").await["items"][0], "id");
-        Self { cast, client, instance, person, org, event, token }
+        let body = json!({"role": "auditor", "purpose": "to be in a story"});
+        let admin_key = text(&server.post("/v1/admin-keys", body).await, "id");
+        Self { cast, client, instance, person, org, event, admin_key, token }
     }
 
     /// The path with A's ids in the places of its parameters.
@@ -71,6 +75,7 @@ impl Prey {
             "instances" => &self.instance.id,
             "credentials" => &self.client.credential,
             "events" => &self.event,
+            "admin-keys" => &self.admin_key,
             _ => "",
         };
         let filled = path
@@ -89,6 +94,9 @@ impl Prey {
         Some(match operation {
             "create_org" | "update_person" => json!({"name": "mine"}),
             "update_org" => json!({"display_name": "mine"}),
+            "create_admin_key" => json!({"role": "auditor", "purpose": "mine"}),
+            "rotate_admin_key" => json!({"overlap": 60}),
+            "identify_credential" => json!({"secret": self.client.secret}),
             "create_person" => json!({"email": "new@example.com"}),
             "create_resource" => {
                 json!({"name": "mine", "audience": "https://mine.example/", "actions": ["read"]})
@@ -123,7 +131,7 @@ impl Prey {
     fn ids(&self) -> Vec<&str> {
         let (client, instance) = (&self.client, &self.instance);
         let of_agents = [&client.agent, &client.credential, &instance.id, &instance.credential];
-        let others = [&self.cast.resource, &self.person, &self.org, &self.event];
+        let others = [&self.cast.resource, &self.person, &self.org, &self.event, &self.admin_key];
         of_agents.into_iter().chain(others).map(String::as_str).collect()
     }
 
@@ -133,11 +141,13 @@ impl Prey {
         for list in ["orgs", "persons", "resources", "agents", "instances", "revocations"] {
             seen.push(self.cast.server.get(&format!("/v1/{list}")).await);
         }
-        let mut credentials = self.cast.server.get("/v1/credentials").await;
-        for item in credentials["items"].as_array_mut().expect("items") {
-            item["last_used_at"] = Value::Null;
+        for list in ["credentials", "admin-keys"] {
+            let mut keys = self.cast.server.get(&format!("/v1/{list}")).await;
+            for item in keys["items"].as_array_mut().expect("items") {
+                item["last_used_at"] = Value::Null;
+            }
+            seen.push(keys);
         }
-        seen.push(credentials);
         for agent in seen[3]["items"].as_array_mut().expect("items") {
             agent["last_seen_at"] = Value::Null;
         }
@@ -151,7 +161,7 @@ async fn other_organization(prey: &Prey, name: &str) -> String {
 }
 
 fn is_admin_only(operation: &Operation) -> bool {
-    operation.callers == ["admin"]
+    operation.callers == ["admin"] || operation.callers == ["admin", "operator"]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,11 +257,15 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
         check_silent(&name, &answer, &ask.sent());
         match operation.id.as_str() {
             // Their own things, which they may make and see.
-            "create_person" | "create_resource" => assert_eq!(answer.status, 201, "{name}"),
+            "create_person" | "create_resource" | "create_admin_key" => {
+                assert_eq!(answer.status, 201, "{name}");
+            }
             "export_events" | "check_log" | "get_log" => assert_eq!(answer.status, 200, "{name}"),
             id if id.starts_with("list_") && !operation.path.contains('{') => {
                 assert_eq!(answer.status, 200, "{name}");
             }
+            // Their own next key, which was published a moment ago.
+            "rotate_signing_key" => answer.problem(409, "state-forbids"),
             // Only the bootstrap key makes organizations.
             "create_org" => answer.problem(403, "not-entitled"),
             // They name A's person or agent in the body.

@@ -8,14 +8,22 @@
 mod stage;
 
 mod attacks_admin;
+mod attacks_limits;
 mod attacks_oauth;
+mod attacks_process;
 mod attacks_races;
+mod attacks_text;
 mod attacks_tokens;
+mod story_contract;
 mod story_demo;
+mod story_faults;
 mod story_first_token;
 mod story_log;
 mod story_no_secrets;
+mod story_operating;
 mod story_readme;
 mod story_restart;
 mod story_revoke;
+mod story_roles;
+mod story_rotation;
 mod story_verifier;

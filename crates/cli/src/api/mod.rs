@@ -1,18 +1,21 @@
 //! The client of the HTTP API: the only file here that names the outbound client.
 //!
 //! It adds the administrator's key, bounds what is read, follows cursors, and turns whatever is
-//! not an answer into a [`Failure`]. Absent on purpose: retries. A command that changes
-//! something tells how it went once, and a person or a script decides.
+//! not an answer into a [`Failure`]. A creation carries a random `Idempotency-Key`, so that it may
+//! be sent again where the connection broke before its answer came. Absent on purpose: any other
+//! retry. A command that changes something tells how it went once, and a person or a script
+//! decides.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accredit_domain::ports::Entropy as _;
 use accredit_net::{Chunks, Client, Config, Egress, NetError};
 use accredit_wire::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +23,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::args::GlobalFlags;
+use crate::compose::SystemEntropy;
 use crate::client_settings::ClientSettings;
 use crate::errors::{Failure, plain};
 use crate::exit::Exit;
@@ -28,6 +32,11 @@ use crate::request_path::RequestPath;
 
 /// The largest answer that is read whole.
 pub(crate) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The header under whose value a creation is carried out once.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says that an answer was given before.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The most items the server gives at once.
 pub(crate) const PAGE_ITEMS_MAX: usize = 200;
@@ -57,14 +66,19 @@ struct ListAnswer {
 impl Api {
     /// The server that the settings name. Opens no connection.
     pub(crate) fn new(settings: ClientSettings, flags: &GlobalFlags) -> Result<Self, Failure> {
+        let client = Self::plain_client(flags)?;
+        Ok(Self { client, url: settings.url, token: settings.token })
+    }
+
+    /// A client that holds no key: for what a server says to anybody.
+    pub(crate) fn plain_client(flags: &GlobalFlags) -> Result<Client, Failure> {
         let mut config = Config::new(Egress::Named);
         config.authorities =
             flags.ca_file.as_ref().filter(|file| !file.is_empty()).map(PathBuf::from);
         config.exchange_timeout = ANSWER_TIME_MAX;
-        let client = Client::new(config).map_err(|error| {
+        Client::new(config).map_err(|error| {
             Failure::usage("the client cannot be set up", &error.to_string(), "check --ca-file")
-        })?;
-        Ok(Self { client, url: settings.url, token: settings.token })
+        })
     }
 
     /// The server's address.
@@ -89,16 +103,25 @@ impl Api {
         path: RequestPath,
         body: Option<Value>,
     ) -> Result<Answer, Failure> {
-        let request = self.request(method, &path, body)?;
-        let answer = self.send(request).await?;
+        let mut request = self.request(method, &path, body)?;
+        let once = request.method() == Method::POST && creates(&path.text());
+        if once {
+            let key = HeaderValue::from_str(&random_key()).map_err(|error| unsendable(&error.into()))?;
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        }
+        let mut sent = self.client.send(request.clone(), ANSWER_BYTES_MAX).await;
+        if once && matches!(sent, Err(NetError::Broken { .. })) {
+            sent = self.client.send(request, ANSWER_BYTES_MAX).await;
+        }
+        let (answer, replayed) = self.taken(sent)?;
         let text = String::from_utf8(answer.to_vec())
             .map_err(|_| Failure::not_understood(&self.url, "it is not UTF-8"))?;
         if text.trim().is_empty() {
-            return Ok(Answer { text: String::new(), value: Value::Null });
+            return Ok(Answer { text: String::new(), value: Value::Null, replayed });
         }
         let value = serde_json::from_str(&text)
             .map_err(|error| Failure::not_understood(&self.url, &error.to_string()))?;
-        Ok(Answer { text, value })
+        Ok(Answer { text, value, replayed })
     }
 
     /// A list that the server gives whole.
@@ -173,7 +196,7 @@ impl Api {
         let text = String::from_utf8_lossy(&body).into_owned();
         let value = serde_json::from_str(&text)
             .map_err(|error| Failure::not_understood(issuer, &error.to_string()))?;
-        Ok(Answer { text, value })
+        Ok(Answer { text, value, replayed: false })
     }
 
     fn request(
@@ -208,15 +231,28 @@ impl Api {
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Bytes, Failure> {
-        let answer = self.client.send(request, ANSWER_BYTES_MAX).await;
-        let (head, body) = answer.map_err(|error| self.failure(&error))?.into_parts();
+        let sent = self.client.send(request, ANSWER_BYTES_MAX).await;
+        Ok(self.taken(sent)?.0)
+    }
+
+    /// The body of an answer that is a success, and whether it was given before.
+    fn taken(
+        &self,
+        sent: Result<http::Response<Bytes>, NetError>,
+    ) -> Result<(Bytes, bool), Failure> {
+        let (head, body) = sent.map_err(|error| self.failure(&error))?.into_parts();
         if head.status.is_success() {
-            return Ok(body);
+            return Ok((body, head.headers.contains_key(IDEMPOTENT_REPLAYED)));
         }
         let mut failure = Failure::of_answer(head.status, &body);
         if failure.request_id.is_none() {
             let id = head.headers.get("request-id").and_then(|id| id.to_str().ok());
             failure.request_id = id.map(|id| plain(id).into());
+        }
+        let wait = head.headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(seconds)) = (head.status, wait) {
+            let seconds: u32 = seconds;
+            failure.hint = format!("wait {seconds} s, then run it again").into();
         }
         Err(failure)
     }
@@ -255,6 +291,23 @@ fn net_failure(url: &str, error: &NetError) -> Failure {
         | NetError::Broken { .. } => {}
     }
     failure
+}
+
+/// Whether a POST to this path creates something that a repetition would create again.
+fn creates(path: &str) -> bool {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match segments.as_slice() {
+        ["v1", _noun] => true,
+        ["v1", "credentials" | "admin-keys", _id, "rotate"] => true,
+        _ => false,
+    }
+}
+
+/// 128 random bits.
+fn random_key() -> String {
+    let mut bytes = [0u8; 16];
+    SystemEntropy.fill(&mut bytes);
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 fn sensitive(text: &str) -> Result<HeaderValue, Failure> {

@@ -84,7 +84,10 @@ async fn a_call_carries_the_key_and_only_the_members_given() {
     let path = RequestPath::new("/v1/agents");
     let answer = api.call(Method::POST, path, Some(body)).await.expect("an answer");
     assert_eq!(answer.text, r#"{"id":"agt_1","client_secret":"s"}"#, "the API's own object");
+    let idempotency_key = seen.seen()[0].idempotency_key.clone();
+    assert_eq!(idempotency_key.len(), 32, "128 random bits");
     let expected = Asked {
+        idempotency_key,
         line: "POST /v1/agents".into(),
         authorization: format!("Bearer {SECRET}"),
         body: r#"{"name":"a"}"#.into(),
@@ -135,6 +138,7 @@ async fn a_token_is_asked_for_with_basic_authentication_in_form_encoding() {
     let secret = Secret::new("a:b%".to_owned());
     api.token(&issuer, ("agt 1", &secret), "grant_type=client_credentials").await.expect("a token");
     let expected = Asked {
+        idempotency_key: String::new(),
         line: "POST /o/dev/oauth/token".into(),
         authorization: format!("Basic {}", STANDARD.encode("agt+1:a%3Ab%25")),
         body: "grant_type=client_credentials".into(),
@@ -184,4 +188,81 @@ async fn a_page_without_items_is_not_the_end() {
     let (api, seen) = serve(sparse).await;
     let page = api.list(RequestPath::new("/v1/events"), 5, None).await.expect("a list");
     assert_eq!((page.items.len(), seen.lines().len()), (1, 3));
+}
+
+#[tokio::test]
+async fn each_creation_has_a_key_of_its_own_and_nothing_else_has_one() {
+    let (api, seen) = serve(|_| (200, "{}".into())).await;
+    for path in [
+        "/v1/agents",
+        "/v1/agents",
+        "/v1/credentials/crd_1/rotate",
+        "/v1/agents/a/suspend",
+        "/v1/signing-keys/rotate",
+        "/v1/log/fsck",
+    ] {
+        api.call(Method::POST, RequestPath::new(path), None).await.expect("an answer");
+    }
+    api.call(Method::PATCH, RequestPath::new("/v1/agents"), None).await.expect("an answer");
+    let keys: Vec<String> = seen.seen().into_iter().map(|asked| asked.idempotency_key).collect();
+    assert!(keys[..3].iter().all(|key| key.len() == 32), "{keys:?}");
+    assert!(keys[0] != keys[1] && keys[1] != keys[2], "{keys:?}");
+    assert!(keys[3..].iter().all(String::is_empty), "{keys:?}");
+}
+
+/// A server whose first connection breaks after the request was read.
+async fn breaking() -> (String, tokio::task::JoinHandle<Vec<String>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = tokio::spawn(async move {
+        let mut keys = Vec::new();
+        for attempt in 0..2 {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut text = String::new();
+            while !text.contains("\r\n\r\n") {
+                let mut part = [0; 4096];
+                let length = stream.read(&mut part).await.expect("a request");
+                text.push_str(std::str::from_utf8(&part[..length]).expect("text"));
+            }
+            let key = text.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
+            keys.push(key.unwrap_or_default().to_owned());
+            if attempt == 1 {
+                let answer = "HTTP/1.1 201 Created\r\ncontent-length: 14\r\n\
+                              idempotent-replayed: true\r\n\r\n{\"id\":\"agt_1\"}";
+                stream.write_all(answer.as_bytes()).await.expect("written");
+            }
+        }
+        keys
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn a_creation_whose_answer_is_lost_is_sent_again_under_its_key() {
+    let (url, asked) = breaking().await;
+    let body = json!({"name": "a"});
+    let call = api(url, Some(SECRET));
+    let answer = call.call(Method::POST, RequestPath::new("/v1/agents"), Some(body)).await;
+    let answer = answer.expect("the second answer");
+    assert!(answer.replayed);
+    let keys = asked.await.expect("the server");
+    assert_eq!(keys[0], keys[1]);
+    assert_eq!(keys[0].len(), 32);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_not_sent_again() {
+    let (url, asked) = breaking().await;
+    let path = RequestPath::new("/v1/agents/a/suspend");
+    let failure = api(url, Some(SECRET)).call(Method::POST, path, None).await;
+    assert_eq!(failure.expect_err("broken").exit.code(), 8);
+    asked.abort();
+}
+
+#[tokio::test]
+async fn who_is_over_a_limit_is_told_how_long_to_wait() {
+    let (api, _) = serve(|_| (429, r#"{"title":"Too Many Requests","hint":"wait"}"#.into())).await;
+    let failure = api.get(RequestPath::new("/v1/agents")).await.expect_err("refused");
+    assert_eq!((failure.exit.code(), &*failure.hint), (1, "wait 17 s, then run it again"));
 }

@@ -55,8 +55,20 @@ pub(crate) enum Command {
     Init(commands::init::Init),
     /// Run the server from a configuration file
     Serve(commands::serve::Serve),
+    /// The root key, which wraps all others: put a new one in its place
+    Root(commands::root::Root),
+    /// The key of the installation's operator, outside all organizations
+    OperatorKey(commands::operator_key::OperatorKey),
     /// Compute the log again and compare it with what was signed
     Fsck(commands::fsck::Fsck),
+    /// Check an installation and say what to mend
+    Doctor(commands::doctor::Doctor),
+    /// A server's configuration: check it, show it
+    Config(commands::config::Config),
+    /// Print completions for a shell
+    Completions(commands::reference::Completions),
+    /// Print the manual page, or write one for every command
+    Man(commands::reference::Man),
     /// Print the server's OpenAPI document
     #[command(after_help = "Example:\n  accredit openapi > openapi.json")]
     Openapi,
@@ -71,6 +83,9 @@ pub(crate) enum ClientCommand {
     /// Organizations: tenants, each with its own issuer, keys, registry and log
     #[command(visible_alias = "orgs", aliases = ["organization", "organizations"])]
     Org(commands::org::Org),
+    /// Keys of the organization's administrators, each with a role and a purpose
+    #[command(visible_alias = "admin-keys")]
+    AdminKey(commands::admin_key::AdminKey),
     /// Persons: owners of agents
     #[command(visible_alias = "persons", alias = "people")]
     Person(commands::person::Person),
@@ -98,6 +113,8 @@ pub(crate) enum ClientCommand {
     /// Signing keys of the organization
     #[command(visible_alias = "signing-keys")]
     SigningKey(commands::signing_key::SigningKey),
+    /// Whether a found text is a secret of Accredit, and whose; from standard input
+    KeyCheck(commands::key_check::KeyCheck),
     /// The audit log: follow, search, export, verify
     Audit(commands::audit::Audit),
     /// Tokens: get one as an agent would, look into one

@@ -90,6 +90,9 @@ struct Create {
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
+    /// After how many days its credential is to be rotated (30)
+    #[arg(long, value_name = "DAYS")]
+    rotation_days: Option<u32>,
     /// Activate it at once
     #[arg(long)]
     activate: bool,
@@ -133,6 +136,9 @@ struct Update {
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
+    /// After how many days its credential is to be rotated (30)
+    #[arg(long, value_name = "DAYS")]
+    rotation_days: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -222,6 +228,7 @@ fn create_body(args: Create) -> serde_json::Value {
         .with_opt("may_delegate", args.may_delegate.then_some(true))
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
+        .with_opt("rotation_days", args.rotation_days)
         .with_opt("activate", args.activate.then_some(true))
         .json()
 }
@@ -240,9 +247,10 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
         .with_opt("may_delegate", args.may_delegate)
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
+        .with_opt("rotation_days", args.rotation_days)
         .changed(
             "--owner, --purpose, --environment, --default-scope, --may-delegate, --token-lifetime, \
-             --review-due",
+             --review-due, --rotation-days",
         )
 }
 

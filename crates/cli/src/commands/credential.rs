@@ -55,6 +55,13 @@ enum Verb {
     /// Show one credential, without its secret
     #[command(visible_alias = "show", after_help = "Example:\n  accredit credential get crd_…")]
     Get(One),
+    /// Make a credential's successor; both work for a while, then the old one ends by itself
+    #[command(
+        after_help = "Examples:\n  accredit credential rotate crd_…\n  \
+                      accredit credential rotate crd_… --overlap 1h\n  \
+                      accredit credential rotate crd_… --jwk key.pub.json"
+    )]
+    Rotate(Rotate),
     /// End one credential and what was issued to it
     #[command(after_help = "Example:\n  accredit credential revoke crd_… --reason \"leaked\"")]
     Revoke(Revoke),
@@ -130,6 +137,18 @@ struct One {
 }
 
 #[derive(Debug, Args)]
+struct Rotate {
+    /// Its id
+    id: String,
+    /// How long the old one still works (24h; at most 7d)
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    overlap: Option<Duration>,
+    /// The new public key, a JWK (`-`: standard input); where the old one is a public key
+    #[arg(long, value_name = "FILE")]
+    jwk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct Revoke {
     /// Its id
     id: String,
@@ -156,6 +175,18 @@ pub(crate) async fn run(credential: Credential, cx: &Context) -> Result<(), Fail
             commands::list(path, args.paging, &COLUMNS, cx).await
         }
         Verb::Get(one) => commands::show(all().segment(&one.id), cx).await,
+        Verb::Rotate(args) => {
+            let body = Body::new()
+                .with_opt("overlap", args.overlap.map(|overlap| overlap.as_secs()))
+                .with_opt("jwk", args.jwk.as_deref().map(public_jwk).transpose()?);
+            let path = all().segment(&args.id).segment("rotate");
+            let answer = cx.api()?.call(Method::POST, path, Some(body.json())).await?;
+            cx.out.created(&answer)?;
+            if let Some(until) = answer.member("replaced_until") {
+                cx.out.say(&format!("both work until {until}; then `{}` ends by itself", args.id));
+            }
+            Ok(())
+        }
         Verb::Revoke(args) => {
             revocation::check_kind::<accredit_wire::ids::CredentialId>(&args.id)?;
             revocation::revoke(&args.id, &args.reason, cx).await

@@ -28,6 +28,9 @@ pub(crate) struct Dev {
     /// The loopback address to listen on; port 0 takes any
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Tell metrics at this address, for example 127.0.0.1:8421
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Keep everything in this folder, and go on from it the next time
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -44,6 +47,8 @@ pub(crate) async fn run(args: &Dev, cx: &Context) -> Result<(), Failure> {
         Some(data) => data.clone(),
         None => temporary.path().to_path_buf(),
     };
+    let metrics = args.metrics_listen.or_else(|| from_environment(cx, "metrics_listen"));
+    let metrics = serving::bind_metrics(metrics).await?;
     let (composed, listening, token) = start(args, cx, &data).await?;
     let url = composed.world.public_url.clone();
     let issuer = format!("{url}/o/{DEV_ORGANIZATION}");
@@ -65,8 +70,13 @@ pub(crate) async fn run(args: &Dev, cx: &Context) -> Result<(), Failure> {
         line(&format!("export ACCREDIT_TOKEN={}", token.expose()))?;
         cx.out.say(&format!("issuer: {issuer}"));
     }
-    serving::serve(composed, listening, stop).await;
+    serving::serve(composed, (listening, metrics), stop).await;
     Ok(())
+}
+
+/// An address that the environment sets.
+fn from_environment(cx: &Context, key: &str) -> Option<SocketAddr> {
+    cx.around.settings.get(key)?.parse().ok()
 }
 
 /// Binds, opens or founds the store, and makes a key for its administrator.
@@ -78,7 +88,7 @@ async fn start(
     std::fs::create_dir_all(data).map_err(|error| {
         Failure::file(&format!("no folder `{}`", data.display()), &error, "choose another")
     })?;
-    let listen = args.listen.or_else(|| cx.around.listen.as_deref()?.parse().ok());
+    let listen = args.listen.or_else(|| from_environment(cx, "listen"));
     let listen = match listen {
         Some(listen) => listen,
         None => LISTEN_DEFAULT.parse().map_err(|_| {

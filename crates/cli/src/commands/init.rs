@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     compose::new_root_key(&root_key)?;
     let store = args.data.join(STORE_FILE_NAME);
     let composed = compose::compose(&store, &root_key, &public_url).await?;
-    let created = compose::found_organization(&composed, &args.org).await?;
+    let (created, operator) = compose::found_installation(&composed, &args.org).await?;
     composed.store.close();
     let text = format!(
         "# Accredit. Paths are relative to this file. `accredit serve --help` tells more.\n\
@@ -92,6 +92,7 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
             "issuer": created.organization.issuer,
             "org": args.org,
             "admin_token": token,
+            "operator_token": operator.expose(),
         });
         return line(&made.to_string());
     }
@@ -99,9 +100,11 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     cx.out
         .say(&format!("root key        {}  (keep a copy apart from backups)", root_key.display()));
     cx.out.say(&format!("issuer          {}", created.organization.issuer));
-    cx.out.say("the administrator's key is shown this once:");
+    cx.out.say("the keys are shown this once; the first is that of the organization's owner:");
     line(&format!("export ACCREDIT_URL={public_url}"))?;
     line(&format!("export ACCREDIT_TOKEN={token}"))?;
+    cx.out.say("that of the installation's operator, who creates, stops and starts organizations:");
+    line(&format!("export ACCREDIT_OPERATOR_TOKEN={}", operator.expose()))?;
     cx.out.say(&format!("next: accredit serve --config {}", config.display()));
     Ok(())
 }

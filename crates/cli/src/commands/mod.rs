@@ -2,19 +2,26 @@
 //!
 //! Each of them is a client of the HTTP API and knows nothing that the API does not say.
 
+pub(crate) mod admin_key;
 pub(crate) mod agent;
 pub(crate) mod audit;
+pub(crate) mod config;
 pub(crate) mod credential;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod fsck;
 pub(crate) mod init;
 pub(crate) mod instance;
+pub(crate) mod key_check;
+pub(crate) mod operator_key;
 pub(crate) mod org;
 pub(crate) mod permission;
 pub(crate) mod person;
+pub(crate) mod reference;
 pub(crate) mod resource;
 pub(crate) mod revocation;
+pub(crate) mod root;
 pub(crate) mod serve;
 pub(crate) mod serving;
 pub(crate) mod signing_key;
@@ -39,7 +46,13 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(&args, cx).await,
         Command::Init(args) => init::run(&args, cx).await,
         Command::Serve(args) => serve::run(&args, cx).await,
+        Command::Root(noun) => root::run(noun, cx).await,
+        Command::OperatorKey(noun) => operator_key::run(noun, cx).await,
         Command::Fsck(args) => fsck::run(&args, cx).await,
+        Command::Doctor(args) => interruptible(doctor::run(&args, cx)).await,
+        Command::Config(noun) => config::run(&noun, cx),
+        Command::Completions(args) => reference::completions(&args),
+        Command::Man(args) => reference::man(&args, cx),
         Command::Openapi => {
             let document = accredit_server::openapi::document();
             crate::output::line(&format!("{document:#}"))
@@ -52,6 +65,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
 async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         ClientCommand::Org(noun) => org::run(noun, cx).await,
+        ClientCommand::AdminKey(noun) => admin_key::run(noun, cx).await,
         ClientCommand::Person(noun) => person::run(noun, cx).await,
         ClientCommand::Resource(noun) => resource::run(noun, cx).await,
         ClientCommand::Agent(noun) => agent::run(noun, cx).await,
@@ -61,6 +75,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
         ClientCommand::Revocation(noun) => revocation::run(noun, cx).await,
         ClientCommand::SigningKey(noun) => signing_key::run(noun, cx).await,
+        ClientCommand::KeyCheck(args) => key_check::run(&args, cx).await,
         ClientCommand::Audit(noun) => audit::run(noun, cx).await,
         ClientCommand::Token(noun) => token::run(noun, cx).await,
     }

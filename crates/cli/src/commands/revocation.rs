@@ -75,6 +75,13 @@ pub(crate) async fn revoke(target: &str, reason: &str, cx: &Context) -> Result<(
              Verifiers that follow the feed refuse from now on, others when their tokens expire.",
         );
     }
+    if answer.value.get("elsewhere").is_some_and(|elsewhere| !elsewhere.is_null()) {
+        cx.out.say(
+            "elsewhere: what is believed where the feed is not followed. A copy of the key set \
+             believes the key for `key_set_max_age` seconds, and for longer where it is kept \
+             longer; what was verified before, until the token expires.",
+        );
+    }
     Ok(())
 }
 

@@ -5,20 +5,21 @@ use std::path::PathBuf;
 
 use accredit_server::serve::{self, Listening};
 use clap::Args;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::serving;
 use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
+
+const EXAMPLES: &str = "Examples:\n  accredit serve --config /etc/accredit/accredit.toml\n  \
+     ACCREDIT_LISTEN=127.0.0.1:9000 accredit serve --config accredit.toml\n  \
+     accredit serve --config accredit.toml --metrics-listen 127.0.0.1:8421";
 
 /// Arguments of `accredit serve`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  accredit serve --config /etc/accredit/accredit.toml\n  ACCREDIT_LISTEN=127.0.0.1:9000 accredit serve --config accredit.toml"
-)]
+#[command(after_help = settings::help(EXAMPLES))]
 pub(crate) struct Serve {
     /// The configuration that `accredit init` wrote
     #[arg(long, value_name = "FILE")]
@@ -26,13 +27,19 @@ pub(crate) struct Serve {
     /// The address to listen on, instead of the configuration's
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// The address that tells metrics, instead of the configuration's
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_listen: Option<SocketAddr>,
 }
 
 /// Runs until told to stop.
 pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
-    serving::start_log(cx, LevelFilter::INFO);
+    let flag = |key, value: Option<SocketAddr>| Some((key, value?.to_string()));
+    let flags = [flag("listen", args.listen), flag("metrics_listen", args.metrics_listen)];
+    let flags: Vec<_> = flags.into_iter().flatten().collect();
+    let settings = Settings::read_with(&args.config, &cx.around, &flags)?;
+    serving::start_log(cx, settings.log_level);
     let stop = serving::stop_signal()?;
-    let settings = Settings::read(&args.config, &cx.around)?;
     let store = settings.store_file();
     if !store.exists() {
         return Err(Failure::new(
@@ -50,12 +57,13 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         None => None,
     };
     let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
-    let listen = args.listen.unwrap_or(settings.listen);
+    composed.world.limits.set(settings.limits);
+    let metrics = serving::bind_metrics(settings.metrics_listen).await?;
     let listening =
-        Listening::bind(listen, tls).await.map_err(|error| serving::not_bound(&error))?;
+        Listening::bind(settings.listen, tls).await.map_err(|error| serving::not_bound(&error))?;
     if let Ok(address) = listening.address() {
         tracing::info!(%address, public_url = %settings.public_url, "serving");
     }
-    serving::serve(composed, listening, stop).await;
+    serving::serve(composed, (listening, metrics), stop).await;
     Ok(())
 }

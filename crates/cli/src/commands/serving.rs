@@ -1,5 +1,9 @@
 //! What every command that serves shares: the log, the signals, and the end.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use accredit_server::metrics_listener::MetricsListening;
 use accredit_server::serve::{Listening, ServeError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -54,8 +58,34 @@ pub(crate) fn not_bound(error: &ServeError) -> Failure {
     Failure::new(Exit::Failure, "listen", "the server cannot listen", &error.to_string(), hint)
 }
 
+/// Binds the listener for metrics, where there is to be one.
+pub(crate) async fn bind_metrics(
+    address: Option<SocketAddr>,
+) -> Result<Option<MetricsListening>, Failure> {
+    let Some(address) = address else { return Ok(None) };
+    let bound = MetricsListening::bind(address).await.map_err(|error| {
+        let hint = "choose another address with `--metrics-listen` or ACCREDIT_METRICS_LISTEN";
+        let title = "the listener for metrics cannot listen";
+        Failure::new(Exit::Failure, "listen", title, &error.to_string(), hint)
+    })?;
+    if let Ok(address) = bound.address() {
+        tracing::info!(%address, "metrics");
+    }
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "whoever reaches this address reads the metrics");
+    }
+    Ok(Some(bound))
+}
+
 /// Serves until told to stop, finishes what is in flight, and closes the store.
-pub(crate) async fn serve(composed: Composed, listening: Listening, stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    composed: Composed,
+    (listening, metrics): (Listening, Option<MetricsListening>),
+    stop: watch::Receiver<bool>,
+) {
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics.serve(Arc::clone(&composed.server), stop.clone()));
+    }
     listening.serve(composed.server, stop).await;
     composed.store.close();
     tracing::info!("stopped");

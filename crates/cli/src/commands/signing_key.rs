@@ -1,18 +1,22 @@
 //! `accredit signing-key`: the organization's signing keys.
 
 use clap::{Args, Subcommand};
+use http::Method;
 
+use crate::args::Body;
+use crate::commands::revocation;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::output::Column;
 use crate::request_path::RequestPath;
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     Column::new("ID", "id"),
     Column::new("PURPOSE", "purpose"),
     Column::new("ALGORITHM", "algorithm"),
     Column::new("STATE", "state"),
     Column::new("CREATED", "created_at"),
+    Column::new("SINCE", "changed_at"),
 ];
 
 /// The noun.
@@ -27,10 +31,37 @@ enum Verb {
     /// List signing keys
     #[command(
         visible_alias = "ls",
-        after_help = "Example:\n  accredit signing-key list\n\n\
-                      One is ended with `accredit revoke key_… --reason TEXT`."
+        after_help = "Example:\n  accredit signing-key list"
     )]
     List,
+    /// Let the next key sign; the one until now is believed until what it signed has expired
+    #[command(after_help = "Examples:\n  accredit signing-key rotate\n  \
+                      accredit signing-key rotate --now\n\n\
+                      A key is published half an hour before it signs, so that every copy of the \
+                      key set has it.")]
+    Rotate(Rotate),
+    /// End a key that leaked, and everything it signed
+    #[command(after_help = "Example:\n  accredit signing-key revoke key_… --reason \"leaked\"")]
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+struct Rotate {
+    /// What the key signs
+    #[arg(long, value_name = "PURPOSE", default_value = "token")]
+    purpose: String,
+    /// Also where the next key was not published long enough
+    #[arg(long)]
+    now: bool,
+}
+
+#[derive(Debug, Args)]
+struct Revoke {
+    /// Its id
+    id: String,
+    /// Why; stands in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
 }
 
 /// Runs one of its verbs.
@@ -39,6 +70,17 @@ pub(crate) async fn run(key: SigningKey, cx: &Context) -> Result<(), Failure> {
         Verb::List => {
             let page = cx.api()?.whole_list(RequestPath::new("/v1/signing-keys")).await?;
             cx.out.list(&page, &COLUMNS)
+        }
+        Verb::Rotate(args) => {
+            let body = Body::new().with("purpose", args.purpose);
+            let body = body.with_opt("now", args.now.then_some(true)).json();
+            let path = RequestPath::new("/v1/signing-keys").segment("rotate");
+            let answer = cx.api()?.call(Method::POST, path, Some(body)).await?;
+            cx.out.object(&answer)
+        }
+        Verb::Revoke(args) => {
+            revocation::check_kind::<accredit_wire::ids::KeyId>(&args.id)?;
+            revocation::revoke(&args.id, &args.reason, cx).await
         }
     }
 }

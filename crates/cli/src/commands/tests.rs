@@ -87,6 +87,28 @@ async fn each_noun_asks_what_the_api_says() {
     let credential = ["credential", "create", "--resource", "crm", "--type", "client-secret"];
     let body = json!({"resource": "crm", "type": "client-secret"});
     check_asked(&credential, &[("POST /v1/credentials", body)]).await;
+    let admin_key = [
+        "admin-key",
+        "create",
+        "--role",
+        "auditor",
+        "--purpose",
+        "a year's audit",
+        "--permission",
+        "audit",
+        "--expires-in",
+        "30d",
+    ];
+    let body = json!({"role": "auditor", "purpose": "a year's audit", "permissions": ["audit"],
+        "expires_in": 2_592_000});
+    check_asked(&admin_key, &[("POST /v1/admin-keys", body)]).await;
+    let id = accredit_wire::ids::CredentialId::new(1, [5; 10]).to_string();
+    let admin_key = ["admin-key", "rotate", &id, "--overlap", "15m"];
+    let asked = format!("POST /v1/admin-keys/{id}/rotate");
+    check_asked(&admin_key, &[(&asked, json!({"overlap": 900}))]).await;
+    let admin_key = ["admin-key", "revoke", &id, "--reason", "left"];
+    let body = json!({"target": id, "reason": "left"});
+    check_asked(&admin_key, &[("POST /v1/revocations", body)]).await;
     let permission = ["permission", "set", "--agent", "a", "--resource", "crm", "--action", "read"];
     let body = json!({"actions": ["read"]});
     check_asked(&permission, &[("PUT /v1/agents/a/permissions/crm", body)]).await;

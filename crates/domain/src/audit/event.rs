@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, KeyId, RequestId, TokenId};
 use accredit_wire::time::Time;
+use accredit_wire::trace::TraceId;
 use serde::Serialize;
 
 macro_rules! kinds {
@@ -54,13 +55,20 @@ kinds! {
     InstanceRevoked "instance.revoked";
     CredentialCreated "credential.created";
     CredentialRevoked "credential.revoked";
+    CredentialRotated "credential.rotated";
+    CredentialRotationDue "credential.rotation_due";
+    CredentialIdentified "credential.identified";
     KeyCreated "key.created";
+    KeyRotated "key.rotated";
+    KeyRetired "key.retired";
     KeyRevoked "key.revoked";
+    RootKeyRotated "root_key.rotated";
     TokenIssued "token.issued";
     TokenRevoked "token.revoked";
     TokenRefused "token.refused";
     AuthenticationFailed "authentication.failed";
     LogExported "log.exported";
+    LogRead "log.read";
 }
 
 /// Who did it.
@@ -69,7 +77,7 @@ pub struct Actor {
     /// The credential of an administrator, the agent, the resource; absent for the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<AnyId>,
-    /// `admin`, `agent`, `resource` or `system`.
+    /// `admin`, `agent`, `resource`, `operator` or `system`.
     pub kind: &'static str,
 }
 
@@ -132,6 +140,8 @@ pub struct Body {
     pub target: Option<AnyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceId>,
     /// The version of this vocabulary.
     pub v: u8,
 }
@@ -210,6 +220,9 @@ mod tests {
             source: Some(Source { ip: IpAddr::from([127, 0, 0, 1]) }),
             target: None,
             token: Some(TokenId::new(1, [6; 10])),
+            trace: TraceId::from_traceparent(
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            ),
             v: 0,
         };
         let event = Event::new(EventKind::TokenRefused, Time::from_seconds(1), [0; 16], body);

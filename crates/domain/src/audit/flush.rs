@@ -2,6 +2,7 @@
 
 use accredit_wire::time::Time;
 
+use super::reads;
 use super::event::{Actor, Body, Event, EventKind, Source};
 use crate::context::World;
 use crate::ports::Audited;
@@ -25,6 +26,10 @@ pub async fn flush(world: &World, tenant: &Tenant, now: Time) -> Result<(), Faul
             ..Body::default()
         };
         let event = Event::new(EventKind::AuthenticationFailed, now, world.random(), body);
+        world.store.record_event(Audited::new((tenant.id, None), event)).await?;
+    }
+    for (reader, count) in tenant.reads.take(now) {
+        let event = reads::late(reader, count, now, world.random());
         world.store.record_event(Audited::new((tenant.id, None), event)).await?;
     }
     Ok(())

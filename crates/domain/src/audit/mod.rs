@@ -9,5 +9,6 @@ pub mod flush;
 pub mod fsck;
 pub mod integrate;
 pub mod read;
+pub mod reads;
 pub mod refusals;
 pub mod uses;

@@ -1,6 +1,6 @@
 //! Reading the log: pages of events, one event, and the export that proves itself.
 
-use accredit_wire::ids::EventId;
+use accredit_wire::ids::{AnyId, EventId};
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::export::{
     Body as ExportBody, EventRecord, Header, LaneHeader, checkpoint_line, end_line,
@@ -143,6 +143,20 @@ async fn newest(
     }
     let next = (before > 0).then(|| before.to_string());
     Ok(Listed { items, next })
+}
+
+/// The newest events of lane 0 that name an id, newest first, at most `limit`. Looks through as
+/// many leaves as a page of a list does.
+pub(crate) async fn about(cx: &Cx, id: AnyId, limit: usize) -> Result<Vec<EventView>, Error> {
+    let head = lane_head(cx, 0).await?;
+    let query = EventQuery { newest: true, limit, ..EventQuery::default() };
+    // An id stands in a payload as a string of its own.
+    let named = format!("\"{id}\"");
+    let names_it = |leaf: &Leaf| match &leaf.body {
+        LeafBody::Kept { payload, .. } => payload.contains(&named),
+        LeafBody::Pruned { .. } => false,
+    };
+    Ok(newest(cx, &head, &query, names_it).await?.items)
 }
 
 async fn lane_head(cx: &Cx, lane: u16) -> Result<LaneHead, Fault> {

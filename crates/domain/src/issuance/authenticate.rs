@@ -3,13 +3,14 @@
 //! An unknown client and a wrong proof get the same answer after the same work. Whether a
 //! credential has expired or was revoked is told only to who has proved that they hold it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accredit_wire::api_key::{ApiKey, SecretKind};
-use accredit_wire::crypto::{equal_in_constant_time, sha256};
+use accredit_wire::crypto::{PrivateKey, PublicKey, equal_in_constant_time, sha256};
 use accredit_wire::ids::{AgentId, AnyId, Kind, ResourceId};
-use accredit_wire::jose::jws::{TypRule, Unverified};
+use accredit_wire::jose::jwk::VerifyingKey;
+use accredit_wire::jose::jws::{JwsError, TypRule, Unverified};
 use accredit_wire::jose::jwt::{Claims, SKEW_MAX};
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::secret::Secret;
@@ -17,8 +18,8 @@ use accredit_wire::secret::Secret;
 use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use crate::audit::event::Actor;
-use crate::context::Cx;
-use crate::ports::SingleUse;
+use crate::context::{Cx, World};
+use crate::ports::{LookedUp, SingleUse};
 use crate::refusal::{Fault, Refusal, Rule};
 use crate::registry::instance::InstanceState;
 
@@ -135,9 +136,9 @@ pub async fn by_secret(
     secret: &Secret,
 ) -> Result<Arc<CredentialFacts>, NotAuthenticated> {
     let parsed = ApiKey::parse(secret.expose()).ok();
-    let facts = match &parsed {
+    let LookedUp { found: facts, from_memory } = match &parsed {
         Some(key) => cx.world.store.credential_facts(cx.tenant.id, key.credential).await?,
-        None => None,
+        None => LookedUp::default(),
     };
     let kept = facts.as_deref().and_then(|facts| match &facts.proof {
         ProofFacts::Secret { pepper, mac } => Some((*pepper, *mac)),
@@ -147,13 +148,24 @@ pub async fn by_secret(
     let (pepper, expected) = kept.unwrap_or((cx.world.vault.pepper_version(), [0; 32]));
     let mac = cx.world.vault.mac(pepper, secret.expose().as_bytes());
     let right = mac.is_some_and(|mac| equal_in_constant_time(&mac, &expected));
-    let (Some(facts), Some(key), true, true) = (facts, parsed, kept.is_some(), right) else {
-        return Err(unknown().into());
-    };
-    if !names_holder(&facts.holder, key.kind, client_id) {
-        return Err(unknown().into());
+    if let (Some(facts), Some(key), true, true) = (facts, parsed, kept.is_some(), right)
+        && names_holder(&facts.holder, key.kind, client_id)
+    {
+        return Ok(facts);
     }
-    Ok(facts)
+    if from_memory {
+        cx.world.store.credential_of_nobody().await?;
+    }
+    Err(unknown().into())
+}
+
+/// The work of [`by_secret`] for a credential that is known to nobody, where not even the
+/// organization is known.
+pub async fn by_secret_of_nobody(world: &World, secret: &Secret) -> Result<(), Fault> {
+    world.store.credential_of_nobody().await?;
+    let mac = world.vault.mac(world.vault.pepper_version(), secret.expose().as_bytes());
+    let _ = std::hint::black_box(mac.is_some_and(|mac| equal_in_constant_time(&mac, &[0; 32])));
+    Ok(())
 }
 
 /// Whether the kind in the secret and the `client_id` beside it are those of the holder.
@@ -216,38 +228,75 @@ async fn by_assertion(
     }
     let kid = unverified.peek_unverified_kid().map(str::to_owned);
     let typ = TypRule::RequiredOrAbsent("client-authentication+jwt");
-    for facts in keys(cx, &named, kid.as_deref()).await? {
+    let LookedUp { found, from_memory } = keys(cx, &named, kid.as_deref()).await?;
+    let mut tried = false;
+    for facts in found {
         let ProofFacts::Key(key) = &facts.proof else { continue };
-        let Ok(verified) = parsed()?.verify(key, typ) else { continue };
+        let verified = match parsed()?.verify(key, typ) {
+            Ok(verified) => verified,
+            Err(error) => {
+                tried |= !matches!(error, JwsError::Alg { .. });
+                continue;
+            }
+        };
         let claims = verified.claims().map_err(|error| invalid(&error.to_string()))?;
         let jti = check_claims(cx, &claims, &named)?;
         let until = claims.exp().unwrap_or(cx.now).plus(SKEW_MAX);
         let client = named.parse::<AnyId>().map_err(|_| unknown())?;
         return Ok((facts, SingleUse { client, hash: sha256(jti.as_bytes()), until }));
     }
+    // The same work whether there is such a client or not.
+    if !tried {
+        for key in decoys() {
+            let _ = std::hint::black_box(parsed()?.verify(key, typ).is_ok());
+        }
+    }
+    if from_memory {
+        cx.world.store.credential_of_nobody().await?;
+    }
     Err(unknown().into())
 }
+
+/// A key of each algorithm, by which nobody is known: what is signed with one proves nothing. They
+/// are checked against where there is no key to check against.
+fn decoys() -> &'static [VerifyingKey] {
+    static DECOYS: OnceLock<Vec<VerifyingKey>> = OnceLock::new();
+    DECOYS.get_or_init(|| {
+        let ed25519 = PrivateKey::ed25519_from_seed(&[0; 32]).and_then(|key| key.public());
+        let keys = [ed25519, PublicKey::p256(&P256_BASE)].into_iter().flatten();
+        keys.map(|key| VerifyingKey { kid: String::new(), key }).collect()
+    })
+}
+
+/// The base point of P-256 (SP 800-186 section 3.2.1.3): a public key like any other.
+const P256_BASE: [u8; 65] = [
+    0x04, 0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5, 0x63, 0xa4, 0x40,
+    0xf2, 0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4, 0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2,
+    0x96, 0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a, 0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e,
+    0x16, 0x2b, 0xce, 0x33, 0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51,
+    0xf5,
+];
 
 /// The keys to try: the named one, or all where there are few enough.
 async fn keys(
     cx: &Cx,
     client: &str,
     kid: Option<&str>,
-) -> Result<Vec<Arc<CredentialFacts>>, NotAuthenticated> {
+) -> Result<LookedUp<Vec<Arc<CredentialFacts>>>, NotAuthenticated> {
     let (store, org) = (&cx.world.store, cx.tenant.id);
     let limit = KEYS_TRIED_MAX + 1;
     let found = match client.parse::<AnyId>() {
         Ok(id) if id.kind() == Kind::Agent => match AgentId::try_from(id) {
             Ok(agent) => store.agent_keys(org, agent, kid, limit).await?,
-            Err(_) => Vec::new(),
+            Err(_) => LookedUp::default(),
         },
         Ok(id) if id.kind() == Kind::Resource => match ResourceId::try_from(id) {
             Ok(resource) => store.resource_keys(org, resource, kid, limit).await?,
-            Err(_) => Vec::new(),
+            Err(_) => LookedUp::default(),
         },
-        _ => Vec::new(),
+        _ => LookedUp::default(),
     };
-    if found.len() > KEYS_TRIED_MAX {
+    if found.found.len() > KEYS_TRIED_MAX {
         return Err(Refusal::new(
             Rule::AssertionKey,
             format!("the assertion has no `kid` and the client more than {KEYS_TRIED_MAX} keys"),

@@ -19,5 +19,6 @@ pub async fn mint(cx: &Cx, template: &CredentialTemplate) -> Result<IssuedToken,
         token: Secret::new(input.finish(&signature)),
         expires_in: u32::try_from(lifetime).unwrap_or(0),
         scope: template.token.scope.clone(),
+        client: template.token.client_id,
     })
 }

@@ -15,7 +15,7 @@ pub mod permit;
 pub mod template;
 
 use accredit_wire::authority::Scope;
-use accredit_wire::ids::AnyId;
+use accredit_wire::ids::{AgentId, AnyId};
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::oauth::token_request::{Grant, TokenRequest};
 use accredit_wire::secret::Secret;
@@ -42,6 +42,8 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// What was granted.
     pub scope: Scope,
+    /// To whom.
+    pub client: AgentId,
 }
 
 /// What came of a request.
@@ -98,6 +100,11 @@ async fn attempt(
     request: &TokenRequest,
 ) -> Result<IssuedToken, Stopped> {
     let client = authenticate::client(cx, auth).await?;
+    if let Some(standing) = cx.world.limits.client(client.id(), cx.now)
+        && let Err(refusal) = standing.refusal()
+    {
+        return Err(Stopped::Refused(Box::new(client), refusal));
+    }
     let proposed = match request.grant {
         Grant::ClientCredentials => grants::client_credentials::propose(cx, &client, request).await,
     };

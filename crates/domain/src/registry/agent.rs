@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::permission;
 use super::{
-    DecideError, Listed, Person, commit, decide, ending, find_agent, find_person, listed, person,
-    text,
+    DecideError, Listed, Person, commit, commit_created, decide, ending, find_agent, find_person,
+    known_state, listed, person, rotation_schedule, text,
 };
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
@@ -42,6 +42,9 @@ pub enum AgentState {
 }
 
 impl AgentState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Draft, Self::Active, Self::Suspended, Self::Decommissioned];
+
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,9 +57,7 @@ impl AgentState {
 
     /// From how it is stored.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Draft, Self::Active, Self::Suspended, Self::Decommissioned]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -107,6 +108,16 @@ pub struct Agent {
     /// When somebody last reviewed it.
     #[schema(value_type = Option<String>)]
     pub last_reviewed_at: Option<Time>,
+    /// After how many days its own credential is to be rotated.
+    pub rotation_days: u32,
+    /// When that is; nothing where it has no live credential of its own.
+    #[schema(value_type = Option<String>)]
+    pub rotation_due_at: Option<Time>,
+    /// Whether that time has come.
+    pub rotation_due: bool,
+    /// The due time for which a warning stands in the log.
+    #[serde(skip)]
+    pub rotation_warned_for: Option<Time>,
     /// The row's version.
     #[serde(skip)]
     pub version: i64,
@@ -139,6 +150,8 @@ pub struct CreateAgent {
     /// When it is to be reviewed; in 90 days where not said.
     #[schema(value_type = Option<String>)]
     pub review_due_at: Option<Time>,
+    /// After how many days its credential is to be rotated: 30 where not said, at most 366.
+    pub rotation_days: Option<u32>,
     /// Whether it is active at once.
     #[serde(default)]
     pub activate: bool,
@@ -165,6 +178,8 @@ pub struct UpdateAgent {
     /// When it is to be reviewed.
     #[schema(value_type = Option<String>)]
     pub review_due_at: Option<Time>,
+    /// After how many days its credential is to be rotated, at most 366.
+    pub rotation_days: Option<u32>,
     /// Set: somebody has reviewed it now. The next review is due in 90 days unless said.
     #[serde(default)]
     pub reviewed: bool,
@@ -268,13 +283,14 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
     let purpose = asked.purpose.as_deref().map(|value| text("purpose", value)).transpose()?;
     let environment = environment(asked.environment.as_deref().unwrap_or(ENVIRONMENT_DEFAULT))?;
     let token_lifetime = lifetime(asked.token_lifetime)?;
+    let rotation_days = rotation_schedule::days(asked.rotation_days)?;
     let authority = permission::resolve(cx, &asked.allow).await?;
     let default_scope = default_scope(asked.default_scope.as_deref().unwrap_or(""), &authority)?;
     decide(|| async {
         let owner = owner(cx, asked.owner.as_deref(), asked.owner_email.as_deref()).await?;
         let (millis, random) = cx.seed();
         let id = AgentId::new(millis, random);
-        let agent = Agent {
+        let mut agent = Agent {
             id,
             client_id: id,
             name: name.to_string(),
@@ -292,6 +308,10 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             last_seen_at: None,
             last_rotated_at: None,
             last_reviewed_at: None,
+            rotation_days,
+            rotation_due_at: None,
+            rotation_due: false,
+            rotation_warned_for: None,
             version: 0,
         };
         if asked.activate {
@@ -316,7 +336,8 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             rows.push(Row::Person(person));
         }
         rows.push(Row::Agent(agent.clone()));
-        commit(cx, rows, None, cx.event(EventKind::AgentCreated, body)).await?;
+        commit_created(cx, rows, cx.event(EventKind::AgentCreated, body), &agent).await?;
+        agent.version = 1;
         Ok(agent)
     })
     .await
@@ -325,18 +346,12 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
 /// Agents of the organization.
 pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Agent>, Error> {
     cx.require(AdminPermission::Read)?;
-    if let Some(state) = &page.state
-        && AgentState::parse(state).is_none()
-    {
-        return Err(Refusal::field(
-            "state",
-            "is none of an agent",
-            "use `draft`, `active`, `suspended` or `decommissioned`",
-        )
-        .into());
-    }
+    known_state(&page, &AgentState::ALL.map(AgentState::as_str))?;
     let read = |page| cx.world.store.agents(cx.tenant.id, page);
-    listed(page, read, |row| row.id.to_string(), |row| row).await
+    let shown = |row| rotation_schedule::at(row, cx.now);
+    let by_name = page.order.is_by_name();
+    let cursor = move |row: &Agent| if by_name { row.name.clone() } else { row.id.to_string() };
+    listed(page, read, cursor, shown).await
 }
 
 /// One agent.
@@ -350,6 +365,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
     cx.require(AdminPermission::Registry)?;
     decide(|| async {
         let mut agent = alive(cx, key).await?;
+        cx.terms.expected.check(agent.version)?;
         let mut body = Body { agent: Some(agent.id), ..Body::default() };
         let mut rows = Vec::with_capacity(2);
         let mut ends = None;
@@ -390,6 +406,10 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
             agent.token_lifetime = lifetime(Some(seconds))?;
             body.changes.insert("token_lifetime", seconds.to_string());
         }
+        if let Some(days) = asked.rotation_days {
+            rotation_schedule::set(&mut agent, days, cx.now)?;
+            body.changes.insert("rotation_days", days.to_string());
+        }
         if asked.reviewed {
             agent.last_reviewed_at = Some(cx.now);
             agent.review_due_at = cx.now.plus(REVIEW_DUE_AFTER);
@@ -402,6 +422,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
         let revocation = ends.map(|why| ending(cx, agent.id.any(), why));
         rows.push(Row::Agent(agent.clone()));
         commit(cx, rows, revocation, cx.event(EventKind::AgentUpdated, body)).await?;
+        agent.version += 1;
         Ok(agent)
     })
     .await
@@ -426,6 +447,7 @@ pub async fn activate(cx: &Cx, key: &str) -> Result<Agent, Error> {
     cx.require(AdminPermission::Registry)?;
     decide(|| async {
         let mut agent = alive(cx, key).await?;
+        cx.terms.expected.check(agent.version)?;
         if agent.state == AgentState::Active {
             return Err(super::already("agent", "active").into());
         }
@@ -434,6 +456,7 @@ pub async fn activate(cx: &Cx, key: &str) -> Result<Agent, Error> {
         let body = Body { agent: Some(agent.id), ..Body::default() };
         let event = cx.event(EventKind::AgentActivated, body);
         commit(cx, vec![Row::Agent(agent.clone())], None, event).await?;
+        agent.version += 1;
         Ok(agent)
     })
     .await
@@ -445,6 +468,7 @@ pub async fn suspend(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
     let reason = text("reason", reason)?;
     decide(|| async {
         let mut agent = alive(cx, key).await?;
+        cx.terms.expected.check(agent.version)?;
         if agent.state == AgentState::Suspended {
             return Err(super::already("agent", "suspended").into());
         }
@@ -458,6 +482,7 @@ pub async fn suspend(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
         let event = cx.event(EventKind::AgentSuspended, body);
         let entry = Some(ending(cx, agent.id.any(), &reason));
         commit(cx, vec![Row::Agent(agent.clone())], entry, event).await?;
+        agent.version += 1;
         Ok(agent)
     })
     .await
@@ -469,6 +494,7 @@ pub async fn decommission(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Err
     let reason = text("reason", reason)?;
     decide(|| async {
         let mut agent = alive(cx, key).await?;
+        cx.terms.expected.check(agent.version)?;
         agent.state = AgentState::Decommissioned;
         let body = Body {
             agent: Some(agent.id),
@@ -480,6 +506,7 @@ pub async fn decommission(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Err
         let entry = Some(ending(cx, agent.id.any(), &reason));
         let rows = vec![Row::Agent(agent.clone()), Row::EndAgent(agent.id)];
         commit(cx, rows, entry, event).await?;
+        agent.version += 1;
         Ok(agent)
     })
     .await

@@ -9,17 +9,19 @@ use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
+use super::admin_key::{self, Act, Administrator};
 use super::agent::alive;
 use super::instance::find_live;
 use super::{
-    DecideError, Listed, commit, decide, ending, ends_after, find_agent, find_resource, id, listed,
-    text,
+    DecideError, EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after,
+    find_agent, find_resource, id, known_state, listed, text,
 };
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Cx, World};
 use crate::ports::{Page, Row};
-use crate::refusal::{Error, Fault, Refusal, Rule};
+use crate::refusal::{Error, Fault, Refusal};
 
 /// The life of a credential where nobody said, seconds: 30 days.
 pub const CREDENTIAL_LIFETIME_DEFAULT_SECONDS: u64 = 30 * 24 * 3600;
@@ -39,14 +41,22 @@ pub enum AdminPermission {
     Revoke,
     /// Read and export the log.
     Audit,
+    /// Make, replace and end administrators' keys.
+    Administrators,
     /// Create organizations, and see that they exist.
     Organizations,
 }
 
 impl AdminPermission {
     /// All of them: what the bootstrap key holds.
-    pub const ALL: [Self; 5] =
-        [Self::Read, Self::Registry, Self::Revoke, Self::Audit, Self::Organizations];
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Registry,
+        Self::Revoke,
+        Self::Audit,
+        Self::Administrators,
+        Self::Organizations,
+    ];
 
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +65,7 @@ impl AdminPermission {
             Self::Registry => "registry",
             Self::Revoke => "revoke",
             Self::Audit => "audit",
+            Self::Administrators => "administrators",
             Self::Organizations => "organizations",
         }
     }
@@ -75,7 +86,7 @@ pub enum Holder {
     /// A resource server.
     Resource(ResourceId),
     /// An administrator.
-    Admin(Vec<AdminPermission>),
+    Admin(Administrator),
 }
 
 /// How it proves.
@@ -118,6 +129,8 @@ pub struct Credential {
     pub expires_at: Time,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Time>,
+    /// What took its place, where it was rotated; it ends soon itself.
+    pub successor: Option<CredentialId>,
     /// The row's version.
     pub version: i64,
 }
@@ -156,6 +169,11 @@ pub struct CredentialView {
     /// When it was last used, to the minute.
     #[schema(value_type = Option<String>)]
     pub last_used_at: Option<Time>,
+    /// What took its place, where it was rotated.
+    pub successor: Option<String>,
+    /// The row's version.
+    #[serde(skip)]
+    pub version: i64,
 }
 
 /// The one place where a secret is written out: the answer to its creation.
@@ -206,6 +224,8 @@ impl Credential {
             created_at: self.created_at,
             expires_at: self.expires_at,
             last_used_at: self.last_used_at,
+            successor: self.successor.map(|id| id.to_string()),
+            version: self.version,
         }
     }
 }
@@ -224,7 +244,7 @@ pub struct CreateCredential {
     pub r#type: String,
     /// The public key, with type `public-key`.
     #[schema(value_type = Option<Object>)]
-    pub jwk: Option<Box<serde_json::value::RawValue>>,
+    pub jwk: Option<Box<RawValue>>,
     /// Its life, seconds: 30 days where not said.
     pub expires_in: Option<u64>,
 }
@@ -257,15 +277,17 @@ pub fn new_secret(
         created_at: now,
         expires_at,
         last_used_at: None,
+        successor: None,
         version: 0,
     };
     Ok((credential, secret))
 }
 
-fn public_key(asked: &CreateCredential) -> Result<Jwk, Refusal> {
+/// The public key that a request brings.
+pub(super) fn public_key(raw: Option<&RawValue>) -> Result<Jwk, Refusal> {
     let hint =
         "send a public JWK: EC P-256 (ES256) or OKP Ed25519 (EdDSA), without private members";
-    let raw = asked.jwk.as_ref().ok_or_else(|| Refusal::field("jwk", "is missing", hint))?;
+    let raw = raw.ok_or_else(|| Refusal::field("jwk", "is missing", hint))?;
     let mut jwk =
         Jwk::parse(raw.get().as_bytes()).map_err(|error| Refusal::field("jwk", error, hint))?;
     match jwk.kid() {
@@ -280,6 +302,22 @@ fn public_key(asked: &CreateCredential) -> Result<Jwk, Refusal> {
         }
     }
     Ok(jwk)
+}
+
+/// A credential of `holder` that is a public key.
+pub(super) fn new_key(cx: &Cx, holder: Holder, jwk: Jwk, expires_at: Time) -> Credential {
+    let (millis, random) = cx.seed();
+    Credential {
+        id: CredentialId::new(millis, random),
+        holder,
+        proof: Proof::Key(Box::new(jwk)),
+        state: CredentialState::Active,
+        created_at: cx.now,
+        expires_at,
+        last_used_at: None,
+        successor: None,
+        version: 0,
+    }
 }
 
 /// The holder that a request names; exactly one.
@@ -326,19 +364,8 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
                 (credential, Some(secret))
             }
             "public-key" => {
-                let jwk = public_key(asked)?;
-                let (millis, random) = cx.seed();
-                let credential = Credential {
-                    id: CredentialId::new(millis, random),
-                    holder,
-                    proof: Proof::Key(Box::new(jwk)),
-                    state: CredentialState::Active,
-                    created_at: cx.now,
-                    expires_at,
-                    last_used_at: None,
-                    version: 0,
-                };
-                (credential, None)
+                let jwk = public_key(asked.jwk.as_deref())?;
+                (new_key(cx, holder, jwk, expires_at), None)
             }
             _ => {
                 return Err(Refusal::field(
@@ -350,8 +377,9 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
             }
         };
         let event = cx.event(EventKind::CredentialCreated, described(&credential));
-        commit(cx, vec![Row::Credential(credential.clone())], None, event).await?;
         let mut view = credential.view(cx.now);
+        view.version = 1;
+        commit_created(cx, vec![Row::Credential(credential)], event, &view).await?;
         view.client_secret = secret;
         Ok(view)
     })
@@ -372,9 +400,11 @@ pub(crate) fn described(credential: &Credential) -> Body {
             body.instance = Some(*instance);
         }
         Holder::Resource(resource) => body.resource = Some(resource.any()),
-        Holder::Admin(permissions) => {
-            let names: Vec<&str> = permissions.iter().map(|p| p.as_str()).collect();
+        Holder::Admin(admin) => {
+            let names: Vec<&str> = admin.permissions.iter().map(|p| p.as_str()).collect();
             body.changes.insert("permissions", names.join(" "));
+            body.changes.insert("purpose", admin.purpose.clone());
+            body.changes.insert("role", admin.role.as_str().to_owned());
         }
     }
     if let Proof::Key(jwk) = &credential.proof {
@@ -397,6 +427,8 @@ pub async fn list(
     if let Some(resource) = resource {
         page.resource = Some(find_resource(cx, resource).await?.id);
     }
+    known_state(&page, &EXPIRING_STATES)?;
+    page.at = cx.now;
     let read = |page| cx.world.store.credentials(cx.tenant.id, page);
     listed(page, read, |row| row.id.to_string(), |row| row.view(cx.now)).await
 }
@@ -407,7 +439,8 @@ pub async fn find(cx: &Cx, key: &str) -> Result<CredentialView, Error> {
     Ok(by_id(cx, key).await?.view(cx.now))
 }
 
-async fn by_id(cx: &Cx, key: &str) -> Result<Credential, Error> {
+/// A credential of the organization, whatever its state.
+pub(super) async fn by_id(cx: &Cx, key: &str) -> Result<Credential, Error> {
     let credential = id::<CredentialId>(Kind::Credential, "credential", key)?;
     let found = cx.world.store.credential(cx.tenant.id, credential).await?;
     Ok(found.ok_or_else(|| Refusal::not_found("credential", key))?)
@@ -418,19 +451,16 @@ pub(crate) async fn revoke(cx: &Cx, credential: CredentialId, reason: &str) -> R
     let reason = text("reason", reason)?;
     decide(|| async {
         let mut credential = by_id(cx, &credential.to_string()).await?;
+        cx.terms.expected.check(credential.version)?;
         if credential.state == CredentialState::Revoked {
             return Err(super::already("credential", "revoked").into());
         }
-        if let (Holder::Admin(_), crate::Caller::Admin { credential: own, .. }) =
-            (&credential.holder, &cx.caller)
-            && *own == credential.id
-        {
-            return Err(Refusal::new(
-                Rule::StateForbids,
-                "a key does not revoke itself",
-                "use another administrator's key",
-            )
-            .into());
+        let mut rows = Vec::new();
+        if let Holder::Admin(admin) = &credential.holder {
+            let (owners_until, lock) = admin_key::ended(cx, credential.id).await?;
+            let act = Act::Revoke(credential.id);
+            admin_key::separate(&cx.caller, act, admin, owners_until, cx.now)?;
+            rows = lock;
         }
         credential.state = CredentialState::Revoked;
         let target: AnyId = credential.id.any();
@@ -438,7 +468,8 @@ pub(crate) async fn revoke(cx: &Cx, credential: CredentialId, reason: &str) -> R
             Body { reason: Some(reason.clone()), target: Some(target), ..described(&credential) };
         let event = cx.event(EventKind::CredentialRevoked, body);
         let entry = Some(ending(cx, target, &reason));
-        let done = commit(cx, vec![Row::Credential(credential)], entry, event).await?;
+        rows.push(Row::Credential(credential));
+        let done = commit(cx, rows, entry, event).await?;
         Ok(done.rev)
     })
     .await

@@ -11,7 +11,10 @@ use super::credential::{
     AdminPermission, CREDENTIAL_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS, Holder,
     expose_some, new_secret,
 };
-use super::{Listed, commit, decide, ending, ends_after, find_agent, id, listed, text};
+use super::{
+    EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after, find_agent, id,
+    known_state, listed, text,
+};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Page, Row};
@@ -96,6 +99,9 @@ pub struct InstanceView {
     /// When it last got a token, to the minute.
     #[schema(value_type = Option<String>)]
     pub last_seen_at: Option<Time>,
+    /// The row's version.
+    #[serde(skip)]
+    pub version: i64,
 }
 
 impl Instance {
@@ -116,6 +122,7 @@ impl Instance {
             created_at: self.created_at,
             expires_at: self.expires_at,
             last_seen_at: self.last_seen_at,
+            version: self.version,
         }
     }
 }
@@ -185,8 +192,9 @@ pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Err
         };
         let event = cx.event(EventKind::InstanceCreated, body);
         let rows = vec![Row::Instance(instance.clone()), Row::Credential(credential)];
-        commit(cx, rows, None, event).await?;
         let mut view = instance.view(cx.now);
+        view.version = 1;
+        commit_created(cx, rows, event, &view).await?;
         view.client_secret = Some(secret);
         Ok(view)
     })
@@ -203,6 +211,8 @@ pub async fn list(
     if let Some(agent) = agent {
         page.agent = Some(find_agent(cx, agent).await?.id);
     }
+    known_state(&page, &EXPIRING_STATES)?;
+    page.at = cx.now;
     let read = |page| cx.world.store.instances(cx.tenant.id, page);
     listed(page, read, |row| row.id.to_string(), |row| row.view(cx.now)).await
 }
@@ -238,6 +248,7 @@ pub(crate) async fn revoke(cx: &Cx, instance: InstanceId, reason: &str) -> Resul
     let reason = text("reason", reason)?;
     decide(|| async {
         let mut instance = by_id(cx, &instance.to_string()).await?;
+        cx.terms.expected.check(instance.version)?;
         if instance.state == InstanceState::Revoked {
             return Err(super::already("instance", "revoked").into());
         }

@@ -3,13 +3,18 @@
 //! Every change is decided here from current rows, and committed as rows plus one event in one
 //! transaction. A row that has moved on meanwhile makes the decision run again, a few times.
 
+pub mod admin_key;
 pub mod agent;
 pub mod credential;
+pub mod identification;
 pub mod instance;
+pub mod operator;
 pub mod organization;
 pub mod permission;
 pub mod person;
 pub mod resource;
+pub mod rotation;
+pub mod rotation_schedule;
 
 pub use agent::Agent;
 pub use credential::Credential;
@@ -31,6 +36,7 @@ use crate::context::Cx;
 use crate::ports::{Audited, Change, CommitError, Committed, Lookup, Page, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::revocation::Revocation;
+use crate::terms::{KeptAnswer, Once};
 
 /// Rows of a list page at most.
 pub const PAGE_ROWS_MAX: usize = 200;
@@ -40,6 +46,9 @@ pub const PAGE_ROWS_DEFAULT: usize = 50;
 pub const TEXT_CHARS_MAX: usize = 500;
 /// How often a decision is run again because something changed under it.
 pub const DECISION_TRIES_MAX: usize = 5;
+
+/// What is taken where an answer is kept under a key already ([`CommitError::Taken`]).
+pub const ANSWER_KEY: &str = "idempotency key";
 
 /// Whether something may act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -94,6 +103,23 @@ where
     Ok(Listed { items: rows.into_iter().map(view).collect(), next })
 }
 
+/// Refuses a filter by a state that there is not.
+pub(crate) fn known_state(page: &Page, known: &[&str]) -> Result<(), Refusal> {
+    match &page.state {
+        Some(state) if !known.contains(&state.as_str()) => Err(Refusal::field(
+            "state",
+            "is none that these have",
+            format!("use one of: {}", known.join(", ")),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The states of what has two.
+pub(crate) const STATES: [&str; 2] = [State::Active.as_str(), State::Suspended.as_str()];
+/// The states of what may expire.
+pub(crate) const EXPIRING_STATES: [&str; 3] = ["active", "expired", "revoked"];
+
 /// A key as written in a path or a request: an id of its kind, else a name.
 pub fn lookup<I: TryFrom<AnyId>>(text: &str) -> Lookup<I> {
     match text.parse::<AnyId>().ok().and_then(|id| I::try_from(id).ok()) {
@@ -125,18 +151,97 @@ pub(crate) fn text(field: &str, value: &str) -> Result<String, Refusal> {
     Ok(trimmed.to_owned())
 }
 
-/// Characters that change the direction of the text around them and can disguise it.
+/// Characters that change the direction of the text around them and can disguise it, or end a line
+/// for some readers.
 fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Commits rows with their event, and translates why not.
+/// Something whose versions are told apart, so that a change can say on which one it builds.
+pub trait Versioned {
+    /// The version of its row, from 1.
+    fn version(&self) -> i64;
+}
+
+macro_rules! versioned {
+    ($($noun:ty),*) => {
+        $(impl Versioned for $noun {
+            fn version(&self) -> i64 {
+                self.version
+            }
+        })*
+    };
+}
+
+versioned!(
+    Organization,
+    Person,
+    Resource,
+    Agent,
+    instance::InstanceView,
+    credential::CredentialView
+);
+
+/// Commits rows with their event. Where the request is to be done once, what is kept of its
+/// answer is the revocation that it makes, else the id of the first new row.
 pub(crate) async fn commit(
     cx: &Cx,
     rows: Vec<Row>,
     revocation: Option<Revocation>,
     event: Event,
 ) -> Result<Committed, CommitError> {
+    let kept = match (&cx.terms.once, &revocation) {
+        (None, _) => None,
+        (Some(once), Some(entry)) => Some(answer(once.clone(), &entry.view())?),
+        (Some(once), None) => {
+            let id = serde_json::json!({ "id": rows.iter().find_map(new_id) });
+            Some(answer(once.clone(), &id)?)
+        }
+    };
+    commit_keeping(cx, rows, revocation, event, kept).await
+}
+
+/// Commits what a request creates. `object` is its answer without secrets, which is kept where
+/// the request is to be done once.
+pub(crate) async fn commit_created<T: Serialize>(
+    cx: &Cx,
+    rows: Vec<Row>,
+    event: Event,
+    object: &T,
+) -> Result<Committed, CommitError> {
+    let kept = cx.terms.once.clone().map(|once| answer(once, object)).transpose()?;
+    commit_keeping(cx, rows, None, event, kept).await
+}
+
+/// The row that keeps an answer.
+pub(crate) fn answer<T: Serialize>(once: Once, object: &T) -> Result<Row, Fault> {
+    let object =
+        serde_json::to_string(object).map_err(|error| Fault::new("keep an answer", error))?;
+    Ok(Row::Answer(Box::new(KeptAnswer { once, object })))
+}
+
+/// The id of a row that is new.
+fn new_id(row: &Row) -> Option<AnyId> {
+    match row {
+        Row::Organization(row) if row.version == 0 => Some(row.id.any()),
+        Row::Person(row) if row.version == 0 => Some(row.id.any()),
+        Row::Resource(row) if row.version == 0 => Some(row.id.any()),
+        Row::Agent(row) if row.version == 0 => Some(row.id.any()),
+        Row::Instance(row) if row.version == 0 => Some(row.id.any()),
+        Row::Credential(row) if row.version == 0 => Some(row.id.any()),
+        Row::Key(row) if row.version == 0 => Some(row.sealed.id.any()),
+        _ => None,
+    }
+}
+
+async fn commit_keeping(
+    cx: &Cx,
+    mut rows: Vec<Row>,
+    revocation: Option<Revocation>,
+    event: Event,
+    kept: Option<Row>,
+) -> Result<Committed, CommitError> {
+    rows.splice(0..0, kept);
     let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation };
     cx.world.store.commit(Audited::new(change, event)).await
 }
@@ -214,7 +319,14 @@ impl<E: Into<Error>> From<E> for DecideError {
     }
 }
 
-fn taken(what: &str) -> Refusal {
+pub(crate) fn taken(what: &str) -> Refusal {
+    if what == ANSWER_KEY {
+        return Refusal::new(
+            Rule::IdempotencyKeyInUse,
+            "a request with this idempotency key was carried out at the same time",
+            "repeat the request: it is answered with what the other one made",
+        );
+    }
     if what == "key" {
         return Refusal::new(
             Rule::KeyTaken,
@@ -269,7 +381,8 @@ pub(crate) fn ends_after(
 /// Finds an agent by id or name, or says that there is none.
 pub async fn find_agent(cx: &Cx, key: &str) -> Result<Agent, Error> {
     let found = cx.world.store.agent(cx.tenant.id, lookup::<AgentId>(key)).await?;
-    Ok(found.ok_or_else(|| Refusal::not_found("agent", key))?)
+    let agent = found.ok_or_else(|| Refusal::not_found("agent", key))?;
+    Ok(rotation_schedule::at(agent, cx.now))
 }
 
 /// Finds a resource by id or name, or says that there is none.

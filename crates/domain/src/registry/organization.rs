@@ -8,14 +8,20 @@ use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::{DecideError, Listed, State, commit, decide, listed, lookup, text, turn};
+use super::admin_key::Administrator;
+use super::operator::{OperatorKey, operator_until};
+use super::{
+    ANSWER_KEY, DecideError, Listed, STATES, State, answer, commit, decide, known_state, listed,
+    lookup, taken, text, turn,
+};
 use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::context::{Caller, Cx, World};
-use crate::keys::{self, KeyPurpose};
+use crate::keys::{self, KeyPurpose, KeyState};
 use crate::ports::{Audited, Change, CommitError, Page, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::{AdminPermission, Holder, described, new_secret};
 use crate::tenant::Tenant;
+use crate::terms::Once;
 
 /// A tenant. Nothing crosses it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -64,6 +70,7 @@ pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Organization>, Error> {
         let own = find(cx, cx.tenant.name.as_str()).await?;
         return Ok(Listed { items: vec![own], next: None });
     }
+    known_state(&page, &STATES)?;
     let read = |page| cx.world.store.organizations(page);
     listed(page, read, |row| row.id.to_string(), |row| row).await
 }
@@ -83,6 +90,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateOrganization) -> Result<Or
     let display_name = text("display_name", &asked.display_name)?;
     decide(|| async {
         let mut org = own(cx, key).await?;
+        cx.terms.expected.check(org.version)?;
         org.display_name = Some(display_name.clone());
         let body = Body {
             target: Some(org.id.any()),
@@ -99,14 +107,19 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateOrganization) -> Result<Or
 
 /// Stops or starts the whole organization. Stopping ends every live token of it.
 pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Organization, Error> {
-    cx.require(AdminPermission::Revoke)?;
+    // The operator, who is let into no organization, reaches this one thing of each.
+    if !matches!(cx.caller, Caller::Operator { .. }) {
+        cx.require(AdminPermission::Revoke)?;
+    }
     let reason = text("reason", reason)?;
     let kinds = [EventKind::OrganizationSuspended, EventKind::OrganizationActivated];
     decide(|| async {
         let mut org = own(cx, key).await?;
+        cx.terms.expected.check(org.version)?;
         let (event, revocation) = turn(cx, org.id.any(), &mut org.state, to, &reason, kinds)?;
         let done = commit(cx, vec![Row::Organization(org.clone())], revocation, event).await?;
         org.rev = done.rev;
+        org.version += 1;
         Ok(org)
     })
     .await
@@ -160,7 +173,8 @@ pub async fn create(cx: &Cx, asked: &CreateOrganization) -> Result<CreatedOrgani
         _ => Actor { id: None, kind: "system" },
     };
     let body = Body { actor: Some(actor), request: Some(cx.request), ..Body::default() };
-    found(&cx.world, cx.now, asked, own.collect(), body).await
+    let more = Founding { once: cx.terms.once.clone(), ..Founding::default() };
+    found_with(&cx.world, cx.now, asked, own.collect(), body, more).await
 }
 
 /// Founds an organization: its row, its signing keys, its log and the key that administers it, in
@@ -172,11 +186,45 @@ pub async fn found(
     permissions: Vec<AdminPermission>,
     body: Body,
 ) -> Result<CreatedOrganization, Error> {
+    found_with(world, now, asked, permissions, body, Founding::default()).await
+}
+
+/// Founds the first organization, with the key of the installation's operator, whose creation is
+/// recorded in its log.
+pub async fn found_first(
+    world: &World,
+    now: Time,
+    asked: &CreateOrganization,
+    permissions: Vec<AdminPermission>,
+    body: Body,
+) -> Result<(CreatedOrganization, Secret), Error> {
+    let (key, secret) = OperatorKey::new(world, now, operator_until(now))?;
+    let more = Founding { operator: Some(key), ..Founding::default() };
+    Ok((found_with(world, now, asked, permissions, body, more).await?, secret))
+}
+
+/// What else is written with an organization.
+#[derive(Default)]
+struct Founding {
+    /// The key of the installation's operator.
+    operator: Option<OperatorKey>,
+    /// Under which key the answer is kept.
+    once: Option<Once>,
+}
+
+async fn found_with(
+    world: &World,
+    now: Time,
+    asked: &CreateOrganization,
+    permissions: Vec<AdminPermission>,
+    body: Body,
+    more: Founding,
+) -> Result<CreatedOrganization, Error> {
     check_name(&asked.name)?;
     let display_name =
         asked.display_name.as_deref().map(|name| text("display_name", name)).transpose()?;
     let id = OrganizationId::new(now.millis(), world.random());
-    let organization = Organization {
+    let mut organization = Organization {
         id,
         name: asked.name.clone(),
         display_name,
@@ -188,24 +236,38 @@ pub async fn found(
         version: 0,
     };
     let expires_at = now.plus(Duration::from_secs(BOOTSTRAP_LIFETIME_SECONDS));
-    let holder = Holder::Admin(permissions);
+    let holder = Holder::Admin(Administrator::first(permissions));
     let (credential, admin_token) = new_secret(world, now, holder, expires_at)?;
     let mut rows = vec![Row::Organization(organization.clone())];
     for purpose in KeyPurpose::ALL {
-        rows.push(Row::Key(keys::generate(world, id, purpose, now).await?));
+        rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Active, now).await?));
+    }
+    let next = keys::generate(world, id, KeyPurpose::Token, KeyState::Next, now).await?;
+    rows.push(Row::Key(next));
+    let mut changes = described(&credential).changes;
+    if let Some(operator) = more.operator {
+        changes.insert("operator_key", operator.id.to_string());
+        rows.push(Row::Operator(operator));
     }
     let body = Body {
         target: Some(id.any()),
         name: Some(asked.name.clone()),
-        changes: described(&credential).changes,
+        changes,
         credential: Some(credential.id),
         ..body
     };
     rows.push(Row::Credential(credential));
+    if let Some(once) = more.once {
+        rows.insert(0, answer(once, &organization)?);
+    }
     let event = Event::new(EventKind::OrganizationCreated, now, world.random(), body);
     let change = Change { org: id, at: now, rows, revocation: None };
     match world.store.commit(Audited::new(change, event)).await {
-        Ok(_) => Ok(CreatedOrganization { organization, admin_token }),
+        Ok(_) => {
+            organization.version = 1;
+            Ok(CreatedOrganization { organization, admin_token })
+        }
+        Err(CommitError::Taken(ANSWER_KEY)) => Err(taken(ANSWER_KEY).into()),
         Err(CommitError::Fault(fault)) => Err(fault.into()),
         Err(CommitError::Taken(_) | CommitError::Stale) => Err(Refusal::new(
             Rule::NameTaken,
@@ -224,7 +286,8 @@ pub async fn new_admin(
     permissions: Vec<AdminPermission>,
 ) -> Result<Secret, Error> {
     let expires_at = now.plus(Duration::from_secs(BOOTSTRAP_LIFETIME_SECONDS));
-    let (credential, secret) = new_secret(world, now, Holder::Admin(permissions), expires_at)?;
+    let holder = Holder::Admin(Administrator::first(permissions));
+    let (credential, secret) = new_secret(world, now, holder, expires_at)?;
     let actor = Some(Actor { id: None, kind: "system" });
     let body = Body { actor, ..described(&credential) };
     let event = Event::new(EventKind::CredentialCreated, now, world.random(), body);

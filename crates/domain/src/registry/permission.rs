@@ -115,6 +115,7 @@ async fn change(
 ) -> Result<Agent, Error> {
     decide(|| async {
         let mut agent = alive(cx, agent).await?;
+        cx.terms.expected.check(agent.version)?;
         let before = agent.permissions.clone();
         let kept = before.permissions().iter().filter(|held| held.resource != *resource);
         agent.permissions = Authority::new(kept.cloned().chain(wanted.cloned()))
@@ -147,6 +148,7 @@ async fn change(
         let revocation =
             narrowed.then(|| ending(cx, agent.id.any(), "a permission was taken away"));
         commit(cx, vec![Row::Agent(agent.clone())], revocation, cx.event(kind, body)).await?;
+        agent.version += 1;
         Ok(agent)
     })
     .await

@@ -4,7 +4,10 @@ use accredit_wire::ids::PersonId;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::{Listed, State, commit, decide, find_person, listed, text, turn};
+use super::{
+    Listed, STATES, State, commit, commit_created, decide, find_person, known_state, listed, text,
+    turn,
+};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Lookup, Page, Row};
@@ -93,7 +96,7 @@ pub async fn create(cx: &Cx, asked: &CreatePerson) -> Result<Person, Error> {
             ..Body::default()
         };
         let event = cx.event(EventKind::PersonCreated, body);
-        commit(cx, vec![Row::Person(person.clone())], None, event).await?;
+        commit_created(cx, vec![Row::Person(person.clone())], event, &person).await?;
         person.version = 1;
         Ok(person)
     })
@@ -103,8 +106,14 @@ pub async fn create(cx: &Cx, asked: &CreatePerson) -> Result<Person, Error> {
 /// Persons of the organization.
 pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Person>, Error> {
     cx.require(AdminPermission::Read)?;
+    known_state(&page, &STATES)?;
+    let prefix = page.prefix.map(|prefix| prefix.to_ascii_lowercase());
+    let page = Page { prefix, ..page };
     let read = |page| cx.world.store.persons(cx.tenant.id, page);
-    listed(page, read, |row| row.id.to_string(), |row| row).await
+    let by_name = page.order.is_by_name();
+    let cursor =
+        move |row: &Person| if by_name { row.email.clone() } else { row.id.to_string() };
+    listed(page, read, cursor, |row| row).await
 }
 
 /// One person.
@@ -119,6 +128,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdatePerson) -> Result<Person, 
     let name = text("name", &asked.name)?;
     decide(|| async {
         let mut person = find_person(cx, key).await?;
+        cx.terms.expected.check(person.version)?;
         person.name = Some(name.clone());
         let body = Body {
             target: Some(person.id.any()),
@@ -127,6 +137,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdatePerson) -> Result<Person, 
         };
         let event = cx.event(EventKind::PersonUpdated, body);
         commit(cx, vec![Row::Person(person.clone())], None, event).await?;
+        person.version += 1;
         Ok(person)
     })
     .await
@@ -140,8 +151,10 @@ pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Pe
     let kinds = [EventKind::PersonSuspended, EventKind::PersonActivated];
     decide(|| async {
         let mut person = find_person(cx, key).await?;
+        cx.terms.expected.check(person.version)?;
         let (event, revocation) = turn(cx, person.id.any(), &mut person.state, to, &reason, kinds)?;
         commit(cx, vec![Row::Person(person.clone())], revocation, event).await?;
+        person.version += 1;
         Ok(person)
     })
     .await

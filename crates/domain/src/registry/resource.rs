@@ -10,7 +10,10 @@ use accredit_wire::ids::ResourceId;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::{Listed, State, commit, decide, ending, find_resource, listed, text, turn};
+use super::{
+    Listed, STATES, State, commit, commit_created, decide, ending, find_resource, known_state,
+    listed, text, turn,
+};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Page, Row};
@@ -136,7 +139,7 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
     let revocations_age_max = age(asked.revocations_age_max)?;
     decide(|| async {
         let (millis, random) = cx.seed();
-        let resource = Resource {
+        let mut resource = Resource {
             id: ResourceId::new(millis, random),
             name: name.clone(),
             audience: audience.clone(),
@@ -154,7 +157,8 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
             ..Body::default()
         };
         let event = cx.event(EventKind::ResourceCreated, body);
-        commit(cx, vec![Row::Resource(resource.clone())], None, event).await?;
+        commit_created(cx, vec![Row::Resource(resource.clone())], event, &resource).await?;
+        resource.version = 1;
         Ok(resource)
     })
     .await
@@ -163,8 +167,12 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
 /// Resources of the organization.
 pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Resource>, Error> {
     cx.require(AdminPermission::Read)?;
+    known_state(&page, &STATES)?;
     let read = |page| cx.world.store.resources(cx.tenant.id, page);
-    listed(page, read, |row| row.id.to_string(), |row| row).await
+    let by_name = page.order.is_by_name();
+    let cursor =
+        move |row: &Resource| if by_name { row.name.to_string() } else { row.id.to_string() };
+    listed(page, read, cursor, |row| row).await
 }
 
 /// One resource.
@@ -180,6 +188,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateResource) -> Result<Resour
     let new_age = asked.revocations_age_max.map(|age_max| age(Some(age_max))).transpose()?;
     decide(|| async {
         let mut resource = find_resource(cx, key).await?;
+        cx.terms.expected.check(resource.version)?;
         let mut body = Body { target: Some(resource.id.any()), ..Body::default() };
         let mut narrowed = false;
         if let Some(actions) = &new_actions {
@@ -195,6 +204,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateResource) -> Result<Resour
             narrowed.then(|| ending(cx, resource.id.any(), "an action was taken away"));
         let event = cx.event(EventKind::ResourceUpdated, body);
         commit(cx, vec![Row::Resource(resource.clone())], revocation, event).await?;
+        resource.version += 1;
         Ok(resource)
     })
     .await
@@ -207,9 +217,11 @@ pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Re
     let kinds = [EventKind::ResourceSuspended, EventKind::ResourceActivated];
     decide(|| async {
         let mut resource = find_resource(cx, key).await?;
+        cx.terms.expected.check(resource.version)?;
         let (event, revocation) =
             turn(cx, resource.id.any(), &mut resource.state, to, &reason, kinds)?;
         commit(cx, vec![Row::Resource(resource.clone())], revocation, event).await?;
+        resource.version += 1;
         Ok(resource)
     })
     .await

@@ -8,10 +8,13 @@ use accredit_wire::ids::{
 };
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::keys::{self, KeyState};
+use crate::issuance::TOKEN_LIFETIME_MAX_SECONDS;
+use crate::keys::rotation::{self, KEY_SET_MAX_AGE_SECONDS};
+use crate::keys::KeyState;
 use crate::ports::{Page, Row};
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
@@ -72,6 +75,36 @@ pub struct RevocationView {
     /// What it ended; only in the answer to the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blast: Option<Blast>,
+    /// What is believed where the feed is not followed; only in the answer to the revocation of a
+    /// signing key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// What verifiers believe that follow no feed and keep a copy of the key set (RFC 7517), after one
+/// of its keys was revoked.
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+pub struct Elsewhere {
+    /// How long a copy of the key set may be kept (RFC 9111 `max-age`), seconds. A copy that is
+    /// kept longer, against this, believes whatever the key signs for as long.
+    pub key_set_max_age: u32,
+    /// The longest life of a token, seconds: for so long is believed what somebody remembers to
+    /// have verified.
+    pub token_lifetime_max: u32,
+    /// When both are over: the last moment at which such a verifier may accept what the key signed.
+    #[schema(value_type = String)]
+    pub believed_until: Time,
+}
+
+impl Elsewhere {
+    fn after(now: Time) -> Self {
+        let (key_set, token) = (KEY_SET_MAX_AGE_SECONDS, TOKEN_LIFETIME_MAX_SECONDS);
+        Self {
+            key_set_max_age: key_set,
+            token_lifetime_max: token,
+            believed_until: now.plus(Duration::from_secs(u64::from(key_set + token))),
+        }
+    }
 }
 
 impl Revocation {
@@ -85,6 +118,7 @@ impl Revocation {
             revoked_at: self.revoked_at,
             keep_until: self.keep_until,
             blast: None,
+            elsewhere: None,
         }
     }
 }
@@ -106,6 +140,10 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     let target: AnyId = asked.target.parse().map_err(|error| {
         Refusal::field("target", error, "use an id such as `ins_…`; lists show them")
     })?;
+    if matches!(target.kind(), Kind::Token | Kind::Key) {
+        // Nothing is known of their versions: no expectation holds.
+        cx.terms.expected.check(0)?;
+    }
     // Counted before, since afterwards the rows are no longer active. Another revocation that
     // comes between makes it an over-estimate.
     let since = cx.now.minus(keep_for());
@@ -148,7 +186,8 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     let written = cx.world.store.revocations(cx.tenant.id, newest).await?;
     let entry = written.iter().find(|entry| entry.target == target);
     let entry = entry.ok_or_else(|| crate::Fault::new("revoke", "the entry is not there"))?;
-    Ok(RevocationView { blast: Some(blast), ..entry.view() })
+    let elsewhere = (target.kind() == Kind::Key).then(|| Elsewhere::after(cx.now));
+    Ok(RevocationView { blast: Some(blast), elsewhere, ..entry.view() })
 }
 
 fn unrevocable(target: AnyId) -> Refusal {
@@ -182,12 +221,13 @@ pub(crate) async fn token(
     .await
 }
 
-/// Ends a signing key and everything it signed; a new one takes its place in the same write.
+/// Ends a signing key and everything it signed. In the same write the next one takes its place,
+/// which verifiers may know already, and another becomes the next.
 async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
     decide(|| async {
         let keys = cx.world.store.signing_keys(cx.tenant.id).await?;
-        let found = keys.into_iter().find(|key| key.sealed.id == id);
-        let mut key = found.ok_or_else(|| Refusal::not_found("signing-key", id))?;
+        let found = keys.iter().find(|key| key.sealed.id == id).cloned();
+        let key = found.ok_or_else(|| Refusal::not_found("signing-key", id))?;
         if key.state == KeyState::Revoked {
             return Err(already("signing key", "revoked").into());
         }
@@ -199,21 +239,29 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
                 "restore the installation from a backup under a new generation",
             )));
         }
-        let successor = keys::generate(&cx.world, cx.tenant.id, key.sealed.purpose, cx.now).await?;
-        let was_active = key.state == KeyState::Active;
-        key.state = KeyState::Revoked;
-        let body = Body {
+        let mut body = Body {
             key: Some(id),
             target: Some(id.any()),
             reason: Some(reason.to_owned()),
-            changes: [("successor", successor.sealed.id.to_string())].into(),
             ..Body::default()
         };
-        let event = cx.event(EventKind::KeyRevoked, body);
-        let mut rows = vec![Row::Key(key)];
-        if was_active {
-            rows.push(Row::Key(successor));
+        let mut rows = Vec::with_capacity(3);
+        match key.state {
+            KeyState::Active => {
+                let moved = rotation::succeed(cx, &keys).await?;
+                body.changes.insert("successor", moved.active.sealed.id.to_string());
+                body.changes.insert("next", moved.next.sealed.id.to_string());
+                rows.extend([Row::Key(moved.active), Row::Key(moved.next)]);
+            }
+            KeyState::Next => {
+                let next = rotation::new_next(cx).await?;
+                body.changes.insert("next", next.sealed.id.to_string());
+                rows.push(Row::Key(next));
+            }
+            KeyState::Retiring | KeyState::Retired | KeyState::Revoked => {}
         }
+        rows.insert(0, Row::Key(key.turned(KeyState::Revoked, cx.now)));
+        let event = cx.event(EventKind::KeyRevoked, body);
         Ok(commit(cx, rows, Some(ending(cx, id.any(), reason)), event).await?.rev)
     })
     .await

@@ -7,3 +7,4 @@ mod history;
 mod ledger;
 mod refusals_doc;
 mod seeds;
+mod sim;

@@ -1,11 +1,11 @@
 //! Is the process alive, may it be sent work, and what does it offer.
 
-use std::sync::atomic::Ordering;
-
+use accredit_wire::time::Time;
 use http::StatusCode;
 use serde::Serialize;
 
 use crate::dispatch::{Call, Handled};
+use crate::watch::{CHECKS, State};
 use crate::{openapi, reply};
 
 #[derive(Serialize)]
@@ -18,6 +18,20 @@ struct Readiness {
 struct Check {
     name: &'static str,
     ok: bool,
+    /// The degraded states that fail it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    states: Vec<Degraded>,
+}
+
+#[derive(Serialize)]
+struct Degraded {
+    state: &'static str,
+    /// No more work should be sent here.
+    blocks: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
 }
 
 /// The process answers.
@@ -25,19 +39,35 @@ pub fn live(_call: Call) -> Handled {
     Box::pin(async { Ok(reply::bytes("text/plain; charset=utf-8", "ok\n")) })
 }
 
-/// Every check by name; what failed is in our log, not in the answer.
+/// Every check by name, and the degraded states behind one that fails; with `verbose` since when,
+/// and what to do. The cause is in our log, not in the answer.
 pub fn ready(call: Call) -> Handled {
     Box::pin(async move {
-        let store = call.server.world.store.check().await;
-        if let Err(fault) = &store {
+        // A write, as a request would do it: readiness is not what was true a while ago.
+        let written = call.server.world.store.check().await;
+        if let Err(fault) = &written {
             tracing::error!(%fault, "not ready");
         }
-        let stopping = call.server.stopping.load(Ordering::Relaxed);
-        let checks = vec![
-            Check { name: "store", ok: store.is_ok() },
-            Check { name: "serving", ok: !stopping },
-        ];
-        let ready = checks.iter().all(|check| check.ok);
+        let verbose = call.raw_query().is_some_and(|query| query.starts_with("verbose"));
+        let mut states = call.server.look();
+        if written.is_err() && !states.iter().any(|(state, _)| state.check() == "store") {
+            states.push((State::StoreFailing, call.now));
+        }
+        let ready = !states.iter().any(|(state, _)| state.blocks());
+        let degraded = |(state, since): &(State, Time)| Degraded {
+            state: state.name(),
+            blocks: state.blocks(),
+            since: verbose.then_some(*since),
+            hint: verbose.then(|| state.hint()),
+        };
+        let checks = CHECKS
+            .iter()
+            .map(|name| {
+                let failing = states.iter().filter(|(state, _)| state.check() == *name);
+                let states: Vec<Degraded> = failing.map(degraded).collect();
+                Check { name, ok: states.is_empty(), states }
+            })
+            .collect();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         Ok(reply::json(status, &Readiness { ready, checks })?)
     })

@@ -168,3 +168,123 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
     let tenant = world.tenant(&scene.org).await;
     tenant.verifier.verify_token(&token, world.now()).expect("alive in its own organization");
 }
+
+/// What a list answers for a query, by its names or addresses.
+async fn named(world: &TestWorld, org: &Org, path: &str, limit: usize) -> Vec<String> {
+    let key = if path.starts_with("/v1/persons") { "email" } else { "name" };
+    let (mut names, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = format!("{path}&limit={limit}&cursor={cursor}");
+        let page = world.ask(Ask::get(page).bearer(&org.admin)).await.expect(200).json();
+        let items = page["items"].as_array().expect("items");
+        names.extend(items.iter().map(|item| item[key].as_str().expect("a name").to_owned()));
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => return names,
+        }
+    }
+}
+
+#[tokio::test]
+async fn filters_and_orders_hold_over_all_pages() {
+    let world = TestWorld::new(6).await;
+    let org = world.found("acme").await;
+    world.resource(&org, "crm", &["read"]).await;
+    let names = ["crm-b", "crm", "crm.a", "mail", "crm_0", "crm-", "zebra", "crm-a", "cr"];
+    for name in names {
+        world.advance(1);
+        world.agent(&org, name, &["crm:read"]).await;
+        if name != "crm" {
+            world.resource(&org, name, &["read"]).await;
+        }
+    }
+    for name in ["crm-a", "mail"] {
+        let reason = json!({"reason": "a test"});
+        for path in [format!("/v1/agents/{name}"), format!("/v1/resources/{name}")] {
+            let path = format!("{path}/suspend");
+            world.admin(&org, "POST", &path, Some(reason.clone())).await.expect(200);
+        }
+    }
+    let mut sorted = names.map(str::to_owned).to_vec();
+    sorted.sort();
+    for (noun, suffix) in [("agents", ""), ("resources", ""), ("persons", "-owner@example.com")] {
+        let mut sorted: Vec<String> = sorted.iter().map(|name| format!("{name}{suffix}")).collect();
+        sorted.sort();
+        let backwards: Vec<String> = sorted.iter().rev().cloned().collect();
+        let begins = |prefix: &str| -> Vec<String> {
+            sorted.iter().filter(|name| name.starts_with(prefix)).cloned().collect()
+        };
+        let oldest = named(&world, &org, &format!("/v1/{noun}?sort=created_at"), 200).await;
+        let newest: Vec<String> = oldest.iter().rev().cloned().collect();
+        let found = begins("crm-");
+        let reversed: Vec<String> = found.iter().rev().cloned().collect();
+        for limit in [1, 2, 3, 200] {
+            for (query, expected) in [
+                ("sort=name", &sorted),
+                ("sort=-name", &backwards),
+                ("sort=-created_at", &newest),
+                ("q=crm", &begins("crm")),
+                ("q=crm-", &found),
+                ("q=crm-&sort=name", &found),
+                ("q=crm-&sort=-name", &reversed),
+                ("q=none", &Vec::new()),
+                ("q=%25", &Vec::new()),
+            ] {
+                let listed = named(&world, &org, &format!("/v1/{noun}?{query}"), limit).await;
+                assert_eq!(&listed, expected, "{noun}?{query} by {limit}");
+            }
+            if suffix.is_empty() {
+                let path = format!("/v1/{noun}?q=crm&state=suspended");
+                assert_eq!(named(&world, &org, &path, limit).await, ["crm-a"], "{noun}");
+                let path = format!("/v1/{noun}?sort=-name&state=suspended");
+                assert_eq!(named(&world, &org, &path, limit).await, ["mail", "crm-a"], "{noun}");
+            }
+        }
+    }
+    let upper = named(&world, &org, "/v1/persons?q=ZEBRA", 200).await;
+    assert_eq!(upper, ["zebra-owner@example.com"]);
+}
+
+#[tokio::test]
+async fn a_state_is_what_is_shown_also_where_it_comes_of_time() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    let org = &scene.org;
+    let short = world.instance(org, "planner", Some(60)).await;
+    let long = world.instance(org, "planner", None).await;
+    let gone = world.instance(org, "planner", Some(60)).await;
+    world.revoke(org, gone.instance.expect("one")).await.expect("revoked");
+    world.advance(61);
+    let ids = |client: &accredit_testkit::Client| client.instance.expect("one").to_string();
+    for (state, expected) in
+        [("active", ids(&long)), ("expired", ids(&short)), ("revoked", ids(&gone))]
+    {
+        for agent in ["", "&agent=planner"] {
+            let path = format!("/v1/instances?state={state}{agent}");
+            assert_eq!(walk(&world, org, &path, 1).await, [expected.clone()], "{path}");
+            let path = format!("/v1/credentials?state={state}{agent}");
+            for id in walk(&world, org, &path, 1).await {
+                let one = world.admin(org, "GET", &format!("/v1/credentials/{id}"), None).await;
+                assert_eq!(one.member("state"), state, "{path}");
+            }
+        }
+    }
+    let all = walk(&world, org, "/v1/credentials", 200).await.len();
+    let mut counted = 0;
+    for state in ["active", "expired", "revoked"] {
+        counted += walk(&world, org, &format!("/v1/credentials?state={state}"), 2).await.len();
+    }
+    assert_eq!(counted, all);
+    for path in [
+        "/v1/persons?state=revoked",
+        "/v1/resources?state=x",
+        "/v1/instances?state=suspended",
+        "/v1/credentials?state=Active",
+        "/v1/orgs?state=draft",
+        "/v1/persons?sort=email",
+        "/v1/agents?q=a&sort=created_at",
+    ] {
+        let answer = world.ask(Ask::get(path).bearer(&org.admin)).await;
+        answer.problem(400, "field-invalid");
+    }
+}

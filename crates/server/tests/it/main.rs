@@ -1,17 +1,29 @@
 //! The control plane in process: the real router, store and vault under a settable clock.
 #![expect(clippy::expect_used, reason = "the fixtures are tests too, and fail loudly")]
 
+mod access;
+mod access_log;
+mod admin_key;
 mod assertion;
 mod bodies;
+mod bootstrap;
+mod degraded;
 mod feed;
 mod introspection;
 mod lists;
 mod log;
+mod metrics;
+mod once;
 mod permission;
+mod rates;
+mod reading;
 mod refusals;
 mod registry;
 mod revocation;
+mod rotation;
+mod timing;
 mod token;
+mod versions;
 mod wellknown;
 
 use accredit_testkit::{Ask, Org, TestWorld};
@@ -22,6 +34,12 @@ use serde_json::Value;
 fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("three segments");
     serde_json::from_slice(&b64url_decode(payload).expect("base64url")).expect("JSON")
+}
+
+/// The header of a token, unverified.
+fn header(token: &str) -> Value {
+    let header = token.split('.').next().expect("a segment");
+    serde_json::from_slice(&b64url_decode(header).expect("base64url")).expect("JSON")
 }
 
 /// The events of a type, oldest first.

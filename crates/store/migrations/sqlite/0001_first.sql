@@ -202,7 +202,7 @@ CREATE TABLE event (
     salt    BLOB,
     payload TEXT,
     PRIMARY KEY (org, lane, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE tile (
     org    TEXT    NOT NULL,

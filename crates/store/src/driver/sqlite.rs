@@ -23,8 +23,13 @@ const WRITER_PAGES_KIB: i64 = -65_536;
 /// Page cache of each reader, KiB.
 const READER_PAGES_KIB: i64 = -16_384;
 
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "first", include_str!("../../migrations/sqlite/0001_first.sql"))];
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
+    &[
+        (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
+        (2, "roles", include_str!("../../migrations/sqlite/0002_roles.sql")),
+        (3, "answers", include_str!("../../migrations/sqlite/0003_answers.sql")),
+        (4, "rotation", include_str!("../../migrations/sqlite/0004_rotation.sql")),
+    ];
 
 /// A store in one file, held by this process alone.
 pub struct SqliteDriver {
@@ -50,6 +55,15 @@ impl SqliteDriver {
         }
         private_file(path).map_err(|error| io("open the store", &error))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// A connection that only reads the file at `path`, whoever has it.
+    pub(crate) fn look(path: &Path) -> Result<Box<dyn Conn>, DriverError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(failed)?;
+        conn.busy_timeout(BUSY_WAIT).map_err(failed)?;
+        conn.pragma_update(None, "query_only", true).map_err(failed)?;
+        Ok(Box::new(SqliteConn(conn)))
     }
 
     fn connect(&self, pages_kib: i64) -> Result<Connection, DriverError> {

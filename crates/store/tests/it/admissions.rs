@@ -2,6 +2,7 @@
 
 use accredit_domain::issuance::admission::{HolderFacts, ProofFacts};
 use accredit_domain::ports::{Admissions as _, Lookup, Registry as _, Row};
+use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
@@ -66,7 +67,8 @@ async fn a_credentials_facts_follow_it_and_its_instance() {
     let (store, org) = (&world.store, world.org);
     let bot = world.agent("bot").await;
     let (instance, credential) = world.instance(bot.id).await;
-    let facts = async |id| store.credential_facts(org, id).await.expect("read").expect("there");
+    let facts =
+        async |id| store.credential_facts(org, id).await.expect("read").found.expect("there");
     let first = facts(credential.id).await;
     assert_eq!((first.org, first.revoked), (org, false));
     assert!(matches!(first.proof, ProofFacts::Secret { pepper: 1, mac } if mac == [7; 32]));
@@ -99,7 +101,7 @@ async fn a_credentials_facts_follow_it_and_its_instance() {
     assert!(facts(last.id).await.revoked);
 
     let other = found_organization(store, "other").await;
-    assert!(store.credential_facts(other, own.id).await.expect("read").is_none());
+    assert!(store.credential_facts(other, own.id).await.expect("read").found.is_none());
 }
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn a_resources_credential_follows_the_resource() {
     let credential = world.credential(Holder::Resource(crm.id)).await;
     let state = async || {
         let facts = world.store.credential_facts(world.org, credential.id).await;
-        match &facts.expect("read").expect("there").holder {
+        match &facts.expect("read").found.expect("there").holder {
             HolderFacts::Resource(resource) => resource.state,
             other => panic!("{other:?}"),
         }
@@ -123,14 +125,15 @@ async fn a_resources_credential_follows_the_resource() {
 #[tokio::test]
 async fn an_administrators_key_finds_its_organization() {
     let world = World::new().await;
-    let admin = world.credential(Holder::Admin(vec![AdminPermission::Read])).await;
+    let admin =
+        world.credential(Holder::Admin(Administrator::first(vec![AdminPermission::Read]))).await;
     let bot = world.agent("bot").await;
     let own = world.credential(Holder::Agent(bot.id)).await;
     let found = world.store.admin_organization(admin.id).await.expect("read");
     assert_eq!(found, Some(world.org));
     assert_eq!(world.store.admin_organization(own.id).await.expect("read"), None);
     let facts = world.store.credential_facts(world.org, admin.id).await.expect("read");
-    let facts = facts.expect("there");
+    let facts = facts.found.expect("there");
     assert!(matches!(&facts.holder, HolderFacts::Admin(p) if *p == [AdminPermission::Read]));
 }
 
@@ -142,6 +145,7 @@ async fn live_public_keys_are_found_by_kid_or_all() {
     let names = async |kid: Option<&str>, limit| {
         let found = store.agent_keys(org, bot.id, kid, limit).await.expect("read");
         let mut names: Vec<_> = found
+            .found
             .iter()
             .map(|facts| match &facts.proof {
                 ProofFacts::Key(key) => key.kid.clone(),
@@ -176,9 +180,9 @@ async fn live_public_keys_are_found_by_kid_or_all() {
     let crm = world.resource("crm").await;
     let key = public_key(Holder::Resource(crm.id), "k4");
     world.commit(vec![Row::Credential(key)]).await.expect("committed");
-    assert_eq!(store.resource_keys(org, crm.id, Some("k4"), 9).await.expect("read").len(), 1);
-    assert_eq!(store.resource_keys(org, crm.id, None, 9).await.expect("read").len(), 1);
-    assert!(store.resource_keys(org, crm.id, Some("k2"), 9).await.expect("read").is_empty());
+    assert_eq!(store.resource_keys(org, crm.id, Some("k4"), 9).await.expect("read").found.len(), 1);
+    assert_eq!(store.resource_keys(org, crm.id, None, 9).await.expect("read").found.len(), 1);
+    assert!(store.resource_keys(org, crm.id, Some("k2"), 9).await.expect("read").found.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

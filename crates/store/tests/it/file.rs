@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::given::{NOW, World, issue, secret, signing_key, single_use};
 use crate::log::check_chain;
 
-fn installation() -> Installation {
+pub(crate) fn installation() -> Installation {
     let peppers = vec![
         WrappedPepper { version: 1, wrapped: vec![1; 60] },
         WrappedPepper { version: 2, wrapped: vec![2; 60] },
@@ -144,7 +144,7 @@ fn raw(folder: &tempfile::TempDir, sql: &str) {
 async fn a_store_of_a_newer_version_is_refused_by_name() {
     let World { store, folder, .. } = World::new().await;
     drop(store);
-    raw(&folder, "INSERT INTO schema_migration VALUES (2, 'next', 'ff', '9.1.0')");
+    raw(&folder, "INSERT INTO schema_migration VALUES (1000, 'next', 'ff', '9.1.0')");
     let refused = SqliteStore::open(&folder.path().join("accredit.db"), &Options::default());
     let why = refused.err().expect("refused").to_string();
     assert!(why.contains("9.1.0"), "{why}");
@@ -190,10 +190,25 @@ async fn what_one_holder_has_is_found_by_index() {
         ("credential WHERE org = 'o' AND agent = 'a' AND kid = 'k'", "credential_agent_kid"),
         ("credential WHERE org = 'o' AND instance = 'i'", "credential_instance"),
         ("credential WHERE org = 'o' AND resource = 'r'", "credential_resource"),
+        ("credential WHERE org = 'o' AND permissions IS NOT NULL AND id > 'i'", "credential_admin"),
         ("instance WHERE org = 'o' AND agent = 'a' AND state = 'active'", "instance_agent"),
         ("agent WHERE org = 'o' AND owner = 'p' AND state = 'active'", "agent_owner"),
+        (
+            "agent WHERE org = 'o' AND name >= 'a' AND name < 'b' AND ('' = '' OR state = '') \
+             ORDER BY name DESC LIMIT 51",
+            "sqlite_autoindex_agent_2",
+        ),
+        (
+            "person WHERE org = 'o' AND email >= 'a' AND email < 'b' ORDER BY email LIMIT 51",
+            "sqlite_autoindex_person_2",
+        ),
+        (
+            "resource WHERE org = 'o' AND name >= 'a' AND name < 'b' ORDER BY name LIMIT 51",
+            "sqlite_autoindex_resource_3",
+        ),
     ] {
         let plan = plan(&format!("SELECT * FROM {rows}"));
         assert!(plan.contains(&format!("USING INDEX {index} ")), "{rows}: {plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "sorted in memory: {rows}: {plan}");
     }
 }

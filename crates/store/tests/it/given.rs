@@ -233,6 +233,10 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         last_seen_at: None,
         last_rotated_at: None,
         last_reviewed_at: None,
+        rotation_days: 30,
+        rotation_due_at: None,
+        rotation_due: false,
+        rotation_warned_for: None,
         version: 0,
     }
 }
@@ -259,6 +263,7 @@ fn credential(holder: Holder, proof: Proof) -> Credential {
         created_at: NOW,
         expires_at: NOW.plus(std::time::Duration::from_hours(1)),
         last_used_at: None,
+        successor: None,
         version: 0,
     }
 }
@@ -292,6 +297,7 @@ pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKe
             wrapped: vec![1, 2, 3],
         },
         state: KeyState::Active,
+        changed_at: None,
         created_at: NOW,
         version: 0,
     }

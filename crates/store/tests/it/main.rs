@@ -2,10 +2,15 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on says so")]
 
 mod admissions;
+mod answers;
+mod fault_matrix;
 mod faults;
 mod file;
 mod given;
+mod health;
 mod issuance;
 mod log;
 mod registry;
 mod revocation;
+mod rewrap;
+mod roles;

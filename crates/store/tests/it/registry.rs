@@ -3,6 +3,7 @@
 use accredit_domain::keys::{KeyPurpose, KeyState};
 use accredit_domain::ports::{CommitError, Ledger as _, Lookup, Page, Registry as _, Row, Use};
 use accredit_domain::registry::agent::AgentState;
+use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::{Agent, Person, Resource, State};
@@ -115,6 +116,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
         owner_email: found.owner_email.clone(),
         last_seen_at: Some(seen),
         last_rotated_at: Some(NOW),
+        rotation_due_at: Some(NOW.plus(Duration::from_hours(30 * 24))),
         version: 1,
         ..bot.clone()
     };
@@ -191,7 +193,8 @@ async fn instances_and_credentials_are_read_as_written() {
     assert_eq!((found.state, found.last_used_at), (CredentialState::Revoked, Some(NOW)));
     assert_eq!(found.version, 2);
     stale(world.commit(vec![Row::Credential(credential)]).await);
-    let admin = Holder::Admin(vec![AdminPermission::Read, AdminPermission::Audit]);
+    let permissions = vec![AdminPermission::Read, AdminPermission::Audit];
+    let admin = Holder::Admin(Administrator::first(permissions));
     let key = world.credential(admin.clone()).await;
     let found = store.credential(org, key.id).await.expect("read").expect("there");
     assert_eq!(found.holder, admin);
@@ -217,7 +220,7 @@ async fn a_public_key_has_one_holder_for_ever() {
     assert_eq!(taken(world.commit(vec![Row::Credential(again.clone())]).await), "key");
     let other = found_organization(&world.store, "other").await;
     let elsewhere = accredit_domain::registry::Credential {
-        holder: Holder::Admin(vec![AdminPermission::Read]),
+        holder: Holder::Admin(Administrator::first(vec![AdminPermission::Read])),
         ..again
     };
     let rows = vec![Row::Credential(elsewhere)];
@@ -241,10 +244,12 @@ async fn signing_keys_are_read_as_written_oldest_first() {
     }
     let mut first = found.remove(0);
     first.state = KeyState::Revoked;
+    first.changed_at = Some(NOW.plus(Duration::from_secs(1)));
     world.commit(vec![Row::Key(first.clone())]).await.expect("committed");
     stale(world.commit(vec![Row::Key(first)]).await);
     let found = world.store.signing_keys(world.org).await.expect("read");
     assert_eq!(found[0].state, KeyState::Revoked);
+    assert_eq!(found[0].changed_at, Some(NOW.plus(Duration::from_secs(1))));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::authority::Scope;
+use crate::secret::Secret;
 
 /// How an access token is used. A client that does not know the type must not use the token
 /// (RFC 6749 section 7.1), so an unknown one is not read.
@@ -70,4 +71,22 @@ impl fmt::Debug for TokenResponse {
             .field("scope", &self.scope)
             .finish()
     }
+}
+
+/// [`TokenResponse`] as JSON, written by hand: the token is most of it, and no character of a
+/// compact JWS or of a scope needs escaping, so nobody looks at each again.
+pub fn json(token: &Secret, expires_in: u32, scope: &Scope) -> String {
+    let token = token.expose();
+    let mut text = String::with_capacity(token.len() + 128);
+    text.push_str("{\"access_token\":\"");
+    text.push_str(token);
+    text.push_str("\",\"token_type\":\"Bearer\",\"expires_in\":");
+    text.push_str(&expires_in.to_string());
+    if !scope.is_empty() {
+        text.push_str(",\"scope\":\"");
+        text.push_str(&scope.to_string());
+        text.push('"');
+    }
+    text.push('}');
+    text
 }

@@ -1,4 +1,5 @@
 //! What is outside our own imagination: other people's vectors, and the fuzzer's corpus.
+#![expect(clippy::expect_used, reason = "the fuzzer's targets fail loudly")]
 
 #[path = "../../../../fuzz/targets.rs"]
 mod targets;

@@ -67,10 +67,18 @@ impl Server {
 
     /// `accredit dev` in a folder, perhaps of an earlier one, which then had the same port.
     pub(crate) async fn dev_in(folder: Folder, port: u16) -> Self {
+        Self::started(Self::dev_command(&folder, port), folder).await
+    }
+
+    /// The command that [`Self::dev_in`] starts.
+    pub(crate) fn dev_command(folder: &Folder, port: u16) -> Command {
         let data = folder.file("data");
         let listen = format!("127.0.0.1:{port}");
-        let args = ["dev", "--data", &data, "--listen", &listen, "--output", "json"];
-        let mut command = binary::command(&args);
+        binary::command(&["dev", "--data", &data, "--listen", &listen, "--output", "json"])
+    }
+
+    /// A command that says of itself what `accredit dev` does.
+    pub(crate) async fn started(mut command: Command, folder: Folder) -> Self {
         command.stdout(Stdio::piped()).stderr(log_of(&folder));
         let mut child = command.spawn().expect("the binary starts");
         let mut out = BufReader::new(child.stdout.take().expect("its output"));

@@ -2,14 +2,14 @@
 
 use accredit_domain::registry::{agent, permission};
 
-use super::{created, ok, page, reason};
+use super::{made, ok, page, reason, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers an agent.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&agent::create(&cx, &call.json()?).await?)
+        made(&cx, &agent::create(&cx, &call.json()?).await?)
     })
 }
 
@@ -17,9 +17,7 @@ pub fn create(mut call: Call) -> Handled {
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let mut page = page(&call)?;
-        page.state = call.query("state");
-        ok(&agent::list(&cx, page).await?)
+        ok(&agent::list(&cx, page(&call)?).await?)
     })
 }
 
@@ -27,7 +25,7 @@ pub fn list(mut call: Call) -> Handled {
 pub fn get(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&agent::find(&cx, call.path("key")).await?)
+        shown(&cx, &agent::find(&cx, call.path("key")).await?)
     })
 }
 
@@ -35,7 +33,7 @@ pub fn get(mut call: Call) -> Handled {
 pub fn update(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&agent::update(&cx, call.path("key"), &call.json()?).await?)
+        shown(&cx, &agent::update(&cx, call.path("key"), &call.json()?).await?)
     })
 }
 
@@ -43,7 +41,7 @@ pub fn update(mut call: Call) -> Handled {
 pub fn activate(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&agent::activate(&cx, call.path("key")).await?)
+        shown(&cx, &agent::activate(&cx, call.path("key")).await?)
     })
 }
 
@@ -51,7 +49,7 @@ pub fn activate(mut call: Call) -> Handled {
 pub fn suspend(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&agent::suspend(&cx, call.path("key"), &reason(&call)?).await?)
+        shown(&cx, &agent::suspend(&cx, call.path("key"), &reason(&call)?).await?)
     })
 }
 
@@ -59,7 +57,7 @@ pub fn suspend(mut call: Call) -> Handled {
 pub fn decommission(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&agent::decommission(&cx, call.path("key"), &reason(&call)?).await?)
+        shown(&cx, &agent::decommission(&cx, call.path("key"), &reason(&call)?).await?)
     })
 }
 
@@ -76,7 +74,7 @@ pub fn set_permission(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         let (agent, resource) = (call.path("key"), call.path("resource"));
-        ok(&permission::set(&cx, agent, resource, &call.json()?).await?)
+        shown(&cx, &permission::set(&cx, agent, resource, &call.json()?).await?)
     })
 }
 
@@ -84,6 +82,6 @@ pub fn set_permission(mut call: Call) -> Handled {
 pub fn delete_permission(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&permission::delete(&cx, call.path("key"), call.path("resource")).await?)
+        shown(&cx, &permission::delete(&cx, call.path("key"), call.path("resource")).await?)
     })
 }

@@ -1,15 +1,15 @@
 //! `/v1/credentials`.
 
-use accredit_domain::registry::credential;
+use accredit_domain::registry::{credential, identification, rotation};
 
-use super::{created, ok, page};
+use super::{created, made, ok, page, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers a credential; a secret is in the answer.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&credential::create(&cx, &call.json()?).await?)
+        made(&cx, &credential::create(&cx, &call.json()?).await?)
     })
 }
 
@@ -28,6 +28,22 @@ pub fn list(mut call: Call) -> Handled {
 pub fn get(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&credential::find(&cx, call.path("key")).await?)
+        shown(&cx, &credential::find(&cx, call.path("key")).await?)
+    })
+}
+
+/// Makes a credential's successor; a secret is in the answer.
+pub fn rotate(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&rotation::rotate(&cx, call.path("key"), &call.json()?).await?)
+    })
+}
+
+/// Whose a found secret is.
+pub fn identify(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&identification::identify(&cx, &call.json()?).await?)
     })
 }

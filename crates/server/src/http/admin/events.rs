@@ -2,10 +2,12 @@
 
 use accredit_domain::audit::fsck as check;
 use accredit_domain::audit::read::{self, EventQuery};
+use accredit_domain::audit::reads;
 use accredit_domain::{Fault, Refusal};
 use accredit_wire::ids::EventId;
 use bytes::Bytes;
 use futures_util::stream::unfold;
+use http::header::ETAG;
 use serde::Serialize;
 
 use super::{limit, ok};
@@ -26,7 +28,11 @@ pub fn list(mut call: Call) -> Handled {
             newest: call.query("newest").as_deref() == Some("true"),
             limit: limit(&call)?,
         };
-        ok(&read::list(&cx, &query).await?)
+        // Recorded after reading, so that a page does not begin with its own event, and before
+        // answering.
+        let page = read::list(&cx, &query).await?;
+        reads::record(&cx).await?;
+        ok(&page)
     })
 }
 
@@ -42,7 +48,13 @@ fn place(text: &str) -> Result<u64, Refusal> {
 pub fn get(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&read::find(&cx, call.path("key")).await?)
+        let event = read::find(&cx, call.path("key")).await?;
+        reads::record(&cx).await?;
+        // An event changes once at most, when its payload is pruned.
+        let pruned = if event.payload.is_some() { "" } else { "-pruned" };
+        let mut reply = ok(&event)?;
+        reply::set(&mut reply, ETAG, &format!("\"{}{pruned}\"", event.leaf));
+        Ok(reply)
     })
 }
 
@@ -82,6 +94,8 @@ pub fn lanes(mut call: Call) -> Handled {
 pub fn fsck(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&check::fsck(&cx.world, &cx.tenant).await?)
+        let report = check::fsck(&cx.world, &cx.tenant).await?;
+        reads::record(&cx).await?;
+        ok(&report)
     })
 }

@@ -2,14 +2,14 @@
 
 use accredit_domain::registry::instance;
 
-use super::{created, ok, page};
+use super::{made, ok, page, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers an instance; its secret is in the answer.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&instance::create(&cx, &call.json()?).await?)
+        made(&cx, &instance::create(&cx, &call.json()?).await?)
     })
 }
 
@@ -25,6 +25,6 @@ pub fn list(mut call: Call) -> Handled {
 pub fn get(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&instance::find(&cx, call.path("key")).await?)
+        shown(&cx, &instance::find(&cx, call.path("key")).await?)
     })
 }

@@ -1,5 +1,6 @@
 //! The admin API: one file per noun, one line per step.
 
+pub mod admin_keys;
 pub mod agents;
 pub mod credentials;
 pub mod events;
@@ -10,12 +11,15 @@ pub mod resources;
 pub mod revocations;
 
 use accredit_domain::Refusal;
-use accredit_domain::ports::Page;
+use accredit_domain::ports::{Order, Page};
 use accredit_domain::registry::agent::Reason;
-use accredit_domain::registry::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use accredit_domain::Cx;
+use accredit_domain::registry::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Versioned};
 use http::StatusCode;
+use http::header::ETAG;
 use serde::Serialize;
 
+use crate::conditions;
 use crate::dispatch::Call;
 use crate::failure::Failure;
 use crate::reply::{self, Reply};
@@ -28,9 +32,52 @@ fn created<T: Serialize>(value: &T) -> Result<Reply, Failure> {
     Ok(reply::json(StatusCode::CREATED, value)?)
 }
 
-/// `limit` and `cursor` of the query.
+/// One thing, with the entity tag of its version.
+fn shown<T: Serialize + Versioned>(cx: &Cx, value: &T) -> Result<Reply, Failure> {
+    tagged(cx, ok(value)?, value)
+}
+
+/// One thing that was made, with the entity tag of its version.
+fn made<T: Serialize + Versioned>(cx: &Cx, value: &T) -> Result<Reply, Failure> {
+    tagged(cx, created(value)?, value)
+}
+
+fn tagged<T: Versioned>(cx: &Cx, mut reply: Reply, value: &T) -> Result<Reply, Failure> {
+    let tag = conditions::entity_tag(cx.tenant.generation, value.version());
+    reply::set(&mut reply, ETAG, &tag);
+    Ok(reply)
+}
+
+/// What a list is asked for: `limit` and `cursor`, and `state`, `q` and `sort` where the endpoint
+/// takes them.
 fn page(call: &Call) -> Result<Page, Failure> {
-    Ok(Page { cursor: call.query("cursor"), limit: limit(call)?, ..Page::default() })
+    let taken = |name| call.query(name).filter(|_| call.endpoint.query.contains(&name));
+    let prefix = taken("q");
+    let order = order(taken("sort").as_deref(), prefix.is_some())?;
+    let (cursor, limit) = (call.query("cursor"), limit(call)?);
+    Ok(Page { cursor, limit, state: taken("state"), order, prefix, ..Page::default() })
+}
+
+/// The order that `sort` names. A search by name is answered by name.
+fn order(sort: Option<&str>, by_name: bool) -> Result<Order, Refusal> {
+    match sort {
+        None if by_name => Ok(Order::Name),
+        None => Ok(Order::Oldest),
+        Some("name") => Ok(Order::Name),
+        Some("-name") => Ok(Order::NameBackwards),
+        Some("created_at") if !by_name => Ok(Order::Oldest),
+        Some("-created_at") if !by_name => Ok(Order::Newest),
+        Some("created_at" | "-created_at") => Err(Refusal::field(
+            "sort",
+            "does not go with `q`, which is answered in order of name",
+            "leave out `sort`, or use `name` or `-name`",
+        )),
+        Some(_) => Err(Refusal::field(
+            "sort",
+            "is no order that we know",
+            "use `created_at`, `-created_at`, `name` or `-name`",
+        )),
+    }
 }
 
 fn limit(call: &Call) -> Result<usize, Failure> {

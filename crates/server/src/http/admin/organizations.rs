@@ -1,13 +1,27 @@
 //! `/v1/orgs`.
 
-use accredit_domain::registry::{State, organization};
+use accredit_domain::Cx;
+use accredit_domain::registry::{State, operator, organization};
 
-use super::{created, ok, page, reason};
+use super::{created, ok, page, reason, shown};
 use crate::dispatch::{Call, Handled};
+use crate::failure::Failure;
+
+/// The context of whoever asks: an administrator's own, or for the operator that of the
+/// organization that the path names.
+async fn inside(call: &mut Call) -> Result<Cx, Failure> {
+    match call.operator() {
+        Some(by) => call.cx_of_operator(&by).await,
+        None => call.checked(),
+    }
+}
 
 /// Creates an organization; its administrator's key is in the answer.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
+        if let Some(by) = call.operator() {
+            return created(&operator::create(&by, &call.json()?).await?);
+        }
         let cx = call.checked()?;
         created(&organization::create(&cx, &call.json()?).await?)
     })
@@ -16,6 +30,9 @@ pub fn create(mut call: Call) -> Handled {
 /// Organizations that the caller may see.
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
+        if let Some(by) = call.operator() {
+            return ok(&operator::list(&by, page(&call)?).await?);
+        }
         let cx = call.checked()?;
         ok(&organization::list(&cx, page(&call)?).await?)
     })
@@ -24,8 +41,8 @@ pub fn list(mut call: Call) -> Handled {
 /// One organization.
 pub fn get(mut call: Call) -> Handled {
     Box::pin(async move {
-        let cx = call.checked()?;
-        ok(&organization::find(&cx, call.path("key")).await?)
+        let cx = inside(&mut call).await?;
+        shown(&cx, &organization::find(&cx, call.path("key")).await?)
     })
 }
 
@@ -33,24 +50,24 @@ pub fn get(mut call: Call) -> Handled {
 pub fn update(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&organization::update(&cx, call.path("key"), &call.json()?).await?)
+        shown(&cx, &organization::update(&cx, call.path("key"), &call.json()?).await?)
     })
 }
 
 /// Stops an organization.
 pub fn suspend(mut call: Call) -> Handled {
     Box::pin(async move {
-        let cx = call.checked()?;
+        let cx = inside(&mut call).await?;
         let (key, reason) = (call.path("key"), reason(&call)?);
-        ok(&organization::set_state(&cx, key, State::Suspended, &reason).await?)
+        shown(&cx, &organization::set_state(&cx, key, State::Suspended, &reason).await?)
     })
 }
 
 /// Starts an organization again.
 pub fn activate(mut call: Call) -> Handled {
     Box::pin(async move {
-        let cx = call.checked()?;
+        let cx = inside(&mut call).await?;
         let (key, reason) = (call.path("key"), reason(&call)?);
-        ok(&organization::set_state(&cx, key, State::Active, &reason).await?)
+        shown(&cx, &organization::set_state(&cx, key, State::Active, &reason).await?)
     })
 }

@@ -2,14 +2,14 @@
 
 use accredit_domain::registry::{State, resource};
 
-use super::{created, ok, page, reason};
+use super::{made, ok, page, reason, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers a resource.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&resource::create(&cx, &call.json()?).await?)
+        made(&cx, &resource::create(&cx, &call.json()?).await?)
     })
 }
 
@@ -25,7 +25,7 @@ pub fn list(mut call: Call) -> Handled {
 pub fn get(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&resource::find(&cx, call.path("key")).await?)
+        shown(&cx, &resource::find(&cx, call.path("key")).await?)
     })
 }
 
@@ -33,7 +33,7 @@ pub fn get(mut call: Call) -> Handled {
 pub fn update(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&resource::update(&cx, call.path("key"), &call.json()?).await?)
+        shown(&cx, &resource::update(&cx, call.path("key"), &call.json()?).await?)
     })
 }
 
@@ -42,7 +42,7 @@ pub fn suspend(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         let (key, reason) = (call.path("key"), reason(&call)?);
-        ok(&resource::set_state(&cx, key, State::Suspended, &reason).await?)
+        shown(&cx, &resource::set_state(&cx, key, State::Suspended, &reason).await?)
     })
 }
 
@@ -51,6 +51,6 @@ pub fn activate(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         let (key, reason) = (call.path("key"), reason(&call)?);
-        ok(&resource::set_state(&cx, key, State::Active, &reason).await?)
+        shown(&cx, &resource::set_state(&cx, key, State::Active, &reason).await?)
     })
 }

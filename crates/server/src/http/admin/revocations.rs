@@ -1,6 +1,7 @@
 //! `/v1/revocations` and `/v1/signing-keys`.
 
-use accredit_domain::{keys, revocation};
+use accredit_domain::keys::{self, rotation};
+use accredit_domain::revocation;
 
 use super::{created, ok, page};
 use crate::dispatch::{Call, Handled};
@@ -26,5 +27,13 @@ pub fn signing_keys(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         ok(&keys::list(&cx).await?)
+    })
+}
+
+/// Lets the next signing key sign.
+pub fn rotate_signing_key(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&rotation::rotate(&cx, &call.json()?).await?)
     })
 }

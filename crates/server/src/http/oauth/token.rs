@@ -4,12 +4,13 @@ use accredit_domain::issuance::{self, Outcome};
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::form::Form;
 use accredit_wire::oauth::token_request::TokenRequest;
-use accredit_wire::oauth::token_response::{TokenResponse, TokenType};
+use accredit_wire::oauth::token_response;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 
 use crate::dispatch::{Call, Handled};
 use crate::failure::{self, Failure, Language};
+use crate::rates;
 use crate::reply::{self, Reply};
 use accredit_domain::Refusal;
 use accredit_domain::refusal::Kind;
@@ -21,17 +22,19 @@ pub fn token(call: Call) -> Handled {
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
         let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Refused)?;
         let request = TokenRequest::parse(&form)?;
+        rates::may_try(&cx, &auth)?;
         match issuance::issue(&cx, &auth, &request).await? {
             Outcome::Issued(issued) => {
-                let response = TokenResponse {
-                    access_token: issued.token.expose().to_owned(),
-                    token_type: TokenType::Bearer,
-                    expires_in: issued.expires_in,
-                    scope: issued.scope,
-                };
-                Ok(reply::json(StatusCode::OK, &response)?)
+                let standing = cx.world.limits.client_stands(issued.client.any(), cx.now);
+                call.server.metrics.issued(&cx.tenant);
+                let body = token_response::json(&issued.token, issued.expires_in, &issued.scope);
+                Ok(rates::told(reply::json_text(StatusCode::OK, body), standing))
             }
-            Outcome::Refused(refusal) => Ok(refused(&call, &auth, refusal)),
+            Outcome::Refused(refusal) => {
+                rates::note(&cx, &auth, &refusal);
+                call.server.metrics.refused(&cx.tenant, refusal.rule.code());
+                Ok(refused(&call, &auth, refusal))
+            }
         }
     })
 }

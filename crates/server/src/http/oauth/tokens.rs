@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use super::token::refused;
 use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
-use crate::reply;
+use crate::{rates, reply};
 
 /// Tells a resource whether a token for it is alive.
 pub fn introspect(call: Call) -> Handled {
@@ -39,8 +39,9 @@ pub fn introspect(call: Call) -> Handled {
                 .into());
             }
         };
+        let standing = client.and_then(|it| cx.world.limits.client_stands(it.id(), cx.now));
         let answer = introspection::introspect(&cx, client, &request.token);
-        Ok(reply::json(StatusCode::OK, &answer)?)
+        Ok(rates::told(reply::json(StatusCode::OK, &answer)?, standing))
     })
 }
 
@@ -57,15 +58,18 @@ pub fn revoke(call: Call) -> Handled {
             Err(failure) => return Err(failure),
         };
         introspection::revoke_own(&cx, &client, &request.token).await?;
-        Ok(reply::empty(StatusCode::OK))
+        let standing = cx.world.limits.client_stands(client.id(), cx.now);
+        Ok(rates::told(reply::empty(StatusCode::OK), standing))
     })
 }
 
 /// Authenticates the client, counts where it fails, and consumes what its proof used up.
 async fn authenticated(cx: &mut Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, Failure> {
+    rates::may_try(cx, auth)?;
     let client = match authenticate::client(cx, auth).await {
         Ok(client) => client,
         Err(NotAuthenticated::Refused(refusal)) => {
+            rates::note(cx, auth, &refusal);
             cx.tenant.refusals.count(cx, auth.client_id(), &refusal);
             return Err(refusal.into());
         }
@@ -80,6 +84,9 @@ async fn authenticated(cx: &mut Cx, auth: &ClientAuth) -> Result<AuthenticatedCl
             "sign a new assertion, with a new `jti`, for each request",
         )
         .into());
+    }
+    if let Some(standing) = cx.world.limits.client(client.id(), cx.now) {
+        standing.refusal()?;
     }
     cx.caller = match &client.credential.holder {
         HolderFacts::Admin(permissions) => {

@@ -1,4 +1,10 @@
-//! Signing keys: one per organization and purpose, wrapped at rest, rotating through states.
+//! Signing keys: wrapped at rest, rotating through the slots next, active, retiring and retired,
+//! or revoked.
+//!
+//! One key of a purpose is active. Of the keys that sign tokens another is next: published before
+//! it signs, so that whoever keeps a copy of the key set has it in time. See [`rotation`].
+
+pub mod rotation;
 
 use accredit_wire::crypto::{Algorithm, PublicKey};
 use accredit_wire::ids::{KeyId, OrganizationId};
@@ -53,10 +59,14 @@ impl KeyPurpose {
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
+    /// It is published, and signs nothing yet.
+    Next,
     /// It signs, and is published.
     Active,
     /// It signs no more; what it signed is still believed until it expires.
     Retiring,
+    /// Everything it signed has expired; it is published no more.
+    Retired,
     /// Nothing it signed is believed.
     Revoked,
 }
@@ -65,15 +75,17 @@ impl KeyState {
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Next => "next",
             Self::Active => "active",
             Self::Retiring => "retiring",
+            Self::Retired => "retired",
             Self::Revoked => "revoked",
         }
     }
 
     /// From how it is stored.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Retiring, Self::Revoked]
+        [Self::Next, Self::Active, Self::Retiring, Self::Retired, Self::Revoked]
             .into_iter()
             .find(|state| state.as_str() == text)
     }
@@ -105,6 +117,8 @@ pub struct SigningKey {
     pub state: KeyState,
     /// When it was made.
     pub created_at: Time,
+    /// When it came into its state; nothing where it was made in it.
+    pub changed_at: Option<Time>,
     /// The row's version.
     pub version: i64,
 }
@@ -118,38 +132,53 @@ pub struct SigningKeyView {
     pub purpose: &'static str,
     /// `ES256` or `EdDSA`.
     pub algorithm: &'static str,
-    /// `active`, `retiring` or `revoked`.
+    /// `next`, `active`, `retiring`, `retired` or `revoked`.
     pub state: &'static str,
     /// When it was made.
     #[schema(value_type = String)]
     pub created_at: Time,
+    /// When it came into its state; nothing where it was made in it.
+    #[schema(value_type = Option<String>)]
+    pub changed_at: Option<Time>,
 }
 
-/// Makes a new active key.
+impl SigningKey {
+    /// As it is shown.
+    pub fn view(&self) -> SigningKeyView {
+        SigningKeyView {
+            id: self.sealed.id.to_string(),
+            purpose: self.sealed.purpose.as_str(),
+            algorithm: accredit_wire::jose::alg_name(self.sealed.algorithm),
+            state: self.state.as_str(),
+            created_at: self.created_at,
+            changed_at: self.changed_at,
+        }
+    }
+
+    /// The key in another state from `now` on.
+    #[must_use]
+    pub fn turned(self, state: KeyState, now: Time) -> Self {
+        Self { state, changed_at: Some(now), ..self }
+    }
+}
+
+/// Makes a new key in a state: active, or next.
 pub async fn generate(
     world: &World,
     org: OrganizationId,
     purpose: KeyPurpose,
+    state: KeyState,
     now: Time,
 ) -> Result<SigningKey, Fault> {
     let id = KeyId::new(now.millis(), world.random());
     let sealed = world.vault.generate(org, id, purpose, purpose.algorithm()).await?;
-    Ok(SigningKey { sealed, state: KeyState::Active, created_at: now, version: 0 })
+    Ok(SigningKey { sealed, state, created_at: now, changed_at: None, version: 0 })
 }
 
 /// The signing keys of the organization.
 pub async fn list(cx: &Cx) -> Result<Listed<SigningKeyView>, Error> {
     cx.require(AdminPermission::Read)?;
     let keys = cx.world.store.signing_keys(cx.tenant.id).await?;
-    let items = keys
-        .iter()
-        .map(|key| SigningKeyView {
-            id: key.sealed.id.to_string(),
-            purpose: key.sealed.purpose.as_str(),
-            algorithm: accredit_wire::jose::alg_name(key.sealed.algorithm),
-            state: key.state.as_str(),
-            created_at: key.created_at,
-        })
-        .collect();
+    let items = keys.iter().map(SigningKey::view).collect();
     Ok(Listed { items, next: None })
 }

@@ -1,0 +1,99 @@
+//! `accredit config`: a server's configuration, read as the server would, without starting it.
+
+use std::path::PathBuf;
+
+use accredit_server::serve;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::serving;
+use crate::compose;
+use crate::context::Context;
+use crate::errors::Failure;
+use crate::output::{self, Column, Page};
+use crate::settings::{self, Settings};
+
+const COLUMNS: [Column; 2] = [Column::new("SETTING", "setting"), Column::new("VALUE", "value")];
+const SOURCES: [Column; 5] = [
+    Column::new("SETTING", "setting"),
+    Column::new("VALUE", "value"),
+    Column::new("FROM", "from"),
+    Column::new("DEFAULT", "default"),
+    Column::new("UNIT", "unit"),
+];
+
+/// The noun.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check a configuration and the files it names; starts nothing
+    #[command(after_help = settings::help(
+        "Example:\n  accredit config check --config /etc/accredit/accredit.toml"
+    ))]
+    Check(File),
+    /// Show the settings as they would be used
+    #[command(after_help = "Example:\n  accredit config show --config accredit.toml --sources")]
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The configuration that `accredit init` wrote
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    #[command(flatten)]
+    file: File,
+    /// Also where each value comes from, its default and its unit
+    #[arg(long)]
+    sources: bool,
+}
+
+/// Runs one of its verbs.
+pub(crate) fn run(config: &Config, cx: &Context) -> Result<(), Failure> {
+    match &config.verb {
+        Verb::Check(file) => check(file, cx),
+        Verb::Show(show) => print(show, cx),
+    }
+}
+
+fn check(file: &File, cx: &Context) -> Result<(), Failure> {
+    let settings = Settings::read(&file.config, &cx.around)?;
+    compose::root_key(&settings.root_key_file)?;
+    if let Some((certificates, key)) = &settings.tls {
+        serve::tls(certificates, key).map_err(|error| serving::not_bound(&error))?;
+    }
+    if !settings.store_file().exists() {
+        cx.out.warn(&format!(
+            "there is no store at `{}` yet; `accredit init` creates one",
+            settings.store_file().display()
+        ));
+    }
+    if cx.out.is_json() {
+        return output::line(&json!({ "ok": true, "config": file.config }).to_string());
+    }
+    output::line(&format!("{}: ok", file.config.display()))
+}
+
+fn print(show: &Show, cx: &Context) -> Result<(), Failure> {
+    let settings = Settings::read(&show.file.config, &cx.around)?;
+    let rows = settings.shown.iter().map(|(setting, value, source)| {
+        if show.sources {
+            json!({ "setting": setting.key, "value": value, "from": source.as_str(),
+                "default": setting.default, "unit": setting.unit, "help": setting.help,
+                "environment": setting.env, "flag": setting.flag })
+        } else {
+            json!({ "setting": setting.key, "value": value })
+        }
+    });
+    let columns = if show.sources { &SOURCES[..] } else { &COLUMNS[..] };
+    cx.out.list(&Page::of(rows), columns)
+}

@@ -1,0 +1,197 @@
+//! What lies on this machine: configuration, files and their modes, store, certificate, disk.
+
+use std::cmp::Ordering;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use accredit_domain::vault::SoftVault;
+use accredit_store::inspect::{Inspection, inspect};
+use accredit_wire::time::Time;
+
+use super::{Checks, certificate};
+use crate::compose;
+use crate::context::Context;
+use crate::settings::Settings;
+
+/// Bytes of free disk below which the next days are in doubt.
+const DISK_WARN_BYTES: u64 = 1 << 30;
+/// Bytes of free disk below which writing is about to fail.
+const DISK_FAIL_BYTES: u64 = 100 << 20;
+/// Days before the end of a certificate in which it is remarked upon.
+const CERTIFICATE_SOON_DAYS: i64 = 21;
+/// Events without a checkpoint that are no finding offline: a server may have been killed.
+const EVENTS_BEHIND_MAX: u64 = 100_000;
+
+/// What the online checks go on with.
+pub(super) struct Found {
+    /// Where the server should be reached.
+    pub(super) public_url: String,
+    /// Names of organizations that it should have.
+    pub(super) organizations: Vec<String>,
+}
+
+/// Checks what the configuration names. Nothing where it cannot be read.
+pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<Found> {
+    let settings = match Settings::read(config, &cx.around) {
+        Ok(settings) => settings,
+        Err(failure) => {
+            checks.failed("configuration", &failure);
+            return None;
+        }
+    };
+    checks.ok("configuration", config.display().to_string());
+    modes(config, &settings, checks);
+    disk(&settings.data, checks);
+    let organizations = store(&settings, checks);
+    if let Some((certificates, key)) = &settings.tls {
+        if let Err(error) = accredit_server::serve::tls(certificates, key) {
+            checks.fail("certificate", error.to_string(), "put certificate and key back");
+        } else {
+            tls(certificates, &settings.public_url, cx.now, checks);
+        }
+    }
+    Some(Found { public_url: settings.public_url, organizations })
+}
+
+/// Whether others can read or change what they must not.
+fn modes(config: &Path, settings: &Settings, checks: &mut Checks) {
+    let store = settings.store_file();
+    let mut files = vec![
+        (config, 0o022, "change"),
+        (&settings.data, 0o022, "change"),
+        (&settings.root_key_file, 0o077, "read"),
+        (&store, 0o077, "read"),
+    ];
+    if let Some((_, key)) = &settings.tls {
+        files.push((key, 0o077, "read"));
+    }
+    let mut open = 0;
+    for (file, forbidden, verb) in files {
+        // What is missing is found by another check.
+        let Ok(metadata) = std::fs::metadata(file) else { continue };
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & forbidden != 0 {
+            open += 1;
+            let found = format!("others may {verb} `{}` (mode {mode:o})", file.display());
+            let hint = format!("chmod {:o} {}", mode & !forbidden, file.display());
+            checks.fail("modes", found, hint);
+        }
+    }
+    if open == 0 {
+        checks.ok("modes", "nobody else reads secrets or changes files");
+    }
+}
+
+fn disk(folder: &Path, checks: &mut Checks) {
+    let free = match rustix::fs::statvfs(folder) {
+        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+        Err(error) => {
+            let found = format!("`{}`: {error}", folder.display());
+            return checks.fail("disk", found, "does the data folder exist?");
+        }
+    };
+    let found = format!("{} MiB free in `{}`", free >> 20, folder.display());
+    let hint = "make room: without it nothing can be recorded, so nothing is issued";
+    if free < DISK_FAIL_BYTES {
+        checks.fail("disk", found, hint);
+    } else if free < DISK_WARN_BYTES {
+        checks.warn("disk", found, hint);
+    } else {
+        checks.ok("disk", found);
+    }
+}
+
+/// The store's schema, whether the root key opens it, and its log. The organizations' names.
+fn store(settings: &Settings, checks: &mut Checks) -> Vec<String> {
+    let file = settings.store_file();
+    if !file.exists() {
+        let found = format!("there is no store `{}`", file.display());
+        checks.fail("store", found, "create one with `accredit init`, or set `data` right");
+        return Vec::new();
+    }
+    let seen = match inspect(&file) {
+        Ok(seen) => seen,
+        Err(fault) => {
+            checks.fail("store", fault.to_string(), "is the file whole? see `accredit fsck`");
+            return Vec::new();
+        }
+    };
+    schema(&seen, checks);
+    root_key(settings, &seen, checks);
+    if let Some(installation) = &seen.installation
+        && installation.public_url != settings.public_url
+    {
+        let (founded, set) = (&installation.public_url, &settings.public_url);
+        let found = format!("the store was founded at `{founded}`, not at `{set}`");
+        checks.fail("public-url", found, "set `public_url` back: issuers are made from it");
+    }
+    log(seen.sequenced, seen.integrated, checks);
+    seen.organizations
+}
+
+pub(super) fn schema(seen: &Inspection, checks: &mut Checks) {
+    let (schema, known, by) = (seen.schema, seen.schema_known, &seen.written_by);
+    match schema.cmp(&known) {
+        Ordering::Greater => {
+            let found = format!("schema {schema} of version {by}; this program knows {known}");
+            checks.fail("schema", found, format!("run version {by} or newer"));
+        }
+        Ordering::Less => {
+            let found = format!("schema {schema}; this program brings it to {known} at its start");
+            checks.warn("schema", found, "back the store up, then start the server");
+        }
+        Ordering::Equal => checks.ok("schema", format!("{schema}, written by {by}")),
+    }
+}
+
+fn root_key(settings: &Settings, seen: &Inspection, checks: &mut Checks) {
+    let root = match compose::root_key(&settings.root_key_file) {
+        Ok(root) => root,
+        Err(failure) => return checks.failed("root-key", &failure),
+    };
+    let Some(installation) = &seen.installation else {
+        return checks.warn("root-key", "the store was never founded", "start the server once");
+    };
+    if SoftVault::opens(&root, &installation.peppers) {
+        checks.ok("root-key", "it opens the store");
+    } else {
+        let found = format!("`{}` does not open the store", settings.root_key_file.display());
+        checks.fail("root-key", found, "put back the root key that the store was founded with");
+    }
+}
+
+/// Whether the log's tree is kept up.
+pub(super) fn log(sequenced: u64, integrated: u64, checks: &mut Checks) {
+    let behind = sequenced.saturating_sub(integrated);
+    let found = format!("{integrated} of {sequenced} events are covered by a checkpoint");
+    if behind > EVENTS_BEHIND_MAX {
+        checks.warn("log", found, "look for `log not integrated` in the server's log");
+    } else {
+        checks.ok("log", found);
+    }
+}
+
+/// The certificate's end and its names.
+pub(super) fn tls(file: &Path, public_url: &str, now: Time, checks: &mut Checks) {
+    let seen = match certificate::read(file) {
+        Ok(seen) => seen,
+        Err(why) => return checks.fail("certificate", why, "write the chain as PEM, leaf first"),
+    };
+    let days = (seen.not_after - now.seconds()).div_euclid(86_400);
+    let found = format!("it ends in {days} days");
+    let hint = "get a new one, and start the server again with it";
+    match days {
+        ..0 => checks.fail("certificate", format!("it ended {} days ago", -days), hint),
+        0..CERTIFICATE_SOON_DAYS => checks.warn("certificate", found, hint),
+        _ => checks.ok("certificate", found),
+    }
+    let uri: Option<http::Uri> = public_url.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if seen.is_for(host) {
+        checks.ok("certificate-name", format!("it is for `{host}`"));
+    } else {
+        let found = format!("it is not for `{host}`, the host of `public_url`");
+        checks.warn("certificate-name", found, "get one for it, unless a proxy in front has it");
+    }
+}

@@ -1,0 +1,383 @@
+//! A server's configuration: `accredit.toml`, overridden by the environment, then by flags.
+//!
+//! Each setting is described once, in [`SETTINGS`]: what reads the file, the help and
+//! `docs/guide/configuration.md` are made from it. Everything is checked here, before a socket is
+//! bound. Secrets are named by file and never stand in it. An unknown key is an error.
+
+mod written;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
+use tracing_subscriber::filter::LevelFilter;
+
+use self::written::Written;
+use crate::client_settings::Surroundings;
+use crate::errors::Failure;
+use crate::exit::Exit;
+
+/// Where a server listens where nobody says.
+pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:8420";
+/// The name of the configuration file in a data folder.
+pub(crate) const FILE_NAME: &str = "accredit.toml";
+/// The name of the root key's file in a data folder.
+pub(crate) const ROOT_KEY_FILE_NAME: &str = "root.key";
+/// The name of the store's file in a data folder.
+pub(crate) const STORE_FILE_NAME: &str = "accredit.db";
+
+/// One setting, as it is written, read, shown and documented.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// Its key in the file; a member of a table with a dot.
+    pub(crate) key: &'static str,
+    /// The variable of the environment that goes before the file.
+    pub(crate) env: Option<&'static str>,
+    /// The flag of `accredit serve` that goes before both.
+    pub(crate) flag: Option<&'static str>,
+    /// What holds where nobody says, or in brackets what that is.
+    pub(crate) default: &'static str,
+    /// What a value is, or its unit.
+    pub(crate) unit: &'static str,
+    /// What it is for.
+    pub(crate) help: &'static str,
+}
+
+/// Every setting.
+pub(crate) const SETTINGS: [Setting; 11] = [
+    Setting {
+        key: "public_url",
+        env: Some("ACCREDIT_PUBLIC_URL"),
+        flag: None,
+        default: "(none: it must be set)",
+        unit: "URL",
+        help: "Where the installation is reached; issuers are made from it, so it never changes",
+    },
+    Setting {
+        key: "listen",
+        env: Some("ACCREDIT_LISTEN"),
+        flag: Some("--listen"),
+        default: LISTEN_DEFAULT,
+        unit: "address:port",
+        help: "The address that the API listens on; without TLS it must be loopback",
+    },
+    Setting {
+        key: "metrics_listen",
+        env: Some("ACCREDIT_METRICS_LISTEN"),
+        flag: Some("--metrics-listen"),
+        default: "(off)",
+        unit: "address:port",
+        help: "The address of `GET /metrics`, plain HTTP without authentication: best 127.0.0.1:8421",
+    },
+    Setting {
+        key: "data",
+        env: Some("ACCREDIT_DATA"),
+        flag: None,
+        default: "(the folder of the file)",
+        unit: "folder",
+        help: "The folder of the store",
+    },
+    Setting {
+        key: "root_key_file",
+        env: Some("ACCREDIT_ROOT_KEY_FILE"),
+        flag: None,
+        default: "(root.key in the data folder)",
+        unit: "file",
+        help: "The root key, 64 hexadecimal digits, readable by its owner alone",
+    },
+    Setting {
+        key: "log_level",
+        env: Some("ACCREDIT_LOG_LEVEL"),
+        flag: None,
+        default: "info",
+        unit: "error, warn, info or debug",
+        help: "What the log tells; with debug a line for every request",
+    },
+    Setting {
+        key: "tls.certificate_file",
+        env: None,
+        flag: None,
+        default: "(no TLS)",
+        unit: "file",
+        help: "The certificate chain, PEM; needed to listen anywhere but on loopback",
+    },
+    Setting {
+        key: "tls.key_file",
+        env: None,
+        flag: None,
+        default: "(no TLS)",
+        unit: "file",
+        help: "The certificate's private key, PEM",
+    },
+    Setting {
+        key: "limits.client",
+        env: None,
+        flag: None,
+        default: "off",
+        unit: "requests a minute, or off",
+        help: "Requests of one OAuth client to the token, introspection and revocation endpoints",
+    },
+    Setting {
+        key: "limits.failures",
+        env: None,
+        flag: None,
+        default: "6000",
+        unit: "requests a minute, or off",
+        help: "Failed authentications under one claimed client from one network, before it must wait",
+    },
+    Setting {
+        key: "limits.organization",
+        env: None,
+        flag: None,
+        default: "600000",
+        unit: "requests a minute, or off",
+        help: "Requests of one organization's administrators together to the admin API",
+    },
+];
+
+/// Where a setting's value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The command line.
+    Flag,
+    /// The environment.
+    Environment,
+    /// The file.
+    File,
+    /// Nobody said.
+    Default,
+}
+
+impl Source {
+    /// As it is shown.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// A configuration that was checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Where the installation is reached, without a trailing slash.
+    pub(crate) public_url: String,
+    /// The address to bind.
+    pub(crate) listen: SocketAddr,
+    /// The address for metrics; nothing where they are off.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// The folder of the store.
+    pub(crate) data: PathBuf,
+    /// The file with the root key.
+    pub(crate) root_key_file: PathBuf,
+    /// What the log tells.
+    pub(crate) log_level: LevelFilter,
+    /// Certificate chain and key.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// How many requests one caller may send.
+    pub(crate) limits: Rates,
+    /// Every setting's value as it is used, and where it comes from.
+    pub(crate) shown: Vec<(&'static Setting, String, Source)>,
+}
+
+fn wrong(file: &Path, detail: &str, hint: &str) -> Failure {
+    let title = format!("the configuration `{}` cannot be used", file.display());
+    Failure::new(Exit::Usage, "configuration", &title, detail, hint)
+}
+
+/// What was said of each setting, by whoever goes first.
+struct Said(BTreeMap<&'static str, (String, Source)>);
+
+impl Said {
+    fn of(written: Written, around: &Surroundings, flags: &[(&'static str, String)]) -> Self {
+        let mut said = BTreeMap::new();
+        said.extend(written.0.into_iter().map(|(key, value)| (key, (value, Source::File))));
+        let env = around.settings.iter();
+        said.extend(env.map(|(key, value)| (*key, (value.clone(), Source::Environment))));
+        said.extend(flags.iter().map(|(key, value)| (*key, (value.clone(), Source::Flag))));
+        Self(said)
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|(value, _)| value.as_str())
+    }
+
+    fn path(&self, key: &str, folder: &Path) -> Option<PathBuf> {
+        self.value(key).map(|path| folder.join(path))
+    }
+
+    fn address(&self, key: &str, file: &Path) -> Result<Option<SocketAddr>, Failure> {
+        let parse = |text: &str| {
+            let detail = format!("`{key}`: `{text}` is no address");
+            text.parse().map_err(|_| wrong(file, &detail, "write it as `127.0.0.1:8420`"))
+        };
+        self.value(key).map(parse).transpose()
+    }
+}
+
+impl Settings {
+    /// Reads a file; paths in it are relative to its folder.
+    pub(crate) fn read(file: &Path, around: &Surroundings) -> Result<Self, Failure> {
+        Self::read_with(file, around, &[])
+    }
+
+    /// Reads a file, with flags that go before it, by key.
+    pub(crate) fn read_with(
+        file: &Path,
+        around: &Surroundings,
+        flags: &[(&'static str, String)],
+    ) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Failure::file(
+                &format!("the configuration `{}` cannot be read", file.display()),
+                &error,
+                "create one with `accredit init`",
+            )
+        })?;
+        let written = Written::parse(&text).map_err(|(detail, hint)| wrong(file, &detail, &hint))?;
+        let said = Said::of(written, around, flags);
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let public_url = said.value("public_url").ok_or_else(|| {
+            wrong(file, "`public_url` is not set", "write it as `https://id.example.com`")
+        })?;
+        let public_url = check_public_url(public_url)
+            .map_err(|detail| wrong(file, &detail, "write it as `https://id.example.com`"))?;
+        let listen = match said.address("listen", file)? {
+            Some(listen) => listen,
+            None => LISTEN_DEFAULT
+                .parse()
+                .map_err(|_| wrong(file, LISTEN_DEFAULT, "set `listen` to another address"))?,
+        };
+        let certificate = said.path("tls.certificate_file", folder);
+        let tls = match (certificate, said.path("tls.key_file", folder)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                let detail = "a certificate and its key are set together or not at all";
+                return Err(wrong(file, detail, "set tls.certificate_file and tls.key_file"));
+            }
+        };
+        if tls.is_none() && !listen.ip().is_loopback() {
+            return Err(wrong(
+                file,
+                "plain HTTP is spoken on loopback only",
+                "set tls.certificate_file and tls.key_file, or listen on 127.0.0.1 behind a proxy",
+            ));
+        }
+        let data = said.path("data", folder).unwrap_or_else(|| folder.to_path_buf());
+        let root_key_file = said.path("root_key_file", folder);
+        let root_key_file = root_key_file.unwrap_or_else(|| data.join(ROOT_KEY_FILE_NAME));
+        let mut settings = Self {
+            public_url,
+            listen,
+            metrics_listen: said.address("metrics_listen", file)?,
+            data,
+            root_key_file,
+            log_level: log_level(said.value("log_level").unwrap_or("info"))
+                .map_err(|detail| wrong(file, &detail, "write error, warn, info or debug"))?,
+            tls,
+            limits: rates(&said).map_err(|detail| {
+                wrong(file, &detail, "write requests a minute, or `off`")
+            })?,
+            shown: Vec::new(),
+        };
+        settings.shown = SETTINGS
+            .iter()
+            .map(|setting| {
+                let source = said.0.get(setting.key).map_or(Source::Default, |(_, source)| *source);
+                (setting, settings.shown_value(setting.key), source)
+            })
+            .collect();
+        Ok(settings)
+    }
+
+    /// A setting's value as it is used.
+    fn shown_value(&self, key: &str) -> String {
+        let path = |path: &Path| path.display().to_string();
+        match key {
+            "public_url" => self.public_url.clone(),
+            "listen" => self.listen.to_string(),
+            "metrics_listen" => self.metrics_listen.map_or("off".to_owned(), |at| at.to_string()),
+            "data" => path(&self.data),
+            "root_key_file" => path(&self.root_key_file),
+            "log_level" => self.log_level.to_string(),
+            "tls.certificate_file" => self.tls.as_ref().map_or("none".to_owned(), |t| path(&t.0)),
+            "limits.client" => shown_rate(self.limits.client),
+            "limits.failures" => shown_rate(self.limits.failures),
+            "limits.organization" => shown_rate(self.limits.organization),
+            "tls.key_file" => self.tls.as_ref().map_or("none".to_owned(), |tls| path(&tls.1)),
+            _ => String::new(),
+        }
+    }
+
+    /// The store's file.
+    pub(crate) fn store_file(&self) -> PathBuf {
+        self.data.join(STORE_FILE_NAME)
+    }
+}
+
+/// The rates that were said.
+fn rates(said: &Said) -> Result<Rates, String> {
+    let rate = |key: &str, default: u32| match said.value(key) {
+        None => Ok(default),
+        Some("off") => Ok(0),
+        Some(text) => match text.parse() {
+            Ok(rate) if (1..=LIMIT_REQUESTS_MAX).contains(&rate) => Ok(rate),
+            _ => Err(format!("`{key}`: `{text}` is not 1 to {LIMIT_REQUESTS_MAX}, and not `off`")),
+        },
+    };
+    let default = Rates::default();
+    Ok(Rates {
+        client: rate("limits.client", default.client)?,
+        failures: rate("limits.failures", default.failures)?,
+        organization: rate("limits.organization", default.organization)?,
+    })
+}
+
+fn shown_rate(rate: u32) -> String {
+    if rate == 0 { "off".to_owned() } else { rate.to_string() }
+}
+
+/// The level of a log, by name.
+fn log_level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        _ => Err(format!("`log_level`: `{text}` is none")),
+    }
+}
+
+/// The settings below the help of the commands that read them.
+pub(crate) fn help(examples: &str) -> String {
+    let lines = SETTINGS.iter().map(|setting| {
+        let env = setting.env.map(|env| format!(" [{env}]")).unwrap_or_default();
+        format!("\n  {:<22}{} (default: {}){env}", setting.key, setting.help, setting.default)
+    });
+    lines.fold(format!("{examples}\n\nSettings:"), |text, line| text + &line)
+}
+
+/// Checks the URL that issuers are made from: https, or http on loopback; no query, no fragment,
+/// no trailing slash.
+pub(crate) fn check_public_url(url: &str) -> Result<String, String> {
+    let uri: http::Uri = url.parse().map_err(|_| format!("`public_url`: `{url}` is no URL"))?;
+    let host = uri.host().unwrap_or("");
+    let loopback = ["127.0.0.1", "[::1]", "localhost"].contains(&host);
+    match uri.scheme_str() {
+        Some("https") => {}
+        Some("http") if loopback => {}
+        _ => return Err("`public_url` must be https, or http on loopback".to_owned()),
+    }
+    if host.is_empty() || uri.query().is_some() || url.contains(['#', '+', ' ', '@']) {
+        return Err("`public_url` has no place for a query, a fragment or a user".to_owned());
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests;

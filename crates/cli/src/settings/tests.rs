@@ -1,0 +1,137 @@
+use std::fmt::Write as _;
+
+use super::*;
+
+fn read(text: &str) -> Result<Settings, Failure> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(FILE_NAME);
+    std::fs::write(&file, text).expect("a file");
+    Settings::read(&file, &Surroundings::default())
+}
+
+#[test]
+fn a_minimal_file_has_safe_defaults() {
+    let settings = read("public_url = \"https://id.example.com/\"\n").expect("settings");
+    assert_eq!(settings.public_url, "https://id.example.com");
+    assert!(settings.listen.ip().is_loopback());
+    assert!(settings.root_key_file.ends_with(ROOT_KEY_FILE_NAME));
+    assert_eq!(settings.metrics_listen, None, "off unless set");
+    assert_eq!(settings.log_level, LevelFilter::INFO);
+}
+
+#[test]
+fn an_unknown_key_and_an_unsafe_listener_are_refused() {
+    let unknown = read("public_url = \"https://a.example\"\nlissten = \"x\"\n");
+    let unknown = unknown.expect_err("refused");
+    assert!(unknown.detail.contains("line 2") && unknown.detail.contains("lissten"));
+    assert_eq!(&*unknown.hint, "did you mean `listen`?");
+    let plain = read("public_url = \"https://a.example\"\nlisten = \"0.0.0.0:80\"\n");
+    assert!(plain.expect_err("refused").detail.contains("loopback"));
+    for url in ["http://id.example.com", "ftp://x", "https://u@x.example", "https://x/?q", "x"] {
+        assert!(read(&format!("public_url = \"{url}\"\n")).is_err(), "{url}");
+    }
+    for line in [
+        "listen = \"localhost\"",
+        "metrics_listen = \"8421\"",
+        "log_level = \"loud\"",
+        "[tls]\nkey_file = \"x\"",
+    ] {
+        let text = format!("public_url = \"https://a.example\"\n{line}\n");
+        assert_eq!(read(&text).expect_err(line).exit, Exit::Usage);
+    }
+    assert!(read("").expect_err("no URL").detail.contains("public_url"));
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(FILE_NAME);
+    let text = "public_url = \"https://a.example\"\nlisten = \"127.0.0.1:7\"\ndata = \"d\"\n";
+    std::fs::write(&file, text).expect("a file");
+    let around = Surroundings::read(|name| match name {
+        "ACCREDIT_LISTEN" => Some("127.0.0.1:9".into()),
+        "ACCREDIT_METRICS_LISTEN" => Some("127.0.0.1:8".into()),
+        "ACCREDIT_PUBLIC_URL" => Some("https://b.example".into()),
+        _ => None,
+    });
+    let flags = [("listen", "127.0.0.1:11".to_owned())];
+    let settings = Settings::read_with(&file, &around, &flags).expect("settings");
+    assert_eq!((settings.listen.port(), settings.public_url.as_str()), (11, "https://b.example"));
+    assert_eq!(settings.metrics_listen.expect("on").port(), 8);
+    assert_eq!(settings.store_file(), folder.path().join("d").join(STORE_FILE_NAME));
+    let source = |key: &str| {
+        let (.., source) = settings.shown.iter().find(|shown| shown.0.key == key).expect("shown");
+        source.as_str()
+    };
+    let sources = ["listen", "metrics_listen", "data", "log_level"].map(source);
+    assert_eq!(sources, ["flag", "environment", "file", "default"]);
+    assert!(settings.shown.iter().all(|(_, value, _)| !value.is_empty()));
+}
+
+/// The page of the guide, as the table makes it.
+fn page() -> String {
+    let mut text = "# Configuration
+
+`accredit serve --config FILE` reads a file like the one that `accredit init` writes: TOML, one
+`key = \"value\"` a line. A flag goes before the environment, that before the file, that before the
+default. Paths in the file are relative to its folder. An unknown key is an error.
+
+`accredit config check --config FILE` reads it as the server would, with the files it names, and
+starts nothing. `accredit config show --config FILE --sources` prints every setting with where its
+value comes from.
+
+Secrets are never settings: the root key and the TLS key are named by file.
+
+| setting | unit | default | environment | flag | what it is for |
+|---|---|---|---|---|---|
+"
+    .to_owned();
+    for Setting { key, env, flag, default, unit, help } in &SETTINGS {
+        let code = |name: Option<&str>| name.map(|name| format!("`{name}`")).unwrap_or_default();
+        let (env, flag) = (code(*env), code(*flag));
+        writeln!(text, "| `{key}` | {unit} | {default} | {env} | {flag} | {help} |").expect("text");
+    }
+    text.push_str(
+        "\n`tls.certificate_file` is the member `certificate_file` of the table `[tls]`.\n",
+    );
+    text
+}
+
+#[test]
+fn the_page_of_the_guide_is_current() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/configuration.md");
+    if std::fs::read_to_string(&file).is_ok_and(|kept| kept == page()) {
+        return;
+    }
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&file, page()).expect("a writable file");
+    panic!("docs/guide/configuration.md was not current and has been rewritten: check it in");
+}
+
+#[test]
+fn help_names_every_setting() {
+    let help = help("Examples:");
+    for setting in &SETTINGS {
+        assert!(help.contains(setting.key) && help.contains(setting.help), "{}", setting.key);
+    }
+}
+
+#[test]
+fn limits_are_numbers_or_off_and_the_defaults_are_the_documented_ones() {
+    let head = "public_url = \"https://a.example\"\n[limits]\n";
+    let settings = read(head).expect("settings");
+    for (key, rate) in [
+        ("limits.client", settings.limits.client),
+        ("limits.failures", settings.limits.failures),
+        ("limits.organization", settings.limits.organization),
+    ] {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("a setting");
+        assert_eq!(setting.default, shown_rate(rate), "{key}");
+    }
+    let text = format!("{head}client = 60000\nfailures = \"off\"\norganization = \"60\"\n");
+    let limits = read(&text).expect("settings").limits;
+    assert_eq!((limits.client, limits.failures, limits.organization), (60_000, 0, 60));
+    for line in ["client = 0", "client = -1", "client = \"many\"", "client = 1.5", "client = 0x10"] {
+        assert_eq!(read(&format!("{head}{line}\n")).expect_err(line).exit, Exit::Usage);
+    }
+}

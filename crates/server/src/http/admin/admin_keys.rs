@@ -1,0 +1,38 @@
+//! `/v1/admin-keys`.
+
+use accredit_domain::registry::admin_key;
+
+use super::{created, ok, page};
+use crate::dispatch::{Call, Handled};
+
+/// Makes an administrator's key; it is in the answer.
+pub fn create(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&admin_key::create(&cx, &call.json()?).await?)
+    })
+}
+
+/// Keys of the organization's administrators.
+pub fn list(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&admin_key::list(&cx, page(&call)?).await?)
+    })
+}
+
+/// One key.
+pub fn get(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&admin_key::find(&cx, call.path("key")).await?)
+    })
+}
+
+/// Makes a successor; the old key lives on for a while.
+pub fn rotate(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        created(&admin_key::rotate(&cx, call.path("key"), &call.json()?).await?)
+    })
+}

@@ -1,0 +1,445 @@
+//! `docs/access-matrix.md` is generated: every row of the table of endpoints, asked by every kind
+//! of caller with every kind of credential.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::ports::{Audited, Change, Row};
+use accredit_domain::registry::admin_key::{self, AdminRole, CreateAdminKey};
+use accredit_domain::registry::credential::{self, AdminPermission, CreateCredential};
+use accredit_domain::registry::operator::OperatorKey;
+use accredit_server::caller::Requirement;
+use accredit_server::endpoints::{ENDPOINTS, Endpoint, Verb};
+use accredit_testkit::fixture::{Client, Org, Scene};
+use accredit_testkit::{Ask, TestWorld};
+use serde_json::{Value, json};
+
+const HEAD: &str = "# Who may call what
+
+Every endpoint as asked by every kind of caller, with a good credential and with such as must not
+do: one of another organization, one that lacks the permission the row needs, one that has expired
+and one that was revoked. `yes` means let in and carried out, or told apart by the state of things
+(409); a number is the status of the refusal; `own` means answered, with what the caller's own
+organization has; `-` means that there is no such case. The installation's operator belongs to no
+organization and holds no permissions, so that it has neither a foreign nor a narrowed key.
+
+This file is generated from the table of endpoints by a test, which asks a running server and
+rewrites the file where it differs.
+";
+
+/// How long the credentials live that are meant to expire, seconds.
+const SHORT: u64 = 60;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Anyone,
+    Agent,
+    Instance,
+    Resource,
+    Admin(AdminRole),
+    Operator,
+}
+
+const CLASSES: [Class; 9] = [
+    Class::Anyone,
+    Class::Agent,
+    Class::Instance,
+    Class::Resource,
+    Class::Admin(AdminRole::Owner),
+    Class::Admin(AdminRole::Security),
+    Class::Admin(AdminRole::Operator),
+    Class::Admin(AdminRole::Auditor),
+    Class::Operator,
+];
+
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Agent => "agent",
+            Self::Instance => "instance",
+            Self::Resource => "resource",
+            Self::Admin(role) => role.as_str(),
+            Self::Operator => "installation's operator",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Condition {
+    Good,
+    Foreign,
+    Narrowed,
+    Expired,
+    Revoked,
+}
+
+/// In the order in which they are tried: what must be refused goes first.
+const CONDITIONS: [(Condition, &str); 5] = [
+    (Condition::Foreign, "With a credential of another organization"),
+    (Condition::Narrowed, "With a key of the role that lacks the permission"),
+    (Condition::Expired, "With a credential that has expired"),
+    (Condition::Revoked, "With a credential that was revoked"),
+    (Condition::Good, "With a good credential"),
+];
+
+/// A world with things to reach, in two organizations.
+struct Stage {
+    world: TestWorld,
+    acme: Org,
+    other: Org,
+    scene: Scene,
+    /// Ids that paths and bodies name.
+    person: String,
+    key: String,
+    event: String,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let world = TestWorld::new(88).await;
+        let scene = world.scene().await;
+        // An event's id is its place and its time: later, so that no two are equal.
+        world.advance(1);
+        let other = world.found("other").await;
+        world.resource(&other, "vault", &["open"]).await;
+        world.agent(&other, "stranger", &["vault:open"]).await;
+        let acme = scene.org.clone();
+        let person = scene.planner.owner.expect("an owner").to_string();
+        let (key, event) = (String::new(), String::new());
+        let mut stage = Self { world, acme, other, scene, person, key, event };
+        let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
+        stage.key = spare.credential;
+        accredit_server::jobs::integrate_all(&stage.world.server).await;
+        let first = stage.world.admin(&stage.acme, "GET", "/v1/events?limit=1", None).await;
+        stage.event = first.json()["items"][0]["id"].as_str().expect("an event").to_owned();
+        stage
+    }
+
+    async fn admin(
+        &self,
+        org: &Org,
+        role: AdminRole,
+        without: Option<AdminPermission>,
+        expires_in: Option<u64>,
+    ) -> Client {
+        let held = role.permissions().iter().filter(|one| Some(**one) != without);
+        let permissions = Some(held.map(|one| one.as_str().to_owned()).collect());
+        let (role, purpose) = (role.as_str().to_owned(), "a test".to_owned());
+        let asked = CreateAdminKey { role, purpose, permissions, expires_in };
+        let made = admin_key::create(&self.world.cx(org).await, &asked).await.expect("a key");
+        let secret = made.admin_token.expect("a secret").expose().to_owned();
+        Client { id: made.id.clone(), secret, credential: made.id, instance: None }
+    }
+
+    async fn operator(&self, expires_in: u64, revoked: bool) -> Client {
+        let (world, now) = (&self.world.world, self.world.now());
+        let until = now.plus(std::time::Duration::from_secs(expires_in));
+        let (key, secret) = OperatorKey::new(world, now, until).expect("a key");
+        let id = key.id.to_string();
+        let org = self.world.tenant(&self.acme).await.id;
+        let rows = vec![Row::Operator(OperatorKey { revoked, ..key })];
+        let event = Event::new(EventKind::CredentialCreated, now, world.random(), Body::default());
+        let change = Change { org, at: now, rows, revocation: None };
+        world.store.commit(Audited::new(change, event)).await.expect("committed");
+        let secret = secret.expose().to_owned();
+        Client { id: id.clone(), secret, credential: id, instance: None }
+    }
+
+    /// A secret of an agent or a resource.
+    async fn secret(&self, org: &Org, class: Class, expires_in: Option<u64>) -> Client {
+        let (agent, resource) =
+            if org.name == "acme" { ("planner", "crm") } else { ("stranger", "vault") };
+        if class == Class::Instance {
+            return self.world.instance(org, agent, expires_in).await;
+        }
+        let asked = CreateCredential {
+            agent: (class == Class::Agent).then(|| agent.to_owned()),
+            instance: None,
+            resource: (class == Class::Resource).then(|| resource.to_owned()),
+            r#type: "client-secret".to_owned(),
+            jwk: None,
+            expires_in,
+        };
+        let made = credential::create(&self.world.cx(org).await, &asked).await.expect("a secret");
+        Client {
+            id: made.client_id.expect("of a client"),
+            secret: made.client_secret.expect("a secret").expose().to_owned(),
+            credential: made.id,
+            instance: None,
+        }
+    }
+
+    /// What a caller proves itself with; nothing where there is no such case.
+    async fn credential(
+        &self,
+        needs: Option<AdminPermission>,
+        class: Class,
+        condition: Condition,
+    ) -> Option<Client> {
+        let org = if condition == Condition::Foreign { &self.other } else { &self.acme };
+        let life = (condition == Condition::Expired).then_some(SHORT);
+        let made = match (class, condition) {
+            (Class::Anyone, _)
+            | (Class::Operator, Condition::Foreign | Condition::Narrowed)
+            | (Class::Agent | Class::Instance | Class::Resource, Condition::Narrowed) => {
+                return None;
+            }
+            (Class::Admin(role), Condition::Narrowed) => {
+                let lacks = needs.filter(|needs| role.permissions().contains(needs))?;
+                self.admin(org, role, Some(lacks), None).await
+            }
+            (Class::Admin(role), _) => self.admin(org, role, None, life).await,
+            (Class::Operator, _) => {
+                self.operator(life.unwrap_or(3600), condition == Condition::Revoked).await
+            }
+            (_, _) => self.secret(org, class, life).await,
+        };
+        if condition == Condition::Revoked && class != Class::Operator {
+            self.world.revoke(&self.acme, &made.credential).await.expect("revoked");
+        }
+        Some(made)
+    }
+
+    fn path(&self, endpoint: &Endpoint) -> String {
+        let planner = self.scene.planner.id.to_string();
+        let key = match endpoint.path.split('/').nth(2).unwrap_or_default() {
+            "orgs" => "acme",
+            "persons" => &self.person,
+            "resources" => "crm",
+            "agents" => &planner,
+            "credentials" => &self.scene.client.credential,
+            "admin-keys" => &self.key,
+            "events" => &self.event,
+            _ => "",
+        };
+        let path = endpoint
+            .path
+            .replace("{org}", "acme")
+            .replace("{log}", "g1l0")
+            .replace("{*tile}", "0/000.p/1")
+            .replace("{key}", key)
+            .replace("{resource}", "crm");
+        match endpoint.operation {
+            "log_consistency" => path + "?from=1&to=1",
+            "log_inclusion" => path + "?index=0&size=1",
+            _ => path,
+        }
+    }
+
+    /// A request that would work, if the caller were entitled.
+    async fn ask(&self, endpoint: &Endpoint, instance: &str) -> Ask {
+        let path = self.path(endpoint).replace("/instances/", &format!("/instances/{instance}"));
+        let ask = Ask::new(endpoint.method.as_str(), path);
+        if endpoint.path.contains("/oauth/") {
+            let grant = [("grant_type", "client_credentials"), ("scope", "crm:read")];
+            if endpoint.operation == "token" {
+                return ask.form(&grant);
+            }
+            // A new one each time: who may end it, ends it.
+            let token = self.world.token(&self.acme, &self.scene.client, &grant[1..]).await;
+            return ask.form(&[("token", &*token.member("access_token"))]);
+        }
+        if endpoint.method == Verb::Get || endpoint.body_max == 0 {
+            return ask;
+        }
+        ask.json(&self.body(endpoint.operation))
+    }
+
+    fn body(&self, operation: &str) -> Value {
+        let planner = self.scene.planner.id.to_string();
+        match operation {
+            "create_org" => json!({"name": "third"}),
+            "update_org" => json!({"display_name": "Acme"}),
+            "create_admin_key" => json!({"role": "auditor", "purpose": "a test"}),
+            "create_person" => json!({"email": "new@example.com"}),
+            "update_person" => json!({"name": "New"}),
+            "create_resource" => {
+                json!({"name": "new", "audience": "https://new.example/", "actions": ["read"]})
+            }
+            "update_resource" | "set_permission" => json!({"actions": ["read", "update"]}),
+            "create_agent" => json!({"name": "new", "owner_email": "new@example.com"}),
+            "update_agent" => json!({"purpose": "another"}),
+            "create_instance" => json!({"agent": planner}),
+            "create_credential" => json!({"agent": planner, "type": "client-secret"}),
+            "identify_credential" => json!({"secret": self.scene.client.secret}),
+            "rotate_signing_key" => json!({"now": true}),
+            "revoke_id" => json!({"target": planner, "reason": "a test"}),
+            "check_log" => json!({}),
+            name if name.ends_with("_org")
+                || name.ends_with("_person")
+                || name.ends_with("_resource")
+                || name.ends_with("_agent") =>
+            {
+                json!({"reason": "a test"})
+            }
+            _ => json!({}),
+        }
+    }
+}
+
+/// What one caller was told.
+fn cell(endpoint: &Endpoint, condition: Condition, status: u16) -> String {
+    let let_in = status < 300 || status == 409;
+    let names_something = endpoint.path.contains('{');
+    match (let_in, condition) {
+        (true, Condition::Foreign) if endpoint.caller == Requirement::Anyone => "yes".to_owned(),
+        (true, Condition::Foreign) if !names_something => "own".to_owned(),
+        (true, _) => "yes".to_owned(),
+        (false, _) => status.to_string(),
+    }
+}
+
+/// The permission that a row needs of an administrator; nothing where it needs none.
+fn needed(endpoint: &Endpoint) -> Option<AdminPermission> {
+    match endpoint.caller {
+        Requirement::Admin(permission) => Some(permission),
+        Requirement::Verifier => Some(AdminPermission::Read),
+        Requirement::Anyone | Requirement::Client => None,
+    }
+}
+
+/// The credentials of every class in every condition, for rows that need the same.
+type Made = Vec<Vec<Option<Client>>>;
+
+/// Tries rows of the table in one world: for each a cell for each condition and class.
+async fn tried(stage: &Stage, endpoints: &[&Endpoint]) -> Vec<Vec<Vec<String>>> {
+    let instance = stage.world.instance(&stage.acme, "planner", None).await;
+    let instance = instance.instance.expect("an instance").to_string();
+    let mut made: Vec<(Option<AdminPermission>, Made)> = Vec::new();
+    for needs in endpoints.iter().map(|endpoint| needed(endpoint)) {
+        if made.iter().any(|(held, _)| *held == needs) {
+            continue;
+        }
+        let mut all = Vec::new();
+        for (condition, _) in CONDITIONS {
+            let mut with = Vec::new();
+            for class in CLASSES {
+                with.push(stage.credential(needs, class, condition).await);
+            }
+            all.push(with);
+        }
+        made.push((needs, all));
+    }
+    stage.world.advance(SHORT + 1);
+    let mut rows = Vec::new();
+    for endpoint in endpoints {
+        let (_, made) = made.iter().find(|(held, _)| *held == needed(endpoint)).expect("made");
+        let mut cells = Vec::new();
+        for ((condition, _), with) in CONDITIONS.into_iter().zip(made) {
+            let mut row = Vec::new();
+            for (class, credential) in CLASSES.into_iter().zip(with) {
+                let ask = stage.ask(endpoint, &instance).await;
+                row.push(match proved(ask, endpoint, credential.as_ref(), (class, condition)) {
+                    Some(ask) => cell(endpoint, condition, stage.world.status(ask).await),
+                    None => "-".to_owned(),
+                });
+            }
+            cells.push(row);
+        }
+        rows.push(cells);
+    }
+    rows
+}
+
+/// A request with the caller's credential; nothing where there is no such case.
+fn proved(
+    ask: Ask,
+    endpoint: &Endpoint,
+    credential: Option<&Client>,
+    (class, condition): (Class, Condition),
+) -> Option<Ask> {
+    match (credential, class) {
+        (None, Class::Anyone) if condition == Condition::Good => Some(ask),
+        (None, _) => None,
+        (Some(client), Class::Agent | Class::Instance | Class::Resource)
+            if endpoint.path.starts_with("/o/") =>
+        {
+            Some(ask.basic(client))
+        }
+        (Some(client), _) => Some(ask.bearer(&client.secret)),
+    }
+}
+
+/// What holds of every row, whatever the file says.
+fn check(endpoint: &Endpoint, cells: &[Vec<String>]) {
+    let name = endpoint.operation;
+    let all_of = |condition: Condition| {
+        let place = CONDITIONS.iter().position(|(one, _)| *one == condition);
+        &cells[place.expect("a condition")]
+    };
+    if endpoint.caller == Requirement::Anyone {
+        let told: Vec<&String> = cells.iter().flatten().filter(|cell| *cell != "-").collect();
+        assert!(told.iter().all(|cell| *cell == "yes"), "{name} is for anyone: {told:?}");
+        return;
+    }
+    for (condition, why) in CONDITIONS {
+        let may = condition == Condition::Good
+            || condition == Condition::Foreign && endpoint.path.starts_with("/v1/");
+        for (class, cell) in CLASSES.iter().zip(all_of(condition)) {
+            let class = class.name();
+            // OAuth says 400 to a client whose kind the endpoint is not for.
+            let asked_well = cell != "400" || endpoint.caller == Requirement::Client;
+            assert!(asked_well && !cell.starts_with('5'), "{name}, {class}, {why}: {cell}");
+            assert!(may || cell != "yes" && cell != "own", "{name}, {class}, {why}: {cell}");
+            let foreign = condition == Condition::Foreign;
+            assert!(!foreign || cell != "yes", "{name} lets strangers in: {class}");
+        }
+    }
+    let good = all_of(Condition::Good);
+    assert_eq!(good[0], "401", "{name} is not for anyone");
+    for (class, cell) in CLASSES.iter().zip(good) {
+        let entitled = match (endpoint.caller, class) {
+            (Requirement::Admin(_), Class::Operator) => endpoint.operator,
+            (Requirement::Admin(permission), Class::Admin(role)) => {
+                role.permissions().contains(&permission)
+            }
+            (Requirement::Admin(_), _) => false,
+            (Requirement::Verifier, Class::Resource | Class::Admin(_)) => true,
+            (Requirement::Verifier, _) => false,
+            // OAuth's own endpoints decide by grant and by client.
+            (Requirement::Client | Requirement::Anyone, _) => continue,
+        };
+        assert_eq!(cell == "yes", entitled, "{name}, {}: {cell}", class.name());
+    }
+}
+
+#[tokio::test]
+async fn every_endpoint_lets_in_whom_the_matrix_says() {
+    let mut tables: Vec<String> = Vec::new();
+    for (_, title) in CONDITIONS {
+        let mut table = format!("\n## {title}\n\n| endpoint |");
+        for class in CLASSES {
+            write!(table, " {} |", class.name()).expect("a string");
+        }
+        table.push_str("\n|---|");
+        table.push_str(&"---|".repeat(CLASSES.len()));
+        table.push('\n');
+        tables.push(table);
+    }
+    // What changes nothing shares a world; else one row's success is another's conflict.
+    let reads: Vec<&Endpoint> = ENDPOINTS.iter().filter(|row| row.method == Verb::Get).collect();
+    let mut read = tried(&Stage::new().await, &reads).await.into_iter();
+    for endpoint in ENDPOINTS {
+        let cells = match endpoint.method {
+            Verb::Get => read.next(),
+            _ => tried(&Stage::new().await, &[endpoint]).await.pop(),
+        };
+        let cells = cells.expect("a row");
+        check(endpoint, &cells);
+        for (table, row) in tables.iter_mut().zip(&cells) {
+            let (verb, path) = (endpoint.method.as_str(), endpoint.path);
+            writeln!(table, "| `{verb} {path}` | {} |", row.join(" | ")).expect("a string");
+        }
+    }
+    // The good ones, tried last, are read first.
+    tables.rotate_right(1);
+    let generated = format!("{HEAD}{}", tables.concat());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/access-matrix.md");
+    if std::fs::read_to_string(&file).is_ok_and(|kept| kept == generated) {
+        return;
+    }
+    std::fs::write(&file, generated).expect("a writable file");
+    panic!("docs/access-matrix.md was not current and has been rewritten: look at it, check it in");
+}

@@ -1,0 +1,97 @@
+//! The degraded states as `/readyz` names them: entered, told, and left without a restart.
+
+use std::time::Duration;
+
+use accredit_domain::ports::Clock as _;
+use accredit_server::jobs;
+use accredit_testkit::{Ask, DiskTrouble, TestWorld};
+use serde_json::{Value, json};
+
+/// What a check says: status of the answer, `ok`, and its states.
+async fn check(world: &TestWorld, name: &str) -> (u16, bool, Value) {
+    let answer = world.ask(Ask::get("/readyz?verbose")).await;
+    let body = answer.json();
+    let checks = body["checks"].as_array().expect("checks");
+    let found = checks.iter().find(|check| check["name"] == name).expect("the check");
+    (answer.status, found["ok"] == true, found["states"].clone())
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_or_read_only_stops_issuing_and_nothing_else_is_needed_to_go_on() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    let scope = &[("scope", "crm:read")];
+    for (trouble, name) in
+        [(DiskTrouble::Full, "store-full"), (DiskTrouble::ReadOnly, "store-read-only")]
+    {
+        world.faults.disk(Some(trouble));
+        let refused = world.token(&scene.org, &scene.client, scope).await;
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert_eq!(refused.header("retry-after"), "1");
+        assert!(!refused.text().contains("disk"), "the cause is ours alone");
+        let (status, ok, states) = check(&world, "store").await;
+        assert_eq!((status, ok), (503, false));
+        assert_eq!(states[0]["state"], name);
+        assert_eq!(states[0]["blocks"], true);
+        assert_eq!(states[0]["since"], world.now().to_string());
+        assert!(states[0]["hint"].as_str().expect("a hint").contains("disk"));
+        // Without a request a job finds out that it is over.
+        world.faults.disk(None);
+        jobs::try_again(&world.server).await;
+        assert!(world.server.look().is_empty());
+        assert_eq!(check(&world, "store").await, (200, true, Value::Null));
+        world.token(&scene.org, &scene.client, scope).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back_is_named_until_it_is_right() {
+    let world = TestWorld::new(6).await;
+    assert_eq!(check(&world, "clock").await, (200, true, Value::Null));
+    let before = world.clock.now();
+    world.advance(3600);
+    world.server.look();
+    world.clock.set(before);
+    let (status, ok, states) = check(&world, "clock").await;
+    assert_eq!((status, ok), (503, false));
+    assert_eq!(states[0]["state"], "clock-back");
+    assert_eq!(states[0]["since"], before.to_string());
+    world.clock.set(before.plus(Duration::from_hours(2)));
+    assert_eq!(check(&world, "clock").await, (200, true, Value::Null));
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_integrated_is_named_and_stops_nothing() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    world.faults.disk(Some(DiskTrouble::Full));
+    jobs::integrate_all(&world.server).await;
+    world.faults.disk(None);
+    let (status, ok, states) = check(&world, "log").await;
+    assert_eq!((status, ok), (200, false), "no reason to send work elsewhere");
+    assert_eq!(states[0]["state"], "log-behind");
+    world.token(&scene.org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    jobs::integrate_all(&world.server).await;
+    assert_eq!(check(&world, "log").await, (200, true, Value::Null));
+}
+
+#[tokio::test]
+async fn since_and_hint_are_told_to_who_asks_for_them() {
+    let world = TestWorld::new(6).await;
+    world.server.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
+    let terse = world.ask(Ask::get("/readyz")).await.expect(503).json();
+    let serving = &terse["checks"][4];
+    assert_eq!(
+        *serving,
+        json!({"name": "serving", "ok": false, "states": [{"state": "stopping", "blocks": true}]})
+    );
+    let verbose = world.ask(Ask::get("/readyz?verbose")).await.expect(503).json();
+    assert!(verbose["checks"][4]["states"][0]["hint"].is_string());
+    let names: Vec<&str> = terse["checks"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .filter_map(|check| check["name"].as_str())
+        .collect();
+    assert_eq!(names, ["store", "speed", "clock", "log", "serving"]);
+}

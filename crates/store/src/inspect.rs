@@ -1,0 +1,72 @@
+//! Looking at a store without taking it: for a check of the installation, also while it is served.
+//!
+//! Nothing is written, no migration is run and no lock is taken. Absent on purpose: anything of an
+//! organization but its name.
+
+use std::path::Path;
+
+use accredit_domain::Fault;
+use accredit_domain::ports::Installation;
+
+use crate::driver::sqlite::{self, SqliteDriver};
+use crate::driver::{Conn, DriverError};
+use crate::installation;
+
+const OPERATION: &str = "inspect the store";
+/// Names of organizations that are told.
+pub const NAMES_MAX: usize = 200;
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The newest migration that was run.
+    pub schema: i64,
+    /// The newest migration that this program knows.
+    pub schema_known: i64,
+    /// The version of the program that ran it.
+    pub written_by: String,
+    /// What it was founded with; nothing in a store that never was.
+    pub installation: Option<Installation>,
+    /// Names of its organizations, at most [`NAMES_MAX`].
+    pub organizations: Vec<String>,
+    /// Events in all logs.
+    pub sequenced: u64,
+    /// Events of them that a checkpoint covers.
+    pub integrated: u64,
+}
+
+/// Looks at the store at `path`, which must exist.
+pub fn inspect(path: &Path) -> Result<Inspection, Fault> {
+    let mut conn = SqliteDriver::look(path).map_err(|error| error.fault(OPERATION))?;
+    look(&mut *conn).map_err(|error| error.fault(OPERATION))
+}
+
+fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
+    conn.begin_read()?;
+    let newest = conn.first(
+        "SELECT version, written_by FROM schema_migration ORDER BY version DESC LIMIT 1",
+        &[],
+        |row| Ok((row.int(0)?, row.text(1)?.to_owned())),
+    )?;
+    let (schema, written_by) = newest.unwrap_or_default();
+    let integrated = conn.number(
+        "SELECT COALESCE(SUM(size), 0) FROM (SELECT MAX(size) AS size FROM checkpoint \
+         GROUP BY org, lane) AS newest",
+        &[],
+    )?;
+    let found = Inspection {
+        schema,
+        schema_known: sqlite::MIGRATIONS.last().map_or(0, |(version, ..)| *version),
+        written_by,
+        installation: installation::find(conn)?,
+        organizations: conn.all(
+            "SELECT name FROM organization ORDER BY org LIMIT 200",
+            &[],
+            |row| Ok(row.text(0)?.to_owned()),
+        )?,
+        sequenced: conn.number("SELECT COALESCE(SUM(next), 0) FROM lane", &[])?,
+        integrated,
+    };
+    conn.rollback()?;
+    Ok(found)
+}

@@ -1,0 +1,159 @@
+//! How the store says it is doing, and what can be seen of it from outside.
+
+use accredit_domain::ports::{
+    Admissions as _, Installation, Store as _, StoreTrouble,
+};
+use accredit_domain::vault::WrappedPepper;
+use accredit_store::driver::sqlite::SqliteDriver;
+use accredit_store::driver::{Conn, DiskTrouble, Driver, DriverError, EachRow, Value};
+use accredit_store::inspect::inspect;
+use accredit_store::{Options, SqliteStore};
+use std::sync::{Arc, Mutex};
+
+use crate::given::{World, found_organization};
+
+/// A disk that takes nothing while a test says so.
+struct Disk(SqliteDriver, Arc<Mutex<Option<DiskTrouble>>>);
+
+impl Driver for Disk {
+    fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
+        Ok(Box::new(OnDisk(self.0.writer()?, Arc::clone(&self.1))))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
+        self.0.reader()
+    }
+
+    fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
+        self.0.migrations()
+    }
+}
+
+struct OnDisk(Box<dyn Conn>, Arc<Mutex<Option<DiskTrouble>>>);
+
+impl Conn for OnDisk {
+    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
+        self.0.execute(sql, params)
+    }
+
+    fn query(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        each: &mut EachRow<'_>,
+    ) -> Result<(), DriverError> {
+        self.0.query(sql, params, each)
+    }
+
+    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
+        self.0.script(sql)
+    }
+
+    fn begin_write(&mut self) -> Result<(), DriverError> {
+        self.0.begin_write()
+    }
+
+    fn begin_read(&mut self) -> Result<(), DriverError> {
+        self.0.begin_read()
+    }
+
+    fn commit(&mut self) -> Result<(), DriverError> {
+        match *self.1.lock().expect("the disk") {
+            Some(trouble) => Err(DriverError::Disk(trouble, "nothing is taken".to_owned())),
+            None => self.0.commit(),
+        }
+    }
+
+    fn rollback(&mut self) -> Result<(), DriverError> {
+        self.0.rollback()
+    }
+
+    fn savepoint(&mut self) -> Result<(), DriverError> {
+        self.0.savepoint()
+    }
+
+    fn release(&mut self) -> Result<(), DriverError> {
+        self.0.release()
+    }
+
+    fn undo(&mut self) -> Result<(), DriverError> {
+        self.0.undo()
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.0.in_transaction()
+    }
+
+    fn checkpoint(&mut self) -> Result<u64, DriverError> {
+        self.0.checkpoint()
+    }
+}
+
+#[tokio::test]
+async fn writes_and_looks_into_the_cache_are_counted() {
+    let world = World::new().await;
+    let before = world.store.health();
+    assert!(before.batches > 0 && before.members >= before.batches);
+    let agent = world.agent("a").await;
+    for _ in 0..3 {
+        world.store.agent_facts(world.org, agent.id).await.expect("read").expect("there");
+    }
+    let after = world.store.health();
+    assert_eq!((after.batches, after.members), (before.batches + 1, before.members + 1));
+    assert_eq!((after.cache_hits, after.cache_misses), (2, 2), "the agent, and its resource");
+    assert_eq!((after.waiting, after.trouble), (0, None));
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_named_until_it_takes_something() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
+    let disk = Arc::new(Mutex::new(None));
+    let driver = Arc::new(Disk(driver, Arc::clone(&disk)));
+    let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+    found_organization(&store, "dev").await;
+    for (trouble, named) in
+        [(DiskTrouble::Full, StoreTrouble::Full), (DiskTrouble::ReadOnly, StoreTrouble::ReadOnly)]
+    {
+        *disk.lock().expect("the disk") = Some(trouble);
+        assert!(store.check().await.is_err());
+        assert_eq!(store.health().trouble, Some(named));
+        *disk.lock().expect("the disk") = None;
+        store.check().await.expect("it goes on by itself");
+        assert_eq!(store.health().trouble, None);
+    }
+}
+
+#[tokio::test]
+async fn a_full_or_read_only_file_is_recognized_by_what_the_engine_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
+    let mut conn = driver.writer().expect("a writer");
+    conn.script("CREATE TABLE t (x BLOB)").expect("a table");
+    conn.script("PRAGMA max_page_count = 3").expect("a bound");
+    let large = conn.execute("INSERT INTO t VALUES (zeroblob(100000))", &[]);
+    assert!(matches!(large, Err(DriverError::Disk(DiskTrouble::Full, _))), "{large:?}");
+    let mut reader = driver.reader().expect("a reader");
+    let refused = reader.execute("INSERT INTO t VALUES (1)", &[]);
+    assert!(matches!(refused, Err(DriverError::Disk(DiskTrouble::ReadOnly, _))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_store_can_be_looked_at_while_it_is_served() {
+    let world = World::new().await;
+    let file = world.folder.path().join("accredit.db");
+    let seen = inspect(&file).expect("seen");
+    assert_eq!(seen.schema, seen.schema_known);
+    assert_eq!(seen.written_by, env!("CARGO_PKG_VERSION"));
+    assert!(seen.installation.is_none());
+    assert_eq!(seen.organizations, ["dev"]);
+    assert!(seen.sequenced > 0);
+    assert_eq!(seen.integrated, 0);
+    let peppers = vec![WrappedPepper { version: 1, wrapped: vec![1; 60] }];
+    let public_url = "https://id.example".to_owned();
+    world.store.found(Installation { peppers, public_url }).await.expect("founded");
+    let founded = inspect(&file).expect("seen").installation.expect("founded");
+    assert_eq!(founded.public_url, "https://id.example");
+    assert!(inspect(&world.folder.path().join("none.db")).is_err());
+    assert!(!world.folder.path().join("none.db").exists(), "looking makes nothing");
+}

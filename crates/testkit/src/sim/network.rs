@@ -1,0 +1,196 @@
+//! Enforcement points that follow the feed over a network that delays, repeats, reorders and
+//! loses; and their restarts.
+
+use accredit_domain::audit::integrate;
+use accredit_domain::tenant::Tenant;
+use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
+use accredit_wire::revocations::feed::FeedError;
+use accredit_wire::revocations::witness::{LaneProof, LogWitness};
+use accredit_wire::revocations::{Applied, Follower, SignedMessage, State};
+use accredit_wire::time::Time;
+use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
+use std::time::Duration;
+
+use super::{Broke, Flaw, Invariant, must};
+use crate::entropy::Chance;
+use crate::{Org, TestWorld};
+
+/// Steps that a message may be on its way.
+const DELAY_MAX: usize = 6;
+
+/// A message on its way.
+struct OnItsWay {
+    /// The step at which it arrives.
+    due: usize,
+    text: String,
+}
+
+/// One enforcement point: the follower of one resource, and the verifier over it.
+pub(super) struct Point {
+    follower: Follower,
+    verifier: Verifier,
+    keys: Vec<VerifyingKey>,
+    on_its_way: Vec<OnItsWay>,
+    flaw: Option<Flaw>,
+    /// What it must know: the counter of the newest message that it took.
+    pub(super) rev: u64,
+    /// How young its knowledge is: the signed time of that message.
+    pub(super) at: Option<Time>,
+}
+
+impl Point {
+    pub(super) fn new(org: &Org, resource: &str, flaw: Option<Flaw>) -> Self {
+        let audience = AudienceRule::Exact(format!("https://{resource}.example/"));
+        let mut config = Config::new(&org.issuer, audience);
+        if flaw == Some(Flaw::FollowerNeverAges) {
+            config.revocations_age_max = Duration::from_secs(1_000_000);
+        }
+        let none = JwkSet::new(Vec::new()).expect("a set without keys");
+        Self {
+            follower: Follower::new(org.issuer.clone(), Some(LogWitness::new(Vec::new()))),
+            verifier: Verifier::new(config, KeyRing::new(&none)),
+            keys: Vec::new(),
+            on_its_way: Vec::new(),
+            flaw,
+            rev: 0,
+            at: None,
+        }
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    pub(super) fn audience(&self) -> &str {
+        match &self.verifier.config().audience {
+            AudienceRule::Exact(audience) => audience,
+            AudienceRule::Any => "",
+        }
+    }
+
+    /// It asks for what it lacks; the answer is sent, and perhaps arrives.
+    pub(super) async fn ask(
+        &mut self,
+        world: &TestWorld,
+        org: &Org,
+        (step, chance): (usize, &mut Chance),
+    ) -> Result<(), Broke> {
+        let tenant = world.tenant(org).await;
+        let state = self.follower.state();
+        let held = self.at.map(|_| (state.generation(), state.rev()));
+        let text = message(world, &tenant, held).await?;
+        if chance.once_in(5) {
+            return Ok(()); // Lost.
+        }
+        let times = if chance.once_in(6) { 2 } else { 1 };
+        for _ in 0..times {
+            let due = step + chance.below(DELAY_MAX);
+            self.on_its_way.push(OnItsWay { due, text: text.clone() });
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived, in the order in which it arrives; how many messages it took.
+    pub(super) async fn hear(
+        &mut self,
+        world: &TestWorld,
+        org: &Org,
+        step: usize,
+    ) -> Result<usize, Broke> {
+        let (mut arrived, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.on_its_way).into_iter().partition(|sent| sent.due <= step);
+        self.on_its_way = later;
+        arrived.sort_by_key(|sent| sent.due);
+        let mut taken = 0;
+        for sent in arrived {
+            taken += usize::from(self.take(world, org, &sent.text).await?);
+        }
+        Ok(taken)
+    }
+
+    async fn take(&mut self, world: &TestWorld, org: &Org, text: &str) -> Result<bool, Broke> {
+        let tenant = world.tenant(org).await;
+        let keys = tenant.keys();
+        for key in keys.token_jwks().keys() {
+            // It never lets go of a key: it is the feed that ends what was signed with it.
+            if !self.keys.iter().any(|held| held.kid == key.kid) {
+                self.keys.push(key.clone());
+            }
+        }
+        self.verifier.set_keys(KeyRing::new(&JwkSet::new(self.keys.clone()).expect("a key set")));
+        let vkey = tenant.log_vkey(0).map_err(failed)?;
+        self.follower.set_log_keys(vec![vkey]);
+        let signed = SignedMessage::verify(text, keys.feed_jwks(), &org.issuer)
+            .map_err(|error| (Invariant::StepEndsWell, format!("a message: {error:?}")))?;
+        let mut proofs: Vec<LaneProof> = Vec::new();
+        let applied = loop {
+            match self.follower.apply(&signed, &proofs, world.now()) {
+                Err(FeedError::NeedsProof { lane, from, to }) if proofs.is_empty() => {
+                    let proof = integrate::consistency(&world.world, &tenant, lane, from, to);
+                    proofs.push(LaneProof { lane, proof: proof.await.map_err(failed)? });
+                }
+                other => break other,
+            }
+        };
+        self.publish(world.now());
+        match applied {
+            Ok(Applied::Old) | Err(FeedError::NeedsSnapshot) => Ok(false),
+            Ok(_) => {
+                (self.rev, self.at) = (signed.message().to, Some(signed.message().at));
+                Ok(true)
+            }
+            // The server is honest here: an alarm is a false one, or it was made to lie.
+            Err(error) => Err((Invariant::LogIsWhole, format!("a witness says: {error:?}"))),
+        }
+    }
+
+    fn publish(&self, now: Time) {
+        let standing = if self.flaw == Some(Flaw::FollowerForgets) {
+            let state = self.follower.state();
+            let (generation, rev) = (state.generation(), state.rev());
+            Some(Standing::current(State::new(generation, rev, now, &[]), now))
+        } else {
+            Standing::of(&self.follower)
+        };
+        if let Some(standing) = standing {
+            self.verifier.set_standing(standing);
+        }
+    }
+
+    /// Its process ends and starts again, from what it wrote to disk; what is on its way is lost.
+    pub(super) fn restart(&mut self, org: &Org, now: Time) -> Result<(), Broke> {
+        self.on_its_way.clear();
+        let config = self.verifier.config().clone();
+        let set = JwkSet::new(self.keys.clone()).expect("a key set");
+        self.verifier = Verifier::new(config, KeyRing::new(&set));
+        let Some(written) = self.follower.to_bytes(now) else {
+            self.follower = Follower::new(org.issuer.clone(), Some(LogWitness::new(Vec::new())));
+            return Ok(());
+        };
+        let again = Follower::from_bytes(&written, &org.issuer, Some(Vec::new()));
+        self.follower = again.map_err(|error| (Invariant::StepEndsWell, error.to_string()))?;
+        must(self.follower.state().rev() == self.rev, Invariant::RevokedIsDead, || {
+            format!("a point restarted from {} to {}", self.rev, self.follower.state().rev())
+        })?;
+        self.publish(now);
+        Ok(())
+    }
+}
+
+/// What the feed sends first to somebody who holds this much.
+async fn message(
+    world: &TestWorld,
+    tenant: &std::sync::Arc<Tenant>,
+    held: Option<(u64, u64)>,
+) -> Result<String, Broke> {
+    let following = world.server.hub.follow(std::sync::Arc::clone(tenant), held);
+    let mut following = following.expect("a place for a follower");
+    let frame = following.next().await.expect("a first message").map_err(failed)?;
+    let frame = std::str::from_utf8(&frame).expect("text");
+    let data = frame.lines().find_map(|line| line.strip_prefix("data: "));
+    Ok(data.expect("a message").to_owned())
+}
+
+fn failed(fault: accredit_domain::Fault) -> Broke {
+    (Invariant::StepEndsWell, fault.to_string())
+}

@@ -1,0 +1,259 @@
+//! What happens: one thing at a time, drawn from the seed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use accredit_domain::registry::credential::AdminPermission;
+use accredit_domain::registry::permission::{self, SetPermission};
+use accredit_domain::registry::{State, agent, organization, person, resource};
+use accredit_domain::revocation::{self, Revoke};
+use accredit_domain::{Caller, Error};
+use accredit_wire::ids::{AnyId, CredentialId, InstanceId, Kind};
+
+use super::model::{ACTIONS, AGENTS, RESOURCES};
+use super::{Broke, Invariant, Simulation, must};
+use crate::TestWorld;
+use crate::fault::FailAt;
+
+/// A change that can take something away.
+enum Change {
+    Revoke(AnyId),
+    Suspend(usize),
+    Set(usize, &'static str, BTreeSet<&'static str>),
+}
+
+impl Simulation {
+    /// Something happens; afterwards everything is as it should be.
+    pub(super) async fn step(&mut self, step: usize) -> Result<(), Broke> {
+        let world = self.world();
+        // Time passes, a little: what is signed later says so.
+        world.clock.advance(Duration::from_millis(1 + self.chance.below(900) as u64));
+        let place = self.chance.below(2);
+        match self.chance.below(32) {
+            0..=9 => self.issue(place).await?,
+            10..=12 => self.time_passes(&world),
+            13 | 14 => {
+                if let Some(target) = self.target(place) {
+                    drop(world);
+                    self.change(place, Change::Revoke(target)).await?;
+                }
+            }
+            15 => {
+                drop(world);
+                let agent = self.chance.below(AGENTS.len());
+                self.change(place, Change::Suspend(agent)).await?;
+            }
+            16 | 17 => {
+                drop(world);
+                self.set_permission(place).await?;
+            }
+            18 | 19 => self.reactivate(&world, place).await?,
+            20..=25 => self.a_point_asks(&world, place, step).await?,
+            26 => accredit_server::jobs::integrate_all(&world.server).await,
+            27 => self.a_point_restarts(&world, place)?,
+            28 => self.foreign(&world, place).await?,
+            29 if self.chance.once_in(3) => {
+                drop(world);
+                self.restart().await;
+            }
+            _ => {}
+        }
+        self.messages_arrive(step).await?;
+        self.check_side(place).await
+    }
+
+    fn time_passes(&mut self, world: &TestWorld) {
+        let seconds = if self.chance.once_in(6) { 100 } else { self.chance.below(25) as u64 };
+        world.advance(seconds);
+        self.tell(format!("{seconds} s pass"));
+    }
+
+    /// An id that tokens hang on, of any kind.
+    pub(super) fn target(&mut self, place: usize) -> Option<AnyId> {
+        let n = self.chance.below(self.sides[place].tokens.len().max(1));
+        let choice = self.chance.below(14);
+        let side = &self.sides[place];
+        let token = &side.tokens.get(n)?.token;
+        Some(match choice {
+            0..=5 => token.id.any(),
+            // An instance or a credential is gone for good: seldom, or nobody is left.
+            6 => token.instance.map_or(token.id.any(), InstanceId::any),
+            7 if side.clients.len() > 3 => token.credential.any(),
+            8 => token.owner.any(),
+            9 => token.resource.any(),
+            10 => token.key.any(),
+            11 => side.id,
+            _ => token.client_id.any(),
+        })
+    }
+
+    /// A change is made, perhaps while the database fails.
+    async fn change(&mut self, place: usize, change: Change) -> Result<(), Broke> {
+        let fault = if self.chance.once_in(5) {
+            // What was taken away shows in the counter, so that it is known what holds afterwards.
+            Some(self.fault(!matches!(change, Change::Set(..))))
+        } else {
+            None
+        };
+        let world = self.world();
+        if let Some(fault) = fault {
+            world.faults.arm(fault);
+        }
+        let result = self.perform(&world, place, &change).await;
+        let failed = world.faults.disarm();
+        drop(world);
+        let mut done = match result {
+            Ok(()) => true,
+            Err(Error::Refused(refusal)) => {
+                self.tell(format!("{place} {}: {}", change.name(), refusal.rule.code()));
+                return Ok(());
+            }
+            Err(Error::Fault(fault)) => {
+                must(failed, Invariant::StepEndsWell, || fault.to_string())?;
+                false
+            }
+        };
+        self.report.faults += usize::from(failed);
+        if failed && matches!(fault, Some(FailAt::AfterCommit(_))) {
+            // The process ends before it can answer: what is durable is in force.
+            self.restart().await;
+            let tenant = self.world().tenant(&self.sides[place].org).await;
+            done = tenant.rev() == self.sides[place].rev() + 1;
+        }
+        self.tell(format!("{place} {}: {done}", change.name()));
+        if done {
+            self.done(place, change);
+        }
+        Ok(())
+    }
+
+    async fn perform(&self, world: &TestWorld, place: usize, change: &Change) -> Result<(), Error> {
+        let org = &self.sides[place].org;
+        let cx = world.cx(org).await;
+        match change {
+            Change::Revoke(target) => world.revoke(org, target).await.map(drop),
+            Change::Suspend(n) => agent::suspend(&cx, AGENTS[*n], "a test").await.map(drop),
+            Change::Set(n, of, actions) => {
+                let actions = actions.iter().map(ToString::to_string).collect();
+                let asked = SetPermission { actions };
+                permission::set(&cx, AGENTS[*n], of, &asked).await.map(drop)
+            }
+        }
+    }
+
+    /// Notes a change that was made.
+    fn done(&mut self, place: usize, change: Change) {
+        let side = &mut self.sides[place];
+        match change {
+            Change::Revoke(target) => side.revoked(target),
+            Change::Suspend(n) => side.revoked(side.agents[n].id.any()),
+            Change::Set(n, of, actions) => {
+                let id = side.agents[n].id.any();
+                let before = side.agents[n].may.insert(of, actions.clone()).unwrap_or_default();
+                if !before.is_subset(&actions) {
+                    side.revoked(id);
+                }
+            }
+        }
+    }
+
+    async fn set_permission(&mut self, place: usize) -> Result<(), Broke> {
+        let (n, of) = (self.chance.below(AGENTS.len()), RESOURCES[self.chance.below(2)]);
+        let actions = ACTIONS.into_iter().filter(|_| !self.chance.once_in(3)).collect();
+        self.change(place, Change::Set(n, of, actions)).await
+    }
+
+    /// Everything that can go on goes on, and whoever lost their secret gets another.
+    async fn reactivate(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
+        let org = self.sides[place].org.clone();
+        let cx = world.cx(&org).await;
+        let (active, why) = (State::Active, "a test");
+        let mut results = Vec::new();
+        results.push(organization::set_state(&cx, &org.name, active, why).await.map(drop));
+        for name in RESOURCES {
+            results.push(resource::set_state(&cx, name, active, why).await.map(drop));
+        }
+        for name in AGENTS {
+            let owner = self.sides[place].owner(world, name).await;
+            results.push(person::set_state(&cx, &owner, active, why).await.map(drop));
+            results.push(agent::activate(&cx, name).await.map(drop));
+            if self.chance.once_in(2) && self.sides[place].clients.len() < 12 {
+                let client = world.instance(&org, name, None).await;
+                self.sides[place].clients.push(client);
+            }
+        }
+        for result in results {
+            if let Err(Error::Fault(fault)) = result {
+                return Err((Invariant::StepEndsWell, fault.to_string()));
+            }
+        }
+        self.tell(format!("{place} all is active again"));
+        Ok(())
+    }
+
+    async fn a_point_asks(
+        &mut self,
+        world: &TestWorld,
+        place: usize,
+        step: usize,
+    ) -> Result<(), Broke> {
+        let side = &mut self.sides[place];
+        let n = self.chance.below(side.points.len());
+        side.points[n].ask(world, &side.org, (step, &mut self.chance)).await
+    }
+
+    fn a_point_restarts(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
+        let side = &mut self.sides[place];
+        let n = self.chance.below(side.points.len());
+        side.points[n].restart(&side.org, world.now())?;
+        self.tell(format!("{place} point {n} restarts"));
+        Ok(())
+    }
+
+    async fn messages_arrive(&mut self, step: usize) -> Result<(), Broke> {
+        let world = self.world();
+        for (place, side) in self.sides.iter_mut().enumerate() {
+            for (n, point) in side.points.iter_mut().enumerate() {
+                let taken = point.hear(&world, &side.org, step).await?;
+                if taken > 0 {
+                    self.report.heard += taken;
+                    self.report.told.push(format!("{place} point {n} knows {}", point.rev));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody names what belongs to the other organization: it is not found. There are no rows of
+    /// tokens, so that any token's id can be revoked in advance; it is nothing to the other's.
+    async fn foreign(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
+        let Some(target) = self.target(1 - place) else { return Ok(()) };
+        let mut cx = world.cx(&self.sides[place].org).await;
+        let nobody = CredentialId::new(0, [0; 10]);
+        let permissions = AdminPermission::ALL.to_vec();
+        cx.caller = Caller::Admin { credential: nobody, permissions };
+        let asked = Revoke { target: target.to_string(), reason: "a test".to_owned() };
+        let result = revocation::revoke(&cx, &asked).await;
+        self.tell(format!("{place} names {target}"));
+        let token = target.kind() == Kind::Token;
+        if token && result.is_ok() {
+            self.sides[place].named.push(target.to_string());
+            self.sides[place].revoked(target);
+        }
+        let refused = matches!(result, Err(Error::Refused(_)));
+        must(refused || token, Invariant::OrganizationsNeverMeet, || {
+            format!("{target} of the other organization: {result:?}")
+        })?;
+        self.check_side(1 - place).await
+    }
+}
+
+impl Change {
+    fn name(&self) -> String {
+        match self {
+            Self::Revoke(target) => format!("revokes {target}"),
+            Self::Suspend(n) => format!("suspends {}", AGENTS[*n]),
+            Self::Set(n, of, actions) => format!("lets {} do {actions:?} at {of}", AGENTS[*n]),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Everything rotates while it is used: credentials, signing keys under load, the root key.
+
+use std::io::Write as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::stage::cast::{Client, text};
+use crate::stage::server::{Folder, free_port};
+use crate::stage::{Answer, Ask, Cast, Server, binary};
+
+/// How often the keys are rotated under load.
+const ROTATIONS: usize = 4;
+/// Between two rotations: a verifier asks for keys at most every two seconds.
+const BETWEEN: Duration = Duration::from_millis(2500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_keys_rotate_under_load_without_one_failed_verification() {
+    let cast = Arc::new(Cast::new().await);
+    let agent = cast.agent("planner").await;
+    let verifiers = [cast.connected().await, cast.connected().await];
+    let (stop, verified) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let load: Vec<_> = verifiers
+        .into_iter()
+        .map(|verifier| {
+            let (cast, agent) = (Arc::clone(&cast), agent.clone());
+            let (stop, verified) = (Arc::clone(&stop), Arc::clone(&verified));
+            tokio::spawn(async move {
+                let mut kids = Vec::new();
+                let mut kept: Vec<String> = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let token = cast.token(&agent).await;
+                    verifier.verify_token(&token).await.expect("a fresh token");
+                    verified.fetch_add(1, Ordering::Relaxed);
+                    let kid = token.split('.').next().expect("a header").to_owned();
+                    if !kids.contains(&kid) {
+                        kids.push(kid);
+                        kept.push(token);
+                    }
+                    // What an earlier key signed is believed until it expires.
+                    for old in &kept {
+                        verifier.verify_token(old).await.expect("an older token");
+                    }
+                }
+                kids.len()
+            })
+        })
+        .collect();
+
+    // Not yet published for long: only at once, and because one says so.
+    let early = cast.server.api("POST", "/v1/signing-keys/rotate", json!({})).await;
+    early.problem(409, "state-forbids");
+    for _ in 0..ROTATIONS {
+        tokio::time::sleep(BETWEEN).await;
+        let rotated = cast.server.cli_json(&["signing-key", "rotate", "--now"]);
+        assert_eq!(rotated["active"]["state"], "active", "{rotated}");
+        assert_eq!(rotated["retiring"]["state"], "retiring", "{rotated}");
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::Relaxed);
+    for task in load {
+        let seen = task.await.expect("no verification failed");
+        assert_eq!(seen, ROTATIONS + 1, "each key signed");
+    }
+    assert!(verified.load(Ordering::Relaxed) > 50, "there was load");
+
+    // The noun ends one too, and says what copies of the key set still believe.
+    let keys = cast.server.get("/v1/signing-keys").await;
+    let retiring =
+        keys["items"].as_array().expect("keys").iter().find(|k| k["state"] == "retiring");
+    let id = text(retiring.expect("a retiring key"), "id");
+    let ended = cast.server.cli_json(&["signing-key", "revoke", &id, "--reason", "leaked"]);
+    assert_eq!(ended["elsewhere"]["key_set_max_age"], 60, "{ended}");
+    let other = cast.server.cli(&["signing-key", "revoke", &agent.agent, "--reason", "no key"]);
+    assert_eq!(other.code, 2, "{other:?}");
+}
+
+async fn asks(cast: &Cast, client: &Client) -> Answer {
+    cast.server.token(&client.agent, &client.secret, "crm:read").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_rotates_without_a_failed_call_and_the_old_one_ends_by_itself() {
+    let cast = Cast::new().await;
+    for old in [cast.agent("planner").await, {
+        let agent = cast.bare_agent("worker").await;
+        cast.instance_of(&agent).await
+    }] {
+        asks(&cast, &old).await.good();
+        let rotate = ["credential", "rotate", &old.credential, "--overlap", "3s"];
+        let rotated = cast.server.cli_json(&rotate);
+        let began = Instant::now();
+        assert_eq!(rotated["replaces"], old.credential.as_str());
+        let secret = text(&rotated, "client_secret");
+        let new = Client { credential: text(&rotated, "id"), secret, ..old.clone() };
+        asks(&cast, &new).await.good();
+        if began.elapsed() < Duration::from_secs(2) {
+            asks(&cast, &old).await.good();
+        }
+        tokio::time::sleep(Duration::from_millis(3200).saturating_sub(began.elapsed())).await;
+        asks(&cast, &old).await.refused(401, "invalid_client", "credential-expired");
+        asks(&cast, &new).await.good();
+        let again = cast.server.cli(&["credential", "rotate", &old.credential]);
+        assert_eq!(again.code, 6, "{again:?}");
+    }
+    let far = cast.server.cli(&["credential", "rotate", "crd_x", "--overlap", "8d"]);
+    assert_eq!(far.code, 2, "{far:?}");
+}
+
+/// `accredit key-check` with a text on standard input.
+fn key_check(server: &Server, args: &[&str], found: &str) -> binary::Ran {
+    let mut command = server.command(&[&["key-check", "--output", "json"], args].concat());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    child.stdin.take().expect("a pipe").write_all(found.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("ended");
+    binary::Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_found_secret_is_recognized_and_told_to_its_own_administrators_only() {
+    let cast = Cast::new().await;
+    let agent = cast.agent("planner").await;
+    cast.token(&agent).await;
+    let offline: Value = key_check(&cast.server, &["--offline"], &agent.secret).json();
+    assert_eq!(offline, json!({"kind": "agent", "id": agent.credential}));
+    let told = key_check(&cast.server, &[], &format!("{}\n", agent.secret)).json();
+    assert_eq!(told["credential"]["agent"], agent.agent.as_str());
+    assert_eq!(told["events"][0]["type"], "token.issued");
+
+    // A changed letter, another system's, nothing at all.
+    let mut changed = agent.secret.clone();
+    let letter = if changed.ends_with('0') { "1" } else { "0" };
+    changed.replace_range(changed.len() - 1.., letter);
+    for found in [changed.as_str(), "ghp_0123456789abcdef"] {
+        for args in [&[][..], &["--offline"]] {
+            let ran = key_check(&cast.server, args, found);
+            assert_eq!((ran.code, ran.out.as_str()), (9, ""), "{ran:?}");
+            assert!(!ran.err.contains(found), "it is repeated: {ran:?}");
+        }
+    }
+    assert_eq!(key_check(&cast.server, &[], "").code, 2);
+
+    // Another organization's administrator learns nothing.
+    let other = cast.server.post("/v1/orgs", json!({"name": "other"})).await;
+    let identify = json!({"secret": agent.secret});
+    let ask = Ask::json("POST", "/v1/credentials/identify", &identify);
+    let answer = cast.server.send(ask.bearer(&text(&other, "admin_token"))).await;
+    answer.problem(404, "not-found");
+    assert!(!answer.text().contains(&agent.agent) && !answer.text().contains(&agent.secret));
+    let log = std::fs::read_to_string(cast.server.folder().file("log")).expect("a log");
+    assert!(!log.contains(&agent.secret), "it stands in the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_root_key_rotates_while_the_server_is_stopped_and_everything_goes_on() {
+    let folder = Folder::new();
+    let (data, address) = (folder.file("data"), format!("127.0.0.1:{}", free_port()));
+    let url = format!("http://{address}");
+    let init = ["init", "--data", &data, "--org", "main", "--public-url", &url];
+    let init = [&init[..], &["--listen", &address, "--output", "json"]].concat();
+    let founded = binary::run(binary::command(&init)).json();
+    let config = text(&founded, "config");
+    let rotate = || binary::run(binary::command(&["root", "rotate", "--config", &config]));
+
+    let mut cast = Cast::at(Server::serve(folder.clone(), &founded).await, 60).await;
+    let agent = cast.agent("planner").await;
+    let token = cast.token(&agent).await;
+    let refused = rotate();
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(refused.err.contains("in use by another process"), "{refused:?}");
+    assert_eq!(cast.server.stop(), Some(0));
+
+    let root_key = folder.data().join("root.key");
+    let before = std::fs::read(&root_key).expect("a key");
+    assert_eq!(rotate().code, 0);
+    assert_ne!(std::fs::read(&root_key).expect("a key"), before);
+    let previous = folder.data().join("root.key.previous");
+    assert_eq!(std::fs::read(&previous).expect("kept"), before);
+
+    cast.server = Server::serve(folder.clone(), &founded).await;
+    assert!(cast.server.is_active(&token).await, "what was signed before is alive");
+    cast.token(&agent).await;
+    let events = cast.server.get("/v1/events?type=root_key.rotated").await;
+    assert_eq!(events["items"].as_array().map(Vec::len), Some(1), "{events}");
+    assert_eq!(cast.server.stop(), Some(0));
+
+    // The old key opens nothing any more.
+    std::fs::copy(&previous, &root_key).expect("copied");
+    let refused = rotate();
+    assert!(refused.code > 0 && refused.err.contains("opens this"), "{refused:?}");
+}
