@@ -18,7 +18,7 @@ use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderMap, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;

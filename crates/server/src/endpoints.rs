@@ -18,8 +18,8 @@ use accredit_domain::registry::organization::{
 };
 use accredit_domain::registry::permission::{PermissionView, SetPermission};
 use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
-use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
+use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::revocation::{RevocationView, Revoke};
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
 

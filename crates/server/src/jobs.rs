@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_domain::audit::{flush, integrate};
-use accredit_domain::ports::LaneHead;
 use accredit_domain::keys::rotation;
+use accredit_domain::ports::LaneHead;
 use accredit_domain::registry::rotation_schedule::{self, Progress};
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx};

@@ -221,9 +221,11 @@ mod tests {
             (StoreTrouble::Failing, "store-failing"),
         ] {
             let ill = StoreHealth { trouble: Some(trouble), ..well };
-            assert_eq!(names(&watch.look(at(1), &ill, false)), [name]);
-            assert_eq!(watch.look(at(2), &ill, false)[0].1, at(1), "since the first time");
-            assert!(watch.look(at(3), &well, false).is_empty());
+            let begin = watch.held.lock().expect("held").latest;
+            let later = begin.plus(Duration::from_secs(1));
+            assert_eq!(names(&watch.look(begin, &ill, false)), [name]);
+            assert_eq!(watch.look(later, &ill, false)[0].1, begin, "since the first time");
+            assert!(watch.look(later, &well, false).is_empty());
         }
         let slow = StoreHealth { last_write: Duration::from_secs(1), ..well };
         assert_eq!(names(&watch.look(at(4), &slow, true)), ["store-slow", "stopping"]);

@@ -50,12 +50,8 @@ impl Caches {
 
     /// How often facts were found in memory, and how often not, since the start.
     pub(crate) fn used(&self) -> (u64, u64) {
-        let all = [
-            self.agents.used(),
-            self.credentials.used(),
-            self.keys.used(),
-            self.resources.used(),
-        ];
+        let all =
+            [self.agents.used(), self.credentials.used(), self.keys.used(), self.resources.used()];
         all.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 

@@ -50,8 +50,8 @@ fn holder(row: &dyn Row) -> Result<Holder, DriverError> {
         (None, None, None, Some(words)) => {
             let permissions =
                 words.split_ascii_whitespace().map(AdminPermission::parse).collect::<Option<_>>();
-            let permissions = permissions
-                .ok_or_else(|| DriverError::unreadable(4, "an unknown permission"))?;
+            let permissions =
+                permissions.ok_or_else(|| DriverError::unreadable(4, "an unknown permission"))?;
             Ok(Holder::Admin(Administrator {
                 role: row.word(14, AdminRole::parse)?,
                 permissions,

@@ -32,9 +32,7 @@ impl Failure {
                 "thumbprint" => Self::Taken("key"),
                 _ => Self::Fault(error.fault(operation)),
             },
-            DriverError::Disk(..) | DriverError::Failed(_) => {
-                Self::Fault(error.fault(operation))
-            }
+            DriverError::Disk(..) | DriverError::Failed(_) => Self::Fault(error.fault(operation)),
         }
     }
 

@@ -58,13 +58,7 @@ pub(crate) fn list(
                  CASE WHEN i.state = 'active' AND i.expires_at <= $4 THEN 'expired' \
                  ELSE i.state END) ORDER BY i.id LIMIT $5"
             ),
-            &[
-                org.into(),
-                page::cursor(page),
-                page::state(page),
-                page.at.into(),
-                page::limit(page),
-            ],
+            &[org.into(), page::cursor(page), page::state(page), page.at.into(), page::limit(page)],
             read,
         );
     };

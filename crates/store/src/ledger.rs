@@ -1,5 +1,7 @@
 //! The record of what was issued and refused, and of what can be used once only.
 
+use std::sync::atomic::Ordering;
+
 use accredit_domain::Fault;
 use accredit_domain::ports::{Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use};
 use accredit_wire::ids::OrganizationId;
@@ -105,6 +107,11 @@ fn revocations_over(conn: &mut dyn Conn, now: Time) -> Result<Vec<Expired>, Driv
 }
 
 impl SqliteStore {
+    /// Whether it may have been used and forgotten.
+    fn is_forgotten(&self, value: &SingleUse) -> bool {
+        value.until.micros() < self.forgotten.load(Ordering::SeqCst)
+    }
+
     async fn forget_rows(&self, mut rows: Vec<Expired>, now: Time) -> Result<(), Fault> {
         const OPERATION: &str = "forget what is over";
         while !rows.is_empty() {
@@ -125,6 +132,9 @@ impl Ledger for SqliteStore {
         const OPERATION: &str = "record an issuance";
         Box::pin(async move {
             let (issuance, event) = issuance.into_parts();
+            if issuance.single_use.as_ref().is_some_and(|value| self.is_forgotten(value)) {
+                return Err(NotRecorded::Replayed);
+            }
             // Sealed here, on the caller's thread: the writer only gives it its place.
             let event = event
                 .seal(None)
@@ -154,6 +164,9 @@ impl Ledger for SqliteStore {
     ) -> BoxFuture<'_, Result<bool, Fault>> {
         const OPERATION: &str = "consume a single-use value";
         Box::pin(async move {
+            if self.is_forgotten(&value) {
+                return Ok(false);
+            }
             match self.write(OPERATION, Work::Consume(org, value)).await {
                 Ok(_) => Ok(true),
                 Err(Failure::Replayed) => Ok(false),
@@ -178,6 +191,7 @@ impl Ledger for SqliteStore {
     fn forget_before(&self, now: Time) -> BoxFuture<'_, Result<(), Fault>> {
         const OPERATION: &str = "find what is over";
         Box::pin(async move {
+            self.forgotten.fetch_max(now.micros(), Ordering::SeqCst);
             let mut from = Some((String::new(), String::new(), Vec::new()));
             while let Some(key) = from {
                 // Each page is a snapshot of its own.

@@ -38,6 +38,7 @@ mod uses;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -92,6 +93,9 @@ pub struct SqliteStore {
     shared: Arc<Shared>,
     caches: Arc<Caches>,
     readers: Arc<Readers>,
+    /// Up to when single-use values were forgotten, microseconds: one that ended before cannot be
+    /// shown to be unused, even where the clock has gone back since.
+    forgotten: AtomicI64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -126,6 +130,7 @@ impl SqliteStore {
             shared,
             caches: Arc::new(Caches::new(options.cache_bytes)),
             readers: Arc::new(Readers::new(driver, options.readers)),
+            forgotten: AtomicI64::new(i64::MIN),
             threads: Mutex::new(threads),
         }))
     }

@@ -6,11 +6,10 @@ use accredit_domain::ports::{
     Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
 };
 use accredit_domain::registry::operator::OperatorKey;
-use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person, Resource};
+use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_wire::ids::{AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId};
 use accredit_wire::time::Time;
-
 
 use crate::driver::Conn;
 use crate::member::Work;

@@ -23,8 +23,8 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::args::GlobalFlags;
-use crate::compose::SystemEntropy;
 use crate::client_settings::ClientSettings;
+use crate::compose::SystemEntropy;
 use crate::errors::{Failure, plain};
 use crate::exit::Exit;
 use crate::output::{Answer, Page};
@@ -106,7 +106,8 @@ impl Api {
         let mut request = self.request(method, &path, body)?;
         let once = request.method() == Method::POST && creates(&path.text());
         if once {
-            let key = HeaderValue::from_str(&random_key()).map_err(|error| unsendable(&error.into()))?;
+            let key =
+                HeaderValue::from_str(&random_key()).map_err(|error| unsendable(&error.into()))?;
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         }
         let mut sent = self.client.send(request.clone(), ANSWER_BYTES_MAX).await;
@@ -296,11 +297,7 @@ fn net_failure(url: &str, error: &NetError) -> Failure {
 /// Whether a POST to this path creates something that a repetition would create again.
 fn creates(path: &str) -> bool {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match segments.as_slice() {
-        ["v1", _noun] => true,
-        ["v1", "credentials" | "admin-keys", _id, "rotate"] => true,
-        _ => false,
-    }
+    matches!(segments.as_slice(), ["v1", _] | ["v1", "credentials" | "admin-keys", _, "rotate"])
 }
 
 /// 128 random bits.

@@ -56,11 +56,9 @@ enum Verb {
     #[command(visible_alias = "show", after_help = "Example:\n  accredit credential get crd_…")]
     Get(One),
     /// Make a credential's successor; both work for a while, then the old one ends by itself
-    #[command(
-        after_help = "Examples:\n  accredit credential rotate crd_…\n  \
+    #[command(after_help = "Examples:\n  accredit credential rotate crd_…\n  \
                       accredit credential rotate crd_… --overlap 1h\n  \
-                      accredit credential rotate crd_… --jwk key.pub.json"
-    )]
+                      accredit credential rotate crd_… --jwk key.pub.json")]
     Rotate(Rotate),
     /// End one credential and what was issued to it
     #[command(after_help = "Example:\n  accredit credential revoke crd_… --reason \"leaked\"")]

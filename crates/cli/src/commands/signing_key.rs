@@ -29,10 +29,7 @@ pub(crate) struct SigningKey {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List signing keys
-    #[command(
-        visible_alias = "ls",
-        after_help = "Example:\n  accredit signing-key list"
-    )]
+    #[command(visible_alias = "ls", after_help = "Example:\n  accredit signing-key list")]
     List,
     /// Let the next key sign; the one until now is believed until what it signed has expired
     #[command(after_help = "Examples:\n  accredit signing-key rotate\n  \

@@ -238,7 +238,8 @@ impl Settings {
                 "create one with `accredit init`",
             )
         })?;
-        let written = Written::parse(&text).map_err(|(detail, hint)| wrong(file, &detail, &hint))?;
+        let written =
+            Written::parse(&text).map_err(|(detail, hint)| wrong(file, &detail, &hint))?;
         let said = Said::of(written, around, flags);
         let folder = file.parent().unwrap_or(Path::new("."));
         let public_url = said.value("public_url").ok_or_else(|| {
@@ -280,9 +281,8 @@ impl Settings {
             log_level: log_level(said.value("log_level").unwrap_or("info"))
                 .map_err(|detail| wrong(file, &detail, "write error, warn, info or debug"))?,
             tls,
-            limits: rates(&said).map_err(|detail| {
-                wrong(file, &detail, "write requests a minute, or `off`")
-            })?,
+            limits: rates(&said)
+                .map_err(|detail| wrong(file, &detail, "write requests a minute, or `off`"))?,
             shown: Vec::new(),
         };
         settings.shown = SETTINGS

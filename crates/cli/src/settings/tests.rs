@@ -131,7 +131,8 @@ fn limits_are_numbers_or_off_and_the_defaults_are_the_documented_ones() {
     let text = format!("{head}client = 60000\nfailures = \"off\"\norganization = \"60\"\n");
     let limits = read(&text).expect("settings").limits;
     assert_eq!((limits.client, limits.failures, limits.organization), (60_000, 0, 60));
-    for line in ["client = 0", "client = -1", "client = \"many\"", "client = 1.5", "client = 0x10"] {
+    for line in ["client = 0", "client = -1", "client = \"many\"", "client = 1.5", "client = 0x10"]
+    {
         assert_eq!(read(&format!("{head}{line}\n")).expect_err(line).exit, Exit::Usage);
     }
 }

@@ -2,8 +2,8 @@
 
 use accredit_wire::time::Time;
 
-use super::reads;
 use super::event::{Actor, Body, Event, EventKind, Source};
+use super::reads;
 use crate::context::World;
 use crate::ports::Audited;
 use crate::refusal::Fault;

@@ -130,7 +130,9 @@ async fn check_lane(
     let lanes = world.store.lanes(tenant.id).await?;
     let now = lanes.iter().find(|now| now.lane == number).unwrap_or(lane);
     if now.integrated == lane.integrated {
-        grown.into_iter().for_each(|finding| report.find(finding));
+        for finding in grown {
+            report.find(finding);
+        }
     }
     if next < lane.sequenced || next > now.sequenced {
         report.find(format!(

@@ -101,7 +101,7 @@ mod tests {
             assert!(reads.take(now).is_empty(), "its minute is not over");
         }
         assert_eq!(recorded, [1, 60, 60]);
-        let later = start.plus(Duration::from_secs(180));
+        let later = start.plus(Duration::from_mins(3));
         assert_eq!(reads.take(later), [(reader(1), 29)]);
         assert!(reads.take(later).is_empty());
         assert_eq!(reads.count(reader(1), later), Some(1));

@@ -111,8 +111,7 @@ pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Person>, Error> {
     let page = Page { prefix, ..page };
     let read = |page| cx.world.store.persons(cx.tenant.id, page);
     let by_name = page.order.is_by_name();
-    let cursor =
-        move |row: &Person| if by_name { row.email.clone() } else { row.id.to_string() };
+    let cursor = move |row: &Person| if by_name { row.email.clone() } else { row.id.to_string() };
     listed(page, read, cursor, |row| row).await
 }
 

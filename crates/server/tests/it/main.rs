@@ -6,6 +6,7 @@ mod access_log;
 mod admin_key;
 mod assertion;
 mod bodies;
+mod clock;
 mod bootstrap;
 mod degraded;
 mod feed;

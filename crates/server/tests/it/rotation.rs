@@ -82,7 +82,7 @@ async fn an_instance_and_a_resource_rotate_too() {
     let token = world.token(&org, &new, &READ).await.expect(200).member("access_token");
     let id = instance.instance.expect("an instance").to_string();
     assert_eq!(crate::claims(&token)["accredit"]["ins"], json!(id));
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     world.token(&org, &instance, &READ).await.refused(401, "invalid_client", "credential-expired");
     world.token(&org, &new, &READ).await.expect(200);
 
@@ -133,12 +133,12 @@ async fn a_rotation_is_bounded_and_happens_once() {
     // A short-lived one never lives longer by being rotated, and its successor as long as it.
     let short = world.agent_secret(&org, "planner", Some(600)).await;
     let ends = state_of(&world, &org, &short.credential).await["expires_at"].clone();
-    world.clock.advance(Duration::from_secs(300));
+    world.clock.advance(Duration::from_mins(5));
     let rotated = rotate(&world, &org, &short.credential, json!({})).await.expect(201).json();
     assert_eq!(rotated["replaced_until"], ends);
     assert_ne!(rotated["expires_at"], ends);
     let new = rotated["id"].as_str().expect("an id");
-    world.clock.advance(Duration::from_secs(600));
+    world.clock.advance(Duration::from_mins(10));
     rotate(&world, &org, new, json!({})).await.problem(409, "state-forbids");
     assert_eq!(state_of(&world, &org, new).await["state"], "expired");
 

@@ -15,8 +15,11 @@ async fn tag_of(world: &TestWorld, org: &Org, path: &str) -> String {
     world.admin(org, "GET", path, None).await.expect(200).header("etag").to_owned()
 }
 
+/// Method, path and body.
+type Change = (&'static str, String, Value);
+
 /// Each thing, with everything that may be done to it in turn.
-fn changes(scene: &Scene) -> Vec<(String, Vec<(&'static str, String, Value)>)> {
+fn changes(scene: &Scene) -> Vec<(String, Vec<Change>)> {
     let reason = json!({"reason": "a test"});
     let owner = format!("/v1/persons/{}", scene.planner.owner.expect("an owner"));
     let (agent, crm) = ("/v1/agents/planner".to_owned(), "/v1/resources/crm".to_owned());

@@ -207,20 +207,15 @@ impl Base {
         }
     }
 
-    fn change(
-        &self,
-        org: OrganizationId,
-        rows: Vec<Row>,
-        revocation: Option<Revocation>,
-    ) -> Audited<Change> {
-        Audited::new(Change { org, at: NOW, rows, revocation }, event(EventKind::AgentUpdated))
-    }
-
     fn issuance(&self, single_use: Option<SingleUse>) -> Audited<Issuance> {
         let lineage = vec![self.agent.id.any()];
         let issuance = Issuance { org: self.org, lineage, rev: 1, single_use };
         Audited::new(issuance, event(EventKind::TokenIssued))
     }
+}
+
+fn change(org: OrganizationId, rows: Vec<Row>, revocation: Option<Revocation>) -> Audited<Change> {
+    Audited::new(Change { org, at: NOW, rows, revocation }, event(EventKind::AgentUpdated))
 }
 
 fn hours(hours: u64) -> Duration {
@@ -256,17 +251,17 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("found an organization", |base, store| {
         let (org, key) = base.second.clone();
         let (id, rows) = (org.id, vec![Row::Organization(org), Row::Key(key)]);
-        Box::pin(async move { store.commit(base.change(id, rows, None)).await.is_ok() })
+        Box::pin(async move { store.commit(change(id, rows, None)).await.is_ok() })
     }),
     ("register an agent", |base, store| {
         let (owner, agent, credential) = base.newcomer.clone();
         let rows = vec![Row::Person(owner), Row::Agent(agent), Row::Credential(credential)];
-        Box::pin(async move { store.commit(base.change(base.org, rows, None)).await.is_ok() })
+        Box::pin(async move { store.commit(change(base.org, rows, None)).await.is_ok() })
     }),
     ("decommission an agent", |base, store| {
         let over = Agent { state: AgentState::Decommissioned, ..base.agent.clone() };
         let rows = vec![Row::Agent(over), Row::EndAgent(base.agent.id)];
-        let change = base.change(base.org, rows, Some(base.revocation.clone()));
+        let change = change(base.org, rows, Some(base.revocation.clone()));
         Box::pin(async { store.commit(change).await.is_ok() })
     }),
     ("revoke an instance", |base, store| {
@@ -274,7 +269,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let rows = vec![Row::Instance(over), Row::EndInstance(base.instance.id)];
         let target = base.of_instance.id.any();
         let revocation = Revocation { target, ..base.revocation.clone() };
-        let change = base.change(base.org, rows, Some(revocation));
+        let change = change(base.org, rows, Some(revocation));
         Box::pin(async { store.commit(change).await.is_ok() })
     }),
     ("integrate", |base, store| {

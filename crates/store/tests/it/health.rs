@@ -1,8 +1,6 @@
 //! How the store says it is doing, and what can be seen of it from outside.
 
-use accredit_domain::ports::{
-    Admissions as _, Installation, Store as _, StoreTrouble,
-};
+use accredit_domain::ports::{Admissions as _, Installation, Store as _, StoreTrouble};
 use accredit_domain::vault::WrappedPepper;
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::driver::{Conn, DiskTrouble, Driver, DriverError, EachRow, Value};

@@ -91,21 +91,22 @@ impl Simulation {
     /// Something is revoked between the decision and its write.
     fn race(&mut self, world: &Arc<TestWorld>, place: usize) -> Option<Race> {
         let target = self.target(place)?;
-        let came = Arc::new(Mutex::new(None));
+        let came = Arc::new(Mutex::new(Came::NotYet));
         let (told, org) = (Arc::clone(&came), self.sides[place].org.clone());
         let world_then = Arc::clone(world);
         world.vault.before_next_token(Box::pin(async move {
             let result = world_then.revoke(&org, target).await;
-            *told.lock().expect("nobody panics with it") = Some(result.map(|view| view.rev).ok());
+            let came = result.map_or(Came::Refused, |view| Came::At(view.rev));
+            *told.lock().expect("nobody panics with it") = came;
         }));
         Some(Race { target, came })
     }
 
     fn raced(&mut self, place: usize, race: Option<Race>) -> Result<(), Broke> {
         let Some(Race { target, came }) = race else { return Ok(()) };
-        let came = came.lock().expect("nobody panics with it").take();
+        let came = *came.lock().expect("nobody panics with it");
         self.tell(format!("{place} in between, {target} is revoked: {came:?}"));
-        let Some(Some(rev)) = came else { return Ok(()) };
+        let Came::At(rev) = came else { return Ok(()) };
         let side = &mut self.sides[place];
         side.revoked(target);
         self.report.overtaken += 1;
@@ -164,7 +165,18 @@ impl Simulation {
 /// A revocation that comes between a decision and its write, if the decision comes so far.
 struct Race {
     target: AnyId,
-    came: Arc<Mutex<Option<Option<u64>>>>,
+    came: Arc<Mutex<Came>>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+enum Came {
+    /// There was no decision to come after.
+    NotYet,
+    /// It had ended already.
+    Refused,
+    /// With this counter.
+    At(u64),
 }
 
 /// What a token says.

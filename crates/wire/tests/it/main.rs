@@ -29,3 +29,20 @@ fn no_target_panics_on_its_corpus() {
         assert!(inputs > 0, "the corpus of `{name}` is empty");
     }
 }
+
+/// A target that refuses all of its corpus at the door fuzzes nothing but the door.
+#[test]
+fn the_seeds_that_are_good_are_read() {
+    use accredit_wire::ids::KeyId;
+    use accredit_wire::revocations::Follower;
+    use accredit_wire::token::AccessToken;
+
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let seed = |name: &str| std::fs::read(corpus.join(name)).expect("a seed");
+    for name in ["access_token/machine", "access_token/chain"] {
+        let read = AccessToken::parse(&seed(name), KeyId::new(1, [1; 10]));
+        assert!(read.is_ok(), "{name}: {read:?}");
+    }
+    let follower = Follower::from_bytes(&seed("follower/whole"), "https://id.example/o/dev", None);
+    assert_eq!(follower.expect("a follower").state().entries().len(), 2);
+}

@@ -122,3 +122,35 @@ fn aes_256_gcm_opens_what_is_valid_and_nothing_else() {
     // Of those with these sizes, most are valid.
     assert!(valid > 30 && refused > 20, "{valid} valid, {refused} refused");
 }
+
+/// Beyond the vectors: the eight points of small order, in each of their spellings. Under such a
+/// key, anybody can write a signature of some messages.
+#[test]
+fn an_ed25519_key_of_small_order_is_no_key_in_any_spelling() {
+    let at = |first: u8, middle: u8, last: u8| {
+        let mut bytes = [middle; 32];
+        (bytes[0], bytes[31]) = (first, last);
+        bytes
+    };
+    let hex = |text: &str| -> [u8; 32] {
+        std::array::from_fn(|n| u8::from_str_radix(&text[2 * n..2 * n + 2], 16).expect("hex"))
+    };
+    let ys = [
+        at(0, 0, 0),
+        at(1, 0, 0),
+        at(0xec, 0xff, 0x7f),
+        at(0xed, 0xff, 0x7f),
+        at(0xee, 0xff, 0x7f),
+        hex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+        hex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    ];
+    for mut key in ys {
+        for sign in [0, 0x80] {
+            key[31] = key[31] & 0x7f | sign;
+            assert!(PublicKey::ed25519(&key).is_err(), "{key:02x?}");
+            let x = b64url_encode(&key);
+            let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
+            assert!(Jwk::parse(jwk.as_bytes()).is_err(), "{jwk}");
+        }
+    }
+}

@@ -21,8 +21,8 @@ async fn founded() -> Place {
     Place { _folder: folder, store, key }
 }
 
-async fn begin(place: &Place) -> Rotation {
-    Rotation::begin(&place.store, &place.key).await.expect("begun")
+fn begin(place: &Place) -> Rotation {
+    Rotation::begin(&place.store, &place.key).expect("begun")
 }
 
 /// Which of the files open the store: current, next, previous.
@@ -49,7 +49,7 @@ async fn check_works(place: &Place) {
 async fn a_new_root_key_takes_the_place_of_the_old_one() {
     let place = founded().await;
     let before = std::fs::read_to_string(&place.key).expect("a key");
-    let rotation = begin(&place).await;
+    let rotation = begin(&place);
     let done = rotation.run().await.expect("rotated");
     assert_eq!((done.keys, done.finished_earlier), (4, false));
     assert_eq!(opening(&rotation).await, [true, false, false]);
@@ -64,7 +64,7 @@ async fn a_new_root_key_takes_the_place_of_the_old_one() {
     }
     check_works(&place).await;
     // And once more: the previous one is replaced.
-    let rotation = begin(&place).await;
+    let rotation = begin(&place);
     rotation.run().await.expect("rotated");
     drop(rotation);
     check_works(&place).await;
@@ -74,7 +74,7 @@ async fn a_new_root_key_takes_the_place_of_the_old_one() {
 async fn cut_off_after_any_step_exactly_one_key_opens_and_running_again_finishes() {
     for steps in 0..=3 {
         let place = founded().await;
-        let rotation = begin(&place).await;
+        let rotation = begin(&place);
         let peppers = rotation.peppers().await.expect("peppers");
         let current = compose::root_key(&place.key).expect("a key");
         if steps > 0 {
@@ -103,7 +103,7 @@ async fn cut_off_after_any_step_exactly_one_key_opens_and_running_again_finishes
                 assert!(failure.hint.contains("accredit root rotate"), "{failure:?}");
             }
         }
-        let rotation = begin(&place).await;
+        let rotation = begin(&place);
         let done = rotation.run().await.expect("finished");
         assert_eq!(done.finished_earlier, rewrapped);
         assert_eq!(opening(&rotation).await, [true, false, false], "{steps}");
@@ -118,12 +118,12 @@ async fn a_wrong_root_key_changes_nothing_and_a_previous_one_is_named() {
     let previous = compose::root_key_beside(&place.key, "previous");
     std::fs::rename(&place.key, &previous).expect("renamed");
     compose::new_root_key(&place.key).expect("another");
-    let rotation = begin(&place).await;
+    let rotation = begin(&place);
     let failure = rotation.run().await.expect_err("a wrong key");
     assert!(failure.detail.contains("root.key.previous"), "{failure:?}");
     assert_eq!(opening(&rotation).await, [false, false, true]);
     drop(rotation);
-    let gone = Rotation::begin(&place.store.with_extension("gone"), &place.key).await;
+    let gone = Rotation::begin(&place.store.with_extension("gone"), &place.key);
     assert!(gone.is_err_and(|failure| failure.exit == Exit::NotFound));
 }
 
@@ -131,7 +131,7 @@ async fn a_wrong_root_key_changes_nothing_and_a_previous_one_is_named() {
 async fn a_store_in_use_is_left_alone() {
     let place = founded().await;
     let composed = compose::compose(&place.store, &place.key, URL).await.expect("composed");
-    let refused = Rotation::begin(&place.store, &place.key).await;
+    let refused = Rotation::begin(&place.store, &place.key);
     assert!(refused.is_err_and(|failure| failure.exit == Exit::Conflict));
     composed.store.close();
 }

@@ -10,10 +10,10 @@ pub mod persons;
 pub mod resources;
 pub mod revocations;
 
+use accredit_domain::Cx;
 use accredit_domain::Refusal;
 use accredit_domain::ports::{Order, Page};
 use accredit_domain::registry::agent::Reason;
-use accredit_domain::Cx;
 use accredit_domain::registry::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Versioned};
 use http::StatusCode;
 use http::header::ETAG;
@@ -34,18 +34,18 @@ fn created<T: Serialize>(value: &T) -> Result<Reply, Failure> {
 
 /// One thing, with the entity tag of its version.
 fn shown<T: Serialize + Versioned>(cx: &Cx, value: &T) -> Result<Reply, Failure> {
-    tagged(cx, ok(value)?, value)
+    Ok(tagged(cx, ok(value)?, value))
 }
 
 /// One thing that was made, with the entity tag of its version.
 fn made<T: Serialize + Versioned>(cx: &Cx, value: &T) -> Result<Reply, Failure> {
-    tagged(cx, created(value)?, value)
+    Ok(tagged(cx, created(value)?, value))
 }
 
-fn tagged<T: Versioned>(cx: &Cx, mut reply: Reply, value: &T) -> Result<Reply, Failure> {
+fn tagged<T: Versioned>(cx: &Cx, mut reply: Reply, value: &T) -> Reply {
     let tag = conditions::entity_tag(cx.tenant.generation, value.version());
     reply::set(&mut reply, ETAG, &tag);
-    Ok(reply)
+    reply
 }
 
 /// What a list is asked for: `limit` and `cursor`, and `state`, `q` and `sort` where the endpoint

@@ -55,7 +55,7 @@ struct Rotate {
 pub(crate) async fn run(root: Root, cx: &Context) -> Result<(), Failure> {
     let Verb::Rotate(args) = root.verb;
     let settings = Settings::read(&args.config, &cx.around)?;
-    let rotation = Rotation::begin(&settings.store_file(), &settings.root_key_file).await?;
+    let rotation = Rotation::begin(&settings.store_file(), &settings.root_key_file)?;
     let outcome = rotation.run().await;
     rotation.store.close();
     let done = outcome?;
@@ -120,7 +120,7 @@ struct Rotation {
 }
 
 impl Rotation {
-    async fn begin(store_file: &Path, root_key_file: &Path) -> Result<Self, Failure> {
+    fn begin(store_file: &Path, root_key_file: &Path) -> Result<Self, Failure> {
         // A store that is not there would be made.
         if !store_file.exists() {
             return Err(Failure::new(

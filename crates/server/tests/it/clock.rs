@@ -1,0 +1,71 @@
+//! A clock that jumps, back and forth: nothing that is dead comes to life, nothing that was used
+//! up can be used again, the log's times do not go back, and all goes on once the clock is right.
+
+use std::time::Duration;
+
+use accredit_domain::audit::fsck::fsck;
+use accredit_server::jobs;
+use accredit_testkit::{Ask, TestWorld};
+use accredit_wire::crypto::Algorithm;
+use serde_json::Value;
+
+/// Where the clock jumps to, in seconds from the beginning.
+const JUMPS: [i64; 8] = [7_200, -3_600, 0, 40 * 86_400, -86_400, 60, -1, 30];
+
+async fn is_active(world: &TestWorld, org: &accredit_testkit::Org, token: &str) -> bool {
+    let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin);
+    world.ask(ask.form(&[("token", token)])).await.expect(200).json()["active"] == true
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_brings_nothing_back_to_life() {
+    let world = TestWorld::new(77).await;
+    let scene = world.scene().await;
+    let (org, beginning) = (&scene.org, world.now());
+    let key = world.agent_key(org, "planner", "k", Algorithm::EdDsa).await;
+    let gone = world.agent_secret(org, "planner", None).await;
+    world.revoke(org, &gone.credential).await.expect("revoked");
+    let issue =
+        async || world.token(org, &scene.client, &[("scope", "crm:read")]).await.expect(200).json();
+    let token = |body: &Value| body["access_token"].as_str().expect("a token").to_owned();
+    let (dead, alive) = (token(&issue().await), token(&issue().await));
+    let jti = crate::claims(&dead)["jti"].as_str().expect("its id").to_owned();
+    world.revoke(org, &jti).await.expect("revoked");
+    let assertion = key.assertion(beginning, "once");
+    world.token_by(org, &assertion, &[("scope", "crm:read")]).await.expect(200);
+
+    for jump in JUMPS {
+        let by = Duration::from_secs(jump.unsigned_abs());
+        let now = if jump < 0 { beginning.minus(by) } else { beginning.plus(by) };
+        world.clock.set(now);
+        jobs::integrate_all(&world.server).await;
+        jobs::flush_all(&world.server).await;
+        // A limit whose time was set back takes nothing for a moment, and then a little.
+        for _ in 0..3 {
+            for answer in [
+                world.token(org, &gone, &[("scope", "crm:read")]).await,
+                world.token_by(org, &assertion, &[("scope", "crm:read")]).await,
+            ] {
+                assert!([401, 429].contains(&answer.status), "at {jump}: {}", answer.text());
+            }
+            world.advance(1);
+        }
+        let answer = world.token(org, &scene.client, &[("scope", "crm:read")]).await;
+        assert!([200, 401].contains(&answer.status), "at {jump}: {}", answer.text());
+        let refused = world.token(org, &gone, &[("scope", "crm:read")]).await;
+        assert!(refused.status == 401, "at {jump}: a revoked secret: {}", refused.text());
+        let again = world.token_by(org, &assertion, &[("scope", "crm:read")]).await;
+        assert!(again.status == 401, "at {jump}: used up: {}", again.text());
+        assert!(!is_active(&world, org, &dead).await, "at {jump}: a revoked token");
+        let tenant = world.tenant(org).await;
+        let report = fsck(&world.world, &tenant).await.expect("readable");
+        assert!(report.ok, "at {jump}: {report:?}");
+    }
+
+    world.clock.set(beginning.plus(Duration::from_secs(90)));
+    issue().await;
+    assert!(is_active(&world, org, &alive).await, "what lives lives on");
+    let lanes = world.world.store.leaves(world.tenant(org).await.id, 0, 0, 1000).await;
+    let leaves = lanes.expect("leaves");
+    assert!(leaves.windows(2).all(|two| two[0].at <= two[1].at), "the log's times do not go back");
+}
