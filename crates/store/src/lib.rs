@@ -60,9 +60,9 @@ use writer::{Counters, Writer};
 
 pub use ledger::FORGOTTEN_IN_CHUNK_MAX;
 pub use page::READ_ROWS_MAX;
-pub use rewrap::Rewrapped;
 pub use queue::QUEUE_MAX;
 pub use revocations::EVENTS_SEARCHED_MAX;
+pub use rewrap::Rewrapped;
 pub use uses::USES_IN_CHUNK_MAX;
 pub use writer::{BATCH_MAX, HEADS_MAX, LINGER, Stats};
 

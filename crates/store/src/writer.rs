@@ -226,11 +226,7 @@ impl Writer {
     }
 
     /// Writes one member. An error of the outer kind is the whole batch's.
-    fn member(
-        &mut self,
-        work: &Work,
-        guarded: bool,
-    ) -> Result<Result<Done, Failure>, DriverError> {
+    fn member(&mut self, work: &Work, guarded: bool) -> Result<Result<Done, Failure>, DriverError> {
         let before = work.org().and_then(|org| Some((org, self.lanes.get(&org)?.head)));
         if guarded {
             self.conn.savepoint()?;

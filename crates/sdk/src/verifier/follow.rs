@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use accredit_net::RESPONSE_BODY_MAX;
 use accredit_net::sse::{Events, Limits};
+use accredit_wire::ids::Kind;
 use accredit_wire::revocations::feed::{FEED_MESSAGE_BYTES_MAX, FeedError};
 use accredit_wire::revocations::witness::LaneProof;
-use accredit_wire::ids::Kind;
 use accredit_wire::revocations::{Applied, Entry, Follower, SignedMessage};
 use accredit_wire::tlog::proof::ConsistencyProof;
 use http::StatusCode;

@@ -23,13 +23,12 @@ const WRITER_PAGES_KIB: i64 = -65_536;
 /// Page cache of each reader, KiB.
 const READER_PAGES_KIB: i64 = -16_384;
 
-pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
-    &[
-        (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
-        (2, "roles", include_str!("../../migrations/sqlite/0002_roles.sql")),
-        (3, "answers", include_str!("../../migrations/sqlite/0003_answers.sql")),
-        (4, "rotation", include_str!("../../migrations/sqlite/0004_rotation.sql")),
-    ];
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
+    (2, "roles", include_str!("../../migrations/sqlite/0002_roles.sql")),
+    (3, "answers", include_str!("../../migrations/sqlite/0003_answers.sql")),
+    (4, "rotation", include_str!("../../migrations/sqlite/0004_rotation.sql")),
+];
 
 /// A store in one file, held by this process alone.
 pub struct SqliteDriver {

@@ -2,8 +2,8 @@
 
 use accredit_domain::keys::{KeyPurpose, KeyState};
 use accredit_domain::ports::{CommitError, Ledger as _, Lookup, Page, Registry as _, Row, Use};
-use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::admin_key::Administrator;
+use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::{Agent, Person, Resource, State};
