@@ -29,7 +29,7 @@ use crate::shared::Shared;
 /// Members of one batch: work that takes a few milliseconds at most.
 pub const BATCH_MAX: usize = 256;
 /// How long the writer waits for company, where it has lately had some.
-pub const LINGER: Duration = Duration::from_micros(800);
+pub const LINGER: Duration = Duration::from_micros(400);
 /// Heads of lanes that are kept in memory: about a kilobyte for four.
 pub const HEADS_MAX: usize = 4096;
 /// How often a batch is run: once, again where a head had moved, and again without a member whose

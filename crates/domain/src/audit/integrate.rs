@@ -19,9 +19,9 @@ use crate::refusal::Fault;
 use crate::tenant::Tenant;
 
 /// Leaves taken into the tree in one transaction.
-pub const INTEGRATE_LEAVES_MAX: usize = 8192;
+pub const INTEGRATE_LEAVES_MAX: usize = 1024;
 /// Transactions of one run, so that a run ends even where leaves keep coming.
-pub const INTEGRATE_BATCHES_MAX: usize = 1024;
+pub const INTEGRATE_BATCHES_MAX: usize = 8192;
 
 fn failed(error: impl std::fmt::Display) -> Fault {
     Fault::new("integrate", error)
