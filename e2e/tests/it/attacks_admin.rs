@@ -1,4 +1,4 @@
-//! STANDARDS section 15, items 12 and 43: the whole API as a stranger, and as another tenant.
+//! The whole API as a stranger, and as another tenant.
 //!
 //! What is tried comes from the server's own OpenAPI document: an endpoint that is not in the
 //! table here fails the test, so that none is left out.

@@ -1,4 +1,4 @@
-//! STANDARDS section 15, item 46: what is too large, too deep or too many is refused with a clear
+//! What is too large, too deep or too many is refused with a clear
 //! error, and costs nobody else anything.
 
 use accredit_wire::crypto::Algorithm;

@@ -1,4 +1,4 @@
-//! STANDARDS section 15, items 5, 9, 10, 14, 18, 19, 20, 29, 30, 31 and 47 at the OAuth endpoints.
+//! What an attacker tries first at the OAuth endpoints, each with the answer it must get.
 
 use accredit_wire::crypto::Algorithm;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! STANDARDS section 15, items 49 and 54: the process keeps its memory to itself, and has no door
+//! The process keeps its memory to itself, and has no door
 //! but those of its table.
 
 use std::os::unix::fs::MetadataExt as _;

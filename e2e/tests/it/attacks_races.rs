@@ -1,4 +1,4 @@
-//! Everything at once: STANDARDS section 15, "issue after kill switch" and replays in parallel.
+//! Everything at once: issuing after a kill switch, and replays in parallel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

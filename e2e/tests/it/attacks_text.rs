@@ -1,4 +1,4 @@
-//! STANDARDS section 15, item 48: text that would forge a line of a log, drive a terminal, turn
+//! Text that would forge a line of a log, drive a terminal, turn
 //! itself around, or be run by who opens it. It is refused, or shown so that it does nothing.
 
 use serde_json::{Value, json};

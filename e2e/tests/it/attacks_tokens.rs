@@ -1,4 +1,4 @@
-//! STANDARDS section 15, items 1 to 8, 11 and 12: access tokens that are not ours, or not any more,
+//! Access tokens that are not ours, or not any more,
 //! at introspection and at a verifier whose memory is warm.
 
 use accredit::Verifier;

@@ -1,7 +1,7 @@
 //! The revocation graph: one entry ends everything that hangs on its target, by derivation.
 //!
 //! `revoke` takes any id of a lineage, writes one entry, one event and the target's own row, and
-//! touches no descendant. See DESIGN in `docs/formats.md`, "The revocation graph".
+//! touches no descendant. See `docs/formats.md`, "The revocation graph".
 
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, Kind, RevocationId, TokenId,

@@ -1,4 +1,4 @@
-//! STANDARDS section 15, item 54: the first administrator's key ends by itself.
+//! The first administrator's key ends by itself.
 
 use accredit_domain::registry::organization::BOOTSTRAP_LIFETIME_SECONDS;
 use accredit_testkit::TestWorld;

@@ -1,4 +1,4 @@
-//! STANDARDS section 15, item 47: the time of a refusal does not tell whether there is such a
+//! The time of a refusal does not tell whether there is such a
 //! client. Measured in one process, interleaved, by medians; what is compared is the work, since a
 //! network only adds noise.
 

@@ -1,5 +1,5 @@
 //! Deterministic simulation: from one seed a small world in which everything happens, and checkers
-//! of what must hold whatever happens (DESIGN section 14).
+//! of what must hold whatever happens (ARCHITECTURE.md, invariants).
 //!
 //! Two organizations, each with resources, agents and enforcement points that follow its feed over
 //! a network that delays, repeats, reorders and loses. What happens in which order is drawn from
@@ -28,7 +28,7 @@ use crate::TestWorld;
 use crate::entropy::Chance;
 use model::Side;
 
-/// An invariant of DESIGN section 14, as a checker names it.
+/// An invariant of ARCHITECTURE.md, as a checker names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
     /// 1. A token says no more than what its agent held.

@@ -201,7 +201,7 @@ fn a_scope_is_held_exactly_or_not_at_all() {
     );
 }
 
-// STANDARDS 15, by number.
+// What an attacker tries first with a token.
 
 #[test]
 fn pentest_1_no_spelling_of_none_is_an_algorithm() {
