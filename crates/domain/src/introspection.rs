@@ -9,7 +9,7 @@ use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
 
-use crate::context::{Caller, Cx};
+use crate::context::Cx;
 use crate::issuance::admission::HolderFacts;
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
@@ -86,9 +86,4 @@ pub async fn revoke_own(
     let reason = "revoked by its client";
     revocation::token(cx, claims.id, Some(claims.client_id), reason).await?;
     Ok(())
-}
-
-/// The caller of an introspection, for the event and the rule: whoever authenticated.
-pub fn caller_of(client: &AuthenticatedClient) -> Caller {
-    Caller::Client { id: client.id(), credential: client.credential.id }
 }

@@ -227,3 +227,19 @@ proptest! {
         prop_assert!(is_plain(body.description()) && body.hint().is_some_and(is_plain));
     }
 }
+
+#[test]
+fn the_answer_written_by_hand_is_the_one_that_serde_writes() {
+    for scope in ["", "crm:read", "crm:read crm:update ledger:post"] {
+        let scope: Scope = scope.parse().unwrap_or_default();
+        let token = crate::secret::Secret::new("eyJh.eyJp-_9.c2ln".to_owned());
+        let response = TokenResponse {
+            access_token: token.expose().to_owned(),
+            token_type: TokenType::Bearer,
+            expires_in: 300,
+            scope: scope.clone(),
+        };
+        let written = crate::oauth::token_response::json(&token, 300, &scope);
+        assert_eq!(written, serde_json::to_string(&response).expect("plain data"));
+    }
+}
