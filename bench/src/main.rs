@@ -31,6 +31,10 @@ use machine::Machine;
 use plan::Method;
 use report::{Figure, Report};
 
+/// The allocator of the product, so that the limit has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "\
 usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--json FILE]
                           [--quick] [SCENARIO…]

@@ -32,6 +32,11 @@ use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::Output;
 
+/// A token allocates some sixty times, on two threads that free what the other has made; the system's
+/// allocator takes a lock for each of those.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the only place where arguments and environment are read"

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accredit_domain::limits::Standing;
 use accredit_domain::ports::BoxFuture;
@@ -243,8 +243,9 @@ fn methods(server: &Arc<Server>, endpoints: &[&'static Endpoint]) -> MethodRoute
             Verb::Delete => MethodFilter::DELETE,
         };
         let operation = server.metrics.operation(endpoint.operation);
-        let handler = move |request: Request| {
-            dispatch(Arc::clone(&server), endpoint, Arc::clone(&operation), request)
+        // Boxed here, before it is handed from layer to layer: it is large.
+        let handler = move |request: Request| -> BoxFuture<'static, Reply> {
+            Box::pin(dispatch(Arc::clone(&server), endpoint, Arc::clone(&operation), request))
         };
         routed = routed.merge(on(filter, handler));
     }
@@ -273,7 +274,7 @@ async fn dispatch(
     let (mut org, mut standing, mut trace) = (None, None, None);
     let now = server.world.clock.now();
     let id = RequestId::new(now.millis(), server.world.random());
-    let answered = match receive(server, endpoint, request, id, now).await {
+    let answered = match receive(server, endpoint, request, id, (began, now)).await {
         Ok(call) => {
             (org, standing, trace) = (call.organization(), call.standing, call.terms.trace);
             conditions::carry_out(call).await
@@ -301,7 +302,7 @@ async fn receive(
     endpoint: &'static Endpoint,
     request: Request,
     id: RequestId,
-    now: Time,
+    (began, now): (Instant, Time),
 ) -> Result<Call, Failure> {
     let (mut parts, body) = request.into_parts();
     let path = RawPathParams::from_request_parts(&mut parts, &())
@@ -328,7 +329,7 @@ async fn receive(
         }
     };
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
-    let place = if is_health { None } else { Some(server.room.enter()?) };
+    let place = if is_health { None } else { Some(server.room.enter(began)?) };
     let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };
     let mut call = Call {
         server,

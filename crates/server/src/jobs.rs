@@ -25,6 +25,9 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
 /// How often use times and counters are written.
 pub const FLUSH_EVERY: Duration = Duration::from_mins(1);
 
+/// How often it is measured how long tasks wait for their turn.
+pub const LAP_EVERY: Duration = Duration::from_millis(50);
+
 /// How often it is looked what is due for rotation.
 pub const ROTATE_EVERY: Duration = Duration::from_mins(1);
 
@@ -43,6 +46,14 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
             every.tick().await;
             beating.hub.tick(beating.world.clock.now()).await;
             beating.look();
+        }
+    });
+    let timing = Arc::clone(server);
+    jobs.spawn(async move {
+        let mut every = every(LAP_EVERY);
+        loop {
+            every.tick().await;
+            timing.room.lap().await;
         }
     });
     let integrating = Arc::clone(server);

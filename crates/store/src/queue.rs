@@ -53,6 +53,9 @@ impl<T> Queue<T> {
         drop(state);
         if enough {
             self.wake.notify_one();
+            // Where processors are fewer than threads the reader would run when this thread's turn
+            // is over, a millisecond later, while those who came first wait for it.
+            std::thread::yield_now();
         }
         Ok(())
     }

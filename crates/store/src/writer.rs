@@ -14,9 +14,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{StoreHealth, StoreTrouble};
+use accredit_domain::ports::{Committed, StoreHealth, StoreTrouble};
 use accredit_wire::ids::{AnyId, OrganizationId};
 use hashbrown::HashMap;
+use tokio::runtime::Handle;
 
 use crate::driver::{Conn, DiskTrouble, DriverError};
 use crate::failure::Failure;
@@ -30,6 +31,9 @@ use crate::shared::Shared;
 pub const BATCH_MAX: usize = 256;
 /// How long the writer waits for company, where it has lately had some.
 pub const LINGER: Duration = Duration::from_micros(400);
+/// Members that are company enough: one more than these saves less than a thirtieth of a sync, and
+/// those who come while a batch is written fill the next.
+pub(crate) const COMPANY_MAX: usize = 32;
 /// Heads of lanes that are kept in memory: about a kilobyte for four.
 pub const HEADS_MAX: usize = 4096;
 /// How often a batch is run: once, again where a head had moved, and again without a member whose
@@ -87,6 +91,8 @@ pub(crate) struct Writer {
     lanes: HashMap<OrganizationId, Lane, Random>,
     newer: HashMap<OrganizationId, Newer, Random>,
     company: Company,
+    /// Where callers wait, if that is one place.
+    runtime: Option<Handle>,
 }
 
 /// How many members come together lately: the largest batch of late, slowly forgotten.
@@ -99,7 +105,7 @@ struct Company {
 impl Company {
     /// How many to wait for. One, where the last came alone: it waits for nobody.
     fn target(&self) -> usize {
-        (self.sixteenths / 16).clamp(1, BATCH_MAX)
+        (self.sixteenths / 16).clamp(1, COMPANY_MAX)
     }
 
     fn seen(&mut self, members: usize) {
@@ -127,6 +133,7 @@ impl Writer {
             lanes: HashMap::default(),
             newer: HashMap::default(),
             company: Company::default(),
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -339,10 +346,21 @@ impl Writer {
                 observers.iter().for_each(|observer| observer.committed(notice));
             }
         }
-        for (member, outcome) in batch.drain(..).zip(outcomes) {
-            // A caller that has gone away misses its answer; what was written stays.
-            let _ = member.reply.send(outcome.map(|done| done.committed));
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.map(|done| done.committed));
+        let answers: Vec<_> = batch.drain(..).zip(outcomes).collect();
+        match &self.runtime {
+            Some(runtime) => drop(runtime.spawn(async move { answer(answers) })),
+            None => answer(answers),
         }
+    }
+}
+
+/// Answers members. On the callers' own runtime one of its threads wakes them all, where this
+/// thread would have to call across to it for each.
+fn answer(answers: Vec<(Member, Result<Committed, Failure>)>) {
+    for (member, outcome) in answers {
+        // A caller that has gone away misses its answer; what was written stays.
+        let _ = member.reply.send(outcome);
     }
 }
 

@@ -13,6 +13,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Crockford's base32 in lower case: no `i`, `l`, `o`, `u`.
 pub(crate) const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// The value of each letter of [`ALPHABET`], and [`NO_VALUE`] for any other byte.
+pub(crate) const VALUES: [u8; 256] = values();
+/// What no letter stands for.
+pub(crate) const NO_VALUE: u8 = u8::MAX;
+
+const fn values() -> [u8; 256] {
+    let mut values = [NO_VALUE; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+}
+
 /// Characters of an id after the prefix and the underscore.
 pub const ID_TEXT_LEN: usize = 26;
 
@@ -147,12 +162,12 @@ fn decode(text: &[u8]) -> Option<u128> {
     }
     let mut bits: u128 = 0;
     for (index, byte) in text.iter().enumerate() {
-        let value = ALPHABET.iter().position(|letter| letter == byte)?;
+        let value = VALUES[usize::from(*byte)];
         // 26 characters hold 130 bits: the first may carry only three.
-        if index == 0 && value > 7 {
+        if value == NO_VALUE || (index == 0 && value > 7) {
             return None;
         }
-        bits = (bits << 5) | value as u128;
+        bits = (bits << 5) | u128::from(value);
     }
     is_uuid_v7(bits).then_some(bits)
 }
@@ -238,6 +253,11 @@ macro_rules! id {
             /// The id with these 128 bits, where they are a UUIDv7.
             pub fn from_bits(bits: u128) -> Option<Self> {
                 is_uuid_v7(bits).then_some(Self(bits))
+            }
+
+            /// The id whose text, after the prefix and the underscore, this is.
+            pub fn from_letters(letters: &str) -> Option<Self> {
+                decode(letters.as_bytes()).map(Self)
             }
 
             /// The UUID's 128 bits.

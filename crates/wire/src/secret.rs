@@ -20,6 +20,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The secret itself, out of its wrapping: for what turned out to be none.
+    pub fn expose_owned(mut self) -> String {
+        std::mem::take(&mut *self.0)
+    }
 }
 
 impl fmt::Debug for Secret {

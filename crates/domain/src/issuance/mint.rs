@@ -9,16 +9,16 @@ use crate::context::Cx;
 use crate::refusal::Fault;
 
 /// Signs the template's claims with its key.
-pub async fn mint(cx: &Cx, template: &CredentialTemplate) -> Result<IssuedToken, Fault> {
+pub async fn mint(cx: &Cx, template: CredentialTemplate) -> Result<IssuedToken, Fault> {
     let payload = template.token.to_payload();
     let input = SigningInput::new(&template.key.header, &payload)
         .map_err(|error| Fault::new("mint", error))?;
     let signature = cx.world.vault.sign(&template.key.sealed, input.bytes()).await?;
-    let lifetime = template.token.expires_at - template.token.issued_at;
+    let said = template.token;
     Ok(IssuedToken {
         token: Secret::new(input.finish(&signature)),
-        expires_in: u32::try_from(lifetime).unwrap_or(0),
-        scope: template.token.scope.clone(),
-        client: template.token.client_id,
+        expires_in: u32::try_from(said.expires_at - said.issued_at).unwrap_or(0),
+        scope: said.scope,
+        client: said.client_id,
     })
 }

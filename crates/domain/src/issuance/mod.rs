@@ -115,8 +115,7 @@ async fn attempt(
         }
         Err(Error::Fault(fault)) => return Err(Stopped::Fault(fault)),
     };
-    let template = template::fill(cx, &permitted);
-    let minted = mint::mint(cx, &template).await?;
+    let template = template::fill(cx, permitted);
     let event = cx.event(EventKind::TokenIssued, template.described(client.method));
     let issuance = Issuance {
         org: cx.tenant.id,
@@ -124,6 +123,7 @@ async fn attempt(
         rev: template.token.rev,
         single_use: client.single_use.clone(),
     };
+    let minted = mint::mint(cx, template).await?;
     match cx.world.store.record_issuance(Audited::new(issuance, event)).await {
         Ok(()) => {}
         Err(NotRecorded::Overtaken(id)) => return Err(Stopped::Overtaken(id)),

@@ -32,7 +32,7 @@ pub(super) fn held_hint(agent: &AgentFacts) -> String {
 }
 
 /// Permits a proposal whose every scope the agent holds and the resource knows.
-pub fn permit(proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
+pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
     let agent = &proposed.agent;
     let granted = |token: &ScopeToken| {
         agent.authority.allows(&token.resource, &token.action)
@@ -47,7 +47,7 @@ pub fn permit(proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
         )
         .into());
     }
-    let scope = proposed.scope.clone();
     let delegable = if agent.may_delegate { agent.authority.clone() } else { Authority::none() };
+    let scope = std::mem::take(&mut proposed.scope);
     Ok(PermittedGrant { proposed, scope, delegable })
 }

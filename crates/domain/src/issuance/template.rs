@@ -18,8 +18,8 @@ pub struct CredentialTemplate {
 }
 
 /// Fills in the claims of a permitted grant. A token never outlives what it was got with.
-pub fn fill(cx: &Cx, permitted: &PermittedGrant) -> CredentialTemplate {
-    let grant = &permitted.proposed;
+pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
+    let grant = permitted.proposed;
     let key = cx.tenant.token_key();
     let issued_at = cx.now.seconds();
     let mut expires_at = issued_at + i64::from(grant.lifetime);
@@ -42,7 +42,7 @@ pub fn fill(cx: &Cx, permitted: &PermittedGrant) -> CredentialTemplate {
         not_before: None,
         expires_at,
         id: TokenId::new(millis, random),
-        scope: permitted.scope.clone(),
+        scope: permitted.scope,
         key: key.id,
         instance,
         organization: cx.tenant.id,
@@ -51,7 +51,7 @@ pub fn fill(cx: &Cx, permitted: &PermittedGrant) -> CredentialTemplate {
         resource: grant.resource.id,
         further: Vec::new(),
         rev: grant.rev,
-        delegable: permitted.delegable.clone(),
+        delegable: permitted.delegable,
         chain: Vec::new(),
         demands_binding: false,
     };

@@ -195,7 +195,7 @@ fn basic(credential: &[u8], client_id: Option<&str>) -> Result<ClientAuth, Rejec
     if client_id.is_some_and(|other| other != id.expose()) {
         return Err(Rejection::ClientIdDiffers);
     }
-    Ok(ClientAuth::SecretBasic { client_id: id.expose().to_owned(), secret })
+    Ok(ClientAuth::SecretBasic { client_id: id.expose_owned(), secret })
 }
 
 fn post(client_id: Option<&str>, secret: &str) -> Result<ClientAuth, Rejection> {

@@ -52,7 +52,7 @@ pub fn content_type_is_form(value: &str) -> bool {
 }
 
 /// The parameters of a request, in the order sent. `Debug` shows their names only.
-pub struct Form(Vec<(String, Secret)>);
+pub struct Form(Vec<(Secret, Secret)>);
 
 impl Form {
     /// Reads a request: its `Content-Type`, the query of its URL, and its body.
@@ -79,7 +79,7 @@ impl Form {
         if body.len() > FORM_BYTES_MAX {
             return Err(Rejection::BodyTooLarge);
         }
-        let mut parameters: Vec<(String, Secret)> = Vec::new();
+        let mut parameters: Vec<(Secret, Secret)> = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             if parameters.len() == FORM_PARAMETERS_MAX {
                 return Err(Rejection::TooManyParameters);
@@ -89,10 +89,10 @@ impl Form {
                 Some(at) => (&pair[..at], &pair[at + 1..]),
                 None => (pair, &[][..]),
             };
-            let name = decode(name).ok_or(Rejection::Encoding)?.expose().to_owned();
-            let sent = parameters.iter().any(|(known, _)| *known == name);
-            if sent && !REPEATABLE.contains(&name.as_str()) {
-                let known = NAMED.into_iter().find(|known| *known == name);
+            let name = decode(name).ok_or(Rejection::Encoding)?;
+            let sent = parameters.iter().any(|(known, _)| known.expose() == name.expose());
+            if sent && !REPEATABLE.contains(&name.expose()) {
+                let known = NAMED.into_iter().find(|known| *known == name.expose());
                 return Err(Rejection::ParameterTwice(known));
             }
             parameters.push((name, decode(value).ok_or(Rejection::Encoding)?));
@@ -109,7 +109,7 @@ impl Form {
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
-            .filter(move |(known, value)| known == name && !value.expose().is_empty())
+            .filter(move |(known, value)| known.expose() == name && !value.expose().is_empty())
             .map(|(_, value)| value.expose())
     }
 
@@ -122,7 +122,7 @@ impl Form {
 impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Form")?;
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name.expose())).finish()
     }
 }
 
@@ -137,7 +137,13 @@ pub(crate) fn decode(text: &[u8]) -> Option<Secret> {
             other => *other,
         });
     }
-    std::str::from_utf8(&bytes).ok().map(|text| Secret::new(text.to_owned()))
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Some(Secret::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            None
+        }
+    }
 }
 
 fn hex(digit: u8) -> Option<u8> {
