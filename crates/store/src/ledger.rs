@@ -13,33 +13,16 @@ use crate::driver::{Conn, DriverError, Value};
 use crate::failure::Failure;
 use crate::member::Work;
 use crate::page::READ_ROWS_MAX;
+use crate::spent::over;
 use crate::uses::USES_IN_CHUNK_MAX;
 
 /// Rows that one member of a batch forgets: a chunk small enough not to hold up the rest.
 pub const FORGOTTEN_IN_CHUNK_MAX: usize = 250;
 
-/// Remembers a single-use value; false where it was there.
-pub(crate) fn spend(
-    conn: &mut dyn Conn,
-    org: &str,
-    value: &SingleUse,
-) -> Result<bool, DriverError> {
-    let client = value.client.to_string();
-    let changed = conn.execute(
-        "INSERT INTO spent (org, client, hash, until) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (org, client, hash) DO NOTHING",
-        &[org.into(), client.as_str().into(), value.hash.as_slice().into(), value.until.into()],
-    )?;
-    Ok(changed == 1)
-}
-
-/// Where a scan of single-use values goes on: organization, client, hash.
-type SpentKey = (String, String, Vec<u8>);
-
 /// A row whose time is over.
 #[derive(Debug)]
 pub(crate) enum Expired {
-    Spent { org: String, client: String, hash: [u8; 32] },
+    Spent { org: String, seq: i64 },
     Revocation { org: String, rev: u64 },
     Answer { org: String, caller: String, key: [u8; 32] },
 }
@@ -48,9 +31,9 @@ pub(crate) enum Expired {
 pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result<(), Failure> {
     for row in rows {
         let done = match row {
-            Expired::Spent { org, client, hash } => conn.execute(
-                "DELETE FROM spent WHERE org = $1 AND client = $2 AND hash = $3 AND until < $4",
-                &[org.into(), client.into(), hash.as_slice().into(), now.into()],
+            Expired::Spent { org, seq } => conn.execute(
+                "DELETE FROM spent WHERE org = $1 AND seq = $2 AND until < $3",
+                &[org.into(), (*seq).into(), now.into()],
             ),
             Expired::Revocation { org, rev } => conn.execute(
                 "DELETE FROM revocation WHERE org = $1 AND rev = $2 AND keep_until < $3",
@@ -61,41 +44,6 @@ pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result
         done.map_err(|error| Failure::of("forget what is over", error))?;
     }
     Ok(())
-}
-
-/// One page of single-use values whose time is over, and the last key looked at.
-///
-/// There is no index by time: it would cost every issuance that proves itself by a signature, to
-/// spare a scan that nobody waits for.
-fn spent_page(
-    conn: &mut dyn Conn,
-    from: &SpentKey,
-    now: Time,
-) -> Result<(Vec<Expired>, Option<SpentKey>), DriverError> {
-    let (mut expired, mut last, mut seen) = (Vec::new(), None, 0);
-    conn.query(
-        "SELECT org, client, hash, until FROM spent WHERE (org, client, hash) > ($1, $2, $3) \
-         ORDER BY org, client, hash LIMIT $4",
-        &[
-            (&from.0).into(),
-            (&from.1).into(),
-            from.2.as_slice().into(),
-            Value::Int(READ_ROWS_MAX as i64),
-        ],
-        &mut |row| {
-            seen += 1;
-            let (org, client) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
-            let hash = row.bytes(2)?;
-            if seen == READ_ROWS_MAX {
-                last = Some((org.clone(), client.clone(), hash.to_vec()));
-            }
-            if row.time(3)? < now {
-                expired.push(Expired::Spent { org, client, hash });
-            }
-            Ok(())
-        },
-    )?;
-    Ok((expired, last))
 }
 
 fn revocations_over(conn: &mut dyn Conn, now: Time) -> Result<Vec<Expired>, DriverError> {
@@ -192,12 +140,12 @@ impl Ledger for SqliteStore {
         const OPERATION: &str = "find what is over";
         Box::pin(async move {
             self.forgotten.fetch_max(now.micros(), Ordering::SeqCst);
-            let mut from = Some((String::new(), String::new(), Vec::new()));
+            let mut from = Some((String::new(), -1));
             while let Some(key) = from {
                 // Each page is a snapshot of its own.
-                let (rows, last) =
-                    self.read(OPERATION, move |conn| spent_page(conn, &key, now)).await?;
-                self.forget_rows(rows, now).await?;
+                let (rows, last) = self.read(OPERATION, move |conn| over(conn, &key, now)).await?;
+                let rows = rows.into_iter().map(|(org, seq)| Expired::Spent { org, seq });
+                self.forget_rows(rows.collect(), now).await?;
                 from = last;
             }
             for over in [revocations_over, answers::over] {

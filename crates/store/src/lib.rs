@@ -34,6 +34,7 @@ mod resources;
 mod revocations;
 mod rewrap;
 mod shared;
+mod spent;
 mod uses;
 mod writer;
 
@@ -56,6 +57,7 @@ use failure::Failure;
 use member::{Member, Work};
 use queue::{NotQueued, Queue};
 use shared::{Readers, Shared};
+use spent::Spent;
 use writer::{Counters, Writer};
 
 pub use ledger::FORGOTTEN_IN_CHUNK_MAX;
@@ -63,6 +65,7 @@ pub use page::READ_ROWS_MAX;
 pub use queue::QUEUE_MAX;
 pub use revocations::EVENTS_SEARCHED_MAX;
 pub use rewrap::Rewrapped;
+pub use spent::SPENT_MAX;
 pub use uses::USES_IN_CHUNK_MAX;
 pub use writer::{BATCH_MAX, HEADS_MAX, LINGER, Stats};
 
@@ -121,7 +124,8 @@ impl SqliteStore {
             linger: options.linger,
         });
         let (journal, maintenance) = maintenance::pair();
-        let writer = Writer::new(conn, Arc::clone(&shared), journal);
+        let spent = Spent::load(&mut *conn).map_err(failed)?;
+        let writer = Writer::new(conn, Arc::clone(&shared), journal, spent);
         let threads = vec![
             thread("store-writer", move || writer.run())?,
             thread("store-journal", move || maintenance.run(&mut *mover))?,

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
 use crate::rewrap::{self, Rewrapped};
+use crate::spent::Spent;
 use crate::{
     agents, answers, credentials, installation, instances, keys, operators, organizations, persons,
     resources, revocations, uses,
@@ -104,16 +105,23 @@ impl Done {
 }
 
 /// Writes what adds nothing to a lane.
-pub(crate) fn run_aside(conn: &mut dyn Conn, work: &Work) -> Result<(), Failure> {
+pub(crate) fn run_aside(
+    conn: &mut dyn Conn,
+    spent: &mut Spent,
+    work: &Work,
+) -> Result<(), Failure> {
     match work {
-        Work::Consume(org, value) => match ledger::spend(conn, &org.to_string(), value) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::Replayed),
-            Err(error) => Err(Failure::of("consume a single-use value", error)),
+        Work::Consume(org, value) => match spent.spend(conn, (*org, &org.to_string()), value)? {
+            true => Ok(()),
+            false => Err(Failure::Replayed),
         },
         Work::Integrate(org, integration) => log::integrate(conn, &org.to_string(), integration),
         Work::Uses(times) => uses::write(conn, times),
-        Work::Forget(rows, now) => ledger::forget(conn, rows, *now),
+        Work::Forget(rows, now) => {
+            ledger::forget(conn, rows, *now)?;
+            spent.forget_before(*now);
+            Ok(())
+        }
         Work::Found(founded) => installation::found(conn, founded),
         Work::Rewrap(rewrapped) => rewrap::write(conn, rewrapped),
         Work::Beat => installation::beat(conn),
@@ -129,6 +137,7 @@ pub(crate) fn issue(
     (org, head): (&str, &mut Head),
     (issuance, event): (&Issuance, &SealedEvent),
     newer: &[(u64, AnyId)],
+    spent: &mut Spent,
 ) -> Result<Done, Failure> {
     const OPERATION: &str = "record an issuance";
     if issuance.rev > head.fence {
@@ -141,7 +150,7 @@ pub(crate) fn issue(
         return Err(Failure::Overtaken(*target));
     }
     if let Some(value) = &issuance.single_use
-        && !ledger::spend(conn, org, value).map_err(|error| Failure::of(OPERATION, error))?
+        && !spent.spend(conn, (issuance.org, org), value)?
     {
         return Err(Failure::Replayed);
     }
@@ -153,14 +162,14 @@ pub(crate) fn issue(
 pub(crate) fn event(
     conn: &mut dyn Conn,
     (org, head): (&str, &mut Head),
-    value: Option<&SingleUse>,
+    used_up: Option<(OrganizationId, &SingleUse)>,
     event: &SealedEvent,
+    spent: &mut Spent,
 ) -> Result<Done, Failure> {
-    let failed = |error| Failure::of("record an event", error);
-    if let Some(value) = value {
-        ledger::spend(conn, org, value).map_err(failed)?;
+    if let Some((id, value)) = used_up {
+        spent.spend(conn, (id, org), value)?;
     }
-    log::append(conn, org, head, event).map_err(failed)?;
+    log::append(conn, org, head, event).map_err(|error| Failure::of("record an event", error))?;
     Ok(Done::quiet(head.fence))
 }
 

@@ -26,6 +26,7 @@ use crate::maintenance::Journal;
 use crate::member::{self, Done, Member, Work};
 use crate::revocations;
 use crate::shared::Shared;
+use crate::spent::Spent;
 
 /// Members of one batch: work that takes a few milliseconds at most.
 pub const BATCH_MAX: usize = 256;
@@ -90,6 +91,7 @@ pub(crate) struct Writer {
     journal: Journal,
     lanes: HashMap<OrganizationId, Lane, Random>,
     newer: HashMap<OrganizationId, Newer, Random>,
+    spent: Spent,
     company: Company,
     /// Where callers wait, if that is one place.
     runtime: Option<Handle>,
@@ -125,13 +127,20 @@ impl Drop for Abandon {
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Box<dyn Conn>, shared: Arc<Shared>, journal: Journal) -> Self {
+    /// A writer that knows what earlier ones have used up.
+    pub(crate) fn new(
+        conn: Box<dyn Conn>,
+        shared: Arc<Shared>,
+        journal: Journal,
+        spent: Spent,
+    ) -> Self {
         Self {
             conn,
             shared,
             journal,
             lanes: HashMap::default(),
             newer: HashMap::default(),
+            spent,
             company: Company::default(),
             runtime: Handle::try_current().ok(),
         }
@@ -185,6 +194,7 @@ impl Writer {
     /// Undoes whatever is begun, and forgets what was learned from it.
     fn forget(&mut self) {
         self.lanes.clear();
+        self.spent.undo_to(0);
         if let Err(error) = self.conn.rollback() {
             // The next batch rolls back again before it begins.
             tracing::error!(%error, "a batch could not be rolled back");
@@ -226,6 +236,7 @@ impl Writer {
             }
         }
         self.conn.commit()?;
+        self.spent.keep();
         for lane in self.lanes.values_mut() {
             lane.head.stored_next = lane.head.next;
         }
@@ -235,6 +246,7 @@ impl Writer {
     /// Writes one member. An error of the outer kind is the whole batch's.
     fn member(&mut self, work: &Work, guarded: bool) -> Result<Result<Done, Failure>, DriverError> {
         let before = work.org().and_then(|org| Some((org, self.lanes.get(&org)?.head)));
+        let mark = self.spent.mark();
         if guarded {
             self.conn.savepoint()?;
         }
@@ -250,6 +262,7 @@ impl Writer {
                 if guarded {
                     self.conn.undo()?;
                 }
+                self.spent.undo_to(mark);
                 self.restore(work.org(), before);
             }
         }
@@ -275,12 +288,13 @@ impl Writer {
                 self.need_newer(issuance.org, issuance.rev)?;
                 let newer = self.newer.get(&issuance.org).map_or(&[][..], |newer| &newer.targets);
                 let lane = lane_of(&mut self.lanes, issuance.org)?;
-                member::issue(&mut *self.conn, lane, (issuance, event), newer)
+                member::issue(&mut *self.conn, lane, (issuance, event), newer, &mut self.spent)
             }
             Work::Event(org, value, event) => {
                 self.need_lane(*org)?;
                 let lane = lane_of(&mut self.lanes, *org)?;
-                member::event(&mut *self.conn, lane, value.as_ref(), event)
+                let used_up = value.as_ref().map(|value| (*org, value));
+                member::event(&mut *self.conn, lane, used_up, event, &mut self.spent)
             }
             Work::Change(both) => {
                 let (change, event) = (&both.0, &both.1);
@@ -300,7 +314,7 @@ impl Writer {
             | Work::Found(_)
             | Work::Rewrap(_)
             | Work::Beat => {
-                member::run_aside(&mut *self.conn, work)?;
+                member::run_aside(&mut *self.conn, &mut self.spent, work)?;
                 Ok(Done::quiet(0))
             }
         }

@@ -28,6 +28,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "roles", include_str!("../../migrations/sqlite/0002_roles.sql")),
     (3, "answers", include_str!("../../migrations/sqlite/0003_answers.sql")),
     (4, "rotation", include_str!("../../migrations/sqlite/0004_rotation.sql")),
+    (5, "spent", include_str!("../../migrations/sqlite/0005_spent.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -104,11 +104,11 @@ async fn what_is_over_is_forgotten_and_nothing_else() {
     let agent = world.agent("a").await.id.any();
     for hash in 0..3 {
         let mut value = single_use(agent, hash);
-        value.until = NOW.plus(Duration::from_secs(u64::from(hash)));
+        value.until = NOW.plus(Duration::from_mins(u64::from(hash)));
         assert!(world.store.consume_once(world.org, value).await.expect("consumed"));
     }
     world.revoke(agent, Vec::new()).await;
-    world.store.forget_before(NOW.plus(Duration::from_secs(2))).await.expect("forgotten");
+    world.store.forget_before(NOW.plus(Duration::from_mins(2))).await.expect("forgotten");
     for (hash, fresh) in [(0, true), (1, true), (2, false)] {
         let again = world.store.consume_once(world.org, single_use(agent, hash)).await;
         assert_eq!(again.expect("answered"), fresh, "value {hash}");
