@@ -458,14 +458,24 @@ pub trait Revocations: Send + Sync {
         page: Page,
     ) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>>;
 
-    /// What a revocation of `target` would end: exact for rows, an upper bound for tokens issued
-    /// since `since`.
-    fn blast(
+    /// The newest entry whose target this is.
+    fn newest_revocation(
+        &self,
+        org: OrganizationId,
+        target: AnyId,
+    ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>>;
+
+    /// The rows that are active and hang on `target`, without its tokens.
+    fn rows_below(&self, org: OrganizationId, target: AnyId)
+    -> BoxFuture<'_, Result<Blast, Fault>>;
+
+    /// The tokens issued since `since` that hang on `target`, at most.
+    fn tokens_below(
         &self,
         org: OrganizationId,
         target: AnyId,
         since: Time,
-    ) -> BoxFuture<'_, Result<Blast, Fault>>;
+    ) -> BoxFuture<'_, Result<u64, Fault>>;
 }
 
 /// One leaf as the log keeps it.

@@ -111,10 +111,10 @@ pub(crate) fn run_aside(
     work: &Work,
 ) -> Result<(), Failure> {
     match work {
-        Work::Consume(org, value) => match spent.spend(conn, (*org, &org.to_string()), value)? {
-            true => Ok(()),
-            false => Err(Failure::Replayed),
-        },
+        Work::Consume(org, value) => {
+            let first = spent.spend(conn, (*org, &org.to_string()), value)?;
+            if first { Ok(()) } else { Err(Failure::Replayed) }
+        }
         Work::Integrate(org, integration) => log::integrate(conn, &org.to_string(), integration),
         Work::Uses(times) => uses::write(conn, times),
         Work::Forget(rows, now) => {

@@ -104,7 +104,20 @@ fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Revocation>, 
     )
 }
 
-fn blast(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<Blast, DriverError> {
+fn newest_of(
+    conn: &mut dyn Conn,
+    org: &str,
+    target: AnyId,
+) -> Result<Option<Revocation>, DriverError> {
+    conn.first(
+        select!("WHERE org = $1 AND target = $2 ORDER BY rev DESC LIMIT 1"),
+        &[org.into(), target.to_string().as_str().into()],
+        read,
+    )
+}
+
+/// The rows that are active and hang on `target`.
+fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, DriverError> {
     let text = target.to_string();
     let id = text.as_str();
     let (agents, instances, credentials) = match target.kind() {
@@ -193,8 +206,7 @@ fn blast(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<B
             (0, 0, 0)
         }
     };
-    let tokens_at_most = tokens(conn, org, target, since)?;
-    Ok(Blast { agents, instances, credentials, tokens_at_most })
+    Ok(Blast { agents, instances, credentials, tokens_at_most: 0 })
 }
 
 /// Tokens issued since then that hang on `target`, at most.
@@ -237,12 +249,28 @@ impl Revocations for SqliteStore {
         self.read_in("list revocations", org, move |conn, org| list(conn, org, &page))
     }
 
-    fn blast(
+    fn newest_revocation(
+        &self,
+        org: OrganizationId,
+        target: AnyId,
+    ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>> {
+        self.read_in("find a revocation", org, move |conn, org| newest_of(conn, org, target))
+    }
+
+    fn rows_below(
+        &self,
+        org: OrganizationId,
+        target: AnyId,
+    ) -> BoxFuture<'_, Result<Blast, Fault>> {
+        self.read_in("count rows", org, move |conn, org| rows_below(conn, org, target))
+    }
+
+    fn tokens_below(
         &self,
         org: OrganizationId,
         target: AnyId,
         since: Time,
-    ) -> BoxFuture<'_, Result<Blast, Fault>> {
-        self.read_in("count a blast", org, move |conn, org| blast(conn, org, target, since))
+    ) -> BoxFuture<'_, Result<u64, Fault>> {
+        self.read_in("count tokens", org, move |conn, org| tokens(conn, org, target, since))
     }
 }

@@ -135,7 +135,7 @@ impl Spent {
     }
 }
 
-/// Where a scan goes on: organization and place.
+/// A row: its organization and its place.
 pub(crate) type SpentKey = (String, i64);
 
 /// One page of rows: those whose time is over, and the last one where there may be more.
@@ -146,7 +146,7 @@ pub(crate) fn over(
     conn: &mut dyn Conn,
     from: &SpentKey,
     now: Time,
-) -> Result<(Vec<(String, i64)>, Option<SpentKey>), DriverError> {
+) -> Result<(Vec<SpentKey>, Option<SpentKey>), DriverError> {
     let (mut expired, mut last, mut seen) = (Vec::new(), None, 0);
     conn.query(
         "SELECT org, seq, until FROM spent WHERE (org, seq) > ($1, $2) ORDER BY org, seq LIMIT $3",

@@ -72,7 +72,7 @@ pub struct RevocationView {
     /// Until when verifiers must know it.
     #[schema(value_type = String)]
     pub keep_until: Time,
-    /// What it ended; only in the answer to the request.
+    /// What it ended; only in the answer to the request, and only where it could be counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blast: Option<Blast>,
     /// What is believed where the feed is not followed; only in the answer to the revocation of a
@@ -144,10 +144,12 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
         // Nothing is known of their versions: no expectation holds.
         cx.terms.expected.check(0)?;
     }
-    // Counted before, since afterwards the rows are no longer active. Another revocation that
-    // comes between makes it an over-estimate.
-    let since = cx.now.minus(keep_for());
-    let blast = cx.world.store.blast(cx.tenant.id, target, since).await?;
+    // These end with rows of their own, which are few: they are counted before. Everything else is
+    // counted afterwards, where nobody waits for it who must be stopped.
+    let rows = match target.kind() {
+        Kind::Instance | Kind::Credential => Some(rows_below(cx, target).await),
+        _ => None,
+    };
     let name = target.to_string();
     match target.kind() {
         Kind::Organization => {
@@ -182,12 +184,29 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
             return Err(unrevocable(target).into());
         }
     }
-    let newest = Page { limit: 16, ..Page::default() };
-    let written = cx.world.store.revocations(cx.tenant.id, newest).await?;
-    let entry = written.iter().find(|entry| entry.target == target);
+    let entry = cx.world.store.newest_revocation(cx.tenant.id, target).await?;
     let entry = entry.ok_or_else(|| crate::Fault::new("revoke", "the entry is not there"))?;
+    let rows = match rows {
+        Some(counted) => counted,
+        None => rows_below(cx, target).await,
+    };
+    let blast = blast(cx, target, rows).await;
     let elsewhere = (target.kind() == Kind::Key).then(|| Elsewhere::after(cx.now));
-    Ok(RevocationView { blast: Some(blast), elsewhere, ..entry.view() })
+    Ok(RevocationView { blast, elsewhere, ..entry.view() })
+}
+
+/// The rows below a target; nothing where they could not be counted, which stops no revocation.
+async fn rows_below(cx: &Cx, target: AnyId) -> Option<Blast> {
+    let counted = cx.world.store.rows_below(cx.tenant.id, target).await;
+    counted.inspect_err(|fault| tracing::warn!(%fault, "a blast was not counted")).ok()
+}
+
+/// What was ended, with the tokens; nothing where that could not be counted.
+async fn blast(cx: &Cx, target: AnyId, rows: Option<Blast>) -> Option<Blast> {
+    let since = cx.now.minus(keep_for());
+    let counted = cx.world.store.tokens_below(cx.tenant.id, target, since).await;
+    let tokens = counted.inspect_err(|fault| tracing::warn!(%fault, "a blast was not counted"));
+    Some(Blast { tokens_at_most: tokens.ok()?, ..rows? })
 }
 
 fn unrevocable(target: AnyId) -> Refusal {

@@ -153,8 +153,9 @@ async fn a_blast_is_exact_for_rows_and_no_less_than_the_tokens() {
         world.issue(vec![agent.any()], 0, None).await.expect("issued");
     }
     let count = async |target, since| {
-        let blast = world.store.blast(world.org, target, since).await.expect("counted");
-        (blast.agents, blast.instances, blast.credentials, blast.tokens_at_most)
+        let rows = world.store.rows_below(world.org, target).await.expect("counted");
+        let tokens = world.store.tokens_below(world.org, target, since).await.expect("counted");
+        (rows.agents, rows.instances, rows.credentials, tokens)
     };
     assert_eq!(count(a.id.any(), NOW).await, (1, 2, 3, 2));
     assert_eq!(count(b.id.any(), NOW).await, (1, 0, 0, 1));
