@@ -71,6 +71,7 @@ pub enum Caller {
 }
 
 /// The context of one operation.
+#[derive(Clone)]
 pub struct Cx {
     /// The outside world.
     pub world: Arc<World>,

@@ -244,6 +244,12 @@ impl<'a> Claim<'a> {
     pub fn new(org: OrganizationId, client: Option<&'a str>, source: Option<IpAddr>) -> Self {
         Self { org, client, network: source.map(network) }
     }
+
+    /// A claim where it is not known in which organization: an administrator's or an operator's key
+    /// says of which credential it is, and no more.
+    pub fn at_any_door(credential: Option<&'a str>, source: Option<IpAddr>) -> Self {
+        Self::new(OrganizationId::new(0, [0; 10]), credential, source)
+    }
 }
 
 #[cfg(test)]

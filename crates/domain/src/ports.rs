@@ -216,6 +216,8 @@ pub trait Registry: Send + Sync {
         &self,
         key: Lookup<OrganizationId>,
     ) -> BoxFuture<'_, Result<Option<Organization>, Fault>>;
+    /// How many organizations there are.
+    fn organization_count(&self) -> BoxFuture<'_, Result<u64, Fault>>;
     /// Organizations of the installation.
     fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Vec<Organization>, Fault>>;
 

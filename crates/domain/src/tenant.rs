@@ -25,10 +25,10 @@ use crate::audit::reads::Reads;
 use crate::audit::refusals::Refusals;
 use crate::audit::uses::Uses;
 use crate::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
-use crate::ports::{Lookup, Notice, Observer, Store};
+use crate::ports::{Lookup, Notice, Observer, Page, Store};
 use crate::refusal::Fault;
 use crate::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
-use crate::registry::{Organization, State};
+use crate::registry::{Organization, PAGE_ROWS_MAX, State};
 use crate::revocation::Revocation;
 
 /// How often loading an organization is begun again because something changed meanwhile.
@@ -285,22 +285,31 @@ pub fn entry(revocation: &Revocation) -> Entry {
     }
 }
 
-/// The organizations in memory, loaded when first asked for.
+/// The organizations in memory: loaded when first asked for, and all of them by
+/// [`Tenants::load_all`]. There are at most [`ORGANIZATIONS_MAX`].
+///
+/// [`ORGANIZATIONS_MAX`]: crate::registry::organization::ORGANIZATIONS_MAX
 pub struct Tenants {
     store: Arc<dyn Store>,
-    loaded: RwLock<HashMap<String, Arc<Tenant>>>,
+    loaded: RwLock<Loaded>,
     notices: AtomicU64,
+}
+
+#[derive(Default)]
+struct Loaded {
+    by_name: HashMap<String, Arc<Tenant>>,
+    by_id: HashMap<OrganizationId, Arc<Tenant>>,
 }
 
 impl Tenants {
     /// None loaded yet. Register it with the store as an observer.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, loaded: RwLock::new(HashMap::new()), notices: AtomicU64::new(0) }
+        Self { store, loaded: RwLock::default(), notices: AtomicU64::new(0) }
     }
 
     /// The organization called `name`, or `None`.
     pub async fn get(&self, name: &str, now: Time) -> Result<Option<Arc<Tenant>>, Fault> {
-        if let Some(tenant) = self.loaded().get(name) {
+        if let Some(tenant) = self.loaded().by_name.get(name) {
             return Ok(Some(Arc::clone(tenant)));
         }
         let found = self.store.organization(Lookup::Name(name.to_owned())).await?;
@@ -312,7 +321,7 @@ impl Tenants {
 
     /// The organization with this id, or `None`.
     pub async fn by_id(&self, id: OrganizationId, now: Time) -> Result<Option<Arc<Tenant>>, Fault> {
-        if let Some(tenant) = self.loaded().values().find(|tenant| tenant.id == id) {
+        if let Some(tenant) = self.loaded().by_id.get(&id) {
             return Ok(Some(Arc::clone(tenant)));
         }
         self.load(id, now).await
@@ -320,10 +329,24 @@ impl Tenants {
 
     /// Every organization in memory.
     pub fn all(&self) -> Vec<Arc<Tenant>> {
-        self.loaded().values().cloned().collect()
+        self.loaded().by_id.values().cloned().collect()
     }
 
-    fn loaded(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Tenant>>> {
+    /// Loads every organization that is not in memory yet, so that what is done by the clock is
+    /// done for those that nobody asks for, too.
+    pub async fn load_all(&self, now: Time) -> Result<(), Fault> {
+        let mut page = Page { limit: PAGE_ROWS_MAX, ..Page::default() };
+        loop {
+            let found = self.store.organizations(page.clone()).await?;
+            let Some(last) = found.last() else { return Ok(()) };
+            page.cursor = Some(last.id.to_string());
+            for organization in &found {
+                self.by_id(organization.id, now).await?;
+            }
+        }
+    }
+
+    fn loaded(&self) -> std::sync::RwLockReadGuard<'_, Loaded> {
         self.loaded.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -343,8 +366,9 @@ impl Tenants {
             if self.notices.load(Ordering::Acquire) != before {
                 continue;
             }
-            let held = loaded.entry(tenant.name.clone()).or_insert(tenant);
-            return Ok(Some(Arc::clone(held)));
+            let held = Arc::clone(loaded.by_id.entry(id).or_insert(tenant));
+            loaded.by_name.insert(held.name.clone(), Arc::clone(&held));
+            return Ok(Some(held));
         }
         Err(Fault::new("load organization", "it kept changing while it was read"))
     }
@@ -353,7 +377,7 @@ impl Tenants {
 impl Observer for Tenants {
     fn committed(&self, notice: &Notice) {
         self.notices.fetch_add(1, Ordering::AcqRel);
-        if let Some(tenant) = self.loaded().values().find(|tenant| tenant.id == notice.org) {
+        if let Some(tenant) = self.loaded().by_id.get(&notice.org) {
             tenant.committed(notice);
         }
     }

@@ -11,6 +11,7 @@ use accredit_domain::registry::operator::{self, Operator};
 use accredit_domain::tenant::Tenant;
 use accredit_domain::{Caller, Cx, Refusal, Rule};
 use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::ids::{CredentialId, Kind};
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::form::Form;
 use accredit_wire::secret::Secret;
@@ -48,8 +49,8 @@ fn no_admin_key() -> Refusal {
     )
 }
 
-/// The administrator who calls, in their organization.
-pub async fn admin(call: &Call, permission: AdminPermission) -> Result<Cx, Failure> {
+/// The administrator who calls, in their organization. What they may do is not looked at yet.
+pub async fn admin(call: &Call) -> Result<Cx, Failure> {
     let secret = bearer(call).ok_or_else(no_admin_key)?;
     let key = ApiKey::parse(secret.expose()).map_err(|_| no_admin_key())?;
     if key.kind != SecretKind::Admin {
@@ -83,7 +84,6 @@ pub async fn admin(call: &Call, permission: AdminPermission) -> Result<Cx, Failu
     })?;
     cx.tenant.uses.note(Use { org: cx.tenant.id, id: facts.id.any(), at: cx.now });
     cx.caller = Caller::Admin { credential: facts.id, permissions: permissions.clone() };
-    cx.require(permission)?;
     Ok(cx)
 }
 
@@ -107,7 +107,8 @@ pub async fn operator(call: &Call) -> Result<Operator, Failure> {
     })
 }
 
-/// The verifier that calls, in the organization that the path names.
+/// The verifier that calls, in the organization that the path names. Whether it may is not looked
+/// at yet.
 pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
     let mut cx = call.cx(tenant);
     let auth =
@@ -127,19 +128,41 @@ pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
             Caller::Admin { credential, permissions: permissions.clone() }
         }
         HolderFacts::Agent(_) | HolderFacts::Instance { .. } => {
-            return Err(Refusal::new(
-                Rule::NotEntitled,
-                "an agent's credential does not follow revocations",
-                "create a credential for the resource: `accredit credential create --resource`",
-            )
-            .into());
+            Caller::Client { id: client.id(), credential }
         }
     };
-    if matches!(cx.caller, Caller::Admin { .. }) {
-        cx.require(AdminPermission::Read)?;
-    }
     cx.tenant.uses.note(Use { org: cx.tenant.id, id: credential.any(), at: cx.now });
     Ok(cx)
+}
+
+/// Whether a caller who is known may do what the endpoint does.
+pub fn may(cx: &Cx, requirement: Requirement) -> Result<(), Refusal> {
+    match (requirement, &cx.caller) {
+        (Requirement::Anyone | Requirement::Client, _) => Ok(()),
+        (Requirement::Admin(permission), _) => cx.require(permission),
+        (Requirement::Verifier, Caller::Client { id, .. }) if id.kind() == Kind::Resource => Ok(()),
+        (Requirement::Verifier, Caller::Client { .. }) => Err(Refusal::new(
+            Rule::NotEntitled,
+            "an agent's credential does not follow revocations",
+            "create a credential for the resource: `accredit credential create --resource`",
+        )),
+        (Requirement::Verifier, _) => cx.require(AdminPermission::Read),
+    }
+}
+
+/// The credential that a caller who is known has proved to hold.
+pub fn credential(cx: &Cx) -> Option<CredentialId> {
+    match &cx.caller {
+        Caller::Admin { credential, .. }
+        | Caller::Client { credential, .. }
+        | Caller::Operator { credential } => Some(*credential),
+        Caller::Anyone | Caller::System => None,
+    }
+}
+
+/// The credential that a request claims to hold, as far as it says.
+pub fn claimed(call: &Call) -> Option<CredentialId> {
+    bearer(call).and_then(|secret| ApiKey::parse(secret.expose()).ok()).map(|key| key.credential)
 }
 
 /// The one bearer credential of a request.

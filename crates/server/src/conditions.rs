@@ -16,7 +16,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH};
 use http::{HeaderValue, StatusCode};
 
 use crate::Server;
-use crate::dispatch::Call;
+use crate::dispatch::{Call, record_refusal};
 use crate::endpoints::{Endpoint, Verb};
 use crate::failure::Failure;
 use crate::reply::{self, Reply};
@@ -50,7 +50,7 @@ pub(crate) fn entity_tag(generation: u64, version: i64) -> String {
 
 /// Reads `If-Match`. A tag that none of ours can be matches nothing; so does a weak one, since the
 /// comparison is the strong one.
-fn expected(headers: &HeaderMap, generation: u64) -> Result<Expected, Refusal> {
+pub(crate) fn expected(headers: &HeaderMap, generation: u64) -> Result<Expected, Refusal> {
     let wrong = |why: &str| {
         Refusal::field("If-Match", why, "send an `ETag` as it was given, or leave it out")
     };
@@ -112,7 +112,18 @@ pub(crate) fn changes_a_version(endpoint: &Endpoint) -> bool {
 }
 
 /// Carries out a request of the admin API on its terms.
-pub(crate) async fn carry_out(mut call: Call) -> Result<Reply, Failure> {
+pub(crate) async fn carry_out(call: Call) -> Result<Reply, Failure> {
+    // Kept for an event, where something is to be changed and the handler says that it may not.
+    let changes = call.endpoint.method != Verb::Get;
+    let (endpoint, cx) = (call.endpoint, call.checked_cx().filter(|_| changes).cloned());
+    let answered = on_its_terms(call).await;
+    if let (Err(Failure::Refused(refusal)), Some(cx)) = (&answered, &cx) {
+        record_refusal(cx, endpoint, refusal).await?;
+    }
+    answered
+}
+
+async fn on_its_terms(mut call: Call) -> Result<Reply, Failure> {
     let Some(once) = apply(&mut call)? else { return (call.endpoint.handler)(call).await };
     let (server, now) = (Arc::clone(&call.server), call.now);
     if let Some(reply) = repeated(&server, &once, now).await? {

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use accredit_domain::limits::Standing;
+use accredit_domain::audit::refusals;
+use accredit_domain::limits::{Claim, Standing};
 use accredit_domain::ports::BoxFuture;
+use accredit_domain::refusal::Kind;
 use accredit_domain::registry::operator::{self, Operator};
 use accredit_domain::registry::organization::check_name;
 use accredit_domain::tenant::Tenant;
@@ -36,6 +38,9 @@ use crate::room::Place;
 
 /// The header that names a request, in answers and in our log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// How long the body of a request may take, from its head to its end.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What a handler gives back.
 pub type Handled = BoxFuture<'static, Result<Reply, Failure>>;
@@ -171,7 +176,11 @@ impl Call {
         let org = operator::find(by, key).await?;
         let tenant = self.server.tenants.by_id(org.id, self.now).await?;
         let tenant = tenant.ok_or_else(|| Refusal::not_found("org", key))?;
-        Ok(Cx { caller: Caller::Operator { credential: by.credential }, ..self.cx(tenant) })
+        let mut cx =
+            Cx { caller: Caller::Operator { credential: by.credential }, ..self.cx(tenant) };
+        // Only now it is known whose versions they are.
+        cx.terms.expected = conditions::expected(self.headers(), cx.tenant.generation)?;
+        Ok(cx)
     }
 
     /// The context of the caller that the table requires and [`dispatch`] has checked.
@@ -296,6 +305,96 @@ async fn dispatch(
     reply
 }
 
+/// Finds out who calls, where the row wants somebody, and whether they may. Who has failed too often
+/// is not heard; who is known and may not is recorded.
+async fn check_caller(call: &mut Call) -> Result<(), Failure> {
+    let endpoint = call.endpoint;
+    if matches!(endpoint.caller, Requirement::Anyone | Requirement::Client) {
+        return Ok(());
+    }
+    let claimed = caller::claimed(call).map(|credential| credential.to_string());
+    let claim = Claim::at_any_door(claimed.as_deref(), call.source());
+    let limits = &call.server.world.limits;
+    limits.may_try(&claim, call.now)?;
+    let found = find_caller(call).await;
+    if let Err(Failure::Refused(refusal)) = &found
+        && refusal.rule.kind() == Kind::Unauthenticated
+    {
+        limits.failed(&claim, call.now);
+    }
+    match found? {
+        Found::Operator(operator) => call.operator = Some(operator),
+        Found::Caller(cx) => {
+            if let Err(refusal) = caller::may(&cx, endpoint.caller) {
+                record_refusal(&cx, endpoint, &refusal).await?;
+                return Err(refusal.into());
+            }
+            call.cx = Some(*cx);
+        }
+    }
+    Ok(())
+}
+
+/// Who calls.
+enum Found {
+    Operator(Operator),
+    Caller(Box<Cx>),
+}
+
+async fn find_caller(call: &Call) -> Result<Found, Failure> {
+    if call.endpoint.caller == Requirement::Verifier {
+        let tenant = call.tenant().await?;
+        return Ok(Found::Caller(Box::new(caller::verifier(call, tenant).await?)));
+    }
+    if call.endpoint.operator && caller::is_operator(call) {
+        return Ok(Found::Operator(caller::operator(call).await?));
+    }
+    Ok(Found::Caller(Box::new(caller::admin(call).await?)))
+}
+
+/// Records a refusal to somebody who is known and may not.
+pub(crate) async fn record_refusal(
+    cx: &Cx,
+    endpoint: &Endpoint,
+    refusal: &Refusal,
+) -> Result<(), Fault> {
+    match caller::credential(cx) {
+        Some(credential) if refusal.rule.kind() == Kind::Denied => {
+            refusals::record(cx, credential, endpoint.operation, refusal).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a body whole, within a bound on its bytes and on its time.
+async fn whole(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Failure> {
+    let wrong = |status, rule, detail: String, hint: &str| {
+        Err(Failure::Http { status, rule, detail, hint: hint.to_owned() })
+    };
+    let collected = Limited::new(body, bytes_max).collect();
+    match tokio::time::timeout(BODY_TIME_MAX, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => wrong(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            format!("the body is larger than {bytes_max} bytes"),
+            "send less",
+        ),
+        Ok(Err(_)) => wrong(
+            StatusCode::BAD_REQUEST,
+            "body-broken",
+            "the body ended early".to_owned(),
+            "send it again",
+        ),
+        Err(_) => wrong(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-too-slow",
+            format!("the body took longer than {} s", BODY_TIME_MAX.as_secs()),
+            "send it whole, at once",
+        ),
+    }
+}
+
 /// Reads the request whole, within the row's bound, and checks its caller.
 async fn receive(
     server: Arc<Server>,
@@ -309,25 +408,7 @@ async fn receive(
         .await
         .map(|params| params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
         .unwrap_or_default();
-    let body = match Limited::new(body, endpoint.body_max).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(Failure::Http {
-                status: StatusCode::PAYLOAD_TOO_LARGE,
-                rule: "body-too-large",
-                detail: format!("the body is larger than {} bytes", endpoint.body_max),
-                hint: "send less".to_owned(),
-            });
-        }
-        Err(_) => {
-            return Err(Failure::Http {
-                status: StatusCode::BAD_REQUEST,
-                rule: "body-broken",
-                detail: "the body ended early".to_owned(),
-                hint: "send it again".to_owned(),
-            });
-        }
-    };
+    let body = whole(body, endpoint.body_max).await?;
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
     let place = if is_health { None } else { Some(server.room.enter(began)?) };
     let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };
@@ -345,18 +426,7 @@ async fn receive(
         standing: None,
         _place: place,
     };
-    call.cx = match endpoint.caller {
-        Requirement::Anyone | Requirement::Client => None,
-        Requirement::Verifier => {
-            let tenant = call.tenant().await?;
-            Some(caller::verifier(&call, tenant).await?)
-        }
-        Requirement::Admin(_) if endpoint.operator && caller::is_operator(&call) => {
-            call.operator = Some(caller::operator(&call).await?);
-            None
-        }
-        Requirement::Admin(permission) => Some(caller::admin(&call, permission).await?),
-    };
+    check_caller(&mut call).await?;
     if let (Requirement::Admin(_), Some(cx)) = (endpoint.caller, &call.cx) {
         call.standing = cx.world.limits.organization(cx.tenant.id, now);
         call.standing.map_or(Ok(()), |standing| standing.refusal())?;

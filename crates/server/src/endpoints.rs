@@ -131,7 +131,10 @@ impl Endpoint {
     /// Whether it creates something, so that repeating it would create another.
     pub fn creates(&self) -> bool {
         self.operation.starts_with("create_")
-            || matches!(self.operation, "revoke_id" | "rotate_credential" | "rotate_admin_key")
+            || matches!(
+                self.operation,
+                "revoke_id" | "rotate_credential" | "rotate_admin_key" | "rotate_signing_key"
+            )
     }
 
     const fn form(self) -> Self {

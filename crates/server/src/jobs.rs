@@ -130,9 +130,12 @@ pub async fn try_again(server: &Server) {
 #[derive(Debug, Default)]
 pub struct Turns(HashMap<OrganizationId, Progress>);
 
-/// One turn of rotation in every organization in memory: its signing keys, and the warnings about
-/// its agents' credentials.
+/// One turn of rotation in every organization: its signing keys, and the warnings about its agents'
+/// credentials. All of them are in memory from here on, so that the other jobs see them, too.
 pub async fn rotate_all(server: &Server, turns: &mut Turns) {
+    if let Err(fault) = server.tenants.load_all(server.world.clock.now()).await {
+        tracing::error!(%fault, "organizations not loaded");
+    }
     for tenant in server.tenants.all() {
         let now = server.world.clock.now();
         let cx = Cx {

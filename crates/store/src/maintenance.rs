@@ -10,8 +10,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::driver::Conn;
 
-/// Pages, by estimate, after which the journal is moved: 16 MiB.
-const JOURNAL_PAGES: usize = 4096;
+/// Pages, by estimate, after which the journal is moved: 8 MiB. Twice as many cost three per cent
+/// less for each token, and make those wait twice as long that come while they are moved.
+const JOURNAL_PAGES: usize = 2048;
 /// Pages that the writer moves itself; with more left, the thread goes over them once more.
 const TAIL_PAGES_MAX: u64 = 128;
 /// How often the thread goes over the journal before it leaves the rest for the next time.

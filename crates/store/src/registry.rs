@@ -33,6 +33,11 @@ impl Registry for SqliteStore {
         Box::pin(self.read("read an organization", move |conn| organizations::find(conn, &key)))
     }
 
+    fn organization_count(&self) -> BoxFuture<'_, Result<u64, Fault>> {
+        const COUNT: &str = "SELECT count(*) FROM organization";
+        Box::pin(self.read("count organizations", move |conn| conn.number(COUNT, &[])))
+    }
+
     fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Vec<Organization>, Fault>> {
         Box::pin(self.read("list organizations", move |conn| organizations::list(conn, &page)))
     }

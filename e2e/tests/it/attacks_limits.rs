@@ -1,9 +1,13 @@
 //! What is too large, too deep or too many is refused with a clear
 //! error, and costs nobody else anything.
 
+use std::time::Duration;
+
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::jose::b64url_encode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::stage::cast::Client;
 use crate::stage::keys::{ASSERTION, ClientKey};
@@ -104,4 +108,24 @@ async fn bombs_are_refused_and_nobody_else_notices() {
     assert!(log.len() < 64 * 1024, "{} bytes of log", log.len());
     let events = server.get("/v1/events?limit=200").await;
     assert!(events.to_string().len() < 200 * 1024, "the events are small");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let cast = Cast::new().await;
+    let client = cast.agent("planner").await;
+    let path = cast.server.at("/oauth/token");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: 29\r\n\r\ngrant_type=client_credentials"
+    );
+    let mut stream = TcpStream::connect(cast.server.address).await.expect("connected");
+    // All but the last byte.
+    stream.write_all(&head.as_bytes()[..head.len() - 1]).await.expect("sent");
+    let mut told = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut told));
+    read.await.expect("it ends by itself").expect("read");
+    let told = String::from_utf8(told).expect("text");
+    assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("\"body-too-slow\""), "{told}");
+    assert_eq!(scoped(&cast, &client, "crm:read").await.status, 200);
 }

@@ -66,6 +66,7 @@ kinds! {
     TokenIssued "token.issued";
     TokenRevoked "token.revoked";
     TokenRefused "token.refused";
+    AccessRefused "access.refused";
     AuthenticationFailed "authentication.failed";
     LogExported "log.exported";
     LogRead "log.read";

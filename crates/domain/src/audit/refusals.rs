@@ -1,19 +1,22 @@
 //! Refusals, bounded: a flood of them fills neither memory nor log.
 //!
 //! After authentication a refusal is an event, at most so many a minute for each client; the next
-//! one tells how many were left out. Before authentication nothing is recorded one by one:
+//! one tells how many were left out. [`record`] does so at the admin API, issuance for itself. Before
+//! authentication nothing is recorded one by one:
 //! bounded counters become one event a minute each.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use accredit_wire::ids::AnyId;
+use accredit_wire::ids::{AnyId, CredentialId};
 use accredit_wire::time::Time;
 use std::collections::HashMap;
 
+use super::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::refusal::{Refusal, Rule};
+use crate::ports::Audited;
+use crate::refusal::{Fault, Refusal, Rule};
 
 /// Refusal events for one client in one window.
 pub const REFUSAL_EVENTS_MAX: u32 = 20;
@@ -100,6 +103,29 @@ impl Refusals {
         taken.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
         taken
     }
+}
+
+/// Records that an operation was refused to somebody who is known, at most so many a minute.
+pub async fn record(
+    cx: &Cx,
+    credential: CredentialId,
+    operation: &str,
+    refusal: &Refusal,
+) -> Result<(), Fault> {
+    let Some(suppressed) = cx.tenant.refusals.admit(credential.any(), cx.now) else {
+        return Ok(());
+    };
+    let body = Body {
+        count: (suppressed > 0).then_some(suppressed),
+        credential: Some(credential),
+        decision: Some("deny"),
+        name: Some(operation.to_owned()),
+        reason: Some(refusal.detail.clone()),
+        rule: Some(refusal.rule.code()),
+        ..Body::default()
+    };
+    let event = cx.event(EventKind::AccessRefused, body);
+    cx.world.store.record_event(Audited::new((cx.tenant.id, None), event)).await
 }
 
 fn shortened(client: &str) -> String {

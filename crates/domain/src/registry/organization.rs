@@ -23,6 +23,9 @@ use crate::registry::credential::{AdminPermission, Holder, described, new_secret
 use crate::tenant::Tenant;
 use crate::terms::Once;
 
+/// Organizations of an installation: each is kept in memory, with its keys and what is revoked.
+pub const ORGANIZATIONS_MAX: u64 = 10_000;
+
 /// A tenant. Nothing crosses it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Organization {
@@ -223,6 +226,14 @@ async fn found_with(
     check_name(&asked.name)?;
     let display_name =
         asked.display_name.as_deref().map(|name| text("display_name", name)).transpose()?;
+    if world.store.organization_count().await? >= ORGANIZATIONS_MAX {
+        return Err(Refusal::field(
+            "name",
+            format!("would be that of one more than {ORGANIZATIONS_MAX} organizations"),
+            "set up another installation for it",
+        )
+        .into());
+    }
     let id = OrganizationId::new(now.millis(), world.random());
     let mut organization = Organization {
         id,

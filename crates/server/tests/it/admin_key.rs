@@ -261,7 +261,12 @@ async fn the_operator_undoes_the_end_of_an_organization_and_is_seen_in_its_log()
     let event = world.ask(Ask::get("/v1/events").bearer(&theirs)).await.expect(200).json();
     assert_eq!(event["items"][0]["payload"]["actor"]["kind"], "operator");
     let body = json!({"reason": "unpaid"});
-    post(&world, &operator, "/v1/orgs/second/suspend", body).await.expect(200);
+    let suspend = |tag: &str| {
+        let ask = Ask::post("/v1/orgs/second/suspend").bearer(&operator).json(&body);
+        world.ask(ask.header("if-match", tag))
+    };
+    suspend("\"g1v7\"").await.problem(412, "precondition-failed");
+    suspend("\"g1v1\"").await.expect(200);
     post(&world, &operator, "/v1/orgs/third/suspend", json!({})).await.problem(404, "not-found");
 }
 

@@ -207,3 +207,20 @@ async fn an_event_is_found_by_its_place_and_nowhere_else() {
     let next = world.admin(&scene.org, "GET", &after, None).await.expect(200).json();
     assert_eq!(next["items"][0]["seq"], one["seq"].as_u64().expect("a number") + 1);
 }
+
+#[tokio::test]
+async fn the_log_of_an_organization_that_nobody_asks_for_is_integrated_too() {
+    let world = TestWorld::new(77).await;
+    world.found("quiet").await;
+    let world = world.reopened(78).await;
+    let sequenced = async || {
+        jobs::integrate_all(&world.server).await;
+        world.server.tenants.all().len()
+    };
+    assert_eq!(sequenced().await, 0, "nobody has asked");
+    jobs::rotate_all(&world.server, &mut jobs::Turns::default()).await;
+    assert_eq!(sequenced().await, 1);
+    let quiet = &world.server.tenants.all()[0];
+    let lanes = world.world.store.lanes(quiet.id).await.expect("read");
+    assert!(lanes[0].sequenced > 0 && lanes[0].integrated == lanes[0].sequenced, "{lanes:?}");
+}

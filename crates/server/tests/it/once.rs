@@ -34,6 +34,7 @@ fn creations(scene: &Scene) -> Vec<(&'static str, String, Value)> {
             json!({"agent": "planner", "type": "client-secret"}),
         ),
         ("rotate_credential", rotate, json!({})),
+        ("rotate_signing_key", plain("/v1/signing-keys/rotate"), json!({"now": true})),
         ("revoke_id", plain("/v1/revocations"), json!({"target": "planner", "reason": "x"})),
     ]
 }

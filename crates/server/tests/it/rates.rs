@@ -119,3 +119,25 @@ async fn an_organizations_administrators_share_one_allowance() {
     world.advance(15);
     world.ask(Ask::get("/v1/agents").bearer(&scene.org.admin)).await.expect(200);
 }
+
+#[tokio::test]
+async fn who_fails_too_often_with_an_administrators_key_is_not_heard_under_it_for_a_while() {
+    let world = TestWorld::new(96).await;
+    let scene = world.scene().await;
+    world.world.limits.set(Rates { failures: 5, ..off() });
+    // Another credential's key of the right form: known to nobody.
+    let stranger = TestWorld::new(97).await.found("other").await.admin;
+    let ask = |key: &str| world.ask(Ask::get("/v1/agents").bearer(key));
+    for _ in 0..5 {
+        ask(&stranger).await.problem(401, "admin-key");
+    }
+    let refused = ask(&stranger).await;
+    refused.problem(429, "rate-limited");
+    assert_eq!(refused.header("retry-after"), "12");
+    // Whoever has another key is heard, at every door.
+    ask(&scene.org.admin).await.expect(200);
+    let feed = world.ask(Ask::get(scene.org.path("/revocations")).bearer(&stranger)).await;
+    assert_eq!(feed.status, 429, "{}", feed.text());
+    world.advance(12);
+    ask(&stranger).await.problem(401, "admin-key");
+}

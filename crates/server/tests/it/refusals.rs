@@ -5,7 +5,7 @@ use std::time::Duration;
 use accredit_domain::audit::refusals::{REFUSAL_EVENTS_MAX, REFUSAL_WINDOW};
 use accredit_server::jobs;
 use accredit_testkit::{Ask, Client, TestWorld};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::events;
 
@@ -104,4 +104,37 @@ async fn use_is_noted_outside_of_decisions() {
     assert_eq!(seen, world.now().to_string());
     let agent = world.admin(&scene.org, "GET", "/v1/agents/planner", None).await;
     assert_eq!(agent.member("last_seen_at"), world.now().to_string());
+}
+
+#[tokio::test]
+async fn what_an_administrator_may_not_do_is_an_event() {
+    let world = TestWorld::new(4).await;
+    let scene = world.scene().await;
+    let asked = json!({"role": "auditor", "purpose": "to look", "expires_in": 3600});
+    let made = world.admin(&scene.org, "POST", "/v1/admin-keys", Some(asked)).await.expect(201);
+    let auditor = made.member("admin_token");
+    let body = json!({"email": "ann@example.com"});
+    for _ in 0..REFUSAL_EVENTS_MAX + 3 {
+        let ask = Ask::post("/v1/persons").bearer(&auditor).json(&body);
+        world.ask(ask).await.problem(403, "not-entitled");
+    }
+    let recorded = events(&world, &scene.org, "access.refused").await;
+    assert_eq!(recorded.len(), REFUSAL_EVENTS_MAX as usize);
+    let first = &recorded[0]["payload"];
+    assert_eq!(first["actor"], json!({"id": made.member("id"), "kind": "admin"}));
+    assert_eq!((&first["name"], &first["rule"]), (&json!("create_person"), &json!("not-entitled")));
+    assert_eq!((&first["decision"], &first["source"]["ip"]), (&json!("deny"), &json!("192.0.2.7")));
+    // What a decision refuses is as good a reason: nobody makes a key that is wider than theirs.
+    let asked = json!({"role": "security", "purpose": "to end", "expires_in": 3600});
+    let made = world.admin(&scene.org, "POST", "/v1/admin-keys", Some(asked)).await.expect(201);
+    let asked = json!({"role": "owner", "purpose": "to grow", "expires_in": 3600});
+    let ask = Ask::post("/v1/admin-keys").bearer(&made.member("admin_token")).json(&asked);
+    world.ask(ask).await.problem(403, "not-entitled");
+    let recorded = events(&world, &scene.org, "access.refused").await;
+    assert_eq!(recorded.last().expect("one more")["payload"]["name"], "create_admin_key");
+    // An agent has nothing to look for in the feed.
+    let ask = Ask::get(scene.org.path("/revocations")).basic(&scene.client);
+    world.ask(ask).await.refused(403, "unauthorized_client", "not-entitled");
+    let recorded = events(&world, &scene.org, "access.refused").await;
+    assert_eq!(recorded.last().expect("one more")["payload"]["actor"]["id"], scene.client.id);
 }

@@ -192,7 +192,7 @@ async fn a_key_is_published_before_it_signs_and_after_it_signed() {
     rotate_key(&world, &org, json!({})).await.problem(409, "state-forbids");
     world.clock.advance(KEY_PUBLISH_AHEAD);
     let cached = caching_verifier(&world, &org).await;
-    let answer = rotate_key(&world, &org, json!({"purpose": "token"})).await.expect(200).json();
+    let answer = rotate_key(&world, &org, json!({"purpose": "token"})).await.expect(201).json();
     assert_eq!(answer["active"]["id"], next.as_str());
     assert_eq!(answer["retiring"]["id"], active.as_str());
     let published = kids(&world).await;
@@ -228,7 +228,7 @@ async fn a_key_is_published_before_it_signs_and_after_it_signed() {
 async fn the_slots_survive_a_restart() {
     let world = TestWorld::new(45).await;
     let Scene { org, .. } = world.scene().await;
-    rotate_key(&world, &org, json!({"now": true})).await.expect(200);
+    rotate_key(&world, &org, json!({"now": true})).await.expect(201);
     let (before, published) = (signing_keys(&world, &org).await, kids(&world).await);
     let world = world.reopened(46).await;
     assert_eq!(signing_keys(&world, &org).await, before);
@@ -246,14 +246,14 @@ async fn rotating_is_bounded_and_only_for_the_keys_of_tokens() {
     let asked = rotate_key(&world, &org, json!({"purpose": "x", "now": true})).await;
     asked.problem(400, "field-invalid");
     for _ in 0..RETIRING_KEYS_MAX {
-        rotate_key(&world, &org, json!({"now": true})).await.expect(200);
+        rotate_key(&world, &org, json!({"now": true})).await.expect(201);
     }
     rotate_key(&world, &org, json!({"now": true})).await.problem(409, "state-forbids");
     assert_eq!(kids(&world).await.len(), RETIRING_KEYS_MAX + 2);
     world.clock.advance(keep_for());
     jobs::rotate_all(&world.server, &mut Turns::default()).await;
     assert_eq!(kids(&world).await.len(), 2);
-    rotate_key(&world, &org, json!({})).await.expect(200);
+    rotate_key(&world, &org, json!({})).await.expect(201);
 }
 
 #[tokio::test]
@@ -427,11 +427,11 @@ async fn a_store_that_has_no_next_key_yet_gets_one_from_the_job() {
     assert_eq!(events(&world, &org, "key.created").await.len(), 1);
     rotate_key(&world, &org, json!({})).await.problem(409, "state-forbids");
     world.clock.advance(KEY_PUBLISH_AHEAD);
-    rotate_key(&world, &org, json!({})).await.expect(200);
+    rotate_key(&world, &org, json!({})).await.expect(201);
 
     // Without one, at once: a new key signs, and another is the next.
     without_next(&world, &org).await;
-    let answer = rotate_key(&world, &org, json!({"now": true})).await.expect(200).json();
+    let answer = rotate_key(&world, &org, json!({"now": true})).await.expect(201).json();
     let token = world.token(&org, &client, &READ).await.expect(200).member("access_token");
     assert_eq!(crate::header(&token)["kid"], answer["active"]["id"]);
 }

@@ -34,6 +34,6 @@ pub fn signing_keys(mut call: Call) -> Handled {
 pub fn rotate_signing_key(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&rotation::rotate(&cx, &call.json()?).await?)
+        created(&rotation::rotate(&cx, &call.json()?).await?)
     })
 }
