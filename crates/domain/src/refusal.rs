@@ -84,6 +84,7 @@ rules! {
     TargetTwo "target-two" Target "The request reaches two resources; a token is for one.";
     TargetUnknown "target-unknown" Target "The resource is none that the agent holds a permission on.";
     TargetNotActive "target-not-active" Target "The resource is suspended.";
+    EnvironmentBoundary "environment-boundary" Target "Agent and resource are in different environments, and no permission lets them meet.";
     TargetMismatch "target-mismatch" Target "The scopes belong to another resource than the one named.";
     NotFound "not-found" NotFound "There is no such thing in this organization.";
     FieldInvalid "field-invalid" Invalid "A member of the request is not acceptable.";

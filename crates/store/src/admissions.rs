@@ -15,6 +15,7 @@ use accredit_domain::issuance::admission::{
 };
 use accredit_domain::ports::{Admissions, BoxFuture, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
+use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
 use accredit_wire::authority::{Authority, ResourceName};
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, OrganizationId, ResourceId};
@@ -89,6 +90,7 @@ fn agent_bytes(facts: &AgentFacts) -> usize {
         + facts.name.len()
         + WORD_BYTES * (1 + words + scope)
         + size_of::<usize>() * facts.resources.len()
+        + WORD_BYTES * facts.across.len()
 }
 
 fn credential_bytes(facts: &CredentialFacts) -> usize {
@@ -110,7 +112,7 @@ fn read_agent(
     let (org_text, id_text) = (org.to_string(), id.to_string());
     let found = conn.first(
         "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
-         a.may_delegate, a.token_lifetime \
+         a.may_delegate, a.token_lifetime, a.environment, a.across \
          FROM agent a LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
          WHERE a.org = $1 AND a.id = $2",
         &[org_text.as_str().into(), id_text.as_str().into()],
@@ -126,6 +128,9 @@ fn read_agent(
                 name: row.text(0)?.to_owned(),
                 state: row.word(1, AgentState::parse)?,
                 owner,
+                environment: row.word(8, Environment::parse)?,
+                across: serde_json::from_str(row.text(9)?)
+                    .map_err(|error| DriverError::unreadable(9, error))?,
                 authority,
                 default_scope: row.opt_parsed(5)?,
                 may_delegate: row.int(6)? != 0,

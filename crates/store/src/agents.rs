@@ -2,6 +2,7 @@
 //! joined in when read.
 
 use accredit_domain::ports::{Lookup, Order, Page};
+use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::{Agent, agent::AgentState, rotation_schedule};
 use accredit_wire::ids::AgentId;
 
@@ -21,7 +22,7 @@ macro_rules! select {
              ORDER BY c.id DESC LIMIT 1), \
              a.last_reviewed_at, a.version, a.rotation_days, a.rotation_warned_for, \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
-             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1) \
+             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1), a.across \
              FROM agent a \
              LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id ",
@@ -40,7 +41,9 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
         owner: row.opt_parsed(2)?,
         owner_email: row.opt_string(3)?,
         purpose: row.opt_string(4)?,
-        environment: row.text(5)?.to_owned(),
+        environment: row.word(5, Environment::parse)?,
+        across_environments: serde_json::from_str(row.text(20)?)
+            .map_err(|error| DriverError::unreadable(20, error))?,
         state: row.word(6, AgentState::parse)?,
         permissions: serde_json::from_str(row.text(7)?)
             .map_err(|error| DriverError::unreadable(7, error))?,
@@ -122,19 +125,21 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
     let scope = row.default_scope.as_ref().map(ToString::to_string);
     let permissions = serde_json::to_string(&row.permissions)
         .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
+    let across = serde_json::to_string(&row.across_environments)
+        .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
     if row.version == 0 {
         conn.execute(
             "INSERT INTO agent (org, id, name, owner, purpose, environment, state, permissions, \
              default_scope, may_delegate, token_lifetime, review_due_at, created_at, \
-             last_reviewed_at, rotation_days, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1)",
+             last_reviewed_at, rotation_days, across, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
                 (&row.name).into(),
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
-                (&row.environment).into(),
+                row.environment.as_str().into(),
                 row.state.as_str().into(),
                 (&permissions).into(),
                 scope.as_deref().into(),
@@ -144,6 +149,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.created_at.into(),
                 row.last_reviewed_at.into(),
                 row.rotation_days.into(),
+                (&across).into(),
             ],
         )
         .map_err(failed)?;
@@ -154,12 +160,12 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
             "UPDATE agent SET owner = $1, purpose = $2, environment = $3, state = $4, \
              permissions = $5, default_scope = $6, may_delegate = $7, token_lifetime = $8, \
              review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
-             rotation_warned_for = $12, version = version + 1 \
-             WHERE org = $13 AND id = $14 AND version = $15",
+             rotation_warned_for = $12, across = $13, version = version + 1 \
+             WHERE org = $14 AND id = $15 AND version = $16",
             &[
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
-                (&row.environment).into(),
+                row.environment.as_str().into(),
                 row.state.as_str().into(),
                 (&permissions).into(),
                 scope.as_deref().into(),
@@ -169,6 +175,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.last_reviewed_at.into(),
                 row.rotation_days.into(),
                 row.rotation_warned_for.into(),
+                (&across).into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use accredit_domain::issuance::admission::ResourceFacts;
 use accredit_domain::ports::{Lookup, Order, Page};
+use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::{Resource, State};
 use accredit_wire::ids::ResourceId;
 
@@ -16,8 +17,8 @@ const OPERATION: &str = "write a resource";
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, name, audience, actions, state, revocations_age_max, created_at, version \
-             FROM resource ",
+            "SELECT id, name, audience, actions, state, revocations_age_max, created_at, version, \
+             environment FROM resource ",
             $rest
         )
     };
@@ -34,6 +35,7 @@ fn read(row: &dyn Row) -> Result<Resource, DriverError> {
         revocations_age_max: row.small(5)?,
         created_at: row.time(6)?,
         version: row.int(7)?,
+        environment: row.word(8, Environment::parse)?,
     })
 }
 
@@ -72,6 +74,7 @@ pub(crate) fn facts(
             audience: row.audience,
             actions: row.actions,
             state: row.state,
+            environment: row.environment,
         })
     }))
 }
@@ -133,8 +136,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
     if row.version == 0 {
         conn.execute(
             "INSERT INTO resource (org, id, name, audience, actions, state, \
-             revocations_age_max, created_at, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
+             revocations_age_max, created_at, environment, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -144,6 +147,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
                 row.state.as_str().into(),
                 row.revocations_age_max.into(),
                 row.created_at.into(),
+                row.environment.as_str().into(),
             ],
         )
         .map_err(failed)?;

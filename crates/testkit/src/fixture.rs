@@ -129,6 +129,7 @@ impl TestWorld {
             name: name.to_owned(),
             audience: format!("https://{name}.example/"),
             actions: actions.iter().map(ToString::to_string).collect(),
+            environment: None,
             revocations_age_max: None,
         };
         resource::create(&self.cx(org).await, &asked).await.expect("a new resource")

@@ -75,8 +75,8 @@ struct Create {
     /// What it may do
     #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::scope_token)]
     allow: Vec<String>,
-    /// Where it runs: a label such as `production`
-    #[arg(long, value_name = "LABEL")]
+    /// Where it runs (dev): it reaches resources of the same environment
+    #[arg(long, value_name = "ENVIRONMENT", value_parser = ["dev", "staging", "prod"])]
     environment: Option<String>,
     /// What it is granted where it asks for nothing
     #[arg(long, value_name = "SCOPE", num_args = 1.., value_parser = args::scope_token)]
@@ -118,8 +118,8 @@ struct Update {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     purpose: Option<String>,
-    /// Where it runs
-    #[arg(long, value_name = "LABEL")]
+    /// Where it runs; another than before ends its live tokens
+    #[arg(long, value_name = "ENVIRONMENT", value_parser = ["dev", "staging", "prod"])]
     environment: Option<String>,
     /// What it is granted where it asks for nothing
     #[arg(long, value_name = "SCOPE", num_args = 1.., value_parser = args::scope_token)]

@@ -63,6 +63,9 @@ struct Set {
     /// All that it may do there from now on
     #[arg(long = "action", value_name = "ACTION", required = true, num_args = 1..)]
     actions: Vec<String>,
+    /// Although agent and resource are in different environments
+    #[arg(long)]
+    across_environments: bool,
 }
 
 impl Of {
@@ -81,7 +84,10 @@ impl At {
 pub(crate) async fn run(permission: Permission, cx: &Context) -> Result<(), Failure> {
     match permission.verb {
         Verb::Set(args) => {
-            let body = Body::new().with("actions", args.actions).json();
+            let body = Body::new().with("actions", args.actions);
+            let body =
+                body.with_opt("across_environments", args.across_environments.then_some(true));
+            let body = body.json();
             cx.out.object(&cx.api()?.call(Method::PUT, args.at.path(), Some(body)).await?)
         }
         Verb::Delete(at) => {

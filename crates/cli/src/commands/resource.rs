@@ -64,6 +64,9 @@ struct Create {
     /// What can be done at it; the second half of a scope
     #[arg(long = "action", value_name = "ACTION", required = true, num_args = 1..)]
     actions: Vec<String>,
+    /// Where it runs (dev); agents of other environments do not reach it
+    #[arg(long, value_name = "ENVIRONMENT", value_parser = ["dev", "staging", "prod"])]
+    environment: Option<String>,
     /// How old revocations may be at its verifiers before they refuse (60s)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     revocations_age_max: Option<Duration>,
@@ -94,6 +97,7 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
                 .with("name", args.name)
                 .with("audience", args.audience)
                 .with("actions", args.actions)
+                .with_opt("environment", args.environment)
                 .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()));
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body.json())).await?)
         }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use crate::registry::State;
 use crate::registry::agent::AgentState;
 use crate::registry::credential::AdminPermission;
+use crate::registry::environment::Environment;
 use crate::registry::instance::InstanceState;
 
 /// An agent as issuing sees it.
@@ -24,6 +25,10 @@ pub struct AgentFacts {
     pub state: AgentState,
     /// Its owner and whether the owner may act; an agent without one is never active.
     pub owner: Option<(PersonId, State)>,
+    /// Where it runs.
+    pub environment: Environment,
+    /// The resources of other environments that it may reach.
+    pub across: BTreeSet<ResourceName>,
     /// What it may ask for.
     pub authority: Authority,
     /// What is granted where nothing is asked for.
@@ -49,6 +54,8 @@ pub struct ResourceFacts {
     pub actions: BTreeSet<ActionName>,
     /// Whether there are tokens for it.
     pub state: State,
+    /// Where it runs.
+    pub environment: Environment,
 }
 
 /// Whose a credential is, with what may end it.

@@ -6,6 +6,7 @@ use accredit_wire::authority::{Authority, Scope, ScopeToken};
 use super::admission::AgentFacts;
 use super::grants::client_credentials::ProposedGrant;
 use crate::refusal::{Error, Refusal, Rule};
+use crate::registry::environment;
 
 /// A grant that was checked against what its agent holds. Only [`permit`] makes one.
 #[derive(Debug)]
@@ -31,13 +32,22 @@ pub(super) fn held_hint(agent: &AgentFacts) -> String {
     format!("the agent holds: {}", shown.join(" "))
 }
 
-/// Permits a proposal whose every scope the agent holds and the resource knows.
+/// Permits a proposal whose every scope the agent holds and the resource knows, where the two may
+/// meet at all.
 pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
-    let agent = &proposed.agent;
+    let (agent, resource) = (&proposed.agent, &proposed.resource);
+    let meet = agent.environment == resource.environment || agent.across.contains(&resource.name);
+    if !meet {
+        let (agent, resource) = (
+            (agent.name.as_str(), agent.environment),
+            (resource.name.as_str(), resource.environment),
+        );
+        return Err(environment::apart(agent, resource).into());
+    }
     let granted = |token: &ScopeToken| {
         agent.authority.allows(&token.resource, &token.action)
-            && token.resource == proposed.resource.name
-            && proposed.resource.actions.contains(&token.action)
+            && token.resource == resource.name
+            && resource.actions.contains(&token.action)
     };
     if let Some(excess) = proposed.scope.tokens().find(|token| !granted(token)) {
         return Err(Refusal::new(

@@ -3,6 +3,7 @@
 //! `draft → active → suspended → decommissioned`; the last is final. An agent is always the OAuth
 //! client: its id is the `client_id`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use accredit_wire::authority::{Authority, ResourceName, Scope};
@@ -10,6 +11,7 @@ use accredit_wire::ids::{AgentId, PersonId};
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
+use super::environment::{self, Environment};
 use super::permission;
 use super::{
     DecideError, Listed, Person, commit, commit_created, decide, ending, find_agent, find_person,
@@ -24,8 +26,6 @@ use crate::registry::credential::AdminPermission;
 
 /// After how long an agent is due for review where nobody said.
 pub const REVIEW_DUE_AFTER: Duration = Duration::from_hours(90 * 24);
-/// The environment of an agent where nobody said.
-pub const ENVIRONMENT_DEFAULT: &str = "dev";
 
 /// Where an agent is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -79,8 +79,11 @@ pub struct Agent {
     pub owner_email: Option<String>,
     /// What it is for.
     pub purpose: Option<String>,
-    /// A label such as `dev` or `prod`.
-    pub environment: String,
+    /// Where it runs: it reaches resources of the same environment.
+    pub environment: Environment,
+    /// Resources of other environments that it may reach all the same.
+    #[schema(value_type = Vec<String>)]
+    pub across_environments: BTreeSet<ResourceName>,
     /// Where it is in its life.
     pub state: AgentState,
     /// What it may do.
@@ -135,7 +138,7 @@ pub struct CreateAgent {
     pub owner_email: Option<String>,
     /// What it is for.
     pub purpose: Option<String>,
-    /// A label such as `dev` or `prod`.
+    /// Where it runs: `dev` where not said, `staging` or `prod`.
     pub environment: Option<String>,
     /// What it may do: `resource:action`.
     #[serde(default)]
@@ -167,7 +170,8 @@ pub struct UpdateAgent {
     pub owner_email: Option<String>,
     /// What it is for.
     pub purpose: Option<String>,
-    /// A label such as `dev` or `prod`.
+    /// Where it runs. Another than before ends its live tokens, and what it was granted across
+    /// environments.
     pub environment: Option<String>,
     /// What is granted where nothing is asked for; empty for nothing.
     pub default_scope: Option<String>,
@@ -191,12 +195,6 @@ pub struct UpdateAgent {
 pub struct Reason {
     /// Why, in a person's words.
     pub reason: Option<String>,
-}
-
-fn environment(value: &str) -> Result<String, Refusal> {
-    ResourceName::new(value).map(|name| name.to_string()).map_err(|error| {
-        Refusal::field("environment", error, "use a label such as `dev`, `staging` or `prod`")
-    })
 }
 
 fn default_scope(value: &str, held: &Authority) -> Result<Option<Scope>, Refusal> {
@@ -281,10 +279,11 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
         Refusal::field("name", error, "use lower-case letters, digits, `.`, `_` and `-`")
     })?;
     let purpose = asked.purpose.as_deref().map(|value| text("purpose", value)).transpose()?;
-    let environment = environment(asked.environment.as_deref().unwrap_or(ENVIRONMENT_DEFAULT))?;
+    let environment = asked.environment.as_deref().map(environment::asked).transpose()?;
+    let environment = environment.unwrap_or_default();
     let token_lifetime = lifetime(asked.token_lifetime)?;
     let rotation_days = rotation_schedule::days(asked.rotation_days)?;
-    let authority = permission::resolve(cx, &asked.allow).await?;
+    let authority = permission::resolve(cx, (name.as_str(), environment), &asked.allow).await?;
     let default_scope = default_scope(asked.default_scope.as_deref().unwrap_or(""), &authority)?;
     decide(|| async {
         let owner = owner(cx, asked.owner.as_deref(), asked.owner_email.as_deref()).await?;
@@ -297,7 +296,8 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             owner: owner.as_ref().map(|(person, _)| person.id),
             owner_email: owner.as_ref().map(|(person, _)| person.email.clone()),
             purpose: purpose.clone(),
-            environment: environment.clone(),
+            environment,
+            across_environments: BTreeSet::new(),
             state: if asked.activate { AgentState::Active } else { AgentState::Draft },
             permissions: authority.clone(),
             default_scope: default_scope.clone(),
@@ -322,7 +322,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             name: Some(agent.name.clone()),
             owner: agent.owner.map(PersonId::any),
             changes: [
-                ("environment", agent.environment.clone()),
+                ("environment", agent.environment.as_str().to_owned()),
                 ("owner_email", agent.owner_email.clone().unwrap_or_default()),
                 ("permissions", permission::shown(&agent.permissions)),
                 ("purpose", agent.purpose.clone().unwrap_or_default()),
@@ -387,9 +387,14 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
             body.changes.insert("purpose", purpose.clone());
             agent.purpose = Some(purpose);
         }
-        if let Some(label) = &asked.environment {
-            agent.environment = environment(label)?;
-            body.changes.insert("environment", agent.environment.clone());
+        if let Some(named) = &asked.environment {
+            let named = environment::asked(named)?;
+            if agent.environment != named {
+                ends = Some("the environment changed");
+                agent.across_environments.clear();
+            }
+            agent.environment = named;
+            body.changes.insert("environment", named.as_str().to_owned());
         }
         if let Some(scope) = &asked.default_scope {
             agent.default_scope = default_scope(scope, &agent.permissions)?;

@@ -6,6 +6,7 @@
 pub mod admin_key;
 pub mod agent;
 pub mod credential;
+pub mod environment;
 pub mod identification;
 pub mod instance;
 pub mod operator;

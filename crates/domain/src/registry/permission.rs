@@ -6,6 +6,7 @@ use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName, 
 use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, AgentState, alive};
+use super::environment::{Environment, apart};
 use super::{Listed, Resource, commit, decide, ending, find_agent, find_resource};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
@@ -28,6 +29,9 @@ pub struct PermissionView {
 pub struct SetPermission {
     /// What may be done.
     pub actions: Vec<String>,
+    /// Whether the agent may reach the resource although they are in different environments.
+    #[serde(default)]
+    pub across_environments: bool,
 }
 
 /// `crm:read crm:update ledger:post`, for events.
@@ -35,8 +39,13 @@ pub(super) fn shown(authority: &Authority) -> String {
     authority.tokens().map(|token| token.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// Turns `resource:action` texts into an Authority over resources and actions that exist.
-pub(super) async fn resolve(cx: &Cx, allow: &[String]) -> Result<Authority, Error> {
+/// Turns `resource:action` texts into an Authority over resources and actions that exist, in the
+/// agent's own environment.
+pub(super) async fn resolve(
+    cx: &Cx,
+    agent: (&str, Environment),
+    allow: &[String],
+) -> Result<Authority, Error> {
     let mut wanted: BTreeMap<ResourceName, BTreeSet<ActionName>> = BTreeMap::new();
     for text in allow {
         let token: ScopeToken = text
@@ -48,6 +57,9 @@ pub(super) async fn resolve(cx: &Cx, allow: &[String]) -> Result<Authority, Erro
     for (name, actions) in wanted {
         let found = cx.world.store.resource(cx.tenant.id, Lookup::Name(name.to_string())).await?;
         let resource = found.ok_or_else(|| Refusal::not_found("resource", &name))?;
+        if resource.environment != agent.1 {
+            return Err(apart(agent, (name.as_str(), resource.environment)).into());
+        }
         permissions.push(permission(&resource, actions)?);
     }
     Authority::new(permissions)
@@ -95,7 +107,11 @@ pub async fn set(
         return Err(Refusal::field("actions", "is empty", "delete the permission instead").into());
     }
     let resource = find_resource(cx, resource).await?;
-    let wanted = permission(&resource, actions)?;
+    let wanted = Wanted {
+        permission: permission(&resource, actions)?,
+        environment: resource.environment,
+        across: asked.across_environments,
+    };
     change(cx, agent, &resource.name, Some(&wanted), EventKind::PermissionSet).await
 }
 
@@ -106,11 +122,20 @@ pub async fn delete(cx: &Cx, agent: &str, resource: &str) -> Result<Agent, Error
     change(cx, agent, &resource.name, None, EventKind::PermissionDeleted).await
 }
 
+/// What an agent is to hold at a resource.
+struct Wanted {
+    permission: Permission,
+    /// The resource's.
+    environment: Environment,
+    /// Whether they may meet all the same, where the agent's is another.
+    across: bool,
+}
+
 async fn change(
     cx: &Cx,
     agent: &str,
     resource: &ResourceName,
-    wanted: Option<&Permission>,
+    wanted: Option<&Wanted>,
     kind: EventKind,
 ) -> Result<Agent, Error> {
     decide(|| async {
@@ -118,7 +143,8 @@ async fn change(
         cx.terms.expected.check(agent.version)?;
         let before = agent.permissions.clone();
         let kept = before.permissions().iter().filter(|held| held.resource != *resource);
-        agent.permissions = Authority::new(kept.cloned().chain(wanted.cloned()))
+        let added = wanted.map(|wanted| wanted.permission.clone());
+        agent.permissions = Authority::new(kept.cloned().chain(added))
             .map_err(|error| Refusal::field("actions", error, "split the work"))?;
         if agent.permissions == before && wanted.is_none() {
             return Err(Refusal::not_found("permission", resource).into());
@@ -131,7 +157,17 @@ async fn change(
             )
             .into());
         }
-        let narrowed = !agent.permissions.covers(&before);
+        let was_across = agent.across_environments.remove(resource);
+        let mut across = false;
+        if let Some(wanted) = wanted.filter(|wanted| wanted.environment != agent.environment) {
+            across = wanted.across;
+            if !across {
+                let named = (resource.as_str(), wanted.environment);
+                return Err(apart((&agent.name, agent.environment), named).into());
+            }
+            agent.across_environments.insert(resource.clone());
+        }
+        let narrowed = !agent.permissions.covers(&before) || (was_across && !across);
         if narrowed && let Some(scope) = &agent.default_scope {
             let held =
                 |token: &ScopeToken| agent.permissions.allows(&token.resource, &token.action);
@@ -139,12 +175,15 @@ async fn change(
                 agent.default_scope = None;
             }
         }
-        let body = Body {
+        let mut body = Body {
             agent: Some(agent.id),
             name: Some(resource.to_string()),
             changes: [("permissions", shown(&agent.permissions))].into(),
             ..Body::default()
         };
+        if across || was_across {
+            body.changes.insert("across_environments", across.to_string());
+        }
         let revocation =
             narrowed.then(|| ending(cx, agent.id.any(), "a permission was taken away"));
         commit(cx, vec![Row::Agent(agent.clone())], revocation, cx.event(kind, body)).await?;

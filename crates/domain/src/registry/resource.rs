@@ -10,6 +10,7 @@ use accredit_wire::ids::ResourceId;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
+use super::environment::{self, Environment};
 use super::{
     Listed, STATES, State, commit, commit_created, decide, ending, find_resource, known_state,
     listed, text, turn,
@@ -45,6 +46,9 @@ pub struct Resource {
     /// What may be allowed on it, the second half of a scope.
     #[schema(value_type = Vec<String>)]
     pub actions: BTreeSet<ActionName>,
+    /// Where it runs: immutable. Agents of other environments do not reach it unless a permission
+    /// says so.
+    pub environment: Environment,
     /// Suspended: no tokens for it.
     pub state: State,
     /// How old its verifiers' revocation state may be, seconds.
@@ -67,6 +71,8 @@ pub struct CreateResource {
     pub audience: String,
     /// What may be allowed on it.
     pub actions: Vec<String>,
+    /// Where it runs: `dev` where not said, `staging` or `prod`.
+    pub environment: Option<String>,
     /// How old its verifiers' revocation state may be, seconds.
     pub revocations_age_max: Option<u32>,
 }
@@ -136,6 +142,8 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
     })?;
     let audience = audience(&asked.audience)?;
     let actions = actions(&asked.actions)?;
+    let environment = asked.environment.as_deref().map(environment::asked).transpose()?;
+    let environment = environment.unwrap_or_default();
     let revocations_age_max = age(asked.revocations_age_max)?;
     decide(|| async {
         let (millis, random) = cx.seed();
@@ -144,6 +152,7 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
             name: name.clone(),
             audience: audience.clone(),
             actions: actions.clone(),
+            environment,
             state: State::Active,
             revocations_age_max,
             created_at: cx.now,
@@ -153,7 +162,11 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
             target: Some(resource.id.any()),
             name: Some(name.to_string()),
             audience: Some(audience.clone()),
-            changes: [("actions", joined(&actions))].into(),
+            changes: [
+                ("actions", joined(&actions)),
+                ("environment", environment.as_str().to_owned()),
+            ]
+            .into(),
             ..Body::default()
         };
         let event = cx.event(EventKind::ResourceCreated, body);

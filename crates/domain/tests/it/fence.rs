@@ -111,7 +111,14 @@ async fn what_narrows_the_agent_is_seen_by_the_second_decision() {
     let take_update_away = |world: Arc<TestWorld>, org: Org| async move {
         let actions = vec!["read".to_owned()];
         let cx = world.cx(&org).await;
-        permission::set(&cx, "planner", "crm", &SetPermission { actions }).await.expect("set");
+        permission::set(
+            &cx,
+            "planner",
+            "crm",
+            &SetPermission { actions, across_environments: false },
+        )
+        .await
+        .expect("set");
     };
     let race = Race::begin().await;
     race.meanwhile(take_update_away);

@@ -89,7 +89,10 @@ impl History {
             15 => self.delete_permission().await,
             16 => self.narrow_resource().await,
             17 => self.new_credential().await,
-            18 => self.change_owner().await,
+            18 => match self.chance.below(2) {
+                0 => self.change_owner().await,
+                _ => self.change_environment().await,
+            },
             _ => self.rarely().await,
         }
         self.check().await;
@@ -140,7 +143,8 @@ impl History {
         }
     }
 
-    /// A token says at most what its agent holds and what its resource knows.
+    /// A token says at most what its agent holds and what its resource knows, and only where the two
+    /// may meet.
     async fn check_scope(&self, token: &AccessToken) {
         let cx = self.cx().await;
         let agent: Agent = find_agent(&cx, &token.client_id.to_string()).await.expect("an agent");
@@ -150,6 +154,9 @@ impl History {
             let known = of.name == part.resource && of.actions.contains(&part.action);
             assert!(held && known, "seed {}: `{part}` was not held", self.seed);
         }
+        let meet =
+            agent.environment == of.environment || agent.across_environments.contains(&of.name);
+        assert!(meet, "seed {}: across environments", self.seed);
         assert!(token.delegable.is_empty());
     }
 
@@ -222,7 +229,7 @@ impl History {
             let result = resource::update(&cx, name, &asked).await;
             self.note("widen resource", result, None);
             for agent in AGENTS {
-                let asked = SetPermission { actions: actions.clone() };
+                let asked = SetPermission { actions: actions.clone(), across_environments: true };
                 let result = permission::set(&cx, agent, name, &asked).await;
                 self.note("widen permission", result, None);
             }
@@ -237,8 +244,13 @@ impl History {
             ACTIONS.iter().filter(|_| self.chance.once_in(2)).map(ToString::to_string).collect();
         let cx = self.cx().await;
         let before = find_agent(&cx, name).await.expect("an agent");
-        let result = permission::set(&cx, name, of, &SetPermission { actions }).await;
-        let narrowed = |after: &Agent| !after.permissions.covers(&before.permissions);
+        let across_environments = self.chance.once_in(2);
+        let asked = SetPermission { actions, across_environments };
+        let result = permission::set(&cx, name, of, &asked).await;
+        let narrowed = |after: &Agent| {
+            !after.permissions.covers(&before.permissions)
+                || !after.across_environments.is_superset(&before.across_environments)
+        };
         let ends = result.as_ref().is_ok_and(narrowed).then_some(before.id.any());
         self.note("set permission", result, ends);
     }
@@ -290,6 +302,19 @@ impl History {
         let changed = |after: &Agent| after.owner != before.owner;
         let ends = result.as_ref().is_ok_and(changed).then_some(before.id.any());
         self.note("change owner", result, ends);
+    }
+
+    async fn change_environment(&mut self) {
+        let name = AGENTS[self.chance.below(3)];
+        let named = ["dev", "prod"][self.chance.below(2)];
+        let cx = self.cx().await;
+        let before = find_agent(&cx, name).await.expect("an agent");
+        let environment = Some(named.to_owned());
+        let asked = UpdateAgent { environment, ..UpdateAgent::default() };
+        let result = agent::update(&cx, name, &asked).await;
+        let changed = |after: &Agent| after.environment != before.environment;
+        let ends = result.as_ref().is_ok_and(changed).then_some(before.id.any());
+        self.note("change environment", result, ends);
     }
 
     /// The whole organization, a signing key, or an agent for ever.

@@ -9,6 +9,7 @@ mod bodies;
 mod bootstrap;
 mod clock;
 mod degraded;
+mod environments;
 mod feed;
 mod introspection;
 mod lists;

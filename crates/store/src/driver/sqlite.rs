@@ -29,6 +29,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "answers", include_str!("../../migrations/sqlite/0003_answers.sql")),
     (4, "rotation", include_str!("../../migrations/sqlite/0004_rotation.sql")),
     (5, "spent", include_str!("../../migrations/sqlite/0005_spent.sql")),
+    (6, "environments", include_str!("../../migrations/sqlite/0006_environments.sql")),
 ];
 
 /// A store in one file, held by this process alone.

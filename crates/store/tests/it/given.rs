@@ -1,5 +1,6 @@
 //! What the tests start from: a store in a folder of its own, and rows that may stand in it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +12,7 @@ use accredit_domain::ports::{
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
+use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::{
     Agent, Credential, Instance, Organization, Person, Resource, State,
@@ -200,6 +202,7 @@ pub(crate) fn resource(name: &str) -> Resource {
         name: ResourceName::new(name).expect("a name"),
         audience: format!("https://{name}.example"),
         actions: [action("read"), action("update")].into(),
+        environment: Environment::Dev,
         state: State::Active,
         revocations_age_max: 60,
         created_at: NOW,
@@ -222,7 +225,8 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         owner: owner.map(|person| person.id),
         owner_email: owner.map(|person| person.email.clone()),
         purpose: Some("to be tested".to_owned()),
-        environment: "dev".to_owned(),
+        environment: Environment::Dev,
+        across_environments: BTreeSet::new(),
         state: AgentState::Active,
         permissions: authority("crm"),
         default_scope: Some("crm:read".parse().expect("a scope")),
