@@ -480,6 +480,15 @@ pub trait Revocations: Send + Sync {
     ) -> BoxFuture<'_, Result<u64, Fault>>;
 }
 
+/// A leaf whose payload and salt are to be deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Pruned {
+    /// Its place in its lane.
+    pub sequence: u64,
+    /// SHA-256(salt ‖ payload), which stays.
+    pub digest: [u8; 32],
+}
+
 /// One leaf as the log keeps it.
 #[derive(Clone, Debug)]
 pub struct Leaf {
@@ -573,6 +582,15 @@ pub trait Log: Send + Sync {
         from: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<[u8; 32]>, Fault>>;
+
+    /// Deletes payloads and salts of a lane and keeps their digests, in one transaction. Its event
+    /// was recorded before; see [`crate::audit::prune`].
+    fn prune(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        pruned: Vec<Pruned>,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// One stored tile.
     fn tile(

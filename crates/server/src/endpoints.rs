@@ -3,6 +3,7 @@
 //! Router, OpenAPI document and coverage test are derived from it. Each row says who may call; a
 //! row cannot be written without.
 
+use accredit_domain::audit::prune::{Prune, PruneReport};
 use accredit_domain::audit::read::EventView;
 use accredit_domain::keys::rotation::{RotateKey, RotatedKeys};
 use accredit_domain::registry::admin_key::{AdminKeyView, CreateAdminKey, RotateAdminKey};
@@ -239,6 +240,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Verb::Get, "/v1/events/export", "export_events", Admin(Audit), admin::events::export).gives(Shape::Lines),
     api(Verb::Get, "/v1/events/{key}", "get_event", Admin(Audit), admin::events::get).gives(Shape::of::<EventView>()),
     api(Verb::Get, "/v1/log", "get_log", Admin(Audit), admin::events::lanes).gives(Shape::Json),
+    api(Verb::Post, "/v1/log/prune", "prune_log", Admin(Administrators), admin::events::prune).takes(Shape::of::<Prune>()).gives(Shape::of::<PruneReport>()),
     api(Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
 
     // The process itself.

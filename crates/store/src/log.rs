@@ -2,7 +2,7 @@
 //! `accredit_wire::tlog`; here a leaf gets its place and is chained to the one before.
 
 use accredit_domain::audit::event::SealedEvent;
-use accredit_domain::ports::{Integrated, LaneHead, Leaf, LeafBody};
+use accredit_domain::ports::{Integrated, LaneHead, Leaf, LeafBody, Pruned};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::{Hash, leaf::leaf_hash};
 
@@ -195,6 +195,23 @@ pub(crate) fn leaves(
             })
         },
     )
+}
+
+/// Deletes payloads and salts and keeps their digests.
+pub(crate) fn prune(
+    conn: &mut dyn Conn,
+    org: &str,
+    lane: u16,
+    pruned: &[Pruned],
+) -> Result<(), DriverError> {
+    for leaf in pruned {
+        conn.execute(
+            "UPDATE event SET digest = $1, salt = NULL, payload = NULL \
+             WHERE org = $2 AND lane = $3 AND seq = $4 AND payload IS NOT NULL",
+            &[leaf.digest.as_slice().into(), org.into(), lane.into(), leaf.sequence.into()],
+        )?;
+    }
+    Ok(())
 }
 
 /// Leaf hashes of a lane from `from` on.

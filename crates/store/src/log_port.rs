@@ -1,7 +1,7 @@
 //! The log's port: what auditors and the integrator read, and the one thing they write.
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{BoxFuture, Integrated, LaneHead, Leaf, Log};
+use accredit_domain::ports::{BoxFuture, Integrated, LaneHead, Leaf, Log, Pruned};
 use accredit_wire::ids::OrganizationId;
 
 use crate::SqliteStore;
@@ -33,6 +33,19 @@ impl Log for SqliteStore {
     ) -> BoxFuture<'_, Result<Vec<[u8; 32]>, Fault>> {
         self.read_in("read leaf hashes", org, move |conn, org| {
             log::leaf_hashes(conn, org, lane, from, limit)
+        })
+    }
+
+    fn prune(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        pruned: Vec<Pruned>,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "prune the log";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::Prune(org, lane, pruned)).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
     }
 

@@ -5,7 +5,7 @@
 
 use accredit_domain::audit::event::{Event, SealedEvent};
 use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
-use accredit_domain::ports::{SingleUse, Use};
+use accredit_domain::ports::{Pruned, SingleUse, Use};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
@@ -36,6 +36,8 @@ pub(crate) enum Work {
     Change(Box<(Change, Event)>),
     /// Tiles and a checkpoint.
     Integrate(OrganizationId, Integration),
+    /// Payloads of a lane that are deleted.
+    Prune(OrganizationId, u16, Vec<Pruned>),
     /// Times of use.
     Uses(Vec<Use>),
     /// Rows whose time is over.
@@ -57,6 +59,7 @@ impl Work {
             Self::Change(change) => Some(change.0.org),
             Self::Consume(..)
             | Self::Integrate(..)
+            | Self::Prune(..)
             | Self::Uses(_)
             | Self::Forget(..)
             | Self::Found(_)
@@ -73,6 +76,7 @@ impl Work {
             Self::Consume(..) | Self::Beat => true,
             Self::Change(_)
             | Self::Integrate(..)
+            | Self::Prune(..)
             | Self::Uses(_)
             | Self::Forget(..)
             | Self::Found(_)
@@ -116,6 +120,8 @@ pub(crate) fn run_aside(
             if first { Ok(()) } else { Err(Failure::Replayed) }
         }
         Work::Integrate(org, integration) => log::integrate(conn, &org.to_string(), integration),
+        Work::Prune(org, lane, pruned) => log::prune(conn, &org.to_string(), *lane, pruned)
+            .map_err(|error| Failure::of("prune the log", error)),
         Work::Uses(times) => uses::write(conn, times),
         Work::Forget(rows, now) => {
             ledger::forget(conn, rows, *now)?;

@@ -309,6 +309,7 @@ impl Writer {
             }
             Work::Consume(..)
             | Work::Integrate(..)
+            | Work::Prune(..)
             | Work::Uses(_)
             | Work::Forget(..)
             | Work::Found(_)

@@ -69,6 +69,7 @@ kinds! {
     AccessRefused "access.refused";
     AuthenticationFailed "authentication.failed";
     LogExported "log.exported";
+    LogPruned "log.pruned";
     LogRead "log.read";
 }
 

@@ -1,13 +1,15 @@
 //! The audit log: what happened, proved by a Merkle tree that others can check.
 //!
 //! [`event`] is what is recorded, in the transaction of the change; [`integrate`] builds the tree
-//! behind it; [`read`] shows and exports it; [`refusals`] and [`uses`] are what is counted rather
+//! behind it; [`read`] shows and exports it; [`prune`] forgets
+//! what old events said; [`refusals`] and [`uses`] are what is counted rather
 //! than recorded one by one.
 
 pub mod event;
 pub mod flush;
 pub mod fsck;
 pub mod integrate;
+pub mod prune;
 pub mod read;
 pub mod reads;
 pub mod refusals;

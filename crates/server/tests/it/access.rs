@@ -267,6 +267,7 @@ impl Stage {
             "rotate_signing_key" => json!({"now": true}),
             "revoke_id" => json!({"target": planner, "reason": "a test"}),
             "check_log" => json!({}),
+            "prune_log" => json!({"older_than": 86_400}),
             name if name.ends_with("_org")
                 || name.ends_with("_person")
                 || name.ends_with("_resource")

@@ -1,16 +1,21 @@
 //! RFC 6962, C2SP tlog-tiles: the log from outside hashes to what was signed.
 
+use accredit_domain::registry::credential::AdminPermission;
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Ask, TestWorld};
 use accredit_wire::tlog::checkpoint::{self, Checkpoint};
-use accredit_wire::tlog::export::Auditor;
+use accredit_wire::tlog::export::{Auditor, Report};
 use accredit_wire::tlog::leaf::Entry;
 use accredit_wire::tlog::note::Vkey;
 use accredit_wire::tlog::proof::{ConsistencyProof, InclusionProof};
 use accredit_wire::tlog::tile::decode_bundle;
 use accredit_wire::tlog::tree::{entry_hash, root};
 use accredit_wire::tlog::{HASH_LEN, Hash};
+use serde_json::json;
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
 
 /// A log of a bit more than one full tile, and the checkpoints on the way.
 async fn begin() -> (TestWorld, Scene, Vec<Checkpoint>) {
@@ -157,16 +162,18 @@ async fn what_the_log_has_not_is_not_found_and_what_is_nonsense_is_refused() {
     }
 }
 
+fn audited(vkey: &Vkey, text: &str) -> Report {
+    let mut auditor = Auditor::new(vec![vkey.clone()]);
+    text.lines().for_each(|line| auditor.line(line));
+    auditor.finish()
+}
+
 #[tokio::test]
 async fn an_export_proves_itself_and_one_bent_byte_is_found() {
     let (world, scene, checkpoints) = begin().await;
     let exported = world.admin(&scene.org, "GET", "/v1/events/export", None).await.expect(200);
     let vkey = vkey(&world, &scene).await;
-    let audit = |text: &str| {
-        let mut auditor = Auditor::new(vec![vkey.clone()]);
-        text.lines().for_each(|line| auditor.line(line));
-        auditor.finish()
-    };
+    let audit = |text: &str| audited(&vkey, text);
     let text = exported.text();
     let report = audit(text);
     assert!(report.ok, "{report:?}");
@@ -223,4 +230,46 @@ async fn the_log_of_an_organization_that_nobody_asks_for_is_integrated_too() {
     let quiet = &world.server.tenants.all()[0];
     let lanes = world.world.store.lanes(quiet.id).await.expect("read");
     assert!(lanes[0].sequenced > 0 && lanes[0].integrated == lanes[0].sequenced, "{lanes:?}");
+}
+
+#[tokio::test]
+async fn what_old_events_say_is_deleted_and_the_log_verifies_as_before() {
+    let (world, scene, checkpoints) = begin().await;
+    let prune = async |key: &str, older_than: u64| {
+        let ask = Ask::post("/v1/log/prune").bearer(key).json(&json!({"older_than": older_than}));
+        world.ask(ask).await
+    };
+    let owner = scene.org.admin.clone();
+    let auditor = world.admin_with(&scene.org, &[AdminPermission::Audit]).await;
+    prune(&auditor, 7 * DAY).await.problem(403, "not-entitled");
+    prune(&owner, DAY - 1).await.problem(400, "field-invalid");
+    assert_eq!(prune(&owner, DAY).await.expect(200).json()["pruned"], 0, "all is young");
+    world.advance(DAY + 60);
+    let young = world.token(&scene.org, &scene.client, &[("scope", "crm:read")]).await;
+    let young = young.expect(200).member("access_token");
+    let old = crate::events(&world, &scene.org, "token.issued").await[0].clone();
+    let told = prune(&owner, DAY).await.expect(200).json();
+    let last = checkpoints.last().expect("one").size;
+    assert!(told["pruned"].as_u64().is_some_and(|pruned| pruned >= last), "{told}");
+    assert_eq!(told["more"], false);
+    assert_eq!(prune(&owner, DAY).await.expect(200).json()["pruned"], 0, "nothing is left");
+
+    // What it said is nowhere any more, and everything that was signed still holds.
+    let path = format!("/v1/events/{}", old["seq"]);
+    let pruned = world.admin(&scene.org, "GET", &path, None).await.expect(200).json();
+    assert_eq!((&pruned["id"], &pruned["leaf"]), (&old["id"], &old["leaf"]));
+    assert!(pruned["payload"].is_null(), "{pruned}");
+    let report = world.ask(Ask::post("/v1/log/fsck").bearer(&owner)).await.expect(200).json();
+    assert_eq!(report["ok"], true, "{report}");
+    let exported = world.admin(&scene.org, "GET", "/v1/events/export", None).await.expect(200);
+    let token = old["payload"]["token"].as_str().expect("a token");
+    assert!(!exported.text().contains(token));
+    let jti = crate::claims(&young)["jti"].as_str().expect("its id").to_owned();
+    assert!(exported.text().contains(&jti), "what is young is kept");
+    let report = audited(&vkey(&world, &scene).await, exported.text());
+    assert!(report.ok, "{report:?}");
+    let told = crate::events(&world, &scene.org, "log.pruned").await;
+    assert_eq!(told.len(), 3, "each time is an event");
+    assert!(told[0]["payload"].is_null(), "the first has become old itself");
+    assert!(told[1]["payload"]["changes"]["before"].is_string(), "{told:?}");
 }

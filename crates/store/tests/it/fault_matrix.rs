@@ -11,8 +11,8 @@ use std::time::Duration;
 use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::keys::{KeyPurpose, SigningKey};
 use accredit_domain::ports::{
-    Audited, Change, Installation, Integrated, Issuance, Ledger as _, Log as _, Registry as _, Row,
-    SingleUse, Store as _, Tile, Use,
+    Audited, Change, Installation, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _,
+    Pruned, Registry as _, Row, SingleUse, Store as _, Tile, Use,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
@@ -22,6 +22,7 @@ use accredit_domain::revocation::Revocation;
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::driver::{Conn, Driver, DriverError, EachRow, Value};
 use accredit_store::{Options, SqliteStore};
+use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::OrganizationId;
 
 use crate::given::{
@@ -278,6 +279,20 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let integrated = Integrated { tiles: vec![tile(0), tile(1)], size: 2, note };
         Box::pin(async {
             store.integrate(base.org, 0, 0, integrated).await.is_ok_and(|first| first)
+        })
+    }),
+    ("prune the log", |base, store| {
+        Box::pin(async move {
+            let Ok(leaves) = store.leaves(base.org, 0, 0, 2).await else { return false };
+            let pruned = |leaf: &Leaf| match &leaf.body {
+                LeafBody::Kept { salt, payload } => Some(Pruned {
+                    sequence: leaf.sequence,
+                    digest: sha256_of(&[salt, payload.as_bytes()]),
+                }),
+                LeafBody::Pruned { .. } => None,
+            };
+            let pruned = leaves.iter().filter_map(pruned).collect();
+            store.prune(base.org, 0, pruned).await.is_ok()
         })
     }),
     ("record uses", |base, store| {

@@ -3,14 +3,16 @@
 mod event;
 mod export;
 mod key;
+mod prune;
 mod tail;
 mod verify;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::args::Paging;
+use crate::args::{self, Paging};
 use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -50,6 +52,12 @@ enum Verb {
                       accredit audit verify log.ndjson --key log.key"
     )]
     Verify(Verify),
+    /// Delete what old events say; their hashes stay, and the log verifies as before
+    #[command(
+        after_help = "Example:\n  accredit audit prune --older-than 90d\n\nWhat is deleted is in no \
+                      export any more. That it was done is an event."
+    )]
+    Prune(Prune),
     /// Print the keys that sign the log's checkpoints, a line each
     #[command(after_help = "Example:\n  accredit audit key -o log.key")]
     Key(Key),
@@ -117,6 +125,13 @@ struct Verify {
 }
 
 #[derive(Debug, Args)]
+struct Prune {
+    /// How old; at least a day
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    older_than: Duration,
+}
+
+#[derive(Debug, Args)]
 struct Key {
     /// The file to write, in place of standard output
     #[arg(long = "output-file", short = 'o', value_name = "FILE")]
@@ -140,6 +155,7 @@ pub(crate) async fn run(audit: Audit, cx: &Context) -> Result<(), Failure> {
         Verb::Show(args) => commands::show(all().segment(&args.event), cx).await,
         Verb::Export(args) => export::run(&args.file, cx).await,
         Verb::Verify(args) => verify::run(args, cx).await,
+        Verb::Prune(args) => prune::run(args.older_than, cx).await,
         Verb::Key(args) => key::run(args.file.as_deref(), cx).await,
     }
 }

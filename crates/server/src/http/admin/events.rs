@@ -1,6 +1,7 @@
 //! `/v1/events` and `/v1/log`: reading, exporting and checking the audit log.
 
 use accredit_domain::audit::fsck as check;
+use accredit_domain::audit::prune;
 use accredit_domain::audit::read::{self, EventQuery};
 use accredit_domain::audit::reads;
 use accredit_domain::{Fault, Refusal};
@@ -87,6 +88,14 @@ pub fn lanes(mut call: Call) -> Handled {
         }
         let cx = call.checked()?;
         ok(&Lanes { lanes: read::lanes(&cx).await? })
+    })
+}
+
+/// Deletes the payloads of old events.
+pub fn prune(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&prune::prune(&cx, &call.json()?).await?)
     })
 }
 
