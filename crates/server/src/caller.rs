@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use accredit_domain::issuance::admission::HolderFacts;
 use accredit_domain::issuance::authenticate::{self, NotAuthenticated};
-use accredit_domain::ports::Use;
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::operator::{self, Operator};
 use accredit_domain::tenant::Tenant;
@@ -82,7 +81,7 @@ pub async fn admin(call: &Call) -> Result<Cx, Failure> {
         hint: "use another administrator's key of this organization".to_owned(),
         ..ended
     })?;
-    cx.tenant.uses.note(Use { org: cx.tenant.id, id: facts.id.any(), at: cx.now });
+    cx.tenant.uses.note(facts.id.any(), cx.now);
     cx.caller = Caller::Admin { credential: facts.id, permissions: permissions.clone() };
     Ok(cx)
 }
@@ -131,7 +130,7 @@ pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
             Caller::Client { id: client.id(), credential }
         }
     };
-    cx.tenant.uses.note(Use { org: cx.tenant.id, id: credential.any(), at: cx.now });
+    cx.tenant.uses.note(credential.any(), cx.now);
     Ok(cx)
 }
 

@@ -11,7 +11,7 @@ use crate::tenant::Tenant;
 
 /// Writes what an organization has in memory: one event for each kind of failure.
 pub async fn flush(world: &World, tenant: &Tenant, now: Time) -> Result<(), Fault> {
-    let uses = tenant.uses.take();
+    let uses = tenant.uses.take(tenant.id);
     if !uses.is_empty() {
         world.store.record_uses(uses).await?;
     }

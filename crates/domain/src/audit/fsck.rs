@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint;
 use accredit_wire::tlog::leaf::{leaf_hash, payload_digest};
-use accredit_wire::tlog::tile::Integrator;
+use accredit_wire::tlog::tile::{Integrator, Tile};
 use accredit_wire::tlog::tree::Frontier;
 use serde::Serialize;
 
@@ -111,20 +111,20 @@ async fn check_lane(
                 }
             }
         }
+        // What is full is compared at once: the tiles of a whole log would not fit into memory.
+        for tile in tree.take_full() {
+            if !matches!(stands(world, tenant, number, &tile).await?, Stands::Alike) {
+                report.find(unfounded(number, &tile));
+            }
+        }
     }
     // Who is being written to meanwhile has grown since its head was read, and only that.
     let mut grown = Vec::new();
     for tile in tree.finish().tiles {
-        let kept = world.store.tile(tenant.id, number, tile.level, tile.index).await?;
-        let kept = kept.unwrap_or_default();
-        let finding = format!(
-            "lane {number}: tile {} of level {} does not follow from the leaves",
-            tile.index, tile.level
-        );
-        if !kept.starts_with(&tile.bytes) {
-            report.find(finding);
-        } else if kept.len() > tile.bytes.len() {
-            grown.push(finding);
+        match stands(world, tenant, number, &tile).await? {
+            Stands::Alike => {}
+            Stands::Longer => grown.push(unfounded(number, &tile)),
+            Stands::Otherwise => report.find(unfounded(number, &tile)),
         }
     }
     let lanes = world.store.lanes(tenant.id).await?;
@@ -141,4 +141,34 @@ async fn check_lane(
         ));
     }
     Ok(())
+}
+
+/// How a tile stands in the store.
+enum Stands {
+    Alike,
+    /// It goes on where the computed one ends.
+    Longer,
+    Otherwise,
+}
+
+async fn stands(
+    world: &World,
+    tenant: &Tenant,
+    lane: u16,
+    computed: &Tile,
+) -> Result<Stands, Fault> {
+    let kept = world.store.tile(tenant.id, lane, computed.level, computed.index).await?;
+    let kept = kept.unwrap_or_default();
+    Ok(match kept.strip_prefix(&*computed.bytes) {
+        Some([]) => Stands::Alike,
+        Some(_) => Stands::Longer,
+        None => Stands::Otherwise,
+    })
+}
+
+fn unfounded(lane: u16, tile: &Tile) -> String {
+    format!(
+        "lane {lane}: tile {} of level {} does not follow from the leaves",
+        tile.index, tile.level
+    )
 }

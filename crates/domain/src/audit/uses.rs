@@ -3,32 +3,35 @@
 
 use std::sync::Mutex;
 
-use accredit_wire::ids::AnyId;
+use accredit_wire::ids::{AnyId, OrganizationId};
+use accredit_wire::time::Time;
 use std::collections::HashMap;
 
 use crate::ports::Use;
 
-/// Uses remembered between two flushes; beyond, the newest are not noted.
-pub const USES_MAX: usize = 100_000;
+/// Uses of one organization remembered between two flushes: those of 200,000 agents, each with a
+/// credential and an instance, in some 40 MB. Beyond, the newest are not noted.
+pub const USES_MAX: usize = 600_000;
 
-/// The last use of each thing since the last flush.
+/// The last use of each thing of an organization since the last flush.
 #[derive(Default)]
-pub struct Uses(Mutex<HashMap<AnyId, Use>>);
+pub struct Uses(Mutex<HashMap<AnyId, Time>>);
 
 impl Uses {
     /// Notes a use.
-    pub fn note(&self, used: Use) {
+    pub fn note(&self, id: AnyId, at: Time) {
         let Ok(mut uses) = self.0.lock() else { return };
-        if let Some(held) = uses.get_mut(&used.id) {
-            held.at = held.at.max(used.at);
+        if let Some(held) = uses.get_mut(&id) {
+            *held = at.max(*held);
         } else if uses.len() < USES_MAX {
-            uses.insert(used.id, used);
+            uses.insert(id, at);
         }
     }
 
-    /// Takes what was noted since the last call.
-    pub fn take(&self) -> Vec<Use> {
+    /// Takes what was noted since the last call, as uses in `org`.
+    pub fn take(&self, org: OrganizationId) -> Vec<Use> {
         let Ok(mut uses) = self.0.lock() else { return Vec::new() };
-        std::mem::take(&mut *uses).into_values().collect()
+        let uses = std::mem::take(&mut *uses);
+        uses.into_iter().map(|(id, at)| Use { org, id, at }).collect()
     }
 }

@@ -23,7 +23,7 @@ use accredit_wire::secret::Secret;
 use self::authenticate::AuthenticatedClient;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::ports::{Audited, Issuance, NotRecorded, Use};
+use crate::ports::{Audited, Issuance, NotRecorded};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 
 /// The life of a token where neither agent nor request says, seconds.
@@ -132,7 +132,7 @@ async fn attempt(
     }
     let uses = [Some(client.id()), Some(client.credential.id.any()), client.instance()];
     for id in uses.into_iter().flatten() {
-        cx.tenant.uses.note(Use { org: cx.tenant.id, id, at: cx.now });
+        cx.tenant.uses.note(id, cx.now);
     }
     Ok(minted)
 }

@@ -94,6 +94,11 @@ impl Integrator {
         });
     }
 
+    /// The tiles that are full by now, which nothing changes any more. They are not given again.
+    pub fn take_full(&mut self) -> Vec<Tile> {
+        std::mem::take(&mut self.full)
+    }
+
     /// How many leaves the tree has by now.
     pub fn size(&self) -> u64 {
         self.frontier.size()
