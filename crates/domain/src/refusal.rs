@@ -78,6 +78,7 @@ rules! {
     InstanceNotActive "instance-not-active" UnauthorizedClient "The instance has expired or was revoked.";
     OwnerNotActive "owner-not-active" UnauthorizedClient "The agent's owner is suspended.";
     OrganizationNotActive "organization-not-active" UnauthorizedClient "The organization is suspended.";
+    RotationRequired "rotation-required" UnauthorizedClient "The agent has changed, and its credential was not rotated since; the organization enforces that.";
     GrantNotForClient "grant-not-for-client" UnauthorizedClient "This kind of client cannot use this grant.";
     ScopeNotHeld "scope-not-held" Scope "The agent does not hold a scope that was asked for.";
     ScopeMissing "scope-missing" Scope "Nothing was asked for, and the agent has no default scope.";

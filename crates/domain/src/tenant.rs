@@ -28,6 +28,7 @@ use crate::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
 use crate::ports::{Lookup, Notice, Observer, Page, Store};
 use crate::refusal::Fault;
 use crate::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
+use crate::registry::rotation_schedule::RotationPolicy;
 use crate::registry::{Organization, PAGE_ROWS_MAX, State};
 use crate::revocation::Revocation;
 
@@ -142,7 +143,7 @@ pub struct Tenant {
     pub reads: Reads,
     /// When things were last used, until it is flushed.
     pub uses: Uses,
-    state: RwLock<State>,
+    state: RwLock<(State, RotationPolicy)>,
     keys: ArcSwap<Keys>,
     revoked: ArcSwap<revocations::State>,
     age_min: AtomicU32,
@@ -175,7 +176,7 @@ impl Tenant {
             refusals: Refusals::default(),
             reads: Reads::default(),
             uses: Uses::default(),
-            state: RwLock::new(organization.state),
+            state: RwLock::new((organization.state, organization.rotation_policy)),
             keys: ArcSwap::from_pointee(keys),
             revoked: ArcSwap::from_pointee(state),
             age_min: AtomicU32::new(age_min.unwrap_or(REVOCATIONS_AGE_DEFAULT_SECONDS)),
@@ -190,7 +191,12 @@ impl Tenant {
 
     /// Whether anything is issued.
     pub fn state(&self) -> State {
-        self.state.read().map_or(State::Suspended, |state| *state)
+        self.state.read().map_or(State::Suspended, |state| state.0)
+    }
+
+    /// What follows where an agent has changed and its credential is not rotated.
+    pub fn rotation_policy(&self) -> RotationPolicy {
+        self.state.read().map_or(RotationPolicy::Enforce, |state| state.1)
     }
 
     /// The revocation state that this node has committed.
@@ -239,7 +245,7 @@ impl Tenant {
         if let Some(organization) = &notice.organization
             && let Ok(mut state) = self.state.write()
         {
-            *state = organization.state;
+            *state = (organization.state, organization.rotation_policy);
         }
         if !notice.keys.is_empty() {
             self.take_keys(&notice.keys);

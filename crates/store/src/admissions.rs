@@ -112,7 +112,8 @@ fn read_agent(
     let (org_text, id_text) = (org.to_string(), id.to_string());
     let found = conn.first(
         "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
-         a.may_delegate, a.token_lifetime, a.environment, a.across \
+         a.may_delegate, a.token_lifetime, a.environment, a.across, \
+         a.rotation_asked_at \
          FROM agent a LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
          WHERE a.org = $1 AND a.id = $2",
         &[org_text.as_str().into(), id_text.as_str().into()],
@@ -135,6 +136,7 @@ fn read_agent(
                 default_scope: row.opt_parsed(5)?,
                 may_delegate: row.int(6)? != 0,
                 token_lifetime: row.small(7)?,
+                rotation_asked_at: row.opt_time(10)?,
                 resources: Vec::new(),
             })
         },

@@ -3,7 +3,7 @@
 
 use accredit_domain::ports::{Lookup, Order, Page};
 use accredit_domain::registry::environment::Environment;
-use accredit_domain::registry::{Agent, agent::AgentState, rotation_schedule};
+use accredit_domain::registry::{Agent, agent::AgentState};
 use accredit_wire::ids::AgentId;
 
 use crate::driver::{Conn, DriverError, Row};
@@ -22,7 +22,8 @@ macro_rules! select {
              ORDER BY c.id DESC LIMIT 1), \
              a.last_reviewed_at, a.version, a.rotation_days, a.rotation_warned_for, \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
-             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1), a.across \
+             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1), a.across, \
+             a.rotation_asked_at, a.rotation_asked_because \
              FROM agent a \
              LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id ",
@@ -33,7 +34,6 @@ macro_rules! select {
 
 fn read(row: &dyn Row) -> Result<Agent, DriverError> {
     let id = row.parsed(0)?;
-    let rotation_days = row.small(17)?;
     Ok(Agent {
         id,
         client_id: id,
@@ -55,9 +55,12 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
         last_seen_at: row.opt_time(13)?,
         last_rotated_at: row.opt_time(14)?,
         last_reviewed_at: row.opt_time(15)?,
-        rotation_days,
+        rotation_days: row.small(17)?,
         rotation_warned_for: row.opt_time(18)?,
-        rotation_due_at: row.opt_time(19)?.map(|at| rotation_schedule::due_at(at, rotation_days)),
+        rotation_asked_at: row.opt_time(21)?,
+        rotation_asked_because: row.opt_string(22)?,
+        credential_made_at: row.opt_time(19)?,
+        rotation_due_at: None,
         rotation_due: false,
         version: row.int(16)?,
     })
@@ -160,8 +163,9 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
             "UPDATE agent SET owner = $1, purpose = $2, environment = $3, state = $4, \
              permissions = $5, default_scope = $6, may_delegate = $7, token_lifetime = $8, \
              review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
-             rotation_warned_for = $12, across = $13, version = version + 1 \
-             WHERE org = $14 AND id = $15 AND version = $16",
+             rotation_warned_for = $12, across = $13, rotation_asked_at = $14, \
+             rotation_asked_because = $15, version = version + 1 \
+             WHERE org = $16 AND id = $17 AND version = $18",
             &[
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
@@ -176,6 +180,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.rotation_days.into(),
                 row.rotation_warned_for.into(),
                 (&across).into(),
+                row.rotation_asked_at.into(),
+                row.rotation_asked_because.as_deref().into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

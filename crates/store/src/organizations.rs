@@ -2,6 +2,7 @@
 //! alone; a new organization's first lane begins with it.
 
 use accredit_domain::ports::{Lookup, Page};
+use accredit_domain::registry::rotation_schedule::RotationPolicy;
 use accredit_domain::registry::{Organization, State};
 use accredit_wire::ids::OrganizationId;
 
@@ -15,8 +16,8 @@ const OPERATION: &str = "write an organization";
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT org, name, display_name, issuer, state, rev, generation, created_at, version \
-             FROM organization ",
+            "SELECT org, name, display_name, issuer, state, rev, generation, created_at, version, \
+             rotation_policy FROM organization ",
             $rest
         )
     };
@@ -33,6 +34,7 @@ fn read(row: &dyn Row) -> Result<Organization, DriverError> {
         generation: row.count(6)?,
         created_at: row.time(7)?,
         version: row.int(8)?,
+        rotation_policy: row.word(9, RotationPolicy::parse)?,
     })
 }
 
@@ -65,7 +67,7 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
     if row.version == 0 {
         conn.execute(
             "INSERT INTO organization (org, name, display_name, issuer, state, rev, generation, \
-             created_at, version) VALUES ($1, $2, $3, $4, $5, 0, $6, $7, 1)",
+             created_at, rotation_policy, version) VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 1)",
             &[
                 org.as_str().into(),
                 (&row.name).into(),
@@ -74,6 +76,7 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
                 row.state.as_str().into(),
                 row.generation.into(),
                 row.created_at.into(),
+                row.rotation_policy.as_str().into(),
             ],
         )
         .map_err(failed)?;
@@ -81,11 +84,12 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
     }
     let changed = conn
         .execute(
-            "UPDATE organization SET display_name = $1, state = $2, version = version + 1 \
-             WHERE org = $3 AND version = $4",
+            "UPDATE organization SET display_name = $1, state = $2, rotation_policy = $3, \
+             version = version + 1 WHERE org = $4 AND version = $5",
             &[
                 row.display_name.as_deref().into(),
                 row.state.as_str().into(),
+                row.rotation_policy.as_str().into(),
                 org.as_str().into(),
                 row.version.into(),
             ],

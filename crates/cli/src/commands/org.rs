@@ -36,8 +36,8 @@ enum Verb {
     /// Show one organization
     #[command(visible_alias = "show", after_help = "Example:\n  accredit org get acme")]
     Get(Named),
-    /// Change its display name
-    #[command(after_help = "Example:\n  accredit org update acme --display-name \"Acme Ltd\"")]
+    /// Change its display name, or whether rotation is enforced after a change of an agent
+    #[command(after_help = "Example:\n  accredit org update acme --rotation-policy enforce")]
     Update(Update),
     /// Stop issuing and end everything it has issued
     #[command(after_help = "Example:\n  accredit org suspend acme --reason \"key leaked\" --yes")]
@@ -63,7 +63,11 @@ struct Update {
     name: String,
     /// The name that people read
     #[arg(long, value_name = "TEXT")]
-    display_name: String,
+    display_name: Option<String>,
+    /// What follows a day after an agent's owner, permissions or environment changed, where its
+    /// credential was not rotated: a warning, or that it gets no tokens
+    #[arg(long, value_name = "POLICY", value_parser = ["warn", "enforce"])]
+    rotation_policy: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -91,7 +95,10 @@ pub(crate) async fn run(org: Org, cx: &Context) -> Result<(), Failure> {
         Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
         Verb::Get(org) => commands::show(all().segment(&org.name), cx).await,
         Verb::Update(args) => {
-            let body = Body::new().with("display_name", args.display_name).json();
+            let body = Body::new()
+                .with_opt("display_name", args.display_name)
+                .with_opt("rotation_policy", args.rotation_policy)
+                .changed("--display-name and --rotation-policy")?;
             let path = all().segment(&args.name);
             cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body)).await?)
         }

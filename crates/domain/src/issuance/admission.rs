@@ -37,6 +37,8 @@ pub struct AgentFacts {
     pub may_delegate: bool,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
+    /// When a change last asked for its credential to be rotated.
+    pub rotation_asked_at: Option<Time>,
     /// The resources that its authority names.
     pub resources: Vec<Arc<ResourceFacts>>,
 }

@@ -27,6 +27,11 @@ use crate::registry::credential::AdminPermission;
 /// After how long an agent is due for review where nobody said.
 pub const REVIEW_DUE_AFTER: Duration = Duration::from_hours(90 * 24);
 
+/// Why tokens end and a credential is to be rotated.
+const OWNER_CHANGED: &str = "the owner changed";
+/// The same.
+const ENVIRONMENT_CHANGED: &str = "the environment changed";
+
 /// Where an agent is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -118,6 +123,14 @@ pub struct Agent {
     pub rotation_due_at: Option<Time>,
     /// Whether that time has come.
     pub rotation_due: bool,
+    /// When a change asked for its credential to be rotated; nothing once that was done.
+    #[schema(value_type = Option<String>)]
+    pub rotation_asked_at: Option<Time>,
+    /// Which change that was.
+    pub rotation_asked_because: Option<String>,
+    /// When the newest live credential of its own was made.
+    #[serde(skip)]
+    pub credential_made_at: Option<Time>,
     /// The due time for which a warning stands in the log.
     #[serde(skip)]
     pub rotation_warned_for: Option<Time>,
@@ -311,6 +324,9 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             rotation_days,
             rotation_due_at: None,
             rotation_due: false,
+            rotation_asked_at: None,
+            rotation_asked_because: None,
+            credential_made_at: None,
             rotation_warned_for: None,
             version: 0,
         };
@@ -375,7 +391,10 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
             body.owner = Some(person.id.any());
             body.changes.insert("owner_email", person.email.clone());
             // Tokens name the owner they were issued under; a new owner starts with none.
-            ends = (agent.owner != Some(person.id)).then_some("the owner changed");
+            ends = (agent.owner != Some(person.id)).then_some(OWNER_CHANGED);
+            if ends.is_some() {
+                rotation_schedule::ask(&mut agent, cx.now, OWNER_CHANGED);
+            }
             agent.owner = Some(person.id);
             agent.owner_email = Some(person.email.clone());
             if new {
@@ -390,7 +409,8 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
         if let Some(named) = &asked.environment {
             let named = environment::asked(named)?;
             if agent.environment != named {
-                ends = Some("the environment changed");
+                ends = Some(ENVIRONMENT_CHANGED);
+                rotation_schedule::ask(&mut agent, cx.now, ENVIRONMENT_CHANGED);
                 agent.across_environments.clear();
             }
             agent.environment = named;
@@ -412,7 +432,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
             body.changes.insert("token_lifetime", seconds.to_string());
         }
         if let Some(days) = asked.rotation_days {
-            rotation_schedule::set(&mut agent, days, cx.now)?;
+            rotation_schedule::set(&mut agent, days)?;
             body.changes.insert("rotation_days", days.to_string());
         }
         if asked.reviewed {
@@ -428,7 +448,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
         rows.push(Row::Agent(agent.clone()));
         commit(cx, rows, revocation, cx.event(EventKind::AgentUpdated, body)).await?;
         agent.version += 1;
-        Ok(agent)
+        Ok(rotation_schedule::at(agent, cx.now))
     })
     .await
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin_key::Administrator;
 use super::operator::{OperatorKey, operator_until};
+use super::rotation_schedule::RotationPolicy;
 use super::{
     ANSWER_KEY, DecideError, Listed, STATES, State, answer, commit, decide, known_state, listed,
     lookup, taken, text, turn,
@@ -40,6 +41,8 @@ pub struct Organization {
     pub issuer: String,
     /// Whether anything is issued.
     pub state: State,
+    /// What follows where an agent has changed and its credential is not rotated.
+    pub rotation_policy: RotationPolicy,
     /// Its revocation counter.
     pub rev: u64,
     /// Which generation of the store: grows when a backup is restored.
@@ -53,11 +56,13 @@ pub struct Organization {
 }
 
 /// What may be changed.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateOrganization {
     /// What people call it.
-    pub display_name: String,
+    pub display_name: Option<String>,
+    /// What follows where an agent has changed and its credential is not rotated.
+    pub rotation_policy: Option<RotationPolicy>,
 }
 
 /// Checks an organization's name.
@@ -90,16 +95,20 @@ pub async fn find(cx: &Cx, key: &str) -> Result<Organization, Error> {
 /// Changes what may be changed.
 pub async fn update(cx: &Cx, key: &str, asked: &UpdateOrganization) -> Result<Organization, Error> {
     cx.require(AdminPermission::Registry)?;
-    let display_name = text("display_name", &asked.display_name)?;
+    let display_name = asked.display_name.as_deref();
+    let display_name = display_name.map(|name| text("display_name", name)).transpose()?;
     decide(|| async {
         let mut org = own(cx, key).await?;
         cx.terms.expected.check(org.version)?;
-        org.display_name = Some(display_name.clone());
-        let body = Body {
-            target: Some(org.id.any()),
-            changes: [("display_name", display_name.clone())].into(),
-            ..Body::default()
-        };
+        let mut body = Body { target: Some(org.id.any()), ..Body::default() };
+        if let Some(name) = &display_name {
+            body.changes.insert("display_name", name.clone());
+            org.display_name = Some(name.clone());
+        }
+        if let Some(policy) = asked.rotation_policy {
+            body.changes.insert("rotation_policy", policy.as_str().to_owned());
+            org.rotation_policy = policy;
+        }
         let event = cx.event(EventKind::OrganizationUpdated, body);
         commit(cx, vec![Row::Organization(org.clone())], None, event).await?;
         org.version += 1;
@@ -241,6 +250,7 @@ async fn found_with(
         display_name,
         issuer: format!("{}/o/{}", world.public_url, asked.name),
         state: State::Active,
+        rotation_policy: RotationPolicy::default(),
         rev: 0,
         generation: 1,
         created_at: now,

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, AgentState, alive};
 use super::environment::{Environment, apart};
-use super::{Listed, Resource, commit, decide, ending, find_agent, find_resource};
+use super::{
+    Listed, Resource, commit, decide, ending, find_agent, find_resource, rotation_schedule,
+};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Lookup, Row};
@@ -175,6 +177,9 @@ async fn change(
                 agent.default_scope = None;
             }
         }
+        if agent.permissions != before || across != was_across {
+            rotation_schedule::ask(&mut agent, cx.now, "its permissions changed");
+        }
         let mut body = Body {
             agent: Some(agent.id),
             name: Some(resource.to_string()),
@@ -188,7 +193,7 @@ async fn change(
             narrowed.then(|| ending(cx, agent.id.any(), "a permission was taken away"));
         commit(cx, vec![Row::Agent(agent.clone())], revocation, cx.event(kind, body)).await?;
         agent.version += 1;
-        Ok(agent)
+        Ok(rotation_schedule::at(agent, cx.now))
     })
     .await
 }

@@ -1,12 +1,16 @@
-//! The schedule of rotation: after how many days an agent's credential is due, and who is told.
+//! The schedule of rotation: when an agent's credential is due, who is told, and what follows.
 //!
 //! Due runs from the newest live credential of the agent itself; what its instances hold is as
-//! short-lived as they are. A warning is one event for each due time, written a week before.
+//! short-lived as they are. It is due after so many days, or at once where what it stands for has
+//! changed: the agent's owner, its permissions or its environment. A warning is one event for each
+//! due time, written a week before. Where the organization enforces it, a credential that is older
+//! than such a change gets no tokens any more a day after it.
 //! Absent on purpose: rotating by ourselves, since a new secret has to be carried to its holder.
 
 use std::time::Duration;
 
 use accredit_wire::time::Time;
+use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, AgentState};
 use super::commit;
@@ -21,13 +25,11 @@ pub const ROTATION_DAYS_DEFAULT: u32 = 30;
 pub const ROTATION_DAYS_MAX: u32 = 366;
 /// How long before the due time a warning is written.
 pub const WARN_AHEAD: Duration = Duration::from_hours(7 * 24);
+/// How long a credential that is older than a change of its agent still gets tokens, where rotation
+/// is enforced.
+pub const ENFORCED_AFTER: Duration = Duration::from_hours(24);
 /// Agents that one turn of the job looks at, in each organization.
 pub const AGENTS_LOOKED_AT_MAX: usize = 500;
-
-/// When a credential made at `made` is to be rotated.
-pub fn due_at(made: Time, days: u32) -> Time {
-    made.plus(length(days))
-}
 
 fn length(days: u32) -> Duration {
     Duration::from_hours(24 * u64::from(days))
@@ -46,23 +48,58 @@ pub(super) fn days(asked: Option<u32>) -> Result<u32, Refusal> {
     Ok(days)
 }
 
-/// Changes an agent's schedule, and with it the due time that runs.
-pub(super) fn set(agent: &mut Agent, asked: u32, now: Time) -> Result<(), Refusal> {
-    let days = days(Some(asked))?;
-    let made = agent.rotation_due_at.map(|due| due.minus(length(agent.rotation_days)));
-    agent.rotation_days = days;
-    agent.rotation_due_at = made.map(|made| due_at(made, days));
-    agent.rotation_due = is_due(agent, now);
+/// What follows where an agent has changed and its credential is not rotated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RotationPolicy {
+    /// It is due, and said so.
+    #[default]
+    Warn,
+    /// A day later it gets no tokens any more.
+    Enforce,
+}
+
+impl RotationPolicy {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Enforce => "enforce",
+        }
+    }
+
+    /// The one that is written so.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Warn, Self::Enforce].into_iter().find(|policy| policy.as_str() == text)
+    }
+}
+
+/// Changes an agent's schedule.
+pub(super) fn set(agent: &mut Agent, asked: u32) -> Result<(), Refusal> {
+    agent.rotation_days = days(Some(asked))?;
     Ok(())
 }
 
-fn is_due(agent: &Agent, now: Time) -> bool {
-    agent.state != AgentState::Decommissioned && agent.rotation_due_at.is_some_and(|due| due <= now)
+/// Asks for rotation, because what the credential stands for has changed.
+pub(super) fn ask(agent: &mut Agent, now: Time, because: &str) {
+    agent.rotation_asked_at = Some(now);
+    agent.rotation_asked_because = Some(because.to_owned());
 }
 
-/// An agent as it is at `now`.
+/// An agent as it is at `now`: what was asked for is over once its credential is newer.
 pub(super) fn at(mut agent: Agent, now: Time) -> Agent {
-    agent.rotation_due = is_due(&agent, now);
+    let made = agent.credential_made_at;
+    if made.is_none() || made > agent.rotation_asked_at {
+        agent.rotation_asked_at = None;
+        agent.rotation_asked_because = None;
+    }
+    let by_schedule = made.map(|made| made.plus(length(agent.rotation_days)));
+    agent.rotation_due_at = match (by_schedule, agent.rotation_asked_at) {
+        (Some(due), Some(asked)) => Some(due.min(asked)),
+        (due, _) => due,
+    };
+    let over = agent.state == AgentState::Decommissioned;
+    agent.rotation_due = !over && agent.rotation_due_at.is_some_and(|due| due <= now);
     agent
 }
 
@@ -79,7 +116,7 @@ pub async fn tick(cx: &Cx, progress: &mut Progress) -> Result<u64, Fault> {
         progress.0 = agents.last().map(|agent| agent.id.to_string());
     }
     let mut warned = 0;
-    for agent in agents {
+    for agent in agents.into_iter().map(|agent| at(agent, cx.now)) {
         let Some(due) = agent.rotation_due_at else { continue };
         let is_live = matches!(agent.state, AgentState::Active | AgentState::Suspended);
         if !is_live || agent.rotation_warned_for == Some(due) || due > cx.now.plus(WARN_AHEAD) {

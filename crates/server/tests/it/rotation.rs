@@ -348,6 +348,82 @@ async fn a_schedule_is_an_agents_own_and_bounded() {
     assert_eq!(bare["rotation_due_at"], Value::Null);
 }
 
+/// A change that asks for rotation: what is sent, where to, and what is said of it.
+fn changes() -> [(&'static str, &'static str, Value, &'static str); 3] {
+    let permission = "/v1/agents/planner/permissions/crm";
+    [
+        ("PATCH", "/v1/agents/planner", json!({"owner_email": "new@example.com"}), "owner"),
+        ("PATCH", "/v1/agents/planner", json!({"environment": "prod"}), "environment"),
+        ("PUT", permission, json!({"actions": ["read"]}), "permissions"),
+    ]
+}
+
+#[tokio::test]
+async fn a_change_of_what_a_credential_stands_for_asks_for_its_rotation() {
+    for (method, path, body, what) in changes() {
+        let world = TestWorld::new(52).await;
+        let Scene { org, client, .. } = world.scene().await;
+        world.clock.advance(DAY);
+        let changed = world.admin(&org, method, path, Some(body)).await.expect(200).json();
+        let because = changed["rotation_asked_because"].as_str().unwrap_or_default();
+        assert!(because.contains(what), "{what}: {changed}");
+        assert_eq!(changed["rotation_due"], true, "at once");
+        let shown = agent(&world, &org).await;
+        assert_eq!(shown["rotation_asked_at"], changed["rotation_asked_at"]);
+        assert_eq!(shown["rotation_due_at"], changed["rotation_asked_at"]);
+        jobs::rotate_all(&world.server, &mut jobs::Turns::default()).await;
+        assert_eq!(events(&world, &org, "credential.rotation_due").await.len(), 1, "{what}");
+        // Nothing but a warning follows, unless the organization wants more.
+        world.clock.advance(3 * DAY);
+        if what != "environment" {
+            world.token(&org, &client, &READ).await.expect(200);
+        }
+        rotate(&world, &org, &client.credential, json!({})).await.expect(201);
+        let shown = agent(&world, &org).await;
+        assert_eq!(
+            (&shown["rotation_asked_at"], &shown["rotation_due"]),
+            (&Value::Null, &json!(false))
+        );
+    }
+}
+
+#[tokio::test]
+async fn where_rotation_is_enforced_an_older_credential_gets_nothing_a_day_after_a_change() {
+    let world = TestWorld::new(53).await;
+    let Scene { org, client, .. } = world.scene().await;
+    let copy = world.instance(&org, "planner", None).await;
+    let policy = async |policy: Value| {
+        let body = Some(json!({"rotation_policy": policy}));
+        world.admin(&org, "PATCH", "/v1/orgs/acme", body).await
+    };
+    policy(json!("always")).await.problem(400, "field-invalid");
+    let told = policy(json!("enforce")).await.expect(200).json();
+    assert_eq!(told["rotation_policy"], "enforce");
+    world.clock.advance(DAY);
+    world.token(&org, &client, &READ).await.expect(200);
+    let body = Some(json!({"owner_email": "new@example.com"}));
+    world.admin(&org, "PATCH", "/v1/agents/planner", body).await.expect(200);
+    world.advance(86_399);
+    world.token(&org, &client, &READ).await.expect(200);
+    world.advance(1);
+    let refused = world.token(&org, &client, &READ).await;
+    refused.refused(400, "unauthorized_client", "rotation-required");
+    world.token(&org, &copy, &READ).await.expect(200);
+    policy(json!("warn")).await.expect(200);
+    world.token(&org, &client, &READ).await.expect(200);
+    policy(json!("enforce")).await.expect(200);
+    world.token(&org, &client, &READ).await.expect(400);
+    let rotated = rotate(&world, &org, &client.credential, json!({})).await.expect(201);
+    let secret = rotated.member("client_secret");
+    let new = Client { credential: rotated.member("id"), secret, ..client.clone() };
+    world.token(&org, &new, &READ).await.expect(200);
+    world.token(&org, &client, &READ).await.refused(
+        400,
+        "unauthorized_client",
+        "rotation-required",
+    );
+}
+
 async fn identify(world: &TestWorld, bearer: &str, secret: &str) -> Answer {
     let ask = Ask::post("/v1/credentials/identify").bearer(bearer);
     world.ask(ask.json(&json!({"secret": secret}))).await

@@ -30,6 +30,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "rotation", include_str!("../../migrations/sqlite/0004_rotation.sql")),
     (5, "spent", include_str!("../../migrations/sqlite/0005_spent.sql")),
     (6, "environments", include_str!("../../migrations/sqlite/0006_environments.sql")),
+    (7, "rotation asked", include_str!("../../migrations/sqlite/0007_rotation_asked.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -14,6 +14,7 @@ use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::rotation_schedule::RotationPolicy;
 use accredit_domain::registry::{
     Agent, Credential, Instance, Organization, Person, Resource, State,
 };
@@ -119,6 +120,7 @@ pub(crate) fn organization(name: &str) -> Organization {
         display_name: None,
         issuer: format!("https://id.example/o/{name}"),
         state: State::Active,
+        rotation_policy: RotationPolicy::Warn,
         rev: 0,
         generation: 1,
         created_at: NOW,
@@ -239,6 +241,9 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         last_reviewed_at: None,
         rotation_days: 30,
         rotation_due_at: None,
+        rotation_asked_at: None,
+        rotation_asked_because: None,
+        credential_made_at: None,
         rotation_due: false,
         rotation_warned_for: None,
         version: 0,

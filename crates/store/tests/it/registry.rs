@@ -116,7 +116,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
         owner_email: found.owner_email.clone(),
         last_seen_at: Some(seen),
         last_rotated_at: Some(NOW),
-        rotation_due_at: Some(NOW.plus(Duration::from_hours(30 * 24))),
+        credential_made_at: Some(NOW),
         version: 1,
         ..bot.clone()
     };

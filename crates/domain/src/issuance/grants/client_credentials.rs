@@ -15,6 +15,7 @@ use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::State;
 use crate::registry::agent::AgentState;
+use crate::registry::rotation_schedule::{ENFORCED_AFTER, RotationPolicy};
 
 /// What a grant proposes: who would get what, where and for how long. Not yet permitted.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub async fn propose(
     let agent =
         facts.ok_or_else(|| crate::Fault::new("agent facts", "credential without agent"))?;
     let owner = may_act(cx, &agent)?;
+    is_rotated(cx, &agent, &client.credential)?;
     let scope = match &request.scope {
         Some(scope) => scope.clone(),
         None => agent.default_scope.clone().unwrap_or_default(),
@@ -91,6 +93,23 @@ fn may_act(cx: &Cx, agent: &AgentFacts) -> Result<PersonId, Refusal> {
             "give the agent another owner: `accredit agent update --owner`",
         )),
     }
+}
+
+/// Whether the agent's own credential is newer than what asked for its rotation, where that is
+/// enforced and its time is over.
+fn is_rotated(cx: &Cx, agent: &AgentFacts, credential: &CredentialFacts) -> Result<(), Refusal> {
+    let Some(asked_at) = agent.rotation_asked_at else { return Ok(()) };
+    let is_own = matches!(credential.holder, HolderFacts::Agent(_));
+    let is_older = credential.id.millis() <= asked_at.millis();
+    let over = cx.now >= asked_at.plus(ENFORCED_AFTER);
+    if !(is_own && is_older && over && cx.tenant.rotation_policy() == RotationPolicy::Enforce) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Rule::RotationRequired,
+        format!("credential `{}` is older than the last change of its agent", credential.id),
+        "an administrator rotates it: `accredit credential rotate`",
+    ))
 }
 
 /// The one resource that the token is for.
