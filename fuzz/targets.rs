@@ -29,8 +29,11 @@ use accredit_wire::tlog::checkpoint::Checkpoint;
 use accredit_wire::tlog::export::Auditor;
 use accredit_wire::tlog::leaf::Entry;
 use accredit_wire::tlog::note::Vkey;
+use accredit_wire::tlog::proof::{ConsistencyProof, InclusionProof};
 use accredit_wire::tlog::tile::{TilePath, decode_bundle};
+use accredit_wire::tlog::{HASH_LEN, Hash};
 use accredit_wire::token::AccessToken;
+use accredit_wire::trace::TraceId;
 use accredit_wire::verify::present::bearer_token;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, RequestHead, Standing, Verifier};
 
@@ -55,9 +58,11 @@ pub(crate) const TARGETS: &[Target] = &[
     ("jws", jws),
     ("leaf", leaf),
     ("note", note),
+    ("proof", proof),
     ("scope", scope),
     ("tile", tile),
     ("time", time),
+    ("trace", trace),
 ];
 
 /// Runs one target by name: how the fuzzer calls it.
@@ -300,6 +305,23 @@ fn scope(bytes: &[u8]) {
     }
 }
 
+/// A proof as it travels: what is read is written the same again, and checking it against roots that
+/// it was not made for ends, however long it says that the trees are.
+fn proof(bytes: &[u8]) {
+    let roots = [Hash::new([1; HASH_LEN]), Hash::new([2; HASH_LEN])];
+    if let Ok(proof) = serde_json::from_slice::<InclusionProof>(bytes) {
+        let written = serde_json::to_vec(&proof).expect("plain data");
+        assert_eq!(serde_json::from_slice::<InclusionProof>(&written).ok(), Some(proof.clone()));
+        let held = proof.verify(&roots[0], &roots[1]);
+        assert!(held.is_err(), "hashes that lead from one to the other are not to be found");
+    }
+    if let Ok(proof) = serde_json::from_slice::<ConsistencyProof>(bytes) {
+        let written = serde_json::to_vec(&proof).expect("plain data");
+        assert_eq!(serde_json::from_slice::<ConsistencyProof>(&written).ok(), Some(proof.clone()));
+        let _ = proof.verify(&roots[0], &roots[1]);
+    }
+}
+
 fn tile(bytes: &[u8]) {
     let _ = decode_bundle(bytes);
     if let Some(text) = text(bytes)
@@ -314,5 +336,17 @@ fn time(bytes: &[u8]) {
         && let Ok(time) = text.parse::<Time>()
     {
         assert_eq!(time.to_string().parse::<Time>(), Ok(time));
+    }
+}
+
+/// A trace is taken from one spelling only, and shows as it was sent.
+fn trace(bytes: &[u8]) {
+    if let Some(text) = text(bytes)
+        && let Some(trace) = TraceId::from_traceparent(text)
+    {
+        let shown = trace.to_string();
+        assert_eq!(text.get(3..35), Some(&*shown));
+        let again = format!("00-{shown}-00f067aa0ba902b7-01");
+        assert_eq!(TraceId::from_traceparent(&again), Some(trace));
     }
 }
