@@ -17,8 +17,20 @@ fn run(plan: Plan) -> Result<Report, Box<Broken>> {
     runtime.block_on(sim::run(plan))
 }
 
+/// The one seed that somebody wants to see again: `ACCREDIT_SIM_SEED=17 cargo test`.
+#[expect(clippy::disallowed_methods, reason = "whoever repeats a failure says which")]
+fn asked_for() -> Option<u64> {
+    let text = std::env::var("ACCREDIT_SIM_SEED").ok()?;
+    Some(text.parse().expect("a seed is a number"))
+}
+
 #[test]
 fn whatever_happens_in_whatever_order_the_invariants_hold() {
+    if let Some(seed) = asked_for() {
+        let report = run(plan(seed, None)).unwrap_or_else(|broken| panic!("{broken}"));
+        println!("{}", report.told.join("\n"));
+        return;
+    }
     let next = std::sync::atomic::AtomicU64::new(0);
     let worker = || {
         let mut reports = Vec::new();

@@ -116,6 +116,10 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, step, invariant, what, told } = self;
         writeln!(f, "seed {seed}, after {step} steps: {invariant:?}: {what}")?;
+        writeln!(
+            f,
+            "again: ACCREDIT_SIM_SEED={seed} cargo test -p accredit-domain whatever_happens"
+        )?;
         told.iter().rev().take(12).rev().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
