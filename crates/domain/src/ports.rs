@@ -5,6 +5,7 @@
 //! event: *no change without a leaf* is a type error. Reads say how stale they may be.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -441,6 +442,8 @@ pub struct Use {
     pub id: AnyId,
     /// When, the last time.
     pub at: Time,
+    /// From which address, where there was one.
+    pub source: Option<IpAddr>,
 }
 
 /// The revocation graph, for reading. It is written by [`Registry::commit`].

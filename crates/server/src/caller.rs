@@ -81,7 +81,7 @@ pub async fn admin(call: &Call) -> Result<Cx, Failure> {
         hint: "use another administrator's key of this organization".to_owned(),
         ..ended
     })?;
-    cx.tenant.uses.note(facts.id.any(), cx.now);
+    cx.tenant.uses.note(facts.id.any(), cx.now, cx.source);
     cx.caller = Caller::Admin { credential: facts.id, permissions: permissions.clone() };
     Ok(cx)
 }
@@ -130,7 +130,7 @@ pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
             Caller::Client { id: client.id(), credential }
         }
     };
-    cx.tenant.uses.note(credential.any(), cx.now);
+    cx.tenant.uses.note(credential.any(), cx.now, cx.source);
     Ok(cx)
 }
 

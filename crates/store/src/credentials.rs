@@ -19,7 +19,7 @@ macro_rules! select {
         concat!(
             "SELECT c.id, c.agent, c.instance, c.resource, c.permissions, c.pepper, c.mac, \
              c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version, c.successor, \
-             c.role, c.purpose, c.created_by \
+             c.role, c.purpose, c.created_by, u.source \
              FROM credential c LEFT JOIN use_time u ON u.org = c.org AND u.id = c.id ",
             $rest
         )
@@ -35,6 +35,7 @@ fn read(row: &dyn Row) -> Result<Credential, DriverError> {
         created_at: row.time(9)?,
         expires_at: row.time(10)?,
         last_used_at: row.opt_time(11)?,
+        last_used_from: row.opt_parsed(17)?,
         version: row.int(12)?,
         successor: row.opt_parsed(13)?,
     })

@@ -12,11 +12,12 @@ pub const USES_IN_CHUNK_MAX: usize = 250;
 pub(crate) fn write(conn: &mut dyn Conn, uses: &[Use]) -> Result<(), Failure> {
     for one in uses {
         let (org, id) = (one.org.to_string(), one.id.to_string());
+        let source = one.source.map(|ip| ip.to_string());
         conn.execute(
-            "INSERT INTO use_time (org, id, at) VALUES ($1, $2, $3) \
-             ON CONFLICT (org, id) DO UPDATE SET at = excluded.at \
+            "INSERT INTO use_time (org, id, at, source) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (org, id) DO UPDATE SET at = excluded.at, source = excluded.source \
              WHERE excluded.at > use_time.at",
-            &[org.as_str().into(), id.as_str().into(), one.at.into()],
+            &[org.as_str().into(), id.as_str().into(), one.at.into(), source.as_deref().into()],
         )
         .map_err(|error| Failure::of("write times of use", error))?;
     }

@@ -1,6 +1,7 @@
 //! When things were last used: kept in memory, flushed at most once a minute, never in the
 //! issuance transaction.
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use accredit_wire::ids::{AnyId, OrganizationId};
@@ -10,21 +11,23 @@ use std::collections::HashMap;
 use crate::ports::Use;
 
 /// Uses of one organization remembered between two flushes: those of 200,000 agents, each with a
-/// credential and an instance, in some 40 MB. Beyond, the newest are not noted.
+/// credential and an instance, in some 60 MB. Beyond, the newest are not noted.
 pub const USES_MAX: usize = 600_000;
 
 /// The last use of each thing of an organization since the last flush.
 #[derive(Default)]
-pub struct Uses(Mutex<HashMap<AnyId, Time>>);
+pub struct Uses(Mutex<HashMap<AnyId, (Time, Option<IpAddr>)>>);
 
 impl Uses {
     /// Notes a use.
-    pub fn note(&self, id: AnyId, at: Time) {
+    pub fn note(&self, id: AnyId, at: Time, source: Option<IpAddr>) {
         let Ok(mut uses) = self.0.lock() else { return };
         if let Some(held) = uses.get_mut(&id) {
-            *held = at.max(*held);
+            if at >= held.0 {
+                *held = (at, source);
+            }
         } else if uses.len() < USES_MAX {
-            uses.insert(id, at);
+            uses.insert(id, (at, source));
         }
     }
 
@@ -32,6 +35,6 @@ impl Uses {
     pub fn take(&self, org: OrganizationId) -> Vec<Use> {
         let Ok(mut uses) = self.0.lock() else { return Vec::new() };
         let uses = std::mem::take(&mut *uses);
-        uses.into_iter().map(|(id, at)| Use { org, id, at }).collect()
+        uses.into_iter().map(|(id, (at, source))| Use { org, id, at, source }).collect()
     }
 }

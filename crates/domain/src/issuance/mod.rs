@@ -132,7 +132,7 @@ async fn attempt(
     }
     let uses = [Some(client.id()), Some(client.credential.id.any()), client.instance()];
     for id in uses.into_iter().flatten() {
-        cx.tenant.uses.note(id, cx.now);
+        cx.tenant.uses.note(id, cx.now, cx.source);
     }
     Ok(minted)
 }

@@ -3,6 +3,8 @@
 //! Every credential expires. A secret is shown once and kept as a MAC; of a public key the public
 //! half is kept, and its thumbprint for ever, so that no two holders ever share one.
 
+use std::net::IpAddr;
+
 use accredit_wire::api_key::{ApiKey, SecretKind};
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, Kind, ResourceId};
 use accredit_wire::jose::jwk::Jwk;
@@ -129,6 +131,8 @@ pub struct Credential {
     pub expires_at: Time,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Time>,
+    /// From which address that was.
+    pub last_used_from: Option<IpAddr>,
     /// What took its place, where it was rotated; it ends soon itself.
     pub successor: Option<CredentialId>,
     /// The row's version.
@@ -169,6 +173,9 @@ pub struct CredentialView {
     /// When it was last used, to the minute.
     #[schema(value_type = Option<String>)]
     pub last_used_at: Option<Time>,
+    /// From which address that was.
+    #[schema(value_type = Option<String>)]
+    pub last_used_from: Option<IpAddr>,
     /// What took its place, where it was rotated.
     pub successor: Option<String>,
     /// The row's version.
@@ -224,6 +231,7 @@ impl Credential {
             created_at: self.created_at,
             expires_at: self.expires_at,
             last_used_at: self.last_used_at,
+            last_used_from: self.last_used_from,
             successor: self.successor.map(|id| id.to_string()),
             version: self.version,
         }
@@ -277,6 +285,7 @@ pub fn new_secret(
         created_at: now,
         expires_at,
         last_used_at: None,
+        last_used_from: None,
         successor: None,
         version: 0,
     };
@@ -315,6 +324,7 @@ pub(super) fn new_key(cx: &Cx, holder: Holder, jwk: Jwk, expires_at: Time) -> Cr
         created_at: cx.now,
         expires_at,
         last_used_at: None,
+        last_used_from: None,
         successor: None,
         version: 0,
     }

@@ -112,3 +112,18 @@ async fn nothing_that_was_told_once_lies_in_clear_in_the_store() {
     let ed25519 = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22];
     assert!(!contains(&p256) && !contains(&ed25519), "a private key in clear");
 }
+
+#[tokio::test]
+async fn a_credential_says_when_it_was_last_used_and_from_where() {
+    let world = TestWorld::new(13).await;
+    let scene = world.scene().await;
+    let path = format!("/v1/credentials/{}", scene.client.credential);
+    let shown = async || world.admin(&scene.org, "GET", &path, None).await.expect(200).json();
+    let unused = shown().await;
+    assert!(unused["last_used_at"].is_null() && unused["last_used_from"].is_null(), "{unused}");
+    world.token(&scene.org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    accredit_server::jobs::flush_all(&world.server).await;
+    let used = shown().await;
+    assert_eq!(used["last_used_at"], world.now().to_string());
+    assert_eq!(used["last_used_from"], "192.0.2.7");
+}

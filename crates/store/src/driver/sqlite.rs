@@ -31,6 +31,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "spent", include_str!("../../migrations/sqlite/0005_spent.sql")),
     (6, "environments", include_str!("../../migrations/sqlite/0006_environments.sql")),
     (7, "rotation asked", include_str!("../../migrations/sqlite/0007_rotation_asked.sql")),
+    (8, "use source", include_str!("../../migrations/sqlite/0008_use_source.sql")),
 ];
 
 /// A store in one file, held by this process alone.

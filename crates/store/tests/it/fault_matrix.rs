@@ -297,7 +297,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
     }),
     ("record uses", |base, store| {
         let (org, ids) = (base.org, [base.agent.id.any(), base.of_instance.id.any()]);
-        let uses = ids.map(|id| Use { org, id, at: NOW.plus(hours(1)) });
+        let uses = ids.map(|id| Use { org, id, at: NOW.plus(hours(1)), source: None });
         Box::pin(async move { store.record_uses(uses.to_vec()).await.is_ok() })
     }),
     ("forget single-use values", |_, store| {

@@ -272,6 +272,7 @@ fn credential(holder: Holder, proof: Proof) -> Credential {
         created_at: NOW,
         expires_at: NOW.plus(std::time::Duration::from_hours(1)),
         last_used_at: None,
+        last_used_from: None,
         successor: None,
         version: 0,
     }

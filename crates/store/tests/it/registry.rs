@@ -8,6 +8,7 @@ use accredit_domain::registry::credential::{AdminPermission, CredentialState, Ho
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::{Agent, Person, Resource, State};
 use accredit_wire::time::Time;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::given::{
@@ -103,7 +104,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
     world.credential(Holder::Agent(bot.id)).await;
     let seen = NOW.plus(Duration::from_mins(1));
     for at in [seen, NOW] {
-        let used = Use { org: world.org, id: bot.id.any(), at };
+        let used = Use { org: world.org, id: bot.id.any(), at, source: None };
         world.store.record_uses(vec![used]).await.expect("recorded");
     }
     let found = world.store.agent(world.org, Lookup::Name("bot".into())).await.expect("read");
@@ -178,7 +179,8 @@ async fn instances_and_credentials_are_read_as_written() {
     let bot = world.agent("bot").await;
     let (instance, credential) = world.instance(bot.id).await;
     let (store, org) = (&world.store, world.org);
-    let used = |id| Use { org, id, at: NOW };
+    const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    let used = |id| Use { org, id, at: NOW, source: Some(FROM) };
     let uses = vec![used(instance.id.any()), used(credential.id.any())];
     store.record_uses(uses).await.expect("recorded");
     let mut found = store.instance(org, instance.id).await.expect("read").expect("there");
@@ -191,6 +193,7 @@ async fn instances_and_credentials_are_read_as_written() {
     let found = store.credential(org, credential.id).await.expect("read").expect("there");
     assert_eq!(found.holder, Holder::Instance(instance.id, bot.id));
     assert_eq!((found.state, found.last_used_at), (CredentialState::Revoked, Some(NOW)));
+    assert_eq!(found.last_used_from, Some(FROM));
     assert_eq!(found.version, 2);
     stale(world.commit(vec![Row::Credential(credential)]).await);
     let permissions = vec![AdminPermission::Read, AdminPermission::Audit];
@@ -272,7 +275,7 @@ async fn uses_are_written_in_chunks_whatever_their_number() {
     let world = World::new().await;
     let bot = world.agent("bot").await;
     let uses = (0..1000)
-        .map(|n| Use { org: world.org, id: bot.id.any(), at: Time::from_micros(n) })
+        .map(|n| Use { org: world.org, id: bot.id.any(), at: Time::from_micros(n), source: None })
         .collect();
     world.store.record_uses(uses).await.expect("recorded");
     let found = world.store.agent(world.org, Lookup::Id(bot.id)).await.expect("read");

@@ -226,6 +226,9 @@ pub struct AdminKeyView {
     /// When it was last used, to the minute.
     #[schema(value_type = Option<String>)]
     pub last_used_at: Option<Time>,
+    /// From which address that was.
+    #[schema(value_type = Option<String>)]
+    pub last_used_from: Option<std::net::IpAddr>,
 }
 
 fn view(cx: &Cx, key: Credential) -> Option<AdminKeyView> {
@@ -244,6 +247,7 @@ fn view(cx: &Cx, key: Credential) -> Option<AdminKeyView> {
         created_at: key.created_at,
         expires_at: key.expires_at,
         last_used_at: key.last_used_at,
+        last_used_from: key.last_used_from,
     })
 }
 
