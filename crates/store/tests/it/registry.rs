@@ -179,8 +179,8 @@ async fn instances_and_credentials_are_read_as_written() {
     let bot = world.agent("bot").await;
     let (instance, credential) = world.instance(bot.id).await;
     let (store, org) = (&world.store, world.org);
-    const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
-    let used = |id| Use { org, id, at: NOW, source: Some(FROM) };
+    let from = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    let used = |id| Use { org, id, at: NOW, source: Some(from) };
     let uses = vec![used(instance.id.any()), used(credential.id.any())];
     store.record_uses(uses).await.expect("recorded");
     let mut found = store.instance(org, instance.id).await.expect("read").expect("there");
@@ -193,7 +193,7 @@ async fn instances_and_credentials_are_read_as_written() {
     let found = store.credential(org, credential.id).await.expect("read").expect("there");
     assert_eq!(found.holder, Holder::Instance(instance.id, bot.id));
     assert_eq!((found.state, found.last_used_at), (CredentialState::Revoked, Some(NOW)));
-    assert_eq!(found.last_used_from, Some(FROM));
+    assert_eq!(found.last_used_from, Some(from));
     assert_eq!(found.version, 2);
     stale(world.commit(vec![Row::Credential(credential)]).await);
     let permissions = vec![AdminPermission::Read, AdminPermission::Audit];
