@@ -18,6 +18,7 @@ mod story_contract;
 mod story_demo;
 mod story_faults;
 mod story_first_token;
+mod story_guide;
 mod story_log;
 mod story_no_secrets;
 mod story_operating;
