@@ -26,7 +26,7 @@ fn the_demo_is_readable_and_keeps_what_it_made_where_it_is_told() {
     let kept = kept.to_str().expect("a path");
     let out = binary::run(binary::command(&["demo", "--keep", kept])).good();
     assert!(!out.contains('\u{1b}'), "no colours where nobody looks: {out}");
-    for word in ["revok", "stream", "sibling", "verif", "edited"] {
+    for word in ["revok", "stream", "sibling", "rotat", "leaked", "verif", "edited"] {
         assert!(out.contains(word), "it does not speak of `{word}`: {out}");
     }
     let files = std::fs::read_dir(kept).expect("a folder").count();

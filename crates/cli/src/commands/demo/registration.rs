@@ -41,19 +41,44 @@ pub(super) struct Cast {
     pub(super) reporter: Actor,
 }
 
+/// A secret of an agent, and what gets tokens with it.
+pub(super) struct Held {
+    /// The credential's id.
+    pub(super) id: String,
+    /// The secret.
+    pub(super) secret: Secret,
+    /// What gets tokens.
+    pub(super) agent: Agent,
+}
+
+/// What an administrator is told of a secret that was found.
+pub(super) struct Told {
+    /// Which credential it is.
+    pub(super) credential: String,
+    /// Whose.
+    pub(super) agent: String,
+    /// How many events name it.
+    pub(super) events: usize,
+}
+
 /// The administration of the server.
 pub(super) struct Office {
     api: Api,
+    url: String,
     issuer: String,
 }
 
 impl Office {
     /// With the key that the server printed.
     pub(super) fn new(ready: &Ready) -> Result<Self, String> {
-        let settings = ClientSettings { url: ready.url.clone(), token: Some(ready.admin_token()) };
+        Self::with(&ready.url, ready.admin_token(), &ready.issuer)
+    }
+
+    fn with(url: &str, token: Secret, issuer: &str) -> Result<Self, String> {
+        let settings = ClientSettings { url: url.to_owned(), token: Some(token) };
         let api = Api::new(settings, &GlobalFlags::default());
         let api = api.map_err(|failure| told(&failure))?;
-        Ok(Self { api, issuer: ready.issuer.clone() })
+        Ok(Self { api, url: url.to_owned(), issuer: issuer.to_owned() })
     }
 
     /// The client of the API.
@@ -85,6 +110,54 @@ impl Office {
         self.post("/v1/revocations", json!({"target": target, "reason": reason})).await
     }
 
+    /// Gives an agent a secret of its own.
+    pub(super) async fn credential(&self, agent: &str) -> Result<Held, String> {
+        let asked = json!({"agent": agent, "type": "client-secret"});
+        self.held(&self.post("/v1/credentials", asked).await?)
+    }
+
+    /// Rotates a credential: its successor, and when the old one ends.
+    pub(super) async fn rotate_credential(&self, id: &str) -> Result<(Held, String), String> {
+        let path = RequestPath::new("/v1/credentials").segment(id).segment("rotate");
+        let answer = self.send(path, json!({"overlap": 3600})).await?;
+        let old = RequestPath::new("/v1/credentials").segment(id);
+        let old = self.api.get(old).await.map_err(|failure| told(&failure))?;
+        Ok((self.held(&answer)?, member(&old, "expires_at")?.to_owned()))
+    }
+
+    /// Lets the next key sign at once: its id.
+    pub(super) async fn rotate_signing_key(&self) -> Result<String, String> {
+        let path = RequestPath::new("/v1/signing-keys").segment("rotate");
+        let answer = self.send(path, json!({"now": true})).await?;
+        let id = answer.value.pointer("/active/id").and_then(Value::as_str);
+        Ok(id.ok_or("the server's answer names no active key")?.to_owned())
+    }
+
+    /// Asks whose a secret is.
+    pub(super) async fn identify(&self, secret: &Secret) -> Result<Told, String> {
+        let path = RequestPath::new("/v1/credentials").segment("identify");
+        let answer = self.send(path, json!({"secret": secret.expose()})).await?;
+        let text = |pointer: &str| {
+            answer.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let events = answer.value.get("events").and_then(Value::as_array).map_or(0, Vec::len);
+        Ok(Told { credential: text("/credential/id"), agent: text("/credential/agent"), events })
+    }
+
+    /// The administration of another organization on the same server.
+    pub(super) async fn stranger(&self) -> Result<Self, String> {
+        let answer = self.post("/v1/orgs", json!({"name": "elsewhere"})).await?;
+        let token = Secret::new(member(&answer, "admin_token")?.to_owned());
+        Self::with(&self.url, token, member(&answer, "issuer")?)
+    }
+
+    fn held(&self, answer: &Answer) -> Result<Held, String> {
+        let secret = Secret::new(member(answer, "client_secret")?.to_owned());
+        let agent = Agent::new(&self.issuer, member(answer, "client_id")?, secret.clone());
+        let agent = agent.map_err(|error| error.to_string())?;
+        Ok(Held { id: member(answer, "id")?.to_owned(), secret, agent })
+    }
+
     async fn agent(&self, name: &str, purpose: &str, allow: &[&str]) -> Result<Answer, String> {
         let agent = json!({
             "name": name, "owner_email": OWNER, "purpose": purpose, "allow": allow,
@@ -106,8 +179,13 @@ impl Office {
     }
 
     async fn post(&self, path: &'static str, body: Value) -> Result<Answer, String> {
-        let answer = self.api.call(Method::POST, RequestPath::new(path), Some(body)).await;
-        answer.map_err(|failure| format!("{path}: {}", told(&failure)))
+        let answer = self.send(RequestPath::new(path), body).await;
+        answer.map_err(|why| format!("{path}: {why}"))
+    }
+
+    async fn send(&self, path: RequestPath, body: Value) -> Result<Answer, String> {
+        let answer = self.api.call(Method::POST, path, Some(body)).await;
+        answer.map_err(|failure| told(&failure))
     }
 }
 

@@ -1,9 +1,11 @@
 //! The story, chapter by chapter. Each proves its promises by what it sees.
 
 mod access;
+mod leak;
 pub(super) mod log;
 mod outage;
 mod revocation;
+mod rotation;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<(), Fail
     let Some(mut stage) = access::tell(folder, card).await? else { return Ok(()) };
     let before = log::visit(&stage).await;
     let sibling = revocation::tell(&stage, card).await?;
+    let held = rotation::tell(&mut stage, card).await?;
+    leak::tell(&stage, held, card).await?;
     let kept = log::keep(folder, &stage, before, card).await?;
     outage::tell(&mut stage, sibling, card).await?;
     match kept {

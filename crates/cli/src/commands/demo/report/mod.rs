@@ -28,6 +28,9 @@ pub(super) enum Promise {
     EndsStreams,
     EndsCalls,
     SparesSiblings,
+    Rotates,
+    Recognizes,
+    Identifies,
     Records,
     Stops,
     VerifiesAlone,
@@ -39,7 +42,7 @@ pub(super) enum Promise {
 
 impl Promise {
     /// Every promise.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 19] = [
         Self::Starts,
         Self::Registers,
         Self::Issues,
@@ -49,6 +52,9 @@ impl Promise {
         Self::EndsStreams,
         Self::EndsCalls,
         Self::SparesSiblings,
+        Self::Rotates,
+        Self::Recognizes,
+        Self::Identifies,
         Self::Records,
         Self::Stops,
         Self::VerifiesAlone,
@@ -69,6 +75,9 @@ impl Promise {
             Self::EndsStreams => "revoking an instance breaks off the stream it is reading",
             Self::EndsCalls => "the revoked instance's calls are refused, and it gets no new token",
             Self::SparesSiblings => "its sibling goes on as if nothing had happened",
+            Self::Rotates => "a credential and a signing key rotate without a failed call",
+            Self::Recognizes => "a leaked secret is recognized without asking anybody",
+            Self::Identifies => "its own administrator is told whose it is, and nobody else",
             Self::Records => "everything that was done stands in the audit log",
             Self::Stops => "the server stops in good order when it is told to",
             Self::VerifiesAlone => "with the server down, the resource goes on verifying",
