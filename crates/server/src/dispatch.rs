@@ -8,6 +8,7 @@ use accredit_domain::audit::refusals;
 use accredit_domain::limits::{Claim, Standing};
 use accredit_domain::ports::BoxFuture;
 use accredit_domain::refusal::Kind;
+use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::operator::{self, Operator};
 use accredit_domain::registry::organization::check_name;
 use accredit_domain::tenant::Tenant;
@@ -410,7 +411,11 @@ async fn receive(
         .unwrap_or_default();
     let body = whole(body, endpoint.body_max).await?;
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
-    let place = if is_health { None } else { Some(server.room.enter(began)?) };
+    let place = match endpoint.caller {
+        _ if is_health => None,
+        Requirement::Admin(AdminPermission::Revoke) => Some(server.room.enter_to_stop()?),
+        _ => Some(server.room.enter(began)?),
+    };
     let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };
     let mut call = Call {
         server,

@@ -8,8 +8,10 @@
 //! two, one that is being synced and one that waits. A place is taken once the request was read
 //! whole, so that whoever sends slowly keeps nobody out. Where the processor is, requests wait
 //! unread in their sockets, and nobody can count them; but how long they wait is how long a task
-//! that yields waits for its next turn, and that is measured all the time ([`Room::lap`]). Health is
-//! asked without a place.
+//! that yields waits for its next turn, and that is measured all the time ([`Room::lap`]).
+//!
+//! Health is asked without a place. Whoever comes to stop something has a few places apart and is not
+//! asked how long turns take: a flood is when something most needs to be stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +26,8 @@ use crate::metrics;
 /// Requests that are worked on at a time.
 pub const REQUESTS_MAX: usize = 512;
 
+/// Requests to stop something that are worked on at a time, besides.
+pub const STOPS_MAX: usize = 32;
 /// How long a task may wait for its turn before requests are refused.
 pub const TURN_MAX: Duration = Duration::from_millis(200);
 
@@ -31,6 +35,7 @@ pub const TURN_MAX: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Room {
     places: Arc<Semaphore>,
+    stops: Arc<Semaphore>,
     /// What the times below are counted from.
     opened: Instant,
     /// When the lap under way began, microseconds; 0 where none is under way.
@@ -47,6 +52,7 @@ impl Default for Room {
     fn default() -> Self {
         Self {
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            stops: Arc::new(Semaphore::new(STOPS_MAX)),
             opened: metrics::begin(),
             began: AtomicU64::new(0),
             took: AtomicU64::new(0),
@@ -65,6 +71,13 @@ impl Room {
         }
         let place = Arc::clone(&self.places).try_acquire_owned();
         let full = |_| overloaded(format!("{REQUESTS_MAX} requests are being worked on"));
+        place.map(Place).map_err(full)
+    }
+
+    /// Takes a place for a request to stop something, if there is one.
+    pub fn enter_to_stop(&self) -> Result<Place, Failure> {
+        let place = Arc::clone(&self.stops).try_acquire_owned();
+        let full = |_| overloaded(format!("{STOPS_MAX} such requests are being worked on"));
         place.map(Place).map_err(full)
     }
 
@@ -114,8 +127,13 @@ mod tests {
         let mut places: Vec<Place> =
             (0..REQUESTS_MAX).map(|_| room.enter(now).expect("a place")).collect();
         refused(&room, now);
+        // There is still room for whoever comes to stop something, and a bound on that too.
+        let stops: Vec<Place> =
+            (0..STOPS_MAX).map(|_| room.enter_to_stop().expect("a place")).collect();
+        assert!(room.enter_to_stop().is_err());
+        drop(stops);
         places.pop();
-        assert!(room.enter(now).is_ok());
+        assert!(room.enter(now).is_ok() && room.enter_to_stop().is_ok());
     }
 
     #[track_caller]

@@ -96,7 +96,14 @@ async fn what_is_too_much_is_shed_and_work_goes_on() {
     speed(server, &agent, MEASURED / 2).await;
     let limit = speed(server, &agent, MEASURED).await;
     let before = resident(server);
-    let (outcome, most) = overload(server, &agent).await;
+    let instance = cast.instance_of(&agent.agent).await;
+    // A flood is when something most needs to be stopped: it takes its time, and is not refused.
+    let stop = async {
+        tokio::time::sleep(OVERLOADED / 3).await;
+        server.revoke(&instance.id).await
+    };
+    let ((outcome, most), stopped) = tokio::join!(overload(server, &agent), stop);
+    assert_eq!(stopped["target"], instance.id.as_str());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let after = speed(server, &agent, MEASURED / 2).await;
 
