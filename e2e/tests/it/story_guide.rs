@@ -1,16 +1,12 @@
-//! The guide's own words: the blocks marked `sh` of each chapter are one script, run as it stands by
-//! a shell, against a server that nobody has used.
-//!
-//! Blocks marked otherwise (`console`, `rust`) show what cannot be run here: a server in the
-//! foreground, somebody else's program.
+//! The guide's own words: a reader with a machine that nobody has used goes through each chapter,
+//! types every command and sees what it says they print. How is said in `stage/reader.rs`.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crate::stage::binary::{self, workspace};
-use crate::stage::{Ask, Server};
+use crate::stage::reader::{Block, Reader, blocks};
 
-/// Chapters without commands: a table of settings.
+/// Chapters without commands: a table of settings, which is generated.
 const WITHOUT_COMMANDS: [&str; 1] = ["configuration.md"];
 
 fn guide(file: &str) -> String {
@@ -25,50 +21,102 @@ fn chapters() -> Vec<String> {
     links.map(|(_, file)| file.trim_end_matches(')').to_owned()).collect()
 }
 
-/// All blocks of a chapter that are marked `sh`, joined.
-fn script(chapter: &str) -> String {
-    let (mut script, mut inside) = (String::new(), false);
-    for line in chapter.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            line if inside => {
-                script.push_str(line);
-                script.push('\n');
-            }
-            _ => {}
-        }
-    }
-    assert!(!inside, "a block that does not end");
-    script
-}
-
-/// A shell that ends at the first command that fails, with the binary and this server at hand.
-fn shell(server: &Server, script: &str) -> Command {
-    let programs = binary::accredit().parent().expect("its folder");
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-eu", "-c", script]).env_clear().stdin(Stdio::null());
-    shell.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
-    shell.env("HOME", "/nonexistent").current_dir(server.folder().path());
-    shell.env("ACCREDIT_URL", &server.url).env("ACCREDIT_TOKEN", &server.admin);
-    shell
+/// Reads a chapter to its end and does what it says.
+async fn read(chapter: &str) {
+    let mut reader = Reader::new();
+    reader.follow(&guide(chapter)).await;
+    assert!(reader.is_served().await, "{chapter} leaves a server behind that is not well");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_chapter_of_the_guide_does_what_it_says() {
-    let chapters = chapters();
-    assert!(chapters.len() >= 7, "{chapters:?}");
-    for chapter in &chapters {
-        let script = script(&guide(chapter));
-        if WITHOUT_COMMANDS.contains(&chapter.as_str()) {
-            assert!(script.is_empty(), "{chapter} has commands");
-            continue;
+async fn the_first_ten_minutes_are_as_the_guide_says() {
+    read("first-ten-minutes.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_are_registered_as_the_guide_says() {
+    read("registering-agents.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_verified_as_the_guide_says() {
+    read("verifying.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn things_rotate_and_end_as_the_guide_says() {
+    read("rotating-and-revoking.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_read_and_proven_as_the_guide_says() {
+    read("the-log.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_runs_as_the_guide_says() {
+    read("running.md").await;
+}
+
+#[test]
+fn every_chapter_is_read_by_a_test_and_has_commands_in_blocks_that_are_run() {
+    let this = std::fs::read_to_string(workspace().join("e2e/tests/it/story_guide.rs"));
+    let this = this.expect("this file");
+    for chapter in chapters() {
+        let mut commands = 0;
+        for block in blocks(&guide(&chapter)) {
+            match block {
+                Block::Commands(lines) => commands += lines.len(),
+                Block::Output(lines) => {
+                    let typed = ["accredit ", "$ ", "curl "];
+                    let hidden =
+                        lines.iter().find(|line| typed.iter().any(|t| line.starts_with(t)));
+                    assert_eq!(hidden, None, "{chapter} hides a command in its output");
+                }
+            }
         }
-        assert!(script.contains("accredit "), "{chapter} has no commands");
-        let server = Server::dev().await;
-        let ran = binary::run(shell(&server, &script));
-        assert_eq!(ran.code, 0, "{chapter}: {}\n{}", ran.out, ran.err);
-        assert_eq!(server.send(Ask::get("/readyz")).await.status, 200, "{chapter}");
+        let is_exempt = WITHOUT_COMMANDS.contains(&chapter.as_str());
+        assert_eq!(commands == 0, is_exempt, "{chapter} has {commands} commands");
+        assert!(
+            is_exempt || this.contains(&format!("read(\"{chapter}\")")),
+            "who reads {chapter}?"
+        );
+        let kinds = guide(&chapter);
+        let mut kinds = kinds.lines().filter_map(|line| line.trim().strip_prefix("```"));
+        let odd = kinds.find(|kind| !["", "sh", "text", "rust", "python", "toml"].contains(kind));
+        assert_eq!(odd, None, "{chapter} has a block that nobody runs");
+    }
+}
+
+/// Commands that stand in sentences, such as `accredit revoke`: they are run for their help alone.
+#[test]
+fn every_command_that_a_chapter_mentions_exists() {
+    for chapter in chapters() {
+        let text = guide(&chapter);
+        let mentioned = text.split('`').filter(|span| span.starts_with("accredit "));
+        for span in mentioned {
+            let is_name = |word: &&str| {
+                word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+                    && !word.starts_with('-')
+            };
+            let names = span.split_whitespace().skip(1).take_while(is_name).take(2);
+            let args: Vec<&str> = names.chain(["--help"]).collect();
+            let ran = binary::run(binary::command(&args));
+            assert_eq!(ran.code, 0, "{chapter}: `{span}`: {ran:?}");
+        }
+    }
+}
+
+/// So that there is one text to be kept right; the library's is compiled with its documentation.
+#[test]
+fn rust_in_a_chapter_is_that_of_the_readme_or_of_the_library() {
+    let of = |path: &str| std::fs::read_to_string(workspace().join(path)).expect("a file");
+    let known = of("README.md") + &of("crates/sdk/src/lib.rs").replace("//! ", "");
+    for chapter in chapters() {
+        let text = guide(&chapter);
+        for block in text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            assert!(known.contains(block), "{chapter} has Rust of its own:\n{block}");
+        }
     }
 }
 
