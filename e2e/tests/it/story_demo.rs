@@ -4,6 +4,19 @@ use std::time::{Duration, Instant};
 
 use crate::stage::binary::{self, accredit};
 
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+}
+
+/// Whether a word is as long as a secret: a mask is shorter.
+fn may_be_secret(word: &str) -> bool {
+    word.starts_with("acr_") && word.len() > 80
+}
+
+fn shows_no_secret(text: &str) {
+    assert!(!words(text).any(may_be_secret), "a secret is shown");
+}
+
 #[test]
 fn the_demo_keeps_every_promise() {
     accredit();
@@ -12,7 +25,8 @@ fn the_demo_keeps_every_promise() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(shown["ok"], true, "{shown}");
     let steps = shown["steps"].as_array().expect("steps");
-    assert!(steps.len() >= 10, "{shown}");
+    assert!(steps.len() >= 24, "{shown}");
+    shows_no_secret(&shown.to_string());
     for step in steps {
         assert_eq!(step["ok"], true, "{step}");
         assert!(step["promise"].as_str().is_some_and(|text| !text.is_empty()), "{step}");
@@ -29,8 +43,25 @@ fn the_demo_is_readable_and_keeps_what_it_made_where_it_is_told() {
     for word in ["revok", "stream", "sibling", "rotat", "leaked", "verif", "edited"] {
         assert!(out.contains(word), "it does not speak of `{word}`: {out}");
     }
-    let files = std::fs::read_dir(kept).expect("a folder").count();
-    assert!(files > 0);
+    shows_no_secret(&out);
+
+    // The log in which the secret lies is there to be looked through by hand.
+    let log = std::fs::read_to_string(format!("{kept}/service.log")).expect("a log");
+    let secrets: Vec<&str> = words(&log).filter(|word| may_be_secret(word)).collect();
+    let [secret, mistyped] = secrets[..] else { panic!("{} secrets", secrets.len()) };
+    let proof = secret.split('_').nth(3).expect("what it proves");
+    assert!(!out.contains(proof), "it is shown");
+    let key_check = |found: &str| {
+        let file = folder.path().join("found");
+        std::fs::write(&file, found).expect("written");
+        let mut command = binary::command(&["key-check", "--offline", "--output", "json"]);
+        command.stdin(std::fs::File::open(&file).expect("a file"));
+        binary::run(command)
+    };
+    let told = key_check(secret).json();
+    assert!(out.contains(told["id"].as_str().expect("an id")), "it was spoken of: {told}");
+    assert_eq!(key_check(mistyped).code, 9);
+
     // A folder that exists is somebody's.
     let again = binary::run(binary::command(&["demo", "--keep", kept, "--output", "json"]));
     assert_ne!(again.code, 0, "{again:?}");

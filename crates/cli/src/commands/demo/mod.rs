@@ -3,6 +3,7 @@
 //! Real parts only, all on loopback: the server is this same program started once more, the
 //! resource is guarded by the library that users compile in, and every request is HTTP. Each
 //! promise is proven by what was seen: nothing is said to hold that was not measured in this run.
+//! It takes a few seconds, most of them the overlap in which an old credential still works.
 //! Absent on purpose: anything that a user could not do in the same way.
 
 mod caller;
@@ -11,6 +12,7 @@ mod clock;
 mod registration;
 mod report;
 mod resource;
+mod scan;
 mod server;
 mod tamper;
 
@@ -30,7 +32,8 @@ use crate::exit::Exit;
     after_help = "Examples:\n  accredit demo\n  accredit demo --keep ./demo\n  accredit demo --output json"
 )]
 pub(crate) struct Demo {
-    /// Keep the server's data, the exported log and its altered copies in this new folder
+    /// Keep the server's data, the log with the leaked secret, the exported log and its altered
+    /// copies in this new folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }

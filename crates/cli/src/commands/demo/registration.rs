@@ -1,5 +1,7 @@
 //! Who takes part: a resource, an owner, two agents and three instances, registered over HTTP.
 
+use std::time::Duration;
+
 use accredit::Agent;
 use accredit_wire::secret::Secret;
 use http::Method;
@@ -42,6 +44,7 @@ pub(super) struct Cast {
 }
 
 /// A secret of an agent, and what gets tokens with it.
+#[derive(Clone)]
 pub(super) struct Held {
     /// The credential's id.
     pub(super) id: String,
@@ -49,16 +52,6 @@ pub(super) struct Held {
     pub(super) secret: Secret,
     /// What gets tokens.
     pub(super) agent: Agent,
-}
-
-/// What an administrator is told of a secret that was found.
-pub(super) struct Told {
-    /// Which credential it is.
-    pub(super) credential: String,
-    /// Whose.
-    pub(super) agent: String,
-    /// How many events name it.
-    pub(super) events: usize,
 }
 
 /// The administration of the server.
@@ -117,31 +110,30 @@ impl Office {
     }
 
     /// Rotates a credential: its successor, and when the old one ends.
-    pub(super) async fn rotate_credential(&self, id: &str) -> Result<(Held, String), String> {
+    pub(super) async fn rotate_credential(
+        &self,
+        id: &str,
+        overlap: Duration,
+    ) -> Result<(Held, String), String> {
         let path = RequestPath::new("/v1/credentials").segment(id).segment("rotate");
-        let answer = self.send(path, json!({"overlap": 3600})).await?;
-        let old = RequestPath::new("/v1/credentials").segment(id);
-        let old = self.api.get(old).await.map_err(|failure| told(&failure))?;
-        Ok((self.held(&answer)?, member(&old, "expires_at")?.to_owned()))
+        let answer = self.send(path, json!({"overlap": overlap.as_secs()})).await;
+        let answer = answer.map_err(|failure| told(&failure))?;
+        Ok((self.held(&answer)?, member(&answer, "replaced_until")?.to_owned()))
     }
 
     /// Lets the next key sign at once: its id.
     pub(super) async fn rotate_signing_key(&self) -> Result<String, String> {
         let path = RequestPath::new("/v1/signing-keys").segment("rotate");
-        let answer = self.send(path, json!({"now": true})).await?;
+        let answer = self.send(path, json!({"now": true})).await;
+        let answer = answer.map_err(|failure| told(&failure))?;
         let id = answer.value.pointer("/active/id").and_then(Value::as_str);
         Ok(id.ok_or("the server's answer names no active key")?.to_owned())
     }
 
     /// Asks whose a secret is.
-    pub(super) async fn identify(&self, secret: &Secret) -> Result<Told, String> {
+    pub(super) async fn identify(&self, secret: &str) -> Result<Answer, Failure> {
         let path = RequestPath::new("/v1/credentials").segment("identify");
-        let answer = self.send(path, json!({"secret": secret.expose()})).await?;
-        let text = |pointer: &str| {
-            answer.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let events = answer.value.get("events").and_then(Value::as_array).map_or(0, Vec::len);
-        Ok(Told { credential: text("/credential/id"), agent: text("/credential/agent"), events })
+        self.send(path, json!({"secret": secret})).await
     }
 
     /// The administration of another organization on the same server.
@@ -180,12 +172,11 @@ impl Office {
 
     async fn post(&self, path: &'static str, body: Value) -> Result<Answer, String> {
         let answer = self.send(RequestPath::new(path), body).await;
-        answer.map_err(|why| format!("{path}: {why}"))
+        answer.map_err(|failure| format!("{path}: {}", told(&failure)))
     }
 
-    async fn send(&self, path: RequestPath, body: Value) -> Result<Answer, String> {
-        let answer = self.api.call(Method::POST, path, Some(body)).await;
-        answer.map_err(|failure| told(&failure))
+    async fn send(&self, path: RequestPath, body: Value) -> Result<Answer, Failure> {
+        self.api.call(Method::POST, path, Some(body)).await
     }
 }
 

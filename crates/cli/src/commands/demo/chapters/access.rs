@@ -36,7 +36,8 @@ pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<Option<S
     card.chapter("Too much is refused, and told why")?;
     card.prove(Promise::Limits, limit(&caller, &tokens)).await?;
     card.prove(Promise::Withholds, withhold(&cast)).await?;
-    Ok(Some(Stage { server, office, cast, resource, caller, tokens, token_ids }))
+    let event_types = vec!["token.refused"];
+    Ok(Some(Stage { server, office, cast, resource, caller, tokens, token_ids, event_types }))
 }
 
 async fn start(folder: &Path) -> Result<Proven<(ServerProcess, Ready)>, String> {

@@ -29,6 +29,8 @@ struct Stage {
     tokens: Tokens,
     /// The ids of the tokens, as the resource read them.
     token_ids: Vec<String>,
+    /// The types of the events that what was seen must have left in the log.
+    event_types: Vec<&'static str>,
 }
 
 /// The tokens of the instances.
@@ -45,7 +47,7 @@ pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<(), Fail
     let before = log::visit(&stage).await;
     let sibling = revocation::tell(&stage, card).await?;
     let held = rotation::tell(&mut stage, card).await?;
-    leak::tell(&stage, held, card).await?;
+    leak::tell(folder, &mut stage, held, card).await?;
     let kept = log::keep(folder, &stage, before, card).await?;
     outage::tell(&mut stage, sibling, card).await?;
     match kept {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use accredit::AgentError;
+use accredit::{AccessToken, AgentError};
 use accredit_wire::oauth::errors::ErrorCode;
 use http::{Method, StatusCode};
 
@@ -85,27 +85,35 @@ async fn revoke(stage: &Stage, stream: &mut Following) -> Seen {
             None => Err("the stream ended as if it were complete".to_owned()),
         }
     };
-    let refused = clock::within(WAIT_MAX, "a refusal", first_refusal(stage, sent));
+    let refused = first_refusal(stage, &stage.tokens.planner, sent);
     let (answered, cut, refused) = tokio::join!(answered, cut, refused);
-    Seen { answered, cut, refused: refused.and_then(|refused| refused) }
+    Seen { answered, cut, refused }
 }
 
-/// Calls again and again until it is refused.
-async fn first_refusal(stage: &Stage, sent: Instant) -> Result<(Duration, u32), String> {
+/// Calls again and again until it is refused: how long that took since `sent`, and how many calls
+/// passed before.
+pub(super) async fn first_refusal(
+    stage: &Stage,
+    token: &AccessToken,
+    sent: Instant,
+) -> Result<(Duration, u32), String> {
     let mut passed = 0;
-    loop {
-        let answer = stage.caller.call(Method::GET, "/customers", &stage.tokens.planner).await?;
-        let took = clock::now().duration_since(sent);
-        match answer.status {
-            StatusCode::OK => {
-                passed += 1;
-                // Calls without a pause would take the processor from what is measured.
-                clock::pause(CALL_EVERY).await;
+    let refused = async {
+        loop {
+            let answer = stage.caller.call(Method::GET, "/customers", token).await?;
+            let took = clock::now().duration_since(sent);
+            match answer.status {
+                StatusCode::OK => {
+                    passed += 1;
+                    // Calls without a pause would take the processor from what is measured.
+                    clock::pause(CALL_EVERY).await;
+                }
+                _ if is_revoked(&answer) => return Ok((took, passed)),
+                _ => return Err(answer.seen()),
             }
-            _ if is_revoked(&answer) => return Ok((took, passed)),
-            _ => return Err(answer.seen()),
         }
-    }
+    };
+    clock::within(WAIT_MAX, "a refusal", refused).await?
 }
 
 fn is_revoked(answer: &Answered) -> bool {

@@ -28,9 +28,14 @@ pub(super) enum Promise {
     EndsStreams,
     EndsCalls,
     SparesSiblings,
-    Rotates,
+    RotatesCredentials,
+    RotatesKeys,
+    LosesNoCall,
     Recognizes,
-    Identifies,
+    Dismisses,
+    TellsOwn,
+    TellsNoOther,
+    EndsLeaks,
     Records,
     Stops,
     VerifiesAlone,
@@ -42,7 +47,7 @@ pub(super) enum Promise {
 
 impl Promise {
     /// Every promise.
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 24] = [
         Self::Starts,
         Self::Registers,
         Self::Issues,
@@ -52,9 +57,14 @@ impl Promise {
         Self::EndsStreams,
         Self::EndsCalls,
         Self::SparesSiblings,
-        Self::Rotates,
+        Self::RotatesCredentials,
+        Self::RotatesKeys,
+        Self::LosesNoCall,
         Self::Recognizes,
-        Self::Identifies,
+        Self::Dismisses,
+        Self::TellsOwn,
+        Self::TellsNoOther,
+        Self::EndsLeaks,
         Self::Records,
         Self::Stops,
         Self::VerifiesAlone,
@@ -75,9 +85,16 @@ impl Promise {
             Self::EndsStreams => "revoking an instance breaks off the stream it is reading",
             Self::EndsCalls => "the revoked instance's calls are refused, and it gets no new token",
             Self::SparesSiblings => "its sibling goes on as if nothing had happened",
-            Self::Rotates => "a credential and a signing key rotate without a failed call",
-            Self::Recognizes => "a leaked secret is recognized without asking anybody",
-            Self::Identifies => "its own administrator is told whose it is, and nobody else",
+            Self::RotatesCredentials => {
+                "a credential is rotated in use: both work for a while, then the old one ends"
+            }
+            Self::RotatesKeys => "the signing key is rotated at once, and the resource follows",
+            Self::LosesNoCall => "not one call fails meanwhile",
+            Self::Recognizes => "a leaked secret is recognized in a text, without asking anybody",
+            Self::Dismisses => "the same text with one character changed is recognized as none",
+            Self::TellsOwn => "its own administrator is told whose it is and what it was used for",
+            Self::TellsNoOther => "another organization's administrator is told nothing of it",
+            Self::EndsLeaks => "once revoked it gets no more tokens, and those it got are refused",
             Self::Records => "everything that was done stands in the audit log",
             Self::Stops => "the server stops in good order when it is told to",
             Self::VerifiesAlone => "with the server down, the resource goes on verifying",
