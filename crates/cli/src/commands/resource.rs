@@ -67,7 +67,8 @@ struct Create {
     /// Where it runs (dev); agents of other environments do not reach it
     #[arg(long, value_name = "ENVIRONMENT", value_parser = ["dev", "staging", "prod"])]
     environment: Option<String>,
-    /// How old revocations may be at its verifiers before they refuse (60s)
+    /// The shortest age of revocations at which its verifiers are set to refuse (60s); heartbeats
+    /// come at least three times within it
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     revocations_age_max: Option<Duration>,
 }
@@ -80,7 +81,8 @@ struct Update {
     /// All its actions from now on
     #[arg(long = "action", value_name = "ACTION", num_args = 1..)]
     actions: Option<Vec<String>>,
-    /// How old revocations may be at its verifiers before they refuse
+    /// The shortest age of revocations at which its verifiers are set to refuse; heartbeats come
+    /// at least three times within it
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     revocations_age_max: Option<Duration>,
 }
