@@ -413,7 +413,10 @@ async fn receive(
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
     let place = match endpoint.caller {
         _ if is_health => None,
-        Requirement::Admin(AdminPermission::Revoke) => Some(server.room.enter_to_stop()?),
+        Requirement::Admin(AdminPermission::Revoke) => {
+            let room = &server.room;
+            Some(room.enter(began).or_else(|_| room.enter_to_stop())?)
+        }
         _ => Some(server.room.enter(began)?),
     };
     let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };

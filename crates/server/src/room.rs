@@ -10,8 +10,9 @@
 //! unread in their sockets, and nobody can count them; but how long they wait is how long a task
 //! that yields waits for its next turn, and that is measured all the time ([`Room::lap`]).
 //!
-//! Health is asked without a place. Whoever comes to stop something has a few places apart and is not
-//! asked how long turns take: a flood is when something most needs to be stopped.
+//! Health is asked without a place. Whoever comes to stop something and is refused one has a few
+//! apart, however long turns take: a flood is when something most needs to be stopped. Who it is is
+//! not known yet, so a flood that says it comes to stop something fills those as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,7 @@ use crate::metrics;
 /// Requests that are worked on at a time.
 pub const REQUESTS_MAX: usize = 512;
 
-/// Requests to stop something that are worked on at a time, besides.
+/// Requests to stop something that are worked on besides, where there is no other place.
 pub const STOPS_MAX: usize = 32;
 /// How long a task may wait for its turn before requests are refused.
 pub const TURN_MAX: Duration = Duration::from_millis(200);
@@ -77,7 +78,11 @@ impl Room {
     /// Takes a place for a request to stop something, if there is one.
     pub fn enter_to_stop(&self) -> Result<Place, Failure> {
         let place = Arc::clone(&self.stops).try_acquire_owned();
-        let full = |_| overloaded(format!("{STOPS_MAX} such requests are being worked on"));
+        let full = |_| {
+            overloaded(format!(
+                "{REQUESTS_MAX} requests and {STOPS_MAX} more to stop something are being worked on"
+            ))
+        };
         place.map(Place).map_err(full)
     }
 

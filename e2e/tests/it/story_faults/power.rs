@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use super::load::{Load, jti};
 use super::shim::Disk;
 use super::trace::{Random, Record, Replay, records};
-use crate::stage::cast::text;
 use crate::stage::server::Folder;
 use crate::stage::{Cast, Server, binary};
 
@@ -171,14 +170,18 @@ fn write_private(file: &Path, bytes: &[u8]) {
     file.expect("a file").write_all(bytes).expect("written");
 }
 
-/// The ids of all tokens whose issuance stands in the store; none where it cannot be read.
+/// The ids of all tokens whose issuance stands in the store; none where it cannot be read, and not
+/// those of damaged rows, which `fsck` finds.
 fn logged(store: &Path) -> BTreeSet<String> {
     let read = || -> rusqlite::Result<BTreeSet<String>> {
         let conn = rusqlite::Connection::open(store)?;
         let mut events = conn.prepare("SELECT payload FROM event WHERE kind = 'token.issued'")?;
         let payloads = events.query_map([], |row| row.get::<_, String>(0))?;
-        let parse = |text: String| serde_json::from_str::<Value>(&text).expect("JSON");
-        payloads.map(|payload| Ok(text(&parse(payload?), "token"))).collect()
+        let token = |payload: String| {
+            let payload: Value = serde_json::from_str(&payload).ok()?;
+            payload["token"].as_str().map(ToOwned::to_owned)
+        };
+        payloads.filter_map(|payload| payload.map(token).transpose()).collect()
     };
     read().unwrap_or_default()
 }
