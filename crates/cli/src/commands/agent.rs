@@ -133,9 +133,6 @@ struct Update {
     /// The life of its tokens (5m; at most 60m)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     token_lifetime: Option<Duration>,
-    /// Somebody has reviewed it now; the next review is due in 90 days unless --review-due says
-    #[arg(long)]
-    reviewed: bool,
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
@@ -249,12 +246,11 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
         .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
         .with_opt("may_delegate", args.may_delegate)
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
-        .with_opt("reviewed", args.reviewed.then_some(true))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
         .changed(
             "--owner, --purpose, --environment, --default-scope, --may-delegate, --token-lifetime, \
-             --reviewed, --review-due, --rotation-days",
+             --review-due, --rotation-days",
         )
 }
 

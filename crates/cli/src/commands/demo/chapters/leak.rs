@@ -4,13 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use accredit::{AccessToken, AgentError};
-use accredit_wire::oauth::errors::ErrorCode;
+use accredit::AccessToken;
 use accredit_wire::secret::Secret;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{Stage, revocation};
+use super::{Stage, refusal_of, revocation};
 use crate::commands::demo::clock;
 use crate::commands::demo::registration::{Held, told};
 use crate::commands::demo::report::{Promise, Proven, ScoreCard, shown};
@@ -212,11 +211,7 @@ async fn end(
     answered?;
     let (took, _) = refused?;
     held.agent.forget(&token);
-    let refusal = match held.agent.token("crm:read").await {
-        Err(AgentError::Refused(refusal)) if refusal.error() == ErrorCode::InvalidClient => refusal,
-        Err(error) => return Err(error.to_string()),
-        Ok(_) => return Err("it still gets tokens".to_owned()),
-    };
+    let refusal = refusal_of(&held.agent, "crm:read").await?;
     if refusal.rule() != Some("credential-revoked") {
         return Err(format!("it was refused otherwise: {refusal}"));
     }

@@ -10,7 +10,8 @@ mod rotation;
 use std::path::Path;
 use std::sync::Arc;
 
-use accredit::AccessToken;
+use accredit::{AccessToken, Agent, AgentError};
+use accredit_wire::oauth::errors::{ErrorBody, ErrorCode};
 
 use super::caller::Caller;
 use super::registration::{Cast, Office};
@@ -53,5 +54,16 @@ pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<(), Fail
     match kept {
         Some(kept) => log::verify(&kept, &stage.resource, card).await,
         None => Ok(()),
+    }
+}
+
+/// How the server refuses an agent's credential, which it must.
+async fn refusal_of(agent: &Agent, scope: &str) -> Result<ErrorBody, String> {
+    match agent.token(scope).await {
+        Err(AgentError::Refused(refusal)) if refusal.error() == ErrorCode::InvalidClient => {
+            Ok(refusal)
+        }
+        Err(error) => Err(error.to_string()),
+        Ok(_) => Err("it still gets tokens".to_owned()),
     }
 }

@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use accredit::{AccessToken, AgentError};
-use accredit_wire::oauth::errors::ErrorCode;
+use accredit::AccessToken;
 use http::{Method, StatusCode};
 
-use super::Stage;
+use super::{Stage, refusal_of};
 use crate::commands::demo::caller::{Answered, Following};
 use crate::commands::demo::report::{Promise, Proven, ScoreCard, shown};
 use crate::commands::demo::{clock, resource};
@@ -147,11 +146,7 @@ async fn calls_ended(seen: &Seen, stage: &Stage) -> Result<Proven<()>, String> {
     }
     let planner = &stage.cast.planner.agent;
     planner.forget(&stage.tokens.planner);
-    let refusal = match planner.token("crm:read crm:update").await {
-        Err(AgentError::Refused(refusal)) if refusal.error() == ErrorCode::InvalidClient => refusal,
-        Err(error) => return Err(error.to_string()),
-        Ok(_) => return Err("the revoked instance got a new token".to_owned()),
-    };
+    let refusal = refusal_of(planner, "crm:read crm:update").await?;
     let proof = format!(
         "first 401 token-revoked {} after the revoke request was sent; the server says {}",
         shown(took),

@@ -7,12 +7,11 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use accredit::{AccessToken, AgentError};
+use accredit::AccessToken;
 use accredit_wire::jose::jws::Unverified;
-use accredit_wire::oauth::errors::ErrorCode;
 use http::{Method, StatusCode};
 
-use super::Stage;
+use super::{Stage, refusal_of};
 use crate::commands::demo::clock;
 use crate::commands::demo::registration::Held;
 use crate::commands::demo::report::{Promise, Proven, ScoreCard, shown};
@@ -247,11 +246,7 @@ async fn rotate_key(stage: &Stage, work: &Work) -> Result<(String, Duration), St
 async fn end(work: &Work, old: &Held, succeeded: &Succeeded) -> Result<(String, String), String> {
     let over = succeeded.at + OVERLAP + OVERLAP_MARGIN;
     clock::pause(over.saturating_duration_since(clock::now())).await;
-    let refusal = match old.agent.token("crm:read").await {
-        Err(AgentError::Refused(refusal)) if refusal.error() == ErrorCode::InvalidClient => refusal,
-        Err(error) => return Err(error.to_string()),
-        Ok(_) => return Err("the old credential still gets tokens".to_owned()),
-    };
+    let refusal = refusal_of(&old.agent, "crm:read").await?;
     if refusal.rule() != Some("credential-expired") {
         return Err(format!("the old credential was refused otherwise: {refusal}"));
     }
