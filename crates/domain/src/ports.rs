@@ -322,6 +322,19 @@ pub struct LookedUp<T> {
     pub from_memory: bool,
 }
 
+/// Which of a client's public keys an assertion may have been signed with.
+#[derive(Clone, Copy, Debug)]
+pub struct KeysWanted<'a> {
+    /// Only those called so.
+    pub kid: Option<&'a str>,
+    /// At most so many that are live.
+    pub live: usize,
+    /// At most so many that have expired or were revoked, or whose instance is over.
+    pub ended: usize,
+    /// When they are to be live.
+    pub now: Time,
+}
+
 /// What issuing reads. Served from a bounded cache that a committed change empties before the
 /// organization's `rev` becomes visible: whoever reads `rev` first sees facts at least as new.
 pub trait Admissions: Send + Sync {
@@ -343,6 +356,10 @@ pub trait Admissions: Send + Sync {
     /// what one of an unknown client costs.
     fn credential_of_nobody(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
+    /// Looks up the public keys of a client that there is not, never from memory, for the same
+    /// reason.
+    fn keys_of_nobody<'a>(&'a self, wanted: KeysWanted<'a>) -> BoxFuture<'a, Result<(), Fault>>;
+
     /// The organization that an administrator's credential belongs to: the one look-up that
     /// cannot name an organization, because the caller has not.
     fn admin_organization(
@@ -350,22 +367,20 @@ pub trait Admissions: Send + Sync {
         id: CredentialId,
     ) -> BoxFuture<'_, Result<Option<OrganizationId>, Fault>>;
 
-    /// The live public keys of an agent: the one called `kid`, or without it up to `limit`.
+    /// Public keys of an agent and of its instances: live ones, newest first, then ended ones.
     fn agent_keys<'a>(
         &'a self,
         org: OrganizationId,
         agent: AgentId,
-        kid: Option<&'a str>,
-        limit: usize,
+        wanted: KeysWanted<'a>,
     ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>>;
 
-    /// The live public keys of a resource, as for agents.
+    /// Public keys of a resource, as for agents.
     fn resource_keys<'a>(
         &'a self,
         org: OrganizationId,
         resource: ResourceId,
-        kid: Option<&'a str>,
-        limit: usize,
+        wanted: KeysWanted<'a>,
     ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>>;
 }
 

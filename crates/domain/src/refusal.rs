@@ -69,7 +69,6 @@ rules! {
     AssertionAudience "assertion-audience" Unauthenticated "The client assertion's audience is not the issuer alone.";
     AssertionLifetime "assertion-lifetime" Unauthenticated "The client assertion lives longer than five minutes, or is over.";
     AssertionReplayed "assertion-replayed" Unauthenticated "The client assertion was used before.";
-    AssertionKey "assertion-key" Unauthenticated "The client assertion names no key and the client has more than eight.";
     AdminKey "admin-key" Unauthenticated "The administrator's key is absent or unknown.";
     SeparationOfDuties "separation-of-duties" Denied "Nobody makes an administrator's key with more than they hold themselves.";
     LastOwner "last-owner" Conflict "An organization keeps an owner's key that lives for a day at least.";

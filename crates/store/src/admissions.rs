@@ -13,12 +13,13 @@ use accredit_domain::Fault;
 use accredit_domain::issuance::admission::{
     AgentFacts, CredentialFacts, HolderFacts, ProofFacts, ResourceFacts,
 };
-use accredit_domain::ports::{Admissions, BoxFuture, LookedUp, Lookup};
+use accredit_domain::ports::{Admissions, BoxFuture, KeysWanted, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
 use accredit_wire::authority::{Authority, ResourceName};
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, OrganizationId, ResourceId};
+use accredit_wire::time::Time;
 
 use crate::cache::{Cache, Stamps, Tag, Ticket};
 use crate::driver::{Conn, DriverError};
@@ -28,14 +29,22 @@ use crate::{SqliteStore, credentials, instances, resources};
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
 const WORD_BYTES: usize = 48;
 
-type KeysAsked = (OrganizationId, AnyId, Option<Box<str>>, usize);
+type KeysAsked = (OrganizationId, AnyId, Option<Box<str>>, [usize; 2]);
+
+/// A list of keys, as it is until the first of its live ones ends by itself; where none is live,
+/// until it is touched.
+#[derive(Clone)]
+struct Keys {
+    found: Vec<Arc<CredentialFacts>>,
+    until: Option<Time>,
+}
 
 /// The caches of a store. An eighth of the bytes is for resources, a quarter for lists of keys,
 /// the rest for agents and credentials.
 pub(crate) struct Caches {
     agents: Cache<(OrganizationId, AgentId), Arc<AgentFacts>>,
     credentials: Cache<(OrganizationId, CredentialId), Arc<CredentialFacts>>,
-    keys: Cache<KeysAsked, Vec<Arc<CredentialFacts>>>,
+    keys: Cache<KeysAsked, Keys>,
     resources: Cache<(OrganizationId, ResourceName), Arc<ResourceFacts>>,
 }
 
@@ -203,17 +212,34 @@ fn tags(facts: &CredentialFacts) -> Vec<Tag> {
     }
 }
 
+/// Public keys as they stand in the store.
+fn read_keys(
+    conn: &mut dyn Conn,
+    org: OrganizationId,
+    holder: AnyId,
+    wanted: &KeysWanted<'_>,
+) -> Result<Vec<Arc<CredentialFacts>>, DriverError> {
+    let rows = credentials::keys_of(conn, &org.to_string(), holder, wanted)?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        found.extend(complete(conn, org, row)?.map(Arc::new));
+    }
+    Ok(found)
+}
+
 impl SqliteStore {
-    /// The live public keys of a holder.
+    /// Public keys of a holder.
     fn keys(
         &self,
         org: OrganizationId,
         holder: AnyId,
-        kid: Option<&str>,
-        limit: usize,
+        wanted: KeysWanted<'_>,
     ) -> BoxFuture<'_, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
-        let key: KeysAsked = (org, holder, kid.map(Box::from), limit);
-        if let Some(found) = self.caches.keys.get(&self.shared.stamps, &key) {
+        let KeysWanted { kid, live, ended, now } = wanted;
+        let key: KeysAsked = (org, holder, kid.map(Box::from), [live, ended]);
+        if let Some(Keys { found, until }) = self.caches.keys.get(&self.shared.stamps, &key)
+            && until.is_none_or(|until| now < until)
+        {
             return Box::pin(ready(Ok(LookedUp { found, from_memory: true })));
         }
         Box::pin(async move {
@@ -221,19 +247,15 @@ impl SqliteStore {
             let kid = key.2.clone();
             let found = self
                 .read("read public keys", move |conn| {
-                    let text = org.to_string();
-                    let rows = credentials::keys_of(conn, &text, holder, kid.as_deref(), limit)?;
-                    let mut found = Vec::with_capacity(rows.len());
-                    for row in rows {
-                        found.extend(complete(conn, org, row)?.map(Arc::new));
-                    }
-                    Ok(found)
+                    let wanted = KeysWanted { kid: kid.as_deref(), live, ended, now };
+                    read_keys(conn, org, holder, &wanted)
                 })
                 .await?;
             // An empty list is not kept: a stranger chooses the `kid`.
             if !found.is_empty() {
                 let bytes = found.iter().map(|facts| credential_bytes(facts)).sum();
-                let entry = (key, found.clone());
+                let ends = found.iter().map(|facts| facts.ends_at()).filter(|end| *end > now);
+                let entry = (key, Keys { found: found.clone(), until: ends.min() });
                 let tags = [Tag::keys_of(holder)];
                 self.caches.keys.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
             }
@@ -304,6 +326,17 @@ impl Admissions for SqliteStore {
         }))
     }
 
+    fn keys_of_nobody<'a>(&'a self, wanted: KeysWanted<'a>) -> BoxFuture<'a, Result<(), Fault>> {
+        let org = OrganizationId::new(0, [0; 10]);
+        let nobody = AgentId::new(0, [0; 10]).any();
+        let KeysWanted { kid, live, ended, now } = wanted;
+        let kid = kid.map(str::to_owned);
+        Box::pin(self.read("read public keys", move |conn| {
+            let wanted = KeysWanted { kid: kid.as_deref(), live, ended, now };
+            read_keys(conn, org, nobody, &wanted).map(|_| ())
+        }))
+    }
+
     fn admin_organization(
         &self,
         id: CredentialId,
@@ -317,19 +350,17 @@ impl Admissions for SqliteStore {
         &'a self,
         org: OrganizationId,
         agent: AgentId,
-        kid: Option<&'a str>,
-        limit: usize,
+        wanted: KeysWanted<'a>,
     ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
-        self.keys(org, agent.any(), kid, limit)
+        self.keys(org, agent.any(), wanted)
     }
 
     fn resource_keys<'a>(
         &'a self,
         org: OrganizationId,
         resource: ResourceId,
-        kid: Option<&'a str>,
-        limit: usize,
+        wanted: KeysWanted<'a>,
     ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
-        self.keys(org, resource.any(), kid, limit)
+        self.keys(org, resource.any(), wanted)
     }
 }

@@ -1,21 +1,21 @@
 //! Credentials as rows: a MAC or a public key, never a secret.
 
-use accredit_domain::ports::Page;
+use accredit_domain::ports::{KeysWanted, Page};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::admin_key::{AdminRole, Administrator};
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder, Proof};
-use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, OrganizationId};
+use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, Kind, OrganizationId};
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::time::Time;
 
-use crate::driver::{Conn, DriverError, Row};
+use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
 use crate::page;
 
 const OPERATION: &str = "write a credential";
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT c.id, c.agent, c.instance, c.resource, c.permissions, c.pepper, c.mac, \
              c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version, c.successor, \
@@ -129,51 +129,67 @@ pub(crate) fn list(
     conn.all(sql, &values, read)
 }
 
-/// The live public keys of an agent or a resource, newest first: those called `kid`, or all.
+/// Public keys of an agent, its instances' too, or of a resource: the newest live ones, then the
+/// ended ones that would have lived longest.
 pub(crate) fn keys_of(
     conn: &mut dyn Conn,
     org: &str,
     holder: AnyId,
-    kid: Option<&str>,
-    limit: usize,
+    wanted: &KeysWanted<'_>,
 ) -> Result<Vec<Credential>, DriverError> {
-    let of_agent = holder.kind() == accredit_wire::ids::Kind::Agent;
-    let holder = holder.to_string();
-    let (org, holder) = (org.into(), holder.as_str().into());
-    match kid {
-        Some(kid) if of_agent => conn.all(
-            select!(
-                "WHERE c.org = $1 AND c.agent = $2 AND c.kid = $3 AND c.state = 'active' \
-                 ORDER BY c.id DESC LIMIT $4"
-            ),
-            &[org, holder, kid.into(), page::rows(limit)],
-            read,
-        ),
-        Some(kid) => conn.all(
-            select!(
-                "WHERE c.org = $1 AND c.resource = $2 AND c.kid = $3 AND c.state = 'active' \
-                 ORDER BY c.id DESC LIMIT $4"
-            ),
-            &[org, holder, kid.into(), page::rows(limit)],
-            read,
-        ),
-        None if of_agent => conn.all(
-            select!(
-                "WHERE c.org = $1 AND c.agent = $2 AND c.kid IS NOT NULL \
-                 AND c.state = 'active' ORDER BY c.id DESC LIMIT $3"
-            ),
-            &[org, holder, page::rows(limit)],
-            read,
-        ),
-        None => conn.all(
-            select!(
-                "WHERE c.org = $1 AND c.resource = $2 AND c.kid IS NOT NULL \
-                 AND c.state = 'active' ORDER BY c.id DESC LIMIT $3"
-            ),
-            &[org, holder, page::rows(limit)],
-            read,
-        ),
+    /// Whether the credential would be taken at `$3`.
+    macro_rules! live {
+        () => {
+            "(c.state = 'active' AND c.expires_at > $3 AND NOT EXISTS (SELECT 1 FROM instance i \
+             WHERE i.org = c.org AND i.id = c.instance \
+             AND (i.state <> 'active' OR i.expires_at <= $3)))"
+        };
     }
+    macro_rules! statements {
+        ($of:literal) => {
+            (
+                select!(concat!($of, "AND ", live!(), " ORDER BY c.id DESC LIMIT $4")),
+                select!(concat!($of, "AND NOT ", live!(), " ORDER BY c.expires_at DESC LIMIT $4")),
+            )
+        };
+        ($of:literal, $kid:literal) => {
+            (
+                select!(concat!($of, "AND ", live!(), $kid, " ORDER BY c.id DESC LIMIT $5")),
+                select!(concat!(
+                    $of,
+                    "AND NOT ",
+                    live!(),
+                    $kid,
+                    " ORDER BY c.expires_at DESC LIMIT $5"
+                )),
+            )
+        };
+    }
+    let of_agent = holder.kind() == Kind::Agent;
+    let (live, ended) = match (wanted.kid, of_agent) {
+        (Some(_), true) => {
+            statements!("WHERE c.org = $1 AND c.agent = $2 ", " AND c.kid = $4")
+        }
+        (Some(_), false) => {
+            statements!("WHERE c.org = $1 AND c.resource = $2 ", " AND c.kid = $4")
+        }
+        (None, true) => {
+            statements!("WHERE c.org = $1 AND c.agent = $2 AND c.kid IS NOT NULL ")
+        }
+        (None, false) => {
+            statements!("WHERE c.org = $1 AND c.resource = $2 AND c.kid IS NOT NULL ")
+        }
+    };
+    let holder = holder.to_string();
+    let mut values = vec![org.into(), holder.as_str().into(), wanted.now.into()];
+    values.extend(wanted.kid.map(Value::from));
+    let mut some = |sql, limit| {
+        let limit = [page::rows(limit)];
+        conn.all(sql, &[values.as_slice(), &limit].concat(), read)
+    };
+    let mut found = some(live, wanted.live)?;
+    found.extend(some(ended, wanted.ended)?);
+    Ok(found)
 }
 
 /// A page of administrators' keys.

@@ -190,6 +190,22 @@ impl TestWorld {
         self.key(org, holder, signer).await
     }
 
+    /// A key pair of an agent's own or of one of its instances, for so many seconds.
+    pub async fn short_key(
+        &self,
+        org: &Org,
+        agent: &str,
+        instance: Option<String>,
+        kid: &str,
+        seconds: u64,
+    ) -> Signer {
+        let signer = Signer::new(Algorithm::EdDsa, kid, self.world.random());
+        let agent = instance.is_none().then(|| agent.to_owned());
+        let expires_in = Some(seconds);
+        let holder = CreateCredential { agent, instance, expires_in, ..new_credential("") };
+        self.key(org, holder, signer).await
+    }
+
     /// A key pair of a resource server, registered under a `kid`.
     pub async fn resource_key(&self, org: &Org, resource: &str, kid: &str) -> Signer {
         let signer = Signer::new(Algorithm::EdDsa, kid, self.world.random());

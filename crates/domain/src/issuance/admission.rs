@@ -112,3 +112,13 @@ pub struct CredentialFacts {
     /// When it ends by itself.
     pub expires_at: Time,
 }
+
+impl CredentialFacts {
+    /// When it ends by itself, at the latest with its instance.
+    pub fn ends_at(&self) -> Time {
+        match &self.holder {
+            HolderFacts::Instance { expires_at: Some(end), .. } => self.expires_at.min(*end),
+            _ => self.expires_at,
+        }
+    }
+}

@@ -19,12 +19,14 @@ use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use crate::audit::event::Actor;
 use crate::context::{Cx, World};
-use crate::ports::{LookedUp, SingleUse};
+use crate::ports::{KeysWanted, LookedUp, SingleUse};
 use crate::refusal::{Fault, Refusal, Rule};
 use crate::registry::instance::InstanceState;
 
-/// Keys that are tried for an assertion without `kid`.
+/// Live keys that are tried for an assertion, the newest first: those of its `kid`, or all.
 pub const KEYS_TRIED_MAX: usize = 8;
+/// Ended keys that are tried after them, so that whoever signs with one is told that it has ended.
+pub const ENDED_KEYS_TRIED_MAX: usize = 4;
 /// The longest life of a client assertion, seconds from now.
 pub const ASSERTION_LIFETIME_MAX: Duration = Duration::from_mins(5);
 
@@ -124,7 +126,8 @@ fn unknown() -> Refusal {
     Refusal::new(
         Rule::ClientAuthentication,
         "the client is unknown or its secret or signature is wrong",
-        "check `client_id` and the credential; each is shown once, when it is created",
+        "check `client_id` and the credential; a secret is shown once, when it is created; an \
+         assertion names its key by `kid` where the client has more than eight",
     )
 }
 
@@ -228,7 +231,9 @@ async fn by_assertion(
     }
     let kid = unverified.peek_unverified_kid().map(str::to_owned);
     let typ = TypRule::RequiredOrAbsent("client-authentication+jwt");
-    let LookedUp { found, from_memory } = keys(cx, &named, kid.as_deref()).await?;
+    let (live, ended, now) = (KEYS_TRIED_MAX, ENDED_KEYS_TRIED_MAX, cx.now);
+    let wanted = KeysWanted { kid: kid.as_deref(), live, ended, now };
+    let LookedUp { found, from_memory } = keys(cx, &named, wanted).await?;
     let mut tried = false;
     for facts in found {
         let ProofFacts::Key(key) = &facts.proof else { continue };
@@ -252,7 +257,7 @@ async fn by_assertion(
         }
     }
     if from_memory {
-        cx.world.store.credential_of_nobody().await?;
+        cx.world.store.keys_of_nobody(wanted).await?;
     }
     Err(unknown().into())
 }
@@ -277,34 +282,24 @@ const P256_BASE: [u8; 65] = [
     0xf5,
 ];
 
-/// The keys to try: the named one, or all where there are few enough.
+/// The keys to try.
 async fn keys(
     cx: &Cx,
     client: &str,
-    kid: Option<&str>,
-) -> Result<LookedUp<Vec<Arc<CredentialFacts>>>, NotAuthenticated> {
+    wanted: KeysWanted<'_>,
+) -> Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault> {
     let (store, org) = (&cx.world.store, cx.tenant.id);
-    let limit = KEYS_TRIED_MAX + 1;
-    let found = match client.parse::<AnyId>() {
+    match client.parse::<AnyId>() {
         Ok(id) if id.kind() == Kind::Agent => match AgentId::try_from(id) {
-            Ok(agent) => store.agent_keys(org, agent, kid, limit).await?,
-            Err(_) => LookedUp::default(),
+            Ok(agent) => store.agent_keys(org, agent, wanted).await,
+            Err(_) => Ok(LookedUp::default()),
         },
         Ok(id) if id.kind() == Kind::Resource => match ResourceId::try_from(id) {
-            Ok(resource) => store.resource_keys(org, resource, kid, limit).await?,
-            Err(_) => LookedUp::default(),
+            Ok(resource) => store.resource_keys(org, resource, wanted).await,
+            Err(_) => Ok(LookedUp::default()),
         },
-        _ => LookedUp::default(),
-    };
-    if found.found.len() > KEYS_TRIED_MAX {
-        return Err(Refusal::new(
-            Rule::AssertionKey,
-            format!("the assertion has no `kid` and the client more than {KEYS_TRIED_MAX} keys"),
-            "put the key's `kid` into the assertion's header",
-        )
-        .into());
+        _ => Ok(LookedUp::default()),
     }
-    Ok(found)
 }
 
 fn invalid(detail: &str) -> Refusal {

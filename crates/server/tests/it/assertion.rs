@@ -260,25 +260,101 @@ async fn a_key_is_registered_once_for_ever() {
     world.admin(&other, "POST", "/v1/credentials", body).await.expect(201);
 }
 
+const UNKNOWN: &str = "client-authentication";
+
+/// An assertion that names no key.
+fn nameless(world: &TestWorld, signer: &Signer, nonce: &str) -> String {
+    signer.assertion_headed(world.now(), nonce, "kid", Value::Null)
+}
+
 #[tokio::test]
-async fn without_kid_at_most_eight_keys_are_tried() {
-    let (world, scene, signer) = begin(Algorithm::EdDsa).await;
-    let now = world.now();
-    let mut last = signer;
+async fn without_kid_the_newest_eight_live_keys_are_tried() {
+    let (world, scene, oldest) = begin(Algorithm::EdDsa).await;
+    let org = &scene.org;
+    let mut newer = Vec::new();
     for n in 2..=8 {
-        last = world.agent_key(&scene.org, "planner", &format!("k{n}"), Algorithm::EdDsa).await;
+        world.advance(1);
+        newer.push(world.agent_key(org, "planner", &format!("k{n}"), Algorithm::EdDsa).await);
     }
-    let eighth = last.assertion_headed(now, "8", "kid", Value::Null);
-    world.token_by(&scene.org, &eighth, &[READ]).await.expect(200);
-    let ninth = world.agent_key(&scene.org, "planner", "k9", Algorithm::EdDsa).await;
-    let nameless = ninth.assertion_headed(now, "9", "kid", Value::Null);
-    let answer = world.token_by(&scene.org, &nameless, &[READ]).await;
-    answer.refused(401, "invalid_client", "assertion-key");
-    world.token_by(&scene.org, &ninth.assertion(now, "10"), &[READ]).await.expect(200);
+    let token = async |assertion: &str| world.token_by(org, assertion, &[READ]).await;
+    token(&nameless(&world, &oldest, "1")).await.expect(200);
+    world.advance(1);
+    newer.push(world.agent_key(org, "planner", "k9", Algorithm::EdDsa).await);
+    // Of nine the oldest is not tried, as nobody's is; by its name it is found.
+    token(&nameless(&world, &oldest, "2")).await.refused(401, "invalid_client", UNKNOWN);
+    for (n, key) in newer.iter().enumerate() {
+        token(&nameless(&world, key, &format!("newer{n}"))).await.expect(200);
+    }
+    token(&oldest.assertion(world.now(), "3")).await.expect(200);
     // One revoked makes room again.
-    world.revoke(&scene.org, &last.credential).await.expect("revoked");
-    let nameless = ninth.assertion_headed(now, "11", "kid", Value::Null);
-    world.token_by(&scene.org, &nameless, &[READ]).await.expect(200);
+    world.revoke(org, &newer[7].credential).await.expect("revoked");
+    token(&nameless(&world, &oldest, "4")).await.expect(200);
+}
+
+#[tokio::test]
+async fn keys_that_have_ended_keep_no_live_one_from_being_tried() {
+    let (world, scene, live) = begin(Algorithm::EdDsa).await;
+    let org = &scene.org;
+    let instance = world.instance(org, "planner", Some(60)).await.instance.expect("one");
+    let mut ended = Vec::new();
+    for n in 0..9 {
+        // Of the agent itself, and of an instance that is over.
+        let of = (n == 8).then(|| instance.to_string());
+        ended.push(world.short_key(org, "planner", of, &format!("e{n}"), 60).await);
+    }
+    let token = async |assertion: &str| world.token_by(org, assertion, &[READ]).await;
+    token(&nameless(&world, &ended[7], "warm")).await.expect(200);
+    world.advance(60);
+    token(&nameless(&world, &live, "1")).await.expect(200);
+    // Who signs with one that has ended is told so, by its name and, of the last ones, without.
+    for (n, key) in ended.iter().enumerate() {
+        let answer = token(&key.assertion(world.now(), &format!("named{n}"))).await;
+        answer.refused(401, "invalid_client", "credential-expired");
+    }
+    let told = async |n: usize| {
+        token(&nameless(&world, &ended[n], &format!("nameless{n}"))).await.member("rule")
+    };
+    let mut expired = 0;
+    for n in 0..9 {
+        expired += usize::from(told(n).await == "credential-expired");
+    }
+    assert_eq!(expired, accredit_domain::issuance::authenticate::ENDED_KEYS_TRIED_MAX);
+    // Who signs with none of them is told nothing.
+    let stranger = stranger(&live);
+    for (kid, nonce) in [(json!("e0"), "s0"), (json!("k1"), "s1"), (Value::Null, "s2")] {
+        let forged = stranger.assertion_headed(world.now(), nonce, "kid", kid);
+        token(&forged).await.refused(401, "invalid_client", UNKNOWN);
+    }
+}
+
+/// Somebody who claims to be this client and has another key.
+fn stranger(client: &Signer) -> Signer {
+    let mut made = Signer::new(Algorithm::EdDsa, "k1", [9; 32]);
+    made.client.clone_from(&client.client);
+    made.issuer.clone_from(&client.issuer);
+    made
+}
+
+#[tokio::test]
+async fn a_revoked_key_says_so_to_who_signs_with_it_and_to_nobody_else() {
+    let (world, scene, signer) = begin(Algorithm::EdDsa).await;
+    let org = &scene.org;
+    let second = world.agent_key(org, "planner", "k2", Algorithm::EdDsa).await;
+    world.revoke(org, &signer.credential).await.expect("revoked");
+    let token = async |assertion: &str| world.token_by(org, assertion, &[READ]).await;
+    let now = world.now();
+    for assertion in [signer.assertion(now, "1"), nameless(&world, &signer, "2")] {
+        token(&assertion).await.refused(401, "invalid_client", "credential-revoked");
+    }
+    // As for a secret.
+    world.revoke(org, &scene.client.credential).await.expect("revoked");
+    let answer = world.token(org, &scene.client, &[READ]).await;
+    answer.refused(401, "invalid_client", "credential-revoked");
+    // Another of its keys under the revoked one's name proves nothing of it.
+    let renamed = second.assertion_headed(now, "3", "kid", json!("k1"));
+    token(&renamed).await.refused(401, "invalid_client", UNKNOWN);
+    token(&stranger(&signer).assertion(now, "4")).await.refused(401, "invalid_client", UNKNOWN);
+    token(&second.assertion(now, "5")).await.expect(200);
 }
 
 #[tokio::test]

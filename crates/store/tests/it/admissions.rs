@@ -1,16 +1,20 @@
 //! What issuing reads: after each change, read from a warm cache, it is as it now stands.
 
-use accredit_domain::issuance::admission::{HolderFacts, ProofFacts};
-use accredit_domain::ports::{Admissions as _, Lookup, Registry as _, Row};
+use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts, ProofFacts};
+use accredit_domain::ports::{Admissions as _, KeysWanted, Lookup, Registry as _, Row};
 use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
-use accredit_domain::registry::{Agent, Credential, State};
+use accredit_domain::registry::{Agent, Credential, Instance, State};
 use accredit_wire::ids::AgentId;
+use accredit_wire::time::Time;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::given::{World, authority, found_organization, person, public_key, unique};
+use crate::given::{
+    NOW, World, authority, found_organization, instance, person, public_key, unique,
+};
 
 #[tokio::test]
 async fn an_agents_facts_follow_agent_owner_and_resource() {
@@ -143,17 +147,8 @@ async fn live_public_keys_are_found_by_kid_or_all() {
     let (store, org) = (&world.store, world.org);
     let bot = world.agent("bot").await;
     let names = async |kid: Option<&str>, limit| {
-        let found = store.agent_keys(org, bot.id, kid, limit).await.expect("read");
-        let mut names: Vec<_> = found
-            .found
-            .iter()
-            .map(|facts| match &facts.proof {
-                ProofFacts::Key(key) => key.kid.clone(),
-                ProofFacts::Secret { .. } => panic!("a secret is no key"),
-            })
-            .collect();
-        names.sort();
-        names
+        let found = store.agent_keys(org, bot.id, wanted(kid, limit)).await.expect("read");
+        kids(&found.found)
     };
     assert!(names(None, 9).await.is_empty());
     world.credential(Holder::Agent(bot.id)).await;
@@ -164,8 +159,8 @@ async fn live_public_keys_are_found_by_kid_or_all() {
     let (instance, _) = world.instance(bot.id).await;
     let second = public_key(Holder::Instance(instance.id, bot.id), "k2");
     world.commit(vec![Row::Credential(second)]).await.expect("committed");
-    assert_eq!(names(None, 9).await, ["k1", "k2"], "its instances' keys too");
-    assert_eq!(names(None, 1).await.len(), 1);
+    assert_eq!(names(None, 9).await, ["k2", "k1"], "its instances' keys too, the newest first");
+    assert_eq!(names(None, 1).await, ["k2"]);
     assert!(names(Some("k3"), 9).await.is_empty());
 
     let mut ended = first;
@@ -180,9 +175,68 @@ async fn live_public_keys_are_found_by_kid_or_all() {
     let crm = world.resource("crm").await;
     let key = public_key(Holder::Resource(crm.id), "k4");
     world.commit(vec![Row::Credential(key)]).await.expect("committed");
-    assert_eq!(store.resource_keys(org, crm.id, Some("k4"), 9).await.expect("read").found.len(), 1);
-    assert_eq!(store.resource_keys(org, crm.id, None, 9).await.expect("read").found.len(), 1);
-    assert!(store.resource_keys(org, crm.id, Some("k2"), 9).await.expect("read").found.is_empty());
+    let keys = async |kid| {
+        let found = store.resource_keys(org, crm.id, wanted(kid, 9)).await.expect("read");
+        kids(&found.found)
+    };
+    assert_eq!(keys(Some("k4")).await.len(), 1);
+    assert_eq!(keys(None).await.len(), 1);
+    assert!(keys(Some("k2")).await.is_empty());
+}
+
+/// Keys that are live when the tests begin.
+const fn wanted(kid: Option<&str>, live: usize) -> KeysWanted<'_> {
+    KeysWanted { kid, live, ended: 0, now: NOW }
+}
+
+fn kids(found: &[Arc<CredentialFacts>]) -> Vec<String> {
+    let kid = |facts: &Arc<CredentialFacts>| match &facts.proof {
+        ProofFacts::Key(key) => key.kid.clone(),
+        ProofFacts::Secret { .. } => panic!("a secret is no key"),
+    };
+    found.iter().map(kid).collect()
+}
+
+#[tokio::test]
+async fn keys_end_by_themselves_also_in_a_warm_cache() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let bot = world.agent("bot").await;
+    let after = |minutes| NOW.plus(Duration::from_mins(minutes));
+    let add = async |holder, kid: &str, minutes| {
+        let key = Credential { expires_at: after(minutes), ..public_key(holder, kid) };
+        world.commit(vec![Row::Credential(key)]).await.expect("committed");
+    };
+    let own = Holder::Agent(bot.id);
+    add(own.clone(), "short", 10).await;
+    add(own.clone(), "long", 60).await;
+    let mut brief = given_instance(bot.id, after(20));
+    brief.1.expires_at = after(60);
+    let of_brief = Holder::Instance(brief.0.id, bot.id);
+    let rows = vec![Row::Instance(brief.0), Row::Credential(brief.1)];
+    world.commit(rows).await.expect("committed");
+    add(of_brief, "of-brief", 60).await;
+    let at = async |minutes, kid, live, ended| {
+        let wanted = KeysWanted { kid, live, ended, now: after(minutes) };
+        let found = store.agent_keys(org, bot.id, wanted).await.expect("read");
+        (kids(&found.found), found.from_memory)
+    };
+    let all = ["of-brief", "long", "short"].map(str::to_owned).to_vec();
+    assert_eq!(at(0, None, 8, 4).await, (all.clone(), false));
+    assert_eq!(at(9, None, 8, 4).await, (all.clone(), true));
+    // What has ended comes last, and does not count among the live ones.
+    assert_eq!(at(10, None, 2, 4).await, (all, false));
+    assert_eq!(at(10, None, 8, 0).await.0, ["of-brief", "long"]);
+    assert_eq!(at(20, None, 8, 4).await.0, ["long", "of-brief", "short"]);
+    assert_eq!(at(20, None, 8, 1).await.0, ["long", "of-brief"]);
+    assert_eq!(at(20, Some("of-brief"), 8, 4).await.0, ["of-brief"]);
+    assert_eq!(at(60, None, 8, 2).await.0.len(), 2);
+    assert_eq!(at(60, Some("long"), 8, 0).await, (Vec::new(), false));
+}
+
+fn given_instance(agent: AgentId, expires_at: Time) -> (Instance, Credential) {
+    let (made, credential) = instance(agent);
+    (Instance { expires_at: Some(expires_at), ..made }, credential)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -188,6 +188,16 @@ async fn what_one_holder_has_is_found_by_index() {
     for (rows, index) in [
         ("credential WHERE org = 'o' AND agent = 'a' AND state = 'active'", "credential_agent"),
         ("credential WHERE org = 'o' AND agent = 'a' AND kid = 'k'", "credential_agent_kid"),
+        (
+            "credential c WHERE c.org = 'o' AND c.agent = 'a' AND c.kid IS NOT NULL \
+             AND (c.state = 'active' AND c.expires_at > 1)",
+            "credential_agent_key",
+        ),
+        (
+            "credential c WHERE c.org = 'o' AND c.agent = 'a' AND c.kid IS NOT NULL \
+             AND NOT (c.state = 'active' AND c.expires_at > 1) ORDER BY c.expires_at DESC LIMIT 4",
+            "credential_agent_key",
+        ),
         ("credential WHERE org = 'o' AND instance = 'i'", "credential_instance"),
         ("credential WHERE org = 'o' AND resource = 'r'", "credential_resource"),
         ("credential WHERE org = 'o' AND permissions IS NOT NULL AND id > 'i'", "credential_admin"),
