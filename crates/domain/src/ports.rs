@@ -568,7 +568,7 @@ pub struct Integrated {
 pub struct LaneHead {
     /// Which lane.
     pub lane: u16,
-    /// Which generation of the store wrote it.
+    /// The generation of the store in which it began; it stands in the lane's origin.
     pub generation: u64,
     /// Leaves sequenced.
     pub sequenced: u64,

@@ -25,7 +25,7 @@ use crate::audit::reads::Reads;
 use crate::audit::refusals::Refusals;
 use crate::audit::uses::Uses;
 use crate::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
-use crate::ports::{Lookup, Notice, Observer, Page, Store};
+use crate::ports::{LaneHead, Lookup, Notice, Observer, Page, Store};
 use crate::refusal::Fault;
 use crate::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
 use crate::registry::rotation_schedule::RotationPolicy;
@@ -224,13 +224,13 @@ impl Tenant {
         Arc::clone(&self.keys.load().log)
     }
 
-    /// The origin of a lane of the log.
-    pub fn origin(&self, lane: u16) -> String {
-        lane_origin(&self.issuer, self.generation, lane)
+    /// The origin of a lane of the log: under the generation in which the lane began.
+    pub fn origin(&self, lane: &LaneHead) -> String {
+        lane_origin(&self.issuer, lane.generation, lane.lane)
     }
 
     /// The verifier key of a lane of the log (C2SP signed-note).
-    pub fn log_vkey(&self, lane: u16) -> Result<Vkey, Fault> {
+    pub fn log_vkey(&self, lane: &LaneHead) -> Result<Vkey, Fault> {
         Vkey::new(&self.origin(lane), &self.log_key().sealed.public)
             .map_err(|error| Fault::new("log key", error))
     }

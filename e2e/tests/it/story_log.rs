@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use accredit::verifier::Contradiction;
 use accredit_wire::revocations::feed::Alarm;
+use accredit_wire::time::Time;
+use accredit_wire::tlog::Hash;
+use accredit_wire::tlog::leaf::{leaf_hash, payload_digest};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -192,6 +195,87 @@ async fn a_log_that_was_rolled_back_is_noticed_by_a_verifier() {
         back.verify_token(&token).await.is_err()
     })
     .await;
+}
+
+/// What somebody does who has the database and the keys, so that everything fits again: changes what
+/// an event says, chains all leaves anew, and lets the server build and sign the tree from nothing.
+fn rewrite(store: &Connection, more: &[&str]) {
+    let edit = "UPDATE event SET payload = replace(payload, 'planner', 'blanner')";
+    assert!(store.execute(edit, []).expect("edited") > 0, "{edit} changes nothing");
+    let mut events = store
+        .prepare("SELECT org, seq, kind, at, salt, payload FROM event ORDER BY org, seq")
+        .expect("a statement");
+    let mut rows = events.query([]).expect("events");
+    let (mut previous, mut last) = (Hash::ZERO, String::new());
+    while let Some(row) = rows.next().expect("an event") {
+        let org: String = row.get(0).expect("an organization");
+        let (sequence, kind): (i64, String) = (row.get(1).expect("seq"), row.get(2).expect("kind"));
+        let at = Time::from_micros(row.get(3).expect("a time"));
+        let (salt, payload): ([u8; 16], String) =
+            (row.get(4).expect("salt"), row.get(5).expect("payload"));
+        if org != last {
+            (previous, last) = (Hash::ZERO, org.clone());
+        }
+        let digest = payload_digest(&salt, payload.as_bytes());
+        previous = leaf_hash(sequence as u64, &previous, &kind, at, &digest);
+        let change = "UPDATE event SET hash = ?1 WHERE org = ?2 AND seq = ?3";
+        store.execute(change, (previous.bytes(), &org, sequence)).expect("chained");
+        let change = "UPDATE lane SET previous = ?1 WHERE org = ?2";
+        store.execute(change, (previous.bytes(), &org)).expect("the head");
+    }
+    for change in [&["DELETE FROM tile", "DELETE FROM checkpoint"][..], more].concat() {
+        assert!(store.execute(change, []).expect("changed") > 0, "{change} changes nothing");
+    }
+}
+
+/// A verifier that runs while the server stops, the log is written anew, and the server goes on.
+async fn check_rewritten(more: &[&str], expected: impl Fn(&Alarm) -> bool) {
+    let mut cast = Cast::at(Server::dev().await, 3).await;
+    let agent = cast.agent("planner").await;
+    let token = cast.token(&agent).await;
+    let bound = Duration::from_secs(3);
+    let running = cast.verifier().age_max(bound).connect().await.expect("a verifier");
+    for _ in 0..5 {
+        cast.token(&agent).await;
+    }
+    // The checkpoints come a second behind.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    running.verify_token(&token).await.expect("alive");
+    assert_eq!(running.alarms(), []);
+
+    assert_eq!(cast.server.stop(), Some(0));
+    let file = cast.server.folder().data().join("accredit.db");
+    rewrite(&Connection::open(file).expect("a store"), more);
+    cast.server = cast.server.again().await;
+    // In itself the log is good: nobody else could tell.
+    assert_eq!(cast.server.cli_json(&["fsck"])["ok"], true);
+    let export = Exported::of(&cast.server);
+    assert_eq!(export.verify(&export.lines, &[]).code, 0);
+    until("the verifier raises the alarm", Duration::from_secs(10), async || {
+        let is_expected = |alarm: accredit::verifier::Alarm| match alarm.what {
+            Contradiction::Feed(alarm) => expected(&alarm),
+            Contradiction::LogKeyChanged { .. } | Contradiction::FeedKeysReplaced => false,
+        };
+        running.alarms().into_iter().any(is_expected)
+    })
+    .await;
+    until("and goes stale", Duration::from_secs(8), async || {
+        running.verify_token(&token).await.is_err()
+    })
+    .await;
+    let refusal = running.verify_token(&token).await.expect_err("stale");
+    assert_eq!(refusal.body().rule(), Some("revocations-stale"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_written_anew_is_noticed_by_a_running_verifier() {
+    check_rewritten(&[], |alarm| matches!(alarm, Alarm::LogForked { lane: 0, .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_written_anew_under_a_raised_generation_is_noticed_as_well() {
+    let raised = ["UPDATE organization SET generation = 2", "UPDATE lane SET generation = 2"];
+    check_rewritten(&raised, |alarm| *alarm == Alarm::LogForeign { lane: 0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,11 +64,10 @@ async fn step(world: &World, tenant: &Tenant, lane: LaneHead) -> Result<LaneHead
     }
     let done = integrator.finish();
     let size = done.frontier.size();
-    let checkpoint =
-        Checkpoint { origin: tenant.origin(lane.lane), size, root: done.frontier.root() };
+    let checkpoint = Checkpoint { origin: tenant.origin(&lane), size, root: done.frontier.root() };
     let key = tenant.log_key();
     let signature = world.vault.sign(&key.sealed, &checkpoint.bytes_to_sign()).await?;
-    let note = checkpoint.note(&tenant.log_vkey(lane.lane)?, &signature);
+    let note = checkpoint.note(&tenant.log_vkey(&lane)?, &signature);
     let tiles = done
         .tiles
         .into_iter()

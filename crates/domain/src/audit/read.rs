@@ -211,8 +211,8 @@ pub async fn lanes(cx: &Cx) -> Result<Vec<LaneView>, Error> {
     for head in heads {
         lanes.push(LaneView {
             lane: head.lane,
-            origin: cx.tenant.origin(head.lane),
-            key: cx.tenant.log_vkey(head.lane)?.to_string(),
+            origin: cx.tenant.origin(&head),
+            key: cx.tenant.log_vkey(&head)?.to_string(),
             size: head.integrated,
             checkpoint: head.note,
         });
@@ -268,7 +268,7 @@ impl Export {
     fn header(&self, cx: &Cx) -> String {
         let lane = |head: &LaneHead| LaneHeader {
             lane: head.lane,
-            origin: cx.tenant.origin(head.lane),
+            origin: cx.tenant.origin(head),
             from: 0,
             previous: None,
         };

@@ -10,6 +10,11 @@ use accredit_wire::time::Time;
 /// The most alarms kept; the oldest go first. All were logged when they came up.
 pub const ALARMS_MAX: usize = 64;
 
+/// What to do about an alarm of the log that has an innocent cause.
+const RESTORED_HINT: &str = "; if the operator says that a backup was restored and names the \
+                             generation that began with it, make the verifier with \
+                             `accept_restored(<generation>)`";
+
 /// A contradiction, and when it was first noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alarm {
@@ -38,7 +43,16 @@ pub enum Contradiction {
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Feed(alarm) => alarm.fmt(f),
+            Self::Feed(alarm) => {
+                alarm.fmt(f)?;
+                match alarm {
+                    feed::Alarm::RolledBack { .. } => Ok(()),
+                    feed::Alarm::LogShrunk { .. }
+                    | feed::Alarm::LogForked { .. }
+                    | feed::Alarm::LogWithheld { .. }
+                    | feed::Alarm::LogForeign { .. } => f.write_str(RESTORED_HINT),
+                }
+            }
             Self::LogKeyChanged { origin } => write!(
                 f,
                 "the key of the log `{origin}` is another than before: if the operator says that \

@@ -36,6 +36,7 @@ pub struct Builder {
     authorities: Option<PathBuf>,
     age_max: Duration,
     skew: Option<Duration>,
+    restored: Option<u64>,
 }
 
 /// Why a verifier could not be made. The first four are the operator's to mend.
@@ -103,6 +104,7 @@ impl Builder {
             authorities: None,
             age_max: REVOCATIONS_AGE_MAX,
             skew: None,
+            restored: None,
         }
     }
 
@@ -140,6 +142,17 @@ impl Builder {
         self
     }
 
+    /// The operator's word that the issuer restored a backup and that `generation`, which the
+    /// operator names, began with it. A restore can lose events that this verifier saw; without
+    /// this word that is an alarm, as it must be, and everything is refused once the state is too
+    /// old. With it the verifier forgets, once, the checkpoints of lanes that began before that
+    /// generation, and goes on with those that it is shown. It forgets no revocation. Says nothing
+    /// to a verifier that is in that generation already, so that it may stay where it is.
+    pub fn accept_restored(mut self, generation: u64) -> Self {
+        self.restored = Some(generation);
+        self
+    }
+
     /// Asks the issuer for its keys and its revocations, and starts to follow it. Where the
     /// issuer cannot be asked, starts from the state folder. Needs a tokio runtime.
     pub async fn connect(self) -> Result<Verifier, ConnectError> {
@@ -162,13 +175,16 @@ impl Builder {
             excuse(stored, &error)?;
         }
         let log_keys = shared.keys().log.clone();
-        let follower = match follower {
+        let mut follower = match follower {
             Some(mut follower) => {
                 follower.set_log_keys(log_keys);
                 follower
             }
             None => Follower::new(self.issuer, Some(LogWitness::new(log_keys))),
         };
+        if let Some(generation) = self.restored {
+            follower.accept_restored(generation);
+        }
         let mut follow = Follow::new(Arc::clone(&shared), follower, dir);
         if fresh_keys && let Err(error) = follow.snapshot().await {
             excuse(stored, &error)?;

@@ -195,9 +195,8 @@ impl Follow {
                 }
                 Err(FeedError::NeedsSnapshot) => return Ok(Outcome::Gap),
                 Err(FeedError::NeedsProof { lane, from, to }) => {
-                    let generation = signed.message().generation;
                     proofs.retain(|proof: &LaneProof| proof.lane != lane);
-                    proofs.push(self.proof(generation, lane, from, to).await?);
+                    proofs.push(self.proof(lane, from, to).await?);
                 }
                 Err(FeedError::NeedsLogKey { .. }) if !keys_fetched => {
                     keys_fetched = true;
@@ -244,14 +243,11 @@ impl Follow {
         }
     }
 
-    async fn proof(
-        &self,
-        generation: u64,
-        lane: u16,
-        from: u64,
-        to: u64,
-    ) -> Result<LaneProof, Broken> {
+    async fn proof(&self, lane: u16, from: u64, to: u64) -> Result<LaneProof, Broken> {
         let what = "consistency proof";
+        // A proof is asked for only of a lane that is held, whichever generation the message is of.
+        let held = self.follower.witness().and_then(|witness| witness.held().get(&lane));
+        let generation = held.map_or(0, |held| held.generation);
         let client = &self.shared.client;
         let path = format!("/log/g{generation}l{lane}/consistency?from={from}&to={to}");
         let url = client.issuer.endpoint(&path);

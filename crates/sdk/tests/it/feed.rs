@@ -103,6 +103,74 @@ async fn a_log_rewritten_under_the_same_key_is_an_alarm_and_then_a_refusal() {
     assert!(matches!(rejection, Some(Rejection::Stale { .. })), "{rejection:?}");
 }
 
+/// Whether a raised generation goes with another log or with none, it is noticed.
+#[tokio::test]
+async fn a_log_rewritten_under_a_raised_generation_is_an_alarm_and_then_a_refusal() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let token = issuer.token(&Grant::default());
+    issuer.rewrite_log();
+    issuer.raise_generation();
+    until("an alarm", || !verifier.alarms().is_empty()).await;
+    let alarm = verifier.alarms()[0].what.clone();
+    assert!(matches!(alarm, Contradiction::Feed(Alarm::LogForked { lane: 0, .. })), "{alarm:?}");
+    assert_eq!(verifier.status().expect("a state").generation, 1);
+    tokio::time::sleep(std::time::Duration::from_millis(1300)).await;
+    let rejection = rejection(&verifier, &token).await;
+    assert!(matches!(rejection, Some(Rejection::Stale { .. })), "{rejection:?}");
+}
+
+#[tokio::test]
+async fn a_restore_that_lost_nothing_is_followed() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    issuer.restore(0);
+    let generation = || verifier.status().expect("a state").generation;
+    until("the new generation", || generation() == 2).await;
+    // Its lane grows, and proofs are asked for under its own name.
+    let victim = agent(1);
+    issuer.revoke(victim);
+    until("the revocation", || rev(&verifier) == (2 << 40) + 1).await;
+    assert_eq!(verifier.alarms(), []);
+}
+
+#[tokio::test]
+async fn a_restore_that_lost_events_is_followed_once_a_person_says_so() {
+    let issuer = Issuer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let builder = || issuer.builder().state_dir(folder.path());
+    let verifier = builder().connect().await.expect("a verifier");
+    let grant = Grant::default();
+    let dead = issuer.token(&grant);
+    issuer.revoke(grant.agent);
+    until("the revocation", || rev(&verifier) == 2).await;
+    let kept = || std::fs::read(folder.path().join("revocations")).unwrap_or_default();
+    until("a file", || String::from_utf8_lossy(&kept()).contains("\"rev\":2")).await;
+    issuer.restore(1);
+    until("an alarm", || !verifier.alarms().is_empty()).await;
+    let alarm = verifier.alarms()[0].clone();
+    assert!(matches!(alarm.what, Contradiction::Feed(Alarm::LogShrunk { .. })), "{alarm}");
+    assert!(alarm.to_string().contains("accept_restored"), "it says what to do: {alarm}");
+    drop(verifier);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+
+    // Started again without a word, it is where it was; with the word, it goes on.
+    let verifier = builder().connect().await.expect("a verifier");
+    until("the alarm again", || !verifier.alarms().is_empty()).await;
+    drop(verifier);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let verifier = builder().accept_restored(2).connect().await.expect("a verifier");
+    until("the new generation", || rev(&verifier) == 2 << 40).await;
+    assert_eq!(verifier.alarms(), []);
+    let fresh = issuer.token(&Grant { agent: agent(4), ..Grant::default() });
+    assert_eq!(rejection(&verifier, &fresh).await, None);
+    let expected = Rejection::Revoked { id: grant.agent.any() };
+    assert_eq!(rejection(&verifier, &dead).await, Some(expected), "no revocation is forgotten");
+    // The word is spent: the next loss is an alarm again.
+    issuer.rewrite_log();
+    until("an alarm", || !verifier.alarms().is_empty()).await;
+}
+
 #[tokio::test]
 async fn another_log_key_under_the_same_name_is_an_alarm() {
     let issuer = Issuer::start().await;

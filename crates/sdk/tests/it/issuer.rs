@@ -25,7 +25,7 @@ use accredit_wire::tlog::proof::ConsistencyProof;
 use accredit_wire::tlog::tree::{self, HashReader};
 use accredit_wire::token::{AccessToken, SubjectKind, TOKEN_TYPE};
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -75,8 +75,16 @@ struct World {
     generation: u64,
     rev: u64,
     entries: Vec<Entry>,
-    leaves: Vec<Hash>,
+    /// The lanes of the log, by number; the last one grows.
+    lanes: Vec<Lane>,
     next: u8,
+}
+
+/// A lane of the log: the generation in which it began, and its leaves.
+#[derive(Clone)]
+struct Lane {
+    generation: u64,
+    leaves: Vec<Hash>,
 }
 
 fn key(number: u8, algorithm: Algorithm) -> (KeyId, PrivateKey) {
@@ -101,24 +109,31 @@ impl HashReader for Leaves<'_> {
 }
 
 impl World {
-    fn origin(&self, issuer: &str) -> String {
-        lane_origin(issuer, self.generation, 0)
-    }
-
-    fn vkey(&self, issuer: &str) -> Vkey {
+    fn vkeys(&self, issuer: &str) -> Vec<Vkey> {
         let public = self.log_key.public().expect("its public half");
-        Vkey::new(&self.origin(issuer), &public).expect("a verifier key")
+        let lanes = self.lanes.iter().zip(0..);
+        let origin = |(lane, number): (&Lane, u16)| lane_origin(issuer, lane.generation, number);
+        lanes.map(|lane| Vkey::new(&origin(lane), &public).expect("a verifier key")).collect()
     }
 
-    fn lane(&self, issuer: &str) -> LaneCheckpoint {
-        let checkpoint = Checkpoint {
-            origin: self.origin(issuer),
-            size: self.leaves.len() as u64,
-            root: tree::root(&self.leaves),
+    fn log(&self, issuer: &str) -> Vec<LaneCheckpoint> {
+        let vkeys = self.vkeys(issuer);
+        let lanes = self.lanes.iter().zip(&vkeys).zip(0..);
+        let show = |((lane, vkey), number): ((&Lane, &Vkey), u16)| {
+            let checkpoint = Checkpoint {
+                origin: vkey.name().to_owned(),
+                size: lane.leaves.len() as u64,
+                root: tree::root(&lane.leaves),
+            };
+            let signature = self.log_key.sign(&checkpoint.bytes_to_sign()).expect("a signature");
+            let note = checkpoint.note(vkey, &signature);
+            LaneCheckpoint { lane: number, note, from: 0, proof: Vec::new() }
         };
-        let signature = self.log_key.sign(&checkpoint.bytes_to_sign()).expect("a signature");
-        let note = checkpoint.note(&self.vkey(issuer), &signature);
-        LaneCheckpoint { lane: 0, note, from: 0, proof: Vec::new() }
+        lanes.map(show).collect()
+    }
+
+    fn lane(&mut self) -> &mut Lane {
+        self.lanes.last_mut().expect("a lane")
     }
 
     /// The message that leads from the counter `from` to now.
@@ -130,7 +145,7 @@ impl World {
             to: self.rev,
             at: now(),
             entries: self.entries.iter().filter(|entry| entry.below > from).copied().collect(),
-            log: vec![self.lane(issuer)],
+            log: self.log(issuer),
         };
         let kid = self.feed_key.0.to_string();
         let header = ProtectedHeader::new(FEED_TYPE, Algorithm::EdDsa, Some(&kid)).expect("header");
@@ -147,7 +162,8 @@ impl World {
     }
 
     fn grow(&mut self) {
-        self.leaves.push(tree::entry_hash(&[self.next]));
+        let leaf = tree::entry_hash(&[self.next]);
+        self.lane().leaves.push(leaf);
         self.next = self.next.wrapping_add(1);
     }
 }
@@ -179,7 +195,7 @@ impl Issuer {
             generation: 1,
             rev: 1,
             entries: Vec::new(),
-            leaves: vec![tree::entry_hash(b"first")],
+            lanes: vec![Lane { generation: 1, leaves: vec![tree::entry_hash(b"first")] }],
             next: 0,
         };
         let issuer = Self(Arc::new(Inner {
@@ -338,7 +354,26 @@ impl Issuer {
     /// Another log of the same key in the place of the one that was shown.
     pub(crate) fn rewrite_log(&self) {
         let mut world = self.world();
-        world.leaves = vec![tree::entry_hash(b"forged"); world.leaves.len() + 1];
+        let size = world.lane().leaves.len();
+        world.lane().leaves = vec![tree::entry_hash(b"forged"); size + 1];
+    }
+
+    /// Raises the generation, and nothing else.
+    pub(crate) fn raise_generation(&self) {
+        let mut world = self.world();
+        world.generation += 1;
+        world.rev = world.generation << 40;
+    }
+
+    /// Restores a backup from before the last `lost` events: a new generation with a new lane.
+    pub(crate) fn restore(&self, lost: usize) {
+        self.raise_generation();
+        let mut world = self.world();
+        let kept = world.lane().leaves.len() - lost;
+        world.lane().leaves.truncate(kept);
+        let leaves = vec![tree::entry_hash(b"restored")];
+        let generation = world.generation;
+        world.lanes.push(Lane { generation, leaves });
     }
 
     /// Forgets revocations without a new generation.
@@ -381,7 +416,8 @@ type Answer = Result<Response, StatusCode>;
 async fn metadata(State(issuer): State<Issuer>) -> Answer {
     issuer.up()?;
     let mut metadata = Metadata::new(issuer.url());
-    metadata.accredit_log_keys = vec![issuer.world().vkey(issuer.url()).to_string()];
+    let vkeys = issuer.world().vkeys(issuer.url());
+    metadata.accredit_log_keys = vkeys.iter().map(Vkey::to_string).collect();
     Ok(serde_json::to_vec(&metadata).expect("JSON").into_response())
 }
 
@@ -436,13 +472,18 @@ async fn feed(
 
 async fn consistency(
     State(issuer): State<Issuer>,
+    Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
     issuer.admit(&headers)?;
     issuer.0.proofs.fetch_add(1, Ordering::SeqCst);
     let (from, to) = (number(query.as_deref(), "from"), number(query.as_deref(), "to"));
-    let proof = ConsistencyProof::new(&Leaves(&issuer.world().leaves), from, to);
+    let lanes = issuer.world().lanes.clone();
+    let mut lanes = lanes.iter().zip(0..);
+    let named = |(lane, number): &(&Lane, u16)| id == format!("g{}l{number}", lane.generation);
+    let (lane, _) = lanes.find(named).ok_or(StatusCode::NOT_FOUND)?;
+    let proof = ConsistencyProof::new(&Leaves(&lane.leaves), from, to);
     let proof = proof.map_err(|_| StatusCode::BAD_REQUEST)?;
     Ok(serde_json::to_vec(&proof).expect("JSON").into_response())
 }
@@ -468,9 +509,9 @@ async fn token(State(issuer): State<Issuer>, headers: HeaderMap, body: String) -
     Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// Waits until `done` says so, two seconds at most.
+/// Waits until `done` says so, ten seconds at most.
 pub(crate) async fn until(what: &str, done: impl Fn() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..1000 {
         if done() {
             return;
         }

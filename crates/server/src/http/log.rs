@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use accredit_domain::audit::integrate;
-use accredit_domain::ports::LeafBody;
+use accredit_domain::ports::{LaneHead, LeafBody};
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::{Cx, Fault, Refusal, Rule};
 use accredit_wire::tlog::Hash;
@@ -26,16 +26,14 @@ fn missing(what: &str) -> Refusal {
     )
 }
 
-/// The lane that the path's log id names: `g<generation>l<lane>`.
-fn lane(call: &Call, cx: &Cx) -> Result<u16, Failure> {
-    let parsed = call.path("log").strip_prefix('g').and_then(|id| id.split_once('l'));
-    let parsed = parsed.and_then(|(generation, lane)| {
-        Some((generation.parse::<u64>().ok()?, lane.parse::<u16>().ok()?))
-    });
-    match parsed {
-        Some((generation, lane)) if generation == cx.tenant.generation => Ok(lane),
-        _ => Err(missing("log").into()),
-    }
+/// The lane that the path's log id names: `g<generation>l<lane>`, with the generation in which the
+/// lane began.
+async fn lane(call: &Call, cx: &Cx) -> Result<LaneHead, Failure> {
+    let lanes = cx.world.store.lanes(cx.tenant.id).await?;
+    let id = call.path("log");
+    let mut lanes = lanes.into_iter();
+    let named = lanes.find(|head| id == format!("g{}l{}", head.generation, head.lane));
+    Ok(named.ok_or_else(|| missing("log"))?)
 }
 
 fn number(call: &Call, name: &'static str) -> Result<u64, Failure> {
@@ -44,21 +42,15 @@ fn number(call: &Call, name: &'static str) -> Result<u64, Failure> {
 }
 
 /// The size that a checkpoint covers: proofs reach no further.
-async fn covered(cx: &Cx, lane: u16, size: u64) -> Result<(), Failure> {
-    let lanes = cx.world.store.lanes(cx.tenant.id).await?;
-    match lanes.iter().find(|head| head.lane == lane) {
-        Some(head) if size <= head.integrated => Ok(()),
-        _ => Err(missing("size").into()),
-    }
+fn covered(lane: &LaneHead, size: u64) -> Result<(), Refusal> {
+    if size <= lane.integrated { Ok(()) } else { Err(missing("size")) }
 }
 
 /// The newest checkpoint, a signed note.
 pub fn checkpoint(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let lane = lane(&call, &cx)?;
-        let lanes = cx.world.store.lanes(cx.tenant.id).await?;
-        let note = lanes.into_iter().find(|head| head.lane == lane).and_then(|head| head.note);
+        let note = lane(&call, &cx).await?.note;
         let note = note.ok_or_else(|| missing("checkpoint"))?;
         Ok(reply::bytes("text/plain; charset=utf-8", note))
     })
@@ -68,13 +60,13 @@ pub fn checkpoint(mut call: Call) -> Handled {
 pub fn consistency(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let lane = lane(&call, &cx)?;
+        let lane = lane(&call, &cx).await?;
         let (from, to) = (number(&call, "from")?, number(&call, "to")?);
         if from > to {
             return Err(Refusal::field("from", "is larger than `to`", "swap them").into());
         }
-        covered(&cx, lane, to).await?;
-        let proof = integrate::consistency(&cx.world, &cx.tenant, lane, from, to).await?;
+        covered(&lane, to)?;
+        let proof = integrate::consistency(&cx.world, &cx.tenant, lane.lane, from, to).await?;
         Ok(reply::json(StatusCode::OK, &proof)?)
     })
 }
@@ -83,14 +75,14 @@ pub fn consistency(mut call: Call) -> Handled {
 pub fn inclusion(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let lane = lane(&call, &cx)?;
+        let lane = lane(&call, &cx).await?;
         let (index, size) = (number(&call, "index")?, number(&call, "size")?);
-        covered(&cx, lane, size).await?;
+        covered(&lane, size)?;
         let wanted = inclusion_tiles(index, size)
             .map_err(|error| Refusal::field("index", error, "ask for a leaf below `size`"))?;
         let mut tiles = BTreeMap::new();
         for (level, index) in wanted {
-            if let Some(bytes) = cx.world.store.tile(cx.tenant.id, lane, level, index).await? {
+            if let Some(bytes) = cx.world.store.tile(cx.tenant.id, lane.lane, level, index).await? {
                 tiles.insert((level, index), bytes);
             }
         }
@@ -104,18 +96,19 @@ pub fn inclusion(mut call: Call) -> Handled {
 pub fn tile(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let lane = lane(&call, &cx)?;
+        let lane = lane(&call, &cx).await?;
         let path = format!("tile/{}", call.path("tile"));
         let path: TilePath = path.parse().map_err(|_| missing("tile"))?;
         let bytes = match path.kind {
             TileKind::Hashes(level) => {
-                let stored = cx.world.store.tile(cx.tenant.id, lane, level, path.index).await?;
+                let stored =
+                    cx.world.store.tile(cx.tenant.id, lane.lane, level, path.index).await?;
                 let width = usize::from(path.width) * 32;
                 stored.and_then(|bytes| bytes.get(..width).map(<[u8]>::to_vec))
             }
             TileKind::Entries => {
                 cx.require(AdminPermission::Audit)?;
-                entries(&cx, lane, path.index, path.width).await?
+                entries(&cx, &lane, path.index, path.width).await?
             }
         };
         let bytes = bytes.ok_or_else(|| missing("tile"))?;
@@ -124,16 +117,21 @@ pub fn tile(mut call: Call) -> Handled {
 }
 
 /// Leaf entries: what the tree hashes. Payloads are apart (`/v1/events/export`).
-async fn entries(cx: &Cx, lane: u16, index: u64, width: u16) -> Result<Option<Vec<u8>>, Failure> {
+async fn entries(
+    cx: &Cx,
+    lane: &LaneHead,
+    index: u64,
+    width: u16,
+) -> Result<Option<Vec<u8>>, Failure> {
     let from = index.saturating_mul(u64::from(TILE_WIDTH_MAX));
     let end = from + u64::from(width);
-    if covered(cx, lane, end).await.is_err() {
+    if covered(lane, end).is_err() {
         return Ok(None);
     }
     // One more at the front: each entry holds the hash of the leaf before it.
     let first = from.saturating_sub(1);
     let count = (end - first) as usize;
-    let leaves = cx.world.store.leaves(cx.tenant.id, lane, first, count).await?;
+    let leaves = cx.world.store.leaves(cx.tenant.id, lane.lane, first, count).await?;
     let mut previous = Hash::ZERO;
     let mut encoded = Vec::with_capacity(usize::from(width));
     for leaf in leaves {

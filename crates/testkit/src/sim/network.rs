@@ -118,8 +118,9 @@ impl Point {
             }
         }
         self.verifier.set_keys(KeyRing::new(&JwkSet::new(self.keys.clone()).expect("a key set")));
-        let vkey = tenant.log_vkey(0).map_err(failed)?;
-        self.follower.set_log_keys(vec![vkey]);
+        let lanes = world.world.store.lanes(tenant.id).await.map_err(failed)?;
+        let vkeys: Result<_, _> = lanes.iter().map(|lane| tenant.log_vkey(lane)).collect();
+        self.follower.set_log_keys(vkeys.map_err(failed)?);
         let signed = SignedMessage::verify(text, keys.feed_jwks(), &org.issuer)
             .map_err(|error| (Invariant::StepEndsWell, format!("a message: {error:?}")))?;
         let mut proofs: Vec<LaneProof> = Vec::new();

@@ -336,7 +336,8 @@ pub enum Alarm {
         /// The lane.
         lane: u16,
     },
-    /// A lane's checkpoint is no checkpoint of that lane: malformed, or of another origin.
+    /// A lane's checkpoint is no checkpoint of that lane: malformed, of another origin than the
+    /// lane had, or of a generation in which the lane cannot have begun.
     LogForeign {
         /// The lane.
         lane: u16,
@@ -389,7 +390,11 @@ impl fmt::Display for Alarm {
                 write!(f, "the server no longer shows the checkpoint of lane {lane} of its log")
             }
             Self::LogForeign { lane } => {
-                write!(f, "what the server shows as checkpoint of lane {lane} is not one")
+                write!(
+                    f,
+                    "what the server shows as checkpoint of lane {lane} is not that lane's: \
+                     malformed, or of another origin"
+                )
             }
         }
     }

@@ -47,6 +47,8 @@ pub struct Follower {
     anchor: Option<Anchor>,
     /// The latest local time known to this follower.
     seen: Time,
+    /// The generation whose beginning a person said was a restored backup.
+    restored: Option<u64>,
 }
 
 impl Follower {
@@ -54,7 +56,7 @@ impl Follower {
     /// Without a witness it does not look at the audit log.
     pub fn new(issuer: String, witness: Option<LogWitness>) -> Self {
         let (state, seen) = (State::unknown(), Time::from_micros(0));
-        Self { issuer, state, witness, anchor: None, seen }
+        Self { issuer, state, witness, anchor: None, seen, restored: None }
     }
 
     /// The issuer.
@@ -90,6 +92,15 @@ impl Follower {
         }
     }
 
+    /// A person's word that `generation` began with a restored backup, which may lack events that
+    /// this follower saw. The first accepted message of that generation or a later one then need
+    /// not contain the checkpoints of lanes that began before it: those are forgotten, once, and
+    /// the ones that are shown are held from then on. Entries stay. Says nothing to a follower that
+    /// is in that generation already.
+    pub fn accept_restored(&mut self, generation: u64) {
+        self.restored = Some(generation);
+    }
+
     /// Applies a message that came at the local time `received_at`. `proofs` are those that an
     /// earlier attempt asked for; usually none.
     ///
@@ -110,8 +121,14 @@ impl Follower {
         if !continues? {
             return Ok(Applied::Old);
         }
+        let held = self.state.generation();
+        let restored = self.restored.filter(|restored| held < *restored);
+        let restored = restored.filter(|restored| *restored <= message.generation);
         if let Some(witness) = &mut self.witness {
-            let consistent = witness.check(message, proofs)?;
+            let consistent = match restored {
+                None => witness.check(message, proofs)?,
+                Some(from) => witness.without_before(from).check(message, proofs)?,
+            };
             witness.hold(consistent);
         }
         self.move_to(message, received_at);
@@ -239,6 +256,7 @@ impl Follower {
             witness: log_keys.map(|keys| LogWitness::resume(keys, held)),
             anchor: Some(Anchor::from_parts(at, received_at, behind)),
             seen: Time::from_micros(header.seen),
+            restored: None,
         })
     }
 }

@@ -2,8 +2,9 @@
 //! audit log and demands that the next one contains it.
 //!
 //! Whoever holds the server's database and keys can rebuild a log; but not one that is consistent
-//! with what was already shown. Absent on purpose: cosignatures. A follower answers with an alarm,
-//! not with a signature.
+//! with what was already shown. So a lane once shown is shown for ever and only grows, and a new
+//! generation of the store excuses nothing: it opens further lanes, of its own, beside the old ones.
+//! Absent on purpose: cosignatures. A follower answers with an alarm, not with a signature.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ pub struct LogWitness {
 /// A checkpoint that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// The generation in which the lane was shown; another generation begins another log.
+    /// The generation in which the lane began; it stands in the lane's origin.
     pub generation: u64,
     /// What was signed.
     pub checkpoint: Checkpoint,
@@ -69,33 +70,55 @@ impl LogWitness {
         &self.held
     }
 
+    /// What is held without the lanes that began before `generation`: what a person said is gone
+    /// with a store that was restored.
+    pub(super) fn without_before(&self, generation: u64) -> Self {
+        let mut rest = self.clone();
+        rest.held.retain(|_, held| held.generation >= generation);
+        rest
+    }
+
     /// Compares the checkpoints of a message with those that are held; changes nothing.
+    ///
+    /// Every lane that is held must be there, under its own origin, and contain what is held. A
+    /// lane that is not held yet began in the newest generation that is held or later, up to the
+    /// message's, and lanes are numbered in the order of their generations.
     pub(super) fn check(
         &self,
         message: &Message,
         proofs: &[LaneProof],
     ) -> Result<Consistent, FeedError> {
-        let mut next = self.held.clone();
+        let shown = |lane: u16| message.log.iter().any(|shown| shown.lane == lane);
+        if let Some(&lane) = self.held.keys().find(|&&lane| !shown(lane)) {
+            return Err(FeedError::Alarm(Alarm::LogWithheld { lane }));
+        }
+        let newest = self.held.values().map(|held| held.generation).max().unwrap_or(0);
+        let mut next = BTreeMap::new();
         for lane in &message.log {
             let offered = self.open(message, lane)?;
-            let proof = proofs.iter().find(|proof| proof.lane == lane.lane);
-            // Another generation begins another log, of which nothing is held.
-            match self.held.get(&lane.lane) {
-                Some(held) if held.generation == message.generation => {
+            let own = match self.held.get(&lane.lane) {
+                Some(held) if held.checkpoint.origin == offered.checkpoint.origin => {
+                    let proof = proofs.iter().find(|proof| proof.lane == lane.lane);
                     let proof = proof.map(|proof| &proof.proof);
-                    check_lane(lane, &held.checkpoint, &offered, proof)?;
+                    check_lane(lane, &held.checkpoint, &offered.checkpoint, proof)?;
+                    true
                 }
-                _ => {}
+                Some(_) => false,
+                None => offered.generation >= newest,
+            };
+            if !own {
+                return Err(foreign(lane.lane));
             }
-            let held = Held { generation: message.generation, checkpoint: offered };
-            next.insert(lane.lane, held);
+            next.insert(lane.lane, offered);
         }
-        let shown = |lane: &u16| message.log.iter().any(|shown| shown.lane == *lane);
-        let current = |held: &Held| held.generation == message.generation;
-        match self.held.iter().find(|(lane, held)| current(held) && !shown(lane)) {
-            Some((&lane, _)) => Err(FeedError::Alarm(Alarm::LogWithheld { lane })),
-            None => Ok(Consistent(next)),
+        let mut latest = 0;
+        for (&lane, held) in &next {
+            if held.generation < latest {
+                return Err(foreign(lane));
+            }
+            latest = held.generation;
         }
+        Ok(Consistent(next))
     }
 
     /// Holds what was found consistent.
@@ -103,19 +126,31 @@ impl LogWitness {
         self.held = consistent.0;
     }
 
-    fn open(&self, message: &Message, lane: &LaneCheckpoint) -> Result<Checkpoint, FeedError> {
-        let foreign = FeedError::Alarm(Alarm::LogForeign { lane: lane.lane });
-        let opened = match checkpoint::open(lane.note.as_bytes(), &self.keys) {
-            Ok(opened) => opened,
+    /// The checkpoint of a lane, under an origin that the lane can have in this message.
+    fn open(&self, message: &Message, lane: &LaneCheckpoint) -> Result<Held, FeedError> {
+        let checkpoint = match checkpoint::open(lane.note.as_bytes(), &self.keys) {
+            Ok(checkpoint) => checkpoint,
             Err(NoteError::UnknownKey) => return Err(FeedError::NeedsLogKey { lane: lane.lane }),
-            Err(_) => return Err(foreign),
+            Err(_) => return Err(foreign(lane.lane)),
         };
-        if opened.origin == lane_origin(&message.issuer, message.generation, lane.lane) {
-            Ok(opened)
-        } else {
-            Err(foreign)
+        match generation_of(&checkpoint.origin, &message.issuer, lane.lane) {
+            Some(generation) if generation <= message.generation => {
+                Ok(Held { generation, checkpoint })
+            }
+            _ => Err(foreign(lane.lane)),
         }
     }
+}
+
+fn foreign(lane: u16) -> FeedError {
+    FeedError::Alarm(Alarm::LogForeign { lane })
+}
+
+/// The generation in an origin, where it is [`lane_origin`] of this issuer and lane, as we spell it.
+fn generation_of(origin: &str, issuer: &str, lane: u16) -> Option<u64> {
+    let (_, id) = origin.rsplit_once("/g")?;
+    let generation = id.split_once('l')?.0.parse().ok()?;
+    (generation > 0 && origin == lane_origin(issuer, generation, lane)).then_some(generation)
 }
 
 fn check_lane(

@@ -12,7 +12,7 @@ pub fn metadata(call: Call) -> Handled {
         let tenant = call.tenant().await?;
         let mut metadata = Metadata::new(&tenant.issuer);
         for lane in call.server.world.store.lanes(tenant.id).await? {
-            metadata.accredit_log_keys.push(tenant.log_vkey(lane.lane)?.to_string());
+            metadata.accredit_log_keys.push(tenant.log_vkey(&lane)?.to_string());
         }
         Ok(reply::public_json(&metadata)?)
     })

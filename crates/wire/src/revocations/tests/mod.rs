@@ -1,3 +1,5 @@
+mod log;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use super::feed::{
 };
 use super::follower::{Applied, Follower, RestoreError};
 use super::state::{Entry, OVERLAY_MAX, State};
-use super::witness::{LaneProof, LogWitness, lane_origin};
+use super::witness::LogWitness;
 use super::{Anchor, age::BACKWARDS_MAX};
 use crate::crypto::{Algorithm, PrivateKey};
 use crate::ids::{AgentId, AnyId, InstanceId, Kind, PersonId, TokenId};
@@ -16,10 +18,7 @@ use crate::jose::jwk::{JwkSet, VerifyingKey};
 use crate::jose::jws::{JwsError, ProtectedHeader};
 use crate::time::Time;
 use crate::tlog::Hash;
-use crate::tlog::checkpoint::Checkpoint;
-use crate::tlog::note::Vkey;
-use crate::tlog::proof::ConsistencyProof;
-use crate::tlog::tree::{self, HashReader};
+use log::Log;
 
 const ISSUER: &str = "https://id.example/o/dev";
 const FOREVER: i64 = 4_000_000_000;
@@ -437,157 +436,6 @@ fn after_the_clock_is_set_back_nobody_knows_the_age() {
     assert_eq!(anchor.age(at(100).minus(BACKWARDS_MAX), at(100)), Some(Duration::from_secs(95)));
     assert_eq!(anchor.age(at(94), at(100)), None);
     assert_eq!(anchor.age(at(-6), at(-6)), None, "before the message came");
-}
-
-// The log.
-
-/// An audit log whose leaves are what we say.
-struct Log {
-    leaves: Vec<Hash>,
-    private: PrivateKey,
-    vkey: Vkey,
-    generation: u64,
-}
-
-struct Leaves<'a>(&'a [Hash]);
-
-impl HashReader for Leaves<'_> {
-    fn hash(&self, level: u8, index: u64) -> Option<Hash> {
-        let width = 1usize << level;
-        let start = index as usize * width;
-        self.0.get(start..start + width).map(tree::root)
-    }
-}
-
-impl Log {
-    fn new(leaf: u8, count: usize) -> Self {
-        Self::with_key(leaf, count, 7, 1)
-    }
-
-    fn with_key(leaf: u8, count: usize, seed: u8, generation: u64) -> Self {
-        let private = PrivateKey::ed25519_from_seed(&[seed; 32]).expect("a key");
-        let origin = lane_origin(ISSUER, generation, 0);
-        let vkey = Vkey::new(&origin, &private.public().expect("public")).expect("a name");
-        let leaves = vec![tree::entry_hash(&[leaf]); count];
-        Self { leaves, private, vkey, generation }
-    }
-
-    fn append(&mut self, leaf: u8) {
-        self.leaves.push(tree::entry_hash(&[leaf]));
-    }
-
-    fn vkeys(&self) -> Vec<Vkey> {
-        vec![self.vkey.clone()]
-    }
-
-    fn checkpoint(&self, from: u64) -> LaneCheckpoint {
-        let checkpoint = Checkpoint {
-            origin: lane_origin(ISSUER, self.generation, 0),
-            size: self.leaves.len() as u64,
-            root: tree::root(&self.leaves),
-        };
-        let signature = self.private.sign(&checkpoint.bytes_to_sign()).expect("a signature");
-        let note = checkpoint.note(&self.vkey, &signature);
-        let proof = if from == 0 { Vec::new() } else { self.proof(from).hashes };
-        LaneCheckpoint { lane: 0, note, from, proof }
-    }
-
-    fn proof(&self, from: u64) -> ConsistencyProof {
-        ConsistencyProof::new(&Leaves(&self.leaves), from, self.leaves.len() as u64)
-            .expect("a proof")
-    }
-}
-
-/// A follower that has seen a log of five leaves, and that log.
-fn watching() -> (Follower, Log) {
-    let log = Log::new(b'a', 5);
-    let mut follower = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(log.vkeys())));
-    let snapshot = Message { log: vec![log.checkpoint(0)], ..message(0, 1, 0, &[]) };
-    assert_eq!(applied(&mut follower, &snapshot), Ok(Applied::Snapshot));
-    (follower, log)
-}
-
-fn shown(follower: &mut Follower, seconds: i64, log: Vec<LaneCheckpoint>) -> Result<(), FeedError> {
-    let heartbeat = Message { log, ..message(1, 1, seconds, &[]) };
-    applied(follower, &heartbeat).map(|_| ())
-}
-
-#[test]
-fn a_log_that_grows_is_believed_with_a_proof() {
-    let (mut follower, mut log) = watching();
-    assert_eq!(shown(&mut follower, 1, vec![log.checkpoint(0)]), Ok(()), "the same");
-    log.append(b'b');
-    log.append(b'c');
-    assert_eq!(shown(&mut follower, 2, vec![log.checkpoint(5)]), Ok(()));
-    let held = follower.witness().expect("a witness").held()[&0].checkpoint.clone();
-    assert_eq!(held.size, 7);
-    log.append(b'd');
-    let needs = FeedError::NeedsProof { lane: 0, from: 7, to: 8 };
-    let late = Message { log: vec![log.checkpoint(5)], ..message(1, 1, 3, &[]) };
-    assert_eq!(applied(&mut follower, &late), Err(needs));
-    assert_eq!(follower.state().server_time(), at(2), "not younger without the proof");
-    let proofs = [LaneProof { lane: 0, proof: log.proof(7) }];
-    assert_eq!(follower.apply(&signed(&late), &proofs, at(4)), Ok(Applied::Heartbeat));
-    assert_eq!(follower.state().server_time(), at(3));
-}
-
-#[test]
-fn a_rebuilt_log_is_refused_whatever_its_size() {
-    let (mut follower, _) = watching();
-    for size in [5, 6, 9] {
-        // The same key and origin, other leaves.
-        let rebuilt = Log::new(b'x', size);
-        let from = if size > 5 { 5 } else { 0 };
-        let forked = Alarm::LogForked { lane: 0, held: 5, offered: size as u64 };
-        let result = shown(&mut follower, 10, vec![rebuilt.checkpoint(from)]);
-        assert_eq!(result, Err(FeedError::Alarm(forked)), "{size}");
-    }
-    let shrunk = Alarm::LogShrunk { lane: 0, held: 5, offered: 4 };
-    let result = shown(&mut follower, 11, vec![Log::new(b'a', 4).checkpoint(0)]);
-    assert_eq!(result, Err(FeedError::Alarm(shrunk)));
-    assert_eq!(follower.state().server_time(), at(0), "so the Verifier soon refuses");
-    assert_eq!(follower.anchor().expect("an anchor").at(), at(0));
-}
-
-#[test]
-fn a_lane_that_is_no_longer_shown_or_not_the_lanes_own_is_an_alarm() {
-    let (mut follower, log) = watching();
-    let withheld = FeedError::Alarm(Alarm::LogWithheld { lane: 0 });
-    assert_eq!(shown(&mut follower, 1, Vec::new()), Err(withheld));
-    let garbage = LaneCheckpoint { note: "nothing".to_owned(), ..log.checkpoint(0) };
-    let foreign = FeedError::Alarm(Alarm::LogForeign { lane: 0 });
-    assert_eq!(shown(&mut follower, 2, vec![garbage]), Err(foreign));
-    // The checkpoint of lane 0 offered as that of lane 1.
-    let moved = LaneCheckpoint { lane: 1, ..log.checkpoint(0) };
-    let foreign = FeedError::Alarm(Alarm::LogForeign { lane: 1 });
-    assert_eq!(shown(&mut follower, 3, vec![log.checkpoint(0), moved]), Err(foreign));
-}
-
-#[test]
-fn a_checkpoint_by_an_unknown_key_waits_for_that_key() {
-    let (mut follower, _) = watching();
-    let other = Log::with_key(b'a', 5, 9, 1);
-    let needs = FeedError::NeedsLogKey { lane: 0 };
-    assert_eq!(shown(&mut follower, 1, vec![other.checkpoint(0)]), Err(needs));
-    follower.set_log_keys(other.vkeys());
-    assert_eq!(shown(&mut follower, 2, vec![other.checkpoint(0)]), Ok(()), "same leaves, new key");
-}
-
-#[test]
-fn a_new_generation_begins_a_new_log() {
-    let (mut follower, log) = watching();
-    let restored = Log::with_key(b'r', 1, 8, 2);
-    follower.set_log_keys([log.vkeys(), restored.vkeys()].concat());
-    let snapshot =
-        Message { generation: 2, log: vec![restored.checkpoint(0)], ..message(0, 2, 5, &[]) };
-    assert_eq!(applied(&mut follower, &snapshot), Ok(Applied::Snapshot));
-    let fork = Log::with_key(b'q', 1, 8, 2);
-    let heartbeat =
-        Message { generation: 2, log: vec![fork.checkpoint(0)], ..message(2, 2, 6, &[]) };
-    assert!(matches!(
-        applied(&mut follower, &heartbeat),
-        Err(FeedError::Alarm(Alarm::LogForked { .. }))
-    ));
 }
 
 #[test]
