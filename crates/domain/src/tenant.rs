@@ -84,6 +84,19 @@ impl Keys {
         })
     }
 
+    /// These keys in the states of `all`, where nothing is left to sign with for a purpose: what was
+    /// revoked is published no more, and whoever signed until now goes on.
+    fn in_states_of(&self, all: Vec<SigningKey>) -> Result<Self, Fault> {
+        Ok(Self {
+            token: Arc::clone(&self.token),
+            feed: Arc::clone(&self.feed),
+            log: Arc::clone(&self.log),
+            token_jwks: published(&all, KeyPurpose::Token)?,
+            feed_jwks: published(&all, KeyPurpose::Feed)?,
+            all,
+        })
+    }
+
     /// Every key of the organization, whatever its state.
     pub fn all(&self) -> &[SigningKey] {
         &self.all
@@ -253,6 +266,11 @@ impl Tenant {
         if let Some(age) = notice.revocations_age_min {
             self.age_min.store(age, Ordering::Relaxed);
         }
+        // Whatever became of the set: a revoked key is believed no more.
+        let target = notice.revocation.as_ref().map(|revocation| revocation.target);
+        if let Some(Ok(kid)) = target.map(KeyId::try_from) {
+            self.verifier.set_keys(self.verifier.keys().without(kid));
+        }
         if notice.revocation.is_some() {
             let new = notice.revocation.as_ref().map(entry);
             let state = self.revoked.load().advanced(notice.rev, notice.at, new);
@@ -270,12 +288,15 @@ impl Tenant {
                 None => all.push(key.clone()),
             }
         }
-        match Keys::new(all) {
+        let keys = Keys::new(all.clone()).or_else(|fault| {
+            tracing::error!(%fault, org = %self.id, "a signing key has no successor");
+            self.keys.load().in_states_of(all)
+        });
+        match keys {
             Ok(keys) => {
                 self.verifier.set_keys(KeyRing::new(keys.token_jwks()));
                 self.keys.store(Arc::new(keys));
             }
-            // The old set stays: it is wrong only in signing with a key that verifiers refuse.
             Err(fault) => tracing::error!(%fault, org = %self.id, "signing keys not taken over"),
         }
     }

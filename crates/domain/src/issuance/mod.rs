@@ -19,6 +19,7 @@ use accredit_wire::ids::{AgentId, AnyId};
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::oauth::token_request::{Grant, TokenRequest};
 use accredit_wire::secret::Secret;
+use accredit_wire::verify::fresh::TOKEN_LIFE_MAX;
 
 use self::authenticate::AuthenticatedClient;
 use crate::audit::event::{Body, EventKind};
@@ -28,8 +29,8 @@ use crate::refusal::{Error, Fault, Refusal, Rule};
 
 /// The life of a token where neither agent nor request says, seconds.
 pub const TOKEN_LIFETIME_DEFAULT_SECONDS: u32 = 300;
-/// The longest life of a token, seconds.
-pub const TOKEN_LIFETIME_MAX_SECONDS: u32 = 3600;
+/// The longest life of a token, seconds: what verifiers accept.
+pub const TOKEN_LIFETIME_MAX_SECONDS: u32 = TOKEN_LIFE_MAX.as_secs() as u32;
 /// How often a decision that a revocation overtook is made again.
 pub const ISSUE_TRIES_MAX: usize = 4;
 

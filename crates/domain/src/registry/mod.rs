@@ -30,6 +30,7 @@ use std::time::Duration;
 use accredit_wire::ids::{AgentId, AnyId, Kind, PersonId, ResourceId};
 use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::time::Time;
+use accredit_wire::verify::fresh::TOKEN_LIFE_MAX;
 use serde::Serialize;
 
 use crate::audit::event::{Body, Event, EventKind};
@@ -356,9 +357,16 @@ pub(crate) fn ending(cx: &Cx, target: AnyId, reason: &str) -> Revocation {
 }
 
 /// How long an entry is kept: the longest token life plus twice the skew.
-pub fn keep_for() -> Duration {
-    Duration::from_secs(u64::from(crate::issuance::TOKEN_LIFETIME_MAX_SECONDS)) + 2 * SKEW_MAX
+pub const fn keep_for() -> Duration {
+    Duration::from_secs(TOKEN_LIFE_MAX.as_secs() + 2 * SKEW_MAX.as_secs())
 }
+
+/// No verifier accepts a token for longer than the entry that ended it is kept: at its issue the
+/// clocks may differ by the skew, at its end once more.
+const _: () = assert!(
+    keep_for().as_secs() >= TOKEN_LIFE_MAX.as_secs() + 2 * SKEW_MAX.as_secs()
+        && crate::issuance::TOKEN_LIFETIME_MAX_SECONDS as u64 <= TOKEN_LIFE_MAX.as_secs()
+);
 
 /// Checks a wish for a lifetime in seconds against a bound and turns it into an end.
 pub(crate) fn ends_after(

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use accredit_net::ConfigError;
 use accredit_wire::api_key::{ApiKey, ApiKeyError, SecretKind};
-use accredit_wire::jose::jwk::JwkSet;
 use accredit_wire::revocations::Follower;
 use accredit_wire::revocations::feed::FEED_MESSAGE_BYTES_MAX;
 use accredit_wire::revocations::witness::LogWitness;
@@ -185,7 +184,7 @@ impl Builder {
         if let Some(generation) = self.restored {
             follower.accept_restored(generation);
         }
-        let mut follow = Follow::new(Arc::clone(&shared), follower, dir);
+        let mut follow = Follow::new(Arc::clone(&shared), follower, dir).await;
         if fresh_keys && let Err(error) = follow.snapshot().await {
             excuse(stored, &error)?;
         }
@@ -251,12 +250,5 @@ impl Known {
             tracing::warn!(error, "the stored revocation state is not used");
         }
         Self { follower: follower.ok(), keys }
-    }
-}
-
-impl Default for Keys {
-    /// No keys: nothing verifies.
-    fn default() -> Self {
-        Self { tokens: JwkSet::default(), feed: JwkSet::default(), log: Vec::new() }
     }
 }

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use accredit_net::RESPONSE_BODY_MAX;
 use accredit_net::sse::{Events, Limits};
-use accredit_wire::ids::Kind;
 use accredit_wire::revocations::feed::{FEED_MESSAGE_BYTES_MAX, FeedError};
 use accredit_wire::revocations::witness::LaneProof;
-use accredit_wire::revocations::{Applied, Entry, Follower, SignedMessage};
+use accredit_wire::revocations::{Applied, Follower, SignedMessage};
 use accredit_wire::tlog::proof::ConsistencyProof;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -75,8 +74,14 @@ pub(super) struct Follow {
 
 impl Follow {
     /// Goes on from what `follower` holds, and keeps what it learns in `dir`.
-    pub(super) fn new(shared: Arc<Shared>, follower: Follower, dir: Option<StateDir>) -> Self {
-        shared.publish(&follower);
+    pub(super) async fn new(
+        shared: Arc<Shared>,
+        follower: Follower,
+        dir: Option<StateDir>,
+    ) -> Self {
+        if shared.publish(&follower) {
+            shared.keep_keys().await;
+        }
         Self { shared, follower, keeper: Keeper::new(dir) }
     }
 
@@ -185,12 +190,14 @@ impl Follow {
         for _ in 0..FETCHES_PER_MESSAGE_MAX {
             let applied = self.follower.apply(&signed, &proofs, ambient::now());
             // Entries count whatever the result is.
-            self.shared.publish(&self.follower);
+            if self.shared.publish(&self.follower) {
+                tracing::warn!("a signing key was revoked: what it signed is refused");
+                self.shared.keep_keys().await;
+            }
             match applied {
                 Ok(applied) => {
                     self.report(applied);
                     self.keeper.keep(&self.follower);
-                    self.replace_revoked_keys(&signed).await;
                     return Ok(Outcome::Taken);
                 }
                 Err(FeedError::NeedsSnapshot) => return Ok(Outcome::Gap),
@@ -211,20 +218,6 @@ impl Follow {
             }
         }
         Err(Broken::Stream("a message asks for ever more proofs".to_owned()))
-    }
-
-    /// A signing key that ended has a successor: it is fetched before the first token needs it.
-    async fn replace_revoked_keys(&self, signed: &SignedMessage) {
-        let revoked = |entry: &Entry| {
-            let tokens = &self.shared.keys().tokens;
-            entry.target.kind() == Kind::Key
-                && tokens.find(Some(&entry.target.to_string())).is_some()
-        };
-        if signed.message().entries.iter().any(revoked)
-            && let Err(error) = self.shared.refresh_keys().await
-        {
-            tracing::warn!(%error, "the successor of a revoked key is not known yet");
-        }
     }
 
     async fn verify(&mut self, text: &str) -> Result<SignedMessage, Broken> {

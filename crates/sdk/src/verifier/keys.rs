@@ -3,7 +3,13 @@
 //! Token keys and feed keys rotate and are taken as the issuer publishes them. The key of a lane
 //! of the audit log does not change: the lane's name and its key were learned once, and another
 //! key under the same name is how a rebuilt log would be passed off.
+//!
+//! A token key that the feed says is revoked leaves at once, is not kept in the file, and is not
+//! taken back from a copy of the key set that is older than its end.
 
+use std::collections::BTreeSet;
+
+use accredit_wire::ids::KeyId;
 use accredit_wire::jose::jwk::JwkSet;
 use accredit_wire::tlog::note::Vkey;
 use serde::{Deserialize, Serialize};
@@ -22,8 +28,8 @@ const LOG_KEYS_MAX: usize = 1024;
 /// The version of the file.
 const KEYS_FILE_VERSION: u64 = 1;
 
-/// All keys of one issuer that a verifier uses.
-#[derive(Clone, Debug)]
+/// All keys of one issuer that a verifier uses; none where nothing is known yet.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
     /// They sign access tokens.
     pub(super) tokens: JwkSet,
@@ -31,6 +37,8 @@ pub(super) struct Keys {
     pub(super) feed: JwkSet,
     /// They sign the checkpoints of the audit log, one for each lane.
     pub(super) log: Vec<Vkey>,
+    /// Revoked keys that the last key set fetched still named, or that were dropped since.
+    refused: BTreeSet<KeyId>,
 }
 
 impl Keys {
@@ -44,7 +52,8 @@ impl Keys {
             fetch_set(client, &endpoints.feed_jwks, "feed keys"),
         )
         .await?;
-        Ok(Self { tokens, feed, log: read_log_keys(&endpoints.log_keys)? })
+        let log = read_log_keys(&endpoints.log_keys)?;
+        Ok(Self { tokens, feed, log, refused: BTreeSet::new() })
     }
 
     /// Takes over what the issuer publishes now; says what it should not have changed.
@@ -55,6 +64,8 @@ impl Keys {
             contradictions.push(Contradiction::FeedKeysReplaced);
         }
         self.tokens = new.tokens;
+        let named: BTreeSet<KeyId> = ids(&self.tokens).collect();
+        self.refused.retain(|kid| named.contains(kid));
         self.feed = new.feed;
         for key in new.log {
             match self.log.iter().find(|known| known.name() == key.name()) {
@@ -70,6 +81,19 @@ impl Keys {
         contradictions
     }
 
+    /// Drops the token keys that `is_revoked` names, and those that were dropped before and came
+    /// back.
+    pub(super) fn drop_revoked(&mut self, is_revoked: impl Fn(KeyId) -> bool) {
+        self.refused.extend(ids(&self.tokens).filter(|&kid| is_revoked(kid)));
+        let refused = &self.refused;
+        self.tokens.retain(|key| key.kid.parse().is_ok_and(|kid| !refused.contains(&kid)));
+    }
+
+    /// Whether the key set is older than the end of one of its keys: another should be fetched.
+    pub(super) fn are_outdated(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
     /// The file to keep.
     pub(super) fn to_bytes(&self, issuer: &str) -> Vec<u8> {
         let file = KeysFile {
@@ -78,6 +102,7 @@ impl Keys {
             tokens: &self.tokens,
             feed: &self.feed,
             log: self.log.iter().map(Vkey::to_string).collect(),
+            refused: self.refused.clone(),
         };
         serde_json::to_vec(&file).unwrap_or_default()
     }
@@ -92,6 +117,7 @@ impl Keys {
             tokens: JwkSet::parse(file.tokens.get().as_bytes()).ok()?,
             feed: JwkSet::parse(file.feed.get().as_bytes()).ok()?,
             log: read_log_keys(&file.log).ok()?,
+            refused: file.refused,
         })
     }
 }
@@ -104,6 +130,13 @@ struct KeysFile<Set> {
     tokens: Set,
     feed: Set,
     log: Vec<String>,
+    refused: BTreeSet<KeyId>,
+}
+
+/// The ids in a set of token keys. A key whose `kid` is not the id of a signing key has none: no
+/// token of ours can name it.
+fn ids(set: &JwkSet) -> impl Iterator<Item = KeyId> + '_ {
+    set.keys().iter().filter_map(|key| key.kid.parse().ok())
 }
 
 async fn fetch_set(

@@ -32,8 +32,14 @@ use shared::Shared;
 /// How often the issuer's keys are asked for without a reason.
 const KEYS_REFRESH_MAX: Duration = Duration::from_mins(5);
 
-/// The same while the last attempt failed.
+/// How soon after an attempt that failed they are asked for again; it doubles each time.
+const KEYS_RETRY_MIN: Duration = Duration::from_millis(250);
+
+/// The longest such wait.
 const KEYS_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Within which time all verifiers of an issuer ask for the keys that it says have changed.
+const KEYS_SPREAD_MAX: Duration = Duration::from_millis(100);
 
 /// Checks access tokens for one audience of one issuer. Cheap to clone; the last clone, or the
 /// last [`Principal`], ends its tasks.
@@ -145,19 +151,26 @@ impl Verifier {
     }
 }
 
-/// Asks for the keys when a request wants one, and now and then, so that a key that the issuer
-/// withdrew is noticed.
-async fn refresh_keys_forever(shared: Arc<Shared>, mut succeeded: bool) {
+/// Asks for the keys when a request wants one, when the issuer signed that they changed, and now
+/// and then, so that a key that the issuer withdrew is noticed. What fails, or brings a key set
+/// that still names a revoked key, is tried again, a little later each time.
+async fn refresh_keys_forever(shared: Arc<Shared>, fetched: bool) {
+    let mut succeeded = fetched && !shared.keys().are_outdated();
+    let mut retry = KEYS_RETRY_MIN;
     loop {
-        let longest = if succeeded { KEYS_REFRESH_MAX } else { KEYS_RETRY_MAX };
+        let longest = if succeeded { KEYS_REFRESH_MAX } else { retry };
         tokio::select! {
             () = ambient::sleep(ambient::jittered(longest)) => {}
+            () = shared.keys_changed.notified() => {
+                ambient::sleep(ambient::jittered(KEYS_SPREAD_MAX)).await;
+            }
             () = shared.keys_wanted.notified() => if shared.knows_keys() { continue },
         }
         let refreshed = shared.refresh_keys().await;
-        succeeded = refreshed.is_ok();
-        if let Err(error) = refreshed {
+        if let Err(error) = &refreshed {
             tracing::warn!(%error, "the issuer's keys cannot be fetched");
         }
+        succeeded = refreshed.is_ok() && !shared.keys().are_outdated();
+        retry = if succeeded { KEYS_RETRY_MIN } else { (retry * 2).min(KEYS_RETRY_MAX) };
     }
 }

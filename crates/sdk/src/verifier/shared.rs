@@ -1,10 +1,11 @@
 //! What the verifier's tasks and the requests it serves have in common.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use accredit_wire::revocations::Follower;
+use accredit_wire::jose::jwk::VerifyingKey;
+use accredit_wire::revocations::{Follower, State};
 use accredit_wire::verify::{self, KeyRing, Standing};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Mutex, Notify, watch};
@@ -46,8 +47,16 @@ pub(super) struct Shared {
     keys: ArcSwap<Keys>,
     endpoints: ArcSwapOption<Endpoints>,
     dir: Option<StateDir>,
-    /// Asks the keys' task for the keys.
+    /// The state that requests are judged by, for which keys are dropped.
+    revoked: ArcSwap<State>,
+    /// Asks the keys' task for the keys, for a token that anybody may have made up.
     pub(super) keys_wanted: Notify,
+    /// The same because the issuer signed that they changed.
+    pub(super) keys_changed: Notify,
+    /// Makes it one change at a time.
+    changing_keys: std::sync::Mutex<()>,
+    /// Makes it one write at a time, so that the newest keys are written last.
+    keeping_keys: Mutex<()>,
     /// When the last attempt to fetch the keys ended.
     keys_asked_at: watch::Sender<Option<Instant>>,
     /// Makes it one attempt at a time.
@@ -83,7 +92,11 @@ impl Shared {
             keys: ArcSwap::from_pointee(keys),
             endpoints: ArcSwapOption::empty(),
             dir,
+            revoked: ArcSwap::from_pointee(State::unknown()),
             keys_wanted: Notify::new(),
+            keys_changed: Notify::new(),
+            changing_keys: std::sync::Mutex::new(()),
+            keeping_keys: Mutex::new(()),
             keys_asked_at: watch::Sender::new(None),
             fetching_keys: Mutex::new(()),
         }
@@ -99,20 +112,41 @@ impl Shared {
         self.changes.subscribe()
     }
 
-    /// Makes what the follower holds the state that requests are judged by.
-    pub(super) fn publish(&self, follower: &Follower) {
-        if let Some(standing) = Standing::of(follower) {
-            let state = standing.state();
-            self.status.store(Some(Arc::new(Status {
-                generation: state.generation(),
-                rev: state.rev(),
-                entries: state.len(),
-                signed_at: state.server_time(),
-            })));
-            self.rev.store(standing.state().rev(), Ordering::Release);
-            self.verifier.set_standing(standing);
-            self.changes.send_modify(|version| *version += 1);
+    /// Makes what the follower holds the state that requests are judged by, and drops the keys that
+    /// it says are revoked; says whether there were any. Call [`Shared::keep_keys`] then.
+    #[must_use]
+    pub(super) fn publish(&self, follower: &Follower) -> bool {
+        let Some(standing) = Standing::of(follower) else { return false };
+        let state = standing.state().clone();
+        self.status.store(Some(Arc::new(Status {
+            generation: state.generation(),
+            rev: state.rev(),
+            entries: state.len(),
+            signed_at: state.server_time(),
+        })));
+        self.rev.store(state.rev(), Ordering::Release);
+        self.revoked.store(Arc::new(state.clone()));
+        self.verifier.set_standing(standing);
+        let names_one = |key: &VerifyingKey| key.kid.parse().is_ok_and(|kid| state.has_key(kid));
+        let dropped = self.keys().tokens.keys().iter().any(names_one);
+        if dropped {
+            self.change_keys(|_| ());
+            self.keys_changed.notify_one();
         }
+        self.changes.send_modify(|version| *version += 1);
+        dropped
+    }
+
+    /// Changes the keys, without those that are revoked.
+    fn change_keys<T>(&self, change: impl FnOnce(&mut Keys) -> T) -> T {
+        let _changing = self.changing_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = Keys::clone(&self.keys());
+        let outcome = change(&mut keys);
+        let state = self.revoked.load();
+        keys.drop_revoked(|kid| state.has_key(kid));
+        self.verifier.set_keys(KeyRing::new(&keys.tokens));
+        self.keys.store(Arc::new(keys));
+        outcome
     }
 
     /// What is known of revocations now.
@@ -155,20 +189,19 @@ impl Shared {
     async fn fetch_keys(&self) -> Result<(), IssuerError> {
         let endpoints = self.fetch_endpoints().await?;
         let new = Keys::fetch(&self.client, &endpoints).await?;
-        let mut keys = Keys::clone(&self.keys());
-        for contradiction in keys.update(new) {
+        for contradiction in self.change_keys(|keys| keys.update(new)) {
             self.raise(contradiction);
         }
-        self.verifier.set_keys(KeyRing::new(&keys.tokens));
-        let file = keys.to_bytes(self.client.issuer.as_str());
-        self.keys.store(Arc::new(keys));
         self.changes.send_modify(|version| *version += 1);
-        self.keep_keys(file).await;
+        self.keep_keys().await;
         Ok(())
     }
 
-    async fn keep_keys(&self, file: Vec<u8>) {
+    /// Writes the keys to the state folder.
+    pub(super) async fn keep_keys(&self) {
         let Some(dir) = self.dir.clone() else { return };
+        let _keeping = self.keeping_keys.lock().await;
+        let file = self.keys().to_bytes(self.client.issuer.as_str());
         let written = tokio::task::spawn_blocking(move || dir.write(state_dir::KEYS, &file)).await;
         if let Ok(Err(error)) = written {
             tracing::error!(%error, "the issuer's keys cannot be kept");

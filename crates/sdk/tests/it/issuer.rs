@@ -53,6 +53,8 @@ pub(crate) struct Inner {
     feed: broadcast::Sender<Option<String>>,
     down: AtomicBool,
     silent: AtomicBool,
+    keys_down: AtomicBool,
+    keys_stale: AtomicBool,
     pub(crate) snapshots: AtomicUsize,
     pub(crate) key_fetches: AtomicUsize,
     pub(crate) proofs: AtomicUsize,
@@ -70,6 +72,8 @@ pub(crate) struct TokenAnswers {
 
 struct World {
     token_key: (KeyId, PrivateKey),
+    /// A revoked key that a thief has.
+    stolen: Option<(KeyId, PrivateKey)>,
     feed_key: (KeyId, PrivateKey),
     log_key: PrivateKey,
     generation: u64,
@@ -92,9 +96,12 @@ fn key(number: u8, algorithm: Algorithm) -> (KeyId, PrivateKey) {
     (KeyId::new(now().millis(), [number; 10]), key)
 }
 
-fn set(key: &(KeyId, PrivateKey)) -> Vec<u8> {
-    let public = key.1.public().expect("its public half");
-    let set = JwkSet::new(vec![VerifyingKey { kid: key.0.to_string(), key: public }]);
+fn set<'k>(keys: impl IntoIterator<Item = &'k (KeyId, PrivateKey)>) -> Vec<u8> {
+    let public = |key: &(KeyId, PrivateKey)| VerifyingKey {
+        kid: key.0.to_string(),
+        key: key.1.public().expect("its public half"),
+    };
+    let set = JwkSet::new(keys.into_iter().map(public).collect());
     serde_json::to_vec(&set.expect("a set")).expect("JSON")
 }
 
@@ -138,13 +145,15 @@ impl World {
 
     /// The message that leads from the counter `from` to now.
     fn message(&self, issuer: &str, from: u64) -> String {
+        let now = now();
+        let kept = |entry: &&Entry| entry.below > from && entry.keep_until >= now.seconds();
         let message = Message {
             issuer: issuer.to_owned(),
             generation: self.generation,
             from,
             to: self.rev,
-            at: now(),
-            entries: self.entries.iter().filter(|entry| entry.below > from).copied().collect(),
+            at: now,
+            entries: self.entries.iter().filter(kept).copied().collect(),
             log: self.log(issuer),
         };
         let kid = self.feed_key.0.to_string();
@@ -190,6 +199,7 @@ impl Issuer {
         let port = listener.local_addr().expect("an address").port();
         let world = World {
             token_key: key(1, Algorithm::Es256),
+            stolen: None,
             feed_key: key(2, Algorithm::EdDsa),
             log_key: key(3, Algorithm::EdDsa).1,
             generation: 1,
@@ -203,6 +213,8 @@ impl Issuer {
             world: Mutex::new(world),
             feed: broadcast::Sender::new(64),
             down: AtomicBool::new(false),
+            keys_down: AtomicBool::new(false),
+            keys_stale: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             snapshots: AtomicUsize::new(0),
             key_fetches: AtomicUsize::new(0),
@@ -285,10 +297,16 @@ impl Issuer {
     /// Signs a token.
     pub(crate) fn token(&self, grant: &Grant) -> String {
         let world = self.world();
-        self.token_at(&world, grant, world.rev)
+        self.signed_token(&world.token_key, grant, world.rev)
     }
 
-    fn token_at(&self, world: &World, grant: &Grant, rev: u64) -> String {
+    /// Signs a token with the stolen key, as if it had been decided just now.
+    pub(crate) fn stolen_token(&self, grant: &Grant) -> String {
+        let world = self.world();
+        self.signed_token(world.stolen.as_ref().expect("stolen"), grant, world.rev)
+    }
+
+    fn signed_token(&self, key: &(KeyId, PrivateKey), grant: &Grant, rev: u64) -> String {
         let millis = now().millis();
         let token = AccessToken {
             issuer: self.url().to_owned(),
@@ -301,7 +319,7 @@ impl Issuer {
             expires_at: now().seconds() + grant.life,
             id: TokenId::new(millis, [9; 10]),
             scope: grant.scope.parse().expect("a scope"),
-            key: world.token_key.0,
+            key: key.0,
             instance: None,
             organization: OrganizationId::new(millis, [1; 10]),
             credential: CredentialId::new(millis, [2; 10]),
@@ -313,11 +331,11 @@ impl Issuer {
             chain: Vec::new(),
             demands_binding: false,
         };
-        let kid = world.token_key.0.to_string();
+        let kid = key.0.to_string();
         let header =
             ProtectedHeader::new(TOKEN_TYPE, Algorithm::Es256, Some(&kid)).expect("a header");
         let input = SigningInput::new(&header, &token.to_payload()).expect("an input");
-        let signature = world.token_key.1.sign(input.bytes()).expect("a signature");
+        let signature = key.1.sign(input.bytes()).expect("a signature");
         input.finish(&signature)
     }
 
@@ -335,6 +353,33 @@ impl Issuer {
     /// Revokes and tells nobody: the next delta leaves a gap.
     pub(crate) fn revoke_in_secret(&self, target: impl Into<AnyId>) {
         self.world().revoke(target.into());
+    }
+
+    /// Revokes the key that signs tokens, which a thief goes on to use, and tells everybody. The
+    /// entry may be forgotten `kept` seconds from now. Another key takes its place.
+    pub(crate) fn revoke_token_key(&self, kept: i64) -> KeyId {
+        let (kid, message) = {
+            let mut world = self.world();
+            let from = world.rev;
+            let stolen = std::mem::replace(&mut world.token_key, key(7, Algorithm::Es256));
+            let kid = stolen.0;
+            world.stolen = Some(stolen);
+            world.revoke(kid.any());
+            world.entries.last_mut().expect("the entry").keep_until = now().seconds() + kept;
+            (kid, world.message(self.url(), from))
+        };
+        let _ = self.0.feed.send(Some(message));
+        kid
+    }
+
+    /// Answers the key set with 503; or works again.
+    pub(crate) fn set_keys_down(&self, down: bool) {
+        self.0.keys_down.store(down, Ordering::SeqCst);
+    }
+
+    /// Publishes a key set that still names the stolen key, as an old copy does; or not.
+    pub(crate) fn set_keys_stale(&self, stale: bool) {
+        self.0.keys_stale.store(stale, Ordering::SeqCst);
     }
 
     /// No heartbeats, while everything else works.
@@ -424,12 +469,18 @@ async fn metadata(State(issuer): State<Issuer>) -> Answer {
 async fn jwks(State(issuer): State<Issuer>) -> Answer {
     issuer.up()?;
     issuer.0.key_fetches.fetch_add(1, Ordering::SeqCst);
-    Ok(set(&issuer.world().token_key).into_response())
+    if issuer.0.keys_down.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let world = issuer.world();
+    let stale = issuer.0.keys_stale.load(Ordering::SeqCst);
+    let stolen = world.stolen.as_ref().filter(|_| stale);
+    Ok(set([&world.token_key].into_iter().chain(stolen)).into_response())
 }
 
 async fn feed_jwks(State(issuer): State<Issuer>) -> Answer {
     issuer.up()?;
-    Ok(set(&issuer.world().feed_key).into_response())
+    Ok(set([&issuer.world().feed_key]).into_response())
 }
 
 async fn snapshot(State(issuer): State<Issuer>, headers: HeaderMap) -> Answer {

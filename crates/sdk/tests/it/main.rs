@@ -6,4 +6,5 @@ mod agent;
 mod feed;
 mod guard;
 mod issuer;
+mod keys;
 mod outage;

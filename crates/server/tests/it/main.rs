@@ -23,6 +23,7 @@ mod refusals;
 mod registry;
 mod revocation;
 mod rotation;
+mod stolen_key;
 mod timing;
 mod token;
 mod versions;

@@ -357,6 +357,11 @@ impl JwkSet {
         Ok(set)
     }
 
+    /// Leaves out the keys for which `keep` says no.
+    pub fn retain(&mut self, keep: impl FnMut(&VerifyingKey) -> bool) {
+        self.keys.retain(keep);
+    }
+
     /// The keys that can be used.
     pub fn keys(&self) -> &[VerifyingKey] {
         &self.keys

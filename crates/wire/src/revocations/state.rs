@@ -22,7 +22,7 @@ use crate::time::Time;
 pub const OVERLAY_MAX: usize = 4096;
 
 /// One entry of the revocation graph: whatever has `target` in its lineage and a smaller `rev`
-/// than `below` is dead.
+/// than `below` is dead; where the target is a signing key, whatever the `rev`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The id that was revoked.
@@ -87,8 +87,19 @@ impl State {
     }
 
     /// The first id of `lineage` whose revocation covers a thing decided at `rev`.
+    ///
+    /// A signing key's is final: whoever has stolen it writes any `rev` that they like.
     pub fn is_dead(&self, lineage: impl IntoIterator<Item = AnyId>, rev: u64) -> Option<AnyId> {
-        lineage.into_iter().find(|id| self.below(id.key()).is_some_and(|below| rev < below))
+        let is_dead = |id: &AnyId| {
+            let below = self.below(id.key());
+            below.is_some_and(|below| rev < below || id.kind() == Kind::Key)
+        };
+        lineage.into_iter().find(is_dead)
+    }
+
+    /// Whether there is an entry for this signing key.
+    pub fn has_key(&self, key: KeyId) -> bool {
+        self.below(key.any().key()).is_some()
     }
 
     /// The largest `below` known for a target.

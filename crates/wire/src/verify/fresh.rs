@@ -6,9 +6,10 @@ use super::Rejection;
 use crate::time::Time;
 use crate::token::AccessToken;
 
-/// The longest life of an access token that is accepted, from `iat` to `exp`: whatever lives
-/// longer was not made by our issuer's rules.
-pub const TOKEN_LIFE_MAX: Duration = Duration::from_hours(24);
+/// The longest life of an access token, from `iat` to `exp`, for who issues and who verifies.
+/// Entries of the revocation graph are kept for as long and twice the skew: a token that lives
+/// longer could outlive what ended it.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_hours(1);
 
 /// Checks a token's times at the server's time, as far as it is known here. Clocks may differ by
 /// `skew`.

@@ -29,6 +29,13 @@ impl KeyRing {
         self.keys.contains_key(&kid)
     }
 
+    /// The ring without this key.
+    #[must_use]
+    pub fn without(mut self, kid: KeyId) -> Self {
+        self.keys.remove(&kid);
+        self
+    }
+
     /// The ids of all keys.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
         self.keys.keys().copied()

@@ -13,7 +13,7 @@ use super::state::{Entry, OVERLAY_MAX, State};
 use super::witness::LogWitness;
 use super::{Anchor, age::BACKWARDS_MAX};
 use crate::crypto::{Algorithm, PrivateKey};
-use crate::ids::{AgentId, AnyId, InstanceId, Kind, PersonId, TokenId};
+use crate::ids::{AgentId, AnyId, InstanceId, KeyId, Kind, PersonId, TokenId};
 use crate::jose::jwk::{JwkSet, VerifyingKey};
 use crate::jose::jws::{JwsError, ProtectedHeader};
 use crate::time::Time;
@@ -93,6 +93,18 @@ fn a_thing_is_dead_below_and_alive_from_then_on() {
     assert_eq!(state.is_dead([agent(2), agent(1)], 5), None);
     assert_eq!(state.is_dead([agent(2)], 0), None);
     assert_eq!(State::unknown().is_dead([agent(1)], 0), None);
+}
+
+#[test]
+fn a_signing_key_is_dead_whatever_rev_its_thief_writes() {
+    let key = KeyId::new(1, [3; 10]);
+    let entries = [Entry { target: key.any(), below: 5, keep_until: FOREVER }];
+    let state = State::new(1, 9, at(0), &entries);
+    for rev in [0, 4, 5, 6, u64::MAX] {
+        assert_eq!(state.is_dead([agent(1), key.any()], rev), Some(key.any()), "{rev}");
+    }
+    assert!(state.has_key(key));
+    assert!(!state.has_key(KeyId::new(2, [3; 10])));
 }
 
 #[test]
