@@ -657,6 +657,8 @@ pub struct Notice {
     pub keys: Vec<SigningKey>,
     /// The smallest age bound of the organization's resources, where a resource changed, seconds.
     pub revocations_age_min: Option<u32>,
+    /// The credentials that changed, each with the time at which it ends by itself.
+    pub credentials: Vec<(CredentialId, Time)>,
 }
 
 /// Somebody who must know. Called on the writer's thread: must not block.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use accredit_domain::issuance::admission::HolderFacts;
+use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts};
 use accredit_domain::issuance::authenticate::{self, NotAuthenticated};
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::operator::{self, Operator};
@@ -106,9 +106,17 @@ pub async fn operator(call: &Call) -> Result<Operator, Failure> {
     })
 }
 
-/// The verifier that calls, in the organization that the path names. Whether it may is not looked
-/// at yet.
-pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
+/// What a caller has proved to hold.
+pub struct Proved {
+    /// The credential.
+    pub facts: Arc<CredentialFacts>,
+    /// The organization's revocation counter before it was looked at.
+    pub rev: u64,
+}
+
+/// The verifier that calls, in the organization that the path names, and by what it is known.
+/// Whether it may is not looked at yet.
+pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<(Cx, Proved), Failure> {
     let mut cx = call.cx(tenant);
     let auth =
         ClientAuth::from_request(&call.authorization(), &Form::parse(b"")?, BearerKeys::Taken)?;
@@ -131,7 +139,7 @@ pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<Cx, Failure> {
         }
     };
     cx.tenant.uses.note(credential.any(), cx.now, cx.source);
-    Ok(cx)
+    Ok((cx, Proved { facts: client.credential, rev: client.rev }))
 }
 
 /// Whether a caller who is known may do what the endpoint does.

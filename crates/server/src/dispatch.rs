@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Server;
 use crate::access_log;
-use crate::caller::{self, Requirement};
+use crate::caller::{self, Proved, Requirement};
 use crate::conditions;
 use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
 use crate::failure::{self, Failure};
@@ -70,6 +70,7 @@ pub struct Call {
     path: Vec<(String, String)>,
     cx: Option<Cx>,
     operator: Option<Operator>,
+    proved: Option<Proved>,
     standing: Option<Standing>,
     /// Held until the handler is done.
     _place: Option<Place>,
@@ -169,6 +170,11 @@ impl Call {
     /// The installation's operator, where it is they who call.
     pub fn operator(&mut self) -> Option<Operator> {
         self.operator.take()
+    }
+
+    /// What a verifier has proved to hold, where it is one that calls.
+    pub fn proved(&mut self) -> Option<Proved> {
+        self.proved.take()
     }
 
     /// The context of an operator, in the one organization that the path names.
@@ -325,12 +331,13 @@ async fn check_caller(call: &mut Call) -> Result<(), Failure> {
     }
     match found? {
         Found::Operator(operator) => call.operator = Some(operator),
-        Found::Caller(cx) => {
+        Found::Caller(cx, proved) => {
             if let Err(refusal) = caller::may(&cx, endpoint.caller) {
                 record_refusal(&cx, endpoint, &refusal).await?;
                 return Err(refusal.into());
             }
             call.cx = Some(*cx);
+            call.proved = proved;
         }
     }
     Ok(())
@@ -339,18 +346,19 @@ async fn check_caller(call: &mut Call) -> Result<(), Failure> {
 /// Who calls.
 enum Found {
     Operator(Operator),
-    Caller(Box<Cx>),
+    Caller(Box<Cx>, Option<Proved>),
 }
 
 async fn find_caller(call: &Call) -> Result<Found, Failure> {
     if call.endpoint.caller == Requirement::Verifier {
         let tenant = call.tenant().await?;
-        return Ok(Found::Caller(Box::new(caller::verifier(call, tenant).await?)));
+        let (cx, proved) = caller::verifier(call, tenant).await?;
+        return Ok(Found::Caller(Box::new(cx), Some(proved)));
     }
     if call.endpoint.operator && caller::is_operator(call) {
         return Ok(Found::Operator(caller::operator(call).await?));
     }
-    Ok(Found::Caller(Box::new(caller::admin(call).await?)))
+    Ok(Found::Caller(Box::new(caller::admin(call).await?), None))
 }
 
 /// Records a refusal to somebody who is known and may not.
@@ -431,6 +439,7 @@ async fn receive(
         path,
         cx: None,
         operator: None,
+        proved: None,
         standing: None,
         _place: place,
     };

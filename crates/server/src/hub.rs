@@ -10,7 +10,6 @@
 //! ([`Hub::moment`]), and none of them ever goes back.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,15 +17,15 @@ use accredit_domain::audit::integrate;
 use accredit_domain::ports::{LaneHead, Notice, Observer};
 use accredit_domain::tenant::{Tenant, entry};
 use accredit_domain::{Fault, World};
-use accredit_wire::ids::OrganizationId;
+use accredit_wire::ids::{CredentialId, OrganizationId};
 use accredit_wire::revocations::feed::LaneCheckpoint;
 use accredit_wire::revocations::{self, Entry, Message};
 use accredit_wire::time::Time;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 
-/// Followers of this process.
-pub const FOLLOWERS_MAX: usize = 10_000;
+use crate::followers::{Followers, Following, Held};
+
 /// Frames a slow follower may be behind before it is given what it lacks in one.
 pub const FRAMES_WAITING_MAX: usize = 256;
 /// Commits waiting to be signed. Beyond, followers notice a gap at the next frame.
@@ -34,10 +33,13 @@ pub const NOTICES_WAITING_MAX: usize = 4096;
 
 /// A signed message, framed as a server-sent event.
 #[derive(Clone)]
-struct Frame {
-    from: u64,
-    to: u64,
-    bytes: Bytes,
+pub(crate) struct Frame {
+    /// The counter that it goes on from.
+    pub(crate) from: u64,
+    /// The counter that it leads to.
+    pub(crate) to: u64,
+    /// What is sent.
+    pub(crate) bytes: Bytes,
 }
 
 /// The followers of one organization.
@@ -78,11 +80,14 @@ pub struct Hub {
     shown: Mutex<HashMap<OrganizationId, Shown>>,
     notices: mpsc::Sender<Notice>,
     waiting: Mutex<Option<mpsc::Receiver<Notice>>>,
-    followers: Arc<AtomicUsize>,
+    followers: Followers,
 }
 
 impl Observer for Hub {
     fn committed(&self, notice: &Notice) {
+        for (credential, end) in &notice.credentials {
+            self.ends(*credential, *end);
+        }
         if notice.revocation.is_some() && self.channel(notice.org).is_some() {
             // Full: the next frame's `from` shows followers that they lack something.
             let _ = self.notices.try_send(notice.clone());
@@ -100,7 +105,7 @@ impl Hub {
             shown: Mutex::new(HashMap::new()),
             notices,
             waiting: Mutex::new(Some(waiting)),
-            followers: Arc::new(AtomicUsize::new(0)),
+            followers: Followers::default(),
         }
     }
 
@@ -198,8 +203,10 @@ impl Hub {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends heartbeats that are due, and forgets organizations that nobody follows.
+    /// Sends heartbeats that are due, ends the streams of credentials that have expired, and
+    /// forgets organizations that nobody follows.
     pub async fn tick(&self, now: Time) {
+        self.followers.end_expired(now);
         let channels: Vec<Arc<Channel>> = self.channels().values().cloned().collect();
         for channel in channels {
             let due = {
@@ -221,7 +228,12 @@ impl Hub {
 
     /// How many follow now.
     pub fn followers(&self) -> usize {
-        self.followers.load(Ordering::Relaxed)
+        self.followers.count()
+    }
+
+    /// A credential ends at `at`, never later than it would have.
+    pub(crate) fn ends(&self, credential: CredentialId, at: Time) {
+        self.followers.ends(credential, at);
     }
 
     /// Ends every stream: followers go on from what they hold, elsewhere or later.
@@ -265,14 +277,15 @@ impl Hub {
         Ok(Delta { from: 0, to: state.rev(), at, entries: state.entries(), log })
     }
 
-    /// Begins to follow from `held`, generation and `rev`, or from nothing. `None` where all
-    /// places are taken.
+    /// Begins to follow from `state`, generation and `rev`, or from nothing, for as long as what is
+    /// `held` stands. `None` where all places are taken.
     pub fn follow(
         self: &Arc<Self>,
         tenant: Arc<Tenant>,
-        held: Option<(u64, u64)>,
+        state: Option<(u64, u64)>,
+        held: Held,
     ) -> Option<Following> {
-        let place = Place::take(&self.followers)?;
+        let place = self.followers.enter(&held)?;
         // Subscribed under the lock, so that the channel is not forgotten as one without followers,
         // and before the state is read, so that nothing falls between.
         let frames = self
@@ -287,8 +300,22 @@ impl Hub {
             })
             .frames
             .subscribe();
-        let rev = held.filter(|(generation, _)| *generation == tenant.generation).map(|(_, r)| r);
-        Some(Following { hub: Arc::clone(self), tenant, frames, rev, begun: false, _place: place })
+        let rev = state.filter(|(generation, _)| *generation == tenant.generation).map(|(_, r)| r);
+        Some(Following::new(Arc::clone(self), tenant, frames, rev, (held, place)))
+    }
+
+    /// Brings a follower from `rev` to what the tenant holds, with a message of its own.
+    pub(crate) async fn catch_up(&self, tenant: &Tenant, rev: Option<u64>) -> Result<Frame, Fault> {
+        let message = match rev {
+            Some(from) if from > 0 && from <= tenant.rev() => {
+                let Moment { at, state, log, .. } = self.moment(tenant, false).await?;
+                let rev = state.rev();
+                let entries = self.entries_between(tenant, from, rev, at).await?;
+                Delta { from, to: rev, at, entries, log }
+            }
+            _ => self.snapshot_of(tenant).await?,
+        };
+        message.frame(&self.world, tenant).await
     }
 }
 
@@ -328,78 +355,5 @@ impl Delta {
         let generation = tenant.generation;
         let bytes = format!("event: revocations\nid: {generation}.{to}\ndata: {text}\n\n");
         Ok(Frame { from, to, bytes: bytes.into() })
-    }
-}
-
-/// One of the places for followers, given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
-        if taken.fetch_add(1, Ordering::AcqRel) >= FOLLOWERS_MAX {
-            taken.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        Some(Self(Arc::clone(taken)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// One follower's stream.
-pub struct Following {
-    hub: Arc<Hub>,
-    tenant: Arc<Tenant>,
-    frames: broadcast::Receiver<Frame>,
-    /// What the follower holds, where that is known.
-    rev: Option<u64>,
-    begun: bool,
-    _place: Place,
-}
-
-impl Following {
-    /// The next frame for this follower; `None` ends the stream.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
-        if !self.begun {
-            self.begun = true;
-            return Some(self.catch_up().await);
-        }
-        loop {
-            match self.frames.recv().await {
-                Ok(frame) if Some(frame.from) == self.rev => {
-                    self.rev = Some(frame.to);
-                    return Some(Ok(frame.bytes));
-                }
-                // It was caught up past this frame already.
-                Ok(frame) if self.rev.is_some_and(|rev| frame.to < rev) => {}
-                Ok(frame) if self.rev == Some(frame.to) => {}
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    return Some(self.catch_up().await);
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// Brings the follower from what it holds to what the tenant holds, with one message of its
-    /// own.
-    async fn catch_up(&mut self) -> Result<Bytes, Fault> {
-        let world = &self.hub.world;
-        let message = match self.rev {
-            Some(from) if from > 0 && from <= self.tenant.rev() => {
-                let Moment { at, state, log, .. } = self.hub.moment(&self.tenant, false).await?;
-                let rev = state.rev();
-                let entries = self.hub.entries_between(&self.tenant, from, rev, at).await?;
-                Delta { from, to: rev, at, entries, log }
-            }
-            _ => self.hub.snapshot_of(&self.tenant).await?,
-        };
-        let frame = message.frame(world, &self.tenant).await?;
-        self.rev = Some(frame.to);
-        Ok(frame.bytes)
     }
 }

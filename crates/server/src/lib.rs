@@ -13,6 +13,7 @@ pub mod conditions;
 pub mod dispatch;
 pub mod endpoints;
 pub mod failure;
+pub mod followers;
 pub mod http;
 pub mod hub;
 pub mod jobs;

@@ -190,6 +190,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
         organization: None,
         keys: Vec::new(),
         revocations_age_min: None,
+        credentials: Vec::new(),
     };
     let mut done = Done { notice: Some(Box::new(notice)), ..Done::quiet(0) };
     for row in &change.rows {
@@ -343,6 +344,10 @@ fn notice_rows(
             Row::Resource(_) => {
                 notice.revocations_age_min = resources::revocations_age_min(conn, org)
                     .map_err(|error| Failure::of("commit a change", error))?;
+            }
+            // Nobody has heard of a new one.
+            Row::Credential(row) if row.version > 0 => {
+                notice.credentials.push((row.id, row.expires_at));
             }
             Row::Person(_)
             | Row::Agent(_)

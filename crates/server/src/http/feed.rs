@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use accredit_domain::{Fault, Refusal, Rule};
 use futures_util::stream::unfold;
 use http::StatusCode;
 
 use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
-use crate::hub::Following;
+use crate::followers::{Following, Held};
 use crate::reply;
 
 /// The whole state as one signed message.
@@ -19,12 +20,14 @@ pub fn snapshot(mut call: Call) -> Handled {
     })
 }
 
-/// Deltas from where the follower stands, until it hangs up or the server stops.
+/// Deltas from where the follower stands, until it hangs up, what it proved to hold ends, or the
+/// server stops.
 pub fn follow(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let held = call.query("gen").zip(call.query("rev"));
-        let held = held.and_then(|(generation, rev)| {
+        let proved = call.proved().ok_or_else(|| Fault::new("follow", "nothing was proved"))?;
+        let state = call.query("gen").zip(call.query("rev"));
+        let state = state.and_then(|(generation, rev)| {
             Some((generation.parse::<u64>().ok()?, rev.parse::<u64>().ok()?))
         });
         let hub = Arc::clone(&call.server.hub);
@@ -34,7 +37,22 @@ pub fn follow(mut call: Call) -> Handled {
             detail: "too many followers are connected".to_owned(),
             hint: "fetch snapshots meanwhile, or follow another node".to_owned(),
         };
-        let following = hub.follow(Arc::clone(&cx.tenant), held).ok_or_else(full)?;
+        let held = Held::by(&proved.facts, &cx.tenant, proved.rev);
+        let following = hub.follow(Arc::clone(&cx.tenant), state, held).ok_or_else(full)?;
+        if following.is_over() {
+            return Err(Refusal::new(
+                Rule::NotEntitled,
+                "the resource or its organization is suspended; there is nothing more to follow",
+                "have it activated: a resource by an administrator, an organization by the operator",
+            )
+            .into());
+        }
+        // A rotation since it was proved has told nobody yet who followed with it: asked again,
+        // after the hub knows of this one.
+        let id = proved.facts.id;
+        if let Some(now) = cx.world.store.credential_facts(cx.tenant.id, id).await?.found {
+            hub.ends(id, now.expires_at);
+        }
         let frames = unfold(following, |mut following: Following| async move {
             let frame = following.next().await?;
             Some((frame, following))

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use accredit_server::hub::{FOLLOWERS_MAX, FRAMES_WAITING_MAX};
+use accredit_server::followers::{FOLLOWERS_MAX, Held};
+use accredit_server::hub::FRAMES_WAITING_MAX;
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Ask, Client, Events, TestWorld};
@@ -358,7 +359,10 @@ async fn closing_ends_the_streams_and_a_fresh_one_begins() {
 async fn followers_are_bounded_and_one_that_leaves_makes_room() {
     let (world, scene, verifying) = begin().await;
     let tenant = world.tenant(&scene.org).await;
-    let follow = || world.server.hub.follow(std::sync::Arc::clone(&tenant), None);
+    let credential = verifying.crm.credential.parse().expect("an id");
+    let (lineage, expires_at) = (Vec::new(), world.now());
+    let held = Held { credential, lineage, rev: 0, expires_at, suspended: false };
+    let follow = || world.server.hub.follow(std::sync::Arc::clone(&tenant), None, held.clone());
     let mut following = Vec::new();
     for _ in 0..FOLLOWERS_MAX {
         following.push(follow().expect("a place"));
@@ -372,4 +376,126 @@ async fn followers_are_bounded_and_one_that_leaves_makes_room() {
     drop(following);
     world.server.hub.tick(world.now()).await;
     world.events(verifying.ask("/feed")).await.next().await.expect("an event");
+}
+
+/// What ends a stream, and how it is done.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Credential,
+    Resource,
+    Organization,
+    Expiry,
+    Overlap,
+}
+
+/// A stream that was begun with `secret` has begun, and ends without a further frame of its own
+/// once `end` has happened; nor does another begin.
+async fn check_ends(world: &TestWorld, scene: &Scene, secret: &Client, id: &str, end: End) {
+    let ask = || Ask::get("/o/acme/revocations/feed").bearer(&secret.secret);
+    // Another who follows stays.
+    let crm = world.resource_secret(&scene.org, "crm").await;
+    let mut others = world.events(Ask::get("/o/acme/revocations/feed").bearer(&crm.secret)).await;
+    let mut events = world.events(ask()).await;
+    others.next().await.expect("an event");
+    events.next().await.expect("an event");
+    world.advance(1);
+    world.server.hub.tick(world.now()).await;
+    let mut heard = 0;
+    while events.next().now_or_never().map(|event| event.expect("it goes on")).is_some() {
+        heard += 1;
+    }
+    assert!(heard <= 1, "{end:?}: at most a heartbeat");
+    match end {
+        End::Credential | End::Resource | End::Organization => {
+            world.revoke(&scene.org, id).await.expect("revoked");
+            let (id, _) = events.next().await.expect("the frame that says so");
+            assert_eq!(id, format!("1.{}", world.tenant(&scene.org).await.rev()), "{end:?}");
+        }
+        End::Expiry => world.advance(30 * 24 * 3600),
+        End::Overlap => {
+            let path = format!("/v1/credentials/{id}/rotate");
+            let body = serde_json::json!({"overlap": 60});
+            world.admin(&scene.org, "POST", &path, Some(body)).await.expect(201);
+            world.advance(59);
+            world.server.hub.tick(world.now()).await;
+            while events.next().now_or_never().map(|event| event.expect("both work")).is_some() {}
+            world.advance(1);
+        }
+    }
+    world.server.hub.tick(world.now()).await;
+    assert_eq!(events.next().await, None, "{end:?}");
+    let rev = world.tenant(&scene.org).await.rev();
+    if matches!(end, End::Resource | End::Organization) {
+        // Who does not know yet is told, and no more than that.
+        let mut late = world.events(ask()).await;
+        assert_eq!(late.next().await.expect("a snapshot").0, format!("1.{rev}"), "{end:?}");
+        assert_eq!(late.next().await, None, "{end:?}");
+    }
+    let path = format!("/o/acme/revocations/feed?gen=1&rev={rev}");
+    let again = world.ask(Ask::get(path).bearer(&secret.secret)).await;
+    assert!([401, 403].contains(&again.status), "{end:?}: {}", again.text());
+    let others_go_on = matches!(end, End::Credential | End::Overlap);
+    world.advance(20);
+    world.server.hub.tick(world.now()).await;
+    while let Some(event) = others.next().now_or_never() {
+        if event.is_none() {
+            assert!(!others_go_on, "{end:?} ends what does not hang on it");
+            return;
+        }
+    }
+    assert!(others_go_on, "{end:?}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_credential_it_was_begun_with() {
+    for end in [End::Credential, End::Expiry, End::Overlap] {
+        let (world, scene, verifying) = begin().await;
+        check_ends(&world, &scene, &verifying.crm, &verifying.crm.credential, end).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_resource_or_its_organization_is_suspended() {
+    for end in [End::Resource, End::Organization] {
+        let (world, scene, verifying) = begin().await;
+        let id = match end {
+            End::Resource => scene.crm.id.to_string(),
+            _ => world.tenant(&scene.org).await.id.to_string(),
+        };
+        check_ends(&world, &scene, &verifying.crm, &id, end).await;
+        // Activated, it may follow again.
+        let path = match end {
+            End::Resource => "/v1/resources/crm/activate".to_owned(),
+            _ => format!("/v1/orgs/{id}/activate"),
+        };
+        let reason = serde_json::json!({"reason": "a test"});
+        world.admin(&scene.org, "POST", &path, Some(reason)).await.expect(200);
+        let mut events = world.events(verifying.ask("/feed")).await;
+        events.next().await.expect("an event");
+        world.advance(20);
+        world.server.hub.tick(world.now()).await;
+        events.next().await.expect("a heartbeat: what was revoked before it began is over");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_administrators_key_it_was_begun_with() {
+    let (world, scene, _) = begin().await;
+    let made = |role: &str| serde_json::json!({"role": role, "purpose": "t", "expires_in": 3600});
+    for revoked in [true, false] {
+        let body = Some(made("auditor"));
+        let key = world.admin(&scene.org, "POST", "/v1/admin-keys", body).await.expect(201);
+        let ask = || Ask::get("/o/acme/revocations/feed").bearer(&key.member("admin_token"));
+        let mut events = world.events(ask()).await;
+        events.next().await.expect("an event");
+        if revoked {
+            world.revoke(&scene.org, key.member("id")).await.expect("revoked");
+            events.next().await.expect("the frame that says so");
+        } else {
+            world.advance(3600);
+            world.server.hub.tick(world.now()).await;
+        }
+        assert_eq!(events.next().await, None);
+        assert_eq!(world.ask(ask()).await.status, 401);
+    }
 }

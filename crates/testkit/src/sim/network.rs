@@ -3,6 +3,8 @@
 
 use accredit_domain::audit::integrate;
 use accredit_domain::tenant::Tenant;
+use accredit_server::followers::Held;
+use accredit_wire::ids::CredentialId;
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::revocations::feed::FeedError;
 use accredit_wire::revocations::witness::{LaneProof, LogWitness};
@@ -184,7 +186,15 @@ async fn message(
     tenant: &std::sync::Arc<Tenant>,
     held: Option<(u64, u64)>,
 ) -> Result<String, Broke> {
-    let following = world.server.hub.follow(std::sync::Arc::clone(tenant), held);
+    // A point whose own standing is not what is tried here.
+    let by = Held {
+        credential: CredentialId::new(0, [0; 10]),
+        lineage: Vec::new(),
+        rev: tenant.rev(),
+        expires_at: world.now().plus(Duration::from_secs(1)),
+        suspended: false,
+    };
+    let following = world.server.hub.follow(std::sync::Arc::clone(tenant), held, by);
     let mut following = following.expect("a place for a follower");
     let frame = following.next().await.expect("a first message").map_err(failed)?;
     let frame = std::str::from_utf8(&frame).expect("text");

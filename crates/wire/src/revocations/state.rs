@@ -102,6 +102,13 @@ impl State {
         self.below(key.any().key()).is_some()
     }
 
+    /// The counter at which the last of `lineage` ended that covers a thing decided at `rev`: a
+    /// state at or above it says so.
+    pub fn ended_at(&self, lineage: impl IntoIterator<Item = AnyId>, rev: u64) -> Option<u64> {
+        let below = lineage.into_iter().filter_map(|id| self.below(id.key()));
+        below.filter(|below| rev < *below).max()
+    }
+
     /// The largest `below` known for a target.
     fn below(&self, key: u128) -> Option<u64> {
         let hash = hash(key);
