@@ -10,6 +10,7 @@ mod client_settings;
 mod commands;
 mod compose;
 mod context;
+mod descriptors;
 mod duration;
 mod errors;
 mod exit;

@@ -10,6 +10,7 @@
 mod access_log;
 pub mod caller;
 pub mod conditions;
+pub mod connections;
 pub mod dispatch;
 pub mod endpoints;
 pub mod failure;
@@ -20,6 +21,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod metrics_listener;
 pub mod openapi;
+pub mod patience;
 mod rates;
 pub mod reply;
 pub mod room;
@@ -33,6 +35,7 @@ use accredit_domain::World;
 use accredit_domain::tenant::Tenants;
 use accredit_wire::time::Time;
 
+use crate::connections::Connections;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::room::Room;
@@ -52,6 +55,8 @@ pub struct Server {
     pub watch: Watch,
     /// Places for requests.
     pub room: Room,
+    /// Places for connections.
+    pub connections: Arc<Connections>,
     /// Set when the process is told to stop: readiness says no, streams end.
     pub stopping: Arc<AtomicBool>,
 }
@@ -70,7 +75,8 @@ impl Server {
         let stopping = Arc::new(AtomicBool::new(false));
         let watch = Watch::default();
         let room = Room::default();
-        Arc::new(Self { world, tenants, hub, metrics, watch, room, stopping })
+        let connections = Arc::new(Connections::default());
+        Arc::new(Self { world, tenants, hub, metrics, watch, room, connections, stopping })
     }
 
     /// Looks at how the process is doing: its degraded states, each with the time since when.

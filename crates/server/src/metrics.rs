@@ -28,6 +28,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::Server;
+use crate::connections::NoPlace;
 use crate::watch::State;
 
 /// Organizations that are told apart; the others are counted together as [`OTHERS`].
@@ -74,6 +75,8 @@ catalogue! {
     REQUESTS "accredit_request_duration_seconds" "histogram" "operation, status" "Time from a request's head to the head of its answer, by operation of the API and class of status";
     REVOCATIONS "accredit_revocations" "counter" "" "Entries of the revocation graph that were written, all organizations";
     FOLLOWERS "accredit_feed_followers" "gauge" "" "Followers of the revocation feed that are connected";
+    CONNECTIONS "accredit_connections" "gauge" "" "Connections that are open";
+    NO_PLACE "accredit_connections_refused" "counter" "reason" "Connections that were closed at once, because all places were taken (`full`) or those of their network (`network`)";
     ORGANIZATIONS "accredit_organizations_loaded" "gauge" "" "Organizations in memory";
     BATCHES "accredit_store_batches" "counter" "" "Groups of writes, each committed with one sync";
     WRITES "accredit_store_writes" "counter" "" "Writes in all groups; divided by the groups it is how many share a sync";
@@ -105,6 +108,11 @@ struct OfRequest {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
 }
@@ -125,6 +133,8 @@ pub struct Operation {
 #[derive(Debug, Default)]
 struct Asked {
     followers: Gauge,
+    connections: Gauge,
+    no_place: Family<OfReason, Counter>,
     organizations: Gauge,
     batches: Counter,
     writes: Counter,
@@ -178,6 +188,8 @@ impl Metrics {
         register(to, &REVOCATIONS, revocations.clone());
         let asked = Asked::default();
         register(to, &FOLLOWERS, asked.followers.clone());
+        register(to, &CONNECTIONS, asked.connections.clone());
+        register(to, &NO_PLACE, asked.no_place.clone());
         register(to, &ORGANIZATIONS, asked.organizations.clone());
         register(to, &BATCHES, asked.batches.clone());
         register(to, &WRITES, asked.writes.clone());
@@ -261,6 +273,11 @@ pub async fn render(server: &Server) -> Result<String, Fault> {
     let asked = &metrics.asked;
     let tenants = server.tenants.all();
     asked.followers.set(server.hub.followers() as i64);
+    asked.connections.set(server.connections.count() as i64);
+    for why in NoPlace::ALL {
+        let counter = asked.no_place.get_or_create_owned(&OfReason { reason: why.name() });
+        counter.inner().store(server.connections.refused(why), Ordering::Relaxed);
+    }
     asked.organizations.set(tenants.len() as i64);
     asked.batches.inner().store(health.batches, Ordering::Relaxed);
     asked.writes.inner().store(health.members, Ordering::Relaxed);

@@ -1,10 +1,13 @@
 //! RFC 9112, RFC 8446: listening, with or without TLS, and draining when told to stop.
 //!
-//! Plain HTTP is spoken on loopback only. Every connection has a bound on the time its headers may
-//! take; the number of connections has one too.
+//! Plain HTTP is spoken on loopback only. A connection has a place ([`crate::connections`]) and a
+//! bound on each thing that its peer is waited for: the handshake, the first bytes
+//! ([`crate::patience`]), the head of a request and the time between two, an answer to a ping, and
+//! taking what is written. What has no bound: a connection of HTTP/2 that answers every ping keeps
+//! its place.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,21 +23,26 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use crate::Server;
 use crate::dispatch::{self, Peer};
-use crate::jobs;
+use crate::patience::Patient;
+use crate::{jobs, metrics};
 
-/// Connections at a time.
-pub const CONNECTIONS_MAX: usize = 16_384;
-/// How long the head of a request may take.
+/// How long the head of a request may take, and in HTTP/1.1 the time from an answer to the next.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a connection of HTTP/2 is quiet before it is asked whether it is still there (RFC 9113
+/// section 6.7).
+pub const PING_EVERY: Duration = Duration::from_secs(20);
+/// How long the answer may take.
+pub const PING_TIME_MAX: Duration = Duration::from_secs(10);
+/// Requests of one connection of HTTP/2 at a time.
+pub const STREAMS_MAX: u32 = 256;
 /// How long requests in flight may take after the process was told to stop.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -114,7 +122,6 @@ impl Listening {
         let jobs = jobs::start(&server);
         let router = dispatch::router(&server);
         let graceful = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -124,12 +131,25 @@ impl Listening {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, most likely: let some connections end first.
-                    tracing::warn!(%error, "connection not accepted");
+                    if server.connections.is_told(metrics::begin()) {
+                        tracing::warn!(%error, "connection not accepted");
+                    }
                     jobs::pause(Duration::from_millis(50)).await;
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            // An IPv4 address is told as one, on whichever socket it comes.
+            let peer = peer.ip().to_canonical();
+            let place = match server.connections.enter(peer) {
+                Ok(place) => place,
+                Err(why) => {
+                    if server.connections.is_told(metrics::begin()) {
+                        let (open, why) = (server.connections.count(), why.name());
+                        tracing::warn!(open, why, "connections are refused");
+                    }
+                    continue;
+                }
+            };
             let watcher = graceful.watcher();
             let connection = Connection { router: router.clone(), peer, watcher };
             let tls = self.tls.clone();
@@ -154,7 +174,7 @@ impl Listening {
 /// One accepted connection.
 struct Connection {
     router: Router,
-    peer: SocketAddr,
+    peer: IpAddr,
     watcher: hyper_util::server::graceful::Watcher,
 }
 
@@ -174,15 +194,21 @@ impl Connection {
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let (router, peer) = (self.router, Peer(self.peer.ip()));
+        let (router, peer) = (self.router, Peer(self.peer));
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             router.clone().call(request)
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIME_MAX)
+            .max_concurrent_streams(STREAMS_MAX);
+        let stream = TokioIo::new(Patient::new(stream));
+        let connection = builder.serve_connection(stream, service).into_owned();
         // A peer that breaks off is its own affair.
         let _ = self.watcher.watch(connection).await;
     }

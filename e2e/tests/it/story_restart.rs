@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,16 +13,8 @@ use serde_json::Value;
 
 use crate::stage::binary::{self, Ran};
 use crate::stage::cast::{CRM, Client, text};
-use crate::stage::server::{Folder, free_port};
+use crate::stage::server::{Folder, init};
 use crate::stage::{Ask, Cast, FOLLOWS_WITHIN, Server, until};
-
-/// `accredit init` in a folder, for a port that nobody has.
-fn init(folder: &Folder, scheme: &str) -> Value {
-    let address = format!("127.0.0.1:{}", free_port());
-    let (data, url) = (folder.file("data"), format!("{scheme}://{address}"));
-    let args = ["init", "--data", &data, "--org", "acme", "--public-url", &url, "--listen"];
-    binary::run(binary::command(&[&args[..], &[&address, "--output", "json"]].concat())).json()
-}
 
 /// `accredit serve`, which must not start. It is given a while to refuse.
 fn refuses(founded: &Value, more: &[&str]) -> Ran {
@@ -112,10 +104,9 @@ async fn an_installation_is_set_up_once_and_serves_from_its_configuration() {
     drop(Server::serve(folder.clone(), &founded).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_is_spoken_where_there_is_a_certificate() {
-    let folder = Folder::new();
-    let founded = init(&folder, "https");
+/// An installation that speaks TLS: what `init` printed, and its certificate.
+pub(crate) fn with_certificate(folder: &Folder) -> (Value, PathBuf) {
+    let founded = init(folder, "https");
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
     let pem = made.cert.pem();
     let (certificate, key) = (folder.data().join("tls.pem"), folder.data().join("tls.key"));
@@ -125,6 +116,13 @@ async fn tls_is_spoken_where_there_is_a_certificate() {
     let tls = "\n[tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n";
     let written = std::fs::read_to_string(&config).expect("a configuration");
     std::fs::write(&config, written + tls).expect("a file");
+    (founded, certificate)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_spoken_where_there_is_a_certificate() {
+    let folder = Folder::new();
+    let (founded, certificate) = with_certificate(&folder);
     let server = Server::serve(folder.clone(), &founded).await;
     let ca = certificate.to_str().expect("a path");
     let org = ["org", "list", "--ca-file", ca];

@@ -1,19 +1,9 @@
 //! Administration by more than one: roles, the installation's operator, and a key that is lost.
 
-use serde_json::Value;
-
 use crate::stage::binary::{self, Ran};
 use crate::stage::cast::text;
-use crate::stage::server::{Folder, free_port};
+use crate::stage::server::{Folder, init};
 use crate::stage::{Ask, Cast, Server};
-
-/// `accredit init` in a folder, for a port that nobody has.
-fn init(folder: &Folder) -> Value {
-    let address = format!("127.0.0.1:{}", free_port());
-    let (data, url) = (folder.file("data"), format!("http://{address}"));
-    let args = ["init", "--data", &data, "--org", "acme", "--public-url", &url, "--listen"];
-    binary::run(binary::command(&[&args[..], &[&address, "--output", "json"]].concat())).json()
-}
 
 /// A command as somebody with this key.
 fn ran(server: &Server, key: &str, args: &[&str]) -> Ran {
@@ -25,7 +15,7 @@ fn ran(server: &Server, key: &str, args: &[&str]) -> Ran {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_ends_an_organization_is_not_the_last_to_say() {
     let folder = Folder::new();
-    let founded = init(&folder);
+    let founded = init(&folder, "http");
     let operator = text(&founded, "operator_token");
     assert!(operator.starts_with("acr_operator_"), "{operator}");
     let mut cast = Cast::at(Server::serve(folder.clone(), &founded).await, 60).await;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use accredit_server::connections::CONNECTIONS_MAX;
 use accredit_server::metrics_listener::MetricsListening;
 use accredit_server::serve::{Listening, ServeError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::compose::Composed;
 use crate::context::Context;
+use crate::descriptors;
 use crate::errors::Failure;
 use crate::exit::Exit;
 
@@ -83,6 +85,14 @@ pub(crate) async fn serve(
     (listening, metrics): (Listening, Option<MetricsListening>),
     stop: watch::Receiver<bool>,
 ) {
+    let descriptors = descriptors::raise();
+    composed.server.connections.at_most(descriptors);
+    if descriptors < CONNECTIONS_MAX {
+        tracing::warn!(
+            connections_max = descriptors,
+            "the limit on file descriptors (RLIMIT_NOFILE) is what bounds connections"
+        );
+    }
     if let Some(metrics) = metrics {
         tokio::spawn(metrics.serve(Arc::clone(&composed.server), stop.clone()));
     }

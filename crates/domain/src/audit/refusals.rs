@@ -137,7 +137,7 @@ fn shortened(client: &str) -> String {
 }
 
 /// The network of an address: enough to see where a flood comes from, not who.
-pub(crate) fn network(ip: IpAddr) -> IpAddr {
+pub fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();

@@ -12,6 +12,7 @@ mod degraded;
 mod environments;
 mod feed;
 mod introspection;
+mod limits;
 mod lists;
 mod log;
 mod metrics;

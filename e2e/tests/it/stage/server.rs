@@ -108,9 +108,14 @@ impl Server {
 
     /// `accredit serve` over a configuration. `founded` is what `accredit init` printed.
     pub(crate) async fn serve(folder: Folder, founded: &Value) -> Self {
+        let config = founded["config"].as_str().expect("a path");
+        let command = binary::command(&["serve", "--config", config]);
+        Self::serve_by(command, folder, founded).await
+    }
+
+    /// A command that does what `accredit serve` does, over what `accredit init` printed.
+    pub(crate) async fn serve_by(mut command: Command, folder: Folder, founded: &Value) -> Self {
         let text = |name: &str| founded[name].as_str().expect("text").to_owned();
-        let config = text("config");
-        let mut command = binary::command(&["serve", "--config", &config]);
         command.stdout(Stdio::null()).stderr(log_of(&folder));
         let child = command.spawn().expect("the binary starts");
         let url = text("url");
@@ -247,6 +252,14 @@ fn log_of(folder: &Folder) -> Stdio {
 pub(crate) fn address_of(url: &str) -> SocketAddr {
     let (_, authority) = url.split_once("://").expect("a URL");
     authority.parse().expect("an address")
+}
+
+/// `accredit init` in a folder, for a port that nobody has.
+pub(crate) fn init(folder: &Folder, scheme: &str) -> Value {
+    let address = format!("127.0.0.1:{}", free_port());
+    let (data, url) = (folder.file("data"), format!("{scheme}://{address}"));
+    let args = ["init", "--data", &data, "--org", "acme", "--public-url", &url, "--listen"];
+    binary::run(binary::command(&[&args[..], &[&address, "--output", "json"]].concat())).json()
 }
 
 /// A port that nobody has now.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::load::{Load, check_shed, request};
 use super::shim::{Disk, State};
 use crate::stage::cast::text;
-use crate::stage::server::{Folder, free_port};
+use crate::stage::server::{Folder, init};
 use crate::stage::{Ask, Cast, Server, binary, until};
 
 /// How soon a state must be seen, and be over again: it is looked for several times a second.
@@ -155,14 +155,6 @@ async fn a_slow_disk_makes_issuing_slow_and_says_so() {
     assert_eq!(logged(&cast.server), received);
 }
 
-/// `accredit init` in a folder, for a port that nobody has.
-fn init(folder: &Folder) -> Value {
-    let address = format!("127.0.0.1:{}", free_port());
-    let (data, url) = (folder.file("data"), format!("http://{address}"));
-    let args = ["init", "--data", &data, "--org", "acme", "--public-url", &url, "--listen"];
-    binary::run(binary::command(&[&args[..], &[&address, "--output", "json"]].concat())).json()
-}
-
 fn execute(store: &Path, sql: &str) {
     let conn = rusqlite::Connection::open(store).expect("the store");
     conn.execute_batch(sql).expect("changed");
@@ -171,7 +163,7 @@ fn execute(store: &Path, sql: &str) {
 #[test]
 fn a_newer_schema_is_refused_with_the_version_that_wrote_it() {
     let folder = Folder::new();
-    let founded = init(&folder);
+    let founded = init(&folder, "http");
     let config = text(&founded, "config");
     let store = folder.data().join("accredit.db");
     execute(&store, "INSERT INTO schema_migration VALUES (9001, 'later', 'ff', '7.8.9')");
