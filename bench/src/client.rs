@@ -36,21 +36,27 @@ impl Client {
         self.exchange(&request).map(|(status, _)| status)
     }
 
+    /// Reads the object in an answer; another status than 2xx is an error.
+    pub(crate) fn object(&mut self, path: &str) -> Answer<Value> {
+        let request = self.head("GET", path, "", 0);
+        self.answer(path, &request)
+    }
+
     /// Posts JSON and reads the object in the answer; another status than 2xx is an error.
     pub(crate) fn post(&mut self, path: &str, body: &Value) -> Answer<Value> {
         let body = body.to_string();
         let request = self.head("POST", path, "application/json", body.len()) + &body;
-        self.object(path, &request)
+        self.answer(path, &request)
     }
 
     /// Posts a form and reads the object in the answer.
     pub(crate) fn post_form(&mut self, path: &str, body: &str) -> Answer<Value> {
         let kind = "application/x-www-form-urlencoded";
         let request = self.head("POST", path, kind, body.len()) + body;
-        self.object(path, &request)
+        self.answer(path, &request)
     }
 
-    fn object(&mut self, path: &str, request: &str) -> Answer<Value> {
+    fn answer(&mut self, path: &str, request: &str) -> Answer<Value> {
         let (status, body) = self.exchange(request)?;
         if !(200..300).contains(&status) {
             return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&body)));

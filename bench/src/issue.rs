@@ -1,43 +1,14 @@
 //! Issuing over HTTP: the real server against the limit, in turns under the same load.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use crate::load::{Load, Script};
+use crate::load::{Among, Script};
 use crate::plan::Method;
 use crate::report::{Figure, Target, median, number, spread};
+use crate::rounds::{CONNECTIONS, Rounds, Side, WARM_UP};
 use crate::server::{Process, Server, first_token};
-use crate::{Answer, Effort, Setting, ambient, machine};
+use crate::{Answer, Effort, Setting, machine};
 
-/// Connections that are kept alive, and clients that take turns on them.
-const CONNECTIONS: usize = 64;
-/// Sent before a round counts.
-const WARM_UP: Duration = Duration::from_millis(300);
-/// After a round, so that what the server puts off is done, and charged to it, before the other
-/// side's turn.
-const PAUSE: Duration = Duration::from_millis(1200);
-/// Assertions a second to sign before anything is known of the rate.
-const RATE_GUESS: f64 = 40_000.0;
 /// By how much a token of the limit may be shorter or longer than ours.
 const LENGTH_TOLERANCE: f64 = 0.05;
-
-/// One side of the comparison.
-struct Side {
-    pid: u32,
-    address: String,
-    rates: Vec<f64>,
-    cpu: Vec<f64>,
-    load_cpu: Vec<f64>,
-    answered: u64,
-}
-
-impl Side {
-    fn new(pid: u32, address: &str) -> Self {
-        let address = address.to_owned();
-        Self { pid, address, rates: vec![], cpu: vec![], load_cpu: vec![], answered: 0 }
-    }
-}
 
 /// What a method is called, and what is promised of it.
 struct Promise {
@@ -66,26 +37,26 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
     )?;
     let mut ours = Side::new(server.pid(), &server.address);
     let mut theirs = Side::new(limit.pid(), &address);
-    let bench = Bench { program: setting.bench.clone(), plan: file, effort };
+    let rounds = Rounds { program: setting.bench.clone(), plan: file, time: effort.round };
     let device = &setting.device;
     let mut flushes = Some(0);
     for round in 0..effort.rounds {
         if round % 2 == 1 {
-            bench.round(&mut theirs)?;
+            rounds.round(&mut theirs, Among::Own)?;
         }
         let before = machine::flushes(device);
-        bench.round(&mut ours)?;
+        rounds.round(&mut ours, Among::Own)?;
         let after = machine::flushes(device);
         flushes = flushes.zip(before).zip(after).map(|((sum, from), to)| sum + to - from);
         if round % 2 == 0 {
-            bench.round(&mut theirs)?;
+            rounds.round(&mut theirs, Among::Own)?;
         }
     }
     let promised = promise(method);
     let mut figures = compared(&promised, &ours, &theirs, &lengths);
     figures.push(synced(promised.scenario, &ours, flushes));
     if method == Method::Basic {
-        figures.extend(open_loop(&bench, &ours)?);
+        figures.extend(open_loop(&rounds, &ours, effort)?);
     }
     let kib = machine::resident_kib(server.pid())? as f64;
     figures.push(Figure {
@@ -98,59 +69,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
     });
     drop(limit);
     // Its secrets are worth nothing any more, but need not lie about.
-    let _ = std::fs::remove_file(&bench.plan);
+    let _ = std::fs::remove_file(&rounds.plan);
     Ok(figures)
-}
-
-/// How rounds are run.
-struct Bench {
-    program: PathBuf,
-    plan: PathBuf,
-    effort: Effort,
-}
-
-impl Bench {
-    /// One closed-loop round against one side.
-    fn round(&self, side: &mut Side) -> Answer<()> {
-        let time = self.effort.round;
-        let known = side.rates.iter().copied().fold(0.0, f64::max);
-        let estimate = if known > 0.0 { known * 1.6 } else { RATE_GUESS };
-        let assertions = estimate * (time + WARM_UP).as_secs_f64();
-        let script = Script {
-            address: side.address.clone(),
-            connections: CONNECTIONS,
-            warm_up: WARM_UP,
-            time,
-            rate: 0.0,
-            assertions: assertions as usize,
-        };
-        let before = machine::cpu_of(side.pid)?;
-        let load = self.load(&script)?;
-        ambient::sleep(PAUSE);
-        let used = machine::cpu_of(side.pid)?.saturating_sub(before);
-        side.rates.push(load.rate());
-        side.cpu.push(used.as_secs_f64() * 1e6 / load.answered.max(1) as f64);
-        side.load_cpu.push(load.cpu_per_request);
-        side.answered += load.answered;
-        Ok(())
-    }
-
-    /// Runs the load generator. An answer that is no token makes the whole run worthless.
-    fn load(&self, script: &Script) -> Answer<Load> {
-        let script = serde_json::to_string(script).map_err(|error| error.to_string())?;
-        let mut command = Command::new(&self.program);
-        command.arg("load").arg(&self.plan).arg(script).stderr(Stdio::inherit());
-        let output = command.output().map_err(|error| error.to_string())?;
-        let load: Load = serde_json::from_slice(&output.stdout)
-            .map_err(|error| format!("the load generator ended badly: {error}"))?;
-        match &load {
-            Load { first_failure: Some(why), failed, .. } => {
-                Err(format!("{failed} requests failed; the first: {why}"))
-            }
-            Load { ran_dry: true, .. } => Err("the prepared assertions did not last".to_owned()),
-            _ => Ok(load),
-        }
-    }
 }
 
 fn same_length(ours: usize, limit: usize) -> Answer<String> {
@@ -217,17 +137,19 @@ fn synced(scenario: &'static str, ours: &Side, flushes: Option<u64>) -> Figure {
 }
 
 /// Half of what the closed loop reached, sent whatever the server does.
-fn open_loop(bench: &Bench, ours: &Side) -> Answer<Vec<Figure>> {
+fn open_loop(rounds: &Rounds, ours: &Side, effort: Effort) -> Answer<Vec<Figure>> {
     let rate = median(&ours.rates) / 2.0;
     let script = Script {
         address: ours.address.clone(),
         connections: CONNECTIONS,
         warm_up: WARM_UP,
-        time: bench.effort.open_loop,
+        time: effort.open_loop,
         rate,
         assertions: 0,
+        among: Among::Own,
+        may_shed: false,
     };
-    let load = bench.load(&script)?;
+    let load = rounds.load(&script)?;
     let [half, p90, p99, p999, most] = load.quantiles.map(|micros| micros as f64 / 1000.0);
     let beside = format!(
         "{} sent for {:.0} s, from the intended send time: p50 {half:.2}, p90 {p90:.2}, \
@@ -238,15 +160,6 @@ fn open_loop(bench: &Bench, ours: &Side) -> Answer<Vec<Figure>> {
     let what = "p99, open loop at half the maximum".to_owned();
     let target = Target::AtMost(10.0);
     Ok(vec![Figure { scenario: "issue", what, value: p99, unit: "ms", target, beside }])
-}
-
-/// The program's entry for the load generator: a plan's file and a script as JSON.
-pub(crate) fn load(plan: &Path, script: &str) -> Answer<()> {
-    let plan = crate::plan::Plan::read(plan)?;
-    let script: Script = serde_json::from_str(script).map_err(|error| error.to_string())?;
-    let load = crate::load::run(&plan, &script)?;
-    println!("{}", serde_json::to_string(&load).map_err(|error| error.to_string())?);
-    Ok(())
 }
 
 #[cfg(test)]

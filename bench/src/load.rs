@@ -6,7 +6,8 @@
 //! depend on the answers, and a latency counts from the time at which a request *should* have
 //! been sent, so that a server that stalls is not excused from what it kept from being sent.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::ambient::Numbers;
 use crate::histogram::Histogram;
 use crate::plan::{Method, Plan};
 use crate::{Answer, ambient, machine};
@@ -24,6 +26,18 @@ use crate::{Answer, ambient, machine};
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Due times that a connection may be behind in the open loop; beyond, they count as failed.
 const DUE_MAX: usize = 100_000;
+
+/// Whose request a connection sends next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Among {
+    /// That of its own client, again and again.
+    Own,
+    /// Those of the plan's first clients, one after the other.
+    InTurn(usize),
+    /// Those of the plan's first clients, at random.
+    AtRandom(usize),
+}
 
 /// How to load a server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +54,11 @@ pub(crate) struct Script {
     pub(crate) rate: f64,
     /// Assertions to sign beforehand, where each request needs one.
     pub(crate) assertions: usize,
+    /// Whose requests, where they prove themselves with secrets.
+    pub(crate) among: Among,
+    /// Whether an answer that sheds load (503 with `Retry-After`) is one to be counted rather than
+    /// a failure.
+    pub(crate) may_shed: bool,
 }
 
 /// What one run of the load generator saw.
@@ -49,6 +68,8 @@ pub(crate) struct Load {
     pub(crate) counted: u64,
     /// Requests answered with a token at all.
     pub(crate) answered: u64,
+    /// Requests that the server told to come back later.
+    pub(crate) shed: u64,
     /// Requests that were answered otherwise or not at all.
     pub(crate) failed: u64,
     /// The first such answer.
@@ -80,26 +101,48 @@ pub(crate) fn run(plan: &Plan, script: &Script) -> Answer<Load> {
 }
 
 /// Requests, made beforehand.
-struct Requests {
-    /// One for each connection, sent again and again.
-    repeated: Vec<Vec<u8>>,
-    /// Or each sent once.
-    single: RefCell<Vec<Vec<u8>>>,
+enum Requests {
+    /// One for each client, sent again and again.
+    Repeated { all: Vec<Vec<u8>>, among: Among, next: RefCell<Numbers>, turn: Cell<usize> },
+    /// Each sent once.
+    Single(RefCell<Vec<Vec<u8>>>),
 }
 
 impl Requests {
     fn prepare(plan: &Plan, script: &Script) -> Answer<Self> {
-        let (mut repeated, mut single) = (Vec::new(), Vec::new());
-        match plan.method {
-            Method::Basic => {
-                let clients = plan.clients.iter().cycle().take(script.connections);
-                repeated.extend(clients.map(|client| plan.basic(client, &script.address)));
-            }
-            Method::Assertion => single = plan.assertions(script.assertions, &script.address)?,
+        let among = script.among;
+        let clients = match among {
+            Among::Own => script.connections,
+            Among::InTurn(clients) | Among::AtRandom(clients) => clients,
+        };
+        if plan.clients.is_empty() || clients == 0 {
+            return Err("a script without clients".to_owned());
         }
-        // The first ones signed are used first: they end first.
-        single.reverse();
-        Ok(Self { repeated, single: RefCell::new(single) })
+        if plan.method == Method::Assertion {
+            let mut single = plan.assertions(script.assertions, &script.address)?;
+            // The first ones signed are used first: they end first.
+            single.reverse();
+            return Ok(Self::Single(RefCell::new(single)));
+        }
+        let clients = plan.clients.iter().cycle().take(clients);
+        let all = clients.map(|client| plan.basic(client, &script.address)).collect();
+        let next = RefCell::new(Numbers::fresh());
+        Ok(Self::Repeated { all, among, next, turn: Cell::new(0) })
+    }
+
+    /// The next request of a connection; `None` where there are no more.
+    fn next(&self, connection: usize) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Repeated { all, among, next, turn } => {
+                let which = match among {
+                    Among::Own => connection,
+                    Among::InTurn(_) => turn.replace(turn.get() + 1),
+                    Among::AtRandom(_) => next.borrow_mut().next() as usize,
+                };
+                all.get(which % all.len()).map(|request| Cow::Borrowed(request.as_slice()))
+            }
+            Self::Single(single) => single.borrow_mut().pop().map(Cow::Owned),
+        }
     }
 }
 
@@ -108,7 +151,19 @@ struct Run {
     requests: Rc<Requests>,
     counts_from: Instant,
     ends_at: Instant,
+    may_shed: bool,
     seen: RefCell<Seen>,
+}
+
+/// What an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A token.
+    Token,
+    /// 503 with `Retry-After`.
+    Shed,
+    /// Anything else.
+    Other,
 }
 
 struct Seen {
@@ -125,7 +180,8 @@ async fn drive(requests: Rc<Requests>, script: &Script) -> Answer<Load> {
     let counts_from = start + script.warm_up;
     let seen = Seen { load: Load::default(), latencies: Histogram::new() };
     let ends_at = counts_from + script.time;
-    let run = Rc::new(Run { requests, counts_from, ends_at, seen: RefCell::new(seen) });
+    let (may_shed, seen) = (script.may_shed, RefCell::new(seen));
+    let run = Rc::new(Run { requests, counts_from, ends_at, may_shed, seen });
     let mut due_times = Vec::new();
     let mut tasks = Vec::new();
     for (index, connection) in connections.into_iter().enumerate() {
@@ -195,16 +251,11 @@ impl Run {
             if begun >= self.ends_at {
                 return;
             }
-            let answer = if let Some(request) = self.requests.repeated.get(index) {
-                connection.exchange(request).await
-            } else {
-                let request = self.requests.single.borrow_mut().pop();
-                let Some(request) = request else {
-                    self.seen.borrow_mut().load.ran_dry = true;
-                    return;
-                };
-                connection.exchange(&request).await
+            let Some(request) = self.requests.next(index) else {
+                self.seen.borrow_mut().load.ran_dry = true;
+                return;
             };
+            let answer = connection.exchange(&request).await;
             if !self.note(begun, answer, due.is_some()) {
                 return;
             }
@@ -212,12 +263,16 @@ impl Run {
     }
 
     /// Counts an answer; false where the connection cannot go on.
-    fn note(&self, begun: Instant, answer: Answer<bool>, open: bool) -> bool {
+    fn note(&self, begun: Instant, answer: Answer<Kind>, open: bool) -> bool {
         let now = ambient::instant();
         let mut seen = self.seen.borrow_mut();
         match answer {
-            Ok(true) => seen.load.answered += 1,
-            Ok(false) => {
+            Ok(Kind::Token) => seen.load.answered += 1,
+            Ok(Kind::Shed) if self.may_shed => {
+                seen.load.shed += 1;
+                return true;
+            }
+            Ok(Kind::Shed | Kind::Other) => {
                 seen.load.failed += 1;
                 seen.load.first_failure.get_or_insert_with(|| "the answer is no token".to_owned());
                 return true;
@@ -254,8 +309,8 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; ANSWER_BYTES_MAX] })
     }
 
-    /// Sends a request and reads its answer whole: whether that was a token.
-    async fn exchange(&mut self, request: &[u8]) -> Answer<bool> {
+    /// Sends a request and reads its answer whole.
+    async fn exchange(&mut self, request: &[u8]) -> Answer<Kind> {
         self.stream.write_all(request).await.map_err(|error| error.to_string())?;
         let mut filled = 0;
         let mut end = None;
@@ -272,20 +327,33 @@ impl Connection {
             }
         }
         let (head, end) = end.unwrap_or_default();
-        let body = self.buffer.get(head..end).unwrap_or_default();
-        Ok(self.buffer.starts_with(b"HTTP/1.1 200 ") && body.starts_with(b"{\"access_token\":\""))
+        let (head, body) = self.buffer.get(..end).unwrap_or_default().split_at(head);
+        Ok(if head.starts_with(b"HTTP/1.1 200 ") && body.starts_with(b"{\"access_token\":\"") {
+            Kind::Token
+        } else if head.starts_with(b"HTTP/1.1 503 ") && header(head, "retry-after").is_some() {
+            Kind::Shed
+        } else {
+            Kind::Other
+        })
     }
+}
+
+/// The value of a header in the head of an answer.
+fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (found, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b":")?;
+        if !found.eq_ignore_ascii_case(name.as_bytes()) {
+            return None;
+        }
+        std::str::from_utf8(value).ok().map(str::trim)
+    })
 }
 
 /// Where head and body of an answer end, as soon as its head is there.
 fn end_of_answer(text: &[u8]) -> Option<(usize, usize)> {
     let head = text.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let lines = text.get(..head)?.split(|byte| *byte == b'\n');
-    let mut values = lines.filter_map(|line| {
-        let (name, value) = line.split_at_checked(b"content-length:".len())?;
-        name.eq_ignore_ascii_case(b"content-length:").then_some(value)
-    });
-    let length = std::str::from_utf8(values.next()?).ok()?.trim().parse::<usize>().ok()?;
+    let length = header(text.get(..head)?, "content-length")?.parse::<usize>().ok()?;
     Some((head, head + length))
 }
 

@@ -90,10 +90,21 @@ fn filesystem(folder: &Path) -> Answer<(String, String)> {
 
 /// Processor time that a process has used, user and system, all its threads.
 pub(crate) fn cpu_of(pid: u32) -> Answer<Duration> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').ok_or("/proc/PID/stat has another form")?;
-    // Field 3 of proc(5) is the first one here; 14 and 15 are utime and stime.
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    // Fields 14 and 15 of proc(5): utime and stime.
+    ticks(&format!("/proc/{pid}/stat"), 11)
+}
+
+/// Processor time of the children of this process that have ended.
+pub(crate) fn cpu_of_children() -> Answer<Duration> {
+    // Fields 16 and 17 of proc(5): cutime and cstime.
+    ticks("/proc/self/stat", 13)
+}
+
+/// The sum of two neighbouring times of a process, counted from what follows its name.
+fn ticks(path: &str, first: usize) -> Answer<Duration> {
+    let stat = read(path)?;
+    let (_, fields) = stat.rsplit_once(')').ok_or_else(|| format!("{path} has another form"))?;
+    let ticks = fields.split_whitespace().skip(first).take(2).map(str::parse::<u64>);
     let ticks: u64 = ticks.map(|value| value.unwrap_or(0)).sum();
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
@@ -106,10 +117,28 @@ pub(crate) fn cpu_of_thread() -> Option<Duration> {
 
 /// Resident memory of a process, KiB.
 pub(crate) fn resident_kib(pid: u32) -> Answer<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Resident memory of a process that no file stands behind, KiB: what it really takes, since the
+/// kernel cannot drop it.
+pub(crate) fn anonymous_kib(pid: u32) -> Answer<u64> {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: u32, name: &str) -> Answer<u64> {
     let status = read(&format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| "/proc/PID/status has no VmRSS".to_owned())
+    number.ok_or_else(|| format!("/proc/PID/status has no {name}"))
+}
+
+/// Bytes that a process has sent to its disks, as the kernel accounts them when pages get dirty.
+pub(crate) fn written_bytes(pid: u32) -> Answer<u64> {
+    let io = read(&format!("/proc/{pid}/io"))?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    let number = line.and_then(|line| line.trim().parse().ok());
+    number.ok_or_else(|| "/proc/PID/io has no write_bytes".to_owned())
 }
 
 /// Cache flushes that the data's disk has completed since it was attached, whoever asked for

@@ -3,7 +3,7 @@
 //! One program with several roles, so that each role is a process of its own: `run` starts the
 //! others and measures, `limit` is the bare server ([`limit`]), `load` the load generator
 //! ([`load`]), `drain` the followers that only read. One file per scenario: [`issue`],
-//! [`verify`], [`revoke`], [`empty`].
+//! [`verify`], [`revoke`], [`empty`], [`overload`], [`log`], [`million`].
 //!
 //! Absent on purpose: any knowledge of the server's inside. What a figure means, and what it does
 //! not, stands in `docs/performance.md`.
@@ -16,10 +16,14 @@ mod histogram;
 mod issue;
 mod limit;
 mod load;
+mod log;
 mod machine;
+mod million;
+mod overload;
 mod plan;
 mod report;
 mod revoke;
+mod rounds;
 mod server;
 mod verify;
 
@@ -39,7 +43,7 @@ const USAGE: &str = "\
 usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--json FILE]
                           [--quick] [SCENARIO…]
 
-scenarios: issue assertion verify revoke empty (all where none is named)
+scenarios: empty verify revoke issue assertion overload log million (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -47,7 +51,8 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 5] = ["empty", "verify", "revoke", "issue", "assertion"];
+const SCENARIOS: [&str; 8] =
+    ["empty", "verify", "revoke", "issue", "assertion", "overload", "log", "million"];
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -60,6 +65,12 @@ struct Effort {
     open_loop: Duration,
     /// Revocations for each number of followers.
     revocations: usize,
+    /// Time for which too much is asked for.
+    overload: Duration,
+    /// Agents of a large registry, and how many of them are active.
+    agents: (usize, usize),
+    /// Time for which the log grows.
+    log: Duration,
 }
 
 const FULL: Effort = Effort {
@@ -67,6 +78,9 @@ const FULL: Effort = Effort {
     round: Duration::from_secs(2),
     open_loop: Duration::from_secs(20),
     revocations: 200,
+    overload: Duration::from_secs(60),
+    agents: (1_000_000, 200_000),
+    log: Duration::from_secs(30),
 };
 
 const QUICK: Effort = Effort {
@@ -74,6 +88,9 @@ const QUICK: Effort = Effort {
     round: Duration::from_secs(1),
     open_loop: Duration::from_secs(4),
     revocations: 20,
+    overload: Duration::from_secs(10),
+    agents: (20_000, 4_000),
+    log: Duration::from_secs(5),
 };
 
 /// What is measured, and where.
@@ -93,7 +110,7 @@ fn main() -> ExitCode {
             None => return usage(),
         },
         ["limit", plan] => limit::serve(Path::new(plan)).map(|()| 0),
-        ["load", plan, script] => issue::load(Path::new(plan), script).map(|()| 0),
+        ["load", plan, script] => rounds::load(Path::new(plan), script).map(|()| 0),
         ["drain", address, path, key, count] => match count.parse() {
             Ok(count) => revoke::drain(address, path, Path::new(key), count).map(|()| 0),
             Err(_) => return usage(),
@@ -194,6 +211,9 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "verify" => verify::run(effort),
         "revoke" => revoke::run(setting, effort),
         "empty" => empty::run(setting, effort),
+        "overload" => overload::run(setting, effort),
+        "log" => log::run(setting, effort),
+        "million" => million::run(setting, effort),
         other => Err(format!("no scenario `{other}`")),
     }
 }

@@ -21,7 +21,7 @@ const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// Between two looks at whether the server is ready.
 const READY_EVERY: Duration = Duration::from_millis(1);
 /// The resource that everything is for.
-const RESOURCE: &str = "crm";
+pub(crate) const RESOURCE: &str = "crm";
 /// Its audience.
 pub(crate) const AUDIENCE: &str = "https://crm.bench.example";
 
@@ -76,17 +76,55 @@ impl Server {
     pub(crate) fn start(accredit: &Path, work: &Path) -> Answer<Self> {
         let data = work.join(format!("data-{:016x}", ambient::Numbers::fresh().next()));
         std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
+        Self::start_on(accredit, data, "127.0.0.1:0")
+    }
+
+    fn start_on(accredit: &Path, data: PathBuf, listen: &str) -> Answer<Self> {
         let begun = ambient::instant();
         let folder = data.to_string_lossy();
-        let args = ["dev", "--listen", "127.0.0.1:0", "--data", &folder, "--output", "json"];
+        let args = ["dev", "--listen", listen, "--data", &folder, "--output", "json"];
         let (process, line) = Process::start(accredit, &args)?;
         let told: Value = serde_json::from_str(&line).map_err(|e| format!("{e}: {line}"))?;
         let url = text(&told, "url")?;
         let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let ready_after = ready(&address, begun)?;
-        let admin = format!("Bearer {}", text(&told, "admin_token")?);
+        let admin = text(&told, "admin_token")?;
         let issuer = text(&told, "issuer")?;
         Ok(Self { process, data, ready_after, address, issuer, admin })
+    }
+
+    /// Stops it as an operator would, and starts it again on the same folder.
+    pub(crate) fn restart(&mut self, accredit: &Path) -> Answer<()> {
+        let mut stop = Command::new("kill");
+        stop.arg("-TERM").arg(self.process.pid().to_string());
+        let status = stop.status().map_err(|error| format!("kill: {error}"))?;
+        let ended = self.process.0.wait().map_err(|error| error.to_string())?;
+        if !status.success() || !ended.success() {
+            return Err(format!("the server did not stop well: {ended}"));
+        }
+        // The folder goes on to the new one; the old one must not remove it.
+        let data = std::mem::take(&mut self.data);
+        *self = Self::start_on(accredit, data, &self.address.clone())?;
+        Ok(())
+    }
+
+    /// A command of the binary that talks to this server.
+    pub(crate) fn command(&self, accredit: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(accredit);
+        command.args(args).stdin(Stdio::null());
+        command.env("ACCREDIT_URL", format!("http://{}", self.address));
+        command.env("ACCREDIT_TOKEN", &self.admin);
+        command
+    }
+
+    /// Bytes that its folder takes on the disk.
+    pub(crate) fn size(&self) -> Answer<u64> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.data.display());
+        let mut sum = 0;
+        for entry in std::fs::read_dir(&self.data).map_err(failed)? {
+            sum += entry.and_then(|entry| entry.metadata()).map_err(failed)?.len();
+        }
+        Ok(sum)
     }
 
     /// Its process.
@@ -96,7 +134,7 @@ impl Server {
 
     /// A connection with the administrator's key.
     pub(crate) fn admin(&self) -> Answer<Client> {
-        Client::connect(&self.address, &self.admin)
+        Client::connect(&self.address, &format!("Bearer {}", self.admin))
     }
 
     /// Path of the token endpoint.
@@ -161,7 +199,9 @@ impl Drop for Server {
         // Killed first: the folder of a running server cannot be cleaned up.
         let _ = self.process.0.kill();
         let _ = self.process.0.wait();
-        let _ = std::fs::remove_dir_all(&self.data);
+        if !self.data.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.data);
+        }
     }
 }
 
@@ -187,7 +227,8 @@ fn ready(address: &str, begun: Instant) -> Answer<Duration> {
     }
 }
 
-fn with_secret(admin: &mut Client, name: &str, id: String) -> Answer<plan::Client> {
+/// Gives an agent a secret.
+pub(crate) fn with_secret(admin: &mut Client, name: &str, id: String) -> Answer<plan::Client> {
     let body = json!({"agent": name, "type": "client-secret"});
     let secret = text(&admin.post("/v1/credentials", &body)?, "client_secret")?;
     Ok(plan::Client { id, secret, key: String::new(), kid: String::new() })

@@ -1,0 +1,191 @@
+//! The log under load: whether it is integrated as fast as it grows, what an event costs on the
+//! disk, and how fast its export is verified by somebody else.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::load::{Among, Script};
+use crate::plan::Method;
+use crate::report::{Figure, Target, number};
+use crate::rounds::{CONNECTIONS, Rounds, WARM_UP};
+use crate::server::Server;
+use crate::{Answer, Effort, Setting, ambient, machine};
+
+const SCENARIO: &str = "log";
+/// Between two looks at how far behind integration is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// What integration may need after the last event.
+const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+
+/// Grows a log, and measures what that costs.
+pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
+    let server = Server::start(&setting.accredit, &setting.work)?;
+    let plan = server.plan(Method::Basic, CONNECTIONS)?;
+    let file = setting.work.join("plan.json");
+    plan.write(&file)?;
+    let rounds = Rounds { program: setting.bench.clone(), plan: file, time: effort.log };
+    let script = Script {
+        address: server.address.clone(),
+        connections: CONNECTIONS,
+        warm_up: WARM_UP,
+        time: effort.log,
+        rate: 0.0,
+        assertions: 0,
+        among: Among::Own,
+        may_shed: false,
+    };
+    let mut admin = server.admin()?;
+    let (events, size) = (sequenced(&mut admin)?, server.size()?);
+    let written = machine::written_bytes(server.pid())?;
+    let (load, behind) = std::thread::scope(|scope| {
+        let loading = scope.spawn(|| rounds.load(&script));
+        let mut behind = Vec::new();
+        while !loading.is_finished() {
+            ambient::sleep(LOOK_EVERY);
+            let covered = integrated(&mut admin)?;
+            behind.push(sequenced(&mut admin)?.saturating_sub(covered));
+        }
+        let load = loading.join().map_err(|_| "the load's thread panicked".to_owned())??;
+        Ok::<_, String>((load, behind))
+    })?;
+    let caught_up = catch_up(&mut admin)?;
+    let events = sequenced(&mut admin)?.saturating_sub(events).max(1) as f64;
+    let most = behind.iter().copied().max().unwrap_or(0) as f64;
+    let grown = server.size()?.saturating_sub(size) as f64;
+    let written = machine::written_bytes(server.pid())?.saturating_sub(written) as f64;
+    let mut figures = vec![
+        figure(
+            "most events that no signed checkpoint covered yet, of a second's",
+            (100.0 * most / load.rate().max(1.0), "%"),
+            Target::AtMost(200.0),
+            format!(
+                "{} of {} events at {}, looked at {} times; after the last event all were covered \
+                 in {:.0} ms",
+                number(most, ""),
+                number(events, ""),
+                number(load.rate(), "/s"),
+                behind.len(),
+                caught_up.as_secs_f64() * 1000.0
+            ),
+        ),
+        figure(
+            "store for each event",
+            (grown / events, "bytes"),
+            Target::None,
+            "event with its payload, salt, hash and row; tree and checkpoints; the journal at \
+             its size then"
+                .to_owned(),
+        ),
+        figure(
+            "write amplification",
+            (written / grown.max(1.0), ""),
+            Target::None,
+            format!(
+                "{} written for each event: journal, then pages, then tiles",
+                number(written / events, "bytes")
+            ),
+        ),
+    ];
+    figures.extend(verified(setting, &server)?);
+    let _ = std::fs::remove_file(&rounds.plan);
+    Ok(figures)
+}
+
+fn figure(
+    what: &str,
+    (value, unit): (f64, &'static str),
+    target: Target,
+    beside: String,
+) -> Figure {
+    Figure { scenario: SCENARIO, what: what.to_owned(), value, unit, target, beside }
+}
+
+/// Events that are in the log.
+fn sequenced(admin: &mut Client) -> Answer<u64> {
+    let newest = admin.object("/v1/events?limit=1&newest=true")?;
+    let newest = newest.get("items").and_then(|items| items.get(0)?.get("seq")?.as_u64());
+    newest.map(|last| last + 1).ok_or_else(|| "the newest event has no number".to_owned())
+}
+
+/// Events that a signed checkpoint covers.
+fn integrated(admin: &mut Client) -> Answer<u64> {
+    let log = admin.object("/v1/log")?;
+    let size = log.get("lanes").and_then(|lanes| lanes.get(0)?.get("size")?.as_u64());
+    size.ok_or_else(|| "the log tells no size".to_owned())
+}
+
+fn catch_up(admin: &mut Client) -> Answer<Duration> {
+    let begun = ambient::instant();
+    let last = sequenced(admin)?;
+    while integrated(admin)? < last {
+        if begun.elapsed() > CATCH_UP_MAX {
+            return Err("the log is not integrated".to_owned());
+        }
+        ambient::sleep(Duration::from_millis(10));
+    }
+    Ok(begun.elapsed())
+}
+
+/// Exports the log and verifies the export with the key alone, as a third party does.
+fn verified(setting: &Setting, server: &Server) -> Answer<Vec<Figure>> {
+    let (export, key) = (setting.work.join("log.ndjson"), setting.work.join("log.key"));
+    let (export_arg, key_arg) = (export.to_string_lossy(), key.to_string_lossy());
+    let accredit: &Path = &setting.accredit;
+    done(server.command(accredit, &["audit", "key", "-o", &key_arg]))?;
+    let begun = ambient::instant();
+    done(server.command(accredit, &["audit", "export", "-o", &export_arg]))?;
+    let exporting = begun.elapsed().as_secs_f64();
+    let before = machine::cpu_of_children()?;
+    let begun = ambient::instant();
+    let verdict = done({
+        let mut verify = Command::new(accredit);
+        verify.args(["audit", "verify", &export_arg, "--key", &key_arg, "--output", "json"]);
+        verify
+    })?;
+    let (took, cpu) = (begun.elapsed(), machine::cpu_of_children()?.saturating_sub(before));
+    let bytes = std::fs::metadata(&export).map_err(|error| error.to_string())?.len() as f64;
+    let verdict: Value = serde_json::from_str(&verdict).map_err(|error| error.to_string())?;
+    let _ = (std::fs::remove_file(&export), std::fs::remove_file(&key));
+    let events = verdict.get("events").and_then(Value::as_f64);
+    let events = events.ok_or_else(|| format!("`audit verify` counts no events: {verdict}"))?;
+    Ok(vec![
+        figure(
+            "`audit verify`, events a second and core",
+            (events / cpu.as_secs_f64().max(0.01), "/s"),
+            Target::AtLeast(200_000.0),
+            format!(
+                "{} events, {} each in the export; {:.2} s of processor time in {:.2} s",
+                number(events, ""),
+                number(bytes / events.max(1.0), "bytes"),
+                cpu.as_secs_f64(),
+                took.as_secs_f64()
+            ),
+        ),
+        figure(
+            "`audit export`",
+            (events / exporting.max(0.01), "/s"),
+            Target::None,
+            format!("{exporting:.2} s from the server over HTTP into a file"),
+        ),
+    ])
+}
+
+/// Runs a command to its good end: what it printed.
+fn done(mut command: Command) -> Answer<String> {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| error.to_string())?;
+    let (mut out, mut err) = (String::new(), String::new());
+    if let Some(stdout) = &mut child.stdout {
+        stdout.read_to_string(&mut out).map_err(|error| error.to_string())?;
+    }
+    if let Some(stderr) = &mut child.stderr {
+        stderr.read_to_string(&mut err).map_err(|error| error.to_string())?;
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if status.success() { Ok(out) } else { Err(format!("{status}: {err}")) }
+}

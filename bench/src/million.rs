@@ -1,0 +1,262 @@
+//! A large registry: a million agents with a credential each, a fifth of them active at once.
+//!
+//! The same server answers all of it, so that what differs is only whose requests come. Agents hold
+//! one of [`ROLES`] sets of permissions, as agents of a company do.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::client::{Client, text};
+use crate::load::Among;
+use crate::plan::{self, Method, Plan};
+use crate::report::{Figure, Target, median, number, spread};
+use crate::rounds::{CONNECTIONS, Rounds, Side};
+use crate::server::{RESOURCE, Server, with_secret};
+use crate::{Answer, Effort, Setting, ambient, machine};
+
+const SCENARIO: &str = "million";
+/// Agents whose facts are in memory whatever happens: what others are compared with.
+const FEW: usize = 1_000;
+/// Connections that register at a time.
+const REGISTRARS: usize = 32;
+/// Owners of the agents.
+const OWNERS: usize = 1_000;
+/// Sets of permissions.
+const ROLES: usize = 50;
+/// Resources besides the one that tokens are for, and actions of each.
+const RESOURCES: usize = 10;
+const ACTIONS: [&str; 4] = ["read", "write", "list", "delete"];
+/// Starts, and looks at each list.
+const REPEATS: usize = 5;
+/// How often progress is told, in agents.
+const TOLD_EVERY: usize = 100_000;
+
+/// Registers, restarts, and measures issuing, lists and memory.
+pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
+    let (agents, active) = effort.agents;
+    let mut server = Server::start(&setting.accredit, &setting.work)?;
+    let begun = ambient::instant();
+    let plan = register(&server, agents)?;
+    let took = begun.elapsed();
+    let file = setting.work.join("plan.json");
+    plan.write(&file)?;
+    let mut figures = vec![registered(agents, took, &server)?];
+
+    let mut starts = Vec::new();
+    for _ in 0..REPEATS {
+        server.restart(&setting.accredit)?;
+        starts.push(server.ready_after.as_secs_f64() * 1000.0);
+    }
+    figures.push(figure(
+        "process started until `/readyz` says yes",
+        (median(&starts), "ms"),
+        Target::AtMost(250.0),
+        format!("{} starts on the same folder: {}", starts.len(), spread(&starts, "ms")),
+    ));
+    figures.extend(lists(&server, agents)?);
+
+    let rounds = Rounds { program: setting.bench.clone(), plan: file.clone(), time: effort.round };
+    let mut sides = [FEW, active].map(|_| Side::new(server.pid(), &server.address));
+    warm(&rounds, &server, active)?;
+    let [few, many] = &mut sides;
+    for _ in 0..effort.rounds {
+        rounds.round(few, Among::AtRandom(FEW.min(active)))?;
+        rounds.round(many, Among::AtRandom(active))?;
+    }
+    let mut figures_of = compared(&format!("{} active", grouped(active)), few, many, 80.0);
+    figures_of.push(memory(&server, "anonymous memory after those rounds")?);
+    figures.extend(figures_of);
+
+    let (mut few, mut all) =
+        (Side::new(server.pid(), &server.address), Side::new(server.pid(), &server.address));
+    for _ in 0..effort.rounds {
+        rounds.round(&mut few, Among::AtRandom(FEW.min(active)))?;
+        rounds.round(&mut all, Among::AtRandom(agents))?;
+    }
+    figures.extend(compared("all active, most not in memory", &few, &all, 50.0));
+    figures.push(memory(&server, "anonymous memory after all rounds")?);
+    // Its secrets are worth nothing any more, but need not lie about.
+    let _ = std::fs::remove_file(&file);
+    Ok(figures)
+}
+
+fn figure(
+    what: &str,
+    (value, unit): (f64, &'static str),
+    target: Target,
+    beside: String,
+) -> Figure {
+    Figure { scenario: SCENARIO, what: what.to_owned(), value, unit, target, beside }
+}
+
+fn grouped(count: usize) -> String {
+    number(count as f64, "")
+}
+
+/// Resources, then agents with a secret each, over many connections at a time.
+fn register(server: &Server, agents: usize) -> Answer<Plan> {
+    server.resource()?;
+    let mut admin = server.admin()?;
+    for number in 0..RESOURCES {
+        let resource = json!({
+            "name": format!("service-{number}"),
+            "audience": format!("https://service-{number}.bench.example"),
+            "actions": ACTIONS,
+        });
+        admin.post("/v1/resources", &resource)?;
+    }
+    let (next, clients) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(agents)));
+    let work = || -> Answer<()> {
+        let mut admin = server.admin()?;
+        let mut own = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= agents {
+                break;
+            }
+            own.push(one(&mut admin, number)?);
+            if number % TOLD_EVERY == TOLD_EVERY - 1 {
+                eprintln!("registered: {} agents", number + 1);
+            }
+        }
+        clients.lock().map_err(|error| error.to_string())?.append(&mut own);
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..REGISTRARS).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| "a registrar panicked".to_owned())?)
+    })?;
+    Ok(Plan {
+        method: Method::Basic,
+        path: server.token_path(),
+        issuer: server.issuer.clone(),
+        scope: format!("{RESOURCE}:read"),
+        clients: clients.into_inner().map_err(|error| error.to_string())?,
+        token_bytes: 0,
+    })
+}
+
+fn one(admin: &mut Client, number: usize) -> Answer<plan::Client> {
+    let name = format!("agent-{number:07}");
+    let role = number % ROLES;
+    let mut allow = vec![format!("{RESOURCE}:read")];
+    for (index, action) in ACTIONS.iter().enumerate().take(1 + role % ACTIONS.len()) {
+        allow.push(format!("service-{}:{action}", (role + index) % RESOURCES));
+    }
+    let agent = json!({
+        "name": name, "owner_email": format!("owner-{:04}@bench.example", number % OWNERS),
+        "purpose": "to be one of many", "allow": allow, "activate": true,
+    });
+    let id = text(&admin.post("/v1/agents", &agent)?, "client_id")?;
+    with_secret(admin, &name, id)
+}
+
+fn registered(agents: usize, took: Duration, server: &Server) -> Answer<Figure> {
+    let size = server.size()? as f64;
+    Ok(figure(
+        "agents registered, with a credential each, over the API",
+        (agents as f64 / took.as_secs_f64(), "/s"),
+        Target::None,
+        format!(
+            "{} in {:.0} s over {REGISTRARS} connections; {} of store for each with its events",
+            grouped(agents),
+            took.as_secs_f64(),
+            number(size / agents as f64, "bytes"),
+        ),
+    ))
+}
+
+/// Each list once before it counts: what is measured is the server, not the disk.
+fn lists(server: &Server, agents: usize) -> Answer<Vec<Figure>> {
+    let (middle, last) = (agents / 2, agents - 1);
+    let looks = [
+        ("first page of agents", "/v1/agents?limit=200".to_owned()),
+        ("agents by name, from the end", "/v1/agents?limit=200&sort=-name".to_owned()),
+        (
+            "agents by the beginning of a name",
+            format!("/v1/agents?limit=200&q=agent-{:05}", middle / 100),
+        ),
+        ("agents of a state that none has", "/v1/agents?limit=200&state=suspended".to_owned()),
+        ("an agent by its name", format!("/v1/agents/agent-{last:07}")),
+        ("first page of credentials", "/v1/credentials?limit=200".to_owned()),
+        ("credentials of an agent", format!("/v1/credentials?agent=agent-{middle:07}")),
+        ("a person by the e-mail address", "/v1/persons?q=owner-0999".to_owned()),
+        ("newest events", "/v1/events?limit=200&newest=true".to_owned()),
+        ("events of a kind that is rare", "/v1/events?limit=200&type=resource.created".to_owned()),
+    ];
+    let mut admin = server.admin()?;
+    let mut figures = Vec::new();
+    for (what, path) in looks {
+        let mut times = Vec::new();
+        for repeat in 0..=REPEATS {
+            let begun = ambient::instant();
+            let status = admin.get(&path)?;
+            if status != 200 {
+                return Err(format!("{path} answered {status}"));
+            }
+            if repeat > 0 {
+                times.push(begun.elapsed().as_secs_f64() * 1000.0);
+            }
+        }
+        figures.push(figure(
+            what,
+            (median(&times), "ms"),
+            Target::AtMost(50.0),
+            format!("`GET {path}`, {} times: {}", times.len(), spread(&times, "ms")),
+        ));
+    }
+    Ok(figures)
+}
+
+/// One request of each active agent, so that what is kept in memory is there.
+fn warm(rounds: &Rounds, server: &Server, active: usize) -> Answer<()> {
+    let mut side = Side::new(server.pid(), &server.address);
+    while side.answered < active as u64 + CONNECTIONS as u64 {
+        let before = side.answered as usize;
+        let slow = Rounds {
+            program: rounds.program.clone(),
+            plan: PathBuf::clone(&rounds.plan),
+            time: Duration::from_secs(10),
+        };
+        slow.round(&mut side, Among::AtRandom(active))?;
+        if side.answered as usize == before {
+            return Err("nothing is answered".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn compared(what: &str, few: &Side, many: &Side, least: f64) -> Vec<Figure> {
+    let pairs = |a: &[f64], b: &[f64]| -> Vec<f64> {
+        a.iter().zip(b).map(|(a, b)| 100.0 * a / b).collect()
+    };
+    let (ratios, cpu) = (pairs(&many.rates, &few.rates), pairs(&few.cpu, &many.cpu));
+    vec![figure(
+        &format!("issuing, {what}, of the rate with {} active", grouped(FEW)),
+        (median(&ratios), "%"),
+        Target::AtLeast(least),
+        format!(
+            "{} against {}; {} rounds, ratios {}; by CPU alone {}: {} against {} for each token",
+            number(median(&many.rates), "/s"),
+            number(median(&few.rates), "/s"),
+            ratios.len(),
+            spread(&ratios, "%"),
+            number(median(&cpu), "%"),
+            number(median(&many.cpu), "µs"),
+            number(median(&few.cpu), "µs"),
+        ),
+    )]
+}
+
+fn memory(server: &Server, what: &str) -> Answer<Figure> {
+    let anonymous = machine::anonymous_kib(server.pid())? as f64 * 1.024 / 1000.0;
+    let resident = machine::resident_kib(server.pid())? as f64 * 1.024 / 1000.0;
+    let beside = format!("{} resident with what is mapped from files", number(resident, "MB"));
+    Ok(figure(what, (anonymous, "MB"), Target::AtMost(250.0), beside))
+}
