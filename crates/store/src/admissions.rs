@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use accredit_domain::Fault;
 use accredit_domain::issuance::admission::{
-    AgentFacts, CredentialFacts, HolderFacts, ProofFacts, ResourceFacts,
+    AgentFacts, CredentialFacts, Entitlements, HolderFacts, ProofFacts, ResourceFacts,
 };
 use accredit_domain::ports::{Admissions, BoxFuture, KeysWanted, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
-use accredit_wire::authority::{Authority, ResourceName};
+use accredit_wire::authority::ResourceName;
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, OrganizationId, ResourceId};
 use accredit_wire::time::Time;
 
@@ -39,30 +39,55 @@ struct Keys {
     until: Option<Time>,
 }
 
-/// The caches of a store. An eighth of the bytes is for resources, a quarter for lists of keys,
-/// the rest for agents and credentials.
+/// The caches of a store. A sixteenth of the bytes each is for resources and for what agents hold,
+/// an eighth for lists of keys, the rest for agents and credentials.
 pub(crate) struct Caches {
     agents: Cache<(OrganizationId, AgentId), Arc<AgentFacts>>,
     credentials: Cache<(OrganizationId, CredentialId), Arc<CredentialFacts>>,
     keys: Cache<KeysAsked, Keys>,
     resources: Cache<(OrganizationId, ResourceName), Arc<ResourceFacts>>,
+    entitlements: Cache<(OrganizationId, Box<str>), Arc<Entitlements>>,
 }
 
 impl Caches {
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
             agents: Cache::new(bytes / 16 * 6),
-            credentials: Cache::new(bytes / 16 * 4),
-            keys: Cache::new(bytes / 16 * 4),
-            resources: Cache::new(bytes / 16 * 2),
+            credentials: Cache::new(bytes / 16 * 6),
+            keys: Cache::new(bytes / 16 * 2),
+            resources: Cache::new(bytes / 16),
+            entitlements: Cache::new(bytes / 16),
         }
     }
 
     /// How often facts were found in memory, and how often not, since the start.
     pub(crate) fn used(&self) -> (u64, u64) {
-        let all =
-            [self.agents.used(), self.credentials.used(), self.keys.used(), self.resources.used()];
+        let all = [self.agents.used(), self.credentials.used(), self.keys.used()];
         all.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    /// What an agent holds, from the texts of its row: one value for all whose texts are the same.
+    fn entitlements(
+        &self,
+        (stamps, ticket): (&Stamps, Ticket),
+        conn: &mut dyn Conn,
+        org: OrganizationId,
+        texts: &Texts,
+    ) -> Result<Arc<Entitlements>, DriverError> {
+        let key = (org, texts.key());
+        if let Some(held) = self.entitlements.get(stamps, &key) {
+            return Ok(held);
+        }
+        let mut held = texts.parse()?;
+        for permission in held.authority.permissions() {
+            let since = (stamps, ticket);
+            held.resources.extend(self.resource(since, conn, org, &permission.resource)?);
+        }
+        let held = Arc::new(held);
+        let bytes = key.1.len() + entitlement_bytes(&held);
+        let entry = (key, Arc::clone(&held));
+        self.entitlements.fill(stamps, ticket, entry, &[Tag::of(org.any())], bytes);
+        Ok(held)
     }
 
     /// A resource by the name that a permission has for it: one value for all agents.
@@ -92,14 +117,19 @@ fn resource_bytes(facts: &ResourceFacts) -> usize {
     size_of::<ResourceFacts>() + facts.audience.len() + WORD_BYTES * (2 + facts.actions.len())
 }
 
+fn entitlement_bytes(held: &Entitlements) -> usize {
+    let words = held.authority.tokens().count() + held.authority.permissions().len();
+    let scope = held.default_scope.as_ref().map_or(0, |scope| 2 * scope.len());
+    size_of::<Entitlements>()
+        + WORD_BYTES * (words + scope + held.across.len())
+        + size_of::<usize>() * held.resources.len()
+}
+
+/// What two counters and the allocator take besides a shared value.
+const SHARED_BYTES: usize = 24;
+
 fn agent_bytes(facts: &AgentFacts) -> usize {
-    let words = facts.authority.tokens().count() + facts.authority.permissions().len();
-    let scope = facts.default_scope.as_ref().map_or(0, |scope| 2 * scope.len());
-    size_of::<AgentFacts>()
-        + facts.name.len()
-        + WORD_BYTES * (1 + words + scope)
-        + size_of::<usize>() * facts.resources.len()
-        + WORD_BYTES * facts.across.len()
+    size_of::<AgentFacts>() + SHARED_BYTES + facts.name.len().next_multiple_of(16)
 }
 
 fn credential_bytes(facts: &CredentialFacts) -> usize {
@@ -108,16 +138,43 @@ fn credential_bytes(facts: &CredentialFacts) -> usize {
         // The parsed key of the cryptographic library is about half a kilobyte.
         ProofFacts::Key(key) => 512 + key.kid.len() + key.key.bytes().len(),
     };
-    size_of::<CredentialFacts>() + WORD_BYTES + proof
+    size_of::<CredentialFacts>() + SHARED_BYTES + proof
 }
 
-/// The facts about an agent, with the resources that its permissions name.
+/// What an agent holds, as its row has it.
+struct Texts {
+    permissions: String,
+    across: String,
+    default_scope: Option<String>,
+}
+
+impl Texts {
+    /// The same for the same texts, and for no others: JSON and scopes have no line ends.
+    fn key(&self) -> Box<str> {
+        let scope = self.default_scope.as_deref().unwrap_or("\n");
+        [&self.permissions, "\n", &self.across, "\n", scope].concat().into_boxed_str()
+    }
+
+    fn parse(&self) -> Result<Entitlements, DriverError> {
+        let scope = self.default_scope.as_deref().map(str::parse).transpose();
+        Ok(Entitlements {
+            authority: serde_json::from_str(&self.permissions)
+                .map_err(|error| DriverError::unreadable(4, error))?,
+            across: serde_json::from_str(&self.across)
+                .map_err(|error| DriverError::unreadable(9, error))?,
+            default_scope: scope.map_err(|error| DriverError::unreadable(5, error))?,
+            resources: Vec::new(),
+        })
+    }
+}
+
+/// The facts about an agent, with what it holds.
 fn read_agent(
     (caches, shared, ticket): (&Caches, &Shared, Ticket),
     conn: &mut dyn Conn,
     org: OrganizationId,
     id: AgentId,
-) -> Result<Option<AgentFacts>, DriverError> {
+) -> Result<Option<Arc<AgentFacts>>, DriverError> {
     let (org_text, id_text) = (org.to_string(), id.to_string());
     let found = conn.first(
         "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
@@ -131,32 +188,31 @@ fn read_agent(
                 Some(owner) => Some((owner, row.word(3, State::parse)?)),
                 None => None,
             };
-            let authority: Authority = serde_json::from_str(row.text(4)?)
-                .map_err(|error| DriverError::unreadable(4, error))?;
-            Ok(AgentFacts {
+            let facts = AgentFacts {
                 id,
-                name: row.text(0)?.to_owned(),
+                name: row.text(0)?.into(),
                 state: row.word(1, AgentState::parse)?,
                 owner,
                 environment: row.word(8, Environment::parse)?,
-                across: serde_json::from_str(row.text(9)?)
-                    .map_err(|error| DriverError::unreadable(9, error))?,
-                authority,
-                default_scope: row.opt_parsed(5)?,
+                entitlements: Arc::default(),
                 may_delegate: row.int(6)? != 0,
                 token_lifetime: row.small(7)?,
                 rotation_asked_at: row.opt_time(10)?,
-                resources: Vec::new(),
-            })
+            };
+            let texts = Texts {
+                permissions: row.text(4)?.to_owned(),
+                across: row.text(9)?.to_owned(),
+                default_scope: row.opt_text(5)?.map(str::to_owned),
+            };
+            Ok((facts, texts))
         },
     )?;
-    let Some(mut facts) = found else { return Ok(None) };
-    let mut named = Vec::with_capacity(facts.authority.permissions().len());
-    for permission in facts.authority.permissions() {
-        let since = (&shared.stamps, ticket);
-        named.extend(caches.resource(since, conn, org, &permission.resource)?);
-    }
-    facts.resources = named;
+    let Some((mut facts, texts)) = found else { return Ok(None) };
+    facts.entitlements = caches.entitlements((&shared.stamps, ticket), conn, org, &texts)?;
+    let facts = Arc::new(facts);
+    let tags = [Tag::of(org.any()), Tag::of(id.any())];
+    let entry = ((org, id), Arc::clone(&facts));
+    caches.agents.fill(&shared.stamps, ticket, entry, &tags, agent_bytes(&facts));
     Ok(Some(facts))
 }
 
@@ -186,7 +242,7 @@ fn complete(
     };
     let proof = match row.proof {
         Proof::Secret { pepper, mac } => ProofFacts::Secret { pepper, mac },
-        Proof::Key(jwk) => ProofFacts::Key(jwk.into_verifying_key()),
+        Proof::Key(jwk) => ProofFacts::Key(Box::new(jwk.into_verifying_key())),
     };
     let revoked = row.state == CredentialState::Revoked;
     Ok(Some(CredentialFacts {
@@ -197,6 +253,14 @@ fn complete(
         revoked,
         expires_at: row.expires_at,
     }))
+}
+
+/// The agent that a credential is of, itself or by its instance.
+const fn agent_of(facts: &CredentialFacts) -> Option<AgentId> {
+    match facts.holder {
+        HolderFacts::Agent(agent) | HolderFacts::Instance { agent, .. } => Some(agent),
+        HolderFacts::Resource(_) | HolderFacts::Admin(_) => None,
+    }
 }
 
 /// What ends cached facts about a credential.
@@ -277,17 +341,10 @@ impl Admissions for SqliteStore {
         Box::pin(async move {
             let ticket = self.shared.stamps.ticket();
             let (caches, shared) = (Arc::clone(&self.caches), Arc::clone(&self.shared));
-            let found = self
-                .read("read an agent's facts", move |conn| {
-                    read_agent((&caches, &shared, ticket), conn, org, agent)
-                })
-                .await?;
-            let Some(facts) = found.map(Arc::new) else { return Ok(None) };
-            let bytes = agent_bytes(&facts);
-            let tags = [Tag::of(org.any()), Tag::of(agent.any())];
-            let entry = (key, Arc::clone(&facts));
-            self.caches.agents.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
-            Ok(Some(facts))
+            self.read("read an agent's facts", move |conn| {
+                read_agent((&caches, &shared, ticket), conn, org, agent)
+            })
+            .await
         })
     }
 
@@ -302,12 +359,20 @@ impl Admissions for SqliteStore {
         }
         Box::pin(async move {
             let ticket = self.shared.stamps.ticket();
+            let (caches, shared) = (Arc::clone(&self.caches), Arc::clone(&self.shared));
             let found = self
                 .read("read a credential's facts", move |conn| {
-                    match credentials::find(conn, &org.to_string(), id)? {
-                        Some(row) => complete(conn, org, row),
-                        None => Ok(None),
+                    let Some(row) = credentials::find(conn, &org.to_string(), id)? else {
+                        return Ok(None);
+                    };
+                    let facts = complete(conn, org, row)?;
+                    // What is asked for next, while a connection and its snapshot are at hand.
+                    if let Some(agent) = facts.as_ref().and_then(agent_of)
+                        && caches.agents.get(&shared.stamps, &(org, agent)).is_none()
+                    {
+                        read_agent((&caches, &shared, ticket), conn, org, agent)?;
                     }
+                    Ok(facts)
                 })
                 .await?;
             let Some(facts) = found.map(Arc::new) else { return Ok(LookedUp::default()) };

@@ -6,16 +6,16 @@
 //! bears a stamp newer than the entry's own, which was taken *before* its facts were read: a fill
 //! that raced with a change is born dead.
 //!
-//! The bound is in bytes by estimate. Two generations: what is found in the older one moves to
-//! the younger, and when the younger is full the older is dropped. That keeps what is used, and
-//! costs no list of who was used last.
+//! The bound is in bytes by estimate. When it is reached a hand goes round the entries: one that
+//! was found since the hand last came may stay, any other goes (the clock algorithm). That keeps
+//! what is used, in one bit for each entry.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use accredit_wire::ids::AnyId;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 type Random = foldhash::fast::RandomState;
 
@@ -94,17 +94,31 @@ impl Stamps {
     }
 }
 
-struct Entry<V> {
+/// An entry, and what it takes to end it.
+struct Slot<K, V> {
+    key: K,
     value: V,
     ticket: Ticket,
-    slots: [u16; TAGS_MAX],
-    bytes: usize,
+    stamps: [u16; TAGS_MAX],
+    bytes: u32,
+    /// Whether it was found since the hand last passed.
+    used: bool,
+}
+
+/// What an entry costs besides its value: its slot, room for the slots to grow, and its place in
+/// the index.
+const fn slot_bytes<K, V>() -> usize {
+    size_of::<Slot<K, V>>() / 8 * 9 + 12
 }
 
 struct Shard<K, V> {
-    young: HashMap<K, Entry<V>, Random>,
-    old: HashMap<K, Entry<V>, Random>,
-    young_bytes: usize,
+    /// Where in `slots` the entry of a key is.
+    index: HashTable<u32>,
+    /// All entries, without gaps.
+    slots: Vec<Slot<K, V>>,
+    /// The next entry that may have to go.
+    hand: usize,
+    bytes: usize,
     hits: u64,
     misses: u64,
 }
@@ -113,49 +127,46 @@ struct Shard<K, V> {
 pub(crate) struct Cache<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: Random,
-    /// Bytes of a generation of one shard.
+    /// Bytes of a shard.
     bytes_max: usize,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
+impl<K: Hash + Eq, V: Clone> Cache<K, V> {
     /// A cache of about `bytes` bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let shard = || Shard {
-            young: HashMap::default(),
-            old: HashMap::default(),
-            young_bytes: 0,
+            index: HashTable::new(),
+            slots: Vec::new(),
+            hand: 0,
+            bytes: 0,
             hits: 0,
             misses: 0,
         };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
             hasher: Random::default(),
-            bytes_max: bytes / SHARDS / 2,
+            bytes_max: bytes / SHARDS,
         }
     }
 
     /// The value under `key`, unless something it hangs on was touched since it was read.
     pub(crate) fn get(&self, stamps: &Stamps, key: &K) -> Option<V> {
-        let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
-        let found = self.look(&mut shard, stamps, key);
-        match &found {
-            Some(_) => shard.hits += 1,
-            None => shard.misses += 1,
-        }
-        found
-    }
-
-    fn look(&self, shard: &mut Shard<K, V>, stamps: &Stamps, key: &K) -> Option<V> {
-        if let Some(entry) = shard.young.get(key) {
-            return stamps.good(entry.ticket, entry.slots).then(|| entry.value.clone());
-        }
-        let entry = shard.old.remove(key)?;
-        if !stamps.good(entry.ticket, entry.slots) {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash);
+        let Some(at) = shard.find(hash, key) else {
+            shard.misses += 1;
             return None;
+        };
+        let slot = &mut shard.slots[at];
+        if stamps.good(slot.ticket, slot.stamps) {
+            slot.used = true;
+            let value = slot.value.clone();
+            shard.hits += 1;
+            return Some(value);
         }
-        let value = entry.value.clone();
-        self.put(shard, key.clone(), entry);
-        Some(value)
+        shard.remove(at, &self.hasher);
+        shard.misses += 1;
+        None
     }
 
     /// How often a value was found, and how often not, since the start.
@@ -177,32 +188,79 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         bytes: usize,
     ) {
         let slots = stamps.slots_of(tags);
-        if !stamps.good(ticket, slots) {
+        let bytes = bytes + slot_bytes::<K, V>();
+        if !stamps.good(ticket, slots) || bytes > self.bytes_max {
             return;
         }
-        let bytes = bytes + size_of::<K>() + size_of::<Entry<V>>();
-        let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
-        self.put(&mut shard, key, Entry { value, ticket, slots, bytes });
+        let hash = self.hasher.hash_one(&key);
+        let mut shard = self.shard(hash);
+        if let Some(at) = shard.find(hash, &key) {
+            shard.remove(at, &self.hasher);
+        }
+        while shard.bytes + bytes > self.bytes_max {
+            shard.make_room(&self.hasher);
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let slot = Slot { key, value, ticket, stamps: slots, bytes, used: false };
+        shard.insert(hash, slot, &self.hasher);
     }
 
-    fn put(&self, shard: &mut Shard<K, V>, key: K, entry: Entry<V>) {
-        if entry.bytes > self.bytes_max {
-            return;
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
+        // Bits in the middle: the index inside uses those at both ends.
+        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq, V> Shard<K, V> {
+    fn find(&self, hash: u64, key: &K) -> Option<usize> {
+        self.index.find(hash, |at| self.slots[*at as usize].key == *key).map(|at| *at as usize)
+    }
+
+    fn insert(&mut self, hash: u64, slot: Slot<K, V>, hasher: &Random) {
+        let Ok(at) = u32::try_from(self.slots.len()) else { return };
+        if self.slots.len() == self.slots.capacity() {
+            // An eighth more, not twice as much: the bound is on memory.
+            self.slots.reserve_exact(self.slots.len() / 8 + 8);
         }
-        if shard.young_bytes + entry.bytes > self.bytes_max {
-            shard.old = std::mem::take(&mut shard.young);
-            shard.young_bytes = 0;
+        self.bytes += slot.bytes as usize;
+        self.slots.push(slot);
+        let slots = &self.slots;
+        self.index.insert_unique(hash, at, |at| hasher.hash_one(&slots[*at as usize].key));
+    }
+
+    /// Takes an entry out; the last one takes its place.
+    fn remove(&mut self, at: usize, hasher: &Random) {
+        let last = self.slots.len() - 1;
+        self.forget(at, hasher);
+        if at != last {
+            let hash = hasher.hash_one(&self.slots[last].key);
+            if let Some(moved) = self.index.find_mut(hash, |place| *place as usize == last) {
+                *moved = at as u32;
+            }
         }
-        shard.young_bytes += entry.bytes;
-        if let Some(before) = shard.young.insert(key, entry) {
-            shard.young_bytes -= before.bytes;
+        let slot = self.slots.swap_remove(at);
+        self.bytes -= slot.bytes as usize;
+    }
+
+    /// Takes an entry out of the index.
+    fn forget(&mut self, at: usize, hasher: &Random) {
+        let hash = hasher.hash_one(&self.slots[at].key);
+        if let Ok(entry) = self.index.find_entry(hash, |place| *place as usize == at) {
+            entry.remove();
         }
     }
 
-    fn shard(&self, key: &K) -> &Mutex<Shard<K, V>> {
-        // The high bits: the low ones choose the bucket inside.
-        let hash = self.hasher.hash_one(key);
-        &self.shards[(hash >> 32) as usize % SHARDS]
+    /// Moves the hand on by one: an entry that was not used since it last came is dropped.
+    fn make_room(&mut self, hasher: &Random) {
+        if self.hand >= self.slots.len() {
+            self.hand = 0;
+        }
+        if std::mem::take(&mut self.slots[self.hand].used) {
+            self.hand += 1;
+        } else {
+            self.remove(self.hand, hasher);
+        }
     }
 }
 
@@ -210,6 +268,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 mod tests {
     use super::*;
     use accredit_wire::ids::{AgentId, OrganizationId};
+    use proptest::prelude::*;
 
     fn agent(n: u8) -> Tag {
         Tag::of(AgentId::new(u64::from(n), [n; 10]).any())
@@ -255,6 +314,76 @@ mod tests {
         let kept = (0..50_000).filter(|n| cache.get(&stamps, n).is_some()).count();
         assert!(kept <= 64 * 1024 / 100, "{kept} entries of 100 bytes in 64 KiB");
         assert!(kept > 10);
+    }
+
+    #[test]
+    fn all_of_what_fits_is_kept() {
+        let (stamps, cache) = (Stamps::new(), Cache::new(64 * 1024 * 1024));
+        let ticket = stamps.ticket();
+        for round in 0..3 {
+            for n in 0u32..200_000 {
+                let found = cache.get(&stamps, &n);
+                assert_eq!(found, (round > 0).then_some(n));
+                if found.is_none() {
+                    cache.fill(&stamps, ticket, (n, n), &[agent(1)], 100);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_ended_gives_its_room_back() {
+        let (stamps, cache) = (Stamps::new(), Cache::new(1024 * 1024));
+        for n in 0u32..1_000 {
+            cache.fill(&stamps, stamps.ticket(), (n, n), &[agent(1)], 100);
+            cache.fill(&stamps, stamps.ticket(), (n, n + 1), &[agent(1)], 100);
+        }
+        let held = |cache: &Cache<u32, u32>| {
+            let shards = cache.shards.iter().map(|shard| shard.lock().expect("no panic"));
+            shards.fold((0, 0, 0), |sum, shard| {
+                (sum.0 + shard.bytes, sum.1 + shard.slots.len(), sum.2 + shard.index.len())
+            })
+        };
+        let each = 100 + slot_bytes::<u32, u32>();
+        assert_eq!(held(&cache), (1_000 * each, 1_000, 1_000));
+        stamps.touch(agent(1));
+        assert!((0..1_000).all(|n| cache.get(&stamps, &n).is_none()));
+        assert_eq!(held(&cache), (0, 0, 0));
+    }
+
+    proptest! {
+        /// Whatever is done: what is found is what was last filled, and the bound holds.
+        #[test]
+        fn it_is_a_map_that_forgets(steps in prop::collection::vec((0u8..3, 0u16..300), 1..2_000)) {
+            let (stamps, cache) = (Stamps::new(), Cache::new(SHARDS * 1024));
+            let mut model = std::collections::HashMap::new();
+            for (number, (what, key)) in steps.into_iter().enumerate() {
+                match what {
+                    0 => {
+                        let value = number as u32;
+                        let entry = (key, value);
+                        cache.fill(&stamps, stamps.ticket(), entry, &[agent(key as u8)], 100);
+                        model.insert(key, value);
+                    }
+                    1 => {
+                        if let Some(found) = cache.get(&stamps, &key) {
+                            prop_assert_eq!(Some(&found), model.get(&key));
+                        }
+                    }
+                    _ => {
+                        stamps.touch(agent(key as u8));
+                        model.retain(|held, _| *held as u8 != key as u8);
+                    }
+                }
+            }
+            for shard in &cache.shards {
+                let shard = shard.lock().expect("no panic");
+                let sum: usize = shard.slots.iter().map(|slot| slot.bytes as usize).sum();
+                prop_assert_eq!(sum, shard.bytes);
+                prop_assert_eq!(shard.index.len(), shard.slots.len());
+                prop_assert!(shard.bytes <= 1024);
+            }
+        }
     }
 
     #[test]

@@ -69,8 +69,8 @@ pub use spent::SPENT_MAX;
 pub use uses::USES_IN_CHUNK_MAX;
 pub use writer::{BATCH_MAX, HEADS_MAX, LINGER, Stats};
 
-/// Bytes of all caches together where nobody says.
-pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of all caches together where nobody says: 200,000 agents with a secret each.
+pub const CACHE_BYTES_MAX: usize = 112 * 1024 * 1024;
 /// Connections that read at the same time where nobody says.
 pub const READERS_MAX: usize = 4;
 

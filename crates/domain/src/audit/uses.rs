@@ -31,10 +31,14 @@ impl Uses {
         }
     }
 
-    /// Takes what was noted since the last call, as uses in `org`.
+    /// Takes what was noted since the last call, as uses in `org`, in the order of their ids: so
+    /// that neighbours are written together, to one page.
     pub fn take(&self, org: OrganizationId) -> Vec<Use> {
         let Ok(mut uses) = self.0.lock() else { return Vec::new() };
         let uses = std::mem::take(&mut *uses);
-        uses.into_iter().map(|(id, (at, source))| Use { org, id, at, source }).collect()
+        let uses = uses.into_iter().map(|(id, (at, source))| Use { org, id, at, source });
+        let mut uses: Vec<Use> = uses.collect();
+        uses.sort_unstable_by_key(|one| one.id);
+        uses
     }
 }

@@ -20,25 +20,32 @@ pub struct AgentFacts {
     /// Its id.
     pub id: AgentId,
     /// Its name.
-    pub name: String,
+    pub name: Box<str>,
     /// Where it is in its life.
     pub state: AgentState,
     /// Its owner and whether the owner may act; an agent without one is never active.
     pub owner: Option<(PersonId, State)>,
     /// Where it runs.
     pub environment: Environment,
-    /// The resources of other environments that it may reach.
-    pub across: BTreeSet<ResourceName>,
     /// What it may ask for.
-    pub authority: Authority,
-    /// What is granted where nothing is asked for.
-    pub default_scope: Option<Scope>,
+    pub entitlements: Arc<Entitlements>,
     /// Whether its tokens carry a delegable Authority.
     pub may_delegate: bool,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
     /// When a change last asked for its credential to be rotated.
     pub rotation_asked_at: Option<Time>,
+}
+
+/// What an agent holds: one value for all agents that hold the same.
+#[derive(Debug, Default)]
+pub struct Entitlements {
+    /// What it may ask for.
+    pub authority: Authority,
+    /// The resources of other environments that it may reach.
+    pub across: BTreeSet<ResourceName>,
+    /// What is granted where nothing is asked for.
+    pub default_scope: Option<Scope>,
     /// The resources that its authority names.
     pub resources: Vec<Arc<ResourceFacts>>,
 }
@@ -93,7 +100,7 @@ pub enum ProofFacts {
         mac: [u8; 32],
     },
     /// By a signature.
-    Key(VerifyingKey),
+    Key(Box<VerifyingKey>),
 }
 
 /// A credential as authentication sees it.

@@ -21,7 +21,7 @@ const HINT_SCOPES_MAX: usize = 16;
 
 /// What the caller itself holds, as a hint.
 pub(super) fn held_hint(agent: &AgentFacts) -> String {
-    let mut tokens = agent.authority.tokens().map(|token| token.to_string());
+    let mut tokens = agent.entitlements.authority.tokens().map(|token| token.to_string());
     let mut shown: Vec<String> = tokens.by_ref().take(HINT_SCOPES_MAX).collect();
     if tokens.next().is_some() {
         shown.push("and more".to_owned());
@@ -36,16 +36,15 @@ pub(super) fn held_hint(agent: &AgentFacts) -> String {
 /// meet at all.
 pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
     let (agent, resource) = (&proposed.agent, &proposed.resource);
-    let meet = agent.environment == resource.environment || agent.across.contains(&resource.name);
+    let meet = agent.environment == resource.environment
+        || agent.entitlements.across.contains(&resource.name);
     if !meet {
-        let (agent, resource) = (
-            (agent.name.as_str(), agent.environment),
-            (resource.name.as_str(), resource.environment),
-        );
+        let (agent, resource) =
+            ((&*agent.name, agent.environment), (resource.name.as_str(), resource.environment));
         return Err(environment::apart(agent, resource).into());
     }
     let granted = |token: &ScopeToken| {
-        agent.authority.allows(&token.resource, &token.action)
+        agent.entitlements.authority.allows(&token.resource, &token.action)
             && token.resource == resource.name
             && resource.actions.contains(&token.action)
     };
@@ -57,7 +56,8 @@ pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
         )
         .into());
     }
-    let delegable = if agent.may_delegate { agent.authority.clone() } else { Authority::none() };
+    let delegable =
+        if agent.may_delegate { agent.entitlements.authority.clone() } else { Authority::none() };
     let scope = std::mem::take(&mut proposed.scope);
     Ok(PermittedGrant { proposed, scope, delegable })
 }

@@ -18,10 +18,11 @@ use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Statements that each connection keeps prepared: more than there are in the store.
 const STATEMENTS_PREPARED_MAX: usize = 256;
-/// Page cache of the writer, KiB; negative is SQLite's way of saying KiB.
-const WRITER_PAGES_KIB: i64 = -65_536;
+/// Page cache of the writer, KiB; negative is SQLite's way of saying KiB. Enough for what batches
+/// add to and for the inner pages of all trees: the kernel keeps the rest.
+const WRITER_PAGES_KIB: i64 = -24_576;
 /// Page cache of each reader, KiB.
-const READER_PAGES_KIB: i64 = -16_384;
+const READER_PAGES_KIB: i64 = -8_192;
 
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),

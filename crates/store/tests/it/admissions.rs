@@ -24,16 +24,16 @@ async fn an_agents_facts_follow_agent_owner_and_resource() {
     let bot = world.agent("bot").await;
     let facts = async || store.agent_facts(org, bot.id).await.expect("read").expect("there");
     let first = facts().await;
-    assert_eq!(first.name, "bot");
-    assert_eq!(first.authority, authority("crm"));
+    assert_eq!(&*first.name, "bot");
+    assert_eq!(first.entitlements.authority, authority("crm"));
     assert_eq!(first.owner, Some((bot.owner.expect("an owner"), State::Active)));
-    assert_eq!(first.resources[0].id, crm.id);
+    assert_eq!(first.entitlements.resources[0].id, crm.id);
     assert_eq!((first.token_lifetime, first.may_delegate), (300, true));
     assert!(Arc::ptr_eq(&first, &facts().await), "the second is from memory");
 
     crm.state = State::Suspended;
     world.commit(vec![Row::Resource(crm)]).await.expect("committed");
-    assert_eq!(facts().await.resources[0].state, State::Suspended);
+    assert_eq!(facts().await.entitlements.resources[0].state, State::Suspended);
 
     let owner = store.person(org, Lookup::Id(bot.owner.expect("an owner"))).await;
     let mut owner = owner.expect("read").expect("there");
@@ -59,10 +59,10 @@ async fn an_agent_that_was_absent_is_there_once_it_is_registered() {
     world.commit(vec![Row::Agent(bot.clone())]).await.expect("committed");
     let found = world.store.agent_facts(world.org, bot.id).await.expect("read").expect("there");
     assert!(found.owner.is_none());
-    assert!(found.resources.is_empty(), "there is no resource of that name yet");
+    assert!(found.entitlements.resources.is_empty(), "there is no resource of that name yet");
     world.resource("crm").await;
     let found = world.store.agent_facts(world.org, bot.id).await.expect("read").expect("there");
-    assert_eq!(found.resources.len(), 1);
+    assert_eq!(found.entitlements.resources.len(), 1);
 }
 
 #[tokio::test]

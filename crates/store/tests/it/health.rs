@@ -98,7 +98,7 @@ async fn writes_and_looks_into_the_cache_are_counted() {
     }
     let after = world.store.health();
     assert_eq!((after.batches, after.members), (before.batches + 1, before.members + 1));
-    assert_eq!((after.cache_hits, after.cache_misses), (2, 2), "the agent, and its resource");
+    assert_eq!((after.cache_hits, after.cache_misses), (2, 1), "read once");
     assert_eq!((after.waiting, after.trouble), (0, None));
 }
 

@@ -53,7 +53,7 @@ pub async fn propose(
     is_rotated(cx, &agent, &client.credential)?;
     let scope = match &request.scope {
         Some(scope) => scope.clone(),
-        None => agent.default_scope.clone().unwrap_or_default(),
+        None => agent.entitlements.default_scope.clone().unwrap_or_default(),
     };
     let resource = target(&agent, &scope, &request.resources)?;
     let lifetime = request.expires_in.unwrap_or(agent.token_lifetime).min(agent.token_lifetime);
@@ -119,7 +119,8 @@ fn target(
     named: &[String],
 ) -> Result<Arc<ResourceFacts>, Refusal> {
     let held = || {
-        let audiences: Vec<&str> = agent.resources.iter().map(|r| r.audience.as_str()).collect();
+        let audiences: Vec<&str> =
+            agent.entitlements.resources.iter().map(|r| r.audience.as_str()).collect();
         format!("the agent can have a token for: {}", audiences.join(" "))
     };
     let by_scope = scope.resources();
@@ -131,25 +132,27 @@ fn target(
         ));
     }
     let by_name = match named.first() {
-        Some(uri) => {
-            Some(agent.resources.iter().find(|r| r.audience == *uri).ok_or_else(|| {
+        Some(uri) => Some(
+            agent.entitlements.resources.iter().find(|r| r.audience == *uri).ok_or_else(|| {
                 Refusal::new(
                     Rule::TargetUnknown,
                     "the agent holds no permission on the resource that was named",
                     held(),
                 )
-            })?)
-        }
+            })?,
+        ),
         None => None,
     };
     let by_scope = match by_scope.into_iter().next() {
-        Some(name) => Some(agent.resources.iter().find(|r| r.name == *name).ok_or_else(|| {
-            Refusal::new(
-                Rule::ScopeNotHeld,
-                format!("the agent holds no permission on `{name}`"),
-                super::super::permit::held_hint(agent),
-            )
-        })?),
+        Some(name) => Some(
+            agent.entitlements.resources.iter().find(|r| r.name == *name).ok_or_else(|| {
+                Refusal::new(
+                    Rule::ScopeNotHeld,
+                    format!("the agent holds no permission on `{name}`"),
+                    super::super::permit::held_hint(agent),
+                )
+            })?,
+        ),
         None => None,
     };
     let resource = match (by_name, by_scope) {
