@@ -41,7 +41,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
 usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--json FILE]
-                          [--quick] [SCENARIO…]
+                          [--quick] [--registry FOLDER] [SCENARIO…]
+
+--registry FOLDER keeps the million agents there, and uses them again
 
 scenarios: empty verify revoke issue assertion overload log million (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
@@ -98,6 +100,7 @@ struct Setting {
     accredit: PathBuf,
     bench: PathBuf,
     work: PathBuf,
+    registry: Option<PathBuf>,
     device: String,
 }
 
@@ -138,6 +141,7 @@ struct Options {
     work: PathBuf,
     markdown: Option<PathBuf>,
     json: Option<PathBuf>,
+    registry: Option<PathBuf>,
     quick: bool,
     scenarios: Vec<String>,
 }
@@ -152,6 +156,7 @@ impl Options {
                 "--work" => options.work = words.next()?.into(),
                 "--markdown" => options.markdown = Some(words.next()?.into()),
                 "--json" => options.json = Some(words.next()?.into()),
+                "--registry" => options.registry = Some(words.next()?.into()),
                 "--quick" => options.quick = true,
                 name if SCENARIOS.contains(&name) => options.scenarios.push(name.to_owned()),
                 _ => return None,
@@ -176,6 +181,7 @@ fn run(options: &Options) -> Answer<usize> {
         accredit: options.accredit.clone(),
         bench: std::env::current_exe().map_err(|error| error.to_string())?,
         work: options.work.clone(),
+        registry: options.registry.clone(),
         device: machine.device.clone(),
     };
     let effort = if options.quick { QUICK } else { FULL };

@@ -23,6 +23,8 @@ const SCENARIO: &str = "million";
 const FEW: usize = 1_000;
 /// Connections that register at a time.
 const REGISTRARS: usize = 32;
+/// Who was registered, for the load generator.
+const PLAN: &str = "plan.json";
 /// Owners of the agents.
 const OWNERS: usize = 1_000;
 /// Sets of permissions.
@@ -38,13 +40,24 @@ const TOLD_EVERY: usize = 100_000;
 /// Registers, restarts, and measures issuing, lists and memory.
 pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let (agents, active) = effort.agents;
-    let mut server = Server::start(&setting.accredit, &setting.work)?;
-    let begun = ambient::instant();
-    let plan = register(&server, agents)?;
-    let took = begun.elapsed();
-    let file = setting.work.join("plan.json");
-    plan.write(&file)?;
-    let mut figures = vec![registered(agents, took, &server)?];
+    let mut figures = Vec::new();
+    let (mut server, file) = match &setting.registry {
+        Some(folder) if folder.join(PLAN).is_file() => {
+            let server = Server::start_kept(&setting.accredit, &folder.join("data"))?;
+            (server, folder.join(PLAN))
+        }
+        kept => {
+            let server = match kept {
+                Some(folder) => Server::start_kept(&setting.accredit, &folder.join("data"))?,
+                None => Server::start(&setting.accredit, &setting.work)?,
+            };
+            let file = kept.as_ref().unwrap_or(&setting.work).join(PLAN);
+            let begun = ambient::instant();
+            register(&server, agents)?.write(&file)?;
+            figures.push(registered(agents, begun.elapsed(), &server)?);
+            (server, file)
+        }
+    };
 
     let mut starts = Vec::new();
     for _ in 0..REPEATS {
@@ -79,8 +92,10 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     }
     figures.extend(compared("all active, most not in memory", &few, &all, 50.0));
     figures.push(memory(&server, "anonymous memory after all rounds")?);
-    // Its secrets are worth nothing any more, but need not lie about.
-    let _ = std::fs::remove_file(&file);
+    if setting.registry.is_none() {
+        // Its secrets are worth nothing any more, but need not lie about.
+        let _ = std::fs::remove_file(&file);
+    }
     Ok(figures)
 }
 

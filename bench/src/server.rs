@@ -62,6 +62,8 @@ impl Drop for Process {
 pub(crate) struct Server {
     process: Process,
     data: PathBuf,
+    /// Whether the folder stays.
+    kept: bool,
     /// From the start of the process until `/readyz` said yes.
     pub(crate) ready_after: Duration,
     /// `127.0.0.1:PORT`.
@@ -90,7 +92,7 @@ impl Server {
         let ready_after = ready(&address, begun)?;
         let admin = text(&told, "admin_token")?;
         let issuer = text(&told, "issuer")?;
-        Ok(Self { process, data, ready_after, address, issuer, admin })
+        Ok(Self { process, data, kept: false, ready_after, address, issuer, admin })
     }
 
     /// Stops it as an operator would, and starts it again on the same folder.
@@ -103,8 +105,9 @@ impl Server {
             return Err(format!("the server did not stop well: {ended}"));
         }
         // The folder goes on to the new one; the old one must not remove it.
-        let data = std::mem::take(&mut self.data);
-        *self = Self::start_on(accredit, data, &self.address.clone())?;
+        let kept = std::mem::replace(&mut self.kept, true);
+        *self = Self::start_on(accredit, self.data.clone(), &self.address.clone())?;
+        self.kept = kept;
         Ok(())
     }
 
@@ -199,7 +202,7 @@ impl Drop for Server {
         // Killed first: the folder of a running server cannot be cleaned up.
         let _ = self.process.0.kill();
         let _ = self.process.0.wait();
-        if !self.data.as_os_str().is_empty() {
+        if !self.kept {
             let _ = std::fs::remove_dir_all(&self.data);
         }
     }
