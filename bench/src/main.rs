@@ -80,7 +80,7 @@ const FULL: Effort = Effort {
     round: Duration::from_secs(2),
     open_loop: Duration::from_secs(20),
     revocations: 200,
-    overload: Duration::from_secs(60),
+    overload: Duration::from_mins(1),
     agents: (1_000_000, 200_000),
     log: Duration::from_secs(30),
 };

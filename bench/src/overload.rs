@@ -94,7 +94,7 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
             "speed a second later, of the limit",
             (100.0 * median(&after.rates) / limit, "%"),
             Target::AtLeast(85.0),
-            format!("{}", number(median(&after.rates), "/s")),
+            number(median(&after.rates), "/s"),
         ),
     ])
 }

@@ -81,6 +81,14 @@ impl Server {
         Self::start_on(accredit, data, "127.0.0.1:0")
     }
 
+    /// Starts `accredit dev` on a folder that stays.
+    pub(crate) fn start_kept(accredit: &Path, data: &Path) -> Answer<Self> {
+        std::fs::create_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
+        let mut server = Self::start_on(accredit, data.to_owned(), "127.0.0.1:0")?;
+        server.kept = true;
+        Ok(server)
+    }
+
     fn start_on(accredit: &Path, data: PathBuf, listen: &str) -> Answer<Self> {
         let begun = ambient::instant();
         let folder = data.to_string_lossy();

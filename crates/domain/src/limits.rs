@@ -20,8 +20,11 @@ use accredit_wire::time::Time;
 use crate::audit::refusals::network;
 use crate::refusal::{Refusal, Rule};
 
-/// Callers remembered one by one by each limit; beyond, all others share one allowance.
-pub const LIMIT_CALLERS_MAX: usize = SHARDS * SHARD_CALLERS_MAX;
+/// Strangers remembered one by one, of those who failed to authenticate; beyond, all others share
+/// one allowance.
+pub const LIMIT_STRANGERS_MAX: usize = 32_768;
+/// The same of callers who proved who they are, in some 40 MB.
+pub const LIMIT_CALLERS_MAX: usize = 1_048_576;
 /// Requests of one limit in one window, at most.
 pub const LIMIT_REQUESTS_MAX: u32 = 100_000_000;
 /// Seconds of a window.
@@ -35,7 +38,8 @@ pub const ADMIN_DEFAULT: u32 = 600_000;
 pub const CLIENT_DEFAULT: u32 = 0;
 
 const SHARDS: usize = 16;
-const SHARD_CALLERS_MAX: usize = 2_048;
+/// How often a full shard is searched for callers to forget.
+const SWEEP_NANOS: i64 = 1_000_000_000;
 /// The key that callers share where there are too many.
 const CROWD: u64 = 0;
 
@@ -90,16 +94,39 @@ impl Standing {
 pub struct Limit {
     quota: AtomicU32,
     hasher: RandomState,
-    shards: [Mutex<HashMap<u64, i64>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+    /// Callers that a shard remembers.
+    shard_max: usize,
+}
+
+#[derive(Default)]
+struct Shard {
+    /// When each caller's allowance is whole again.
+    whole: HashMap<u64, i64>,
+    /// When it was last searched for callers to forget.
+    swept: i64,
+}
+
+impl Shard {
+    /// Whether one more caller can be remembered; forgets those whose allowance is whole, if need
+    /// be.
+    fn has_place(&mut self, now: i64, most: usize) -> bool {
+        if self.whole.len() >= most && (now - self.swept).abs() >= SWEEP_NANOS {
+            self.swept = now;
+            self.whole.retain(|key, whole| *key == CROWD || *whole > now);
+        }
+        self.whole.len() < most
+    }
 }
 
 impl Limit {
-    /// A limit of so many requests a minute; 0 is none.
-    pub fn new(quota: u32) -> Self {
+    /// A limit of so many requests a minute, 0 is none, that remembers so many callers one by one.
+    pub fn new(quota: u32, callers_max: usize) -> Self {
         Self {
             quota: AtomicU32::new(quota.min(LIMIT_REQUESTS_MAX)),
             hasher: RandomState::new(),
             shards: Default::default(),
+            shard_max: callers_max / SHARDS,
         }
     }
 
@@ -126,17 +153,18 @@ impl Limit {
         let now = nanos(now);
         let shard = self.shards.get(key as usize % SHARDS)?;
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = if shard.contains_key(&key) || has_place(&mut shard, now) { key } else { CROWD };
+        let known = shard.whole.contains_key(&key) || shard.has_place(now, self.shard_max);
+        let key = if known { key } else { CROWD };
         // An allowance that is whole later than it can be: the clock was set back, and nobody is
         // to wait for that.
-        let kept = shard.get(&key).copied().filter(|whole| *whole <= now + WINDOW_NANOS);
+        let kept = shard.whole.get(&key).copied().filter(|whole| *whole <= now + WINDOW_NANOS);
         let held = kept.unwrap_or(now).max(now);
         let share = WINDOW_NANOS / i64::from(quota);
         let moved = held + share;
         let fits = moved <= now + WINDOW_NANOS;
         let whole = if take && fits { moved } else { held };
         if take {
-            shard.insert(key, whole);
+            shard.whole.insert(key, whole);
         }
         drop(shard);
         let remaining = (now + WINDOW_NANOS - whole) / share;
@@ -159,15 +187,6 @@ fn seconds_up(nanos: i64) -> u32 {
     u32::try_from((nanos + 999_999_999) / 1_000_000_000).unwrap_or(0)
 }
 
-/// Whether one more caller can be remembered; forgets those whose allowance is whole, if need be.
-fn has_place(shard: &mut HashMap<u64, i64>, now: i64) -> bool {
-    if shard.len() < SHARD_CALLERS_MAX {
-        return true;
-    }
-    shard.retain(|key, whole| *key == CROWD || *whole > now);
-    shard.len() < SHARD_CALLERS_MAX
-}
-
 /// The limits of a process.
 pub struct Limits {
     /// Of one authenticated client.
@@ -188,9 +207,9 @@ impl Limits {
     /// These rates.
     pub fn new(rates: Rates) -> Self {
         Self {
-            client: Limit::new(rates.client),
-            failures: Limit::new(rates.failures),
-            organization: Limit::new(rates.organization),
+            client: Limit::new(rates.client, LIMIT_CALLERS_MAX),
+            failures: Limit::new(rates.failures, LIMIT_STRANGERS_MAX),
+            organization: Limit::new(rates.organization, LIMIT_CALLERS_MAX),
         }
     }
 
@@ -264,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_whole_window_is_taken_at_once_and_comes_back_evenly() {
-        let limit = Limit::new(60);
+        let limit = Limit::new(60, LIMIT_STRANGERS_MAX);
         for left in (0..60).rev() {
             let standing = limit.take("a", at(0)).expect("a limit");
             assert_eq!((standing.remaining, standing.refused), (left, None));
@@ -279,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_one_says_how_long_to_wait() {
-        let limit = Limit::new(1);
+        let limit = Limit::new(1, LIMIT_STRANGERS_MAX);
         assert_eq!(limit.take("a", at(0)).expect("a limit").refused, None);
         let refused = limit.take("a", at(10_500_000)).expect("a limit");
         assert_eq!(refused.refused, Some(50));
@@ -288,27 +307,40 @@ mod tests {
 
     #[test]
     fn no_limit_counts_nobody() {
-        let limit = Limit::new(0);
+        let limit = Limit::new(0, LIMIT_STRANGERS_MAX);
         assert_eq!(limit.take("a", at(0)), None);
-        assert!(limit.shards.iter().all(|shard| shard.lock().expect("lock").is_empty()));
+        assert!(limit.shards.iter().all(|shard| shard.lock().expect("lock").whole.is_empty()));
     }
 
     #[test]
     fn a_flood_of_callers_shares_what_is_left_and_does_not_grow_memory() {
-        let limit = Limit::new(10);
+        let limit = Limit::new(10, LIMIT_STRANGERS_MAX);
         let refused = (0..200_000u32)
             .filter(|caller| limit.take(caller, at(0)).is_some_and(|it| it.refused.is_some()))
             .count();
-        let held: usize = limit.shards.iter().map(|one| one.lock().expect("lock").len()).sum();
-        assert!(held <= LIMIT_CALLERS_MAX + SHARDS, "{held}");
+        let held: usize =
+            limit.shards.iter().map(|one| one.lock().expect("lock").whole.len()).sum();
+        assert!(held <= LIMIT_STRANGERS_MAX + SHARDS, "{held}");
         assert!(refused > 150_000, "{refused}");
         // Those who have been quiet make place again.
         assert_eq!(limit.take("new", at(61_000_000)).expect("a limit").remaining, 9);
     }
 
     #[test]
+    fn as_many_clients_as_a_large_registry_has_are_counted_one_by_one() {
+        let limits = Limits::new(Rates { client: 2, ..Rates::default() });
+        let client = |n: u64| accredit_wire::ids::AgentId::new(n, [7; 10]).any();
+        for asked in [None, None, Some(30)] {
+            for n in 0..200_000 {
+                let standing = limits.client(client(n), at(0)).expect("a limit");
+                assert_eq!(standing.refused, asked, "{n}");
+            }
+        }
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_shuts_nobody_out() {
-        let limit = Limit::new(1);
+        let limit = Limit::new(1, LIMIT_STRANGERS_MAX);
         limit.take("a", at(3_600_000_000));
         assert_eq!(limit.take("a", at(0)).expect("a limit").refused, None);
         assert_eq!(limit.take("a", at(1)).expect("a limit").refused, Some(60));
@@ -337,7 +369,7 @@ mod tests {
             quota in 1u32..50,
             steps in prop::collection::vec(0u64..5_000_000, 1..300),
         ) {
-            let limit = Limit::new(quota);
+            let limit = Limit::new(quota, LIMIT_STRANGERS_MAX);
             let (mut now, mut taken) = (0, Vec::new());
             for step in steps {
                 now += step;
