@@ -160,6 +160,25 @@ impl SqliteStore {
         self.shared.stats.read()
     }
 
+    /// Holds the writer before its next batch: how a test says which writes share one.
+    pub fn hold_writer(&self) {
+        self.shared.queue.hold(Some(0));
+    }
+
+    /// Lets a writer that is held take all that waits, as one batch, and returns when it has. Blocks
+    /// until then: something must be waiting.
+    pub fn step_writer(&self) {
+        self.shared.queue.hold(Some(1));
+        while self.shared.queue.waiting() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets the writer go on by itself.
+    pub fn release_writer(&self) {
+        self.shared.queue.hold(None);
+    }
+
     /// Puts work into the next batch and waits for it to be durable.
     async fn write(&self, operation: &'static str, work: Work) -> Result<Committed, Failure> {
         let (reply, answer) = oneshot::channel();

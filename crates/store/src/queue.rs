@@ -31,11 +31,20 @@ struct State<T> {
     /// The reader sleeps until so many are there; above any length where it does not sleep.
     wanted: usize,
     closed: bool,
+    /// Batches that may still be taken; any number where nobody holds the reader.
+    held: Option<usize>,
+}
+
+impl<T> State<T> {
+    fn may_take(&self) -> bool {
+        self.closed || (!self.waiting.is_empty() && self.held != Some(0))
+    }
 }
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        let state = State { waiting: VecDeque::new(), wanted: usize::MAX, closed: false };
+        let waiting = VecDeque::new();
+        let state = State { waiting, wanted: usize::MAX, closed: false, held: None };
         Self { state: Mutex::new(state), wake: Condvar::new() }
     }
 
@@ -70,11 +79,11 @@ impl<T> Queue<T> {
         linger: Duration,
     ) -> bool {
         let mut state = self.lock();
-        while state.waiting.is_empty() && !state.closed {
+        while !state.may_take() {
             state.wanted = 1;
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.waiting.len() < target && !state.closed {
+        if state.waiting.len() < target && !state.closed && state.held.is_none() {
             state.wanted = target;
             let short = |state: &mut State<T>| state.waiting.len() < target && !state.closed;
             state = self
@@ -84,6 +93,7 @@ impl<T> Queue<T> {
                 .0;
         }
         state.wanted = usize::MAX;
+        state.held = state.held.map(|batches| batches.saturating_sub(1));
         let taken = state.waiting.len().min(max);
         batch.extend(state.waiting.drain(..taken));
         !(batch.is_empty() && state.closed)
@@ -92,6 +102,12 @@ impl<T> Queue<T> {
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().waiting.len()
+    }
+
+    /// Lets the reader take so many batches and no more; any number for none.
+    pub(crate) fn hold(&self, batches: Option<usize>) {
+        self.lock().held = batches;
+        self.wake.notify_one();
     }
 
     /// Takes no more; what is there is still handed out.
@@ -118,6 +134,38 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn a_reader_that_is_held_takes_one_batch_for_each_step() {
+        let queue = Arc::new(Queue::new());
+        queue.hold(Some(0));
+        let reader = {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || {
+                let mut batches = Vec::new();
+                loop {
+                    let mut batch = Vec::new();
+                    if !queue.take(&mut batch, 9, 1, Duration::ZERO) {
+                        return batches;
+                    }
+                    batches.push(batch);
+                }
+            })
+        };
+        for batch in [vec![1, 2, 3], vec![4], vec![5, 6]] {
+            for member in batch {
+                queue.push(member).expect("room");
+            }
+            queue.hold(Some(1));
+            while queue.waiting() > 0 {
+                std::thread::yield_now();
+            }
+        }
+        queue.push(7).expect("room");
+        queue.close();
+        let batches = reader.join().expect("no panic");
+        assert_eq!(batches, [vec![1, 2, 3], vec![4], vec![5, 6], vec![7]]);
+    }
 
     #[test]
     fn a_full_queue_sheds_and_a_closed_one_refuses() {

@@ -51,6 +51,11 @@ impl Faults {
         self.blind.store(blind, Ordering::SeqCst);
     }
 
+    /// Whether it has failed since it was armed.
+    pub fn has_failed(&self) -> bool {
+        self.plan.lock().expect("no thread panics with it").failed
+    }
+
     /// Whether it has failed since it was armed; disarms it.
     pub fn disarm(&self) -> bool {
         std::mem::take(&mut *self.plan.lock().expect("no thread panics with it")).failed

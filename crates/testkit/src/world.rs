@@ -38,7 +38,7 @@ pub struct TestWorld {
     /// How the database is made to fail.
     pub faults: Arc<Faults>,
     pub(crate) router: Router,
-    store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqliteStore>,
     folder: TempDir,
 }
 

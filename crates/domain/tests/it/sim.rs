@@ -54,6 +54,7 @@ fn whatever_happens_in_whatever_order_the_invariants_hold() {
     assert!(sum(|report| report.faults) > SEEDS / 2, "{} faults", sum(|report| report.faults));
     assert!(sum(|report| report.restarts) > SEEDS / 2, "{} starts", sum(|report| report.restarts));
     assert!(sum(|report| report.overtaken) > SEEDS / 4, "{} races", sum(|report| report.overtaken));
+    assert!(sum(|report| report.shared) > 2 * SEEDS, "{} batches", sum(|report| report.shared));
 }
 
 #[test]

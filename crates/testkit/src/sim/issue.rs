@@ -64,7 +64,7 @@ impl Simulation {
         self.note_token(place, &client, text)
     }
 
-    fn request(&mut self) -> TokenRequest {
+    pub(super) fn request(&mut self) -> TokenRequest {
         let resource = RESOURCES[self.chance.below(2)];
         let wanted: Vec<String> = ACTIONS
             .iter()
@@ -116,7 +116,12 @@ impl Simulation {
     }
 
     /// Notes a token that left, after looking at what it says.
-    fn note_token(&mut self, place: usize, client: &Client, text: String) -> Result<(), Broke> {
+    pub(super) fn note_token(
+        &mut self,
+        place: usize,
+        client: &Client,
+        text: String,
+    ) -> Result<(), Broke> {
         let token = read(&text);
         let side = &mut self.sides[place];
         for part in token.scope.tokens() {
@@ -138,7 +143,7 @@ impl Simulation {
     }
 
     /// The token as it leaves: as it is, unless something is broken on purpose.
-    async fn broken(&self, world: &TestWorld, tenant: &Tenant, text: &str) -> String {
+    pub(super) async fn broken(&self, world: &TestWorld, tenant: &Tenant, text: &str) -> String {
         let mut token = read(text);
         match self.plan.flaw {
             Some(Flaw::PermitGrantsMore) => {

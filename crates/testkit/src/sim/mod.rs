@@ -4,11 +4,12 @@
 //! Two organizations, each with resources, agents and enforcement points that follow its feed over
 //! a network that delays, repeats, reorders and loses. What happens in which order is drawn from
 //! the seed, and so are ids and secrets; the clock is set; the database fails when it is told to.
-//! One request at a time runs to its end, so that the store's own thread has no say in the order.
-//! The same seed therefore gives the same decisions and the same event payloads.
+//! One request at a time runs, to its end or until its write waits for the writer, which is then let
+//! go batch by batch: so neither the runtime nor the store's own thread has a say in the order. The
+//! same seed therefore gives the same decisions and the same event payloads.
 //!
 //! Reading order: [`model`] is what ought to be, kept apart from the code under test; [`steps`] is
-//! what happens; [`network`] are the enforcement points; [`log`] reads what was recorded; [`check`]
+//! what happens, [`together`] what happens at once; [`network`] are the enforcement points; [`log`] reads what was recorded; [`check`]
 //! compares. A [`Flaw`] breaks one thing on purpose, to show that its checker can fail.
 
 mod check;
@@ -17,6 +18,7 @@ mod log;
 mod model;
 mod network;
 mod steps;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
@@ -95,6 +97,8 @@ pub struct Report {
     pub restarts: usize,
     /// Decisions that a revocation overtook.
     pub overtaken: usize,
+    /// Batches in which several requests shared a commit.
+    pub shared: usize,
 }
 
 /// What did not hold. Run the seed again to see it again.
@@ -177,6 +181,7 @@ impl Simulation {
             faults: 0,
             restarts: 0,
             overtaken: 0,
+            shared: 0,
         };
         Self { world: Some(world), plan, chance: Chance::new(plan.seed), sides, report }
     }

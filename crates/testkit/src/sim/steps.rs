@@ -56,6 +56,10 @@ impl Simulation {
                 drop(world);
                 self.restart().await;
             }
+            30 | 31 => {
+                drop(world);
+                self.together().await?;
+            }
             _ => {}
         }
         self.messages_arrive(step).await?;
