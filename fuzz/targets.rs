@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use accredit_wire::api_key::ApiKey;
 use accredit_wire::authority::{Authority, Scope};
+use accredit_wire::backup::{Header, Manifest, Opener, frame_head};
 use accredit_wire::crypto::{PrivateKey, sha256};
 use accredit_wire::ids::{AnyId, KeyId};
 use accredit_wire::jose::b64url_encode;
@@ -46,6 +47,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("answers", answers),
     ("api_key", api_key),
     ("authority", authority),
+    ("backup", backup),
     ("client_auth", client_auth),
     ("export", export),
     ("feed", feed),
@@ -279,6 +281,25 @@ fn jws(bytes: &[u8]) {
         let _ = unverified.peek_unverified_issuer();
     }
     let _ = Claims::parse(bytes);
+}
+
+fn backup(bytes: &[u8]) {
+    let _ = Manifest::parse(bytes);
+    let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+    let (line, mut rest) = bytes.split_at(end);
+    let Ok(header) = Header::parse(line) else { return };
+    assert_eq!(header.to_line().as_bytes(), line, "one header, one spelling");
+    // The key with which the corpus was made.
+    let mut opener = Opener::new(&[3; 32], &header);
+    while let Some((head, body)) = rest.split_first_chunk() {
+        let Ok((place, length)) = frame_head(*head) else { return };
+        let Some(sealed) = body.get(..length) else { return };
+        if opener.open(place, sealed).is_err() {
+            return;
+        }
+        rest = &body[length..];
+    }
+    let _ = opener.finish();
 }
 
 fn leaf(bytes: &[u8]) {

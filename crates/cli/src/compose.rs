@@ -142,6 +142,14 @@ pub(crate) fn root_key(file: &Path) -> Result<RootKey, Failure> {
     Ok(RootKey::new(*bytes))
 }
 
+/// The folder in which a file is.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// The file beside a root key whose name is longer by one word.
 pub(crate) fn root_key_beside(file: &Path, word: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
@@ -192,6 +200,29 @@ pub(crate) async fn compose(
     public_url: &str,
 ) -> Result<Composed, Failure> {
     let root = root_key(root_key_file)?;
+    let wrong = |peppers: &[WrappedPepper]| wrong_root_key(root_key_file, peppers);
+    put_together(store_file, root, public_url, wrong).await
+}
+
+/// The same with a root key that was read before.
+pub(crate) async fn compose_with(
+    store_file: &Path,
+    root: RootKey,
+    public_url: &str,
+) -> Result<Composed, Failure> {
+    let wrong = |_: &[WrappedPepper]| {
+        let detail = "the peppers in it are wrapped under another one";
+        fault("the root key does not open this store", &detail, "find the one that does")
+    };
+    put_together(store_file, root, public_url, wrong).await
+}
+
+async fn put_together(
+    store_file: &Path,
+    root: RootKey,
+    public_url: &str,
+    wrong: impl FnOnce(&[WrappedPepper]) -> Failure,
+) -> Result<Composed, Failure> {
     let title = format!("the store `{}` cannot be used", store_file.display());
     let failed = |error: accredit_domain::Fault| {
         fault(&title, &error, "is another server running on it? see `accredit serve --help`")
@@ -216,7 +247,7 @@ pub(crate) async fn compose(
         ));
     }
     if !SoftVault::opens(&root, &installation.peppers) {
-        return Err(wrong_root_key(root_key_file, &installation.peppers));
+        return Err(wrong(&installation.peppers));
     }
     let vault =
         SoftVault::open(root, Arc::clone(&entropy), &installation.peppers).map_err(failed)?;

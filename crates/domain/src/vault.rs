@@ -28,6 +28,20 @@ impl RootKey {
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
+
+    /// A name that tells one root key from another, and nothing of either.
+    pub fn name(&self) -> [u8; 8] {
+        let mac = MacKey::new(&self.0).mac(b"accredit/root-key/name/1");
+        let mut name = [0; 8];
+        name.copy_from_slice(&mac[..8]);
+        name
+    }
+
+    /// The key of the backup with this salt. Each file has its own.
+    pub fn backup_key(&self, salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        let text = [b"accredit/backup/1/".as_slice(), salt].concat();
+        Zeroizing::new(MacKey::new(&self.0).mac(&text))
+    }
 }
 
 /// A pepper as it is kept.
@@ -218,6 +232,15 @@ mod tests {
         let pepper = SoftVault::new_pepper(&RootKey::new([1; 32]), &Counting, 1).expect("a pepper");
         assert!(vault(1, &pepper).is_ok());
         assert!(vault(2, &pepper).is_err());
+    }
+
+    #[test]
+    fn names_and_backup_keys_of_root_keys_differ() {
+        let [one, two] = [1, 2].map(|byte| RootKey::new([byte; 32]));
+        assert_ne!(one.name(), two.name());
+        assert_ne!(one.backup_key(&[0; 32]), two.backup_key(&[0; 32]));
+        assert_ne!(one.backup_key(&[0; 32]), one.backup_key(&[1; 32]));
+        assert!(!one.backup_key(&[0; 32]).starts_with(&one.name()));
     }
 
     #[test]

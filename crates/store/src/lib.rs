@@ -10,6 +10,7 @@
 mod admissions;
 mod agents;
 mod answers;
+pub mod backup;
 mod cache;
 mod credentials;
 pub mod driver;

@@ -4,13 +4,14 @@
 //! command line and a user's program check it with the same code. In reading order:
 //! [`ids`] and [`time`] name things, [`jose`] signs and verifies, [`authority`] says what may be
 //! done, [`token`] what an access token says, [`revocations`] what has ended, [`verify`] puts
-//! them together, [`tlog`] proves the audit log.
+//! them together, [`tlog`] proves the audit log, [`backup`] keeps all of it elsewhere.
 //!
 //! Absent on purpose: tokio, an HTTP framework, a database, and any clock or randomness: `now`
 //! and random bytes are arguments.
 
 pub mod api_key;
 pub mod authority;
+pub mod backup;
 pub mod crypto;
 pub mod ids;
 pub mod jose;

@@ -15,6 +15,7 @@ mod attacks_process;
 mod attacks_races;
 mod attacks_text;
 mod attacks_tokens;
+mod story_backup;
 mod story_contract;
 mod story_demo;
 mod story_faults;

@@ -5,6 +5,7 @@
 pub(crate) mod admin_key;
 pub(crate) mod agent;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod credential;
 pub(crate) mod demo;
@@ -48,6 +49,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args, cx).await,
         Command::Root(noun) => root::run(noun, cx).await,
         Command::OperatorKey(noun) => operator_key::run(noun, cx).await,
+        Command::Backup(noun) => backup::run(noun, cx).await,
         Command::Fsck(args) => fsck::run(&args, cx).await,
         Command::Doctor(args) => interruptible(doctor::run(&args, cx)).await,
         Command::Config(noun) => config::run(&noun, cx),

@@ -71,6 +71,18 @@ impl SqliteDriver {
         Ok(Box::new(SqliteConn(conn)))
     }
 
+    /// Writes a copy of the file at `path`, as of one moment and whoever has it, into the empty
+    /// file `to`. What was deleted is not in it.
+    pub(crate) fn copy(path: &Path, to: &Path) -> Result<(), DriverError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(failed)?;
+        conn.busy_timeout(BUSY_WAIT).map_err(failed)?;
+        let Some(to) = to.to_str() else {
+            return Err(DriverError::Failed("the name of the copy is not UTF-8".to_owned()));
+        };
+        conn.execute("VACUUM INTO ?1", [to]).map(drop).map_err(failed)
+    }
+
     fn connect(&self, pages_kib: i64) -> Result<Connection, DriverError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
