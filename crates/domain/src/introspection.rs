@@ -3,11 +3,11 @@
 //! Introspection runs the same Verifier as every resource. Whoever may not know gets the same
 //! answer as for a token that never was: `{"active":false}`.
 
-use accredit_wire::ids::AgentId;
 use accredit_wire::oauth::introspection::{ActiveToken, Introspection};
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
+use accredit_wire::verify::IssuedTo;
 
 use crate::context::Cx;
 use crate::issuance::admission::HolderFacts;
@@ -18,18 +18,25 @@ use crate::revocation;
 
 /// Answers a resource about a token for it, or an administrator about any of the organization.
 pub fn introspect(cx: &Cx, client: Option<&AuthenticatedClient>, token: &Secret) -> Introspection {
-    let Ok(principal) = cx.tenant.verifier.verify_token(token.expose(), cx.now) else {
+    let verifier = &cx.tenant.verifier;
+    let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else {
         return Introspection::Inactive;
     };
-    let claims = principal.token();
     let entitled = match client.map(|client| &client.credential.holder) {
-        Some(HolderFacts::Resource(resource)) => {
-            resource.id == claims.resource && resource.audience == claims.audience
-        }
+        Some(HolderFacts::Resource(resource)) => resource.id == issued.resource,
         Some(HolderFacts::Agent(_) | HolderFacts::Instance { .. } | HolderFacts::Admin(_)) => false,
         None => cx.require(AdminPermission::Read).is_ok(),
     };
-    if entitled { Introspection::Active(Box::new(active(claims))) } else { Introspection::Inactive }
+    if !entitled {
+        return Introspection::Inactive;
+    }
+    match verifier.verify_token(token.expose(), cx.now) {
+        // The token's end was set by this clock: nothing is forgiven, as a resource would.
+        Ok(principal) if cx.now < principal.expires_at() => {
+            Introspection::Active(Box::new(active(principal.token())))
+        }
+        Ok(_) | Err(_) => Introspection::Inactive,
+    }
 }
 
 fn active(claims: &AccessToken) -> ActiveToken {
@@ -49,41 +56,41 @@ fn active(claims: &AccessToken) -> ActiveToken {
 }
 
 /// Ends a token at its client's wish. A token that is none, or over, needs nothing done.
+///
+/// RFC 7009 section 2.1: the server "verifies whether the token was issued to the client making
+/// the revocation request. If this validation fails, the request is refused". That is said of dead
+/// tokens as of live ones, so that nobody learns by asking whether another's token is alive.
 pub async fn revoke_own(
     cx: &Cx,
     client: &AuthenticatedClient,
     token: &Secret,
 ) -> Result<(), Error> {
-    let Ok(principal) = cx.tenant.verifier.verify_token(token.expose(), cx.now) else {
-        return Ok(());
-    };
+    let verifier = &cx.tenant.verifier;
+    let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else { return Ok(()) };
+    issued_to_them(&client.credential.holder, issued)?;
+    // Also in the minute after its end, in which a resource with another clock still takes it.
+    let Ok(principal) = verifier.verify_token(token.expose(), cx.now) else { return Ok(()) };
     let claims = principal.token();
-    let holder: Option<AgentId> = match &client.credential.holder {
-        HolderFacts::Agent(agent) | HolderFacts::Instance { agent, .. } => Some(*agent),
-        HolderFacts::Resource(_) | HolderFacts::Admin(_) => None,
-    };
-    if holder != Some(claims.client_id) {
-        return Err(Refusal::new(
-            Rule::TokenNotYours,
-            "the token was issued to another client",
-            "here only the client that a token was issued to ends it; an administrator does so \
-             with `accredit revoke`",
-        )
-        .into());
-    }
-    // An instance's credential ends only that instance's tokens: its siblings go on.
-    if let HolderFacts::Instance { id, .. } = &client.credential.holder
-        && claims.instance != Some(*id)
-    {
-        return Err(Refusal::new(
-            Rule::TokenNotYours,
-            "the token was issued to another instance",
-            "here only the instance that a token was issued to ends it; an administrator does so \
-             with `accredit revoke`",
-        )
-        .into());
-    }
-    let reason = "revoked by its client";
-    revocation::token(cx, claims.id, Some(claims.client_id), reason).await?;
+    revocation::token(cx, claims.id, Some(claims.client_id), "revoked by its client").await?;
     Ok(())
+}
+
+/// Refuses a token that was issued to somebody else. An instance's credential ends only that
+/// instance's tokens: its siblings go on.
+fn issued_to_them(holder: &HolderFacts, issued: IssuedTo) -> Result<(), Refusal> {
+    let another = match holder {
+        HolderFacts::Agent(agent) => (*agent != issued.client).then_some("client"),
+        HolderFacts::Instance { agent, .. } if *agent != issued.client => Some("client"),
+        HolderFacts::Instance { id, .. } => (issued.instance != Some(*id)).then_some("instance"),
+        HolderFacts::Resource(_) | HolderFacts::Admin(_) => Some("client"),
+    };
+    let Some(another) = another else { return Ok(()) };
+    Err(Refusal::new(
+        Rule::TokenNotYours,
+        format!("the token was issued to another {another}"),
+        format!(
+            "here only the {another} that a token was issued to ends it; an administrator does \
+             so with `accredit revoke`"
+        ),
+    ))
 }

@@ -110,6 +110,8 @@ pub enum Row {
     EndAgent(AgentId),
     /// The end of all live credentials of an instance.
     EndInstance(InstanceId),
+    /// A further event of the change, recorded before its own: the birth of an agent's owner.
+    Event(Box<Event>),
     /// What the change answers, kept for a repetition of its request. Where the change makes a
     /// `rev`, the object's member of that name is set to it. A live answer under the same key
     /// makes the change [`CommitError::Taken`]: write it before the rows it tells of.

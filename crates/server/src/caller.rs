@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use accredit_domain::audit::refusals;
 use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts};
 use accredit_domain::issuance::authenticate::{self, NotAuthenticated};
 use accredit_domain::registry::credential::AdminPermission;
@@ -34,7 +35,9 @@ pub enum Requirement {
 impl From<NotAuthenticated> for Failure {
     fn from(error: NotAuthenticated) -> Self {
         match error {
-            NotAuthenticated::Refused(refusal) => Self::Refused(refusal),
+            NotAuthenticated::Refused(refusal) | NotAuthenticated::Ended(_, refusal) => {
+                Self::Refused(refusal)
+            }
             NotAuthenticated::Fault(fault) => Self::Fault(fault),
         }
     }
@@ -65,7 +68,7 @@ pub async fn admin(call: &Call) -> Result<Cx, Failure> {
     let mut cx = call.cx(tenant);
     let facts = match authenticate::by_secret(&cx, None, &secret).await {
         Ok(facts) => facts,
-        Err(NotAuthenticated::Refused(_)) => {
+        Err(NotAuthenticated::Refused(_) | NotAuthenticated::Ended(..)) => {
             let refusal = no_admin_key();
             cx.tenant.refusals.count(&cx, None, &refusal);
             return Err(refusal.into());
@@ -77,12 +80,14 @@ pub async fn admin(call: &Call) -> Result<Cx, Failure> {
     };
     // Told apart from an unknown key only to who has proved that they hold it; the way out is the
     // same.
-    authenticate::usable(&cx, &facts).map_err(|ended| Refusal {
-        hint: "use another administrator's key of this organization".to_owned(),
-        ..ended
-    })?;
-    cx.tenant.uses.note(facts.id.any(), cx.now, cx.source);
     cx.caller = Caller::Admin { credential: facts.id, permissions: permissions.clone() };
+    if let Err(ended) = authenticate::usable(&cx, &facts) {
+        let hint = "use another administrator's key of this organization".to_owned();
+        let refusal = Refusal { hint, ..ended };
+        refusals::record(&cx, facts.id, call.endpoint.operation, &refusal).await?;
+        return Err(refusal.into());
+    }
+    cx.tenant.uses.note(facts.id.any(), cx.now, cx.source);
     Ok(cx)
 }
 
@@ -126,19 +131,16 @@ pub async fn verifier(call: &Call, tenant: Arc<Tenant>) -> Result<(Cx, Proved), 
             cx.tenant.refusals.count(&cx, auth.client_id(), &refusal);
             return Err(refusal.into());
         }
+        Err(NotAuthenticated::Ended(client, refusal)) => {
+            cx.caller = client.caller();
+            let operation = call.endpoint.operation;
+            refusals::record(&cx, client.credential.id, operation, &refusal).await?;
+            return Err(refusal.into());
+        }
         Err(NotAuthenticated::Fault(fault)) => return Err(fault.into()),
     };
-    let credential = client.credential.id;
-    cx.caller = match &client.credential.holder {
-        HolderFacts::Resource(resource) => Caller::Client { id: resource.id.any(), credential },
-        HolderFacts::Admin(permissions) => {
-            Caller::Admin { credential, permissions: permissions.clone() }
-        }
-        HolderFacts::Agent(_) | HolderFacts::Instance { .. } => {
-            Caller::Client { id: client.id(), credential }
-        }
-    };
-    cx.tenant.uses.note(credential.any(), cx.now, cx.source);
+    cx.caller = client.caller();
+    cx.tenant.uses.note(client.credential.id.any(), cx.now, cx.source);
     Ok((cx, Proved { facts: client.credential, rev: client.rev }))
 }
 

@@ -31,7 +31,7 @@ fn read(row: &dyn Row) -> Result<Credential, DriverError> {
         id: row.parsed(0)?,
         holder: holder(row)?,
         proof: proof(row)?,
-        state: row.word(8, parse_state)?,
+        state: row.word(8, CredentialState::parse)?,
         created_at: row.time(9)?,
         expires_at: row.time(10)?,
         last_used_at: row.opt_time(11)?,
@@ -72,19 +72,6 @@ fn proof(row: &dyn Row) -> Result<Proof, DriverError> {
             .map_err(|error| DriverError::unreadable(7, error)),
         _ => Err(DriverError::unreadable(5, "a credential has one proof")),
     }
-}
-
-const fn state_text(state: CredentialState) -> &'static str {
-    match state {
-        CredentialState::Active => "active",
-        CredentialState::Revoked => "revoked",
-    }
-}
-
-fn parse_state(text: &str) -> Option<CredentialState> {
-    [CredentialState::Active, CredentialState::Revoked]
-        .into_iter()
-        .find(|state| state_text(*state) == text)
 }
 
 /// One credential.
@@ -279,7 +266,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<
             "UPDATE credential SET state = $1, expires_at = $2, successor = $3, \
              version = version + 1 WHERE org = $4 AND id = $5 AND version = $6",
             &[
-                state_text(row.state).into(),
+                row.state.as_str().into(),
                 row.expires_at.into(),
                 successor.as_deref().into(),
                 org.into(),
@@ -341,7 +328,7 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             secret_mac.into(),
             kid.as_deref().into(),
             jwk.as_deref().into(),
-            state_text(row.state).into(),
+            row.state.as_str().into(),
             row.created_at.into(),
             row.expires_at.into(),
             role.into(),

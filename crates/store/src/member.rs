@@ -211,6 +211,8 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Operator(row) => operators::write(conn, row)?,
             Row::EndOperators => done.committed.ended += operators::end(conn)?,
             Row::Answer(row) => answers::write(conn, row, change.at)?,
+            // Appended with the change's own.
+            Row::Event(_) => {}
             Row::EndAgent(agent) => {
                 done.committed.ended += instances::end_of_agent(conn, org, *agent)?;
                 done.committed.ended += credentials::end_of_agent(conn, org, *agent)?;
@@ -233,6 +235,7 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         | Row::Key(_)
         | Row::Operator(_)
         | Row::EndOperators
+        | Row::Event(_)
         | Row::Answer(_) => {}
         Row::Person(row) => {
             // A new person owns nothing yet.
@@ -307,11 +310,17 @@ pub(crate) fn complete(
         }
         entry = Some(written);
     }
-    let sealed = event
-        .clone()
-        .seal(entry.as_ref().map(|entry| entry.rev))
-        .map_err(|error| Failure::Fault(accredit_domain::Fault::new(OPERATION, error)))?;
-    log::append(conn, org, head, &sealed).map_err(failed)?;
+    let further = change.rows.iter().filter_map(|row| match row {
+        Row::Event(further) => Some((further.as_ref(), None)),
+        _ => None,
+    });
+    let own = (event, entry.as_ref().map(|entry| entry.rev));
+    for (event, rev) in further.chain([own]) {
+        let sealed = event.clone().seal(rev);
+        let sealed = sealed
+            .map_err(|error| Failure::Fault(accredit_domain::Fault::new(OPERATION, error)))?;
+        log::append(conn, org, head, &sealed).map_err(failed)?;
+    }
     done.committed.rev = head.fence;
     if let Some(notice) = done.notice.as_deref_mut() {
         notice.rev = head.fence;
@@ -356,6 +365,7 @@ fn notice_rows(
             | Row::Operator(_)
             | Row::EndOperators
             | Row::EndAgent(_)
+            | Row::Event(_)
             | Row::Answer(_)
             | Row::EndInstance(_) => {}
         }

@@ -444,6 +444,16 @@ async fn introspection_and_revocation_are_no_oracles() {
     let nothing = server.send(revoke("nonsense").basic(&other.id, &other.secret)).await;
     assert_eq!((nothing.status, nothing.body.len()), (200, 0), "RFC 7009 section 2.2");
     assert!(server.is_active(&token).await);
+    // Nor is anybody told by that whether it is alive: of a dead one it is said in the same words.
+    let thief = |token: &str| revoke(token).basic(&other.agent, &other.secret);
+    let while_alive = server.send(thief(&token)).await;
+    let own = revoke(&token).basic(&agent.agent, &agent.secret);
+    assert_eq!(server.send(own).await.status, 200);
+    let when_dead = server.send(thief(&token)).await;
+    when_dead.refused(403, "unauthorized_client", "token-not-yours");
+    assert_eq!(while_alive.json(), when_dead.json());
+    let by_erp = server.send(introspect(&token).basic(&erp, &of_erp)).await;
+    assert_eq!((by_erp.status, by_erp.text()), answers[0], "as while it was alive");
 }
 
 /// Items 30 and 31.

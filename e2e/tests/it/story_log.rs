@@ -339,6 +339,7 @@ async fn every_change_has_its_event_and_who_did_it() {
         "organization.created",
         "resource.created",
         "credential.created",
+        "person.created",
         "agent.created",
         "credential.created",
         "token.issued",

@@ -4,7 +4,6 @@
 //! are declared in the order of their names and hold only integers and strings, so that plain
 //! serialization *is* the canonical form; a test holds this to an independent sort.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use accredit_wire::crypto::sha256_of;
@@ -12,6 +11,8 @@ use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, KeyId, Reques
 use accredit_wire::time::Time;
 use accredit_wire::trace::TraceId;
 use serde::Serialize;
+
+use super::changes::Changes;
 
 macro_rules! kinds {
     ($($name:ident $text:literal;)*) => {
@@ -100,8 +101,8 @@ pub struct Body {
     pub agent: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub changes: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,7 +202,10 @@ mod tests {
             actor: Some(Actor { id: Some(AgentId::new(1, [1; 10]).any()), kind: "agent" }),
             agent: Some(AgentId::new(1, [1; 10])),
             audience: Some("https://crm.example/\u{e9}".into()),
-            changes: BTreeMap::from([("purpose", "a \"b\"".into()), ("name", "x".into())]),
+            changes: Changes::from([
+                ("purpose".into(), "a \"b\"".into()),
+                ("name".into(), "x".into()),
+            ]),
             client: Some("c".into()),
             count: Some(3),
             credential: Some(CredentialId::new(1, [2; 10])),

@@ -4,33 +4,57 @@ use accredit_wire::time::Time;
 
 use super::event::{Actor, Body, Event, EventKind, Source};
 use super::reads;
+use super::refusals::FailureKind;
 use crate::context::World;
 use crate::ports::Audited;
 use crate::refusal::Fault;
 use crate::tenant::Tenant;
 
-/// Writes what an organization has in memory: one event for each kind of failure.
+/// Uses that are written before the next ones are taken up.
+const USES_AT_A_TIME_MAX: usize = 5_000;
+
+/// Writes what an organization has in memory: one event for each kind of failure. What cannot be
+/// written is kept for the next time; where nobody knows whether it was, it may be told twice.
 pub async fn flush(world: &World, tenant: &Tenant, now: Time) -> Result<(), Fault> {
-    let uses = tenant.uses.take(tenant.id);
-    if !uses.is_empty() {
-        world.store.record_uses(uses).await?;
+    let mut uses = tenant.uses.take(tenant.id);
+    while !uses.is_empty() {
+        let from = uses.len().saturating_sub(USES_AT_A_TIME_MAX);
+        if let Err(fault) = world.store.record_uses(uses[from..].to_vec()).await {
+            tenant.uses.put_back(&uses);
+            return Err(fault);
+        }
+        uses.truncate(from);
     }
-    for (kind, count) in tenant.refusals.take() {
-        let body = Body {
-            actor: Some(Actor { id: None, kind: "system" }),
-            client: kind.client,
-            count: Some(count),
-            decision: Some("deny"),
-            rule: kind.rule.map(crate::Rule::code),
-            source: kind.network.map(|ip| Source { ip }),
-            ..Body::default()
-        };
-        let event = Event::new(EventKind::AuthenticationFailed, now, world.random(), body);
-        world.store.record_event(Audited::new((tenant.id, None), event)).await?;
+    let record =
+        async |event| world.store.record_event(Audited::new((tenant.id, None), event)).await;
+    let mut failures = tenant.refusals.take().into_iter();
+    while let Some((kind, count)) = failures.next() {
+        let event = failed(&kind, count, now, world.random());
+        if let Err(fault) = record(event).await {
+            tenant.refusals.put_back(std::iter::once((kind, count)).chain(failures));
+            return Err(fault);
+        }
     }
-    for (reader, count) in tenant.reads.take(now) {
-        let event = reads::late(reader, count, now, world.random());
-        world.store.record_event(Audited::new((tenant.id, None), event)).await?;
+    let mut readers = tenant.reads.take(now).into_iter();
+    while let Some((reader, count)) = readers.next() {
+        if let Err(fault) = record(reads::late(reader, count, now, world.random())).await {
+            tenant.reads.put_back(std::iter::once((reader, count)).chain(readers));
+            return Err(fault);
+        }
     }
     Ok(())
+}
+
+/// The event of failed authentications of one kind.
+fn failed(kind: &FailureKind, count: u64, now: Time, salt: [u8; 16]) -> Event {
+    let body = Body {
+        actor: Some(Actor { id: None, kind: "system" }),
+        client: kind.client.clone(),
+        count: Some(count),
+        decision: Some("deny"),
+        rule: kind.rule.map(crate::Rule::code),
+        source: kind.network.map(|ip| Source { ip }),
+        ..Body::default()
+    };
+    Event::new(EventKind::AuthenticationFailed, now, salt, body)
 }

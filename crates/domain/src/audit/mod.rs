@@ -1,10 +1,12 @@
 //! The audit log: what happened, proved by a Merkle tree that others can check.
 //!
-//! [`event`] is what is recorded, in the transaction of the change; [`integrate`] builds the tree
+//! [`event`] is what is recorded, in the transaction of the change, and [`changes`] what it says of
+//! the thing; [`integrate`] builds the tree
 //! behind it; [`read`] shows and exports it; [`prune`] forgets
 //! what old events said; [`refusals`] and [`uses`] are what is counted rather
 //! than recorded one by one.
 
+pub mod changes;
 pub mod event;
 pub mod flush;
 pub mod fsck;

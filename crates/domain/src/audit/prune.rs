@@ -59,7 +59,7 @@ pub async fn prune(cx: &Cx, asked: &Prune) -> Result<PruneReport, Error> {
     }
     let before = cx.now.minus(age);
     let (org, store) = (cx.tenant.id, &cx.world.store);
-    let body = Body { changes: [("before", before.to_string())].into(), ..Body::default() };
+    let body = Body { changes: [("before".into(), before.to_string())].into(), ..Body::default() };
     let event = cx.event(EventKind::LogPruned, body);
     store.record_event(Audited::new((org, None), event)).await?;
     let mut report = PruneReport { pruned: 0, before, more: false };

@@ -65,6 +65,14 @@ impl Reads {
         taken.sort_by_key(|(id, _)| id.to_string());
         taken
     }
+
+    /// Counts again what was taken and could not be recorded.
+    pub fn put_back(&self, taken: impl Iterator<Item = (CredentialId, u64)>) {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (reader, count) in taken {
+            readers.entry(reader).or_default().counted += count;
+        }
+    }
 }
 
 /// Records that the caller has read the log; to be called before the answer leaves.

@@ -1,9 +1,9 @@
 //! Refusals, bounded: a flood of them fills neither memory nor log.
 //!
 //! After authentication a refusal is an event, at most so many a minute for each client; the next
-//! one tells how many were left out. [`record`] does so at the admin API, issuance for itself. Before
-//! authentication nothing is recorded one by one:
-//! bounded counters become one event a minute each.
+//! one tells how many were left out. So is a refusal to somebody whose proof is right and whose
+//! credential has ended. [`record`] does so, issuance for itself. Before authentication nothing is
+//! recorded one by one: bounded counters become one event a minute each.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -90,9 +90,17 @@ impl Refusals {
             client: claimed.map(shortened),
             network: cx.source.map(network),
         };
+        self.put_back([(kind, 1)].into_iter());
+    }
+
+    /// Counts what was taken and could not be recorded.
+    pub fn put_back(&self, taken: impl Iterator<Item = (FailureKind, u64)>) {
         let Ok(mut failures) = self.failures.lock() else { return };
-        let known = failures.len() < FAILURE_KINDS_MAX || failures.contains_key(&kind);
-        *failures.entry(if known { kind } else { FailureKind::default() }).or_default() += 1;
+        for (kind, count) in taken {
+            let known = failures.len() < FAILURE_KINDS_MAX || failures.contains_key(&kind);
+            let kind = if known { kind } else { FailureKind::default() };
+            *failures.entry(kind).or_default() += count;
+        }
     }
 
     /// Takes the counters, to be recorded: in one order, so that the same failures make the same

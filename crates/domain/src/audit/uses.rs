@@ -31,6 +31,13 @@ impl Uses {
         }
     }
 
+    /// Notes again what was taken and could not be written; a later use of the same thing stays.
+    pub fn put_back(&self, uses: &[Use]) {
+        for one in uses {
+            self.note(one.id, one.at, one.source);
+        }
+    }
+
     /// Takes what was noted since the last call, as uses in `org`, in the order of their ids: so
     /// that neighbours are written together, to one page.
     pub fn take(&self, org: OrganizationId) -> Vec<Use> {

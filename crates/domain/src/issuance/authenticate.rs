@@ -18,7 +18,7 @@ use accredit_wire::secret::Secret;
 use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use crate::audit::event::Actor;
-use crate::context::{Cx, World};
+use crate::context::{Caller, Cx, World};
 use crate::ports::{KeysWanted, LookedUp, SingleUse};
 use crate::refusal::{Fault, Refusal, Rule};
 use crate::registry::instance::InstanceState;
@@ -61,6 +61,19 @@ impl AuthenticatedClient {
         }
     }
 
+    /// Who calls.
+    pub fn caller(&self) -> Caller {
+        let credential = self.credential.id;
+        match &self.credential.holder {
+            HolderFacts::Admin(permissions) => {
+                Caller::Admin { credential, permissions: permissions.clone() }
+            }
+            HolderFacts::Agent(_) | HolderFacts::Instance { .. } | HolderFacts::Resource(_) => {
+                Caller::Client { id: self.id(), credential }
+            }
+        }
+    }
+
     /// As an event names it.
     pub fn actor(&self) -> Actor {
         let kind = match &self.credential.holder {
@@ -75,8 +88,10 @@ impl AuthenticatedClient {
 /// Why a client was not authenticated.
 #[derive(Debug)]
 pub enum NotAuthenticated {
-    /// Theirs to mend.
+    /// Theirs to mend; nobody knows who they are.
     Refused(Refusal),
+    /// Their proof is right, and what they proved has ended.
+    Ended(Box<AuthenticatedClient>, Refusal),
     /// Ours.
     Fault(Fault),
 }
@@ -97,6 +112,7 @@ impl From<NotAuthenticated> for Stopped {
     fn from(error: NotAuthenticated) -> Self {
         match error {
             NotAuthenticated::Refused(refusal) => Self::Unauthenticated(refusal),
+            NotAuthenticated::Ended(client, refusal) => Self::Refused(client, refusal),
             NotAuthenticated::Fault(fault) => Self::Fault(fault),
         }
     }
@@ -117,8 +133,11 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
             (credential, Some(used))
         }
     };
-    usable(cx, &credential)?;
-    Ok(AuthenticatedClient { credential, method, single_use, rev })
+    let client = AuthenticatedClient { credential, method, single_use, rev };
+    match usable(cx, &client.credential) {
+        Ok(()) => Ok(client),
+        Err(refusal) => Err(NotAuthenticated::Ended(Box::new(client), refusal)),
+    }
 }
 
 /// The one answer to an unknown client and to a wrong proof.

@@ -139,7 +139,7 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
         let body = Body {
             key: Some(active.sealed.id),
             target: Some(retiring.sealed.id.any()),
-            changes: [("next", next.sealed.id.to_string())].into(),
+            changes: [("next".into(), next.sealed.id.to_string())].into(),
             ..Body::default()
         };
         let event = cx.event(EventKind::KeyRotated, body);
@@ -178,7 +178,7 @@ pub async fn tick(cx: &Cx) -> Result<u64, Fault> {
     }
     let mut turned = 0;
     for (kind, key) in turns {
-        let state = [("state", key.state.as_str().to_owned())].into();
+        let state = [("state".into(), key.state.as_str().to_owned())].into();
         let body = Body { key: Some(key.sealed.id), changes: state, ..Body::default() };
         match commit(cx, vec![Row::Key(key)], None, cx.event(kind, body)).await {
             Ok(_) => turned += 1,

@@ -17,11 +17,12 @@ use super::{
     DecideError, Listed, Person, commit, commit_created, decide, ending, find_agent, find_person,
     known_state, listed, person, rotation_schedule, text,
 };
+use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::issuance::{TOKEN_LIFETIME_DEFAULT_SECONDS, TOKEN_LIFETIME_MAX_SECONDS};
 use crate::ports::{Page, Row};
-use crate::refusal::{Error, Refusal, Rule};
+use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 
 /// After how long an agent is due for review where nobody said.
@@ -265,6 +266,13 @@ async fn owner(
     }
 }
 
+/// The rows of an owner who is new, with the event of their own.
+fn new_owner(cx: &Cx, owner: Option<(Person, bool)>) -> Result<Vec<Row>, Fault> {
+    let Some((person, true)) = owner else { return Ok(Vec::new()) };
+    let event = cx.event(EventKind::PersonCreated, person::described(&person)?);
+    Ok(vec![Row::Person(person), Row::Event(Box::new(event))])
+}
+
 /// What keeps an agent from being active.
 fn complete(agent: &Agent) -> Result<(), Refusal> {
     let missing: Vec<&str> = [
@@ -333,24 +341,14 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
         if asked.activate {
             complete(&agent)?;
         }
-        let body = Body {
+        let mut body = Body {
             agent: Some(id),
             name: Some(agent.name.clone()),
             owner: agent.owner.map(PersonId::any),
-            changes: [
-                ("environment", agent.environment.as_str().to_owned()),
-                ("owner_email", agent.owner_email.clone().unwrap_or_default()),
-                ("permissions", permission::shown(&agent.permissions)),
-                ("purpose", agent.purpose.clone().unwrap_or_default()),
-                ("state", agent.state.as_str().to_owned()),
-            ]
-            .into(),
             ..Body::default()
         };
-        let mut rows = Vec::with_capacity(2);
-        if let Some((person, true)) = owner {
-            rows.push(Row::Person(person));
-        }
+        body.changes = changes::made(&agent, &body)?;
+        let mut rows = new_owner(cx, owner)?;
         rows.push(Row::Agent(agent.clone()));
         commit_created(cx, rows, cx.event(EventKind::AgentCreated, body), &agent).await?;
         agent.version = 1;
@@ -382,14 +380,10 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
     decide(|| async {
         let mut agent = alive(cx, key).await?;
         cx.terms.expected.check(agent.version)?;
-        let mut body = Body { agent: Some(agent.id), ..Body::default() };
-        let mut rows = Vec::with_capacity(2);
+        let before = agent.clone();
         let mut ends = None;
-        if let Some((person, new)) =
-            owner(cx, asked.owner.as_deref(), asked.owner_email.as_deref()).await?
-        {
-            body.owner = Some(person.id.any());
-            body.changes.insert("owner_email", person.email.clone());
+        let owner = owner(cx, asked.owner.as_deref(), asked.owner_email.as_deref()).await?;
+        if let Some((person, _)) = &owner {
             // Tokens name the owner they were issued under; a new owner starts with none.
             ends = (agent.owner != Some(person.id)).then_some(OWNER_CHANGED);
             if ends.is_some() {
@@ -397,14 +391,9 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
             }
             agent.owner = Some(person.id);
             agent.owner_email = Some(person.email.clone());
-            if new {
-                rows.push(Row::Person(person));
-            }
         }
         if let Some(purpose) = &asked.purpose {
-            let purpose = text("purpose", purpose)?;
-            body.changes.insert("purpose", purpose.clone());
-            agent.purpose = Some(purpose);
+            agent.purpose = Some(text("purpose", purpose)?);
         }
         if let Some(named) = &asked.environment {
             let named = environment::asked(named)?;
@@ -414,37 +403,37 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
                 agent.across_environments.clear();
             }
             agent.environment = named;
-            body.changes.insert("environment", named.as_str().to_owned());
         }
         if let Some(scope) = &asked.default_scope {
             agent.default_scope = default_scope(scope, &agent.permissions)?;
-            body.changes.insert("default_scope", scope.clone());
         }
         if let Some(may) = asked.may_delegate {
             if agent.may_delegate && !may {
                 ends = Some("the agent may no longer delegate");
             }
             agent.may_delegate = may;
-            body.changes.insert("may_delegate", may.to_string());
         }
         if let Some(seconds) = asked.token_lifetime {
             agent.token_lifetime = lifetime(Some(seconds))?;
-            body.changes.insert("token_lifetime", seconds.to_string());
         }
         if let Some(days) = asked.rotation_days {
             rotation_schedule::set(&mut agent, days)?;
-            body.changes.insert("rotation_days", days.to_string());
         }
         if asked.reviewed {
             agent.last_reviewed_at = Some(cx.now);
             agent.review_due_at = cx.now.plus(REVIEW_DUE_AFTER);
-            body.changes.insert("reviewed", "true".to_owned());
         }
         if let Some(due) = asked.review_due_at {
             agent.review_due_at = due;
-            body.changes.insert("review_due_at", due.to_string());
         }
         let revocation = ends.map(|why| ending(cx, agent.id.any(), why));
+        let body = Body {
+            agent: Some(agent.id),
+            owner: owner.as_ref().map(|(person, _)| person.id.any()),
+            changes: changes::made_different(&before, &agent)?,
+            ..Body::default()
+        };
+        let mut rows = new_owner(cx, owner)?;
         rows.push(Row::Agent(agent.clone()));
         commit(cx, rows, revocation, cx.event(EventKind::AgentUpdated, body)).await?;
         agent.version += 1;
@@ -468,8 +457,9 @@ pub(super) async fn alive(cx: &Cx, key: &str) -> Result<Agent, DecideError> {
 }
 
 /// Makes an agent active.
-pub async fn activate(cx: &Cx, key: &str) -> Result<Agent, Error> {
+pub async fn activate(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
     cx.require(AdminPermission::Registry)?;
+    let reason = text("reason", reason)?;
     decide(|| async {
         let mut agent = alive(cx, key).await?;
         cx.terms.expected.check(agent.version)?;
@@ -478,7 +468,12 @@ pub async fn activate(cx: &Cx, key: &str) -> Result<Agent, Error> {
         }
         complete(&agent)?;
         agent.state = AgentState::Active;
-        let body = Body { agent: Some(agent.id), ..Body::default() };
+        let body = Body {
+            agent: Some(agent.id),
+            target: Some(agent.id.any()),
+            reason: Some(reason.clone()),
+            ..Body::default()
+        };
         let event = cx.event(EventKind::AgentActivated, body);
         commit(cx, vec![Row::Agent(agent.clone())], None, event).await?;
         agent.version += 1;

@@ -114,6 +114,21 @@ pub enum CredentialState {
     Revoked,
 }
 
+impl CredentialState {
+    /// As stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// From how it is stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Revoked].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
 /// What somebody proves itself with.
 #[derive(Clone, Debug)]
 pub struct Credential {
@@ -198,6 +213,15 @@ pub(super) fn expose_some<S: Serializer>(
 }
 
 impl Credential {
+    /// `client-secret`, `public-key` or `admin-key`.
+    pub const fn kind(&self) -> &'static str {
+        match (&self.proof, &self.holder) {
+            (Proof::Key(_), _) => "public-key",
+            (Proof::Secret { .. }, Holder::Admin(_)) => "admin-key",
+            (Proof::Secret { .. }, _) => "client-secret",
+        }
+    }
+
     /// As it is shown at `now`.
     pub fn view(&self, now: Time) -> CredentialView {
         let (agent, instance, resource) = match &self.holder {
@@ -206,16 +230,13 @@ impl Credential {
             Holder::Resource(resource) => (None, None, Some(*resource)),
             Holder::Admin(_) => (None, None, None),
         };
-        let (kind, kid, thumbprint) = match (&self.proof, &self.holder) {
-            (Proof::Key(jwk), _) => {
-                ("public-key", jwk.kid().map(str::to_owned), Some(jwk.thumbprint()))
-            }
-            (Proof::Secret { .. }, Holder::Admin(_)) => ("admin-key", None, None),
-            (Proof::Secret { .. }, _) => ("client-secret", None, None),
+        let (kid, thumbprint) = match &self.proof {
+            Proof::Key(jwk) => (jwk.kid().map(str::to_owned), Some(jwk.thumbprint())),
+            Proof::Secret { .. } => (None, None),
         };
         CredentialView {
             id: self.id.to_string(),
-            r#type: kind,
+            r#type: self.kind(),
             agent: agent.map(|id| id.to_string()),
             instance: instance.map(|id| id.to_string()),
             resource: resource.map(|id| id.to_string()),
@@ -412,14 +433,17 @@ pub(crate) fn described(credential: &Credential) -> Body {
         Holder::Resource(resource) => body.resource = Some(resource.any()),
         Holder::Admin(admin) => {
             let names: Vec<&str> = admin.permissions.iter().map(|p| p.as_str()).collect();
-            body.changes.insert("permissions", names.join(" "));
-            body.changes.insert("purpose", admin.purpose.clone());
-            body.changes.insert("role", admin.role.as_str().to_owned());
+            body.changes.insert("permissions".into(), names.join(" "));
+            body.changes.insert("purpose".into(), admin.purpose.clone());
+            body.changes.insert("role".into(), admin.role.as_str().to_owned());
         }
     }
     if let Proof::Key(jwk) = &credential.proof {
-        body.changes.insert("thumbprint", jwk.thumbprint());
+        body.changes.extend(jwk.kid().map(|kid| ("kid".into(), kid.to_owned())));
+        body.changes.insert("thumbprint".into(), jwk.thumbprint());
     }
+    body.changes.insert("state".into(), credential.state.as_str().to_owned());
+    body.changes.insert("type".into(), credential.kind().to_owned());
     body
 }
 

@@ -56,7 +56,9 @@ pub async fn identify(cx: &Cx, asked: &Identify) -> Result<Identified, Error> {
     cx.require(AdminPermission::Audit)?;
     let facts = match authenticate::by_secret(cx, None, &asked.secret).await {
         Ok(facts) => facts,
-        Err(NotAuthenticated::Refused(_)) => return Err(unknown().into()),
+        Err(NotAuthenticated::Refused(_) | NotAuthenticated::Ended(..)) => {
+            return Err(unknown().into());
+        }
         Err(NotAuthenticated::Fault(fault)) => return Err(fault.into()),
     };
     let found = cx.world.store.credential(cx.tenant.id, facts.id).await?;

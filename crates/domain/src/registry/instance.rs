@@ -15,6 +15,7 @@ use super::{
     EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after, find_agent, id,
     known_state, listed, text,
 };
+use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Page, Row};
@@ -182,7 +183,7 @@ pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Err
             last_seen_at: None,
             version: 0,
         };
-        let body = Body {
+        let mut body = Body {
             agent: Some(agent.id),
             instance: Some(instance.id),
             credential: Some(credential.id),
@@ -190,9 +191,10 @@ pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Err
             name: name.clone(),
             ..Body::default()
         };
+        let mut view = instance.view(cx.now);
+        body.changes = changes::made(&view, &body)?;
         let event = cx.event(EventKind::InstanceCreated, body);
         let rows = vec![Row::Instance(instance.clone()), Row::Credential(credential)];
-        let mut view = instance.view(cx.now);
         view.version = 1;
         commit_created(cx, rows, event, &view).await?;
         view.client_secret = Some(secret);

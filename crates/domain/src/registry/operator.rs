@@ -143,7 +143,7 @@ pub async fn renew(world: &World, tenant: &Tenant, now: Time) -> Result<Secret, 
         actor: Some(Actor { id: None, kind: "system" }),
         credential: Some(key.id),
         expires_at: Some(key.expires_at.micros()),
-        changes: [("operator_key", key.id.to_string())].into(),
+        changes: [("operator_key".into(), key.id.to_string())].into(),
         ..Body::default()
     };
     let event = Event::new(EventKind::CredentialCreated, now, world.random(), body);

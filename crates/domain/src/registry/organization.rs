@@ -15,6 +15,7 @@ use super::{
     ANSWER_KEY, DecideError, Listed, STATES, State, answer, commit, decide, known_state, listed,
     lookup, taken, text, turn,
 };
+use crate::audit::changes;
 use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::context::{Caller, Cx, World};
 use crate::keys::{self, KeyPurpose, KeyState};
@@ -100,15 +101,15 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateOrganization) -> Result<Or
     decide(|| async {
         let mut org = own(cx, key).await?;
         cx.terms.expected.check(org.version)?;
-        let mut body = Body { target: Some(org.id.any()), ..Body::default() };
+        let before = org.clone();
         if let Some(name) = &display_name {
-            body.changes.insert("display_name", name.clone());
             org.display_name = Some(name.clone());
         }
         if let Some(policy) = asked.rotation_policy {
-            body.changes.insert("rotation_policy", policy.as_str().to_owned());
             org.rotation_policy = policy;
         }
+        let changes = changes::made_different(&before, &org)?;
+        let body = Body { target: Some(org.id.any()), changes, ..Body::default() };
         let event = cx.event(EventKind::OrganizationUpdated, body);
         commit(cx, vec![Row::Organization(org.clone())], None, event).await?;
         org.version += 1;
@@ -265,18 +266,18 @@ async fn found_with(
     }
     let next = keys::generate(world, id, KeyPurpose::Token, KeyState::Next, now).await?;
     rows.push(Row::Key(next));
-    let mut changes = described(&credential).changes;
-    if let Some(operator) = more.operator {
-        changes.insert("operator_key", operator.id.to_string());
-        rows.push(Row::Operator(operator));
-    }
-    let body = Body {
+    let mut body = Body {
         target: Some(id.any()),
         name: Some(asked.name.clone()),
-        changes,
         credential: Some(credential.id),
         ..body
     };
+    body.changes = changes::made(&organization, &body)?;
+    body.changes.extend(described(&credential).changes);
+    if let Some(operator) = more.operator {
+        body.changes.insert("operator_key".into(), operator.id.to_string());
+        rows.push(Row::Operator(operator));
+    }
     rows.push(Row::Credential(credential));
     if let Some(once) = more.once {
         rows.insert(0, answer(once, &organization)?);

@@ -10,6 +10,7 @@ use super::environment::{Environment, apart};
 use super::{
     Listed, Resource, commit, decide, ending, find_agent, find_resource, rotation_schedule,
 };
+use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Lookup, Row};
@@ -34,11 +35,6 @@ pub struct SetPermission {
     /// Whether the agent may reach the resource although they are in different environments.
     #[serde(default)]
     pub across_environments: bool,
-}
-
-/// `crm:read crm:update ledger:post`, for events.
-pub(super) fn shown(authority: &Authority) -> String {
-    authority.tokens().map(|token| token.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// Turns `resource:action` texts into an Authority over resources and actions that exist, in the
@@ -143,7 +139,7 @@ async fn change(
     decide(|| async {
         let mut agent = alive(cx, agent).await?;
         cx.terms.expected.check(agent.version)?;
-        let before = agent.permissions.clone();
+        let (agent_before, before) = (agent.clone(), agent.permissions.clone());
         let kept = before.permissions().iter().filter(|held| held.resource != *resource);
         let added = wanted.map(|wanted| wanted.permission.clone());
         agent.permissions = Authority::new(kept.cloned().chain(added))
@@ -180,15 +176,12 @@ async fn change(
         if agent.permissions != before || across != was_across {
             rotation_schedule::ask(&mut agent, cx.now, "its permissions changed");
         }
-        let mut body = Body {
+        let body = Body {
             agent: Some(agent.id),
             name: Some(resource.to_string()),
-            changes: [("permissions", shown(&agent.permissions))].into(),
+            changes: changes::made_different(&agent_before, &agent)?,
             ..Body::default()
         };
-        if across || was_across {
-            body.changes.insert("across_environments", across.to_string());
-        }
         let revocation =
             narrowed.then(|| ending(cx, agent.id.any(), "a permission was taken away"));
         commit(cx, vec![Row::Agent(agent.clone())], revocation, cx.event(kind, body)).await?;

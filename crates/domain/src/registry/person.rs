@@ -8,10 +8,11 @@ use super::{
     Listed, STATES, State, commit, commit_created, decide, find_person, known_state, listed, text,
     turn,
 };
+use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Lookup, Page, Row};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{Error, Fault, Refusal};
 use crate::registry::credential::AdminPermission;
 
 /// Bytes of an e-mail address (RFC 5321 section 4.5.3.1.3).
@@ -83,6 +84,14 @@ pub(crate) fn new(cx: &Cx, email: String, name: Option<String>) -> Person {
     }
 }
 
+/// What an event says about a new person.
+pub(super) fn described(person: &Person) -> Result<Body, Fault> {
+    let (target, name) = (Some(person.id.any()), Some(person.email.clone()));
+    let mut body = Body { name, target, ..Body::default() };
+    body.changes = changes::made(person, &body)?;
+    Ok(body)
+}
+
 /// Registers a person.
 pub async fn create(cx: &Cx, asked: &CreatePerson) -> Result<Person, Error> {
     cx.require(AdminPermission::Registry)?;
@@ -90,12 +99,7 @@ pub async fn create(cx: &Cx, asked: &CreatePerson) -> Result<Person, Error> {
     let name = asked.name.as_deref().map(|name| text("name", name)).transpose()?;
     decide(|| async {
         let mut person = new(cx, address.clone(), name.clone());
-        let body = Body {
-            target: Some(person.id.any()),
-            name: Some(person.email.clone()),
-            ..Body::default()
-        };
-        let event = cx.event(EventKind::PersonCreated, body);
+        let event = cx.event(EventKind::PersonCreated, described(&person)?);
         commit_created(cx, vec![Row::Person(person.clone())], event, &person).await?;
         person.version = 1;
         Ok(person)
@@ -128,12 +132,10 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdatePerson) -> Result<Person, 
     decide(|| async {
         let mut person = find_person(cx, key).await?;
         cx.terms.expected.check(person.version)?;
+        let before = person.clone();
         person.name = Some(name.clone());
-        let body = Body {
-            target: Some(person.id.any()),
-            changes: [("name", name.clone())].into(),
-            ..Body::default()
-        };
+        let changes = changes::made_different(&before, &person)?;
+        let body = Body { target: Some(person.id.any()), changes, ..Body::default() };
         let event = cx.event(EventKind::PersonUpdated, body);
         commit(cx, vec![Row::Person(person.clone())], None, event).await?;
         person.version += 1;

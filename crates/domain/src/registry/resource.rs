@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use accredit_wire::authority::{ActionName, ResourceName};
 use accredit_wire::ids::ResourceId;
+use accredit_wire::oauth::resource_indicator::{self, RESOURCE_BYTES_MAX};
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use super::{
     Listed, STATES, State, commit, commit_created, decide, ending, find_resource, known_state,
     listed, text, turn,
 };
+use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Page, Row};
@@ -23,8 +25,6 @@ use crate::registry::credential::AdminPermission;
 
 /// Actions of one resource.
 pub const ACTIONS_MAX: usize = 256;
-/// Bytes of an audience URI.
-pub const AUDIENCE_BYTES_MAX: usize = 512;
 /// How old a verifier's revocation state may be, seconds, where the resource does not say.
 pub const REVOCATIONS_AGE_DEFAULT_SECONDS: u32 = 60;
 /// The smallest age bound, seconds: three heartbeats of one second.
@@ -105,19 +105,16 @@ fn actions(asked: &[String]) -> Result<BTreeSet<ActionName>, Refusal> {
         .collect()
 }
 
-/// An absolute URI without a fragment (RFC 8707 section 2), in visible ASCII.
+/// What a client can ask for with `resource` (RFC 8707 section 2).
 fn audience(value: &str) -> Result<String, Refusal> {
-    let wrong = |why: &str| Refusal::field("audience", why, "write it as `https://crm.example/`");
-    if value.len() > AUDIENCE_BYTES_MAX || !value.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(wrong("must be a URI of visible ASCII, at most 512 bytes"));
+    if resource_indicator::is_one(value) {
+        return Ok(value.to_owned());
     }
-    let (scheme, rest) = value.split_once(':').ok_or_else(|| wrong("is no absolute URI"))?;
-    let scheme_ok = scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    if !scheme_ok || rest.is_empty() || value.contains(['#', '"', '\\', '<', '>']) {
-        return Err(wrong("is no absolute URI without a fragment"));
-    }
-    Ok(value.to_owned())
+    Err(Refusal::field(
+        "audience",
+        format!("must be an absolute URI without a fragment, at most {RESOURCE_BYTES_MAX} bytes"),
+        "write it as `https://crm.example/`, anything unusual in it as `%20`",
+    ))
 }
 
 fn age(asked: Option<u32>) -> Result<u32, Refusal> {
@@ -158,17 +155,13 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
             created_at: cx.now,
             version: 0,
         };
-        let body = Body {
+        let mut body = Body {
             target: Some(resource.id.any()),
             name: Some(name.to_string()),
             audience: Some(audience.clone()),
-            changes: [
-                ("actions", joined(&actions)),
-                ("environment", environment.as_str().to_owned()),
-            ]
-            .into(),
             ..Body::default()
         };
+        body.changes = changes::made(&resource, &body)?;
         let event = cx.event(EventKind::ResourceCreated, body);
         commit_created(cx, vec![Row::Resource(resource.clone())], event, &resource).await?;
         resource.version = 1;
@@ -202,17 +195,16 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateResource) -> Result<Resour
     decide(|| async {
         let mut resource = find_resource(cx, key).await?;
         cx.terms.expected.check(resource.version)?;
-        let mut body = Body { target: Some(resource.id.any()), ..Body::default() };
-        let mut narrowed = false;
+        let before = resource.clone();
         if let Some(actions) = &new_actions {
-            narrowed = !resource.actions.is_subset(actions);
-            body.changes.insert("actions", joined(actions));
             resource.actions.clone_from(actions);
         }
         if let Some(age) = new_age {
-            body.changes.insert("revocations_age_max", age.to_string());
             resource.revocations_age_max = age;
         }
+        let narrowed = !before.actions.is_subset(&resource.actions);
+        let changes = changes::made_different(&before, &resource)?;
+        let body = Body { target: Some(resource.id.any()), changes, ..Body::default() };
         let revocation =
             narrowed.then(|| ending(cx, resource.id.any(), "an action was taken away"));
         let event = cx.event(EventKind::ResourceUpdated, body);
@@ -238,8 +230,4 @@ pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Re
         Ok(resource)
     })
     .await
-}
-
-fn joined(actions: &BTreeSet<ActionName>) -> String {
-    actions.iter().map(ActionName::as_str).collect::<Vec<_>>().join(" ")
 }

@@ -104,7 +104,7 @@ pub async fn rotate(
         old.expires_at = old.expires_at.min(overlap_end);
         old.successor = Some(new.id);
         let mut body = Body { target: Some(old.id.any()), ..described(&new) };
-        body.changes.insert("replaced_until", old.expires_at.to_string());
+        body.changes.insert("replaced_until".into(), old.expires_at.to_string());
         let event = cx.event(EventKind::CredentialRotated, body);
         let rows = vec![Row::Credential(new.clone()), Row::Credential(old.clone())];
         let credential = new.view(cx.now);

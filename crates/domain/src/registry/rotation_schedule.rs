@@ -126,7 +126,7 @@ pub async fn tick(cx: &Cx, progress: &mut Progress) -> Result<u64, Fault> {
             agent: Some(agent.id),
             name: Some(agent.name.clone()),
             owner: agent.owner.map(accredit_wire::ids::PersonId::any),
-            changes: [("rotation_due_at", due.to_string())].into(),
+            changes: [("rotation_due_at".into(), due.to_string())].into(),
             ..Body::default()
         };
         let event = cx.event(EventKind::CredentialRotationDue, body);

@@ -268,13 +268,13 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
         match key.state {
             KeyState::Active => {
                 let moved = rotation::succeed(cx, &keys).await?;
-                body.changes.insert("successor", moved.active.sealed.id.to_string());
-                body.changes.insert("next", moved.next.sealed.id.to_string());
+                body.changes.insert("successor".into(), moved.active.sealed.id.to_string());
+                body.changes.insert("next".into(), moved.next.sealed.id.to_string());
                 rows.extend([Row::Key(moved.active), Row::Key(moved.next)]);
             }
             KeyState::Next => {
                 let next = rotation::new_next(cx).await?;
-                body.changes.insert("next", next.sealed.id.to_string());
+                body.changes.insert("next".into(), next.sealed.id.to_string());
                 rows.push(Row::Key(next));
             }
             KeyState::Retiring | KeyState::Retired | KeyState::Revoked => {}

@@ -189,7 +189,7 @@ async fn an_agent_and_its_new_owner_are_there_together_or_not() {
         let made = agent::create(&cx, &asked()).await;
         if !scenery.world.faults.disarm() {
             made.expect("an agent");
-            assert_eq!(scenery.leaves().await, before + 1);
+            assert_eq!(scenery.leaves().await, before + 2, "an event for each of the two");
             break;
         }
         failures += 1;

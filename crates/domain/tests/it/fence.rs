@@ -162,7 +162,7 @@ async fn an_assertion_is_used_up_once_although_it_was_decided_twice() {
     race.meanwhile(|world, org| async move {
         let cx = world.cx(&org).await;
         agent::suspend(&cx, "planner", "a test").await.expect("suspended");
-        agent::activate(&cx, "planner").await.expect("activated");
+        agent::activate(&cx, "planner", "a test").await.expect("activated");
     });
     let auth = || ClientAuth::Assertion { client_id: None, assertion: assertion.clone() };
     let outcome = race.ask(auth(), "crm:read").await;

@@ -216,7 +216,7 @@ impl History {
             let owner = owner.to_string();
             let result = person::set_state(&cx, &owner, State::Active, "a test").await;
             self.note("activate person", result, None);
-            let result = agent::activate(&cx, name).await;
+            let result = agent::activate(&cx, name, "a test").await;
             self.note("activate agent", result, None);
         }
         let actions: Vec<String> = ACTIONS.iter().map(ToString::to_string).collect();
@@ -476,7 +476,7 @@ async fn under_concurrency_no_issuance_is_written_after_what_overtook_it() {
         let name = AGENTS[n % 3];
         let _ = agent::suspend(&cx, name, "a test").await.expect("suspended");
         tokio::task::yield_now().await;
-        let _ = agent::activate(&cx, name).await.expect("activated");
+        let _ = agent::activate(&cx, name, "a test").await.expect("activated");
     }
     let mut left = Vec::new();
     for task in issuing {

@@ -68,7 +68,7 @@ async fn no_permission_reaches_across_unless_it_says_so() {
     assert_eq!(agent["across_environments"], json!(["crm"]));
     case.token(&client, "crm:read").await.expect(200);
     let event = &events(&case.world, &case.org, "permission.set").await[0]["payload"];
-    assert_eq!(event["changes"]["across_environments"], "true");
+    assert_eq!(event["changes"]["across_environments"], "crm");
     // Taken back, it ends what it let through.
     let token = case.token(&client, "crm:read").await.member("access_token");
     assert!(case.is_active(&token).await);

@@ -111,8 +111,8 @@ async fn expired_revoked_bent_and_foreign_tokens_are_inactive() {
     inactive(introspect(&world, &scene.org, &crm, &token).await);
     let told = introspect(&world, &scene.org, &crm, &second).await.json();
     assert_eq!(told["active"], true, "its sibling lives");
-    // Skew is forgiven once, and then it is over.
-    world.advance(359);
+    // It ends when it says: the clock that set its end is asked, and there is no skew to forgive.
+    world.advance(299);
     assert_eq!(introspect(&world, &scene.org, &crm, &second).await.json()["active"], true);
     world.advance(1);
     inactive(introspect(&world, &scene.org, &crm, &second).await);
@@ -149,6 +149,57 @@ async fn a_token_is_ended_by_its_own_client_alone() {
     let recorded = crate::events(&world, &scene.org, "token.revoked").await;
     assert_eq!(recorded.len(), 2);
     assert_eq!(recorded[0]["payload"]["token"], crate::claims(&own)["jti"]);
+}
+
+#[tokio::test]
+async fn whether_another_clients_token_lives_is_not_told() {
+    let (world, scene, first) = begin().await;
+    let org = &scene.org;
+    let crm = world.resource_secret(org, "crm").await;
+    world.resource(org, "mail", &["send"]).await;
+    let mail = world.resource_secret(org, "mail").await;
+    world.agent(org, "worker", &["crm:read"]).await;
+    let worker = world.agent_secret(org, "worker", None).await;
+    let instance = world.instance(org, "planner", None).await;
+    let token = async || world.token(org, &scene.client, &[READ]).await.member("access_token");
+    let (revoked, live) = (token().await, token().await);
+    let end = |client: &Client, token: &str| {
+        world.ask(Ask::post(org.path("/oauth/revoke")).basic(client).form(&[("token", token)]))
+    };
+    world.advance(100);
+    end(&scene.client, &revoked).await.expect(200);
+    let younger = token().await;
+    world.advance(200);
+    // One expired and dead, one expired within the skew, one revoked, one alive: one answer.
+    let tokens = [&revoked, &first, &live, &younger];
+    for (who, what) in [(&worker, "client"), (&crm, "client"), (&instance, "instance")] {
+        let mut answers = Vec::new();
+        for token in tokens {
+            let answer = end(who, token).await;
+            answers.push((
+                answer.status,
+                answer.member("hint"),
+                answer.member("error_description"),
+            ));
+        }
+        assert_eq!(answers[0].0, 403, "{answers:?}");
+        assert!(answers[0].2.contains(&format!("another {what}")), "{answers:?}");
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+    for token in tokens {
+        inactive(introspect(&world, org, &mail, token).await);
+    }
+    // Its own client and its own resource are told; nothing happened to the live one.
+    assert_eq!(introspect(&world, org, &crm, &younger).await.json()["active"], true);
+    for dead in [&revoked, &first, &live] {
+        inactive(introspect(&world, org, &crm, dead).await);
+        end(&scene.client, dead).await.expect(200);
+    }
+    // What ended less than the skew ago, and what lives, was revoked; nothing else.
+    end(&scene.client, &younger).await.expect(200);
+    world.advance(60);
+    end(&scene.client, &live).await.expect(200);
+    assert_eq!(crate::events(&world, org, "token.revoked").await.len(), 4);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod bootstrap;
 mod clock;
 mod degraded;
 mod environments;
+mod events;
 mod feed;
 mod introspection;
 mod limits;

@@ -138,3 +138,104 @@ async fn what_an_administrator_may_not_do_is_an_event() {
     let recorded = events(&world, &scene.org, "access.refused").await;
     assert_eq!(recorded.last().expect("one more")["payload"]["actor"]["id"], scene.client.id);
 }
+
+#[tokio::test]
+async fn what_is_refused_to_who_has_proved_an_ended_credential_is_an_event() {
+    let world = TestWorld::new(5).await;
+    let scene = world.scene().await;
+    let org = &scene.org;
+    let expired = world.agent_secret(org, "planner", Some(60)).await;
+    let instance = world.instance(org, "planner", Some(60)).await;
+    let key = world.short_key(org, "planner", None, "k", 60).await;
+    let crm = world.resource_secret(org, "crm").await;
+    world.revoke(org, &scene.client.credential).await.expect("revoked");
+    world.revoke(org, &crm.credential).await.expect("revoked");
+    world.advance(60);
+    let read = [("scope", "crm:read")];
+    world.token(org, &expired, &read).await.refused(401, "invalid_client", "credential-expired");
+    world.token(org, &scene.client, &read).await.expect(401);
+    world.token(org, &instance, &read).await.expect(401);
+    let signed = key.assertion(world.now(), "a");
+    world.token_by(org, &signed, &read).await.refused(401, "invalid_client", "credential-expired");
+    world.token_by(org, &signed, &read).await.expect(401);
+    let told: Vec<_> = events(&world, org, "token.refused").await;
+    let told: Vec<_> = told.iter().map(|event| &event["payload"]).collect();
+    let rules: Vec<_> = told.iter().map(|payload| &payload["rule"]).collect();
+    let (expiry, revoked) = ("credential-expired", "credential-revoked");
+    assert_eq!(rules, [expiry, revoked, expiry, expiry, expiry]);
+    assert_eq!(told[0]["credential"], expired.credential);
+    assert_eq!(told[0]["actor"], json!({"id": scene.client.id, "kind": "agent"}));
+    assert_eq!(told[3]["method"], "private_key_jwt");
+    // At the other doors, too.
+    let form = [("token", "x")];
+    for path in ["/oauth/introspect", "/oauth/revoke"] {
+        let ask = Ask::post(org.path(path)).basic(&crm).form(&form);
+        world.ask(ask).await.refused(401, "invalid_client", revoked);
+    }
+    let feed = Ask::get(org.path("/revocations")).bearer(&crm.secret);
+    world.ask(feed).await.refused(401, "invalid_client", revoked);
+    let asked = json!({"role": "auditor", "purpose": "to look", "expires_in": 60});
+    let admin = world.admin(org, "POST", "/v1/admin-keys", Some(asked)).await.expect(201);
+    world.advance(60);
+    let ask = || Ask::get("/v1/agents").bearer(&admin.member("admin_token"));
+    world.ask(ask()).await.problem(401, expiry);
+    let told: Vec<_> = events(&world, org, "access.refused").await;
+    let names: Vec<_> = told.iter().map(|event| event["payload"]["name"].clone()).collect();
+    assert_eq!(names, ["introspect", "revoke", "revocations_snapshot", "list_agents"], "{told:?}");
+    assert_eq!(told[0]["payload"]["credential"], crm.credential);
+    // A flood of them is a count, and nothing of it is counted as a stranger's.
+    for _ in 0..REFUSAL_EVENTS_MAX * 2 {
+        world.ask(ask()).await.problem(401, expiry);
+        world.token(org, &expired, &read).await.expect(401);
+    }
+    let most = REFUSAL_EVENTS_MAX as usize;
+    assert_eq!(events(&world, org, "access.refused").await.len(), 3 + most);
+    assert_eq!(events(&world, org, "token.refused").await.len(), 5 + most);
+    jobs::flush_all(&world.server).await;
+    assert!(events(&world, org, "authentication.failed").await.is_empty());
+    // A wrong proof of an ended credential is a stranger's.
+    let forged = Client { secret: crm.secret, ..expired };
+    world.token(org, &forged, &read).await.refused(401, "invalid_client", "client-authentication");
+    jobs::flush_all(&world.server).await;
+    assert_eq!(events(&world, org, "authentication.failed").await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_flushed_is_kept_for_the_next_time() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    let org = &scene.org;
+    let wrong = Client { secret: "acr_agent_wrong".to_owned(), ..scene.client.clone() };
+    let fail = async |n: usize| {
+        for _ in 0..n {
+            world.token(org, &wrong, &[("scope", "crm:read")]).await.expect(401);
+        }
+    };
+    world.token(org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    fail(3).await;
+    let path = "/v1/events?limit=1";
+    for _ in 0..3 {
+        world.admin(org, "GET", path, None).await.expect(200);
+    }
+    world.advance(120);
+    world.faults.disk(Some(accredit_testkit::DiskTrouble::Full));
+    jobs::flush_all(&world.server).await;
+    fail(2).await;
+    jobs::flush_all(&world.server).await;
+    world.faults.disk(None);
+    // The database fails in the middle: what came before it is written, the rest is kept.
+    for commit in [1, 2, 2] {
+        world.faults.arm(accredit_testkit::fault::FailAt::BeforeCommit(commit));
+        jobs::flush_all(&world.server).await;
+        assert!(world.faults.disarm(), "commit {commit}");
+    }
+    jobs::flush_all(&world.server).await;
+    let agent = world.admin(org, "GET", "/v1/agents/planner", None).await.json();
+    assert!(agent["last_seen_at"].is_string(), "{agent}");
+    let count = |events: Vec<Value>| -> u64 {
+        events.iter().filter_map(|event| event["payload"]["count"].as_u64()).sum()
+    };
+    assert_eq!(count(events(&world, org, "authentication.failed").await), 5);
+    // Three reads before, and those of this test's own look since.
+    assert!(count(events(&world, org, "log.read").await) >= 4);
+}

@@ -307,3 +307,53 @@ async fn what_may_be_passed_on_is_what_the_agent_holds_where_it_may_delegate() {
     let token = world.token(&scene.org, &scene.client, &[READ]).await.member("access_token");
     assert!(claims(&token)["accredit"].get("dlg").is_none());
 }
+
+/// RFC 8707: whatever a resource can be registered with can be asked for, and nothing else.
+#[tokio::test]
+async fn a_resource_can_be_asked_for_by_the_audience_it_was_registered_with() {
+    let world = TestWorld::new(1).await;
+    let scene = world.scene().await;
+    let register = async |name: &str, audience: &str| {
+        let body = json!({"name": name, "audience": audience, "actions": ["read"]});
+        world.admin(&scene.org, "POST", "/v1/resources", Some(body)).await
+    };
+    let good = [
+        "https://a.example/v1?tenant=1&x=y",
+        "urn:example:orders",
+        "https://[2001:db8::1]:8443/%7Euser/(a)*;b=c,d!$'",
+        &format!("https:{}", "x".repeat(506)),
+    ];
+    for (n, audience) in good.iter().enumerate() {
+        let name = format!("good-{n}");
+        register(&name, audience).await.expect(201);
+        let agent = format!("bot-{n}");
+        world.agent(&scene.org, &agent, &[&format!("{name}:read")]).await;
+        let client = world.agent_secret(&scene.org, &agent, None).await;
+        let asked = [("resource", *audience), ("scope", &format!("{name}:read"))];
+        let token = world.token(&scene.org, &client, &asked).await.expect(200);
+        assert_eq!(crate::claims(&token.member("access_token"))["aud"], *audience);
+    }
+    let wrong = [
+        "crm.example",
+        "https:",
+        "/relative",
+        "https://a.example/#f",
+        "https://a.example/{x}",
+        "https://a.example/a|b",
+        "https://a.example/a^b",
+        "https://a.example/`",
+        "1a:b",
+        "https://a.example/%zz",
+        "https://a.example/%4",
+        "https://a.example/a b",
+        "https://\u{e9}.example/",
+        "https://a.example/\"",
+        &format!("https:{}", "x".repeat(507)),
+    ];
+    for (n, audience) in wrong.iter().enumerate() {
+        register(&format!("wrong-{n}"), audience).await.problem(400, "field-invalid");
+        let asked = [("resource", *audience), ("scope", "crm:read")];
+        let answer = world.token(&scene.org, &scene.client, &asked).await;
+        answer.refused(400, "invalid_target", "resource-malformed");
+    }
+}

@@ -180,7 +180,7 @@ impl Simulation {
         for name in AGENTS {
             let owner = self.sides[place].owner(world, name).await;
             results.push(person::set_state(&cx, &owner, active, why).await.map(drop));
-            results.push(agent::activate(&cx, name).await.map(drop));
+            results.push(agent::activate(&cx, name, "a test").await.map(drop));
             if self.chance.once_in(2) && self.sides[place].clients.len() < 12 {
                 let client = world.instance(&org, name, None).await;
                 self.sides[place].clients.push(client);

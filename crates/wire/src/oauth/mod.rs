@@ -14,6 +14,7 @@ pub mod form;
 pub mod introspection;
 pub mod metadata;
 pub mod rejection;
+pub mod resource_indicator;
 pub mod revocation;
 pub mod token_request;
 pub mod token_response;

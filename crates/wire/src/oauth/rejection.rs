@@ -9,7 +9,8 @@ use std::fmt;
 use super::client_auth::{ASSERTION_TYPE, BASIC_BYTES_MAX};
 use super::errors::{ErrorBody, ErrorCode, www_authenticate_basic};
 use super::form::{FORM_BYTES_MAX, FORM_PARAMETERS_MAX};
-use super::token_request::{RESOURCE_BYTES_MAX, RESOURCES_MAX};
+use super::resource_indicator::RESOURCE_BYTES_MAX;
+use super::token_request::RESOURCES_MAX;
 use crate::api_key::ApiKeyError;
 use crate::authority::ScopeError;
 

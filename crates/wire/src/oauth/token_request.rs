@@ -1,18 +1,15 @@
-//! RFC 6749 section 4.4 (client credentials) and RFC 8707 (resource indicators): what is asked
-//! of the token endpoint.
+//! RFC 6749 section 4.4 (client credentials): what is asked of the token endpoint.
 //!
 //! Who asks is read by [`super::client_auth`]. One addition of ours: `expires_in`, the longest
 //! life the client wants, in seconds; it can only shorten what policy gives.
 
 use super::form::Form;
 use super::rejection::Rejection;
+use super::resource_indicator;
 use crate::authority::Scope;
 
 /// The most `resource` parameters in one request.
 pub const RESOURCES_MAX: usize = 8;
-
-/// The longest `resource`, in bytes.
-pub const RESOURCE_BYTES_MAX: usize = 2048;
 
 /// How much of an unknown grant type an error repeats, in characters.
 const GRANT_TYPE_SHOWN_MAX: usize = 64;
@@ -43,7 +40,7 @@ pub struct TokenRequest {
     pub grant: Grant,
     /// The scope asked for, where one is named; never empty.
     pub scope: Option<Scope>,
-    /// The resources named, as sent: absolute URIs without fragment, at most [`RESOURCES_MAX`].
+    /// The resources named, as sent: resource indicators, at most [`RESOURCES_MAX`].
     pub resources: Vec<String>,
     /// The longest life wanted, in seconds; above 0.
     pub expires_in: Option<u32>,
@@ -70,7 +67,7 @@ fn shown(name: &str) -> String {
 fn resources(form: &Form) -> Result<Vec<String>, Rejection> {
     let mut resources = Vec::new();
     for resource in form.all("resource") {
-        if !is_absolute_uri(resource) {
+        if !resource_indicator::is_one(resource) {
             return Err(Rejection::Resource);
         }
         if resources.len() == RESOURCES_MAX {
@@ -85,22 +82,4 @@ fn seconds(text: &str) -> Result<u32, Rejection> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = text.parse().map_err(|_| Rejection::ExpiresIn)?;
     if digits && seconds > 0 { Ok(seconds) } else { Err(Rejection::ExpiresIn) }
-}
-
-/// RFC 3986 section 4.3: `absolute-URI = scheme ":" hier-part [ "?" query ]`, with something
-/// after the colon. The parts are not taken apart: resources are compared as bytes.
-fn is_absolute_uri(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
-    let scheme_is_one = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    scheme_is_one
-        && !rest.is_empty()
-        && text.len() <= RESOURCE_BYTES_MAX
-        && rest
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte))
-        && rest.split('%').skip(1).all(|escape| {
-            let digits = escape.as_bytes();
-            digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
-        })
 }

@@ -39,7 +39,7 @@ use cache::{Cache, Known};
 
 pub use keys::KeyRing;
 pub use present::RequestHead;
-pub use principal::{Evidence, Principal};
+pub use principal::{Evidence, IssuedTo, Principal};
 pub use rejection::Rejection;
 pub use standing::Standing;
 
@@ -161,6 +161,18 @@ impl Verifier {
         let known = self.known(token, now)?;
         bind::check(known.token())?;
         self.check_now(&known, now).map(|evidence| Principal::new(known, evidence))
+    }
+
+    /// To whom a token with the signature of a current key was issued, whether it is alive or not:
+    /// for the issuer, which says whose a token is before it says more. Nobody may do anything
+    /// because of it.
+    pub fn issued_to(&self, token: &str, now: Time) -> Result<IssuedTo, Rejection> {
+        let known = self.known(token, now)?;
+        let token = known.token();
+        if token.issuer != self.config.issuer {
+            return Err(Rejection::Issuer);
+        }
+        Ok(IssuedTo { client: token.client_id, instance: token.instance, resource: token.resource })
     }
 
     /// Whether what was accepted once would still be: what a guard of a long-lived body or stream

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Rejection;
 use super::cache::Known;
 use crate::authority::Scope;
-use crate::ids::{AgentId, AnyId, InstanceId, TokenId};
+use crate::ids::{AgentId, AnyId, InstanceId, ResourceId, TokenId};
 use crate::time::Time;
 use crate::token::{AccessToken, Actor, SubjectKind};
 
@@ -18,6 +18,17 @@ pub struct Evidence {
     pub rev: u64,
     /// The generation of that counter.
     pub generation: u64,
+}
+
+/// Who got a token and for what; says nothing of whether it is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IssuedTo {
+    /// The agent that it was issued to.
+    pub client: AgentId,
+    /// The instance that it was issued to, where one authenticated.
+    pub instance: Option<InstanceId>,
+    /// The resource that it is for.
+    pub resource: ResourceId,
 }
 
 /// A verified caller. Only the Verifier makes one. Cheap to clone.

@@ -394,7 +394,7 @@ pub async fn rotate(cx: &Cx, key: &str, asked: &RotateAdminKey) -> Result<AdminK
         old.expires_at = old.expires_at.min(until);
         old.successor = Some(new.id);
         let mut body = Body { target: Some(old.id.any()), ..described(&new) };
-        body.changes.insert("replaced_until", old.expires_at.to_string());
+        body.changes.insert("replaced_until".into(), old.expires_at.to_string());
         let event = cx.event(EventKind::CredentialRotated, body);
         let mut view =
             AdminKeyView { replaces: Some(old.id.to_string()), ..shown(cx, new.clone())? };

@@ -41,7 +41,7 @@ pub fn update(mut call: Call) -> Handled {
 pub fn activate(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        shown(&cx, &agent::activate(&cx, call.path("key")).await?)
+        shown(&cx, &agent::activate(&cx, call.path("key"), &reason(&call)?).await?)
     })
 }
 

@@ -1,8 +1,9 @@
 //! RFC 7662, RFC 7009: introspection and revocation.
 
+use accredit_domain::audit::refusals;
 use accredit_domain::issuance::admission::HolderFacts;
 use accredit_domain::issuance::authenticate::{self, AuthenticatedClient, NotAuthenticated};
-use accredit_domain::{Caller, Cx, Refusal, Rule, introspection};
+use accredit_domain::{Cx, Refusal, Rule, introspection};
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::form::Form;
 use accredit_wire::oauth::introspection::IntrospectionRequest;
@@ -22,7 +23,8 @@ pub fn introspect(call: Call) -> Handled {
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
         let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Taken)?;
         let request = IntrospectionRequest::parse(&form)?;
-        let client = match authenticated(&mut cx, &auth).await {
+        let operation = call.endpoint.operation;
+        let client = match authenticated(&mut cx, &auth, operation).await {
             Ok(client) => client,
             Err(Failure::Refused(refusal)) => return Ok(refused(&call, &auth, refusal)),
             Err(failure) => return Err(failure),
@@ -52,7 +54,8 @@ pub fn revoke(call: Call) -> Handled {
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
         let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Taken)?;
         let request = RevocationRequest::parse(&form)?;
-        let client = match authenticated(&mut cx, &auth).await {
+        let operation = call.endpoint.operation;
+        let client = match authenticated(&mut cx, &auth, operation).await {
             Ok(client) => client,
             Err(Failure::Refused(refusal)) => return Ok(refused(&call, &auth, refusal)),
             Err(failure) => return Err(failure),
@@ -64,13 +67,23 @@ pub fn revoke(call: Call) -> Handled {
 }
 
 /// Authenticates the client, counts where it fails, and consumes what its proof used up.
-async fn authenticated(cx: &mut Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, Failure> {
+async fn authenticated(
+    cx: &mut Cx,
+    auth: &ClientAuth,
+    operation: &str,
+) -> Result<AuthenticatedClient, Failure> {
     rates::may_try(cx, auth)?;
     let client = match authenticate::client(cx, auth).await {
         Ok(client) => client,
         Err(NotAuthenticated::Refused(refusal)) => {
             rates::note(cx, auth, &refusal);
             cx.tenant.refusals.count(cx, auth.client_id(), &refusal);
+            return Err(refusal.into());
+        }
+        Err(NotAuthenticated::Ended(client, refusal)) => {
+            rates::note(cx, auth, &refusal);
+            cx.caller = client.caller();
+            refusals::record(cx, client.credential.id, operation, &refusal).await?;
             return Err(refusal.into());
         }
         Err(NotAuthenticated::Fault(fault)) => return Err(fault.into()),
@@ -88,11 +101,6 @@ async fn authenticated(cx: &mut Cx, auth: &ClientAuth) -> Result<AuthenticatedCl
     if let Some(standing) = cx.world.limits.client(client.id(), cx.now) {
         standing.refusal()?;
     }
-    cx.caller = match &client.credential.holder {
-        HolderFacts::Admin(permissions) => {
-            Caller::Admin { credential: client.credential.id, permissions: permissions.clone() }
-        }
-        _ => Caller::Client { id: client.id(), credential: client.credential.id },
-    };
+    cx.caller = client.caller();
     Ok(client)
 }

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::form;
 use crate::authority::{Scope, ScopeError};
-use crate::oauth::token_request::{Grant, RESOURCE_BYTES_MAX, RESOURCES_MAX};
+use crate::oauth::resource_indicator::RESOURCE_BYTES_MAX;
+use crate::oauth::token_request::{Grant, RESOURCES_MAX};
 use crate::oauth::{ErrorCode, Rejection, TokenRequest};
 
 fn parse(rest: &str) -> Result<TokenRequest, Rejection> {
