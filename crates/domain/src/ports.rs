@@ -20,6 +20,7 @@ use crate::audit::event::Event;
 use crate::issuance::admission::{AgentFacts, CredentialFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
 use crate::refusal::Fault;
+use crate::registry::credential_use::UseName;
 use crate::registry::operator::OperatorKey;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use crate::revocation::{Blast, Revocation};
@@ -281,6 +282,16 @@ pub trait Registry: Send + Sync {
         org: OrganizationId,
         page: Page,
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
+
+    /// The uses for which a holder has a secret that is live at `now` and has no successor, with
+    /// the secret; at most `limit`.
+    fn uses_of(
+        &self,
+        org: OrganizationId,
+        holder: AnyId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UseName, CredentialId)>, Fault>>;
 
     /// The answer that is kept under a caller's key, where its time is not over.
     fn kept_answer(

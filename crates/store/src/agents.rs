@@ -19,7 +19,7 @@ macro_rules! select {
              a.permissions, a.default_scope, a.may_delegate, a.token_lifetime, a.review_due_at, \
              a.created_at, u.at, \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
-             ORDER BY c.id DESC LIMIT 1), \
+             AND c.instance IS NULL ORDER BY c.id DESC LIMIT 1), \
              a.last_reviewed_at, a.version, a.rotation_days, a.rotation_warned_for, \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
              AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1), a.across, \

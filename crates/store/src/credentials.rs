@@ -4,6 +4,7 @@ use accredit_domain::ports::{KeysWanted, Page};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::admin_key::{AdminRole, Administrator};
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder, Proof};
+use accredit_domain::registry::credential_use::UseName;
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, Kind, OrganizationId};
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::time::Time;
@@ -19,7 +20,7 @@ macro_rules! select {
         concat!(
             "SELECT c.id, c.agent, c.instance, c.resource, c.permissions, c.pepper, c.mac, \
              c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version, c.successor, \
-             c.role, c.purpose, c.created_by, u.source \
+             c.role, c.purpose, c.created_by, u.source, c.used_for \
              FROM credential c LEFT JOIN use_time u ON u.org = c.org AND u.id = c.id ",
             $rest
         )
@@ -30,6 +31,7 @@ fn read(row: &dyn Row) -> Result<Credential, DriverError> {
     Ok(Credential {
         id: row.parsed(0)?,
         holder: holder(row)?,
+        r#use: row.word(18, UseName::parse)?,
         proof: proof(row)?,
         state: row.word(8, CredentialState::parse)?,
         created_at: row.time(9)?,
@@ -298,11 +300,15 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             created_by = admin.created_by.map(|id| id.to_string());
         }
     }
+    let holder = instance.as_ref().or(agent.as_ref()).or(resource.as_ref()).cloned();
     let (mut pepper, mut secret_mac, mut kid, mut jwk) = (None, None, None, None);
     match &row.proof {
         Proof::Secret { pepper: version, mac } => {
             pepper = Some(*version);
             secret_mac = Some(mac.as_slice());
+            if let Some(holder) = &holder {
+                hold_use(conn, (org, holder), row)?;
+            }
         }
         Proof::Key(key) => {
             let thumbprint = key.thumbprint();
@@ -315,8 +321,8 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
     }
     conn.execute(
         "INSERT INTO credential (org, id, agent, instance, resource, permissions, pepper, mac, \
-         kid, jwk, state, created_at, expires_at, version, role, purpose, created_by) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16)",
+         kid, jwk, state, created_at, expires_at, version, role, purpose, created_by, used_for) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16, $17)",
         &[
             org.into(),
             id.as_str().into(),
@@ -334,6 +340,7 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             role.into(),
             purpose.into(),
             created_by.as_deref().into(),
+            row.r#use.as_str().into(),
         ],
     )
     .map_err(failed)?;
@@ -359,4 +366,48 @@ fn hold_key(
         &[org.into(), thumbprint.into(), credential.into()],
     )?;
     Ok(())
+}
+
+/// Takes a use for a holder's new secret, where the one that had it is over or has a successor.
+fn hold_use(
+    conn: &mut dyn Conn,
+    (org, holder): (&str, &str),
+    secret: &Credential,
+) -> Result<(), Failure> {
+    let id = secret.id.to_string();
+    let taken = conn
+        .execute(
+            "INSERT INTO credential_use (org, holder, used_for, credential) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (org, holder, used_for) \
+             DO UPDATE SET credential = excluded.credential WHERE NOT EXISTS (\
+             SELECT 1 FROM credential c WHERE c.org = credential_use.org \
+             AND c.id = credential_use.credential AND c.state = 'active' \
+             AND c.expires_at > $5 AND c.successor IS NULL)",
+            &[
+                org.into(),
+                holder.into(),
+                secret.r#use.as_str().into(),
+                id.as_str().into(),
+                secret.created_at.into(),
+            ],
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    if taken == 1 { Ok(()) } else { Err(Failure::Taken("use")) }
+}
+
+/// The uses for which a holder has a secret that is live and has no successor, with the secret.
+pub(crate) fn uses_of(
+    conn: &mut dyn Conn,
+    (org, holder): (&str, &str),
+    now: Time,
+    limit: usize,
+) -> Result<Vec<(UseName, CredentialId)>, DriverError> {
+    conn.all(
+        "SELECT u.used_for, u.credential FROM credential_use u \
+         JOIN credential c ON c.org = u.org AND c.id = u.credential \
+         WHERE u.org = $1 AND u.holder = $2 AND c.state = 'active' AND c.expires_at > $3 \
+         AND c.successor IS NULL ORDER BY u.used_for LIMIT $4",
+        &[org.into(), holder.into(), now.into(), page::rows(limit)],
+        |row| Ok((row.word(0, UseName::parse)?, row.parsed(1)?)),
+    )
 }

@@ -5,10 +5,13 @@ use accredit_domain::keys::SigningKey;
 use accredit_domain::ports::{
     Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
 };
+use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::operator::OperatorKey;
 use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use accredit_domain::terms::{KeptAnswer, Once};
-use accredit_wire::ids::{AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::ids::{
+    AgentId, AnyId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId,
+};
 use accredit_wire::time::Time;
 
 use crate::driver::Conn;
@@ -116,6 +119,18 @@ impl Registry for SqliteStore {
         page: Page,
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
         self.read_in("list credentials", org, move |conn, org| credentials::list(conn, org, &page))
+    }
+
+    fn uses_of(
+        &self,
+        org: OrganizationId,
+        holder: AnyId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UseName, CredentialId)>, Fault>> {
+        self.read_in("list uses", org, move |conn, org| {
+            credentials::uses_of(conn, (org, &holder.to_string()), now, limit)
+        })
     }
 
     fn admin_keys(

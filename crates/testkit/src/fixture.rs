@@ -281,6 +281,7 @@ fn new_credential(kind: &str) -> CreateCredential {
         instance: None,
         resource: None,
         r#type: kind.to_owned(),
+        r#use: None,
         jwk: None,
         expires_in: None,
     }

@@ -133,7 +133,7 @@ async fn a_found_secret_is_recognized_and_told_to_its_own_administrators_only() 
     assert_eq!(offline, json!({"kind": "agent", "id": agent.credential}));
     let told = key_check(&cast.server, &[], &format!("{}\n", agent.secret)).json();
     assert_eq!(told["credential"]["agent"], agent.agent.as_str());
-    assert_eq!(told["events"][0]["type"], "token.issued");
+    assert_eq!(told["events"][0]["type"], "credential.created");
 
     // A changed letter, another system's, nothing at all.
     let mut changed = agent.secret.clone();

@@ -15,10 +15,11 @@ use crate::input;
 use crate::output::Column;
 use crate::request_path::RequestPath;
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column::new("ID", "id"),
     Column::new("TYPE", "type"),
     Column::made("HOLDER", holder),
+    Column::new("USE", "use"),
     Column::new("STATE", "state"),
     Column::new("KID", "kid"),
     Column::new("EXPIRES", "expires_at"),
@@ -42,6 +43,7 @@ enum Verb {
     /// Make a secret, shown once, or register a public key
     #[command(
         after_help = "Examples:\n  accredit credential create --agent planner --type client-secret\n  \
+                      accredit credential create --agent planner --use ci\n  \
                       accredit credential create --agent planner --type public-key --jwk key.pub.json\n  \
                       accredit credential create --resource crm --type client-secret --expires-in 30d"
     )]
@@ -77,6 +79,9 @@ struct Create {
         hide_possible_values = true
     )]
     kind: Kind,
+    /// What it is for, such as `ci`: of one holder's secrets one at most is live for each use
+    #[arg(long = "use", value_name = "NAME")]
+    used_for: Option<String>,
     /// The public key, a JWK (`-`: standard input); for --type public-key
     #[arg(long, value_name = "FILE", required_if_eq("kind", "public-key"))]
     jwk: Option<PathBuf>,
@@ -102,6 +107,7 @@ struct Holder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// 256 random bits, made by the server.
+    #[value(alias = "api-key")]
     ClientSecret,
     /// A key whose private part stays with its holder.
     PublicKey,
@@ -209,6 +215,7 @@ fn create_body(args: Create) -> Result<Value, Failure> {
         .with_opt("instance", args.holder.instance)
         .with_opt("resource", args.holder.resource)
         .with("type", args.kind.text())
+        .with_opt("use", args.used_for)
         .with_opt("jwk", jwk)
         .with_opt("expires_in", args.expires_in.map(|expires| expires.as_secs()))
         .json())

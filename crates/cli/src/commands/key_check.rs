@@ -1,6 +1,7 @@
 //! `accredit key-check`: is a found text one of Accredit's secrets, and whose?
 //!
-//! The first question needs no server: a secret says what it is and carries a checksum. The second
+//! The first question needs no server: a secret says what it is and carries a checksum, which tells
+//! it from a lookalike and not from a forgery. The second
 //! is asked of the server that the settings name, with an administrator's key, and answered for
 //! that key's organization only. The text comes on standard input, so that it stands in no
 //! process list and no shell history, and it is never repeated.
@@ -24,7 +25,7 @@ use crate::request_path::RequestPath;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  accredit key-check < found.txt\n  \
                         accredit key-check --offline < found.txt\n\n\
-                        Exit codes: 0 a true secret (asked of a server: of this organization), \
+                        Exit codes: 0 it has the form of one (asked of a server: it is this organization's), \
                         3 not of this organization, 9 no secret of Accredit.")]
 pub(crate) struct KeyCheck {
     /// Ask no server, also where one is named
@@ -52,7 +53,7 @@ pub(crate) async fn run(args: &KeyCheck, cx: &Context) -> Result<(), Failure> {
             let told = json!({"kind": key.kind.name(), "id": key.credential.to_string()});
             return line(&told.to_string());
         }
-        line(&format!("a true secret of an {}: {}", key.kind.name(), key.credential))?;
+        line(&format!("in the form of a secret of an {}: {}", key.kind.name(), key.credential))?;
         cx.out
             .say("whose it is, and whether it still works, a server tells: --url, ACCREDIT_TOKEN");
         return Ok(());

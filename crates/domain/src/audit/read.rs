@@ -1,6 +1,7 @@
 //! Reading the log: pages of events, one event, and the export that proves itself.
 
 use accredit_wire::ids::{AnyId, EventId};
+use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::export::{
     Body as ExportBody, EventRecord, Header, LaneHeader, checkpoint_line, end_line,
@@ -35,7 +36,7 @@ pub struct EventView {
     pub r#type: String,
     /// When.
     #[schema(value_type = String)]
-    pub time: accredit_wire::time::Time,
+    pub time: Time,
     /// Its RFC 6962 leaf hash, hexadecimal.
     pub leaf: String,
     /// What is said about it; absent once pruned.
@@ -145,18 +146,63 @@ async fn newest(
     Ok(Listed { items, next })
 }
 
-/// The newest events of lane 0 that name an id, newest first, at most `limit`. Looks through as
-/// many leaves as a page of a list does.
-pub(crate) async fn about(cx: &Cx, id: AnyId, limit: usize) -> Result<Vec<EventView>, Error> {
-    let head = lane_head(cx, 0).await?;
-    let query = EventQuery { newest: true, limit, ..EventQuery::default() };
+/// What the log says about something that can get tokens.
+#[derive(Debug)]
+pub(crate) struct About {
+    /// The newest events of lane 0 that name it, newest first, apart from those of tokens that were
+    /// issued to it.
+    pub events: Vec<EventView>,
+    /// Tokens issued, among what was looked through.
+    pub tokens_issued: u64,
+    /// The newest of these events.
+    pub last_issued: Option<EventView>,
+    /// Since when everything was looked through; nothing where all of it was, back to its birth.
+    pub looked_back_to: Option<Time>,
+}
+
+/// What lane 0 says about an id that was born at `since`: at most `limit` events, from as many
+/// leaves as a page of a list looks through.
+pub(crate) async fn about(cx: &Cx, id: AnyId, since: Time, limit: usize) -> Result<About, Error> {
+    let mut before = lane_head(cx, 0).await?.sequenced;
     // An id stands in a payload as a string of its own.
     let named = format!("\"{id}\"");
     let names_it = |leaf: &Leaf| match &leaf.body {
         LeafBody::Kept { payload, .. } => payload.contains(&named),
         LeafBody::Pruned { .. } => false,
     };
-    Ok(newest(cx, &head, &query, names_it).await?.items)
+    let mut found =
+        About { events: Vec::new(), tokens_issued: 0, last_issued: None, looked_back_to: None };
+    let mut scanned = 0;
+    while before > 0 {
+        if scanned >= SCAN_LEAVES_MAX || found.events.len() >= limit {
+            return Ok(found);
+        }
+        let from = before.saturating_sub(READ_LEAVES_MAX as u64);
+        let count = (before - from) as usize;
+        let leaves = cx.world.store.leaves(cx.tenant.id, 0, from, count).await?;
+        for leaf in leaves.iter().rev() {
+            if leaf.at < since {
+                found.looked_back_to = None;
+                return Ok(found);
+            }
+            found.looked_back_to = Some(leaf.at);
+            if !names_it(leaf) {
+                continue;
+            }
+            if leaf.kind == EventKind::TokenIssued.as_str() {
+                found.tokens_issued += 1;
+                if found.last_issued.is_none() {
+                    found.last_issued = Some(view(leaf)?);
+                }
+            } else if found.events.len() < limit {
+                found.events.push(view(leaf)?);
+            }
+        }
+        scanned += leaves.len();
+        before = from;
+    }
+    found.looked_back_to = None;
+    Ok(found)
 }
 
 async fn lane_head(cx: &Cx, lane: u16) -> Result<LaneHead, Fault> {

@@ -111,7 +111,7 @@ pub struct Agent {
     /// When it last got a token, to the minute.
     #[schema(value_type = Option<String>)]
     pub last_seen_at: Option<Time>,
-    /// When it last got a new credential.
+    /// When it last got a new credential of its own; what its instances get does not count.
     #[schema(value_type = Option<String>)]
     pub last_rotated_at: Option<Time>,
     /// When somebody last reviewed it.

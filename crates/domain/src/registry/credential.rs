@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::admin_key::{self, Act, Administrator};
 use super::agent::alive;
+use super::credential_use::{self, UseName};
 use super::instance::find_live;
 use super::{
     DecideError, EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Cx, World};
-use crate::ports::{Page, Row};
+use crate::ports::{CommitError, Page, Row};
 use crate::refusal::{Error, Fault, Refusal};
 
 /// The life of a credential where nobody said, seconds: 30 days.
@@ -136,6 +137,9 @@ pub struct Credential {
     pub id: CredentialId,
     /// Whose it is.
     pub holder: Holder,
+    /// What its holder uses it for. Of one holder's secrets at most one for each use is live and
+    /// has no successor.
+    pub r#use: UseName,
     /// How it proves.
     pub proof: Proof,
     /// Whether it was revoked.
@@ -167,6 +171,8 @@ pub struct CredentialView {
     pub instance: Option<String>,
     /// The resource that holds it.
     pub resource: Option<String>,
+    /// What its holder uses it for; absent for an administrator's key, which has a purpose.
+    pub r#use: Option<String>,
     /// What its holder calls itself at the token endpoint.
     pub client_id: Option<String>,
     /// The secret: only in the answer to its creation.
@@ -240,6 +246,10 @@ impl Credential {
             agent: agent.map(|id| id.to_string()),
             instance: instance.map(|id| id.to_string()),
             resource: resource.map(|id| id.to_string()),
+            r#use: match self.holder {
+                Holder::Admin(_) => None,
+                _ => Some(self.r#use.to_string()),
+            },
             client_id: agent.map(|id| id.to_string()).or_else(|| resource.map(|id| id.to_string())),
             client_secret: None,
             state: match self.state {
@@ -269,8 +279,11 @@ pub struct CreateCredential {
     pub instance: Option<String>,
     /// For a resource, by id or name.
     pub resource: Option<String>,
-    /// `client-secret` or `public-key`.
+    /// `client-secret`, also called `api-key`, or `public-key`.
     pub r#type: String,
+    /// What it is for, such as `ci`. A secret for a use that has a live one is refused. Where not
+    /// said, it is `default`, or for a further secret the first free of `default-2`, `default-3` …
+    pub r#use: Option<String>,
     /// The public key, with type `public-key`.
     #[schema(value_type = Option<Object>)]
     pub jwk: Option<Box<RawValue>>,
@@ -282,7 +295,7 @@ pub struct CreateCredential {
 pub fn new_secret(
     world: &World,
     now: Time,
-    holder: Holder,
+    (holder, r#use): (Holder, UseName),
     expires_at: Time,
 ) -> Result<(Credential, Secret), Fault> {
     let id = CredentialId::new(now.millis(), world.random());
@@ -301,6 +314,7 @@ pub fn new_secret(
     let credential = Credential {
         id,
         holder,
+        r#use,
         proof: Proof::Secret { pepper, mac },
         state: CredentialState::Active,
         created_at: now,
@@ -335,11 +349,17 @@ pub(super) fn public_key(raw: Option<&RawValue>) -> Result<Jwk, Refusal> {
 }
 
 /// A credential of `holder` that is a public key.
-pub(super) fn new_key(cx: &Cx, holder: Holder, jwk: Jwk, expires_at: Time) -> Credential {
+pub(super) fn new_key(
+    cx: &Cx,
+    (holder, r#use): (Holder, UseName),
+    jwk: Jwk,
+    expires_at: Time,
+) -> Credential {
     let (millis, random) = cx.seed();
     Credential {
         id: CredentialId::new(millis, random),
         holder,
+        r#use,
         proof: Proof::Key(Box::new(jwk)),
         state: CredentialState::Active,
         created_at: cx.now,
@@ -379,10 +399,11 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
         CREDENTIAL_LIFETIME_DEFAULT_SECONDS,
         CREDENTIAL_LIFETIME_MAX_SECONDS,
     )?;
+    let named = asked.r#use.as_deref().map(credential_use::asked).transpose()?;
     decide(|| async {
         let holder = holder(cx, asked).await?;
         let (credential, secret) = match asked.r#type.as_str() {
-            "client-secret" => {
+            "client-secret" | "api-key" => {
                 if asked.jwk.is_some() {
                     return Err(Refusal::field(
                         "jwk",
@@ -391,18 +412,21 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
                     )
                     .into());
                 }
+                let free = credential_use::free(cx, &holder, named.as_ref()).await?;
+                let holder = (holder, free);
                 let (credential, secret) = new_secret(&cx.world, cx.now, holder, expires_at)?;
                 (credential, Some(secret))
             }
             "public-key" => {
                 let jwk = public_key(asked.jwk.as_deref())?;
-                (new_key(cx, holder, jwk, expires_at), None)
+                let r#use = named.clone().unwrap_or(UseName::DEFAULT);
+                (new_key(cx, (holder, r#use), jwk, expires_at), None)
             }
             _ => {
                 return Err(Refusal::field(
                     "type",
                     "is not one we know",
-                    "use `client-secret` or `public-key`",
+                    "send `client-secret` or `public-key`",
                 )
                 .into());
             }
@@ -410,7 +434,11 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
         let event = cx.event(EventKind::CredentialCreated, described(&credential));
         let mut view = credential.view(cx.now);
         view.version = 1;
-        commit_created(cx, vec![Row::Credential(credential)], event, &view).await?;
+        match commit_created(cx, vec![Row::Credential(credential)], event, &view).await {
+            // Taken in between: the next look sees by which.
+            Err(CommitError::Taken("use")) => return Err(CommitError::Stale.into()),
+            done => done?,
+        };
         view.client_secret = secret;
         Ok(view)
     })
@@ -444,6 +472,9 @@ pub(crate) fn described(credential: &Credential) -> Body {
     }
     body.changes.insert("state".into(), credential.state.as_str().to_owned());
     body.changes.insert("type".into(), credential.kind().to_owned());
+    if !matches!(credential.holder, Holder::Admin(_)) {
+        body.changes.insert("use".into(), credential.r#use.to_string());
+    }
     body
 }
 

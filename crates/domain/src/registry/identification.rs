@@ -6,11 +6,12 @@
 //! purpose: ending it. That is `revoke`, by a key that may.
 
 use accredit_wire::secret::Secret;
+use accredit_wire::time::Time;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::credential::{AdminPermission, CredentialView, described};
 use crate::audit::event::{Body, EventKind};
-use crate::audit::read::{self, EventView};
+use crate::audit::read::{self, About, EventView};
 use crate::context::Cx;
 use crate::issuance::authenticate::{self, NotAuthenticated};
 use crate::ports::Audited;
@@ -38,16 +39,23 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error
 pub struct Identified {
     /// The credential.
     pub credential: CredentialView,
-    /// The newest events that name it, newest first.
+    /// The newest events that name it, newest first, apart from those of tokens that it got.
     pub events: Vec<EventView>,
+    /// How many tokens it got, as far as the log was looked through.
+    pub tokens_issued: u64,
+    /// The newest event of a token that it got.
+    pub last_issued: Option<EventView>,
+    /// The time back to which the log was looked through, where that was not to its creation.
+    #[schema(value_type = Option<String>)]
+    pub looked_back_to: Option<Time>,
 }
 
 fn unknown() -> Refusal {
     Refusal::new(
         Rule::NotFound,
         "this secret is not of this organization",
-        "`accredit key-check --offline` tells whether it is a true one; then another \
-         organization's administrator knows it",
+        "`accredit key-check --offline` tells whether it has the form of one, which anybody can \
+         forge; whose it is, only its own organization's administrators are told",
     )
 }
 
@@ -63,9 +71,12 @@ pub async fn identify(cx: &Cx, asked: &Identify) -> Result<Identified, Error> {
     };
     let found = cx.world.store.credential(cx.tenant.id, facts.id).await?;
     let credential = found.ok_or_else(unknown)?;
-    let events = read::about(cx, credential.id.any(), EVENTS_TOLD_MAX).await?;
+    let about =
+        read::about(cx, credential.id.any(), credential.created_at, EVENTS_TOLD_MAX).await?;
     let body = Body { target: Some(credential.id.any()), ..described(&credential) };
     let event = cx.event(EventKind::CredentialIdentified, body);
     cx.world.store.record_event(Audited::new((cx.tenant.id, None), event)).await?;
-    Ok(Identified { credential: credential.view(cx.now), events })
+    let About { events, tokens_issued, last_issued, looked_back_to } = about;
+    let credential = credential.view(cx.now);
+    Ok(Identified { credential, events, tokens_issued, last_issued, looked_back_to })
 }

@@ -11,6 +11,7 @@ use super::credential::{
     AdminPermission, CREDENTIAL_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS, Holder,
     expose_some, new_secret,
 };
+use super::credential_use::UseName;
 use super::{
     EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after, find_agent, id,
     known_state, listed, text,
@@ -170,7 +171,7 @@ pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Err
         }
         let (millis, random) = cx.seed();
         let instance = InstanceId::new(millis, random);
-        let holder = Holder::Instance(instance, agent.id);
+        let holder = (Holder::Instance(instance, agent.id), UseName::DEFAULT);
         let (credential, secret) = new_secret(&cx.world, cx.now, holder, ends)?;
         let instance = Instance {
             id: instance,

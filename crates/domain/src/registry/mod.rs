@@ -6,6 +6,7 @@
 pub mod admin_key;
 pub mod agent;
 pub mod credential;
+pub mod credential_use;
 pub mod environment;
 pub mod identification;
 pub mod instance;
@@ -334,6 +335,13 @@ pub(crate) fn taken(what: &str) -> Refusal {
             Rule::KeyTaken,
             "this public key is or was registered in this organization",
             "make a new key pair: a key identifies one holder, for ever",
+        );
+    }
+    if what == "use" {
+        return Refusal::new(
+            Rule::UseTaken,
+            "a secret for this use was made at the same time",
+            "list what there is: `accredit credential list`",
         );
     }
     Refusal::new(

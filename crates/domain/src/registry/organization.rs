@@ -9,6 +9,7 @@ use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::admin_key::Administrator;
+use super::credential_use::UseName;
 use super::operator::{OperatorKey, operator_until};
 use super::rotation_schedule::RotationPolicy;
 use super::{
@@ -258,7 +259,7 @@ async fn found_with(
         version: 0,
     };
     let expires_at = now.plus(Duration::from_secs(BOOTSTRAP_LIFETIME_SECONDS));
-    let holder = Holder::Admin(Administrator::first(permissions));
+    let holder = (Holder::Admin(Administrator::first(permissions)), UseName::DEFAULT);
     let (credential, admin_token) = new_secret(world, now, holder, expires_at)?;
     let mut rows = vec![Row::Organization(organization.clone())];
     for purpose in KeyPurpose::ALL {
@@ -308,7 +309,7 @@ pub async fn new_admin(
     permissions: Vec<AdminPermission>,
 ) -> Result<Secret, Error> {
     let expires_at = now.plus(Duration::from_secs(BOOTSTRAP_LIFETIME_SECONDS));
-    let holder = Holder::Admin(Administrator::first(permissions));
+    let holder = (Holder::Admin(Administrator::first(permissions)), UseName::DEFAULT);
     let (credential, secret) = new_secret(world, now, holder, expires_at)?;
     let actor = Some(Actor { id: None, kind: "system" });
     let body = Body { actor, ..described(&credential) };

@@ -83,7 +83,7 @@ pub async fn rotate(
         check_rotatable(cx, &old).await?;
         let life = (old.expires_at.micros() - old.created_at.micros()).max(0);
         let expires_at = cx.now.plus(Duration::from_micros(life.unsigned_abs()));
-        let holder = old.holder.clone();
+        let holder = (old.holder.clone(), old.r#use.clone());
         let (new, secret) = match &old.proof {
             Proof::Secret { .. } if asked.jwk.is_some() => {
                 return Err(Refusal::field(
@@ -106,7 +106,8 @@ pub async fn rotate(
         let mut body = Body { target: Some(old.id.any()), ..described(&new) };
         body.changes.insert("replaced_until".into(), old.expires_at.to_string());
         let event = cx.event(EventKind::CredentialRotated, body);
-        let rows = vec![Row::Credential(new.clone()), Row::Credential(old.clone())];
+        // The old one first: with a successor it no longer holds the use.
+        let rows = vec![Row::Credential(old.clone()), Row::Credential(new.clone())];
         let credential = new.view(cx.now);
         let (replaces, replaced_until) = (old.id, old.expires_at);
         let mut rotated = RotatedCredential { credential, replaces, replaced_until };

@@ -155,6 +155,7 @@ impl Stage {
             return self.world.instance(org, agent, expires_in).await;
         }
         let asked = CreateCredential {
+            r#use: None,
             agent: (class == Class::Agent).then(|| agent.to_owned()),
             instance: None,
             resource: (class == Class::Resource).then(|| resource.to_owned()),

@@ -28,6 +28,7 @@ mod rotation;
 mod stolen_key;
 mod timing;
 mod token;
+mod uses;
 mod versions;
 mod wellknown;
 

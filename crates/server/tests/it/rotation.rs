@@ -6,6 +6,7 @@ use accredit_domain::audit::event::{Body, EventKind};
 use accredit_domain::keys::KeyState;
 use accredit_domain::keys::rotation::{KEY_PUBLISH_AHEAD, RETIRING_KEYS_MAX};
 use accredit_domain::ports::{Audited, Change, Row};
+use accredit_domain::registry::identification::EVENTS_TOLD_MAX;
 use accredit_domain::registry::keep_for;
 use accredit_domain::registry::rotation::{OVERLAP_DEFAULT_SECONDS, OVERLAP_MAX_SECONDS};
 use accredit_server::jobs::{self, Turns};
@@ -445,7 +446,9 @@ async fn a_found_secret_is_told_to_its_own_organization_only() {
         .iter()
         .map(|event| event["type"].as_str().expect("a type"))
         .collect();
-    assert_eq!(kinds, ["token.issued", "credential.created"]);
+    assert_eq!(kinds, ["credential.created"]);
+    assert_eq!((&told["tokens_issued"], &told["looked_back_to"]), (&json!(1), &Value::Null));
+    assert_eq!(told["last_issued"]["payload"]["credential"], client.credential);
     let secret = client.secret.split('_').nth(3).expect("the secret part").to_owned();
     assert!(!answer.text().contains(&secret));
     let told = events(&world, &org, "credential.identified").await;
@@ -474,6 +477,25 @@ async fn a_found_secret_is_told_to_its_own_organization_only() {
     let told = identify(&world, &org.admin, &client.secret).await.expect(200).json();
     assert_eq!(told["credential"]["state"], "revoked");
     assert_eq!(told["events"][0]["type"], "credential.revoked");
+}
+
+#[tokio::test]
+async fn what_a_busy_secret_did_is_not_all_that_is_told_of_it() {
+    let world = TestWorld::new(52).await;
+    let Scene { org, client, .. } = world.scene().await;
+    for _ in 0..2 * EVENTS_TOLD_MAX {
+        world.token(&org, &client, &READ).await.expect(200);
+        world.advance(1);
+    }
+    world.token(&org, &client, &[("scope", "crm:delete")]).await.expect(400);
+    world.revoke(&org, &client.credential).await.expect("revoked");
+    let told = identify(&world, &org.admin, &client.secret).await.expect(200).json();
+    let kinds: Vec<_> = told["events"].as_array().expect("events").iter().collect();
+    let kinds: Vec<_> = kinds.iter().map(|event| event["type"].as_str().expect("a type")).collect();
+    assert_eq!(kinds, ["credential.revoked", "token.refused", "credential.created"]);
+    assert_eq!(told["tokens_issued"], 2 * EVENTS_TOLD_MAX);
+    let last = told["last_issued"]["time"].as_str().expect("a time");
+    assert!(last < world.now().to_string().as_str());
 }
 
 /// Takes the next key away, as if the store had been written before there were any.

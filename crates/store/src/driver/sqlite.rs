@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "rotation asked", include_str!("../../migrations/sqlite/0007_rotation_asked.sql")),
     (8, "use source", include_str!("../../migrations/sqlite/0008_use_source.sql")),
     (9, "ended keys", include_str!("../../migrations/sqlite/0009_ended_keys.sql")),
+    (10, "uses", include_str!("../../migrations/sqlite/0010_uses.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -12,6 +12,7 @@ use accredit_domain::ports::{
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
+use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::rotation_schedule::RotationPolicy;
@@ -267,6 +268,7 @@ fn credential(holder: Holder, proof: Proof) -> Credential {
     Credential {
         id: CredentialId::new(NOW.millis(), unique()),
         holder,
+        r#use: one_more_use(),
         proof,
         state: CredentialState::Active,
         created_at: NOW,
@@ -276,6 +278,13 @@ fn credential(holder: Holder, proof: Proof) -> Credential {
         successor: None,
         version: 0,
     }
+}
+
+/// A use that no other secret of the tests has.
+fn one_more_use() -> UseName {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let name = format!("use-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    UseName::parse(&name).expect("a name")
 }
 
 pub(crate) fn instance(agent: AgentId) -> (Instance, Credential) {

@@ -6,7 +6,7 @@ use accredit_domain::registry::credential::{AdminPermission, CredentialState, Ho
 use accredit_domain::registry::operator::OperatorKey;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::crypto::sha256;
-use accredit_wire::ids::{CredentialId, OrganizationId};
+use accredit_wire::ids::{AgentId, CredentialId, OrganizationId};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use std::time::Duration;
@@ -157,4 +157,50 @@ async fn keys_from_before_there_were_roles_are_their_owners() {
     }
     let until = store.owners_until(org, boot).await.expect("read");
     assert_eq!(until, Some(Time::from_micros(9)));
+}
+
+/// Two secrets of one agent from before secrets had a use: each gets one of its own, so that both
+/// can be rotated.
+#[tokio::test]
+async fn secrets_from_before_there_were_uses_have_one_each() {
+    const FIRST: &str = include_str!("../../migrations/sqlite/0001_first.sql");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("accredit.db");
+    let org = OrganizationId::new(1, [1; 10]);
+    let agent = AgentId::new(1, [1; 10]);
+    let ids = [1, 2, 3].map(|n| CredentialId::new(n, [1; 10]));
+    let conn = rusqlite::Connection::open(&path).expect("the file");
+    let hash = Hash::new(sha256(FIRST.as_bytes()));
+    conn.execute_batch(FIRST).expect("the first schema");
+    conn.execute_batch(&format!(
+        "CREATE TABLE schema_migration (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL,
+         hash TEXT NOT NULL, written_by TEXT NOT NULL);
+         INSERT INTO schema_migration VALUES (1, 'first', '{hash}', '0.1.0');
+         INSERT INTO organization VALUES ('{org}', 'dev', NULL, 'i', 'active', 0, 1, 0, 1);
+         INSERT INTO agent (org, id, name, environment, state, permissions, may_delegate,
+         token_lifetime, review_due_at, created_at, version)
+         VALUES ('{org}', '{agent}', 'bot', 'dev', 'active', '[]', 0, 300, 0, 0, 1);"
+    ))
+    .expect("as it was");
+    for (id, state) in ids.iter().zip(["active", "active", "revoked"]) {
+        conn.execute_batch(&format!(
+            "INSERT INTO credential (org, id, agent, pepper, mac, state, created_at, expires_at,
+             version) VALUES ('{org}', '{id}', '{agent}', 1, zeroblob(32), '{state}', 0, 9, 1);"
+        ))
+        .expect("a secret");
+    }
+    drop(conn);
+    let store = SqliteStore::open(&path, &Options::default()).expect("brought up to date");
+    let uses = async |at| {
+        let at = Time::from_micros(at);
+        let found = store.uses_of(org, agent.any(), at, 9).await.expect("read");
+        found.into_iter().map(|(name, id)| (name.to_string(), id)).collect::<Vec<_>>()
+    };
+    let both = [("default".to_owned(), ids[1]), ("default-2".to_owned(), ids[0])];
+    assert_eq!(uses(8).await, both);
+    assert!(uses(9).await.is_empty());
+    for (name, id) in both {
+        let found = store.credential(org, id).await.expect("read").expect("there");
+        assert_eq!(found.r#use.as_str(), name);
+    }
 }

@@ -15,6 +15,7 @@ use super::credential::{
     AdminPermission, CREDENTIAL_LIFETIME_MAX_SECONDS, Credential, CredentialState, Holder,
     described, new_secret,
 };
+use super::credential_use::UseName;
 use super::organization::BOOTSTRAP_LIFETIME_SECONDS;
 use super::{DecideError, Listed, commit_created, decide, ends_after, id, listed, text};
 use crate::audit::event::{Body, EventKind};
@@ -294,7 +295,8 @@ pub async fn create(cx: &Cx, asked: &CreateAdminKey) -> Result<AdminKeyView, Err
     let expires_at = ends(cx, asked.expires_in)?;
     let admin = Administrator { role, permissions, purpose, created_by: creator(cx) };
     separate(&cx.caller, Act::Create, &admin, None, cx.now)?;
-    let made = new_secret(&cx.world, cx.now, Holder::Admin(admin), expires_at)?;
+    let holder = (Holder::Admin(admin), UseName::DEFAULT);
+    let made = new_secret(&cx.world, cx.now, holder, expires_at)?;
     decide(|| async {
         let (key, secret) = &made;
         let event = cx.event(EventKind::CredentialCreated, described(key));
@@ -390,7 +392,8 @@ pub async fn rotate(cx: &Cx, key: &str, asked: &RotateAdminKey) -> Result<AdminK
         let owners_until = others_until.max(successor);
         separate(&cx.caller, Act::Rotate(old.id), &admin, owners_until, cx.now)?;
         admin.created_by = creator(cx);
-        let (new, secret) = new_secret(&cx.world, cx.now, Holder::Admin(admin), expires_at)?;
+        let holder = (Holder::Admin(admin), old.r#use.clone());
+        let (new, secret) = new_secret(&cx.world, cx.now, holder, expires_at)?;
         old.expires_at = old.expires_at.min(until);
         old.successor = Some(new.id);
         let mut body = Body { target: Some(old.id.any()), ..described(&new) };

@@ -147,18 +147,24 @@ async fn identify(stage: &Stage, held: &Held) -> Result<Proven<()>, String> {
     if (id, agent, state) != (held.id.as_str(), stage.cast.reporter.agent_id.as_str(), "active") {
         return Err(format!("it was told to be `{id}` of `{agent}`, {state}"));
     }
-    let (newest, at) = (text("/events/0/type"), text("/events/0/time"));
-    if newest != "token.issued" || events.iter().any(|event| !event.to_string().contains(id)) {
-        return Err(format!("{} events were told, the newest of them `{newest}`", events.len()));
+    let newest = text("/events/0/type");
+    let tokens = answer.value["tokens_issued"].as_u64().unwrap_or(0);
+    let last = text("/last_issued/time");
+    let strange = events.iter().any(|event| !event.to_string().contains(id));
+    if events.is_empty() || strange || tokens == 0 || last == "-" {
+        return Err(format!(
+            "{} events were told, the newest of them `{newest}`, and {tokens} tokens",
+            events.len()
+        ));
     }
     if answer.text.contains(held.secret.expose()) {
         return Err("the answer repeats the secret".to_owned());
     }
-    let count = events.len();
-    let proof = format!("{id} of {agent}, {state}, with the newest {count} events that name it");
+    let proof = format!("{id} of {agent}, {state}, with its events and the {tokens} tokens it got");
     let story = format!(
         "Its administrator asks the server and is told: it is {id} of `reporter`, {agent}, \
-         {state}; and the newest {count} events that name it, the last of them {newest} at {at}."
+         {state}; the newest event that names it is {newest}, and of the {tokens} tokens that it \
+         got the last was at {last}."
     );
     Ok(Proven::new((), proof).story(story))
 }
