@@ -28,6 +28,11 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
+/// Makes a file look changed.
+pub(crate) fn touch(file: &Path) -> std::io::Result<()> {
+    std::fs::File::options().append(true).open(file)?.set_modified(std::time::SystemTime::now())
+}
+
 /// A running measurement of wall-clock time.
 pub(crate) struct Stopwatch(Instant);
 

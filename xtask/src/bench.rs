@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use crate::run::Outcome;
 use crate::{Answer, ambient, run};
 
 /// Where the table stands, and between what.
@@ -44,23 +43,27 @@ fn target() -> Result<std::path::PathBuf, String> {
     Ok(metadata.target_directory.into_std_path_buf())
 }
 
-fn write(markdown: &Path) -> Result<Outcome, String> {
+fn write(markdown: &Path) -> Result<(), String> {
     let table = std::fs::read_to_string(markdown).map_err(|error| error.to_string())?;
+    write_between((BEGIN, END), &table)
+}
+
+/// Puts a table into the document, between two marks.
+pub(crate) fn write_between(marks: (&str, &str), table: &str) -> Result<(), String> {
     let file = ambient::root().join(DOCUMENT);
     let document = std::fs::read_to_string(&file).map_err(|e| format!("{DOCUMENT}: {e}"))?;
-    let written = spliced(&document, &table)?;
-    std::fs::write(&file, written).map_err(|error| format!("{DOCUMENT}: {error}"))?;
-    Ok(Outcome::Done)
+    let written = spliced(&document, marks, table)?;
+    std::fs::write(&file, written).map_err(|error| format!("{DOCUMENT}: {error}"))
 }
 
 /// The document with another text between its marks.
-fn spliced(document: &str, table: &str) -> Result<String, String> {
-    let parts = document.split_once(BEGIN).and_then(|(head, rest)| {
-        let (_, tail) = rest.split_once(END)?;
+fn spliced(document: &str, (begin, end): (&str, &str), table: &str) -> Result<String, String> {
+    let parts = document.split_once(begin).and_then(|(head, rest)| {
+        let (_, tail) = rest.split_once(end)?;
         Some((head, tail))
     });
     let (head, tail) = parts.ok_or_else(|| format!("{DOCUMENT} has lost its marks"))?;
-    Ok(format!("{head}{BEGIN}\n{}\n\n{END}{tail}", table.trim()))
+    Ok(format!("{head}{begin}\n{}\n\n{end}{tail}", table.trim()))
 }
 
 #[cfg(test)]
@@ -70,9 +73,10 @@ mod tests {
     #[test]
     fn only_what_is_between_the_marks_is_replaced() {
         let document = format!("# A\n\nprose\n\n{BEGIN}old\n{END}\nmore prose\n");
-        let once = spliced(&document, "new\n").expect("marks");
+        let marks = (BEGIN, END);
+        let once = spliced(&document, marks, "new\n").expect("marks");
         assert_eq!(once, format!("# A\n\nprose\n\n{BEGIN}\nnew\n\n{END}\nmore prose\n"));
-        assert_eq!(spliced(&once, "new\n").expect("marks"), once, "the same again");
-        assert!(spliced("no marks", "new").is_err());
+        assert_eq!(spliced(&once, marks, "new\n").expect("marks"), once, "the same again");
+        assert!(spliced("no marks", marks, "new").is_err());
     }
 }

@@ -16,6 +16,7 @@ mod run;
 mod standards;
 mod test;
 mod tidy;
+mod times;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ usage: cargo xtask <task>
   bench [--quick] [SCENARIO…]
                         the release binary against a bare limit; a full run writes
                         docs/performance.md
+  times                 how long building, editing and testing take, into docs/performance.md
 
 --check compares instead of writing. With CI=true in the environment a missing tool (python3,
 node) is a failure; otherwise its step is skipped and says so.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         ["deny"] => report.step("deny", deny::run),
         ["interop"] => report.step("interop", interop::run),
         ["bench", words @ ..] => report.step("bench", || bench::run(words)),
+        ["times"] => report.step("times", times::run),
         [] | ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
