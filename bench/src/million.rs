@@ -43,12 +43,13 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let mut figures = Vec::new();
     let (mut server, file) = match &setting.registry {
         Some(folder) if folder.join(PLAN).is_file() => {
-            let server = Server::start_kept(&setting.accredit, &folder.join("data"))?;
-            (server, folder.join(PLAN))
+            let (data, file) = (folder.join("data"), folder.join(PLAN));
+            let issuer = Plan::read(&file)?.issuer;
+            (Server::start_kept(&setting.accredit, &data, Some(&issuer))?, file)
         }
         kept => {
             let server = match kept {
-                Some(folder) => Server::start_kept(&setting.accredit, &folder.join("data"))?,
+                Some(folder) => Server::start_kept(&setting.accredit, &folder.join("data"), None)?,
                 None => Server::start(&setting.accredit, &setting.work)?,
             };
             let file = kept.as_ref().unwrap_or(&setting.work).join(PLAN);

@@ -81,10 +81,12 @@ impl Server {
         Self::start_on(accredit, data, "127.0.0.1:0")
     }
 
-    /// Starts `accredit dev` on a folder that stays.
-    pub(crate) fn start_kept(accredit: &Path, data: &Path) -> Answer<Self> {
+    /// Starts `accredit dev` on a folder that stays, where it was founded before, if it was.
+    pub(crate) fn start_kept(accredit: &Path, data: &Path, issuer: Option<&str>) -> Answer<Self> {
         std::fs::create_dir_all(data).map_err(|e| format!("{}: {e}", data.display()))?;
-        let mut server = Self::start_on(accredit, data.to_owned(), "127.0.0.1:0")?;
+        let founded_at = issuer.and_then(|issuer| issuer.split('/').nth(2));
+        let listen = founded_at.unwrap_or("127.0.0.1:0");
+        let mut server = Self::start_on(accredit, data.to_owned(), listen)?;
         server.kept = true;
         Ok(server)
     }

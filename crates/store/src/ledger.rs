@@ -123,13 +123,11 @@ impl Ledger for SqliteStore {
         })
     }
 
-    fn record_uses(&self, mut uses: Vec<Use>) -> BoxFuture<'_, Result<(), Fault>> {
+    fn record_uses(&self, uses: Vec<Use>) -> BoxFuture<'_, Result<(), Fault>> {
         const OPERATION: &str = "write times of use";
         Box::pin(async move {
-            while !uses.is_empty() {
-                let rest = uses.split_off(uses.len().min(USES_IN_CHUNK_MAX));
-                let chunk = std::mem::replace(&mut uses, rest);
-                let done = self.write(OPERATION, Work::Uses(chunk)).await;
+            for chunk in uses.chunks(USES_IN_CHUNK_MAX) {
+                let done = self.write(OPERATION, Work::Uses(chunk.to_vec())).await;
                 done.map_err(|failure| failure.into_fault(OPERATION))?;
             }
             Ok(())

@@ -30,6 +30,7 @@ mod organizations;
 mod page;
 mod persons;
 mod queue;
+mod readers;
 mod registry;
 mod resources;
 mod revocations;
@@ -57,7 +58,8 @@ use driver::{Conn, Driver, DriverError};
 use failure::Failure;
 use member::{Member, Work};
 use queue::{NotQueued, Queue};
-use shared::{Readers, Shared};
+use readers::Readers;
+use shared::Shared;
 use spent::Spent;
 use writer::{Counters, Writer};
 
@@ -96,7 +98,7 @@ impl Default for Options {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     caches: Arc<Caches>,
-    readers: Arc<Readers>,
+    readers: Readers,
     /// Up to when single-use values were forgotten, microseconds: one that ended before cannot be
     /// shown to be unused, even where the clock has gone back since.
     forgotten: AtomicI64,
@@ -134,7 +136,7 @@ impl SqliteStore {
         Ok(Arc::new(Self {
             shared,
             caches: Arc::new(Caches::new(options.cache_bytes)),
-            readers: Arc::new(Readers::new(driver, options.readers)),
+            readers: Readers::new(driver, options.readers),
             forgotten: AtomicI64::new(i64::MIN),
             threads: Mutex::new(threads),
         }))

@@ -196,6 +196,14 @@ impl AnyId {
     pub const fn key(self) -> u128 {
         (self.bits & !(0xf << 76)) | ((self.kind as u128) << 76)
     }
+
+    /// The id whose [`AnyId::key`] this is.
+    pub fn from_key(key: u128) -> Option<Self> {
+        let number = (key >> 76) as u8 & 0xf;
+        let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == number)?;
+        let bits = (key & !(0xf << 76)) | (7 << 76);
+        is_uuid_v7(bits).then_some(Self { kind, bits })
+    }
 }
 
 impl fmt::Display for AnyId {
@@ -383,6 +391,15 @@ mod tests {
             if let Ok(id) = text.parse::<AnyId>() {
                 prop_assert_eq!(id.to_string(), text);
             }
+        }
+
+        #[test]
+        fn a_key_is_its_id_and_nothing_else_is_a_key(millis in 0u64..1 << 48, r: [u8; 10], key: u128) {
+            for kind in Kind::ALL {
+                let id = AnyId { kind, bits: AgentId::new(millis, r).bits() };
+                prop_assert_eq!(AnyId::from_key(id.key()), Some(id));
+            }
+            prop_assert!(AnyId::from_key(key).is_none_or(|id| id.key() == key));
         }
 
         #[test]

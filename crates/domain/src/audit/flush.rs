@@ -16,14 +16,14 @@ const USES_AT_A_TIME_MAX: usize = 5_000;
 /// Writes what an organization has in memory: one event for each kind of failure. What cannot be
 /// written is kept for the next time; where nobody knows whether it was, it may be told twice.
 pub async fn flush(world: &World, tenant: &Tenant, now: Time) -> Result<(), Fault> {
-    let mut uses = tenant.uses.take(tenant.id);
+    let mut uses = tenant.uses.take();
     while !uses.is_empty() {
-        let from = uses.len().saturating_sub(USES_AT_A_TIME_MAX);
-        if let Err(fault) = world.store.record_uses(uses[from..].to_vec()).await {
-            tenant.uses.put_back(&uses);
+        let next = uses.next(USES_AT_A_TIME_MAX, tenant.id);
+        if let Err(fault) = world.store.record_uses(next).await {
+            tenant.uses.put_back(&uses, tenant.id);
             return Err(fault);
         }
-        uses.truncate(from);
+        uses.written(USES_AT_A_TIME_MAX);
     }
     let record =
         async |event| world.store.record_event(Audited::new((tenant.id, None), event)).await;

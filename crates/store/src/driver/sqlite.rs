@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, ffi};
 
@@ -89,6 +90,9 @@ impl SqliteDriver {
         let conn = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
         conn.busy_timeout(BUSY_WAIT).map_err(failed)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_PREPARED_MAX);
+        // A plan depends on the statement alone. Otherwise the engine plans a statement anew whenever
+        // a value is bound that could have led to another plan, which costs more than most reads.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         conn.pragma_update(None, "cache_size", pages_kib).map_err(failed)?;
         Ok(conn)

@@ -1,0 +1,160 @@
+//! Reading: a few threads that do one read after the other, each on a connection of its own.
+//!
+//! They are threads of the store and no pool's: a read is handed over with one wake-up, and there
+//! are never more of them than there are connections, since each thread keeps memory of its own.
+//! One is started when a read comes and all others are busy.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use accredit_domain::Fault;
+use tokio::sync::oneshot;
+
+use crate::driver::{Conn, Driver, DriverError};
+
+/// A read, with whom to answer.
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The threads that read.
+pub(crate) struct Readers {
+    shared: Arc<Shared>,
+    most: usize,
+}
+
+struct Shared {
+    driver: Arc<dyn Driver>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    /// Threads that wait for a read.
+    idle: usize,
+    threads: Vec<JoinHandle<()>>,
+    closed: bool,
+}
+
+impl Readers {
+    /// At most so many threads, none of which is started yet.
+    pub(crate) fn new(driver: Arc<dyn Driver>, readers: usize) -> Self {
+        let (state, wake) = (Mutex::default(), Condvar::new());
+        Self { shared: Arc::new(Shared { driver, state, wake }), most: readers.max(1) }
+    }
+
+    /// Runs `read` on one snapshot that ends with it.
+    pub(crate) async fn read<T, F>(&self, operation: &'static str, read: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Conn) -> Result<T, DriverError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        // Whoever no longer waits needs no answer.
+        let job: Job = Box::new(move |conn| drop(reply.send(conn.read(read))));
+        self.push(job).map_err(|why| Fault::new(operation, why))?;
+        match answer.await {
+            Ok(result) => result.map_err(|error| error.fault(operation)),
+            Err(_) => Err(Fault::new(operation, "the read was broken off")),
+        }
+    }
+
+    fn push(&self, job: Job) -> Result<(), String> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err("the store is closed".to_owned());
+        }
+        state.waiting.push_back(job);
+        if state.waiting.len() > state.idle && state.threads.len() < self.most {
+            let shared = Arc::clone(&self.shared);
+            let thread = std::thread::Builder::new().name("store-reader".to_owned());
+            match thread.spawn(move || shared.run()) {
+                Ok(thread) => state.threads.push(thread),
+                // The others do it; without any, nobody would.
+                Err(error) if state.threads.is_empty() => {
+                    state.waiting.clear();
+                    return Err(format!("no thread to read on: {error}"));
+                }
+                Err(error) => tracing::warn!(%error, "no further thread to read on"),
+            }
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// No more reads begin; those that run are waited for, and their connections closed.
+    pub(crate) fn close(&self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        // Dropping a read tells its caller that there is no answer.
+        let (waiting, threads) =
+            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.threads));
+        drop(state);
+        drop(waiting);
+        self.shared.wake.notify_all();
+        for thread in threads {
+            // A panic in a read was caught; there is nothing else to panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// A panic with the lock held would be one of the queue's, which leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut conn = Connection { driver: Arc::clone(&self.driver), open: None };
+        while let Some(job) = self.next() {
+            if catch_unwind(AssertUnwindSafe(|| job(&mut conn))).is_err() {
+                tracing::error!("a read panicked");
+                conn.open = None;
+            }
+        }
+    }
+
+    /// The next read; `None` once the store is closed.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                return Some(job);
+            }
+            state.idle += 1;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+}
+
+/// A thread's connection, opened when it is first needed.
+struct Connection {
+    driver: Arc<dyn Driver>,
+    open: Option<Box<dyn Conn>>,
+}
+
+impl Connection {
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut dyn Conn) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        let mut conn = match self.open.take() {
+            Some(conn) => conn,
+            None => self.driver.reader()?,
+        };
+        conn.begin_read()?;
+        let value = read(&mut *conn);
+        // A connection that cannot end its snapshot is not used again.
+        conn.rollback()?;
+        self.open = Some(conn);
+        value
+    }
+}
