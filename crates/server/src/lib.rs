@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod metrics_listener;
 pub mod openapi;
 pub mod patience;
+pub mod probe;
 mod rates;
 pub mod reply;
 pub mod room;
@@ -38,6 +39,7 @@ use accredit_wire::time::Time;
 use crate::connections::Connections;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::probe::Probe;
 use crate::room::Room;
 use crate::watch::{State, Watch};
 
@@ -53,6 +55,8 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     /// The degraded states.
     pub watch: Watch,
+    /// Whether the store writes.
+    pub probe: Probe,
     /// Places for requests.
     pub room: Room,
     /// Places for connections.
@@ -75,8 +79,8 @@ impl Server {
         let stopping = Arc::new(AtomicBool::new(false));
         let watch = Watch::default();
         let room = Room::default();
-        let connections = Arc::new(Connections::default());
-        Arc::new(Self { world, tenants, hub, metrics, watch, room, connections, stopping })
+        let (probe, connections) = (Probe::default(), Arc::new(Connections::default()));
+        Arc::new(Self { world, tenants, hub, metrics, watch, probe, room, connections, stopping })
     }
 
     /// Looks at how the process is doing: its degraded states, each with the time since when.

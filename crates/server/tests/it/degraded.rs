@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use accredit_domain::ports::Clock as _;
 use accredit_server::jobs;
+use accredit_server::probe::KEPT;
 use accredit_testkit::{Ask, DiskTrouble, TestWorld};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 /// What a check says: status of the answer, `ok`, and its states.
@@ -94,4 +96,39 @@ async fn since_and_hint_are_told_to_who_asks_for_them() {
         .filter_map(|check| check["name"].as_str())
         .collect();
     assert_eq!(names, ["store", "speed", "clock", "log", "serving"]);
+}
+
+#[tokio::test]
+async fn a_thousand_questions_at_one_time_are_one_write() {
+    let world = TestWorld::new(6).await;
+    let writes = || world.world.store.health().members;
+    let many = async |count: usize| {
+        let asked = (0..count).map(|_| world.ask(Ask::get("/readyz")));
+        let answers = futures_util::future::join_all(asked).await;
+        answers.iter().map(|answer| answer.status).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = writes();
+    assert_eq!(many(1000).await, [200].into());
+    assert_eq!(writes() - before, 1);
+    world.clock.advance(KEPT - Duration::from_millis(1));
+    assert_eq!(many(10).await, [200].into());
+    assert_eq!(writes() - before, 1, "it is good for a while");
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(many(10).await, [200].into());
+    assert_eq!(writes() - before, 2, "and not for longer");
+    // Whoever asks and hangs up does not make the next one ask the store again.
+    world.clock.advance(KEPT);
+    for _ in 0..100 {
+        assert!(world.ask(Ask::get("/readyz")).now_or_never().is_none(), "it writes");
+    }
+    assert_eq!(many(1).await, [200].into());
+    assert_eq!(writes() - before, 3);
+    // What the disk says counts at once where a request finds out, else when the time is over.
+    world.faults.disk(Some(DiskTrouble::Full));
+    assert_eq!(many(10).await, [200].into());
+    world.clock.advance(KEPT);
+    assert_eq!(many(10).await, [503].into());
+    world.faults.disk(None);
+    jobs::try_again(&world.server).await;
+    assert_eq!(many(10).await, [200].into());
 }
