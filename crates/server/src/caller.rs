@@ -88,6 +88,7 @@ pub async fn admin(call: &Call) -> Result<Cx, Failure> {
         return Err(refusal.into());
     }
     cx.tenant.uses.note(facts.id.any(), cx.now, cx.source);
+    call.server.acquainted.note(facts.id);
     Ok(cx)
 }
 
@@ -102,6 +103,7 @@ pub async fn operator(call: &Call) -> Result<Operator, Failure> {
     let secret = bearer(call).ok_or_else(no_admin_key)?;
     let world = &call.server.world;
     let credential = operator::authenticate(world, call.now, &secret).await?;
+    call.server.acquainted.note(credential);
     Ok(Operator {
         world: Arc::clone(world),
         credential,

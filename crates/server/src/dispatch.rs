@@ -73,7 +73,7 @@ pub struct Call {
     proved: Option<Proved>,
     standing: Option<Standing>,
     /// Held until the handler is done.
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 impl Call {
@@ -419,14 +419,7 @@ async fn receive(
         .unwrap_or_default();
     let body = whole(body, endpoint.body_max).await?;
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
-    let place = match endpoint.caller {
-        _ if is_health => None,
-        Requirement::Admin(AdminPermission::Revoke) => {
-            let room = &server.room;
-            Some(room.enter(began).or_else(|_| room.enter_to_stop())?)
-        }
-        _ => Some(server.room.enter(began)?),
-    };
+    let place = if is_health { Ok(None) } else { server.room.enter(began).map(Some) };
     let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };
     let mut call = Call {
         server,
@@ -441,9 +434,23 @@ async fn receive(
         operator: None,
         proved: None,
         standing: None,
-        _place: place,
+        place: None,
     };
-    check_caller(&mut call).await?;
+    match place {
+        Ok(place) => {
+            call.place = place;
+            check_caller(&mut call).await?;
+        }
+        Err(_) if endpoint.caller == Requirement::Admin(AdminPermission::Revoke) => {
+            let key = caller::claimed(&call);
+            let is_acquainted = key.is_some_and(|key| call.server.acquainted.has(key));
+            let at_door = call.server.room.knock(is_acquainted)?;
+            check_caller(&mut call).await?;
+            call.place = Some(call.server.room.enter_to_stop()?);
+            drop(at_door);
+        }
+        Err(full) => return Err(full),
+    }
     if let (Requirement::Admin(_), Some(cx)) = (endpoint.caller, &call.cx) {
         call.standing = cx.world.limits.organization(cx.tenant.id, now);
         call.standing.map_or(Ok(()), |standing| standing.refusal())?;

@@ -8,6 +8,7 @@
 //! Absent on purpose: rules. Whether something is allowed is decided in the domain.
 
 mod access_log;
+pub mod acquainted;
 pub mod caller;
 pub mod conditions;
 pub mod connections;
@@ -36,6 +37,7 @@ use accredit_domain::World;
 use accredit_domain::tenant::Tenants;
 use accredit_wire::time::Time;
 
+use crate::acquainted::Acquainted;
 use crate::connections::Connections;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -57,6 +59,8 @@ pub struct Server {
     pub watch: Watch,
     /// Whether the store writes.
     pub probe: Probe,
+    /// Whose keys were right lately.
+    pub acquainted: Acquainted,
     /// Places for requests.
     pub room: Room,
     /// Places for connections.
@@ -80,7 +84,19 @@ impl Server {
         let watch = Watch::default();
         let room = Room::default();
         let (probe, connections) = (Probe::default(), Arc::new(Connections::default()));
-        Arc::new(Self { world, tenants, hub, metrics, watch, probe, room, connections, stopping })
+        let acquainted = Acquainted::default();
+        Arc::new(Self {
+            world,
+            tenants,
+            hub,
+            metrics,
+            watch,
+            probe,
+            acquainted,
+            room,
+            connections,
+            stopping,
+        })
     }
 
     /// Looks at how the process is doing: its degraded states, each with the time since when.

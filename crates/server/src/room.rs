@@ -11,8 +11,10 @@
 //! that yields waits for its next turn, and that is measured all the time ([`Room::lap`]).
 //!
 //! Health is asked without a place. Whoever comes to stop something and is refused one has a few
-//! apart, however long turns take: a flood is when something most needs to be stopped. Who it is is
-//! not known yet, so a flood that says it comes to stop something fills those as well.
+//! apart, however long turns take: a flood is when something most needs to be stopped. Those are
+//! given to who has shown a right key. Showing one takes a place at the door, for as long as the
+//! key is looked up; a flood of invented keys has few of these and none of the others, which are
+//! for keys that were right lately ([`crate::acquainted`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,10 @@ pub const REQUESTS_MAX: usize = 512;
 
 /// Requests to stop something that are worked on besides, where there is no other place.
 pub const STOPS_MAX: usize = 32;
+/// Keys that are looked up at a time at the door, of those that were right lately.
+pub const ACQUAINTED_AT_DOOR_MAX: usize = 64;
+/// Keys that are looked up at a time at the door, of all others.
+pub const STRANGERS_AT_DOOR_MAX: usize = 8;
 /// How long a task may wait for its turn before requests are refused.
 pub const TURN_MAX: Duration = Duration::from_millis(200);
 
@@ -37,6 +43,8 @@ pub const TURN_MAX: Duration = Duration::from_millis(200);
 pub struct Room {
     places: Arc<Semaphore>,
     stops: Arc<Semaphore>,
+    acquainted: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     /// What the times below are counted from.
     opened: Instant,
     /// When the lap under way began, microseconds; 0 where none is under way.
@@ -54,6 +62,8 @@ impl Default for Room {
         Self {
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
             stops: Arc::new(Semaphore::new(STOPS_MAX)),
+            acquainted: Arc::new(Semaphore::new(ACQUAINTED_AT_DOOR_MAX)),
+            strangers: Arc::new(Semaphore::new(STRANGERS_AT_DOOR_MAX)),
             opened: metrics::begin(),
             began: AtomicU64::new(0),
             took: AtomicU64::new(0),
@@ -75,7 +85,22 @@ impl Room {
         place.map(Place).map_err(full)
     }
 
-    /// Takes a place for a request to stop something, if there is one.
+    /// Takes every ordinary place that there is, so that nobody else gets one.
+    pub fn fill(&self) -> Vec<Place> {
+        let place = || Arc::clone(&self.places).try_acquire_owned().ok().map(Place);
+        std::iter::from_fn(place).collect()
+    }
+
+    /// Takes a place at the door for a request to stop something whose key is looked up, if there is
+    /// one.
+    pub fn knock(&self, is_acquainted: bool) -> Result<Place, Failure> {
+        let door = if is_acquainted { &self.acquainted } else { &self.strangers };
+        let place = Arc::clone(door).try_acquire_owned();
+        let full = |_| overloaded("too many wait to show their key".to_owned());
+        place.map(Place).map_err(full)
+    }
+
+    /// Takes a place for a request to stop something, whose key was right, if there is one.
     pub fn enter_to_stop(&self) -> Result<Place, Failure> {
         let place = Arc::clone(&self.stops).try_acquire_owned();
         let full = |_| {

@@ -4,7 +4,9 @@ use accredit_server::connections::{CONNECTIONS_MAX, CONNECTIONS_OF_NETWORK_MAX};
 use accredit_server::dispatch::BODY_TIME_MAX;
 use accredit_server::followers::FOLLOWERS_MAX;
 use accredit_server::patience::{FIRST_TIME_MAX, WRITE_TIME_MAX};
-use accredit_server::room::{REQUESTS_MAX, STOPS_MAX};
+use accredit_server::room::{
+    ACQUAINTED_AT_DOOR_MAX, REQUESTS_MAX, STOPS_MAX, STRANGERS_AT_DOOR_MAX,
+};
 use accredit_server::serve::{
     HANDSHAKE_TIME_MAX, HEADER_TIME_MAX, PING_EVERY, PING_TIME_MAX, STREAMS_MAX,
 };
@@ -25,7 +27,9 @@ fn the_guide_tells_every_bound_as_it_is() {
         ("requests of one connection of HTTP/2", STREAMS_MAX.to_string()),
         ("while nothing of an answer is taken", seconds(WRITE_TIME_MAX)),
         ("requests that are worked on", REQUESTS_MAX.to_string()),
-        ("requests to stop something", STOPS_MAX.to_string()),
+        ("requests of known administrators to stop something", STOPS_MAX.to_string()),
+        ("keys that are looked up for these, of those", ACQUAINTED_AT_DOOR_MAX.to_string()),
+        ("keys that are looked up for these, of all", STRANGERS_AT_DOOR_MAX.to_string()),
         ("followers of the feed", FOLLOWERS_MAX.to_string()),
     ] {
         let told = guide.lines().filter_map(|line| line.strip_prefix(&format!("| {what}")));

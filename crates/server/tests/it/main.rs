@@ -18,6 +18,7 @@ mod lists;
 mod log;
 mod metrics;
 mod once;
+mod overload;
 mod permission;
 mod rates;
 mod reading;

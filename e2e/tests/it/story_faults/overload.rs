@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::ids::CredentialId;
 use tokio::sync::Semaphore;
 
 use super::load::{Load, check_shed, request};
@@ -181,4 +183,53 @@ async fn a_flood_of_what_is_refused_fills_neither_disk_nor_log() {
     let log = std::fs::metadata(server.folder().file("log")).expect("its own log").len();
     assert!(log <= BYTES_MAX, "{log} bytes of its own log");
     assert_eq!(server.send(request(server, &agent)).await.status, 200, "it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_invented_keys_keeps_nobody_from_stopping_something() {
+    /// Requests of the flood at a time.
+    const FLOOD: usize = 600;
+    const STOPS: usize = 10;
+
+    let cast = Cast::new().await;
+    let agent = cast.agent("planner").await;
+    let server = &cast.server;
+    let to = server.address;
+    let mut instances = Vec::new();
+    for _ in 0..STOPS {
+        instances.push(cast.instance_of(&agent.agent).await);
+    }
+    let flood = async {
+        let (mut tasks, work) = (tokio::task::JoinSet::new(), Arc::new(Semaphore::new(FLOOD)));
+        let (mut sent, start) = (0, Instant::now());
+        while start.elapsed() < OVERLOADED {
+            let id = CredentialId::new(sent, [5; 10]);
+            let key = ApiKey::new(SecretKind::Admin, id, [sent as u8; 32]);
+            let body = serde_json::json!({"target": agent.credential, "reason": "a flood"});
+            let ask = Ask::json("POST", "/v1/revocations", &body).bearer(key.expose());
+            let place = Arc::clone(&work).acquire_owned().await.expect("open");
+            tasks.spawn(async move {
+                let status = ask.try_send(to).await.map(|answer| answer.status);
+                drop(place);
+                status
+            });
+            sent += 1;
+        }
+        tasks.join_all().await
+    };
+    let stops = async {
+        for instance in &instances {
+            tokio::time::sleep(OVERLOADED / (2 * STOPS as u32)).await;
+            let target = serde_json::json!({"target": instance.id, "reason": "stopped"});
+            let stopped = server.api("POST", "/v1/revocations", target).await;
+            assert_eq!(stopped.status, 201, "{}", stopped.text());
+        }
+    };
+    // At the same time more tokens are asked for than there are places.
+    let (_, answers, ()) = tokio::join!(overload(server, &agent), flood, stops);
+    let count = |status| answers.iter().filter(|answer| **answer == Some(status)).count();
+    println!("{} invented keys: {} refused, {} shed", answers.len(), count(401), count(503));
+    assert!(count(401) > 0 && count(503) > 0, "it was a flood, and some were looked at");
+    assert_eq!(count(401) + count(503) + count(429), answers.len(), "and none did anything");
+    assert_eq!(cast.server.cli_json(&["fsck"])["ok"], true);
 }
