@@ -17,6 +17,7 @@ pub mod limits;
 pub mod ports;
 pub mod refusal;
 pub mod registry;
+pub mod restoration;
 pub mod revocation;
 pub mod tenant;
 pub mod terms;

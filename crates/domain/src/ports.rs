@@ -23,6 +23,7 @@ use crate::refusal::Fault;
 use crate::registry::credential_use::UseName;
 use crate::registry::operator::OperatorKey;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
+use crate::restoration::NewGeneration;
 use crate::revocation::{Blast, Revocation};
 use crate::terms::{KeptAnswer, Once};
 
@@ -613,6 +614,13 @@ pub trait Log: Send + Sync {
         from: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<[u8; 32]>, Fault>>;
+
+    /// Begins a generation of an organization's store, in one transaction: its counter, the entry
+    /// that ends all its tokens, closed issuing, and a new lane whose first event this is.
+    fn begin_generation(
+        &self,
+        generation: Audited<NewGeneration>,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Deletes payloads and salts of a lane and keeps their digests, in one transaction. Its event
     /// was recorded before; see [`crate::audit::prune`].

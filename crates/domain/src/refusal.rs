@@ -31,6 +31,8 @@ pub enum Kind {
     Unprocessable,
     /// Too much in too short a time.
     TooMany,
+    /// Nobody can have it now, whoever asks.
+    Unavailable,
 }
 
 macro_rules! rules {
@@ -98,6 +100,7 @@ rules! {
     IdempotencyKeyReused "idempotency-key-reused" Unprocessable "The idempotency key came with another request before.";
     IdempotencyKeyInUse "idempotency-key-in-use" Conflict "A request with this idempotency key was carried out at the same time.";
     RateLimited "rate-limited" TooMany "More requests than the limit allows.";
+    IssuingClosed "issuing-closed" Unavailable "A backup was restored, and nobody has said yet what was ended since it was made.";
     TokenNotYours "token-not-yours" Denied "The token was issued to another client.";
 }
 

@@ -30,6 +30,7 @@ use crate::refusal::Fault;
 use crate::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
 use crate::registry::rotation_schedule::RotationPolicy;
 use crate::registry::{Organization, PAGE_ROWS_MAX, State};
+use crate::restoration::Issuing;
 use crate::revocation::Revocation;
 
 /// How often loading an organization is begun again because something changed meanwhile.
@@ -156,7 +157,7 @@ pub struct Tenant {
     pub reads: Reads,
     /// When things were last used, until it is flushed.
     pub uses: Uses,
-    state: RwLock<(State, RotationPolicy)>,
+    state: RwLock<(State, RotationPolicy, Issuing)>,
     keys: ArcSwap<Keys>,
     revoked: ArcSwap<revocations::State>,
     age_min: AtomicU32,
@@ -189,7 +190,7 @@ impl Tenant {
             refusals: Refusals::default(),
             reads: Reads::default(),
             uses: Uses::default(),
-            state: RwLock::new((organization.state, organization.rotation_policy)),
+            state: RwLock::new(turned(organization)),
             keys: ArcSwap::from_pointee(keys),
             revoked: ArcSwap::from_pointee(state),
             age_min: AtomicU32::new(age_min.unwrap_or(REVOCATIONS_AGE_DEFAULT_SECONDS)),
@@ -210,6 +211,11 @@ impl Tenant {
     /// What follows where an agent has changed and its credential is not rotated.
     pub fn rotation_policy(&self) -> RotationPolicy {
         self.state.read().map_or(RotationPolicy::Enforce, |state| state.1)
+    }
+
+    /// Whether tokens are issued at all.
+    pub fn issuing(&self) -> Issuing {
+        self.state.read().map_or(Issuing::Closed, |state| state.2)
     }
 
     /// The revocation state that this node has committed.
@@ -258,7 +264,7 @@ impl Tenant {
         if let Some(organization) = &notice.organization
             && let Ok(mut state) = self.state.write()
         {
-            *state = (organization.state, organization.rotation_policy);
+            *state = turned(organization);
         }
         if !notice.keys.is_empty() {
             self.take_keys(&notice.keys);
@@ -300,6 +306,11 @@ impl Tenant {
             Err(fault) => tracing::error!(%fault, org = %self.id, "signing keys not taken over"),
         }
     }
+}
+
+/// What of an organization's row is asked on every request.
+fn turned(organization: &Organization) -> (State, RotationPolicy, Issuing) {
+    (organization.state, organization.rotation_policy, organization.issuing)
 }
 
 /// An entry as verifiers hold it.

@@ -21,6 +21,7 @@ use accredit_domain::registry::permission::{PermissionView, SetPermission};
 use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
 use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
+use accredit_domain::restoration::Waive;
 use accredit_domain::revocation::{RevocationView, Revoke};
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
 
@@ -242,6 +243,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Verb::Get, "/v1/log", "get_log", Admin(Audit), admin::events::lanes).gives(Shape::Json),
     api(Verb::Post, "/v1/log/prune", "prune_log", Admin(Administrators), admin::events::prune).takes(Shape::of::<Prune>()).gives(Shape::of::<PruneReport>()),
     api(Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
+
+    api(Verb::Post, "/v1/restore/waive", "waive_restore", Admin(Administrators), admin::organizations::waive).takes(Shape::of::<Waive>()).gives(Shape::of::<Organization>()),
 
     // The process itself.
     api(Verb::Get, "/livez", "live", Anyone, health::live).gives(Shape::Text),

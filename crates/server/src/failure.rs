@@ -170,6 +170,7 @@ fn oauth_code(rule: Rule) -> (ErrorCode, Option<u16>) {
         Kind::Precondition => (ErrorCode::InvalidRequest, Some(412)),
         Kind::Unprocessable => (ErrorCode::InvalidRequest, Some(422)),
         Kind::TooMany => (ErrorCode::TemporarilyUnavailable, Some(429)),
+        Kind::Unavailable => (ErrorCode::TemporarilyUnavailable, Some(503)),
     }
 }
 
@@ -226,6 +227,7 @@ fn problem_status(rule: Rule) -> StatusCode {
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -34,7 +34,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use accredit_domain::World;
-use accredit_domain::tenant::Tenants;
+use accredit_domain::restoration::Issuing;
+use accredit_domain::tenant::{Tenant, Tenants};
 use accredit_wire::time::Time;
 
 use crate::acquainted::Acquainted;
@@ -102,6 +103,8 @@ impl Server {
     /// Looks at how the process is doing: its degraded states, each with the time since when.
     pub fn look(&self) -> Vec<(State, Time)> {
         let stopping = self.stopping.load(Ordering::Relaxed);
+        let is_closed = |tenant: &Arc<Tenant>| tenant.issuing() == Issuing::Closed;
+        self.watch.issuing(self.tenants.all().iter().any(is_closed));
         self.watch.look(self.world.clock.now(), &self.world.store.health(), stopping)
     }
 }

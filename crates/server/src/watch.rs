@@ -37,6 +37,8 @@ pub enum State {
     ClockBack,
     /// The log's tree is not kept up.
     LogBehind,
+    /// An organization of a restored backup issues no tokens yet.
+    IssuingClosed,
     /// The process was told to stop.
     Stopping,
 }
@@ -50,6 +52,7 @@ impl State {
         Self::StoreSlow,
         Self::ClockBack,
         Self::LogBehind,
+        Self::IssuingClosed,
         Self::Stopping,
     ];
 
@@ -62,6 +65,7 @@ impl State {
             Self::StoreSlow => "store-slow",
             Self::ClockBack => "clock-back",
             Self::LogBehind => "log-behind",
+            Self::IssuingClosed => "issuing-closed",
             Self::Stopping => "stopping",
         }
     }
@@ -73,6 +77,7 @@ impl State {
             Self::StoreSlow => "speed",
             Self::ClockBack => "clock",
             Self::LogBehind => "log",
+            Self::IssuingClosed => "issuing",
             Self::Stopping => "serving",
         }
     }
@@ -85,7 +90,8 @@ impl State {
             | Self::StoreFailing
             | Self::ClockBack
             | Self::Stopping => true,
-            Self::StoreSlow | Self::LogBehind => false,
+            // Administration has to reach it: that is how issuing is opened.
+            Self::StoreSlow | Self::LogBehind | Self::IssuingClosed => false,
         }
     }
 
@@ -108,13 +114,17 @@ impl State {
             Self::LogBehind => {
                 "look for `log not integrated` in the log of the server; no event is lost"
             }
+            Self::IssuingClosed => {
+                "a backup was restored: run `accredit backup reconcile` or `accredit backup waive` \
+                 for each organization whose `issuing` is `closed`"
+            }
             Self::Stopping => "send work to another node, or start this one again",
         }
     }
 }
 
 /// The checks of `/readyz`, in the order in which they are told.
-pub const CHECKS: [&str; 5] = ["store", "speed", "clock", "log", "serving"];
+pub const CHECKS: [&str; 6] = ["store", "speed", "clock", "log", "issuing", "serving"];
 
 /// What is remembered from look to look.
 #[derive(Debug, Default)]
@@ -129,12 +139,18 @@ struct Held {
 pub struct Watch {
     held: Mutex<Held>,
     log_behind: AtomicBool,
+    issuing_closed: AtomicBool,
 }
 
 impl Watch {
     /// How the last integration of all logs went.
     pub fn integrated(&self, failed: bool, behind: u64) {
         self.log_behind.store(failed || behind > LOG_BEHIND_MAX, Ordering::Relaxed);
+    }
+
+    /// Whether an organization issues no tokens, because a backup was restored.
+    pub fn issuing(&self, closed: bool) {
+        self.issuing_closed.store(closed, Ordering::Relaxed);
     }
 
     /// Looks: which states hold now, each with the time since when.
@@ -149,6 +165,7 @@ impl Watch {
             (State::StoreSlow, store.last_write > WRITE_SLOW),
             (State::ClockBack, back),
             (State::LogBehind, self.log_behind.load(Ordering::Relaxed)),
+            (State::IssuingClosed, self.issuing_closed.load(Ordering::Relaxed)),
             (State::Stopping, stopping),
         ] {
             held.set(state, holds, now);

@@ -15,6 +15,7 @@ mod cache;
 mod credentials;
 pub mod driver;
 mod failure;
+mod generations;
 pub mod inspect;
 mod installation;
 mod instances;
@@ -128,6 +129,7 @@ impl SqliteStore {
         });
         let (journal, maintenance) = maintenance::pair();
         let spent = Spent::load(&mut *conn).map_err(failed)?;
+        let spent_before = generations::spent_before(&mut *conn).map_err(failed)?;
         let writer = Writer::new(conn, Arc::clone(&shared), journal, spent);
         let threads = vec![
             thread("store-writer", move || writer.run())?,
@@ -137,7 +139,7 @@ impl SqliteStore {
             shared,
             caches: Arc::new(Caches::new(options.cache_bytes)),
             readers: Readers::new(driver, options.readers),
-            forgotten: AtomicI64::new(i64::MIN),
+            forgotten: AtomicI64::new(spent_before),
             threads: Mutex::new(threads),
         }))
     }

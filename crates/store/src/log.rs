@@ -10,12 +10,12 @@ use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
 use crate::page;
 
-/// The lane that this process writes. With one writer there is one lane.
-pub(crate) const LANE: u16 = 0;
-
-/// The end of a lane, as the writer sees it while it adds leaves.
+/// The end of the lane that is written to, the newest of its organization. With one writer there is
+/// one such lane; those of earlier generations are closed, as the writer sees it while it adds leaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
+    /// Which lane.
+    pub(crate) lane: u16,
     /// The next leaf's sequence number.
     pub(crate) next: u64,
     /// `next` as it stands in the lane's row.
@@ -28,33 +28,44 @@ pub(crate) struct Head {
     pub(crate) fence: u64,
 }
 
-/// The first lane of a new organization.
+/// Opens the next lane of an organization, and by that closes those that it has.
 pub(crate) fn begin_lane(
     conn: &mut dyn Conn,
     org: &str,
     generation: u64,
+    fence: u64,
 ) -> Result<(), DriverError> {
+    let lane =
+        conn.number("SELECT COALESCE(MAX(lane) + 1, 0) FROM lane WHERE org = $1", &[org.into()])?;
     conn.execute(
         "INSERT INTO lane (org, lane, generation, next, previous, last_at, fence) \
-         VALUES ($1, $2, $3, 0, $4, 0, 0)",
-        &[org.into(), LANE.into(), generation.into(), Hash::ZERO.bytes().as_slice().into()],
+         VALUES ($1, $2, $3, 0, $4, 0, $5)",
+        &[
+            org.into(),
+            lane.into(),
+            generation.into(),
+            Hash::ZERO.bytes().as_slice().into(),
+            fence.into(),
+        ],
     )?;
     Ok(())
 }
 
-/// The head of our lane, or nothing where there is no such organization.
+/// The head of the lane that is written to, or nothing where there is no such organization.
 pub(crate) fn head(conn: &mut dyn Conn, org: &str) -> Result<Option<Head>, DriverError> {
     conn.first(
-        "SELECT next, previous, last_at, fence FROM lane WHERE org = $1 AND lane = $2",
-        &[org.into(), LANE.into()],
+        "SELECT lane, next, previous, last_at, fence FROM lane WHERE org = $1 \
+         ORDER BY lane DESC LIMIT 1",
+        &[org.into()],
         |row| {
-            let next = row.count(0)?;
+            let next = row.count(1)?;
             Ok(Head {
+                lane: lane_of(row, 0)?,
                 next,
                 stored_next: next,
-                previous: Hash::new(row.bytes(1)?),
-                last_at: row.time(2)?,
-                fence: row.count(3)?,
+                previous: Hash::new(row.bytes(2)?),
+                last_at: row.time(3)?,
+                fence: row.count(4)?,
             })
         },
     )
@@ -75,7 +86,7 @@ pub(crate) fn append(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         &[
             org.into(),
-            LANE.into(),
+            head.lane.into(),
             head.next.into(),
             kind.into(),
             at.into(),
@@ -90,7 +101,7 @@ pub(crate) fn append(
     Ok(())
 }
 
-/// Writes the head of our lane, on the condition that the row is as it was seen. False where
+/// Writes the head of the lane, on the condition that the row is as it was seen. False where
 /// somebody else has moved it.
 pub(crate) fn advance(conn: &mut dyn Conn, org: &str, head: &Head) -> Result<bool, DriverError> {
     let changed = conn.execute(
@@ -101,7 +112,7 @@ pub(crate) fn advance(conn: &mut dyn Conn, org: &str, head: &Head) -> Result<boo
             head.previous.bytes().as_slice().into(),
             head.last_at.into(),
             org.into(),
-            LANE.into(),
+            head.lane.into(),
             head.fence.into(),
             head.stored_next.into(),
         ],
@@ -230,20 +241,21 @@ pub(crate) fn leaf_hashes(
     )
 }
 
-/// The first sequence number of our lane whose time is `since` or later, and the next one that
-/// will be given. Times never go back in a lane, so it is found by halving.
+/// In the lane that is written to: the first sequence number whose time is `since` or later, and the
+/// next one that will be given. Times never go back in a lane, so it is found by halving. What was
+/// issued in a closed lane died with its generation.
 pub(crate) fn window(
     conn: &mut dyn Conn,
     org: &str,
     since: Time,
-) -> Result<(u64, u64), DriverError> {
-    let Some(head) = head(conn, org)? else { return Ok((0, 0)) };
+) -> Result<Option<(u16, u64, u64)>, DriverError> {
+    let Some(head) = head(conn, org)? else { return Ok(None) };
     let (mut low, mut high) = (0, head.next);
     while low < high {
         let middle = low + (high - low) / 2;
         let at = conn.first(
             "SELECT at FROM event WHERE org = $1 AND lane = $2 AND seq = $3",
-            &[org.into(), LANE.into(), middle.into()],
+            &[org.into(), head.lane.into(), middle.into()],
             |row| row.time(0),
         )?;
         if at.is_some_and(|at| at < since) {
@@ -252,7 +264,7 @@ pub(crate) fn window(
             high = middle;
         }
     }
-    Ok((low, head.next))
+    Ok(Some((head.lane, low, head.next)))
 }
 
 /// One stored tile.

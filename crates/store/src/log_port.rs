@@ -1,7 +1,8 @@
 //! The log's port: what auditors and the integrator read, and the one thing they write.
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{BoxFuture, Integrated, LaneHead, Leaf, Log, Pruned};
+use accredit_domain::ports::{Audited, BoxFuture, Integrated, LaneHead, Leaf, Log, Pruned};
+use accredit_domain::restoration::NewGeneration;
 use accredit_wire::ids::OrganizationId;
 
 use crate::SqliteStore;
@@ -33,6 +34,18 @@ impl Log for SqliteStore {
     ) -> BoxFuture<'_, Result<Vec<[u8; 32]>, Fault>> {
         self.read_in("read leaf hashes", org, move |conn, org| {
             log::leaf_hashes(conn, org, lane, from, limit)
+        })
+    }
+
+    fn begin_generation(
+        &self,
+        generation: Audited<NewGeneration>,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "begin a generation";
+        Box::pin(async move {
+            let work = Work::Generation(Box::new(generation.into_parts()));
+            let done = self.write(OPERATION, work).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
     }
 

@@ -8,6 +8,7 @@ use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, 
 use accredit_domain::ports::{Pruned, SingleUse, Use};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::credential::{Holder, Proof};
+use accredit_domain::restoration::NewGeneration;
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
 use accredit_wire::time::Time;
 use tokio::sync::oneshot;
@@ -20,8 +21,8 @@ use crate::log::{self, Head, Integration};
 use crate::rewrap::{self, Rewrapped};
 use crate::spent::Spent;
 use crate::{
-    agents, answers, credentials, installation, instances, keys, operators, organizations, persons,
-    resources, revocations, uses,
+    agents, answers, credentials, generations, installation, instances, keys, operators,
+    organizations, persons, resources, revocations, uses,
 };
 
 /// What is to be written.
@@ -34,6 +35,8 @@ pub(crate) enum Work {
     Consume(OrganizationId, SingleUse),
     /// A change of the registry with its event.
     Change(Box<(Change, Event)>),
+    /// A generation of an organization's store, with its event.
+    Generation(Box<(NewGeneration, Event)>),
     /// Tiles and a checkpoint.
     Integrate(OrganizationId, Integration),
     /// Payloads of a lane that are deleted.
@@ -58,6 +61,7 @@ impl Work {
             Self::Event(org, ..) => Some(*org),
             Self::Change(change) => Some(change.0.org),
             Self::Consume(..)
+            | Self::Generation(_)
             | Self::Integrate(..)
             | Self::Prune(..)
             | Self::Uses(_)
@@ -75,6 +79,7 @@ impl Work {
             Self::Event(_, value, _) => value.is_none(),
             Self::Consume(..) | Self::Beat => true,
             Self::Change(_)
+            | Self::Generation(_)
             | Self::Integrate(..)
             | Self::Prune(..)
             | Self::Uses(_)
@@ -119,6 +124,7 @@ pub(crate) fn run_aside(
             let first = spent.spend(conn, (*org, &org.to_string()), value)?;
             if first { Ok(()) } else { Err(Failure::Replayed) }
         }
+        Work::Generation(both) => generations::begin(conn, &both.0, &both.1),
         Work::Integrate(org, integration) => log::integrate(conn, &org.to_string(), integration),
         Work::Prune(org, lane, pruned) => log::prune(conn, &org.to_string(), *lane, pruned)
             .map_err(|error| Failure::of("prune the log", error)),

@@ -4,6 +4,7 @@
 use accredit_domain::ports::{Lookup, Page};
 use accredit_domain::registry::rotation_schedule::RotationPolicy;
 use accredit_domain::registry::{Organization, State};
+use accredit_domain::restoration::Issuing;
 use accredit_wire::ids::OrganizationId;
 
 use crate::driver::{Conn, DriverError, Row};
@@ -17,7 +18,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT org, name, display_name, issuer, state, rev, generation, created_at, version, \
-             rotation_policy FROM organization ",
+             rotation_policy, issuing FROM organization ",
             $rest
         )
     };
@@ -35,6 +36,7 @@ fn read(row: &dyn Row) -> Result<Organization, DriverError> {
         created_at: row.time(7)?,
         version: row.int(8)?,
         rotation_policy: row.word(9, RotationPolicy::parse)?,
+        issuing: row.word(10, Issuing::parse)?,
     })
 }
 
@@ -80,16 +82,17 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
             ],
         )
         .map_err(failed)?;
-        return log::begin_lane(conn, &org, row.generation).map_err(failed);
+        return log::begin_lane(conn, &org, row.generation, 0).map_err(failed);
     }
     let changed = conn
         .execute(
             "UPDATE organization SET display_name = $1, state = $2, rotation_policy = $3, \
-             version = version + 1 WHERE org = $4 AND version = $5",
+             issuing = $4, version = version + 1 WHERE org = $5 AND version = $6",
             &[
                 row.display_name.as_deref().into(),
                 row.state.as_str().into(),
                 row.rotation_policy.as_str().into(),
+                row.issuing.as_str().into(),
                 org.as_str().into(),
                 row.version.into(),
             ],

@@ -214,7 +214,7 @@ fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<
     if target.kind() == Kind::Token {
         return Ok(1);
     }
-    let (from, end) = log::window(conn, org, since)?;
+    let Some((lane, from, end)) = log::window(conn, org, since)? else { return Ok(0) };
     if end - from > EVENTS_SEARCHED_MAX {
         return Ok(end - from);
     }
@@ -227,7 +227,7 @@ fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<
     conn.number(
         "SELECT count(*) FROM event WHERE org = $1 AND lane = $2 AND seq >= $3 \
          AND kind = 'token.issued' AND (payload LIKE $4 OR payload IS NULL)",
-        &[org.into(), log::LANE.into(), from.into(), pattern.as_str().into()],
+        &[org.into(), lane.into(), from.into(), pattern.as_str().into()],
     )
 }
 

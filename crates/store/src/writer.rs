@@ -307,6 +307,13 @@ impl Writer {
                 let lane = lane_of(&mut self.lanes, change.org)?;
                 member::complete(&mut *self.conn, lane, (change, event), done)
             }
+            Work::Generation(both) => {
+                member::run_aside(&mut *self.conn, &mut self.spent, work)?;
+                // What is in memory is the end of a lane that is closed now.
+                self.lanes.remove(&both.0.org);
+                self.newer.remove(&both.0.org);
+                Ok(Done::quiet(0))
+            }
             Work::Consume(..)
             | Work::Integrate(..)
             | Work::Prune(..)

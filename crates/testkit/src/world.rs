@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use accredit_domain::World;
 use accredit_domain::limits::Limits;
-use accredit_domain::ports::{Clock as _, Entropy, Installation, Store};
+use accredit_domain::ports::{Clock as _, Entropy, Installation, Log as _, Store};
+use accredit_domain::restoration;
 use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_server::Server;
 use accredit_server::dispatch;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 use crate::clock::SettableClock;
 use crate::entropy::SeededEntropy;
 use crate::fault::{Faults, FaultyDriver};
+use crate::fixture::Org;
 use crate::pause::PausingVault;
 
 /// Where every world says that it is reached.
@@ -55,6 +57,27 @@ impl TestWorld {
         store.close();
         drop((router, server, world, store));
         Self::open(folder, clock, seed).await
+    }
+
+    /// A world of its own at the same time, whose store is a copy of this one's: what a backup gives
+    /// back.
+    pub async fn copied(&self, seed: u64) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let to = folder.path().join("store.db");
+        std::fs::File::create_new(&to).expect("a file");
+        accredit_store::backup::copy(&self.folder.path().join("store.db"), &to).expect("a copy");
+        let clock = SettableClock::default();
+        clock.set(self.now());
+        Self::open(folder, Arc::new(clock), seed).await
+    }
+
+    /// A new generation of one organization's store, as a restore begins it, and a new server.
+    pub async fn restored(self, org: &Org, seed: u64) -> Self {
+        let tenant = self.tenant(org).await;
+        let begun = restoration::begin(&self.world, &tenant, 2, self.now()).await;
+        let begun = begun.expect("a generation");
+        self.store.begin_generation(begun).await.expect("written");
+        self.reopened(seed).await
     }
 
     /// A new world in a folder below `within`, on a driver of the test's own making.

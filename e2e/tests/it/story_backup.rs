@@ -4,14 +4,19 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use accredit::verifier::Contradiction;
+use accredit_wire::crypto::{MacKey, open, seal, sha256};
+use accredit_wire::jose::b64url_decode;
+use accredit_wire::revocations::feed::Alarm;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stage::binary::{self, Ran};
-use crate::stage::cast::text;
+use crate::stage::cast::{Client, text};
 use crate::stage::server::{Folder, free_port};
-use crate::stage::{Cast, Server};
+use crate::stage::{Ask, Cast, FOLLOWS_WITHIN, Server, until};
 
 /// `accredit init` in a folder, and what it printed.
 fn init(folder: &Folder) -> Value {
@@ -157,6 +162,444 @@ async fn a_backup_that_is_not_whole_or_not_ours_is_refused() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("9.9.9"), "{ran:?}");
     assert!(!Path::new(&folder.file("newer.backup")).exists());
+}
+
+/// The content of a backup, read as `docs/formats.md` says and with nothing of the program's reader.
+struct Content {
+    header: String,
+    key: [u8; 32],
+    manifest: Value,
+    store: Vec<u8>,
+}
+
+impl Content {
+    fn read(file: &str, root_key: &str) -> Self {
+        let bytes = std::fs::read(file).expect("a backup");
+        let end = bytes.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
+        let header = String::from_utf8(bytes[..end].to_vec()).expect("text");
+        let said: Value = serde_json::from_str(&header).expect("a header");
+        let salt = b64url_decode(said["salt"].as_str().expect("a salt")).expect("base64url");
+        let hex = std::fs::read_to_string(root_key).expect("a root key");
+        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
+        let root: Vec<u8> = (0..32).map(|index| digits(2 * index)).collect();
+        let root = MacKey::new(root.as_slice().try_into().expect("32 bytes"));
+        let key = root.mac(&[b"accredit/backup/1/", salt.as_slice()].concat());
+        let (mut rest, mut plain, mut last) = (&bytes[end..], Vec::new(), 0);
+        for number in 0u64.. {
+            if rest.is_empty() {
+                break;
+            }
+            assert_eq!(last, 0, "nothing comes after the last");
+            last = rest[0];
+            let length = u32::from_be_bytes(rest[1..5].try_into().expect("four")) as usize;
+            let aad = Self::aad(&header, number, last);
+            plain.extend_from_slice(&open(&key, &aad, &rest[5..5 + length]).expect("it opens"));
+            rest = &rest[5 + length..];
+        }
+        assert_eq!(last, 1);
+        let end = plain.iter().position(|byte| *byte == b'\n').expect("a manifest");
+        let manifest = serde_json::from_slice(&plain[..end]).expect("a manifest");
+        Self { header, key, manifest, store: plain[end + 1..].to_vec() }
+    }
+
+    fn aad(header: &str, number: u64, last: u8) -> Vec<u8> {
+        [&sha256(header.as_bytes())[..], &number.to_be_bytes(), &[last]].concat()
+    }
+
+    fn write(&self, file: &str) {
+        let mut manifest = self.manifest.clone();
+        manifest["bytes"] = Value::from(self.store.len());
+        let plain = [format!("{manifest}\n").as_bytes(), &self.store].concat();
+        let mut out = self.header.clone().into_bytes();
+        let chunks: Vec<&[u8]> = plain.chunks(1024 * 1024).collect();
+        for (number, chunk) in chunks.iter().enumerate() {
+            let last = u8::from(number + 1 == chunks.len());
+            let mut nonce = [0; 12];
+            nonce[4..].copy_from_slice(&(number as u64).to_be_bytes());
+            let aad = Self::aad(&self.header, number as u64, last);
+            let sealed = seal(&self.key, nonce, &aad, chunk).expect("sealed");
+            out.push(last);
+            out.extend_from_slice(&(sealed.len() as u32).to_be_bytes());
+            out.extend_from_slice(&sealed);
+        }
+        std::fs::write(file, out).expect("written");
+    }
+
+    /// The same with a statement run on the store.
+    fn altered(&self, folder: &Folder, statement: &str) -> Self {
+        let file = folder.file("altered.db");
+        std::fs::write(&file, &self.store).expect("written");
+        let store = Connection::open(&file).expect("a store");
+        assert!(store.execute(statement, []).expect("altered") > 0, "{statement}");
+        drop(store);
+        let store = std::fs::read(&file).expect("a store");
+        let Self { header, key, manifest, .. } = self;
+        Self { header: header.clone(), key: *key, manifest: manifest.clone(), store }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_holds_no_secret_and_what_was_slipped_into_it_is_found() {
+    let secrets = std::sync::OnceLock::new();
+    let mut lost = Lost::new(
+        async |cast| secrets.set(cast.agent("planner").await.secret).expect("once"),
+        async |_| {},
+    )
+    .await;
+    let root_key = text(&lost.founded, "root_key_file");
+    let content = Content::read(&lost.backup, &root_key);
+    assert!(content.store.starts_with(b"SQLite format 3\0"));
+    assert!(contains(&content.store, b"planner"), "the search finds what is there");
+    let root = std::fs::read_to_string(&root_key).expect("a root key");
+    let raw: Vec<u8> = (0..32)
+        .map(|index| u8::from_str_radix(&root[2 * index..2 * index + 2], 16).expect("hexadecimal"))
+        .collect();
+    let secret = secrets.get().expect("a secret").as_bytes();
+    let admin = [lost.cast.server.admin.clone(), text(&lost.founded, "operator_token")];
+    let planted = [secret, lost.cast.resource_secret.as_bytes(), root.trim().as_bytes(), &raw];
+    for planted in planted.into_iter().chain(admin.iter().map(String::as_bytes)) {
+        assert!(!contains(&content.store, planted), "a secret lies in the backup");
+        assert!(!contains(content.manifest.to_string().as_bytes(), planted));
+    }
+
+    // Whoever has the root key can make a backup that opens; what is in it is looked at all the same.
+    let whole = lost.backup.clone();
+    lost.backup = lost.folder.file("made.backup");
+    content.write(&lost.backup);
+    assert_eq!(verify(&lost.backup, &root_key).code, 0, "written as the formats say, it is read");
+    let folder = lost.prepared();
+    for (statement, says) in [
+        ("INSERT INTO schema_migration VALUES (9999, 'later', '0', '9.9.9')", "says it does"),
+        ("UPDATE event SET payload = replace(payload, 'planner', 'blanner')", "signed"),
+        ("DELETE FROM event WHERE seq = (SELECT max(seq) FROM event)", "signed"),
+        ("UPDATE organization SET rev = 0, generation = 5", "says it does"),
+        ("UPDATE checkpoint SET note = replace(note, 'A', 'B')", "says it does"),
+    ] {
+        content.altered(&folder, statement).write(&lost.backup);
+        std::fs::remove_file(folder.file("altered.db")).expect("removed");
+        check_refused(&verify(&lost.backup, &root_key), says);
+        check_refused(&lost.restore(&folder, &[]), says);
+        assert!(!folder.data().join("accredit.db").exists(), "nothing half-written");
+    }
+    let mut later = Content::read(&whole, &root_key);
+    later.manifest["schema"] = json!(9999);
+    let add = "INSERT INTO schema_migration VALUES (9999, 'later', '0', '9.9.9')";
+    later.altered(&folder, add).write(&lost.backup);
+    for ran in [verify(&lost.backup, &root_key), lost.restore(&folder, &[])] {
+        assert_ne!(ran.code, 0, "{ran:?}");
+        assert!(ran.err.contains("9.9.9") && ran.err.contains("newer"), "{ran:?}");
+    }
+    let names = std::fs::read_dir(folder.data()).expect("a folder").count();
+    assert_eq!(names, 2, "configuration and root key");
+}
+
+/// An installation whose server is stopped, a backup of it, and what came after the backup.
+struct Lost {
+    folder: Folder,
+    founded: Value,
+    backup: String,
+    /// The last export of its log.
+    export: String,
+    /// One from before the backup.
+    older: String,
+    cast: Cast,
+}
+
+impl Lost {
+    /// `after` is what happens between backup and loss.
+    async fn new(before: impl AsyncFnOnce(&Cast), after: impl AsyncFnOnce(&Cast)) -> Self {
+        let folder = Folder::new();
+        let founded = init(&folder);
+        let mut cast = Cast::at(Server::serve(folder.clone(), &founded).await, 3).await;
+        before(&cast).await;
+        let [older, backup, export] =
+            ["older.ndjson", "the.backup", "last.ndjson"].map(|name| folder.file(name));
+        cast.server.cli(&["audit", "export", "-o", &older]).good();
+        assert_eq!(create(&founded, &backup).code, 0);
+        after(&cast).await;
+        cast.server.cli(&["audit", "export", "-o", &export]).good();
+        assert_eq!(cast.server.stop(), Some(0));
+        Self { folder, founded, backup, export, older, cast }
+    }
+
+    /// A folder with what an operator puts there before a restore: configuration and root key.
+    fn prepared(&self) -> Folder {
+        let folder = Folder::new();
+        std::fs::create_dir_all(folder.data()).expect("a folder");
+        for name in ["accredit.toml", "root.key"] {
+            let (from, to) = (self.folder.data().join(name), folder.data().join(name));
+            std::fs::copy(from, to).expect("copied");
+        }
+        folder
+    }
+
+    fn restore(&self, folder: &Folder, more: &[&str]) -> Ran {
+        let (data, root_key) = (folder.file("data"), text(&self.founded, "root_key_file"));
+        let args = ["backup", "restore", &self.backup, "--data", &data, "--root-key", &root_key];
+        accredit(&[&args[..], more, &["--output", "json"]].concat())
+    }
+
+    /// What `init` printed, for the restored installation.
+    fn founded_in(&self, folder: &Folder) -> Value {
+        let mut founded = self.founded.clone();
+        founded["config"] = Value::from(folder.file("data/accredit.toml"));
+        founded
+    }
+
+    /// Serves the restored installation, at the address of the lost one.
+    async fn serve(&mut self, folder: &Folder) {
+        self.cast.server = Server::serve(folder.clone(), &self.founded_in(folder)).await;
+    }
+}
+
+fn reconcile(folder: &Folder, export: &str) -> Ran {
+    let config = folder.file("data/accredit.toml");
+    let args = ["backup", "reconcile", "--config", &config, "--org", "acme", "--audit-export"];
+    accredit(&[&args[..], &[export, "--output", "json"]].concat())
+}
+
+/// No tokens, and why.
+async fn check_closed(cast: &Cast, client: &Client) {
+    let answer = cast.server.token(&client.agent, &client.secret, "crm:read").await;
+    answer.refused(503, "temporarily_unavailable", "issuing-closed");
+    assert!(answer.header("retry-after").is_some());
+    assert!(answer.text().contains("accredit backup reconcile"), "{}", answer.text());
+    let ready = cast.server.send(Ask::get("/readyz?verbose")).await;
+    assert_eq!(ready.status, 200, "administration has to reach it");
+    assert!(ready.text().contains("issuing-closed"), "{}", ready.text());
+    assert_eq!(cast.server.get("/v1/orgs/acme").await["issuing"], "closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_ended_after_a_backup_stays_ended_when_it_is_restored() {
+    let found: std::sync::OnceLock<Vec<Client>> = std::sync::OnceLock::new();
+    let tokens: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    let state = Folder::new();
+    let verifiers = std::sync::Mutex::new(Vec::new());
+    let bound = Duration::from_secs(3);
+    let names = ["revoked", "rotated", "narrowed", "decommissioned", "unchanged", "instance"];
+    let mut lost = Lost::new(
+        async |cast| {
+            let mut clients = Vec::new();
+            for name in names {
+                clients.push(cast.agent(name).await);
+            }
+            let last = clients.pop().expect("an agent");
+            clients.push(cast.instance_of(&last.agent).await);
+            found.set(clients).expect("once");
+        },
+        async |cast| {
+            let clients = found.get().expect("clients");
+            let mut live = Vec::new();
+            for client in &clients[..5] {
+                live.push(cast.token(client).await);
+            }
+            tokens.set(live).expect("once");
+            let kept = state.file("verifier");
+            let verifier = cast.verifier().age_max(bound).state_dir(kept).connect().await;
+            let verifier = verifier.expect("a verifier");
+            let [revoked, rotated, narrowed, decommissioned, _, instance] = &clients[..] else {
+                panic!("six clients")
+            };
+            cast.server.revoke(&revoked.agent).await;
+            let path = format!("/v1/credentials/{}/rotate", rotated.credential);
+            cast.server.post(&path, json!({})).await;
+            let path = format!("/v1/agents/{}/permissions/crm", narrowed.agent);
+            let answer = cast.server.api("PUT", &path, json!({"actions": ["read"]})).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let path = format!("/v1/agents/{}/decommission", decommissioned.agent);
+            cast.server.post(&path, json!({"reason": "a story"})).await;
+            let rev = cast.server.revoke(&instance.id).await["rev"].as_u64();
+            until("the verifier follows", FOLLOWS_WITHIN, async || {
+                verifier.status().map(|status| status.rev) == rev
+            })
+            .await;
+            // The checkpoints come a second behind; what it holds is written at a heartbeat.
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            verifiers.lock().expect("held").push(verifier);
+        },
+    )
+    .await;
+    let clients = found.into_inner().expect("clients");
+    let tokens = tokens.into_inner().expect("tokens");
+    let verifier = verifiers.lock().expect("held").pop().expect("a verifier");
+    let [revoked, rotated, narrowed, decommissioned, unchanged, instance] = &clients[..] else {
+        panic!("six clients")
+    };
+
+    let folder = lost.prepared();
+    let told = lost.restore(&folder, &[]).json();
+    assert_eq!(told["organizations"], json!([{"name": "acme", "generation": 2}]), "{told}");
+    lost.serve(&folder).await;
+    // Nothing of before lives, and nothing new begins.
+    for token in &tokens {
+        assert!(!lost.cast.server.is_active(token).await);
+    }
+    check_closed(&lost.cast, unchanged).await;
+    check_closed(&lost.cast, revoked).await;
+    // The verifier that saw more is not talked out of it.
+    until("the verifier raises an alarm", Duration::from_secs(10), async || {
+        let mut alarms = verifier.alarms().into_iter();
+        alarms.any(|alarm| matches!(alarm.what, Contradiction::Feed(Alarm::LogShrunk { .. })))
+    })
+    .await;
+    let refusal = verifier.verify_token(&tokens[0]).await.expect_err("revoked");
+    assert_eq!(refusal.body().rule(), Some("token-revoked"), "{refusal}");
+    until("and goes stale", Duration::from_secs(8), async || {
+        verifier.verify_token(&tokens[4]).await.is_err()
+    })
+    .await;
+    drop(verifier);
+
+    // Only with the server stopped, and only from the log that goes on where the backup ends.
+    assert_eq!(reconcile(&folder, &lost.export).code, 1, "it is being served");
+    assert_eq!(lost.cast.server.stop(), Some(0));
+    check_refused(&reconcile(&folder, &lost.older), "continuation");
+    let altered = folder.file("altered.ndjson");
+    let text = std::fs::read_to_string(&lost.export).expect("an export");
+    let cut = |kind: &str| {
+        let kept: Vec<&str> = text.lines().filter(|line| !line.contains(kind)).collect();
+        kept.join("\n") + "\n"
+    };
+    std::fs::write(&altered, cut("agent.suspended")).expect("written");
+    check_refused(&reconcile(&folder, &altered), "continuation");
+    std::fs::write(&altered, cut("{\"end\"")).expect("written");
+    check_refused(&reconcile(&folder, &altered), "continuation");
+    lost.serve(&folder).await;
+    check_closed(&lost.cast, unchanged).await;
+    assert_eq!(lost.cast.server.stop(), Some(0));
+
+    let told = reconcile(&folder, &lost.export).json();
+    assert_eq!(told["changed"], 1, "the narrowed one: {told}");
+    assert_eq!(told["ended"], 4, "{told}");
+    assert_eq!(told["admin_token"], Value::Null, "{told}");
+    assert_eq!(reconcile(&folder, &lost.export).code, 6, "once");
+    lost.serve(&folder).await;
+    let server = &lost.cast.server;
+    for (client, rule) in [
+        (revoked, "agent-not-active"),
+        (rotated, "credential-revoked"),
+        (narrowed, "agent-not-active"),
+        (decommissioned, "credential-revoked"),
+        (instance, "credential-revoked"),
+    ] {
+        let answer = server.token(&client.agent, &client.secret, "crm:read").await;
+        assert!(answer.status == 400 || answer.status == 401, "{rule}: {}", answer.text());
+        assert_eq!(answer.rule(), rule, "{}", answer.text());
+    }
+    let token = lost.cast.token(unchanged).await;
+    assert!(server.is_active(&token).await);
+
+    // With a person's word the verifier goes on, and forgets no revocation.
+    let builder = || lost.cast.verifier().age_max(bound).state_dir(state.file("verifier"));
+    let deaf = builder().connect().await.expect("from what it kept");
+    until("without the word it does not", Duration::from_secs(8), async || {
+        !deaf.alarms().is_empty() && deaf.verify_token(&token).await.is_err()
+    })
+    .await;
+    drop(deaf);
+    // Its tasks let go of the folder a moment later.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let verifier = builder().accept_restored(2).connect().await.expect("a verifier");
+    until("the verifier follows again", FOLLOWS_WITHIN, async || {
+        verifier.verify_token(&token).await.is_ok()
+    })
+    .await;
+    assert_eq!(verifier.alarms(), []);
+    let refusal = verifier.verify_token(&tokens[0]).await.expect_err("revoked");
+    assert_eq!(refusal.body().rule(), Some("token-revoked"), "{refusal}");
+
+    // Both lanes are read, exported, proven and checked.
+    let listed = server.cli_json(&["audit", "list", "--limit", "1000"]);
+    let types: Vec<&str> = listed["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|e| e["type"].as_str().expect("text"))
+        .collect();
+    let place = |kind| types.iter().position(|found| *found == kind).expect(kind);
+    assert!(place("organization.created") < place("log.generation_started"), "{types:?}");
+    assert!(place("log.generation_started") < place("restore.reconciled"), "{types:?}");
+    let started = &listed["items"][place("log.generation_started")];
+    assert_eq!((&started["lane"], &started["seq"]), (&json!(1), &json!(0)), "{started}");
+    assert!(
+        started["payload"]["changes"]["checkpoints"].as_str().expect("text").contains("/log/g1l0 ")
+    );
+    let shown = server.cli_json(&["audit", "show", started["id"].as_str().expect("an id")]);
+    assert_eq!(&shown["payload"], &started["payload"]);
+    let tail = server.cli(&["audit", "tail", "--lines", "3", "--output", "json"]).good();
+    assert!(tail.contains("token.issued"), "{tail}");
+    let newest = server.get("/v1/events?newest=true&limit=200").await;
+    let (first, all) = (&newest["items"][0]["lane"], newest["items"].as_array().expect("items"));
+    assert_eq!(first, 1);
+    assert!(all.len() >= types.len().min(200), "it goes on in the older lane");
+    let (export, key) = (folder.file("restored.ndjson"), folder.file("restored.key"));
+    server.cli(&["audit", "export", "-o", &export]).good();
+    server.cli(&["audit", "key", "-o", &key]).good();
+    accredit(&["audit", "verify", &export, "--key", &key]).good();
+    assert_eq!(server.cli_json(&["fsck"])["ok"], true);
+    assert_eq!(lost.cast.server.stop(), Some(0));
+    let config = folder.file("data/accredit.toml");
+    accredit(&["fsck", "--config", &config]).good();
+
+    // And the restored store is backed up and restored in turn.
+    let again = folder.file("again.backup");
+    assert_eq!(create(&lost.founded_in(&folder), &again).code, 0);
+    lost.backup = again;
+    let third = lost.prepared();
+    let told = lost.restore(&third, &[]).json();
+    assert_eq!(told["organizations"][0]["generation"], 3, "{told}");
+    let config = third.file("data/accredit.toml");
+    accredit(&["fsck", "--config", &config]).good();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_opens_issuing_on_their_word() {
+    let found = std::sync::OnceLock::new();
+    let mut lost = Lost::new(
+        async |cast| found.set(cast.agent("planner").await).expect("once"),
+        async |cast| drop(cast.token(found.get().expect("an agent")).await),
+    )
+    .await;
+    let folder = lost.prepared();
+    assert_eq!(lost.restore(&folder, &["--generation", "7"]).code, 0);
+    // A store is never overwritten, served or not.
+    let ran = lost.restore(&folder, &[]);
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(ran.err.contains("not empty"), "{ran:?}");
+    let ran = lost.restore(&lost.folder, &[]);
+    assert_eq!(ran.code, 6, "{ran:?}");
+    // What fails leaves nothing.
+    let other = lost.prepared();
+    let whole = lost.backup.clone();
+    let bytes = std::fs::read(&whole).expect("a backup");
+    lost.backup = folder.file("cut.backup");
+    std::fs::write(&lost.backup, &bytes[..bytes.len() - 9]).expect("written");
+    check_refused(&lost.restore(&other, &[]), "cut off");
+    let names = std::fs::read_dir(other.data()).expect("a folder").count();
+    assert_eq!(names, 2, "configuration and root key");
+    lost.backup = whole;
+
+    lost.serve(&folder).await;
+    let agent = found.get().expect("an agent");
+    check_closed(&lost.cast, agent).await;
+    let server = &lost.cast.server;
+    let auditor = server.cli_json(&["admin-key", "create", "--role", "security", "--purpose", "x"]);
+    let body = json!({"reason": "restored at once"});
+    let ask = Ask::json("POST", "/v1/restore/waive", &body).bearer(&text(&auditor, "admin_token"));
+    server.send(ask).await.problem(403, "not-entitled");
+    check_closed(&lost.cast, agent).await;
+    let opened = server.cli_json(&["backup", "waive", "--reason", "restored at once"]);
+    assert_eq!(opened["issuing"], "open", "{opened}");
+    let token = lost.cast.token(agent).await;
+    assert!(server.is_active(&token).await);
+    let events = server.cli_json(&["audit", "list", "--type", "restore.waived"]);
+    assert_eq!(events["items"][0]["payload"]["reason"], "restored at once", "{events}");
+    let ready = server.send(Ask::get("/readyz")).await;
+    assert!(!ready.text().contains("issuing-closed"), "{}", ready.text());
+    let again = server.cli(&["backup", "waive", "--reason", "again"]);
+    assert_eq!(again.code, 6, "{again:?}");
+    assert_eq!(server.get("/v1/orgs/acme").await["generation"], 7);
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Root(commands::root::Root),
     /// The key of the installation's operator, outside all organizations
     OperatorKey(commands::operator_key::OperatorKey),
-    /// Encrypted backups of the store: make one, check one
+    /// Encrypted backups of the store: make one, check one, restore one
     Backup(commands::backup::Backup),
     /// Compute the log again and compare it with what was signed
     Fsck(commands::fsck::Fsck),

@@ -70,8 +70,11 @@ kinds! {
     AccessRefused "access.refused";
     AuthenticationFailed "authentication.failed";
     LogExported "log.exported";
+    LogGenerationStarted "log.generation_started";
     LogPruned "log.pruned";
     LogRead "log.read";
+    RestoreReconciled "restore.reconciled";
+    RestoreWaived "restore.waived";
 }
 
 /// Who did it.

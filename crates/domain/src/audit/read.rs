@@ -63,11 +63,14 @@ fn view(leaf: &Leaf) -> Result<EventView, Fault> {
     })
 }
 
+/// A place in the log: lane and sequence number.
+pub type Place = (u16, u64);
+
 /// What a page of events asks for.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
-    /// Events after this sequence number, or from the first.
-    pub after: Option<u64>,
+    /// Events after this place, or before it where the newest come first; all where there is none.
+    pub after: Option<Place>,
     /// Only of this type, or of types that begin so and a dot.
     pub kind: Option<String>,
     /// The newest first instead of the oldest.
@@ -76,11 +79,16 @@ pub struct EventQuery {
     pub limit: usize,
 }
 
-/// Events of lane 0, in order of the log. `next` is given also where nothing was found yet but
-/// there is more to look through.
+/// A place as a cursor: a number in lane 0, else an id that holds it.
+fn cursor((lane, sequence): Place) -> String {
+    if lane == 0 { sequence.to_string() } else { EventId::at(0, lane, sequence).to_string() }
+}
+
+/// Events in order of the log: lane after lane, as generations of the store opened them. `next` is
+/// given also where nothing was found yet but there is more to look through.
 pub async fn list(cx: &Cx, query: &EventQuery) -> Result<Listed<EventView>, Error> {
     cx.require(AdminPermission::Audit)?;
-    let head = lane_head(cx, 0).await?;
+    let lanes = cx.world.store.lanes(cx.tenant.id).await?;
     let wanted = |leaf: &Leaf| match &query.kind {
         Some(kind) => {
             leaf.kind == *kind
@@ -89,68 +97,84 @@ pub async fn list(cx: &Cx, query: &EventQuery) -> Result<Listed<EventView>, Erro
         None => true,
     };
     if query.newest {
-        return newest(cx, &head, query, wanted).await;
+        return newest(cx, &lanes, query, wanted).await;
     }
-    let mut from = query.after.map_or(0, |after| after.saturating_add(1));
+    let (first, start) =
+        query.after.map_or((0, 0), |(lane, after)| (lane, after.saturating_add(1)));
     let mut items = Vec::new();
-    let mut scanned = 0;
-    while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && from < head.sequenced {
-        let leaves = cx.world.store.leaves(cx.tenant.id, 0, from, READ_LEAVES_MAX).await?;
-        if leaves.is_empty() {
-            break;
-        }
-        for leaf in leaves {
-            from = leaf.sequence + 1;
-            scanned += 1;
-            if wanted(&leaf) {
-                items.push(view(&leaf)?);
-                if items.len() == query.limit {
-                    break;
+    let (mut scanned, mut last) = (0, query.after);
+    for head in lanes.iter().filter(|head| head.lane >= first) {
+        let mut from = if head.lane == first { start } else { 0 };
+        while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && from < head.sequenced {
+            let store = &cx.world.store;
+            let leaves = store.leaves(cx.tenant.id, head.lane, from, READ_LEAVES_MAX).await?;
+            if leaves.is_empty() {
+                break;
+            }
+            for leaf in leaves {
+                from = leaf.sequence + 1;
+                last = Some((head.lane, leaf.sequence));
+                scanned += 1;
+                if wanted(&leaf) {
+                    items.push(view(&leaf)?);
+                    if items.len() == query.limit {
+                        break;
+                    }
                 }
             }
         }
     }
-    let next = (from < head.sequenced && from > 0).then(|| (from - 1).to_string());
+    let ends = lanes.iter().filter(|head| head.sequenced > 0);
+    let end = ends.map(|head| (head.lane, head.sequenced - 1)).max();
+    let next = last.filter(|last| Some(*last) < end).map(cursor);
     Ok(Listed { items, next })
 }
 
 /// The newest events, newest first.
 async fn newest(
     cx: &Cx,
-    head: &LaneHead,
+    lanes: &[LaneHead],
     query: &EventQuery,
     wanted: impl Fn(&Leaf) -> bool,
 ) -> Result<Listed<EventView>, Error> {
-    let mut before = query.after.unwrap_or(head.sequenced).min(head.sequenced);
     let mut items = Vec::new();
-    let mut scanned = 0;
-    while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && before > 0 {
-        let from = before.saturating_sub(READ_LEAVES_MAX as u64);
-        let count = (before - from) as usize;
-        let leaves = cx.world.store.leaves(cx.tenant.id, 0, from, count).await?;
-        for leaf in leaves.iter().rev() {
-            before = leaf.sequence;
-            scanned += 1;
-            if wanted(leaf) {
-                items.push(view(leaf)?);
-                if items.len() == query.limit {
-                    break;
+    let (mut scanned, mut last) = (0, None);
+    for head in lanes.iter().rev() {
+        let mut before = match query.after {
+            Some((lane, _)) if head.lane > lane => continue,
+            Some((lane, before)) if head.lane == lane => before.min(head.sequenced),
+            _ => head.sequenced,
+        };
+        while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && before > 0 {
+            let from = before.saturating_sub(READ_LEAVES_MAX as u64);
+            let count = (before - from) as usize;
+            let leaves = cx.world.store.leaves(cx.tenant.id, head.lane, from, count).await?;
+            for leaf in leaves.iter().rev() {
+                before = leaf.sequence;
+                last = Some((head.lane, leaf.sequence));
+                scanned += 1;
+                if wanted(leaf) {
+                    items.push(view(leaf)?);
+                    if items.len() == query.limit {
+                        break;
+                    }
                 }
             }
-        }
-        if leaves.is_empty() {
-            break;
+            if leaves.is_empty() {
+                break;
+            }
         }
     }
-    let next = (before > 0).then(|| before.to_string());
+    let first = lanes.iter().find(|head| head.sequenced > 0).map(|head| (head.lane, 0));
+    let next = last.filter(|last| Some(*last) > first).map(cursor);
     Ok(Listed { items, next })
 }
 
 /// What the log says about something that can get tokens.
 #[derive(Debug)]
 pub(crate) struct About {
-    /// The newest events of lane 0 that name it, newest first, apart from those of tokens that were
-    /// issued to it.
+    /// The newest events that name it, newest first, apart from those of tokens that were issued to
+    /// it.
     pub events: Vec<EventView>,
     /// Tokens issued, among what was looked through.
     pub tokens_issued: u64,
@@ -160,10 +184,9 @@ pub(crate) struct About {
     pub looked_back_to: Option<Time>,
 }
 
-/// What lane 0 says about an id that was born at `since`: at most `limit` events, from as many
+/// What the log says about an id that was born at `since`: at most `limit` events, from as many
 /// leaves as a page of a list looks through.
 pub(crate) async fn about(cx: &Cx, id: AnyId, since: Time, limit: usize) -> Result<About, Error> {
-    let mut before = lane_head(cx, 0).await?.sequenced;
     // An id stands in a payload as a string of its own.
     let named = format!("\"{id}\"");
     let names_it = |leaf: &Leaf| match &leaf.body {
@@ -173,44 +196,39 @@ pub(crate) async fn about(cx: &Cx, id: AnyId, since: Time, limit: usize) -> Resu
     let mut found =
         About { events: Vec::new(), tokens_issued: 0, last_issued: None, looked_back_to: None };
     let mut scanned = 0;
-    while before > 0 {
-        if scanned >= SCAN_LEAVES_MAX || found.events.len() >= limit {
-            return Ok(found);
-        }
-        let from = before.saturating_sub(READ_LEAVES_MAX as u64);
-        let count = (before - from) as usize;
-        let leaves = cx.world.store.leaves(cx.tenant.id, 0, from, count).await?;
-        for leaf in leaves.iter().rev() {
-            if leaf.at < since {
-                found.looked_back_to = None;
+    for head in cx.world.store.lanes(cx.tenant.id).await?.iter().rev() {
+        let mut before = head.sequenced;
+        while before > 0 {
+            if scanned >= SCAN_LEAVES_MAX || found.events.len() >= limit {
                 return Ok(found);
             }
-            found.looked_back_to = Some(leaf.at);
-            if !names_it(leaf) {
-                continue;
-            }
-            if leaf.kind == EventKind::TokenIssued.as_str() {
-                found.tokens_issued += 1;
-                if found.last_issued.is_none() {
-                    found.last_issued = Some(view(leaf)?);
+            let from = before.saturating_sub(READ_LEAVES_MAX as u64);
+            let count = (before - from) as usize;
+            let leaves = cx.world.store.leaves(cx.tenant.id, head.lane, from, count).await?;
+            for leaf in leaves.iter().rev() {
+                if leaf.at < since {
+                    found.looked_back_to = None;
+                    return Ok(found);
                 }
-            } else if found.events.len() < limit {
-                found.events.push(view(leaf)?);
+                found.looked_back_to = Some(leaf.at);
+                if !names_it(leaf) {
+                    continue;
+                }
+                if leaf.kind == EventKind::TokenIssued.as_str() {
+                    found.tokens_issued += 1;
+                    if found.last_issued.is_none() {
+                        found.last_issued = Some(view(leaf)?);
+                    }
+                } else if found.events.len() < limit {
+                    found.events.push(view(leaf)?);
+                }
             }
+            scanned += leaves.len();
+            before = from;
         }
-        scanned += leaves.len();
-        before = from;
     }
     found.looked_back_to = None;
     Ok(found)
-}
-
-async fn lane_head(cx: &Cx, lane: u16) -> Result<LaneHead, Fault> {
-    let lanes = cx.world.store.lanes(cx.tenant.id).await?;
-    lanes
-        .into_iter()
-        .find(|head| head.lane == lane)
-        .ok_or_else(|| Fault::new("log", "the organization has no lane"))
 }
 
 /// One event, by id or by sequence number of lane 0.

@@ -26,6 +26,7 @@ use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Audited, Issuance, NotRecorded};
 use crate::refusal::{Error, Fault, Refusal, Rule};
+use crate::restoration::{self, Issuing};
 
 /// The life of a token where neither agent nor request says, seconds.
 pub const TOKEN_LIFETIME_DEFAULT_SECONDS: u32 = 300;
@@ -75,6 +76,10 @@ impl From<Fault> for Stopped {
 
 /// Issues a token, or says why not.
 pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result<Outcome, Fault> {
+    // Before anything is asked of the store, and recorded for nobody: it is so for all.
+    if cx.tenant.issuing() == Issuing::Closed {
+        return Ok(Outcome::Refused(restoration::closed()));
+    }
     let mut overtaken_by = None;
     for _ in 0..ISSUE_TRIES_MAX {
         match attempt(cx, auth, request).await {

@@ -23,6 +23,7 @@ use crate::keys::{self, KeyPurpose, KeyState};
 use crate::ports::{Audited, Change, CommitError, Page, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::{AdminPermission, Holder, described, new_secret};
+use crate::restoration::Issuing;
 use crate::tenant::Tenant;
 use crate::terms::Once;
 
@@ -45,6 +46,8 @@ pub struct Organization {
     pub state: State,
     /// What follows where an agent has changed and its credential is not rotated.
     pub rotation_policy: RotationPolicy,
+    /// Whether tokens are issued: not after a restore, until it is known what was ended since.
+    pub issuing: Issuing,
     /// Its revocation counter.
     pub rev: u64,
     /// Which generation of the store: grows when a backup is restored.
@@ -253,6 +256,7 @@ async fn found_with(
         issuer: format!("{}/o/{}", world.public_url, asked.name),
         state: State::Active,
         rotation_policy: RotationPolicy::default(),
+        issuing: Issuing::default(),
         rev: 0,
         generation: 1,
         created_at: now,

@@ -34,6 +34,7 @@ fn told(kind: Kind) -> (&'static str, &'static str, u16) {
         Kind::Precondition => ("precondition", "`invalid_request` 412", 412),
         Kind::Unprocessable => ("unprocessable", "`invalid_request` 422", 422),
         Kind::TooMany => ("too many", "`temporarily_unavailable` 429", 429),
+        Kind::Unavailable => ("unavailable", "`temporarily_unavailable` 503", 503),
     }
 }
 

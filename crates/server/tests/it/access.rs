@@ -269,6 +269,7 @@ impl Stage {
             "revoke_id" => json!({"target": planner, "reason": "a test"}),
             "check_log" => json!({}),
             "prune_log" => json!({"older_than": 86_400}),
+            "waive_restore" => json!({"reason": "a test"}),
             name if name.ends_with("_org")
                 || name.ends_with("_person")
                 || name.ends_with("_resource")

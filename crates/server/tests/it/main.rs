@@ -24,6 +24,7 @@ mod rates;
 mod reading;
 mod refusals;
 mod registry;
+mod restoration;
 mod revocation;
 mod rotation;
 mod stolen_key;

@@ -36,6 +36,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "use source", include_str!("../../migrations/sqlite/0008_use_source.sql")),
     (9, "ended keys", include_str!("../../migrations/sqlite/0009_ended_keys.sql")),
     (10, "uses", include_str!("../../migrations/sqlite/0010_uses.sql")),
+    (11, "generations", include_str!("../../migrations/sqlite/0011_generations.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -19,6 +19,7 @@ use accredit_domain::registry::rotation_schedule::RotationPolicy;
 use accredit_domain::registry::{
     Agent, Credential, Instance, Organization, Person, Resource, State,
 };
+use accredit_domain::restoration::Issuing;
 use accredit_domain::revocation::Revocation;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName};
@@ -122,6 +123,7 @@ pub(crate) fn organization(name: &str) -> Organization {
         issuer: format!("https://id.example/o/{name}"),
         state: State::Active,
         rotation_policy: RotationPolicy::Warn,
+        issuing: Issuing::Open,
         rev: 0,
         generation: 1,
         created_at: NOW,

@@ -35,7 +35,7 @@ use super::{Ask, Server, until};
 const ADDRESS: &str = "127.0.0.1:8420";
 
 /// Programs that a document may use beside ours: those of POSIX, and `curl`.
-const PROGRAMS: [&str; 4] = ["curl", "printf", "sed", "tail"];
+const PROGRAMS: [&str; 6] = ["cp", "curl", "mkdir", "printf", "sed", "tail"];
 
 /// What ends a server in the foreground.
 const CTRL_C: &str = "# Ctrl-C";

@@ -110,20 +110,20 @@ impl Reader<'_> {
             newest.drain(..newest.len().saturating_sub(lines));
         }
         if let Some((lane, size)) = end {
-            let place = |id: &String| id.parse::<EventId>().map_or(0, |id| id.place().1);
+            let place = self.after.as_ref().and_then(|id| id.parse::<EventId>().ok());
             // Events of other types that were passed over need not be looked at again.
-            if self.after.as_ref().map_or(0, place) + 1 < size {
+            if place.is_none_or(|id| id.place().0 < lane || id.place().1 + 1 < size) {
                 self.after = place_before(lane, size, 1);
             }
         }
         Ok(newest.into())
     }
 
-    /// The log's lane and size, where it has one lane only.
+    /// The lane that is written to, the last one, and its size.
     async fn end(&self) -> Result<Option<(u16, u64)>, Failure> {
         let log = self.api.get(RequestPath::new("/v1/log")).await?;
         let lanes = log.value.get("lanes").and_then(Value::as_array);
-        let Some([lane]) = lanes.map(Vec::as_slice) else { return Ok(None) };
+        let Some(lane) = lanes.and_then(|lanes| lanes.last()) else { return Ok(None) };
         let number = |name: &str| lane.get(name).and_then(Value::as_u64);
         let lane = number("lane").and_then(|lane| u16::try_from(lane).ok());
         Ok(lane.zip(number("size")))

@@ -37,10 +37,10 @@ pub fn list(mut call: Call) -> Handled {
     })
 }
 
-/// A place in the log: a sequence number, or the id of an event, which holds one.
-fn place(text: &str) -> Result<u64, Refusal> {
-    let by_id = text.parse::<EventId>().map(|id| id.place().1);
-    by_id.or_else(|_| text.parse()).map_err(|_| {
+/// A place in the log: a sequence number of lane 0, or the id of an event, which holds one.
+fn place(text: &str) -> Result<read::Place, Refusal> {
+    let by_id = text.parse::<EventId>().map(EventId::place);
+    by_id.or_else(|_| text.parse().map(|sequence| (0, sequence))).map_err(|_| {
         Refusal::field("after", "must be an event's id or number", "take it from `next`")
     })
 }

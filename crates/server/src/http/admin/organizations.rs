@@ -2,6 +2,7 @@
 
 use accredit_domain::Cx;
 use accredit_domain::registry::{State, operator, organization};
+use accredit_domain::restoration;
 
 use super::{created, ok, page, reason, shown};
 use crate::dispatch::{Call, Handled};
@@ -51,6 +52,14 @@ pub fn update(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         shown(&cx, &organization::update(&cx, call.path("key"), &call.json()?).await?)
+    })
+}
+
+/// Opens issuing after a restore, on a person's word.
+pub fn waive(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        shown(&cx, &restoration::waive(&cx, &call.json()?).await?)
     })
 }
 

@@ -192,8 +192,9 @@ impl<'a> EventRecord<'a> {
         line
     }
 
-    /// Reads an event's line: the event, and the id that stands in it.
-    pub(super) fn read(line: &'a str) -> Option<(Self, &'a str)> {
+    /// Reads an event's line, without a line end: the event, and the id that stands in it. Whether
+    /// it is what was logged, an [`super::Auditor`] says.
+    pub fn read(line: &'a str) -> Option<(Self, &'a str)> {
         let rest = line.strip_prefix(r#"{"event":{"lane":"#)?;
         let (lane, rest) = rest.split_once(r#","seq":"#)?;
         let (sequence, rest) = rest.split_once(r#","id":""#)?;

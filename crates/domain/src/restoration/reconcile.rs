@@ -1,0 +1,345 @@
+//! The old log read again: what was ended after the backup was made is ended again.
+//!
+//! The export proves itself with the log's key, which the backup has, and must contain the lanes of
+//! the backup as they were: only then does what follows in it say what the backup does not know.
+//! That nothing follows the export in turn, nobody can prove; whoever has a Verifier that was there
+//! can compare. Absent on purpose: giving back what was created or granted since.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use accredit_wire::crypto::PublicKey;
+use accredit_wire::ids::{AnyId, Kind};
+use accredit_wire::secret::Secret;
+use accredit_wire::tlog::export::{Auditor, Body as Kept, EventRecord, Header};
+use accredit_wire::tlog::note::Vkey;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::{open, signed};
+use crate::audit::event::{Body, EventKind};
+use crate::context::Cx;
+use crate::ports::{LaneHead, Row};
+use crate::refusal::{Error, Fault, Refusal, Rule};
+use crate::registry::agent;
+use crate::registry::credential::AdminPermission;
+use crate::registry::organization::new_admin;
+use crate::revocation::{Revoke, revoke};
+
+/// The most things that one export may end.
+pub const ENDS_MAX: usize = 1_000_000;
+
+/// Why things are ended again, for their events.
+const ENDED: &str = "it was ended after the backup that was restored";
+/// Members of an agent whose change may have taken something from it.
+const AGENT_NARROWED_BY: [&str; 6] =
+    ["across_environments", "default_scope", "environment", "may_delegate", "owner", "permissions"];
+/// Why an agent or a resource that was changed is suspended.
+const CHANGED: &str = "it was changed after the backup that was restored: look at it";
+
+/// An export of the old log, while it is read line by line.
+pub struct OldLog {
+    issuer: String,
+    log_key: PublicKey,
+    /// The closed lanes: their checkpoints, as notes, and by origin how many events the backup has.
+    closed: Vec<String>,
+    known: BTreeMap<String, u64>,
+    /// The origins of lanes that began with the restore.
+    own: BTreeSet<String>,
+    auditor: Option<Auditor>,
+    /// The origins of the export's lanes.
+    origins: BTreeMap<u16, String>,
+    /// Events that the backup does not have.
+    newer: u64,
+    ends: Ends,
+    wrong: Option<String>,
+}
+
+/// What an old log ended, beyond the backup.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Suspended at the log's end.
+    suspended: BTreeSet<AnyId>,
+    /// Changed in what they may do.
+    changed: BTreeSet<AnyId>,
+    /// Decommissioned.
+    decommissioned: BTreeSet<AnyId>,
+    /// Ended for good: instances, credentials, signing keys.
+    ended: BTreeSet<AnyId>,
+    /// The installation's operator got a new key, which ended those before.
+    operators: bool,
+    /// Events beyond the backup.
+    events: u64,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    /// Things that were ended again.
+    pub ended: u64,
+    /// Agents and resources that were suspended because they were changed.
+    pub changed: u64,
+    /// What the backup does not have: made after it, or ended already.
+    pub passed_over: u64,
+    /// Events of the old log that the backup does not have.
+    pub events: u64,
+    /// A key of a new owner, where the last one's was ended again.
+    pub owner_key: Option<Secret>,
+}
+
+/// What an event's payload says, of which little is needed.
+#[derive(Deserialize)]
+struct Said {
+    target: Option<AnyId>,
+    agent: Option<AnyId>,
+    owner: Option<IgnoredAny>,
+    #[serde(default)]
+    changes: BTreeMap<String, String>,
+}
+
+impl OldLog {
+    /// Begins to read an export of the organization's log as it was before the restore.
+    pub async fn new(cx: &Cx) -> Result<Self, Error> {
+        let lanes = cx.world.store.lanes(cx.tenant.id).await?;
+        let before = |lane: &&LaneHead| lane.generation < cx.tenant.generation;
+        let closed: Vec<String> =
+            lanes.iter().filter(before).filter_map(|lane| lane.note.clone()).collect();
+        let mut known = BTreeMap::new();
+        for note in &closed {
+            let checkpoint = signed(note)?;
+            known.insert(checkpoint.origin, checkpoint.size);
+        }
+        if known.is_empty() {
+            return Err(Refusal::new(
+                Rule::StateForbids,
+                "this store was not restored from a backup",
+                "there is nothing to be reconciled",
+            )
+            .into());
+        }
+        let own = lanes.iter().filter(|lane| !before(lane)).map(|lane| cx.tenant.origin(lane));
+        Ok(Self {
+            own: own.collect(),
+            issuer: cx.tenant.issuer.clone(),
+            log_key: cx.tenant.log_key().sealed.public.clone(),
+            closed,
+            known,
+            auditor: None,
+            origins: BTreeMap::new(),
+            newer: 0,
+            ends: Ends::default(),
+            wrong: None,
+        })
+    }
+
+    /// Takes the next line, with or without its end.
+    pub fn line(&mut self, line: &str) {
+        if self.wrong.is_some() {
+            return;
+        }
+        let outcome = if self.auditor.is_none() { self.first(line) } else { self.next(line) };
+        self.wrong = outcome.err();
+    }
+
+    /// The header: its logs are this organization's, and signed by the key that the backup has.
+    fn first(&mut self, line: &str) -> Result<(), String> {
+        let header: Header =
+            serde_json::from_str(line).map_err(|_| "it does not begin as an export does")?;
+        if header.issuer != self.issuer {
+            return Err(format!("it is of `{}`", header.issuer));
+        }
+        let mut vkeys = Vec::with_capacity(header.lanes.len());
+        for lane in header.lanes {
+            if self.own.contains(&lane.origin) {
+                return Err("it was made after the restore, from what was restored".to_owned());
+            }
+            let vkey = Vkey::new(&lane.origin, &self.log_key);
+            vkeys.push(vkey.map_err(|error| error.to_string())?);
+            self.origins.insert(lane.lane, lane.origin);
+        }
+        let mut auditor = Auditor::new(vkeys);
+        for note in &self.closed {
+            auditor
+                .against(note.as_bytes())
+                .map_err(|_| "it does not have the lanes that the backup has".to_owned())?;
+        }
+        auditor.line(line);
+        self.auditor = Some(auditor);
+        Ok(())
+    }
+
+    fn next(&mut self, line: &str) -> Result<(), String> {
+        if let Some(auditor) = &mut self.auditor {
+            auditor.line(line);
+        }
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        // What is no event, or a malformed one, is the auditor's.
+        let Some((event, _)) = EventRecord::read(line) else { return Ok(()) };
+        let origin = self.origins.get(&event.lane);
+        let known = origin.and_then(|origin| self.known.get(origin)).copied().unwrap_or(0);
+        if event.sequence < known {
+            return Ok(());
+        }
+        self.newer += 1;
+        self.ends.take(&event)?;
+        if self.ends.len() > ENDS_MAX {
+            return Err(format!("it ends more than {ENDS_MAX} things"));
+        }
+        Ok(())
+    }
+
+    /// What it ended, once all lines were read: only where it is whole, signed, contains the log of
+    /// the backup, and goes on behind it.
+    pub fn finish(self) -> Result<Ends, Refusal> {
+        let refused = |detail: String| {
+            Refusal::new(
+                Rule::FieldInvalid,
+                format!("the export is not this log's continuation: {detail}"),
+                "give a whole export of the log as it was before the restore, made after the backup",
+            )
+        };
+        if let Some(wrong) = self.wrong {
+            return Err(refused(wrong));
+        }
+        let Some(auditor) = self.auditor else { return Err(refused("it is empty".to_owned())) };
+        let report = auditor.finish();
+        if let Some(finding) = report.findings.first() {
+            return Err(refused(finding.to_string()));
+        }
+        if !report.ok || !report.complete {
+            return Err(refused("it is only a part of the log".to_owned()));
+        }
+        if self.newer == 0 {
+            return Err(refused("it has no event that the backup does not have".to_owned()));
+        }
+        Ok(Ends { events: self.newer, ..self.ends })
+    }
+}
+
+impl Ends {
+    fn len(&self) -> usize {
+        self.suspended.len() + self.changed.len() + self.decommissioned.len() + self.ended.len()
+    }
+
+    /// Takes what an event says. One that ends something and was pruned cannot be read.
+    fn take(&mut self, event: &EventRecord<'_>) -> Result<(), String> {
+        let kind = event.kind;
+        let ends = matches!(
+            kind,
+            "agent.decommissioned"
+                | "agent.updated"
+                | "credential.created"
+                | "credential.revoked"
+                | "credential.rotated"
+                | "instance.revoked"
+                | "key.revoked"
+                | "resource.updated"
+        );
+        let turns = kind.ends_with(".suspended") || kind.ends_with(".activated");
+        if !ends && !turns && !kind.starts_with("permission.") {
+            return Ok(());
+        }
+        let Kept::Kept { payload, .. } = &event.body else {
+            let (lane, sequence) = (event.lane, event.sequence);
+            return Err(format!("what event {sequence} of lane {lane} says was pruned"));
+        };
+        let said: Said = serde_json::from_str(payload).map_err(|error| error.to_string())?;
+        if kind == "credential.created" {
+            self.operators |= said.changes.contains_key("operator_key");
+            return Ok(());
+        }
+        let id = match said.target {
+            Some(target) => target,
+            None => said.agent.ok_or_else(|| format!("an event `{kind}` names nothing"))?,
+        };
+        match kind {
+            "agent.decommissioned" => drop(self.decommissioned.insert(id)),
+            "agent.updated" => {
+                let changed = |member: &&str| said.changes.contains_key(*member);
+                if said.owner.is_some() || AGENT_NARROWED_BY.iter().any(changed) {
+                    self.changed.insert(id);
+                }
+            }
+            "resource.updated" => {
+                if said.changes.contains_key("actions") {
+                    self.changed.insert(id);
+                }
+            }
+            // The predecessor, which would otherwise live on as long as it was meant to.
+            "credential.rotated" | "credential.revoked" | "instance.revoked" | "key.revoked" => {
+                self.ended.insert(id);
+            }
+            _ if kind.starts_with("permission.") => drop(self.changed.insert(id)),
+            _ if kind.ends_with(".suspended") => drop(self.suspended.insert(id)),
+            _ => drop(self.suspended.remove(&id)),
+        }
+        Ok(())
+    }
+}
+
+/// Ends all of it again and opens issuing. Cut off, it is run again: what has ended stays so.
+pub async fn reconcile(cx: &Cx, ends: &Ends) -> Result<Reconciled, Error> {
+    cx.require(AdminPermission::Administrators)?;
+    let mut done = Reconciled { events: ends.events, ..Reconciled::default() };
+    for id in &ends.ended {
+        end(cx, *id, ENDED, &mut done).await?;
+    }
+    for id in &ends.decommissioned {
+        match agent::decommission(cx, &id.to_string(), ENDED).await {
+            Ok(_) => done.ended += 1,
+            Err(error) => pass_over(error, &mut done)?,
+        }
+    }
+    for id in ends.changed.difference(&ends.decommissioned) {
+        let before = done.ended;
+        end(cx, *id, CHANGED, &mut done).await?;
+        done.changed += done.ended - before;
+        done.ended = before;
+    }
+    // The organization itself last, if it is among them.
+    let is_organization = |id: &AnyId| id.kind() == Kind::Organization;
+    let (last, first): (Vec<AnyId>, Vec<AnyId>) =
+        ends.suspended.iter().partition(|id| is_organization(id));
+    for id in first.into_iter().chain(last) {
+        end(cx, id, ENDED, &mut done).await?;
+    }
+    let mut body = Body { count: Some(done.ended + done.changed), ..Body::default() };
+    body.changes.insert("events".into(), done.events.to_string());
+    let mut more = Vec::new();
+    if ends.operators {
+        body.changes.insert("operator_keys".into(), "ended".to_owned());
+        more.push(Row::EndOperators);
+    }
+    open(cx, EventKind::RestoreReconciled, body, &more).await?;
+    Ok(done)
+}
+
+async fn end(cx: &Cx, id: AnyId, reason: &str, done: &mut Reconciled) -> Result<(), Error> {
+    let asked = Revoke { target: id.to_string(), reason: reason.to_owned() };
+    let mut outcome = revoke(cx, &asked).await;
+    if let Err(Error::Refused(refusal)) = &outcome
+        && refusal.rule == Rule::LastOwner
+        && done.owner_key.is_none()
+    {
+        // The last owner's key was ended since: somebody must be able to go on.
+        let own = AdminPermission::ALL.into_iter().filter(|p| *p != AdminPermission::Organizations);
+        done.owner_key = Some(new_admin(&cx.world, &cx.tenant, cx.now, own.collect()).await?);
+        outcome = revoke(cx, &asked).await;
+    }
+    match outcome {
+        Ok(_) => done.ended += 1,
+        Err(error) => pass_over(error, done)?,
+    }
+    Ok(())
+}
+
+/// What was made after the backup is not there, and what had ended before stays so.
+fn pass_over(error: Error, done: &mut Reconciled) -> Result<(), Error> {
+    match error {
+        Error::Refused(refusal) if matches!(refusal.rule, Rule::NotFound | Rule::StateForbids) => {
+            done.passed_over += 1;
+            Ok(())
+        }
+        Error::Refused(refusal) => Err(Fault::new("reconcile", refusal).into()),
+        Error::Fault(fault) => Err(fault.into()),
+    }
+}

@@ -1,0 +1,241 @@
+//! After a restore: what the old log ended is ended again, and only the old log is believed.
+
+use accredit_domain::Refusal;
+use accredit_domain::restoration::reconcile::{Ends, OldLog, Reconciled, reconcile};
+use accredit_testkit::fixture::{Client, Scene};
+use accredit_testkit::{Ask, TestWorld};
+use accredit_wire::crypto::Algorithm;
+use serde_json::json;
+
+const READ: (&str, &str) = ("scope", "crm:read");
+
+/// A world with an agent, its secret, and a copy of it that was restored as another generation.
+struct Twice {
+    old: TestWorld,
+    scene: Scene,
+    secret: Client,
+}
+
+impl Twice {
+    async fn begin() -> Self {
+        let old = TestWorld::new(11).await;
+        let scene = old.scene().await;
+        let secret = old.agent_secret(&scene.org, "planner", None).await;
+        Self { old, scene, secret }
+    }
+
+    async fn restored(&self) -> TestWorld {
+        self.old.copied(12).await.restored(&self.scene.org, 13).await
+    }
+
+    async fn export(&self) -> String {
+        export(&self.old, &self.scene).await
+    }
+}
+
+async fn export(world: &TestWorld, scene: &Scene) -> String {
+    let exported = world.admin(&scene.org, "GET", "/v1/events/export", None).await.expect(200);
+    exported.text().to_owned()
+}
+
+async fn read(world: &TestWorld, scene: &Scene, export: &str) -> Result<Ends, Refusal> {
+    let mut log = OldLog::new(&world.cx(&scene.org).await).await.expect("a restored store");
+    export.lines().for_each(|line| log.line(line));
+    log.finish()
+}
+
+async fn reconciled(world: &TestWorld, scene: &Scene, export: &str) -> Reconciled {
+    let ends = read(world, scene, export).await.expect("the old log");
+    reconcile(&world.cx(&scene.org).await, &ends).await.expect("reconciled")
+}
+
+async fn check_refused(world: &TestWorld, scene: &Scene, export: &str, says: &str) {
+    let refusal = read(world, scene, export).await.expect_err(says);
+    assert!(refusal.detail.contains(says), "`{says}` is not in {refusal}");
+}
+
+#[tokio::test]
+async fn nothing_is_issued_and_nothing_of_before_lives_until_somebody_says_so() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, secret } = &twice;
+    let token = old.token(&scene.org, secret, &[READ]).await.expect(200).member("access_token");
+    let world = twice.restored().await;
+    let answer = world.token(&scene.org, secret, &[READ]).await;
+    assert_eq!((answer.status, &*answer.member("rule")), (503, "issuing-closed"));
+    // So for a stranger: it is said to all, and recorded for none.
+    let stranger = Client { secret: "nothing".to_owned(), ..secret.clone() };
+    assert_eq!(world.token(&scene.org, &stranger, &[READ]).await.status, 503);
+    let introspect = Ask::post(scene.org.path("/oauth/introspect")).bearer(&scene.org.admin);
+    let told = world.ask(introspect.form(&[("token", &token)])).await.expect(200);
+    assert_eq!(told.json()["active"], false);
+    let org = world.admin(&scene.org, "GET", "/v1/orgs/acme", None).await.expect(200).json();
+    assert_eq!(
+        (&org["issuing"], &org["generation"], &org["rev"]),
+        (&json!("closed"), &json!(2), &json!(2u64 << 40))
+    );
+    // Registering goes on.
+    world.agent_secret(&scene.org, "planner", None).await;
+    let waive = Some(json!({"reason": "a test"}));
+    world.admin(&scene.org, "POST", "/v1/restore/waive", waive.clone()).await.expect(200);
+    world.token(&scene.org, secret, &[READ]).await.expect(200);
+    assert_eq!(world.admin(&scene.org, "POST", "/v1/restore/waive", waive).await.status, 409);
+    assert_eq!(crate::events(&world, &scene.org, "restore.waived").await.len(), 1);
+    // The old server knows nothing of all this.
+    assert_eq!(old.token(&scene.org, secret, &[READ]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_assertion_of_before_the_restore_is_not_used_again_after_it() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, .. } = &twice;
+    let signer = old.agent_key(&scene.org, "planner", "k1", Algorithm::EdDsa).await;
+    let world = twice.restored().await;
+    // Used after the backup: the restored store does not know of it.
+    let assertion = signer.assertion(old.now(), "once");
+    old.token_by(&scene.org, &assertion, &[READ]).await.expect(200);
+    let waive = Some(json!({"reason": "a test"}));
+    world.admin(&scene.org, "POST", "/v1/restore/waive", waive).await.expect(200);
+    let answer = world.token_by(&scene.org, &assertion, &[READ]).await;
+    assert_eq!((answer.status, &*answer.member("rule")), (401, "assertion-replayed"));
+    let world = world.reopened(14).await;
+    let answer = world.token_by(&scene.org, &assertion, &[READ]).await;
+    assert_eq!(&*answer.member("rule"), "assertion-replayed", "nor after the next start");
+    // Ten minutes later no assertion of before is alive.
+    world.advance(600);
+    let assertion = signer.assertion(world.now(), "later");
+    world.token_by(&scene.org, &assertion, &[READ]).await.expect(200);
+}
+
+#[tokio::test]
+async fn whatever_the_old_log_ended_is_ended_again() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, secret } = &twice;
+    let org = &scene.org;
+    let erp = old.resource(org, "erp", &["read"]).await;
+    for name in ["owned", "paused", "moved"] {
+        old.agent(org, name, &["crm:read"]).await;
+    }
+    let [owned, paused, moved] = [
+        old.agent_secret(org, "owned", None).await,
+        old.agent_secret(org, "paused", None).await,
+        old.agent_secret(org, "moved", None).await,
+    ];
+    let keys = old.admin(org, "GET", "/v1/signing-keys", None).await.expect(200).json();
+    let is_active =
+        |key: &&serde_json::Value| key["purpose"] == "token" && key["state"] == "active";
+    let key = keys["items"].as_array().expect("items").iter().find(is_active).expect("a key");
+    let key = key["id"].as_str().expect("an id").to_owned();
+    let world = twice.restored().await;
+
+    let person = old.admin(org, "GET", "/v1/persons/owned-owner@example.com", None).await;
+    old.revoke(org, person.expect(200).json()["id"].as_str().expect("an id")).await.expect("done");
+    old.revoke(org, erp.id).await.expect("done");
+    old.revoke(org, &key).await.expect("done");
+    let reason = Some(json!({"reason": "a test"}));
+    // Suspended and activated again: it is as it was.
+    for verb in ["suspend", "activate"] {
+        let path = format!("/v1/agents/paused/{verb}");
+        old.admin(org, "POST", &path, reason.clone()).await.expect(200);
+    }
+    let moving = Some(json!({"environment": "staging"}));
+    old.admin(org, "PATCH", "/v1/agents/moved", moving).await.expect(200);
+    // Made and ended since: there is nothing to be ended.
+    let since = old.agent_secret(org, "planner", None).await;
+    old.revoke(org, &since.credential).await.expect("done");
+    // The owner's key that the backup knows is replaced, and ended.
+    let asked = Some(json!({"role": "owner", "purpose": "a test"}));
+    let owner = old.admin(org, "POST", "/v1/admin-keys", asked).await.expect(201).json();
+    let owner = owner["admin_token"].as_str().expect("a key").to_owned();
+    let found = old.admin(org, "GET", "/v1/admin-keys", None).await.expect(200).json();
+    let first = found["items"][0]["id"].as_str().expect("an id").to_owned();
+    let body = json!({"target": first, "reason": "a test"});
+    old.ask(Ask::post("/v1/revocations").bearer(&owner).json(&body)).await.expect(201);
+    let exported = old.ask(Ask::get("/v1/events/export").bearer(&owner)).await.expect(200);
+
+    let done = reconciled(&world, scene, exported.text()).await;
+    assert_eq!((done.ended, done.changed, done.passed_over), (4, 1, 1), "{done:?}");
+    let new = done.owner_key.as_ref().expect("somebody must be able to go on").expose().to_owned();
+    let refused = world.admin(org, "GET", "/v1/agents", None).await;
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    world.ask(Ask::get("/v1/agents").bearer(&new)).await.expect(200);
+
+    let rule = async |client: &Client| {
+        let answer = world.token(org, client, &[READ]).await;
+        (answer.status, answer.member("rule").to_string())
+    };
+    assert_eq!(rule(&owned).await.1, "owner-not-active");
+    assert_eq!(rule(&moved).await.1, "agent-not-active");
+    assert_eq!(rule(&paused).await.0, 200);
+    assert_eq!(rule(secret).await.0, 200);
+    let keys = world.ask(Ask::get("/v1/signing-keys").bearer(&new)).await.expect(200).json();
+    let state = |wanted: &str| {
+        let mut keys = keys["items"].as_array().expect("items").iter();
+        keys.find(|key| key["id"] == wanted).expect("a key")["state"].clone()
+    };
+    assert_eq!(state(&key), "revoked");
+    let told = world.ask(Ask::get("/v1/resources/erp").bearer(&new)).await.expect(200).json();
+    assert_eq!(told["state"], "suspended");
+    let report = world.ask(Ask::post("/v1/log/fsck").bearer(&new)).await.expect(200).json();
+    assert_eq!(report["ok"], true, "{report}");
+}
+
+#[tokio::test]
+async fn an_organization_that_was_stopped_stays_stopped() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, secret } = &twice;
+    let world = twice.restored().await;
+    let suspend = Some(json!({"reason": "a test"}));
+    old.admin(&scene.org, "POST", "/v1/orgs/acme/suspend", suspend).await.expect(200);
+    let done = reconciled(&world, scene, &twice.export().await).await;
+    assert_eq!(done.ended, 1);
+    let answer = world.token(&scene.org, secret, &[READ]).await;
+    assert_eq!(&*answer.member("rule"), "organization-not-active");
+}
+
+#[tokio::test]
+async fn only_the_whole_log_of_before_the_restore_is_believed() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, secret } = &twice;
+    let earlier = twice.export().await;
+    let world = twice.restored().await;
+    old.revoke(&scene.org, &secret.credential).await.expect("done");
+    let whole = twice.export().await;
+    assert!(read(&world, scene, &whole).await.is_ok());
+
+    check_refused(&world, scene, "", "empty").await;
+    check_refused(&world, scene, &earlier, "continuation").await;
+    check_refused(&world, scene, &whole.replace("a test", "a toast"), "continuation").await;
+    let without = |part: &str| {
+        let kept: Vec<&str> = whole.lines().filter(|line| !line.contains(part)).collect();
+        kept.join("\n") + "\n"
+    };
+    check_refused(&world, scene, &without("credential.revoked"), "continuation").await;
+    check_refused(&world, scene, &without("{\"checkpoint\""), "nothing vouches").await;
+    check_refused(&world, scene, &without("{\"end\""), "continuation").await;
+    // Another installation's, whose key is another; and another organization's.
+    let stranger = TestWorld::new(21).await;
+    let theirs = stranger.scene().await;
+    check_refused(&world, scene, &export(&stranger, &theirs).await, "continuation").await;
+    let other = old.found("other").await;
+    let exported = old.admin(&other, "GET", "/v1/events/export", None).await.expect(200);
+    check_refused(&world, scene, exported.text(), "/o/other").await;
+    // What the restored store itself says of its log tells nothing of what was lost.
+    check_refused(&world, scene, &export(&world, scene).await, "after the restore").await;
+    assert_eq!(world.token(&scene.org, secret, &[READ]).await.status, 503, "closed all the while");
+
+    // What an event said that ended something, and was pruned, is not known.
+    old.advance(3 * 86_400);
+    let prune = Some(json!({"older_than": 86_400}));
+    old.admin(&scene.org, "POST", "/v1/log/prune", prune).await.expect(200);
+    check_refused(&world, scene, &twice.export().await, "was pruned").await;
+}
+
+#[tokio::test]
+async fn a_store_that_was_not_restored_has_nothing_to_be_reconciled() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, .. } = &twice;
+    assert!(OldLog::new(&old.cx(&scene.org).await).await.is_err());
+    let waive = Some(json!({"reason": "a test"}));
+    let answer = old.admin(&scene.org, "POST", "/v1/restore/waive", waive).await;
+    assert_eq!(answer.status, 409, "{}", answer.text());
+}
