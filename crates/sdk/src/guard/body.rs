@@ -1,8 +1,9 @@
-//! A response body that ends with its principal.
+//! A body, of a request or of a response, that ends with its principal.
 //!
 //! A stream outlives the check at its beginning. So the principal is looked at before each frame,
 //! and while there is no frame, its end wakes the reader. The body then ends with an *error*, so
-//! that the transport breaks off and the other side cannot take the part for the whole.
+//! that a service does not take part of an upload for the whole, and so that the transport breaks
+//! off an answer and the other side cannot either.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,12 +18,12 @@ use crate::principal::{Ended, Principal};
 /// The error type of a [`GuardedBody`].
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A response body that ends, with the error [`Ended`], when the request's principal is revoked or
+/// A body that ends, with the error [`Ended`], when the request's principal is revoked or
 /// expires.
 pub struct GuardedBody<B>(Kind<B>);
 
 enum Kind<B> {
-    /// The service's own body.
+    /// What the client sends, or what the service answers.
     Guarded {
         body: Pin<Box<B>>,
         principal: Principal,

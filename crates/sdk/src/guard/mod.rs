@@ -4,9 +4,12 @@
 //! that scope, and puts the [`Principal`](crate::Principal) into the request's extensions. Everything else is
 //! answered here, with the rule that refused and what to do.
 //!
-//! The guard breaks off response bodies, but no handler and no connection that a handler took over
-//! (a WebSocket): only they know where they may stop. They should watch
-//! [`Principal::revoked`](crate::Principal::revoked) themselves.
+//! The guard breaks off both bodies when the principal is revoked or expires: a service that is sent
+//! a long upload reads an error, a client that is sent a long answer sees that a part is missing. So
+//! the service behind it takes requests with a [`GuardedBody`]; axum's and tonic's take any. The
+//! guard breaks off no handler and no connection that a handler took over (a WebSocket): only they
+//! know where they may stop. They should watch [`Principal::revoked`](crate::Principal::revoked)
+//! themselves.
 
 mod body;
 
@@ -76,10 +79,11 @@ pub struct GuardService<S> {
 
 impl<S, B, R> tower::Service<Request<B>> for GuardService<S>
 where
-    S: tower::Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: tower::Service<Request<GuardedBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
-    B: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BodyError>,
 {
@@ -91,7 +95,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         // The clone that `poll_ready` made ready is the one to call.
         let spare = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, spare);
@@ -111,7 +115,8 @@ where
                 Ok(principal) => principal,
                 Err(refusal) => return Ok(answer(refusal.at(&guard.required), &head)),
             };
-            request = Request::from_parts(head, body);
+            let body = GuardedBody::new(body, principal.clone());
+            let mut request = Request::from_parts(head, body);
             request.extensions_mut().insert(principal.clone());
             let response = inner.call(request).await?;
             Ok(response.map(|body| GuardedBody::new(body, principal)))

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use accredit::guard::GuardedBody;
 use accredit::{Ended, Principal, Verifier};
 use accredit_net::{Client, Config, Egress, NetError};
 use accredit_wire::ids::AgentId;
@@ -11,7 +12,8 @@ use accredit_wire::verify::Rejection;
 use axum::body::{Body, Bytes};
 use axum::extract::Extension;
 use axum::http::{Request, Response, StatusCode, header};
-use axum::routing::get;
+use axum::routing::{get, post};
+use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use tower::{Layer as _, ServiceExt as _};
 
@@ -30,11 +32,27 @@ fn router(verifier: &Verifier) -> axum::Router {
     async fn quiet() -> Body {
         Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>())
     }
+    // Says in a header why it read no further: the body of its answer is broken off, too.
+    async fn upload(body: Body) -> Result<String, (StatusCode, [(&'static str, String); 1])> {
+        let mut bytes = 0;
+        let mut frames = body.into_data_stream();
+        while let Some(chunk) = frames.next().await {
+            let broken = |error| (StatusCode::FORBIDDEN, [("x-cause", cause(error))]);
+            bytes += chunk.map_err(broken)?.len();
+        }
+        Ok(bytes.to_string())
+    }
     axum::Router::new()
         .route("/who", get(who))
         .route("/stream", get(stream))
         .route("/quiet", get(quiet))
+        .route("/upload", post(upload))
         .layer(verifier.guard().require("crm:read"))
+}
+
+/// Why a body ended that was broken off, in the guard's words.
+fn cause(error: axum::Error) -> String {
+    error.into_inner().downcast_ref::<Ended>().map_or_else(|| "another".into(), ToString::to_string)
 }
 
 fn request(path: &str, token: Option<&str>) -> Request<Body> {
@@ -125,7 +143,7 @@ async fn a_guard_with_a_scope_that_is_none_does_not_start() {
 async fn the_guard_fits_any_service_of_http_types() {
     let issuer = Issuer::start().await;
     let verifier = issuer.verifier().await;
-    let inner = tower::service_fn(|request: Request<Full<Bytes>>| async move {
+    let inner = tower::service_fn(|request: Request<GuardedBody<Full<Bytes>>>| async move {
         let known = request.extensions().get::<Principal>().is_some();
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(known.to_string()))))
     });
@@ -249,4 +267,72 @@ async fn a_caller_who_hangs_up_does_not_stop_the_keys_from_being_learned() {
     let hasty = tokio::time::timeout(Duration::ZERO, verifier.verify_token(&token)).await;
     assert!(hasty.is_err(), "gave up at once");
     verifier.verify_token(&token).await.expect("the key is known by now or soon");
+}
+
+/// An upload under way: what is sent next, and the answer.
+struct Upload {
+    send: tokio::sync::mpsc::Sender<Result<Bytes, Infallible>>,
+    answer: tokio::task::JoinHandle<Response<Body>>,
+}
+
+impl Upload {
+    fn begin(verifier: &Verifier, token: &str) -> Self {
+        let (send, sent) = tokio::sync::mpsc::channel(1);
+        let body = Body::from_stream(futures_util::stream::unfold(sent, |mut sent| async {
+            Some((sent.recv().await?, sent))
+        }));
+        let request = Request::post("/upload")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(body)
+            .expect("a request");
+        let service = router(verifier);
+        let answer = tokio::spawn(async move { service.oneshot(request).await.expect("answer") });
+        Self { send, answer }
+    }
+
+    async fn chunk(&self) -> bool {
+        self.send.send(Ok(Bytes::from_static(b"part"))).await.is_ok()
+    }
+}
+
+#[tokio::test]
+async fn an_upload_breaks_off_when_its_principal_is_revoked_while_its_sibling_goes_on() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let (doomed, spared) = (agent(1), agent(2));
+    let token = |agent| issuer.token(&Grant { agent, ..Grant::default() });
+    // One whose client goes on sending, and one whose client is silent.
+    let sends = Upload::begin(&verifier, &token(doomed));
+    let silent = Upload::begin(&verifier, &token(doomed));
+    let living = Upload::begin(&verifier, &token(spared));
+    for upload in [&sends, &silent, &living] {
+        assert!(upload.chunk().await);
+    }
+    issuer.revoke(doomed);
+    let goes_on = async { while sends.chunk().await {} };
+    tokio::time::timeout(Duration::from_secs(2), goes_on).await.expect("nobody reads it any more");
+    for upload in [sends.answer, silent.answer] {
+        let answer = tokio::time::timeout(Duration::from_secs(2), upload).await;
+        let answer = answer.expect("ended in time").expect("no panic");
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "the handler sees that it is no whole");
+        let why = answer.headers()["x-cause"].to_str().expect("text");
+        assert!(why.contains("revoked"), "{why}");
+    }
+    assert!(living.chunk().await);
+    drop(living.send);
+    let answer = living.answer.await.expect("no panic");
+    assert_eq!((answer.status(), &*text(answer).await), (StatusCode::OK, "8"));
+}
+
+#[tokio::test]
+async fn an_upload_ends_with_its_token() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let upload = Upload::begin(&verifier, &issuer.token(&Grant { life: 2, ..Grant::default() }));
+    assert!(upload.chunk().await);
+    let answer = tokio::time::timeout(Duration::from_secs(5), upload.answer).await;
+    let answer = answer.expect("ended in time").expect("no panic");
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    let why = answer.headers()["x-cause"].to_str().expect("text");
+    assert!(why.contains("expired"), "{why}");
 }
