@@ -4,6 +4,7 @@
 
 mod agent;
 mod feed;
+mod grpc;
 mod guard;
 mod issuer;
 mod keys;
