@@ -161,7 +161,7 @@ async fn whatever_the_old_log_ended_is_ended_again() {
 
     let rule = async |client: &Client| {
         let answer = world.token(org, client, &[READ]).await;
-        (answer.status, answer.member("rule").to_string())
+        (answer.status, answer.member("rule"))
     };
     assert_eq!(rule(&owned).await.1, "owner-not-active");
     assert_eq!(rule(&moved).await.1, "agent-not-active");
