@@ -34,9 +34,9 @@ usage: cargo xtask <task>
   openapi [--check]     writes api/openapi.json from the built binary
   deny                  licences, banned crates and sources of every dependency
   interop               third-party OAuth and JOSE clients against the built binary
-  bench [--quick] [SCENARIO…]
+  bench [--quick] [--registry FOLDER] [SCENARIO…]
                         the release binary against a bare limit; a full run writes
-                        docs/performance.md
+                        docs/performance.md; the million agents are kept in FOLDER
   times                 how long building, editing and testing take, into docs/performance.md
 
 --check compares instead of writing. With CI=true in the environment a missing tool (python3,
