@@ -22,7 +22,7 @@ use crate::issuance::authenticate::ASSERTION_LIFETIME_MAX;
 use crate::ports::{Audited, LaneHead, Lookup, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
-use crate::registry::{Organization, commit, decide, keep_for, text};
+use crate::registry::{DecideError, Organization, commit, decide, keep_for, text};
 use crate::revocation::Revocation;
 use crate::tenant::Tenant;
 
@@ -156,14 +156,8 @@ pub async fn waive(cx: &Cx, asked: &Waive) -> Result<Organization, Error> {
     cx.require(AdminPermission::Administrators)?;
     let reason = text("reason", &asked.reason)?;
     let body = Body { reason: Some(reason), ..Body::default() };
-    open(cx, EventKind::RestoreWaived, body, &[]).await
-}
-
-/// Opens issuing, with the event that says why, and writes what goes with it.
-async fn open(cx: &Cx, kind: EventKind, body: Body, more: &[Row]) -> Result<Organization, Error> {
     decide(|| async {
-        let found = cx.world.store.organization(Lookup::Id(cx.tenant.id)).await?;
-        let mut org = found.ok_or_else(|| Fault::new("open issuing", "no such organization"))?;
+        let org = organization(cx).await?;
         if org.issuing == Issuing::Open {
             return Err(Refusal::new(
                 Rule::StateForbids,
@@ -172,15 +166,32 @@ async fn open(cx: &Cx, kind: EventKind, body: Body, more: &[Row]) -> Result<Orga
             )
             .into());
         }
-        cx.terms.expected.check(org.version)?;
-        org.issuing = Issuing::Open;
-        let mut body = Body { target: Some(org.id.any()), ..body.clone() };
-        body.changes.insert("issuing".into(), org.issuing.as_str().to_owned());
-        let event = cx.event(kind, body);
-        let rows = [&[Row::Organization(org.clone())], more].concat();
-        commit(cx, rows, None, event).await?;
-        org.version += 1;
-        Ok(org)
+        open(cx, org, (EventKind::RestoreWaived, body.clone()), &[]).await
     })
     .await
+}
+
+async fn organization(cx: &Cx) -> Result<Organization, Fault> {
+    let found = cx.world.store.organization(Lookup::Id(cx.tenant.id)).await?;
+    found.ok_or_else(|| Fault::new("open issuing", "no such organization"))
+}
+
+/// Opens issuing, with the event that says why, and writes what goes with it.
+async fn open(
+    cx: &Cx,
+    mut org: Organization,
+    (kind, mut body): (EventKind, Body),
+    more: &[Row],
+) -> Result<Organization, DecideError> {
+    cx.terms.expected.check(org.version)?;
+    if org.issuing == Issuing::Closed {
+        org.issuing = Issuing::Open;
+        body.changes.insert("issuing".into(), org.issuing.as_str().to_owned());
+    }
+    body.target = Some(org.id.any());
+    let event = cx.event(kind, body);
+    let rows = [&[Row::Organization(org.clone())], more].concat();
+    commit(cx, rows, None, event).await?;
+    org.version += 1;
+    Ok(org)
 }

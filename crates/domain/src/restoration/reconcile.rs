@@ -15,14 +15,14 @@ use accredit_wire::tlog::note::Vkey;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{open, signed};
+use super::{open, organization, signed};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{LaneHead, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
-use crate::registry::agent;
 use crate::registry::credential::AdminPermission;
 use crate::registry::organization::new_admin;
+use crate::registry::{agent, decide};
 use crate::revocation::{Revoke, revoke};
 
 /// The most things that one export may end.
@@ -276,22 +276,24 @@ impl Ends {
     }
 }
 
-/// Ends all of it again and opens issuing. Cut off, it is run again: what has ended stays so.
-pub async fn reconcile(cx: &Cx, ends: &Ends) -> Result<Reconciled, Error> {
+/// Ends all of it again and opens issuing, where it is not open already: what was waived may still be
+/// reconciled. Cut off, it is run again: what has ended stays so.
+/// `done` says what was done by then: a new owner's key is in it even where this fails.
+pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<(), Error> {
     cx.require(AdminPermission::Administrators)?;
-    let mut done = Reconciled { events: ends.events, ..Reconciled::default() };
+    done.events = ends.events;
     for id in &ends.ended {
-        end(cx, *id, ENDED, &mut done).await?;
+        end(cx, *id, ENDED, done).await?;
     }
     for id in &ends.decommissioned {
         match agent::decommission(cx, &id.to_string(), ENDED).await {
             Ok(_) => done.ended += 1,
-            Err(error) => pass_over(error, &mut done)?,
+            Err(error) => pass_over(error, done)?,
         }
     }
     for id in ends.changed.difference(&ends.decommissioned) {
         let before = done.ended;
-        end(cx, *id, CHANGED, &mut done).await?;
+        end(cx, *id, CHANGED, done).await?;
         done.changed += done.ended - before;
         done.ended = before;
     }
@@ -300,7 +302,7 @@ pub async fn reconcile(cx: &Cx, ends: &Ends) -> Result<Reconciled, Error> {
     let (last, first): (Vec<AnyId>, Vec<AnyId>) =
         ends.suspended.iter().partition(|id| is_organization(id));
     for id in first.into_iter().chain(last) {
-        end(cx, id, ENDED, &mut done).await?;
+        end(cx, id, ENDED, done).await?;
     }
     let mut body = Body { count: Some(done.ended + done.changed), ..Body::default() };
     body.changes.insert("events".into(), done.events.to_string());
@@ -309,8 +311,12 @@ pub async fn reconcile(cx: &Cx, ends: &Ends) -> Result<Reconciled, Error> {
         body.changes.insert("operator_keys".into(), "ended".to_owned());
         more.push(Row::EndOperators);
     }
-    open(cx, EventKind::RestoreReconciled, body, &more).await?;
-    Ok(done)
+    decide(|| async {
+        let org = organization(cx).await?;
+        open(cx, org, (EventKind::RestoreReconciled, body.clone()), &more).await
+    })
+    .await?;
+    Ok(())
 }
 
 async fn end(cx: &Cx, id: AnyId, reason: &str, done: &mut Reconciled) -> Result<(), Error> {

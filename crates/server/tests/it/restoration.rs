@@ -1,9 +1,11 @@
 //! After a restore: what the old log ended is ended again, and only the old log is believed.
 
 use accredit_domain::Refusal;
+use accredit_domain::registry::operator::renew;
 use accredit_domain::restoration::reconcile::{Ends, OldLog, Reconciled, reconcile};
 use accredit_testkit::fixture::{Client, Scene};
 use accredit_testkit::{Ask, TestWorld};
+use accredit_wire::api_key::ApiKey;
 use accredit_wire::crypto::Algorithm;
 use serde_json::json;
 
@@ -46,7 +48,9 @@ async fn read(world: &TestWorld, scene: &Scene, export: &str) -> Result<Ends, Re
 
 async fn reconciled(world: &TestWorld, scene: &Scene, export: &str) -> Reconciled {
     let ends = read(world, scene, export).await.expect("the old log");
-    reconcile(&world.cx(&scene.org).await, &ends).await.expect("reconciled")
+    let mut done = Reconciled::default();
+    reconcile(&world.cx(&scene.org).await, &ends, &mut done).await.expect("reconciled");
+    done
 }
 
 async fn check_refused(world: &TestWorld, scene: &Scene, export: &str, says: &str) {
@@ -125,7 +129,12 @@ async fn whatever_the_old_log_ended_is_ended_again() {
         |key: &&serde_json::Value| key["purpose"] == "token" && key["state"] == "active";
     let key = keys["items"].as_array().expect("items").iter().find(is_active).expect("a key");
     let key = key["id"].as_str().expect("an id").to_owned();
+    let tenant = old.tenant(org).await;
+    let operator = renew(&old.world, &tenant, old.now()).await.expect("an operator's key");
     let world = twice.restored().await;
+    let orgs = || Ask::get("/v1/orgs").bearer(operator.expose());
+    world.ask(orgs()).await.expect(200);
+    renew(&old.world, &tenant, old.now()).await.expect("another");
 
     let person = old.admin(org, "GET", "/v1/persons/owned-owner@example.com", None).await;
     old.revoke(org, person.expect(200).json()["id"].as_str().expect("an id")).await.expect("done");
@@ -146,8 +155,7 @@ async fn whatever_the_old_log_ended_is_ended_again() {
     let asked = Some(json!({"role": "owner", "purpose": "a test"}));
     let owner = old.admin(org, "POST", "/v1/admin-keys", asked).await.expect(201).json();
     let owner = owner["admin_token"].as_str().expect("a key").to_owned();
-    let found = old.admin(org, "GET", "/v1/admin-keys", None).await.expect(200).json();
-    let first = found["items"][0]["id"].as_str().expect("an id").to_owned();
+    let first = ApiKey::parse(&org.admin).expect("a key").credential.to_string();
     let body = json!({"target": first, "reason": "a test"});
     old.ask(Ask::post("/v1/revocations").bearer(&owner).json(&body)).await.expect(201);
     let exported = old.ask(Ask::get("/v1/events/export").bearer(&owner)).await.expect(200);
@@ -159,6 +167,7 @@ async fn whatever_the_old_log_ended_is_ended_again() {
     assert_eq!(refused.status, 401, "{}", refused.text());
     world.ask(Ask::get("/v1/agents").bearer(&new)).await.expect(200);
 
+    assert_eq!(world.ask(orgs()).await.status, 401, "the operator's key was replaced");
     let rule = async |client: &Client| {
         let answer = world.token(org, client, &[READ]).await;
         (answer.status, answer.member("rule"))

@@ -18,6 +18,7 @@ use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person};
+use accredit_domain::restoration::NewGeneration;
 use accredit_domain::revocation::Revocation;
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::driver::{Conn, Driver, DriverError, EachRow, Value};
@@ -280,6 +281,13 @@ const OPERATIONS: &[(&str, Operation)] = &[
         Box::pin(async {
             store.integrate(base.org, 0, 0, integrated).await.is_ok_and(|first| first)
         })
+    }),
+    ("begin a generation", |base, store| {
+        let revocation = Revocation { target: base.org.any(), ..base.revocation.clone() };
+        let spent_before = NOW.plus(hours(1));
+        let new = NewGeneration { org: base.org, generation: 2, revocation, spent_before };
+        let new = Audited::new(new, event(EventKind::LogGenerationStarted));
+        Box::pin(async { store.begin_generation(new).await.is_ok() })
     }),
     ("prune the log", |base, store| {
         Box::pin(async move {

@@ -1,36 +1,45 @@
 //! The log: a chain without gaps, times that never go back, integration from where it stands.
 
+use std::time::Duration;
+
 use accredit_domain::audit::event::{Body, Event, EventKind};
-use accredit_domain::ports::{Audited, Integrated, Leaf, LeafBody, Ledger as _, Log as _, Tile};
+use accredit_domain::ports::{
+    Audited, Installation, Integrated, Leaf, LeafBody, Ledger as _, Log as _, Lookup,
+    Registry as _, Revocations as _, SingleUse, Store as _, Tile,
+};
+use accredit_domain::restoration::{Issuing, NewGeneration, first_rev};
 use accredit_store::SqliteStore;
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 use accredit_wire::tlog::{Hash, leaf::leaf_hash};
 
-use crate::given::{World, found_organization};
+use crate::given::{self, NOW, World, found_organization};
 
-/// Recomputes every leaf from what is stored, and hands the leaves over.
+/// Recomputes every leaf of every lane from what is stored, and hands over those of the first lane.
 pub(crate) async fn check_chain(store: &SqliteStore, org: OrganizationId) -> Vec<Leaf> {
-    let leaves = store.leaves(org, 0, 0, 10_000).await.expect("leaves");
-    let (mut previous, mut last) = (Hash::ZERO, Time::from_micros(i64::MIN));
-    for (sequence, leaf) in leaves.iter().enumerate() {
-        let digest = Hash::new(match &leaf.body {
-            LeafBody::Kept { salt, payload } => sha256_of(&[salt, payload.as_bytes()]),
-            LeafBody::Pruned { digest } => *digest,
-        });
-        assert_eq!(leaf.sequence, sequence as u64, "no gap");
-        assert!(leaf.at >= last, "time does not go back");
-        let hash = leaf_hash(leaf.sequence, &previous, &leaf.kind, leaf.at, &digest);
-        assert_eq!(&leaf.hash, hash.bytes(), "leaf {sequence} hangs on the one before");
-        (previous, last) = (hash, leaf.at);
+    let mut first = None;
+    for head in store.lanes(org).await.expect("lanes") {
+        let leaves = store.leaves(org, head.lane, 0, 10_000).await.expect("leaves");
+        let (mut previous, mut last) = (Hash::ZERO, Time::from_micros(i64::MIN));
+        for (sequence, leaf) in leaves.iter().enumerate() {
+            let digest = Hash::new(match &leaf.body {
+                LeafBody::Kept { salt, payload } => sha256_of(&[salt, payload.as_bytes()]),
+                LeafBody::Pruned { digest } => *digest,
+            });
+            assert_eq!(leaf.sequence, sequence as u64, "no gap");
+            assert!(leaf.at >= last, "time does not go back");
+            let hash = leaf_hash(leaf.sequence, &previous, &leaf.kind, leaf.at, &digest);
+            assert_eq!(&leaf.hash, hash.bytes(), "leaf {sequence} hangs on the one before");
+            (previous, last) = (hash, leaf.at);
+        }
+        assert_eq!(head.sequenced, leaves.len() as u64, "the head is at the end");
+        first.get_or_insert(leaves);
     }
-    let head = store.lanes(org).await.expect("lanes").remove(0);
-    assert_eq!(head.sequenced, leaves.len() as u64, "the head is at the end");
-    leaves
+    first.expect("a lane")
 }
 
-fn at(seconds: i64) -> Audited<(OrganizationId, Option<accredit_domain::ports::SingleUse>)> {
+fn at(seconds: i64) -> Audited<(OrganizationId, Option<SingleUse>)> {
     let org = OrganizationId::new(0, [0; 10]);
     let time = Time::from_seconds(seconds);
     Audited::new((org, None), Event::new(EventKind::TokenRefused, time, [1; 16], Body::default()))
@@ -110,4 +119,57 @@ async fn integration_goes_on_from_where_it_stands_only() {
     assert_eq!(all.iter().map(|(size, _)| *size).collect::<Vec<_>>(), [1, 2]);
     let later = store.checkpoints(org, 0, 1, 10).await.expect("checkpoints");
     assert_eq!(later, [(2, "a checkpoint of 2\n".to_owned())]);
+}
+
+fn generation(org: OrganizationId, generation: u64) -> Audited<NewGeneration> {
+    let revocation = given::revocation(org.any());
+    let spent_before = NOW.plus(Duration::from_mins(7));
+    let new = NewGeneration { org, generation, revocation, spent_before };
+    Audited::new(new, given::event(EventKind::LogGenerationStarted, Body::default()))
+}
+
+#[tokio::test]
+async fn a_generation_closes_the_lanes_and_goes_on_in_the_next() {
+    let world = World::new().await;
+    let public_url = "https://id.example".to_owned();
+    let founded = Installation { peppers: Vec::new(), public_url };
+    world.store.found(founded).await.expect("founded");
+    let other = found_organization(&world.store, "other").await;
+    let (store, org) = (&world.store, world.org);
+    record(&world, 2).await;
+    record(&world, 3).await;
+    store.begin_generation(generation(org, 3)).await.expect("begun");
+    record(&world, 2).await;
+    record(&world, 3).await;
+    check_chain(store, org).await;
+    let lanes = store.lanes(org).await.expect("lanes");
+    let told: Vec<_> =
+        lanes.iter().map(|lane| (lane.lane, lane.generation, lane.sequenced)).collect();
+    assert_eq!(told, [(0, 1, 3), (1, 3, 3)], "at once, in the process that began it");
+    let first = store.leaves(org, 1, 0, 1).await.expect("leaves").remove(0);
+    assert_eq!(first.kind, "log.generation_started");
+    let found = store.organization(Lookup::Id(org)).await.expect("read").expect("there");
+    let rev = first_rev(3);
+    assert_eq!((found.generation, found.rev, found.issuing), (3, rev, Issuing::Closed));
+    let entries = store.revocations_after(org, 0, NOW).await.expect("entries");
+    assert_eq!(entries.last().map(|entry| (entry.target, entry.rev)), Some((org.any(), rev)));
+    // What is decided now is alive, and what follows counts on.
+    let next = world.revoke(org.any(), Vec::new()).await;
+    assert_eq!(next.rev, rev + 1);
+
+    // No number twice, and none below; another organization is as it was.
+    for again in [1, 2, 3] {
+        assert!(store.begin_generation(generation(org, again)).await.is_err(), "{again}");
+    }
+    let found = store.organization(Lookup::Id(other)).await.expect("read").expect("there");
+    assert_eq!((found.generation, found.issuing), (1, Issuing::Open));
+
+    // A proof that may have been used in what was lost is used up, for this process's successors.
+    let world = world.reopened();
+    let value = |minutes| SingleUse {
+        until: NOW.plus(Duration::from_mins(minutes)),
+        ..given::single_use(org.any(), minutes as u8)
+    };
+    assert!(!world.store.consume_once(world.org, value(6)).await.expect("answered"));
+    assert!(world.store.consume_once(world.org, value(8)).await.expect("answered"));
 }

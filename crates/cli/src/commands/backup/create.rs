@@ -55,7 +55,10 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
         let title = format!("the folder `{}` cannot be written", settings.data.display());
         Failure::file(&title, &error, "a copy of the store has to have room there for a moment")
     };
-    let mut scratch = tempfile::NamedTempFile::new_in(&settings.data).map_err(cannot)?;
+    // Named so that who finds one, after a crash, knows what it is.
+    let scratch =
+        tempfile::Builder::new().prefix("backup-").suffix(".copy").tempfile_in(&settings.data);
+    let mut scratch = scratch.map_err(cannot)?;
     copy(&store, scratch.path()).map_err(|fault| failed(&fault))?;
     let contents = contents(scratch.path()).map_err(|fault| failed(&fault))?;
     if !SoftVault::opens(&root, &contents.installation.peppers) {

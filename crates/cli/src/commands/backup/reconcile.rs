@@ -25,6 +25,9 @@ use crate::output::line;
 use crate::request_path::RequestPath;
 use crate::settings::Settings;
 
+/// What is said before a new owner's key.
+const NEW_OWNER: &str = "the last owner's key was ended since; this is a new one, shown this once:";
+
 /// Ends again what the export says was ended, and opens issuing.
 pub(super) async fn run(
     config: &Path,
@@ -35,9 +38,15 @@ pub(super) async fn run(
     let settings = Settings::read(config, &cx.around)?;
     let store = settings.store_file();
     let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
-    let outcome = again(&composed, org, export).await;
+    let mut done = Reconciled::default();
+    let outcome = again(&composed, org, export, &mut done).await;
     composed.store.close();
-    let done = outcome?;
+    if let (Err(_), Some(key)) = (&outcome, &done.owner_key) {
+        // Shown in any case: there is no other.
+        cx.out.say(NEW_OWNER);
+        line(&format!("export ACCREDIT_TOKEN={}", key.expose()))?;
+    }
+    outcome?;
     let Reconciled { ended, changed, passed_over, events, owner_key } = &done;
     let token = owner_key.as_ref().map(accredit_wire::secret::Secret::expose);
     if cx.out.is_json() {
@@ -56,14 +65,19 @@ pub(super) async fn run(
     line(&format!("suspended     {changed}  (agents that were changed; look at them)"))?;
     line(&format!("passed over   {passed_over}  (made since, or ended already)"))?;
     if let Some(token) = token {
-        cx.out.say("the last owner's key was ended since; this is a new one, shown this once:");
+        cx.out.say(NEW_OWNER);
         line(&format!("export ACCREDIT_TOKEN={token}"))?;
     }
     cx.out.say("tokens are issued again once the server runs");
     Ok(())
 }
 
-async fn again(composed: &Composed, org: &str, export: &Path) -> Result<Reconciled, Failure> {
+async fn again(
+    composed: &Composed,
+    org: &str,
+    export: &Path,
+    done: &mut Reconciled,
+) -> Result<(), Failure> {
     let now = composed.world.clock.now();
     let tenant = composed.server.tenants.get(org, now).await;
     let tenant = tenant.map_err(|fault| failed(Error::Fault(fault)))?.ok_or_else(|| {
@@ -89,7 +103,7 @@ async fn again(composed: &Composed, org: &str, export: &Path) -> Result<Reconcil
         let (detail, hint) = (&refusal.detail, &refusal.hint);
         Failure::new(Exit::VerificationFailed, refusal.rule.code(), title, detail, hint)
     })?;
-    reconcile(&cx, &ends).await.map_err(failed)
+    reconcile(&cx, &ends, done).await.map_err(failed)
 }
 
 /// Hands each line over; one that is longer than any can be, in part.

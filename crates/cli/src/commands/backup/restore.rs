@@ -111,8 +111,14 @@ fn put_in_place(store: &Path, data: &Path) -> io::Result<()> {
     }
     File::open(store)?.sync_all()?;
     let place = data.join(STORE_FILE_NAME);
-    // Not renamed: what came there meanwhile would be overwritten.
-    std::fs::hard_link(store, &place)?;
+    // Where there are links, what came there meanwhile is not overwritten.
+    match std::fs::hard_link(store, &place) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists || place.exists() => {
+            return Err(error);
+        }
+        Err(_) => std::fs::rename(store, &place)?,
+    }
     File::open(data)?.sync_all()
 }
 
