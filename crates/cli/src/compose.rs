@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use accredit_domain::audit::event::{Actor, Body};
 use accredit_domain::limits::Limits;
-use accredit_domain::ports::{Clock, Entropy, Installation, Page, Registry as _, Store};
+use accredit_domain::ports::{Clock, Entropy, Installation, Outbound, Page, Registry as _, Store};
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::operator::renew;
 use accredit_domain::registry::organization::{
@@ -24,6 +24,7 @@ use accredit_wire::time::Time;
 
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::outbound::Outside;
 
 /// The machine's clock.
 struct SystemClock;
@@ -86,6 +87,8 @@ pub(crate) struct Composed {
     pub(crate) server: Arc<Server>,
     /// The store, to be closed at the end.
     pub(crate) store: Arc<SqliteStore>,
+    /// How documents are fetched.
+    pub(crate) outbound: Arc<Outside>,
 }
 
 fn fault(title: &str, error: &dyn std::fmt::Display, hint: &str) -> Failure {
@@ -251,16 +254,21 @@ async fn put_together(
     }
     let vault =
         SoftVault::open(root, Arc::clone(&entropy), &installation.peppers).map_err(failed)?;
+    let outside = Outside::new().map_err(|error| {
+        fault(&title, &error, "this is a fault of the program: please report it")
+    })?;
+    let outbound = Arc::new(outside);
     let world = Arc::new(World {
         clock: Arc::new(SystemClock),
         entropy,
         vault: Arc::new(vault),
+        outbound: Arc::clone(&outbound) as Arc<dyn Outbound>,
         store: Arc::clone(&store) as Arc<dyn Store>,
         public_url: installation.public_url,
         limits: Limits::default(),
     });
     let server = Server::new(Arc::clone(&world));
-    Ok(Composed { world, server, store })
+    Ok(Composed { world, server, store, outbound })
 }
 
 /// Founds an organization whose first administrator may do everything.

@@ -19,6 +19,7 @@ mod fake_server;
 mod input;
 mod json_text;
 mod memory;
+mod outbound;
 mod output;
 mod request_path;
 mod settings;

@@ -11,7 +11,7 @@ use accredit_wire::time::Time;
 
 use crate::audit::event::{Actor, Body, Event, EventKind, Source};
 use crate::limits::Limits;
-use crate::ports::{Clock, Entropy, KeyVault, Store};
+use crate::ports::{Clock, Entropy, KeyVault, Outbound, Store};
 use crate::refusal::{Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::tenant::Tenant;
@@ -25,6 +25,8 @@ pub struct World {
     pub entropy: Arc<dyn Entropy>,
     /// Secret keys.
     pub vault: Arc<dyn KeyVault>,
+    /// Documents from outside.
+    pub outbound: Arc<dyn Outbound>,
     /// Durable facts.
     pub store: Arc<dyn Store>,
     /// Where this installation is reached: the only source of issuer names.

@@ -21,6 +21,7 @@ use crate::issuance::admission::{AgentFacts, CredentialFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
 use crate::refusal::Fault;
 use crate::registry::credential_use::UseName;
+use crate::registry::jwks::Followed;
 use crate::registry::operator::OperatorKey;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use crate::restoration::NewGeneration;
@@ -40,6 +41,16 @@ pub trait Clock: Send + Sync {
 pub trait Entropy: Send + Sync {
     /// Fills `bytes` with random bits fit for keys.
     fn fill(&self, bytes: &mut [u8]);
+}
+
+/// Documents from destinations that somebody outside named. The one who fetches is hardened against
+/// what that can do to us (`accredit-net`); errors may be shown and name the host alone.
+pub trait Outbound: Send + Sync {
+    /// Whether a URL may be fetched from at all, as far as it says itself.
+    fn check(&self, url: &str) -> Result<(), String>;
+
+    /// The bytes of a JWK set, unread, or why they could not be had.
+    fn fetch_jwks<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>>;
 }
 
 /// Keeps and uses secret keys; never hands one out.
@@ -112,6 +123,10 @@ pub enum Row {
     EndAgent(AgentId),
     /// The end of all live credentials of an instance.
     EndInstance(InstanceId),
+    /// Where an agent's keys are followed, and how it goes.
+    Follow(Box<Followed>),
+    /// An agent's keys are followed no longer.
+    Unfollow(AgentId),
     /// A further event of the change, recorded before its own: the birth of an agent's owner.
     Event(Box<Event>),
     /// What the change answers, kept for a repetition of its request. Where the change makes a
@@ -294,6 +309,30 @@ pub trait Registry: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(UseName, CredentialId)>, Fault>>;
 
+    /// Where an agent's keys are followed.
+    fn followed(
+        &self,
+        org: OrganizationId,
+        agent: AgentId,
+    ) -> BoxFuture<'_, Result<Option<Followed>, Fault>>;
+
+    /// Key sets that are to be fetched at `now`, the longest due first; at most `limit`.
+    fn followed_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Followed>, Fault>>;
+
+    /// An agent's keys that came from where they are followed and are live at `now`.
+    fn followed_keys(
+        &self,
+        org: OrganizationId,
+        agent: AgentId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
+
     /// The answer that is kept under a caller's key, where its time is not over.
     fn kept_answer(
         &self,
@@ -334,6 +373,15 @@ pub struct LookedUp<T> {
     pub found: T,
     /// Whether it was in memory, so that the store was not asked.
     pub from_memory: bool,
+}
+
+/// Public keys of a client.
+#[derive(Clone, Debug, Default)]
+pub struct ClientKeys {
+    /// The keys.
+    pub keys: Vec<Arc<CredentialFacts>>,
+    /// Whether its keys are followed at a URL.
+    pub are_followed: bool,
 }
 
 /// Which of a client's public keys an assertion may have been signed with.
@@ -387,7 +435,7 @@ pub trait Admissions: Send + Sync {
         org: OrganizationId,
         agent: AgentId,
         wanted: KeysWanted<'a>,
-    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>>;
+    ) -> BoxFuture<'a, Result<LookedUp<ClientKeys>, Fault>>;
 
     /// Public keys of a resource, as for agents.
     fn resource_keys<'a>(
@@ -395,7 +443,7 @@ pub trait Admissions: Send + Sync {
         org: OrganizationId,
         resource: ResourceId,
         wanted: KeysWanted<'a>,
-    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>>;
+    ) -> BoxFuture<'a, Result<LookedUp<ClientKeys>, Fault>>;
 }
 
 /// A single-use value, such as an assertion's `jti`: the second to come is refused.
@@ -457,6 +505,14 @@ pub trait Ledger: Send + Sync {
 
     /// Writes when things were last used; outside every decision, lossy by at most a minute.
     fn record_uses(&self, uses: Vec<Use>) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Notes how it goes with a key set that is followed, where it is still that URL. No change of
+    /// anything that decisions are made from, and therefore without an event.
+    fn note_followed(
+        &self,
+        org: OrganizationId,
+        followed: Followed,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Forgets single-use values and revocation entries whose time is over.
     fn forget_before(&self, now: Time) -> BoxFuture<'_, Result<(), Fault>>;

@@ -27,6 +27,7 @@ use crate::audit::uses::Uses;
 use crate::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
 use crate::ports::{LaneHead, Lookup, Notice, Observer, Page, Store};
 use crate::refusal::Fault;
+use crate::registry::jwks::Follows;
 use crate::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
 use crate::registry::rotation_schedule::RotationPolicy;
 use crate::registry::{Organization, PAGE_ROWS_MAX, State};
@@ -157,6 +158,8 @@ pub struct Tenant {
     pub reads: Reads,
     /// When things were last used, until it is flushed.
     pub uses: Uses,
+    /// What is remembered of fetching agents' key sets.
+    pub follows: Follows,
     state: RwLock<(State, RotationPolicy, Issuing)>,
     keys: ArcSwap<Keys>,
     revoked: ArcSwap<revocations::State>,
@@ -190,6 +193,7 @@ impl Tenant {
             refusals: Refusals::default(),
             reads: Reads::default(),
             uses: Uses::default(),
+            follows: Follows::default(),
             state: RwLock::new(turned(organization)),
             keys: ArcSwap::from_pointee(keys),
             revoked: ArcSwap::from_pointee(state),

@@ -48,6 +48,8 @@ pub(crate) fn system_resolver() -> Resolve {
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) egress: Egress,
+    /// What a stranger may name although it is loopback.
+    pub(crate) loopback: Arc<[SocketAddr]>,
     pub(crate) resolve: Resolve,
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) connect_timeout: Duration,
@@ -65,7 +67,9 @@ impl Connector {
     async fn connect_unbounded(&self, uri: &Uri) -> Result<Stream, NetError> {
         let target = Target::of(uri)?;
         let mut addresses = self.addresses(&target).await?;
-        if let Err(rule) = egress::vet(self.egress, target.encrypted, &addresses) {
+        if !target.is_allowed(&self.loopback, &addresses)
+            && let Err(rule) = egress::vet(self.egress, target.encrypted, &addresses)
+        {
             return Err(NetError::Refused { host: target.authority, rule });
         }
         addresses.truncate(ADDRESSES_MAX);
@@ -146,6 +150,34 @@ impl Target {
         }
         let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
         Ok(Self { authority: authority.to_string(), name: name.to_owned(), port, encrypted })
+    }
+
+    /// Whether it is encrypted.
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    /// Whether each of these addresses is, with the port, among the loopback addresses that whoever
+    /// runs the program has named.
+    fn is_allowed(&self, loopback: &[SocketAddr], addresses: &[IpAddr]) -> bool {
+        let named = |address: &IpAddr| loopback.contains(&SocketAddr::new(*address, self.port));
+        !addresses.is_empty() && addresses.iter().all(|at| at.is_loopback() && named(at))
+    }
+
+    /// Judges the host where it is an address itself, for a destination that a stranger named; the
+    /// address, where it is one that was allowed.
+    pub(crate) fn judge_literal(
+        &self,
+        loopback: &[SocketAddr],
+    ) -> Result<Option<IpAddr>, NetError> {
+        let Ok(address) = self.name.parse::<IpAddr>() else { return Ok(None) };
+        if self.is_allowed(loopback, &[address]) {
+            return Ok(Some(address));
+        }
+        match egress::vet(Egress::Public, self.encrypted, &[address]) {
+            Ok(()) => Ok(None),
+            Err(rule) => Err(NetError::Refused { host: self.authority.clone(), rule }),
+        }
     }
 }
 

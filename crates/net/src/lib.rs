@@ -2,7 +2,8 @@
 //!
 //! Every request that leaves a program of ours leaves here, so that what a stranger may make us
 //! do is decided in one place: which addresses may be reached ([`egress`]), how long it may take
-//! and how much may come back ([`client`]), and what an error may say ([`NetError`]). [`sse`]
+//! and how much may come back ([`client`]), and what an error may say ([`NetError`]). [`document`]
+//! fetches what a stranger named. [`sse`]
 //! reads server-sent events from a stream.
 //!
 //! Absent on purpose: redirects (a redirect is an answer), proxies from the environment, cookies,
@@ -11,11 +12,13 @@
 
 pub mod client;
 mod connect;
+pub mod document;
 pub mod egress;
 mod error;
 pub mod sse;
 mod tls;
 
 pub use client::{Chunks, Client, Config, RESPONSE_BODY_MAX};
+pub use document::{DocumentError, Documents};
 pub use egress::Egress;
 pub use error::{ConfigError, NetError};

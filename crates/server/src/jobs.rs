@@ -9,7 +9,9 @@ use std::time::Duration;
 use accredit_domain::audit::{flush, integrate};
 use accredit_domain::keys::rotation;
 use accredit_domain::ports::LaneHead;
+use accredit_domain::registry::jwks;
 use accredit_domain::registry::rotation_schedule::{self, Progress};
+use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx};
 use accredit_wire::ids::{OrganizationId, RequestId};
@@ -30,6 +32,9 @@ pub const LAP_EVERY: Duration = Duration::from_millis(50);
 
 /// How often it is looked what is due for rotation.
 pub const ROTATE_EVERY: Duration = Duration::from_mins(1);
+
+/// How often it is looked whose key sets are due.
+pub const FOLLOW_EVERY: Duration = Duration::from_secs(15);
 
 /// How long is waited where a connection could not be accepted.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -72,6 +77,14 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         loop {
             every.tick().await;
             rotate_all(&rotating, &mut turns).await;
+        }
+    });
+    let following = Arc::clone(server);
+    jobs.spawn(async move {
+        let mut every = every(FOLLOW_EVERY);
+        loop {
+            every.tick().await;
+            follow_all(&following).await;
         }
     });
     let flushing = Arc::clone(server);
@@ -137,16 +150,7 @@ pub async fn rotate_all(server: &Server, turns: &mut Turns) {
         tracing::error!(%fault, "organizations not loaded");
     }
     for tenant in server.tenants.all() {
-        let now = server.world.clock.now();
-        let cx = Cx {
-            world: Arc::clone(&server.world),
-            tenant: Arc::clone(&tenant),
-            caller: Caller::System,
-            request: RequestId::new(now.millis(), server.world.random()),
-            source: None,
-            now,
-            terms: Terms::default(),
-        };
+        let cx = system(server, Arc::clone(&tenant));
         if let Err(fault) = rotation::tick(&cx).await {
             tracing::error!(%fault, org = %tenant.name, "signing keys not rotated on");
         }
@@ -154,6 +158,30 @@ pub async fn rotate_all(server: &Server, turns: &mut Turns) {
         if let Err(fault) = rotation_schedule::tick(&cx, progress).await {
             tracing::error!(%fault, org = %tenant.name, "rotations that are due not announced");
         }
+    }
+}
+
+/// Fetches the key sets of agents that are due, in every organization.
+pub async fn follow_all(server: &Server) {
+    for tenant in server.tenants.all() {
+        let org = tenant.name.clone();
+        if let Err(fault) = jwks::tick(&system(server, tenant)).await {
+            tracing::error!(%fault, %org, "key sets not followed");
+        }
+    }
+}
+
+/// The context of what the system does by the clock.
+fn system(server: &Server, tenant: Arc<Tenant>) -> Cx {
+    let now = server.world.clock.now();
+    Cx {
+        world: Arc::clone(&server.world),
+        tenant,
+        caller: Caller::System,
+        request: RequestId::new(now.millis(), server.world.random()),
+        source: None,
+        now,
+        terms: Terms::default(),
     }
 }
 

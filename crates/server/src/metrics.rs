@@ -87,6 +87,7 @@ catalogue! {
     MISSES "accredit_store_cache_misses" "counter" "" "Facts that issuing had to read from the store";
     SEQUENCED "accredit_log_sequenced_events" "gauge" "" "Events in the logs of the organizations in memory";
     INTEGRATED "accredit_log_integrated_events" "gauge" "" "Events of them that a signed checkpoint covers";
+    KEY_SETS "accredit_key_sets_fetched" "counter" "outcome" "Agents' key sets that were fetched (`had`) or could not be had or used (`failed`), all organizations in memory";
     DEGRADED "accredit_degraded" "gauge" "state" "1 while the process is in this degraded state (the names of `/readyz`), else 0";
 }
 
@@ -105,6 +106,11 @@ struct OfRule {
 struct OfRequest {
     operation: &'static str,
     status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfOutcome {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -145,6 +151,7 @@ struct Asked {
     misses: Counter,
     sequenced: Gauge,
     integrated: Gauge,
+    key_sets: Family<OfOutcome, Counter>,
     degraded: Family<OfState, Gauge>,
 }
 
@@ -200,6 +207,7 @@ impl Metrics {
         register(to, &MISSES, asked.misses.clone());
         register(to, &SEQUENCED, asked.sequenced.clone());
         register(to, &INTEGRATED, asked.integrated.clone());
+        register(to, &KEY_SETS, asked.key_sets.clone());
         register(to, &DEGRADED, asked.degraded.clone());
         let orgs = RwLock::new(HashMap::new());
         Self { registry, requests, refused, issued, orgs, revocations, asked }
@@ -288,11 +296,18 @@ pub async fn render(server: &Server) -> Result<String, Fault> {
     asked.hits.inner().store(health.cache_hits, Ordering::Relaxed);
     asked.misses.inner().store(health.cache_misses, Ordering::Relaxed);
     let (mut sequenced, mut integrated) = (0, 0);
+    let (mut had, mut failed) = (0, 0);
     for tenant in tenants {
+        let (of_had, of_failed) = tenant.follows.counted();
+        (had, failed) = (had + of_had, failed + of_failed);
         for lane in server.world.store.lanes(tenant.id).await? {
             sequenced += lane.sequenced;
             integrated += lane.integrated;
         }
+    }
+    for (outcome, count) in [("had", had), ("failed", failed)] {
+        let counter = asked.key_sets.get_or_create_owned(&OfOutcome { outcome });
+        counter.inner().store(count, Ordering::Relaxed);
     }
     asked.sequenced.set(sequenced as i64);
     asked.integrated.set(integrated as i64);

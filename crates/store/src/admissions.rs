@@ -13,7 +13,7 @@ use accredit_domain::Fault;
 use accredit_domain::issuance::admission::{
     AgentFacts, CredentialFacts, Entitlements, HolderFacts, ProofFacts, ResourceFacts,
 };
-use accredit_domain::ports::{Admissions, BoxFuture, KeysWanted, LookedUp, Lookup};
+use accredit_domain::ports::{Admissions, BoxFuture, ClientKeys, KeysWanted, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
@@ -24,7 +24,7 @@ use accredit_wire::time::Time;
 use crate::cache::{Cache, Stamps, Tag, Ticket};
 use crate::driver::{Conn, DriverError};
 use crate::shared::Shared;
-use crate::{SqliteStore, credentials, instances, resources};
+use crate::{SqliteStore, credentials, followed, instances, resources};
 
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
 const WORD_BYTES: usize = 48;
@@ -35,7 +35,7 @@ type KeysAsked = (OrganizationId, AnyId, Option<Box<str>>, [usize; 2]);
 /// until it is touched.
 #[derive(Clone)]
 struct Keys {
-    found: Vec<Arc<CredentialFacts>>,
+    found: ClientKeys,
     until: Option<Time>,
 }
 
@@ -282,13 +282,18 @@ fn read_keys(
     org: OrganizationId,
     holder: AnyId,
     wanted: &KeysWanted<'_>,
-) -> Result<Vec<Arc<CredentialFacts>>, DriverError> {
-    let rows = credentials::keys_of(conn, &org.to_string(), holder, wanted)?;
-    let mut found = Vec::with_capacity(rows.len());
+) -> Result<ClientKeys, DriverError> {
+    let text = org.to_string();
+    let rows = credentials::keys_of(conn, &text, holder, wanted)?;
+    let mut keys = Vec::with_capacity(rows.len());
     for row in rows {
-        found.extend(complete(conn, org, row)?.map(Arc::new));
+        keys.extend(complete(conn, org, row)?.map(Arc::new));
     }
-    Ok(found)
+    let are_followed = match AgentId::try_from(holder) {
+        Ok(agent) => followed::find(conn, &text, agent)?.is_some(),
+        Err(_) => false,
+    };
+    Ok(ClientKeys { keys, are_followed })
 }
 
 impl SqliteStore {
@@ -298,7 +303,7 @@ impl SqliteStore {
         org: OrganizationId,
         holder: AnyId,
         wanted: KeysWanted<'_>,
-    ) -> BoxFuture<'_, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
+    ) -> BoxFuture<'_, Result<LookedUp<ClientKeys>, Fault>> {
         let KeysWanted { kid, live, ended, now } = wanted;
         let key: KeysAsked = (org, holder, kid.map(Box::from), [live, ended]);
         if let Some(Keys { found, until }) = self.caches.keys.get(&self.shared.stamps, &key)
@@ -316,9 +321,9 @@ impl SqliteStore {
                 })
                 .await?;
             // An empty list is not kept: a stranger chooses the `kid`.
-            if !found.is_empty() {
-                let bytes = found.iter().map(|facts| credential_bytes(facts)).sum();
-                let ends = found.iter().map(|facts| facts.ends_at()).filter(|end| *end > now);
+            if !found.keys.is_empty() {
+                let bytes = found.keys.iter().map(|facts| credential_bytes(facts)).sum();
+                let ends = found.keys.iter().map(|facts| facts.ends_at()).filter(|end| *end > now);
                 let entry = (key, Keys { found: found.clone(), until: ends.min() });
                 let tags = [Tag::keys_of(holder)];
                 self.caches.keys.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
@@ -416,7 +421,7 @@ impl Admissions for SqliteStore {
         org: OrganizationId,
         agent: AgentId,
         wanted: KeysWanted<'a>,
-    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
+    ) -> BoxFuture<'a, Result<LookedUp<ClientKeys>, Fault>> {
         self.keys(org, agent.any(), wanted)
     }
 
@@ -425,7 +430,7 @@ impl Admissions for SqliteStore {
         org: OrganizationId,
         resource: ResourceId,
         wanted: KeysWanted<'a>,
-    ) -> BoxFuture<'a, Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault>> {
+    ) -> BoxFuture<'a, Result<LookedUp<ClientKeys>, Fault>> {
         self.keys(org, resource.any(), wanted)
     }
 }

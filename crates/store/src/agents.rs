@@ -3,6 +3,7 @@
 
 use accredit_domain::ports::{Lookup, Order, Page};
 use accredit_domain::registry::environment::Environment;
+use accredit_domain::registry::jwks::FollowedView;
 use accredit_domain::registry::{Agent, agent::AgentState};
 use accredit_wire::ids::AgentId;
 
@@ -23,8 +24,10 @@ macro_rules! select {
              a.last_reviewed_at, a.version, a.rotation_days, a.rotation_warned_for, \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
              AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1), a.across, \
-             a.rotation_asked_at, a.rotation_asked_because \
+             a.rotation_asked_at, a.rotation_asked_because, \
+             f.url, f.fetched_at, f.failing_since, f.failure \
              FROM agent a \
+             LEFT JOIN followed f ON f.org = a.org AND f.agent = a.id \
              LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id ",
             $rest
@@ -62,6 +65,12 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
         credential_made_at: row.opt_time(19)?,
         rotation_due_at: None,
         rotation_due: false,
+        jwks: Box::new(FollowedView {
+            jwks_url: row.opt_string(23)?,
+            jwks_fetched_at: row.opt_time(24)?,
+            jwks_failing_since: row.opt_time(25)?,
+            jwks_failure: row.opt_string(26)?,
+        }),
         version: row.int(16)?,
     })
 }

@@ -20,7 +20,7 @@ macro_rules! select {
         concat!(
             "SELECT c.id, c.agent, c.instance, c.resource, c.permissions, c.pepper, c.mac, \
              c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version, c.successor, \
-             c.role, c.purpose, c.created_by, u.source, c.used_for \
+             c.role, c.purpose, c.created_by, u.source, c.used_for, c.followed \
              FROM credential c LEFT JOIN use_time u ON u.org = c.org AND u.id = c.id ",
             $rest
         )
@@ -33,6 +33,7 @@ fn read(row: &dyn Row) -> Result<Credential, DriverError> {
         holder: holder(row)?,
         r#use: row.word(18, UseName::parse)?,
         proof: proof(row)?,
+        followed: row.int(19)? != 0,
         state: row.word(8, CredentialState::parse)?,
         created_at: row.time(9)?,
         expires_at: row.time(10)?,
@@ -321,8 +322,10 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
     }
     conn.execute(
         "INSERT INTO credential (org, id, agent, instance, resource, permissions, pepper, mac, \
-         kid, jwk, state, created_at, expires_at, version, role, purpose, created_by, used_for) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16, $17)",
+         kid, jwk, state, created_at, expires_at, version, role, purpose, created_by, used_for, \
+         followed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16, $17, \
+         $18)",
         &[
             org.into(),
             id.as_str().into(),
@@ -341,6 +344,7 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             purpose.into(),
             created_by.as_deref().into(),
             row.r#use.as_str().into(),
+            row.followed.into(),
         ],
     )
     .map_err(failed)?;
@@ -409,5 +413,24 @@ pub(crate) fn uses_of(
          AND c.successor IS NULL ORDER BY u.used_for LIMIT $4",
         &[org.into(), holder.into(), now.into(), page::rows(limit)],
         |row| Ok((row.word(0, UseName::parse)?, row.parsed(1)?)),
+    )
+}
+
+/// An agent's keys that came from where they are followed and are live.
+pub(crate) fn followed_keys(
+    conn: &mut dyn Conn,
+    org: &str,
+    agent: AgentId,
+    now: Time,
+    limit: usize,
+) -> Result<Vec<Credential>, DriverError> {
+    let agent = agent.to_string();
+    conn.all(
+        select!(
+            "WHERE c.org = $1 AND c.agent = $2 AND c.kid IS NOT NULL AND c.expires_at > $3 \
+             AND c.state = 'active' AND c.followed = 1 ORDER BY c.id LIMIT $4"
+        ),
+        &[org.into(), agent.as_str().into(), now.into(), page::rows(limit)],
+        read,
     )
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use accredit_domain::Fault;
 use accredit_domain::ports::{Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use};
+use accredit_domain::registry::jwks::Followed;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 
@@ -131,6 +132,18 @@ impl Ledger for SqliteStore {
                 done.map_err(|failure| failure.into_fault(OPERATION))?;
             }
             Ok(())
+        })
+    }
+
+    fn note_followed(
+        &self,
+        org: OrganizationId,
+        followed: Followed,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "note where keys are followed";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::Followed(org, Box::new(followed))).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
     }
 

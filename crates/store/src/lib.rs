@@ -15,6 +15,7 @@ mod cache;
 mod credentials;
 pub mod driver;
 mod failure;
+mod followed;
 mod generations;
 pub mod inspect;
 mod installation;

@@ -8,6 +8,7 @@ use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, 
 use accredit_domain::ports::{Pruned, SingleUse, Use};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::credential::{Holder, Proof};
+use accredit_domain::registry::jwks::Followed;
 use accredit_domain::restoration::NewGeneration;
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
 use accredit_wire::time::Time;
@@ -21,7 +22,7 @@ use crate::log::{self, Head, Integration};
 use crate::rewrap::{self, Rewrapped};
 use crate::spent::Spent;
 use crate::{
-    agents, answers, credentials, generations, installation, instances, keys, operators,
+    agents, answers, credentials, followed, generations, installation, instances, keys, operators,
     organizations, persons, resources, revocations, uses,
 };
 
@@ -43,6 +44,8 @@ pub(crate) enum Work {
     Prune(OrganizationId, u16, Vec<Pruned>),
     /// Times of use.
     Uses(Vec<Use>),
+    /// How it goes with a key set that is followed.
+    Followed(OrganizationId, Box<Followed>),
     /// Rows whose time is over.
     Forget(Vec<Expired>, Time),
     /// The founding.
@@ -65,6 +68,7 @@ impl Work {
             | Self::Integrate(..)
             | Self::Prune(..)
             | Self::Uses(_)
+            | Self::Followed(..)
             | Self::Forget(..)
             | Self::Found(_)
             | Self::Rewrap(_)
@@ -77,7 +81,7 @@ impl Work {
         match self {
             Self::Issue(issuance, _) => issuance.single_use.is_none(),
             Self::Event(_, value, _) => value.is_none(),
-            Self::Consume(..) | Self::Beat => true,
+            Self::Consume(..) | Self::Followed(..) | Self::Beat => true,
             Self::Change(_)
             | Self::Generation(_)
             | Self::Integrate(..)
@@ -129,6 +133,7 @@ pub(crate) fn run_aside(
         Work::Prune(org, lane, pruned) => log::prune(conn, &org.to_string(), *lane, pruned)
             .map_err(|error| Failure::of("prune the log", error)),
         Work::Uses(times) => uses::write(conn, times),
+        Work::Followed(org, row) => followed::note(conn, &org.to_string(), row),
         Work::Forget(rows, now) => {
             ledger::forget(conn, rows, *now)?;
             spent.forget_before(*now);
@@ -217,6 +222,8 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Operator(row) => operators::write(conn, row)?,
             Row::EndOperators => done.committed.ended += operators::end(conn)?,
             Row::Answer(row) => answers::write(conn, row, change.at)?,
+            Row::Follow(row) => followed::write(conn, org, row)?,
+            Row::Unfollow(agent) => followed::remove(conn, org, *agent)?,
             // Appended with the change's own.
             Row::Event(_) => {}
             Row::EndAgent(agent) => {
@@ -263,6 +270,8 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         Row::EndAgent(agent) => {
             touched.extend([Tag::of(agent.any()), Tag::keys_of(agent.any())]);
         }
+        Row::Follow(row) => touched.push(Tag::keys_of(row.agent.any())),
+        Row::Unfollow(agent) => touched.push(Tag::keys_of(agent.any())),
         Row::EndInstance(instance) => touched.push(Tag::of(instance.any())),
     }
 }
@@ -371,6 +380,8 @@ fn notice_rows(
             | Row::Operator(_)
             | Row::EndOperators
             | Row::EndAgent(_)
+            | Row::Follow(_)
+            | Row::Unfollow(_)
             | Row::Event(_)
             | Row::Answer(_)
             | Row::EndInstance(_) => {}

@@ -6,6 +6,7 @@ use accredit_domain::ports::{
     Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
 };
 use accredit_domain::registry::credential_use::UseName;
+use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::operator::OperatorKey;
 use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use accredit_domain::terms::{KeptAnswer, Once};
@@ -17,8 +18,8 @@ use accredit_wire::time::Time;
 use crate::driver::Conn;
 use crate::member::Work;
 use crate::{
-    SqliteStore, agents, answers, credentials, instances, keys, operators, organizations, persons,
-    resources,
+    SqliteStore, agents, answers, credentials, followed, instances, keys, operators, organizations,
+    persons, resources,
 };
 
 impl Registry for SqliteStore {
@@ -130,6 +131,39 @@ impl Registry for SqliteStore {
     ) -> BoxFuture<'_, Result<Vec<(UseName, CredentialId)>, Fault>> {
         self.read_in("list uses", org, move |conn, org| {
             credentials::uses_of(conn, (org, &holder.to_string()), now, limit)
+        })
+    }
+
+    fn followed(
+        &self,
+        org: OrganizationId,
+        agent: AgentId,
+    ) -> BoxFuture<'_, Result<Option<Followed>, Fault>> {
+        self.read_in("find where keys are followed", org, move |conn, org| {
+            followed::find(conn, org, agent)
+        })
+    }
+
+    fn followed_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Followed>, Fault>> {
+        self.read_in("find key sets that are due", org, move |conn, org| {
+            followed::due(conn, org, now, limit)
+        })
+    }
+
+    fn followed_keys(
+        &self,
+        org: OrganizationId,
+        agent: AgentId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
+        self.read_in("list keys that are followed", org, move |conn, org| {
+            credentials::followed_keys(conn, org, agent, now, limit)
         })
     }
 

@@ -315,6 +315,7 @@ impl Writer {
                 Ok(Done::quiet(0))
             }
             Work::Consume(..)
+            | Work::Followed(..)
             | Work::Integrate(..)
             | Work::Prune(..)
             | Work::Uses(_)

@@ -22,6 +22,7 @@ use crate::clock::SettableClock;
 use crate::entropy::SeededEntropy;
 use crate::fault::{Faults, FaultyDriver};
 use crate::fixture::Org;
+use crate::outbound::Outside;
 use crate::pause::PausingVault;
 
 /// Where every world says that it is reached.
@@ -37,6 +38,8 @@ pub struct TestWorld {
     pub server: Arc<Server>,
     /// The vault, which can be made to pause.
     pub vault: Arc<PausingVault>,
+    /// Which loopback addresses documents may be fetched from: none, unless a test allows them.
+    pub outside: Arc<Outside>,
     /// How the database is made to fail.
     pub faults: Arc<Faults>,
     pub(crate) router: Router,
@@ -116,7 +119,9 @@ impl TestWorld {
         };
         let vault = SoftVault::open(root(), Arc::clone(&entropy), &installation.peppers);
         let vault = PausingVault::new(vault.expect("the root key"));
+        let outside = Arc::new(Outside::new().expect("an outbound client"));
         let world = Arc::new(World {
+            outbound: Arc::clone(&outside) as Arc<_>,
             clock: Arc::clone(&clock) as Arc<_>,
             entropy,
             vault: Arc::clone(&vault) as Arc<_>,
@@ -126,7 +131,7 @@ impl TestWorld {
         });
         let server = Server::new(Arc::clone(&world));
         let router = dispatch::router(&server);
-        Self { clock, world, server, vault, faults, router, store, folder }
+        Self { clock, world, server, vault, outside, faults, router, store, folder }
     }
 
     /// The time.

@@ -111,7 +111,7 @@ impl Prey {
             "revoke_id" => json!({"target": agent, "reason": "mine"}),
             "suspend_org" | "activate_org" | "suspend_person" | "activate_person"
             | "suspend_resource" | "activate_resource" | "activate_agent" | "suspend_agent"
-            | "decommission_agent" => json!({"reason": "mine"}),
+            | "decommission_agent" | "waive_restore" => json!({"reason": "mine"}),
             _ => return None,
         })
     }
@@ -270,6 +270,8 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             }
             // Their own next key, which was published a moment ago.
             "rotate_signing_key" => answer.problem(409, "state-forbids"),
+            // Their own organization, which was not restored.
+            "waive_restore" => answer.problem(409, "state-forbids"),
             // Only the bootstrap key makes organizations.
             "create_org" => answer.problem(403, "not-entitled"),
             // They name A's person or agent in the body.

@@ -21,6 +21,7 @@ mod story_demo;
 mod story_faults;
 mod story_first_token;
 mod story_guide;
+mod story_key_set;
 mod story_log;
 mod story_no_secrets;
 mod story_operating;

@@ -93,6 +93,9 @@ struct Create {
     /// After how many days its credential is to be rotated (30)
     #[arg(long, value_name = "DAYS")]
     rotation_days: Option<u32>,
+    /// The https URL of a JWK set whose keys are its credentials
+    #[arg(long, value_name = "URL")]
+    jwks_url: Option<String>,
     /// Activate it at once
     #[arg(long)]
     activate: bool,
@@ -139,6 +142,9 @@ struct Update {
     /// After how many days its credential is to be rotated (30)
     #[arg(long, value_name = "DAYS")]
     rotation_days: Option<u32>,
+    /// The https URL of a JWK set whose keys are its credentials; empty for none
+    #[arg(long, value_name = "URL")]
+    jwks_url: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +235,7 @@ fn create_body(args: Create) -> serde_json::Value {
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
+        .with_opt("jwks_url", args.jwks_url)
         .with_opt("activate", args.activate.then_some(true))
         .json()
 }
@@ -248,9 +255,10 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
+        .with_opt("jwks_url", args.jwks_url)
         .changed(
             "--owner, --purpose, --environment, --default-scope, --may-delegate, --token-lifetime, \
-             --review-due, --rotation-days",
+             --review-due, --rotation-days, --jwks-url",
         )
 }
 

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::line;
-use crate::settings::{LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME};
+use crate::settings::{self, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME};
 
 /// The organization of a server for trying.
 pub(crate) const DEV_ORGANIZATION: &str = "dev";
@@ -50,6 +50,11 @@ pub(crate) async fn run(args: &Dev, cx: &Context) -> Result<(), Failure> {
     let metrics = args.metrics_listen.or_else(|| from_environment(cx, "metrics_listen"));
     let metrics = serving::bind_metrics(metrics).await?;
     let (composed, listening, token) = start(args, cx, &data).await?;
+    let loopback = cx.around.settings.get("outbound.loopback").map_or("", String::as_str);
+    let loopback = settings::loopback(loopback).map_err(|detail| {
+        Failure::usage("no outbound client", &detail, "write loopback addresses, as 127.0.0.1:9000")
+    })?;
+    serving::allow_outbound(&composed, &loopback)?;
     let url = composed.world.public_url.clone();
     let issuer = format!("{url}/o/{DEV_ORGANIZATION}");
     if cx.out.is_json() {

@@ -58,6 +58,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     };
     let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
     composed.world.limits.set(settings.limits);
+    serving::allow_outbound(&composed, &settings.outbound_loopback)?;
     let metrics = serving::bind_metrics(settings.metrics_listen).await?;
     let listening =
         Listening::bind(settings.listen, tls).await.map_err(|error| serving::not_bound(&error))?;

@@ -16,6 +16,16 @@ use crate::descriptors;
 use crate::errors::Failure;
 use crate::exit::Exit;
 
+/// Lets documents be fetched from these loopback addresses, and says so.
+pub(crate) fn allow_outbound(composed: &Composed, loopback: &[SocketAddr]) -> Result<(), Failure> {
+    if !loopback.is_empty() {
+        tracing::warn!(?loopback, "key sets may be fetched from loopback");
+    }
+    composed.outbound.allow(loopback).map_err(|error| {
+        Failure::new(Exit::Failure, "start", "no outbound client", &error.to_string(), "")
+    })
+}
+
 /// Starts the log on standard error: for people on a terminal, else a JSON object a line.
 pub(crate) fn start_log(cx: &Context, level: LevelFilter) {
     let log = tracing_subscriber::fmt()

@@ -45,7 +45,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 11] = [
+pub(crate) const SETTINGS: [Setting; 12] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -134,6 +134,14 @@ pub(crate) const SETTINGS: [Setting; 11] = [
         unit: "requests a minute, or off",
         help: "Requests of one organization's administrators together to the admin API",
     },
+    Setting {
+        key: "outbound.loopback",
+        env: Some("ACCREDIT_OUTBOUND_LOOPBACK"),
+        flag: None,
+        default: "(none)",
+        unit: "address:port, more of them after commas",
+        help: "Loopback addresses that key sets may be fetched from, also in plain HTTP; for trying",
+    },
 ];
 
 /// Where a setting's value comes from.
@@ -178,6 +186,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: LevelFilter,
     /// Certificate chain and key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Loopback addresses that documents may be fetched from.
+    pub(crate) outbound_loopback: Vec<SocketAddr>,
     /// How many requests one caller may send.
     pub(crate) limits: Rates,
     /// Every setting's value as it is used, and where it comes from.
@@ -281,6 +291,9 @@ impl Settings {
             log_level: log_level(said.value("log_level").unwrap_or("info"))
                 .map_err(|detail| wrong(file, &detail, "write error, warn, info or debug"))?,
             tls,
+            outbound_loopback: loopback(said.value("outbound.loopback").unwrap_or("")).map_err(
+                |detail| wrong(file, &detail, "write loopback addresses, as 127.0.0.1:9000"),
+            )?,
             limits: rates(&said)
                 .map_err(|detail| wrong(file, &detail, "write requests a minute, or `off`"))?,
             shown: Vec::new(),
@@ -306,6 +319,11 @@ impl Settings {
             "root_key_file" => path(&self.root_key_file),
             "log_level" => self.log_level.to_string(),
             "tls.certificate_file" => self.tls.as_ref().map_or("none".to_owned(), |t| path(&t.0)),
+            "outbound.loopback" if self.outbound_loopback.is_empty() => "none".to_owned(),
+            "outbound.loopback" => {
+                let all = self.outbound_loopback.iter().map(ToString::to_string);
+                all.collect::<Vec<_>>().join(",")
+            }
             "limits.client" => shown_rate(self.limits.client),
             "limits.failures" => shown_rate(self.limits.failures),
             "limits.organization" => shown_rate(self.limits.organization),
@@ -318,6 +336,16 @@ impl Settings {
     pub(crate) fn store_file(&self) -> PathBuf {
         self.data.join(STORE_FILE_NAME)
     }
+}
+
+/// Loopback addresses, separated by commas.
+pub(crate) fn loopback(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let each = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+    each.map(|one| match one.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        _ => Err(format!("`outbound.loopback`: `{one}` is no loopback address with a port")),
+    })
+    .collect()
 }
 
 /// The rates that were said.

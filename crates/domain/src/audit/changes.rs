@@ -18,7 +18,7 @@ pub type Changes = BTreeMap<Cow<'static, str>, String>;
 
 /// Members that are no part of a change: the event names the thing and bears the time; use is not
 /// a change; and what is due follows from other members and the time.
-const NOT_TOLD: [&str; 13] = [
+const NOT_TOLD: [&str; 16] = [
     "id",
     "client_id",
     "client_secret",
@@ -31,6 +31,9 @@ const NOT_TOLD: [&str; 13] = [
     "last_used_from",
     "rotation_due",
     "rotation_due_at",
+    "jwks_fetched_at",
+    "jwks_failing_since",
+    "jwks_failure",
     "rev",
 ];
 

@@ -50,6 +50,8 @@ kinds! {
     AgentActivated "agent.activated";
     AgentSuspended "agent.suspended";
     AgentDecommissioned "agent.decommissioned";
+    AgentJwksFollowed "agent.jwks_followed";
+    AgentJwksFailing "agent.jwks_failing";
     PermissionSet "permission.set";
     PermissionDeleted "permission.deleted";
     InstanceCreated "instance.created";

@@ -14,14 +14,16 @@ use accredit_wire::jose::jws::{JwsError, TypRule, Unverified};
 use accredit_wire::jose::jwt::{Claims, SKEW_MAX};
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::secret::Secret;
+use accredit_wire::time::Time;
 
 use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use crate::audit::event::Actor;
 use crate::context::{Caller, Cx, World};
-use crate::ports::{KeysWanted, LookedUp, SingleUse};
+use crate::ports::{ClientKeys, KeysWanted, LookedUp, SingleUse};
 use crate::refusal::{Fault, Refusal, Rule};
 use crate::registry::instance::InstanceState;
+use crate::registry::jwks;
 
 /// Live keys that are tried for an assertion, the newest first: those of its `kid`, or all.
 pub const KEYS_TRIED_MAX: usize = 8;
@@ -252,9 +254,17 @@ async fn by_assertion(
     let typ = TypRule::RequiredOrAbsent("client-authentication+jwt");
     let (live, ended, now) = (KEYS_TRIED_MAX, ENDED_KEYS_TRIED_MAX, cx.now);
     let wanted = KeysWanted { kid: kid.as_deref(), live, ended, now };
-    let LookedUp { found, from_memory } = keys(cx, &named, wanted).await?;
+    let LookedUp { mut found, from_memory } = keys(cx, &named, wanted).await?;
+    if found.are_followed && kid.is_some() && !found.keys.iter().any(|key| is_live(key, cx.now)) {
+        let agent = named.parse::<AnyId>().ok().and_then(|id| AgentId::try_from(id).ok());
+        if let Some(agent) = agent
+            && jwks::asked_for(cx, agent).await?
+        {
+            found = keys(cx, &named, wanted).await?.found;
+        }
+    }
     let mut tried = false;
-    for facts in found {
+    for facts in found.keys {
         let ProofFacts::Key(key) = &facts.proof else { continue };
         let verified = match parsed()?.verify(key, typ) {
             Ok(verified) => verified,
@@ -301,12 +311,16 @@ const P256_BASE: [u8; 65] = [
     0xf5,
 ];
 
+fn is_live(key: &CredentialFacts, now: Time) -> bool {
+    !key.revoked && key.ends_at() > now
+}
+
 /// The keys to try.
 async fn keys(
     cx: &Cx,
     client: &str,
     wanted: KeysWanted<'_>,
-) -> Result<LookedUp<Vec<Arc<CredentialFacts>>>, Fault> {
+) -> Result<LookedUp<ClientKeys>, Fault> {
     let (store, org) = (&cx.world.store, cx.tenant.id);
     match client.parse::<AnyId>() {
         Ok(id) if id.kind() == Kind::Agent => match AgentId::try_from(id) {

@@ -12,6 +12,7 @@ use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::environment::{self, Environment};
+use super::jwks::{self, Followed, FollowedView};
 use super::permission;
 use super::{
     DecideError, Listed, Person, commit, commit_created, decide, ending, find_agent, find_person,
@@ -135,6 +136,9 @@ pub struct Agent {
     /// The due time for which a warning stands in the log.
     #[serde(skip)]
     pub rotation_warned_for: Option<Time>,
+    /// Where its keys are followed.
+    #[serde(flatten)]
+    pub jwks: Box<FollowedView>,
     /// The row's version.
     #[serde(skip)]
     pub version: i64,
@@ -169,6 +173,8 @@ pub struct CreateAgent {
     pub review_due_at: Option<Time>,
     /// After how many days its credential is to be rotated: 30 where not said, at most 366.
     pub rotation_days: Option<u32>,
+    /// The https URL of a JWK set whose keys are its credentials.
+    pub jwks_url: Option<String>,
     /// Whether it is active at once.
     #[serde(default)]
     pub activate: bool,
@@ -198,6 +204,9 @@ pub struct UpdateAgent {
     pub review_due_at: Option<Time>,
     /// After how many days its credential is to be rotated, at most 366.
     pub rotation_days: Option<u32>,
+    /// The https URL of a JWK set whose keys are its credentials; empty for none. What came from
+    /// another ends after a day.
+    pub jwks_url: Option<String>,
     /// Set: somebody has reviewed it now. The next review is due in 90 days unless said.
     #[serde(default)]
     pub reviewed: bool,
@@ -304,6 +313,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
     let environment = environment.unwrap_or_default();
     let token_lifetime = lifetime(asked.token_lifetime)?;
     let rotation_days = rotation_schedule::days(asked.rotation_days)?;
+    let jwks_url = jwks::url(cx, asked.jwks_url.as_deref().unwrap_or(""))?;
     let authority = permission::resolve(cx, (name.as_str(), environment), &asked.allow).await?;
     let default_scope = default_scope(asked.default_scope.as_deref().unwrap_or(""), &authority)?;
     decide(|| async {
@@ -336,6 +346,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             rotation_asked_because: None,
             credential_made_at: None,
             rotation_warned_for: None,
+            jwks: Box::new(FollowedView { jwks_url: jwks_url.clone(), ..FollowedView::default() }),
             version: 0,
         };
         if asked.activate {
@@ -350,6 +361,9 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
         body.changes = changes::made(&agent, &body)?;
         let mut rows = new_owner(cx, owner)?;
         rows.push(Row::Agent(agent.clone()));
+        if let Some(url) = &jwks_url {
+            rows.push(Row::Follow(Box::new(Followed::new(id, url.clone(), cx.now))));
+        }
         commit_created(cx, rows, cx.event(EventKind::AgentCreated, body), &agent).await?;
         agent.version = 1;
         Ok(agent)
@@ -426,6 +440,9 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
         if let Some(due) = asked.review_due_at {
             agent.review_due_at = due;
         }
+        if let Some(url) = &asked.jwks_url {
+            agent.jwks.jwks_url = jwks::url(cx, url)?;
+        }
         let revocation = ends.map(|why| ending(cx, agent.id.any(), why));
         let body = Body {
             agent: Some(agent.id),
@@ -435,6 +452,9 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
         };
         let mut rows = new_owner(cx, owner)?;
         rows.push(Row::Agent(agent.clone()));
+        if agent.jwks.jwks_url != before.jwks.jwks_url {
+            rows.extend(jwks::turn(cx, agent.id, agent.jwks.jwks_url.as_deref()).await?);
+        }
         commit(cx, rows, revocation, cx.event(EventKind::AgentUpdated, body)).await?;
         agent.version += 1;
         Ok(rotation_schedule::at(agent, cx.now))
@@ -524,7 +544,8 @@ pub async fn decommission(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Err
         };
         let event = cx.event(EventKind::AgentDecommissioned, body);
         let entry = Some(ending(cx, agent.id.any(), &reason));
-        let rows = vec![Row::Agent(agent.clone()), Row::EndAgent(agent.id)];
+        let (id, ended) = (agent.id, Row::Agent(agent.clone()));
+        let rows = vec![ended, Row::EndAgent(id), Row::Unfollow(id)];
         commit(cx, rows, entry, event).await?;
         agent.version += 1;
         Ok(agent)

@@ -142,6 +142,8 @@ pub struct Credential {
     pub r#use: UseName,
     /// How it proves.
     pub proof: Proof,
+    /// Whether it came from the URL at which its agent's keys are followed.
+    pub followed: bool,
     /// Whether it was revoked.
     pub state: CredentialState,
     /// When it was created.
@@ -185,6 +187,8 @@ pub struct CredentialView {
     pub kid: Option<String>,
     /// A public key's RFC 7638 thumbprint.
     pub thumbprint: Option<String>,
+    /// Whether it came from the URL at which its agent's keys are followed.
+    pub followed: bool,
     /// When it was created.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -259,6 +263,7 @@ impl Credential {
             },
             kid,
             thumbprint,
+            followed: self.followed,
             created_at: self.created_at,
             expires_at: self.expires_at,
             last_used_at: self.last_used_at,
@@ -316,6 +321,7 @@ pub fn new_secret(
         holder,
         r#use,
         proof: Proof::Secret { pepper, mac },
+        followed: false,
         state: CredentialState::Active,
         created_at: now,
         expires_at,
@@ -361,6 +367,7 @@ pub(super) fn new_key(
         holder,
         r#use,
         proof: Proof::Key(Box::new(jwk)),
+        followed: false,
         state: CredentialState::Active,
         created_at: cx.now,
         expires_at,
@@ -473,6 +480,7 @@ pub(crate) fn described(credential: &Credential) -> Body {
     body.changes.insert("state".into(), credential.state.as_str().to_owned());
     body.changes.insert("type".into(), credential.kind().to_owned());
     if !matches!(credential.holder, Holder::Admin(_)) {
+        body.changes.insert("followed".into(), credential.followed.to_string());
         body.changes.insert("use".into(), credential.r#use.to_string());
     }
     body

@@ -10,6 +10,7 @@ pub mod credential_use;
 pub mod environment;
 pub mod identification;
 pub mod instance;
+pub mod jwks;
 pub mod operator;
 pub mod organization;
 pub mod permission;

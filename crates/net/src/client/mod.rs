@@ -1,5 +1,6 @@
 //! RFC 9110 and RFC 9112: one request, one answer, within bounds of time and size.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(30);
 pub struct Config {
     /// Who names the destinations of this client.
     pub egress: Egress,
+    /// Loopback addresses that a stranger may name all the same, also in plain `http`: none.
+    pub loopback: Vec<SocketAddr>,
     /// A PEM file with certificate authorities to trust beside the built-in ones.
     pub authorities: Option<PathBuf>,
     /// Name resolution, TCP and TLS together: 5 s.
@@ -52,6 +55,7 @@ impl Config {
     pub fn new(egress: Egress) -> Self {
         Self {
             egress,
+            loopback: Vec::new(),
             authorities: None,
             connect_timeout: Duration::from_secs(5),
             exchange_timeout: Duration::from_secs(10),
@@ -83,6 +87,7 @@ impl Client {
     pub(crate) fn with_resolver(config: Config, resolve: Resolve) -> Result<Self, ConfigError> {
         let connector = Connector {
             egress: config.egress,
+            loopback: config.loopback.into(),
             resolve,
             tls: tls::client_config(config.authorities.as_deref())?,
             connect_timeout: config.connect_timeout,

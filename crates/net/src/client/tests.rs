@@ -343,3 +343,145 @@ fn a_file_of_authorities_must_hold_some() {
         Some(ConfigError::AuthoritiesUnreadable { .. })
     ));
 }
+
+mod documents {
+    use super::*;
+    use crate::document::{DocumentError, Documents};
+
+    const TYPES: [&str; 2] = ["application/json", "application/jwk-set+json"];
+
+    fn allowing(ports: &[u16]) -> Documents {
+        let at = |port: &u16| std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+        Documents::new(ports.iter().map(at).collect()).expect("documents")
+    }
+
+    async fn fetched(documents: &Documents, url: &str) -> Result<Bytes, DocumentError> {
+        documents.get(url, &TYPES, 100).await
+    }
+
+    #[tokio::test]
+    async fn only_what_was_allowed_on_loopback_is_fetched_from() {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                      content-length: 2\r\n\r\n{}";
+        let (server, other) = (serve(answer, None).await, serve(answer, None).await);
+        let documents = allowing(&[server.port]);
+        let url = format!("http://127.0.0.1:{}/jwks?x=1", server.port);
+        assert_eq!(fetched(&documents, &url).await.expect("a document"), "{}");
+        let sent = server.last_request.lock().expect("not poisoned").to_lowercase();
+        assert!(sent.contains("accept-encoding: identity") && !sent.contains("authorization"));
+        for url in [
+            format!("http://127.0.0.1:{}/", other.port),
+            format!("http://localhost:{}/", server.port),
+            format!("http://127.0.0.2:{}/", server.port),
+            format!("http://[::1]:{}/", server.port),
+            format!("https://127.0.0.1:{}/", other.port),
+        ] {
+            assert!(fetched(&documents, &url).await.is_err(), "{url}");
+        }
+        assert!(fetched(&allowing(&[]), &url).await.is_err());
+        assert_eq!(other.connections.load(Ordering::SeqCst), 0);
+    }
+
+    /// STANDARDS-style list of what a stranger names to reach our own network. Those that are
+    /// addresses are refused before anything is resolved, the others when they are.
+    #[tokio::test]
+    async fn our_own_network_is_not_fetched_from_however_it_is_written() {
+        let documents = allowing(&[]);
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "0.0.0.0",
+            "169.254.169.254",
+            "100.64.0.1",
+            "10.0.0.1",
+            "192.168.0.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "017700000001",
+            "0177.0.0.1",
+            "localhost",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[fd00::1]",
+            "[fd00:ec2::254]",
+            "[fe80::1]",
+            "[64:ff9b::7f00:1]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[2002:7f00:1::]",
+        ] {
+            let error = fetched(&documents, &format!("https://{host}/jwks")).await.expect_err(host);
+            let refused = matches!(
+                error,
+                DocumentError::Net(NetError::Refused { .. } | NetError::Unresolved { .. })
+            );
+            assert!(refused, "{host}: {error:?}");
+        }
+        for literal in ["127.0.0.1", "169.254.169.254", "[::1]", "[64:ff9b::7f00:1]"] {
+            assert!(documents.check(&format!("https://{literal}/")).is_err(), "{literal}");
+        }
+        for url in [
+            "http://jwks.example/",
+            "ftp://jwks.example/",
+            "file:///etc/passwd",
+            "jwks.example",
+            "//jwks.example/",
+            "https://user:pass@jwks.example/",
+            "https://",
+            "https:///x",
+            "https://jwks.example/#f",
+            "https://jwks.example/ x",
+            "javascript:alert(1)",
+            &format!("https://jwks.example/{}", "x".repeat(512)),
+        ] {
+            let error = documents.check(url).expect_err(url);
+            assert!(!error.to_string().contains("user:pass"), "{error}");
+        }
+        documents.check("https://jwks.example/.well-known/jwks.json").expect("a good one");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_whole_small_plain_and_of_the_right_type() {
+        let typed = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+        let refused: [(String, &str); 8] = [
+            (
+                "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
+                    .to_owned(),
+                "a redirect",
+            ),
+            ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "not there"),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\n{}"
+                    .to_owned(),
+                "another type",
+            ),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_owned(), "no type"),
+            (format!("{typed}content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{{}}"), "encoded"),
+            (format!("{typed}content-length: 101\r\n\r\n{}", "x".repeat(101)), "announced"),
+            (
+                format!(
+                    "{typed}transfer-encoding: chunked\r\n\r\n65\r\n{}\r\n0\r\n\r\n",
+                    "x".repeat(101)
+                ),
+                "not announced",
+            ),
+            (format!("{typed}content-length: 50\r\n\r\n{{}}"), "shorter than it says"),
+        ];
+        for (answer, what) in refused {
+            let server = serve(answer.leak(), None).await;
+            let documents = allowing(&[server.port]);
+            let url = format!("http://127.0.0.1:{}/", server.port);
+            let begun = tokio::time::timeout(Duration::from_secs(8), fetched(&documents, &url));
+            let outcome = begun.await.expect("it has a bound");
+            assert!(outcome.is_err(), "{what}: {outcome:?}");
+            assert_eq!(server.connections.load(Ordering::SeqCst), 1, "{what}");
+        }
+        let good = "HTTP/1.1 200 OK\r\ncontent-type: Application/JWK-Set+JSON; charset=utf-8\r\n\
+                    content-length: 2\r\n\r\n{}";
+        let server = serve(good, None).await;
+        let url = format!("http://127.0.0.1:{}/", server.port);
+        fetched(&allowing(&[server.port]), &url).await.expect("a document");
+    }
+}

@@ -7,7 +7,7 @@ use crate::events;
 
 /// Members that no event repeats: the time of the event is that of the change, use is no change,
 /// and what is due follows from the rest.
-const NOT_TOLD: [&str; 12] = [
+const NOT_TOLD: [&str; 15] = [
     "client_id",
     "client_secret",
     "admin_token",
@@ -19,6 +19,9 @@ const NOT_TOLD: [&str; 12] = [
     "last_used_from",
     "rotation_due",
     "rotation_due_at",
+    "jwks_fetched_at",
+    "jwks_failing_since",
+    "jwks_failure",
     "rev",
 ];
 
@@ -118,7 +121,7 @@ async fn the_event_of_a_new_thing_says_all_that_its_object_shows() {
     let planner = json!({"name": "planner", "owner_email": "ann@example.com", "purpose": "plans",
         "environment": "prod", "allow": ["crm:read", "crm:update"], "default_scope": "crm:read",
         "may_delegate": true, "token_lifetime": 120, "review_due_at": "2026-03-01T00:00:00Z",
-        "rotation_days": 7, "activate": true});
+        "rotation_days": 7, "jwks_url": "https://keys.example/jwks", "activate": true});
     case.made("/v1/agents", planner, "agent.created").await;
     case.made("/v1/agents", json!({"name": "draft"}), "agent.created").await;
     let instance = json!({"agent": "planner", "name": "one", "expires_in": 60});
@@ -166,6 +169,8 @@ async fn the_event_of_a_change_says_all_that_differs_and_nothing_else() {
         json!({"default_scope": "", "rotation_days": 3, "purpose": "plans more"}),
         json!({"reviewed": true, "review_due_at": "2026-05-01T00:00:00Z"}),
         json!({"owner_email": "bob@example.com"}),
+        json!({"jwks_url": "https://keys.example/jwks"}),
+        json!({"jwks_url": ""}),
     ] {
         case.changed(("PATCH", "/v1/agents/planner"), body, "agent.updated").await;
     }

@@ -13,6 +13,7 @@ mod environments;
 mod events;
 mod feed;
 mod introspection;
+mod jwks;
 mod limits;
 mod lists;
 mod log;

@@ -37,6 +37,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (9, "ended keys", include_str!("../../migrations/sqlite/0009_ended_keys.sql")),
     (10, "uses", include_str!("../../migrations/sqlite/0010_uses.sql")),
     (11, "generations", include_str!("../../migrations/sqlite/0011_generations.sql")),
+    (12, "followed", include_str!("../../migrations/sqlite/0012_followed.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -148,7 +148,7 @@ async fn live_public_keys_are_found_by_kid_or_all() {
     let bot = world.agent("bot").await;
     let names = async |kid: Option<&str>, limit| {
         let found = store.agent_keys(org, bot.id, wanted(kid, limit)).await.expect("read");
-        kids(&found.found)
+        kids(&found.found.keys)
     };
     assert!(names(None, 9).await.is_empty());
     world.credential(Holder::Agent(bot.id)).await;
@@ -177,7 +177,7 @@ async fn live_public_keys_are_found_by_kid_or_all() {
     world.commit(vec![Row::Credential(key)]).await.expect("committed");
     let keys = async |kid| {
         let found = store.resource_keys(org, crm.id, wanted(kid, 9)).await.expect("read");
-        kids(&found.found)
+        kids(&found.found.keys)
     };
     assert_eq!(keys(Some("k4")).await.len(), 1);
     assert_eq!(keys(None).await.len(), 1);
@@ -219,7 +219,7 @@ async fn keys_end_by_themselves_also_in_a_warm_cache() {
     let at = async |minutes, kid, live, ended| {
         let wanted = KeysWanted { kid, live, ended, now: after(minutes) };
         let found = store.agent_keys(org, bot.id, wanted).await.expect("read");
-        (kids(&found.found), found.from_memory)
+        (kids(&found.found.keys), found.from_memory)
     };
     let all = ["of-brief", "long", "short"].map(str::to_owned).to_vec();
     assert_eq!(at(0, None, 8, 4).await, (all.clone(), false));

@@ -198,6 +198,10 @@ async fn what_one_holder_has_is_found_by_index() {
              AND NOT (c.state = 'active' AND c.expires_at > 1) ORDER BY c.expires_at DESC LIMIT 4",
             "credential_agent_key",
         ),
+        (
+            "followed f WHERE f.org = 'o' AND f.due_at <= 1 ORDER BY f.due_at LIMIT 8",
+            "followed_due",
+        ),
         ("credential WHERE org = 'o' AND instance = 'i'", "credential_instance"),
         ("credential WHERE org = 'o' AND resource = 'r'", "credential_resource"),
         ("credential WHERE org = 'o' AND permissions IS NOT NULL AND id > 'i'", "credential_admin"),

@@ -249,6 +249,7 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         credential_made_at: None,
         rotation_due: false,
         rotation_warned_for: None,
+        jwks: Box::default(),
         version: 0,
     }
 }
@@ -272,6 +273,7 @@ fn credential(holder: Holder, proof: Proof) -> Credential {
         holder,
         r#use: one_more_use(),
         proof,
+        followed: false,
         state: CredentialState::Active,
         created_at: NOW,
         expires_at: NOW.plus(std::time::Duration::from_hours(1)),

@@ -41,6 +41,7 @@ pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<
     };
     checks.ok("configuration", config.display().to_string());
     modes(config, &settings, checks);
+    outbound(&settings, checks);
     disk(&settings.data, checks);
     let organizations = store(&settings, checks);
     if let Some((certificates, key)) = &settings.tls {
@@ -51,6 +52,20 @@ pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<
         }
     }
     Some(Found { public_url: settings.public_url, organizations })
+}
+
+/// Whether agents' key sets are fetched from this machine itself.
+fn outbound(settings: &Settings, checks: &mut Checks) {
+    if settings.outbound_loopback.is_empty() {
+        checks.ok("outbound", "documents are fetched from the public internet alone");
+        return;
+    }
+    let all: Vec<_> = settings.outbound_loopback.iter().map(ToString::to_string).collect();
+    checks.warn(
+        "outbound",
+        format!("key sets may be fetched from {}", all.join(", ")),
+        "for trying only: take `outbound.loopback` out of the configuration",
+    );
 }
 
 /// Whether others can read or change what they must not.
