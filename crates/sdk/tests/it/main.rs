@@ -9,3 +9,4 @@ mod guard;
 mod issuer;
 mod keys;
 mod outage;
+mod readme;
