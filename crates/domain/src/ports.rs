@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::issuance::admission::{AgentFacts, CredentialFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
 use crate::refusal::Fault;
 use crate::registry::credential_use::UseName;
+use crate::registry::environment::Environment;
 use crate::registry::jwks::Followed;
 use crate::registry::operator::OperatorKey;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
@@ -211,6 +213,10 @@ pub struct Page {
     pub state: Option<String>,
     /// The time at which it is told whether a row has expired.
     pub at: Time,
+    /// Only rows in this environment.
+    pub environment: Option<Environment>,
+    /// Only rows of this owner.
+    pub owner: Option<PersonId>,
     /// Only rows of this agent.
     pub agent: Option<AgentId>,
     /// Only rows of this resource.
@@ -660,6 +666,17 @@ pub trait Log: Send + Sync {
         lane: u16,
         from: u64,
         limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Leaf>, Fault>>;
+
+    /// At most `limit` leaves of a lane at `places`, of these types, none of which is
+    /// `token.issued`; oldest or newest first.
+    fn leaves_of(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        kinds: Vec<String>,
+        places: Range<u64>,
+        order_and_limit: (Order, usize),
     ) -> BoxFuture<'_, Result<Vec<Leaf>, Fault>>;
 
     /// At most `limit` leaf hashes of a lane from `from` on.

@@ -161,6 +161,8 @@ const PAGE: &[&str] = &["limit", "cursor"];
 const STATES: &[&str] = &["limit", "cursor", "state"];
 /// Of a list whose rows have states and unique names.
 const NAMES: &[&str] = &["limit", "cursor", "state", "q", "sort"];
+/// Of the list of agents.
+const AGENTS: &[&str] = &["limit", "cursor", "state", "q", "sort", "owner", "environment"];
 
 /// The table.
 #[rustfmt::skip]
@@ -211,7 +213,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Verb::Post, "/v1/resources/{key}/activate", "activate_resource", Admin(MayRevoke), admin::resources::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
 
     api(Verb::Post, "/v1/agents", "create_agent", Admin(Registry), admin::agents::create).takes(Shape::of::<CreateAgent>()).gives(Shape::of::<Agent>()),
-    api(Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(NAMES).gives(Shape::list_of::<Agent>()),
+    api(Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(AGENTS).gives(Shape::list_of::<Agent>()),
     api(Verb::Get, "/v1/agents/{key}", "get_agent", Admin(Read), admin::agents::get).gives(Shape::of::<Agent>()),
     api(Verb::Patch, "/v1/agents/{key}", "update_agent", Admin(Registry), admin::agents::update).takes(Shape::of::<UpdateAgent>()).gives(Shape::of::<Agent>()),
     api(Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),

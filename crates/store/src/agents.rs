@@ -7,7 +7,7 @@ use accredit_domain::registry::jwks::FollowedView;
 use accredit_domain::registry::{Agent, agent::AgentState};
 use accredit_wire::ids::AgentId;
 
-use crate::driver::{Conn, DriverError, Row};
+use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
 use crate::page;
 
@@ -98,35 +98,67 @@ pub(crate) fn find(
     }
 }
 
-/// A page of agents.
+/// A page of agents. One filter leads, so that an index answers it in the order of the page: the
+/// owner, who has few; a state in which few are; the environment; or the state.
 pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Agent>, DriverError> {
     macro_rules! by {
-        ($column:literal, $direction:literal) => {
+        ($filters:expr, $column:literal, $direction:literal) => {
             concat!(
                 select!("WHERE a.org = $1 AND "),
                 $column,
                 " >= $2 AND ",
                 $column,
-                " < $3 AND ($4 = '' OR a.state = $4) ORDER BY ",
+                " < $3 AND ",
+                $filters,
+                " ORDER BY ",
                 $column,
                 $direction,
-                " LIMIT $5"
+                " LIMIT $7"
             )
         };
     }
-    let sql = match page.order {
-        Order::Oldest => by!("a.id", ""),
-        Order::Newest => by!("a.id", " DESC"),
-        Order::Name => by!("a.name", ""),
-        Order::NameBackwards => by!("a.name", " DESC"),
+    macro_rules! filters {
+        ($state:literal, $environment:literal, $owner:literal) => {
+            concat!(
+                $state,
+                "a.state = $4) AND ",
+                $environment,
+                "a.environment = $5) AND ",
+                $owner,
+                "a.owner = $6)"
+            )
+        };
+    }
+    macro_rules! ordered {
+        ($state:literal, $environment:literal, $owner:literal) => {
+            match page.order {
+                Order::Oldest => by!(filters!($state, $environment, $owner), "a.id", ""),
+                Order::Newest => by!(filters!($state, $environment, $owner), "a.id", " DESC"),
+                Order::Name => by!(filters!($state, $environment, $owner), "a.name", ""),
+                Order::NameBackwards => {
+                    by!(filters!($state, $environment, $owner), "a.name", " DESC")
+                }
+            }
+        };
+    }
+    let state = page.state.as_deref().unwrap_or("");
+    let environment = page.environment.map_or("", Environment::as_str);
+    let owner = page.owner.map_or_else(String::new, |owner| owner.to_string());
+    let most = AgentState::Active.as_str();
+    let sql = if !owner.is_empty() {
+        ordered!("($4 = '' OR ", "($5 = '' OR ", "(")
+    } else if !state.is_empty() && (state != most || environment.is_empty()) {
+        ordered!("(", "($5 = '' OR ", "($6 = '' OR ")
+    } else if !environment.is_empty() {
+        ordered!("($4 = '' OR ", "(", "($6 = '' OR ")
+    } else {
+        ordered!("($4 = '' OR ", "($5 = '' OR ", "($6 = '' OR ")
     };
     let (first, end) = page::bounds(page);
-    let bounds = [first.as_str(), end.as_str()];
-    conn.all(
-        sql,
-        &[org.into(), bounds[0].into(), bounds[1].into(), page::state(page), page::limit(page)],
-        read,
-    )
+    let filters = [first.as_str(), end.as_str(), state, environment, owner.as_str()];
+    let [first, end, state, environment, owner] = filters.map(Value::from);
+    let values = [org.into(), first, end, state, environment, owner, page::limit(page)];
+    conn.all(sql, &values, read)
 }
 
 /// Writes one row.

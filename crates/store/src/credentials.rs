@@ -94,29 +94,39 @@ pub(crate) fn list(
     page: &Page,
 ) -> Result<Vec<Credential>, DriverError> {
     macro_rules! of {
-        ($rest:literal) => {
-            concat!(
-                select!("WHERE c.org = $1 AND c.id > $2 AND ($3 = '' OR $3 = "),
-                "CASE WHEN c.state = 'active' AND c.expires_at <= $4 THEN 'expired' \
-                 ELSE c.state END) ",
-                $rest
-            )
+        ($holder:literal) => {
+            match page.state.as_deref() {
+                Some("active") => {
+                    in_state!($holder, "c.state = 'active' AND c.expires_at > $4")
+                }
+                Some("expired") => {
+                    in_state!($holder, "c.state = 'active' AND c.expires_at <= $4")
+                }
+                Some("revoked") => {
+                    in_state!($holder, "c.state = 'revoked' AND CAST($4 AS BIGINT) IS NOT NULL")
+                }
+                _ => in_state!($holder, "CAST($4 AS BIGINT) IS NOT NULL"),
+            }
         };
     }
-    let (cursor, state, limit) = (page::cursor(page), page::state(page), page::limit(page));
-    let mut values = vec![org.into(), cursor, state, page.at.into()];
+    macro_rules! in_state {
+        ($holder:literal, $state:literal) => {
+            select!(concat!(
+                "WHERE c.org = $1 AND ",
+                $holder,
+                " AND c.id > $3 AND ",
+                $state,
+                " ORDER BY c.id LIMIT $5"
+            ))
+        };
+    }
     let (sql, holder) = match (page.agent, page.resource) {
-        (Some(agent), _) => (of!("AND c.agent = $5 ORDER BY c.id LIMIT $6"), agent.to_string()),
-        (None, Some(resource)) => {
-            (of!("AND c.resource = $5 ORDER BY c.id LIMIT $6"), resource.to_string())
-        }
-        (None, None) => {
-            values.push(limit);
-            return conn.all(of!("ORDER BY c.id LIMIT $5"), &values, read);
-        }
+        (Some(agent), _) => (of!("c.agent = $2"), agent.to_string()),
+        (None, Some(resource)) => (of!("c.resource = $2"), resource.to_string()),
+        (None, None) => (of!("$2 = ''"), String::new()),
     };
-    values.extend([holder.as_str().into(), limit]);
-    conn.all(sql, &values, read)
+    let (cursor, limit) = (page::cursor(page), page::limit(page));
+    conn.all(sql, &[org.into(), holder.as_str().into(), cursor, page.at.into(), limit], read)
 }
 
 /// Public keys of an agent, its instances' too, or of a resource: the newest live ones, then the

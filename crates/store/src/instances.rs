@@ -11,7 +11,7 @@ use crate::page;
 const OPERATION: &str = "write an instance";
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT i.id, i.agent, i.name, i.state, i.credential, i.created_at, i.expires_at, \
              u.at, i.version \
@@ -51,34 +51,36 @@ pub(crate) fn list(
     org: &str,
     page: &Page,
 ) -> Result<Vec<Instance>, DriverError> {
-    let Some(agent) = page.agent else {
-        return conn.all(
-            select!(
-                "WHERE i.org = $1 AND i.id > $2 AND ($3 = '' OR $3 = \
-                 CASE WHEN i.state = 'active' AND i.expires_at <= $4 THEN 'expired' \
-                 ELSE i.state END) ORDER BY i.id LIMIT $5"
-            ),
-            &[org.into(), page::cursor(page), page::state(page), page.at.into(), page::limit(page)],
-            read,
-        );
-    };
-    let agent = agent.to_string();
-    conn.all(
-        select!(
-            "WHERE i.org = $1 AND i.agent = $2 AND i.id > $3 AND ($4 = '' OR $4 = \
-             CASE WHEN i.state = 'active' AND i.expires_at <= $5 THEN 'expired' \
-             ELSE i.state END) ORDER BY i.id LIMIT $6"
-        ),
-        &[
-            org.into(),
-            agent.as_str().into(),
-            page::cursor(page),
-            page::state(page),
-            page.at.into(),
-            page::limit(page),
-        ],
-        read,
-    )
+    macro_rules! of {
+        ($agent:literal) => {
+            match page.state.as_deref() {
+                Some("active") => in_state!(
+                    $agent,
+                    "i.state = 'active' AND (i.expires_at IS NULL OR i.expires_at > $4)"
+                ),
+                Some("expired") => in_state!($agent, "i.state = 'active' AND i.expires_at <= $4"),
+                Some("revoked") => {
+                    in_state!($agent, "i.state = 'revoked' AND CAST($4 AS BIGINT) IS NOT NULL")
+                }
+                _ => in_state!($agent, "CAST($4 AS BIGINT) IS NOT NULL"),
+            }
+        };
+    }
+    macro_rules! in_state {
+        ($agent:literal, $state:literal) => {
+            select!(concat!(
+                "WHERE i.org = $1 AND ",
+                $agent,
+                " AND i.id > $3 AND ",
+                $state,
+                " ORDER BY i.id LIMIT $5"
+            ))
+        };
+    }
+    let agent = page.agent.map_or_else(String::new, |agent| agent.to_string());
+    let sql = if agent.is_empty() { of!("$2 = ''") } else { of!("i.agent = $2") };
+    let (cursor, limit) = (page::cursor(page), page::limit(page));
+    conn.all(sql, &[org.into(), agent.as_str().into(), cursor, page.at.into(), limit], read)
 }
 
 /// Ends all live instances of an agent, and says how many there were.

@@ -1,8 +1,10 @@
 //! The log as rows: lanes and their heads, leaves, tiles, checkpoints. RFC 6962 hashes are made by
 //! `accredit_wire::tlog`; here a leaf gets its place and is chained to the one before.
 
+use std::ops::Range;
+
 use accredit_domain::audit::event::SealedEvent;
-use accredit_domain::ports::{Integrated, LaneHead, Leaf, LeafBody, Pruned};
+use accredit_domain::ports::{Integrated, LaneHead, Leaf, LeafBody, Order, Pruned};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::{Hash, leaf::leaf_hash};
 
@@ -177,6 +179,16 @@ fn newest_checkpoint(
     )
 }
 
+macro_rules! select_leaf {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, kind, at, hash, digest, salt, payload FROM event \
+             WHERE org = $1 AND lane = $2 AND ",
+            $rest
+        )
+    };
+}
+
 /// Leaves of a lane from `from` on.
 pub(crate) fn leaves(
     conn: &mut dyn Conn,
@@ -186,26 +198,59 @@ pub(crate) fn leaves(
     limit: usize,
 ) -> Result<Vec<Leaf>, DriverError> {
     conn.all(
-        "SELECT seq, kind, at, hash, digest, salt, payload FROM event \
-         WHERE org = $1 AND lane = $2 AND seq >= $3 ORDER BY seq LIMIT $4",
+        select_leaf!("seq >= $3 ORDER BY seq LIMIT $4"),
         &[org.into(), lane.into(), from.into(), page::rows(limit)],
-        |row| {
-            let body = match row.opt_text(6)? {
-                Some(payload) => {
-                    LeafBody::Kept { salt: row.bytes(5)?, payload: payload.to_owned() }
-                }
-                None => LeafBody::Pruned { digest: row.bytes(4)? },
-            };
-            Ok(Leaf {
-                lane,
-                sequence: row.count(0)?,
-                kind: row.text(1)?.to_owned(),
-                at: row.time(2)?,
-                hash: row.bytes(3)?,
-                body,
-            })
-        },
+        |row| leaf(lane, row),
     )
+}
+
+fn leaf(lane: u16, row: &dyn Row) -> Result<Leaf, DriverError> {
+    let body = match row.opt_text(6)? {
+        Some(payload) => LeafBody::Kept { salt: row.bytes(5)?, payload: payload.to_owned() },
+        None => LeafBody::Pruned { digest: row.bytes(4)? },
+    };
+    Ok(Leaf {
+        lane,
+        sequence: row.count(0)?,
+        kind: row.text(1)?.to_owned(),
+        at: row.time(2)?,
+        hash: row.bytes(3)?,
+        body,
+    })
+}
+
+/// Leaves of some types, each type by the index of all but `token.issued`.
+pub(crate) fn leaves_of(
+    conn: &mut dyn Conn,
+    (org, lane): (&str, u16),
+    kinds: &[String],
+    places: Range<u64>,
+    (order, limit): (Order, usize),
+) -> Result<Vec<Leaf>, DriverError> {
+    let newest = order == Order::Newest;
+    let sql = if newest {
+        select_leaf!(
+            "kind = $3 AND kind <> 'token.issued' AND seq >= $4 AND seq < $5 \
+             ORDER BY seq DESC LIMIT $6"
+        )
+    } else {
+        select_leaf!(
+            "kind = $3 AND kind <> 'token.issued' AND seq >= $4 AND seq < $5 \
+             ORDER BY seq LIMIT $6"
+        )
+    };
+    let mut found = Vec::new();
+    for kind in kinds {
+        let (from, below, limit) = (places.start, places.end, page::rows(limit));
+        let values = [org.into(), lane.into(), kind.into(), from.into(), below.into(), limit];
+        found.extend(conn.all(sql, &values, |row| leaf(lane, row))?);
+    }
+    found.sort_unstable_by_key(|leaf| leaf.sequence);
+    if newest {
+        found.reverse();
+    }
+    found.truncate(limit);
+    Ok(found)
 }
 
 /// Deletes payloads and salts and keeps their digests.

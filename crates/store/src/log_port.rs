@@ -1,7 +1,9 @@
 //! The log's port: what auditors and the integrator read, and the one thing they write.
 
+use std::ops::Range;
+
 use accredit_domain::Fault;
-use accredit_domain::ports::{Audited, BoxFuture, Integrated, LaneHead, Leaf, Log, Pruned};
+use accredit_domain::ports::{Audited, BoxFuture, Integrated, LaneHead, Leaf, Log, Order, Pruned};
 use accredit_domain::restoration::NewGeneration;
 use accredit_wire::ids::OrganizationId;
 
@@ -23,6 +25,19 @@ impl Log for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Leaf>, Fault>> {
         self.read_in("read leaves", org, move |conn, org| log::leaves(conn, org, lane, from, limit))
+    }
+
+    fn leaves_of(
+        &self,
+        org: OrganizationId,
+        lane: u16,
+        kinds: Vec<String>,
+        places: Range<u64>,
+        (order, limit): (Order, usize),
+    ) -> BoxFuture<'_, Result<Vec<Leaf>, Fault>> {
+        self.read_in("read leaves by type", org, move |conn, org| {
+            log::leaves_of(conn, (org, lane), &kinds, places, (order, limit))
+        })
     }
 
     fn leaf_hashes(

@@ -15,6 +15,7 @@ use crate::client_settings::Surroundings;
 use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::request_path::RequestPath;
 use crate::{argv, commands, duration, input};
 
 /// The most items that `--limit` takes.
@@ -230,6 +231,44 @@ impl Paging {
     /// The most items to print.
     pub(crate) fn items_max(&self) -> usize {
         if self.all { LIST_ITEMS_MAX as usize } else { self.limit as usize }
+    }
+}
+
+/// A list of what has states.
+#[derive(Debug, Args)]
+pub(crate) struct StateList {
+    /// Only those in this state
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
+impl StateList {
+    /// The path with what is asked for.
+    pub(crate) fn of(&self, path: RequestPath) -> RequestPath {
+        path.query_opt("state", self.state.as_deref())
+    }
+}
+
+/// A list of what has states and unique names.
+#[derive(Debug, Args)]
+pub(crate) struct NameList {
+    /// Only those whose name (of a person: address) begins so
+    #[arg(long, value_name = "PREFIX")]
+    search: Option<String>,
+    /// In which order: created_at, -created_at, name or -name
+    #[arg(long, value_name = "ORDER", allow_hyphen_values = true)]
+    sort: Option<String>,
+    #[command(flatten)]
+    pub(crate) among: StateList,
+}
+
+impl NameList {
+    /// The path with what is asked for.
+    pub(crate) fn of(&self, path: RequestPath) -> RequestPath {
+        let path = self.among.of(path).query_opt("q", self.search.as_deref());
+        path.query_opt("sort", self.sort.as_deref())
     }
 }
 

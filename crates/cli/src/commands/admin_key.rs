@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 
-use crate::args::{self, Body, Paging};
+use crate::args::{self, Body, StateList};
 use crate::commands::{self, revocation};
 use crate::context::Context;
 use crate::errors::Failure;
@@ -44,7 +44,7 @@ enum Verb {
     Create(Create),
     /// List administrators' keys
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit admin-key list")]
-    List(Paging),
+    List(StateList),
     /// Show one key, without its secret
     #[command(visible_alias = "show", after_help = "Example:\n  accredit admin-key get crd_…")]
     Get(One),
@@ -135,7 +135,7 @@ pub(crate) async fn run(key: AdminKey, cx: &Context) -> Result<(), Failure> {
                 .json();
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body)).await?)
         }
-        Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
+        Verb::List(args) => commands::list(args.of(all()), args.paging, &COLUMNS, cx).await,
         Verb::Get(one) => commands::show(all().segment(&one.id), cx).await,
         Verb::Revoke(args) => {
             revocation::check_kind::<accredit_wire::ids::CredentialId>(&args.id)?;

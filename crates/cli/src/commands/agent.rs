@@ -6,7 +6,7 @@ use accredit_wire::time::Time;
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::{self, Body, Consent, Named, Paging};
+use crate::args::{self, Body, Consent, NameList, Named};
 use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -103,11 +103,14 @@ struct Create {
 
 #[derive(Debug, Args)]
 struct List {
-    /// Only agents in this state: draft, active, suspended or decommissioned
-    #[arg(long, value_name = "STATE")]
-    state: Option<String>,
+    /// Only agents of this person
+    #[arg(long, value_name = "EMAIL|ID")]
+    owner: Option<String>,
+    /// Only agents that run there
+    #[arg(long, value_name = "ENVIRONMENT", value_parser = ["dev", "staging", "prod"])]
+    environment: Option<String>,
     #[command(flatten)]
-    paging: Paging,
+    names: NameList,
 }
 
 #[derive(Debug, Args)]
@@ -195,8 +198,9 @@ pub(crate) async fn run(agent: Agent, cx: &Context) -> Result<(), Failure> {
             cx.out.created(&answer)
         }
         Verb::List(args) => {
-            let path = all().query_opt("state", args.state.as_deref());
-            commands::list(path, args.paging, &COLUMNS, cx).await
+            let path = args.names.of(all()).query_opt("owner", args.owner.as_deref());
+            let path = path.query_opt("environment", args.environment.as_deref());
+            commands::list(path, args.names.among.paging, &COLUMNS, cx).await
         }
         Verb::Get(agent) => commands::show(all().segment(&agent.name), cx).await,
         Verb::Update(args) => {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 use serde_json::Value;
 
-use crate::args::{self, Body, Paging};
+use crate::args::{self, Body, StateList};
 use crate::commands::{self, revocation};
 use crate::context::Context;
 use crate::errors::Failure;
@@ -131,7 +131,7 @@ struct List {
     #[arg(long, value_name = "ID|NAME")]
     resource: Option<String>,
     #[command(flatten)]
-    paging: Paging,
+    among: StateList,
 }
 
 #[derive(Debug, Args)]
@@ -176,7 +176,7 @@ pub(crate) async fn run(credential: Credential, cx: &Context) -> Result<(), Fail
             let path = all()
                 .query_opt("agent", args.agent.as_deref())
                 .query_opt("resource", args.resource.as_deref());
-            commands::list(path, args.paging, &COLUMNS, cx).await
+            commands::list(args.among.of(path), args.among.paging, &COLUMNS, cx).await
         }
         Verb::Get(one) => commands::show(all().segment(&one.id), cx).await,
         Verb::Rotate(args) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::{self, Body, Paging};
+use crate::args::{self, Body, StateList};
 use crate::commands::{self, revocation};
 use crate::context::Context;
 use crate::errors::Failure;
@@ -66,7 +66,7 @@ struct List {
     #[arg(long, value_name = "ID|NAME")]
     agent: Option<String>,
     #[command(flatten)]
-    paging: Paging,
+    among: StateList,
 }
 
 #[derive(Debug, Args)]
@@ -100,7 +100,7 @@ pub(crate) async fn run(instance: Instance, cx: &Context) -> Result<(), Failure>
         }
         Verb::List(args) => {
             let path = all().query_opt("agent", args.agent.as_deref());
-            commands::list(path, args.paging, &COLUMNS, cx).await
+            commands::list(args.among.of(path), args.among.paging, &COLUMNS, cx).await
         }
         Verb::Get(one) => commands::show(all().segment(&one.id), cx).await,
         Verb::Revoke(args) => {

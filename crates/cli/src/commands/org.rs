@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::{Body, Consent, Named, NamedReason, Paging};
+use crate::args::{Body, Consent, Named, NamedReason, StateList};
 use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -32,7 +32,7 @@ enum Verb {
     Create(Create),
     /// List organizations
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit org list")]
-    List(Paging),
+    List(StateList),
     /// Show one organization
     #[command(visible_alias = "show", after_help = "Example:\n  accredit org get acme")]
     Get(Named),
@@ -92,7 +92,7 @@ pub(crate) async fn run(org: Org, cx: &Context) -> Result<(), Failure> {
                 .json();
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body)).await?)
         }
-        Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
+        Verb::List(args) => commands::list(args.of(all()), args.paging, &COLUMNS, cx).await,
         Verb::Get(org) => commands::show(all().segment(&org.name), cx).await,
         Verb::Update(args) => {
             let body = Body::new()

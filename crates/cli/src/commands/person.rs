@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::{Body, NamedReason, Paging};
+use crate::args::{Body, NameList, NamedReason};
 use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -32,7 +32,7 @@ enum Verb {
     Create(Create),
     /// List persons
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit person list")]
-    List(Paging),
+    List(NameList),
     /// Show one person
     #[command(
         visible_alias = "show",
@@ -91,7 +91,7 @@ pub(crate) async fn run(person: Person, cx: &Context) -> Result<(), Failure> {
             let body = Body::new().with("email", args.email).with_opt("name", args.name).json();
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body)).await?)
         }
-        Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
+        Verb::List(args) => commands::list(args.of(all()), args.among.paging, &COLUMNS, cx).await,
         Verb::Get(one) => commands::show(all().segment(&one.person), cx).await,
         Verb::Update(args) => {
             let body = Body::new().with("name", args.name).json();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::{self, Body, Named, NamedReason, Paging};
+use crate::args::{self, Body, NameList, Named, NamedReason};
 use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -37,7 +37,7 @@ enum Verb {
     Create(Create),
     /// List resources
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit resource list")]
-    List(Paging),
+    List(NameList),
     /// Show one resource
     #[command(visible_alias = "show", after_help = "Example:\n  accredit resource get crm")]
     Get(Named),
@@ -103,7 +103,7 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
                 .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()));
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body.json())).await?)
         }
-        Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
+        Verb::List(args) => commands::list(args.of(all()), args.among.paging, &COLUMNS, cx).await,
         Verb::Get(resource) => commands::show(all().segment(&resource.name), cx).await,
         Verb::Update(args) => {
             let body = Body::new()

@@ -243,3 +243,28 @@ async fn a_follower_of_a_rare_type_does_not_search_the_whole_log_again() {
     assert_eq!(lines[1], "GET /v1/events?type=token&limit=200");
     assert_eq!(lines[3], format!("GET /v1/events?after={end}&limit=200"), "{lines:?}");
 }
+
+#[tokio::test]
+async fn what_a_list_is_to_hold_is_asked_of_the_server() {
+    let all = ["--limit", "5", "--state", "suspended", "--search", "a", "--sort", "-name"];
+    for (list, path) in [
+        (&["agent", "list", "--owner", "mia@example.com", "--environment", "prod"][..], "agents"),
+        (&["person", "list"], "persons"),
+        (&["resource", "list"], "resources"),
+    ] {
+        let of_agent =
+            if path == "agents" { "&owner=mia%40example.com&environment=prod" } else { "" };
+        let asked = format!("GET /v1/{path}?state=suspended&q=a&sort=-name{of_agent}&limit=5");
+        check_asked(&[list, &all].concat(), &[(&asked, Value::Null)]).await;
+    }
+    for (noun, path) in [
+        ("instance", "instances"),
+        ("credential", "credentials"),
+        ("org", "orgs"),
+        ("admin-key", "admin-keys"),
+    ] {
+        let asked = format!("GET /v1/{path}?state=active&limit=5");
+        let list = [noun, "list", "--limit", "5", "--state", "active"];
+        check_asked(&list, &[(&asked, Value::Null)]).await;
+    }
+}

@@ -372,8 +372,17 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
 }
 
 /// Agents of the organization.
-pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Agent>, Error> {
+pub async fn list(
+    cx: &Cx,
+    mut page: Page,
+    owner: Option<&str>,
+    environment: Option<&str>,
+) -> Result<Listed<Agent>, Error> {
     cx.require(AdminPermission::Read)?;
+    if let Some(owner) = owner {
+        page.owner = Some(find_person(cx, owner).await?.id);
+    }
+    page.environment = environment.map(environment::asked).transpose()?;
     known_state(&page, &AgentState::ALL.map(AgentState::as_str))?;
     let read = |page| cx.world.store.agents(cx.tenant.id, page);
     let shown = |row| rotation_schedule::at(row, cx.now);

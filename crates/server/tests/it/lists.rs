@@ -246,6 +246,58 @@ async fn filters_and_orders_hold_over_all_pages() {
 }
 
 #[tokio::test]
+async fn agents_are_found_by_owner_and_environment_with_every_other_filter() {
+    let world = TestWorld::new(6).await;
+    let org = world.found("acme").await;
+    for (name, owner, environment) in [
+        ("a-1", "mia@example.com", "dev"),
+        ("b-1", "mia@example.com", "prod"),
+        ("a-2", "nora@example.com", "prod"),
+        ("a-3", "mia@example.com", "prod"),
+        ("c-1", "nora@example.com", "dev"),
+    ] {
+        world.advance(1);
+        let body = json!({"name": name, "owner_email": owner, "environment": environment});
+        world.admin(&org, "POST", "/v1/agents", Some(body)).await.expect(201);
+    }
+    for name in ["a-3", "c-1"] {
+        let path = format!("/v1/agents/{name}/decommission");
+        let reason = json!({"reason": "a test"});
+        world.admin(&org, "POST", &path, Some(reason)).await.expect(200);
+    }
+    let mia = world.admin(&org, "GET", "/v1/persons/mia@example.com", None).await.member("id");
+    for (query, expected) in [
+        ("owner=mia@example.com".to_owned(), "a-1 b-1 a-3"),
+        (format!("owner={mia}&sort=-name"), "b-1 a-3 a-1"),
+        (format!("owner={mia}&environment=prod"), "b-1 a-3"),
+        (format!("owner={mia}&environment=prod&state=draft"), "b-1"),
+        ("environment=prod".to_owned(), "b-1 a-2 a-3"),
+        ("environment=prod&sort=-created_at".to_owned(), "a-3 a-2 b-1"),
+        ("environment=prod&q=a-".to_owned(), "a-2 a-3"),
+        ("environment=prod&state=draft&sort=name".to_owned(), "a-2 b-1"),
+        ("environment=dev&state=decommissioned".to_owned(), "c-1"),
+        ("state=decommissioned&q=a".to_owned(), "a-3"),
+        ("environment=staging".to_owned(), ""),
+        ("environment=dev&state=active".to_owned(), ""),
+    ] {
+        for limit in [1, 2, 200] {
+            let listed = named(&world, &org, &format!("/v1/agents?{query}"), limit).await;
+            assert_eq!(listed.join(" "), expected, "{query} by {limit}");
+        }
+    }
+    for (query, status, rule) in
+        [("environment=moon", 400, "field-invalid"), ("owner=nobody@example.com", 404, "not-found")]
+    {
+        let path = format!("/v1/agents?{query}");
+        world.admin(&org, "GET", &path, None).await.problem(status, rule);
+    }
+    // Another organization's person is nobody here.
+    let other = world.found("other").await;
+    let path = format!("/v1/agents?owner={mia}");
+    world.admin(&other, "GET", &path, None).await.problem(404, "not-found");
+}
+
+#[tokio::test]
 async fn a_state_is_what_is_shown_also_where_it_comes_of_time() {
     let world = TestWorld::new(6).await;
     let scene = world.scene().await;

@@ -38,6 +38,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "uses", include_str!("../../migrations/sqlite/0010_uses.sql")),
     (11, "generations", include_str!("../../migrations/sqlite/0011_generations.sql")),
     (12, "followed", include_str!("../../migrations/sqlite/0012_followed.sql")),
+    (13, "lists", include_str!("../../migrations/sqlite/0013_lists.sql")),
 ];
 
 /// A store in one file, held by this process alone.

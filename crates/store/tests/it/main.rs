@@ -10,6 +10,7 @@ mod given;
 mod health;
 mod issuance;
 mod log;
+mod plans;
 mod registry;
 mod revocation;
 mod rewrap;

@@ -17,7 +17,9 @@ pub fn create(mut call: Call) -> Handled {
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&agent::list(&cx, page(&call)?).await?)
+        let (owner, environment) = (call.query("owner"), call.query("environment"));
+        let page = page(&call)?;
+        ok(&agent::list(&cx, page, owner.as_deref(), environment.as_deref()).await?)
     })
 }
 
