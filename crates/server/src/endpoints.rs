@@ -219,7 +219,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Verb::Post, "/v1/agents/{key}/suspend", "suspend_agent", Admin(MayRevoke), admin::agents::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Verb::Post, "/v1/agents/{key}/decommission", "decommission_agent", Admin(MayRevoke), admin::agents::decommission).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
-    api(Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).gives(Shape::list_of::<PermissionView>()),
+    api(Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).query(PAGE).gives(Shape::list_of::<PermissionView>()),
     api(Verb::Put, "/v1/agents/{key}/permissions/{resource}", "set_permission", Admin(Registry), admin::agents::set_permission).takes(Shape::of::<SetPermission>()).gives(Shape::of::<Agent>()),
     api(Verb::Delete, "/v1/agents/{key}/permissions/{resource}", "delete_permission", Admin(Registry), admin::agents::delete_permission).gives(Shape::of::<Agent>()),
 
@@ -235,7 +235,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Verb::Post, "/v1/credentials/identify", "identify_credential", Admin(Audit), admin::credentials::identify).takes(Shape::of::<Identify>()).gives(Shape::of::<Identified>()),
 
     api(Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
-    api(Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).gives(Shape::Json),
+    api(Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).gives(Shape::Json),
     api(Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
     api(Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(PAGE).gives(Shape::list_of::<RevocationView>()),
 

@@ -268,10 +268,9 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             id if id.starts_with("list_") && !operation.path.contains('{') => {
                 assert_eq!(answer.status, 200, "{name}");
             }
-            // Their own next key, which was published a moment ago.
-            "rotate_signing_key" => answer.problem(409, "state-forbids"),
-            // Their own organization, which was not restored.
-            "waive_restore" => answer.problem(409, "state-forbids"),
+            // Their own next key, which was published a moment ago, and their own organization,
+            // which was not restored.
+            "rotate_signing_key" | "waive_restore" => answer.problem(409, "state-forbids"),
             // Only the bootstrap key makes organizations.
             "create_org" => answer.problem(403, "not-entitled"),
             // They name A's person or agent in the body.

@@ -18,6 +18,7 @@ mod attacks_tokens;
 mod story_backup;
 mod story_contract;
 mod story_demo;
+mod story_exits;
 mod story_faults;
 mod story_first_token;
 mod story_guide;

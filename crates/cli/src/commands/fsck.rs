@@ -16,7 +16,7 @@ use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
-use crate::output::line;
+use crate::output::{counted, line};
 use crate::request_path::RequestPath;
 use crate::settings::Settings;
 
@@ -70,7 +70,9 @@ fn print(name: &str, report: &FsckReport, cx: &Context) -> Result<(), Failure> {
         return line(&json!({ "org": name, "report": report }).to_string());
     }
     let word = if report.ok { "ok" } else { "BROKEN" };
-    line(&format!("{name}: {word}, {} events, {} checkpoints", report.leaves, report.checkpoints))?;
+    let (events, checkpoints) =
+        (counted(report.leaves, "event"), counted(report.checkpoints, "checkpoint"));
+    line(&format!("{name}: {word}, {events}, {checkpoints}"))?;
     report.findings.iter().try_for_each(|finding| line(&format!("  {finding}")))
 }
 

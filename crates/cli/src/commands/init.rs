@@ -1,6 +1,8 @@
 //! `accredit init`: a data folder with configuration, root key, organization and first key.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -34,6 +36,42 @@ pub(crate) struct Init {
     listen: String,
 }
 
+/// A folder in which an installation is begun. What is not kept is taken away again, so that a second
+/// try finds what the first one found.
+struct Begun<'a> {
+    folder: &'a Path,
+    /// What was there before; nothing where the folder itself was not.
+    before: Option<BTreeSet<OsString>>,
+    keep: bool,
+}
+
+impl<'a> Begun<'a> {
+    fn at(folder: &'a Path) -> Result<Self, std::io::Error> {
+        let before = if folder.exists() { Some(names(folder)?) } else { None };
+        std::fs::create_dir_all(folder)?;
+        Ok(Self { folder, before, keep: false })
+    }
+}
+
+fn names(folder: &Path) -> Result<BTreeSet<OsString>, std::io::Error> {
+    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        let before = self.before.clone().unwrap_or_default();
+        for name in names(self.folder).unwrap_or_default().difference(&before) {
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
+        if self.before.is_none() {
+            let _ = std::fs::remove_dir(self.folder);
+        }
+    }
+}
+
 /// Sets an installation up. Nothing that exists is overwritten.
 pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     let public_url = check_public_url(&args.public_url).map_err(|detail| {
@@ -63,7 +101,7 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
         let title = format!("the folder `{}` cannot be written", args.data.display());
         Failure::file(&title, &error, "choose another folder with `--data`")
     };
-    std::fs::create_dir_all(&args.data).map_err(failed)?;
+    let mut begun = Begun::at(&args.data).map_err(failed)?;
     let root_key = args.data.join(ROOT_KEY_FILE_NAME);
     compose::new_root_key(&root_key)?;
     let store = args.data.join(STORE_FILE_NAME);
@@ -83,6 +121,7 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
         toml::Value::String(args.listen.clone()),
     );
     std::fs::write(&config, text).map_err(failed)?;
+    begun.keep = true;
     let token = created.admin_token.expose();
     if cx.out.is_json() {
         let made = json!({

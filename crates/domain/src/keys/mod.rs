@@ -12,9 +12,10 @@ use accredit_wire::time::Time;
 use serde::Serialize;
 
 use crate::context::{Cx, World};
+use crate::ports::Page;
 use crate::refusal::{Error, Fault};
-use crate::registry::Listed;
 use crate::registry::credential::AdminPermission;
+use crate::registry::{Listed, known_state, listed};
 
 /// What a key signs; a key signs one kind of thing only, so that nothing signed for one purpose
 /// can be offered for another.
@@ -72,6 +73,10 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// Every state.
+    pub const ALL: [Self; 5] =
+        [Self::Next, Self::Active, Self::Retiring, Self::Retired, Self::Revoked];
+
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -175,10 +180,19 @@ pub async fn generate(
     Ok(SigningKey { sealed, state, created_at: now, changed_at: None, version: 0 })
 }
 
-/// The signing keys of the organization.
-pub async fn list(cx: &Cx) -> Result<Listed<SigningKeyView>, Error> {
+/// The signing keys of the organization, oldest first.
+pub async fn list(cx: &Cx, page: Page) -> Result<Listed<SigningKeyView>, Error> {
     cx.require(AdminPermission::Read)?;
-    let keys = cx.world.store.signing_keys(cx.tenant.id).await?;
-    let items = keys.iter().map(SigningKey::view).collect();
-    Ok(Listed { items, next: None })
+    known_state(&page, &KeyState::ALL.map(KeyState::as_str))?;
+    // All of them are read: there are as many as were ever rotated.
+    let mut keys = cx.world.store.signing_keys(cx.tenant.id).await?;
+    keys.sort_unstable_by_key(|key| key.sealed.id.to_string());
+    let read = |page: Page| {
+        let wanted = |key: &SigningKey| {
+            let state = page.state.as_ref().is_none_or(|state| state == key.state.as_str());
+            state && page.cursor.as_ref().is_none_or(|cursor| key.sealed.id.to_string() > *cursor)
+        };
+        std::future::ready(Ok(keys.into_iter().filter(wanted).take(page.limit).collect()))
+    };
+    listed(page, read, |key| key.sealed.id.to_string(), |key: SigningKey| key.view()).await
 }

@@ -297,7 +297,7 @@ fn complete(agent: &Agent) -> Result<(), Refusal> {
     }
     Err(Refusal::new(
         Rule::AgentIncomplete,
-        format!("the agent has not {}", missing.join(", not ")),
+        format!("the agent lacks {}", missing.join(" and ")),
         "an agent acts only for somebody, for something and with at least one permission",
     ))
 }

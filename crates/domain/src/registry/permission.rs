@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::agent::{Agent, AgentState, alive};
 use super::environment::{Environment, apart};
 use super::{
-    Listed, Resource, commit, decide, ending, find_agent, find_resource, rotation_schedule,
+    Listed, Resource, commit, decide, ending, find_agent, find_resource, listed, rotation_schedule,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::ports::{Lookup, Row};
+use crate::ports::{Lookup, Page, Row};
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 
@@ -78,11 +78,19 @@ fn permission(resource: &Resource, actions: BTreeSet<ActionName>) -> Result<Perm
     Ok(Permission { resource: resource.name.clone(), actions })
 }
 
-/// The permissions of an agent.
-pub async fn list(cx: &Cx, agent: &str) -> Result<Listed<Permission>, Error> {
+/// The permissions of an agent, in order of the resources' names.
+pub async fn list(cx: &Cx, agent: &str, page: Page) -> Result<Listed<Permission>, Error> {
     cx.require(AdminPermission::Read)?;
     let agent = find_agent(cx, agent).await?;
-    Ok(Listed { items: agent.permissions.permissions().to_vec(), next: None })
+    let mut held = agent.permissions.permissions().to_vec();
+    held.sort_unstable_by(|a, b| a.resource.as_str().cmp(b.resource.as_str()));
+    let read = |page: Page| {
+        let wanted = |held: &Permission| {
+            page.cursor.as_ref().is_none_or(|cursor| held.resource.as_str() > cursor.as_str())
+        };
+        std::future::ready(Ok(held.into_iter().filter(wanted).take(page.limit).collect()))
+    };
+    listed(page, read, |held| held.resource.as_str().to_owned(), |held: Permission| held).await
 }
 
 /// Sets what an agent may do at a resource. Taking an action away ends the agent's live tokens.

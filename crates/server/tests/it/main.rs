@@ -8,6 +8,7 @@ mod assertion;
 mod bodies;
 mod bootstrap;
 mod clock;
+mod defaults;
 mod degraded;
 mod environments;
 mod events;

@@ -11,7 +11,7 @@ use crate::api::Pieces;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
-use crate::output;
+use crate::output::{self, counted};
 
 /// The longest end line that is looked for, in bytes.
 const END_BYTES_MAX: usize = 256;
@@ -44,8 +44,9 @@ pub(super) async fn run(file: &Path, cx: &Context) -> Result<(), Failure> {
         return cx.out.json(&serde_json::json!({"events": events, "file": file}).to_string());
     }
     cx.out.say(&format!(
-        "{events} events in {}\nverify it with: accredit audit verify {} --key FILE (the key: \
+        "{} in {}\nverify it with: accredit audit verify {} --key FILE (the key: \
          accredit audit key)",
+        counted(events, "event"),
         file.display(),
         file.display()
     ));

@@ -29,7 +29,11 @@ pub(super) async fn run(file: Option<&Path>, cx: &Context) -> Result<(), Failure
                 let what = format!("`{}` could not be written", file.display());
                 Failure::file(&what, &error, "check that the folder exists and may be written to")
             })?;
-            cx.out.say(&format!("{} keys in {}", keys.len(), file.display()));
+            cx.out.say(&format!(
+                "{} in {}",
+                output::counted(keys.len() as u64, "key"),
+                file.display()
+            ));
             if cx.out.is_json() { cx.out.json(&log.text) } else { Ok(()) }
         }
     }

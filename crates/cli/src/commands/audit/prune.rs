@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::errors::Failure;
-use crate::output::line;
+use crate::output::{counted, line};
 use crate::request_path::RequestPath;
 
 /// Deletes payloads, and prints how many.
@@ -27,6 +27,9 @@ pub(crate) async fn run(older_than: Duration, cx: &Context) -> Result<(), Failur
         if cx.out.is_json() {
             return cx.out.json(&json!({ "pruned": pruned, "before": before }).to_string());
         }
-        return line(&format!("deleted the payloads of {pruned} events before {before}"));
+        return line(&format!(
+            "deleted the payloads of {} before {before}",
+            counted(pruned, "event")
+        ));
     }
 }

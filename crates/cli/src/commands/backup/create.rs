@@ -17,7 +17,7 @@ use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
-use crate::output::line;
+use crate::output::{counted, line};
 use crate::settings::Settings;
 
 /// Writes the backup and says what is in it.
@@ -81,11 +81,11 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
         return line(&told.to_string());
     }
     line(&format!(
-        "{}: {} organizations, {} agents, {} events",
+        "{}: {}, {}, {}",
         out.display(),
-        contents.organizations.len(),
-        contents.agents,
-        contents.events
+        counted(contents.organizations.len() as u64, "organization"),
+        counted(contents.agents, "agent"),
+        counted(contents.events, "event")
     ))?;
     cx.out.say(&format!(
         "check it: accredit backup verify {} --root-key {}",

@@ -22,7 +22,7 @@ use crate::compose::{self, Composed};
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
-use crate::output::line;
+use crate::output::{counted, line};
 use crate::settings::STORE_FILE_NAME;
 
 /// Checks the file and says what it holds.
@@ -161,9 +161,13 @@ fn tell(opened: &Opened, findings: &[(String, String)], cx: &Context) -> Result<
     line(&format!("installation  {}", manifest.public_url))?;
     for ManifestOrganization { name, generation, rev, lanes, .. } in &manifest.organizations {
         let events: u64 = lanes.iter().map(|lane| lane.sequenced).sum();
-        line(&format!("{name}: generation {generation}, revocation {rev}, {events} events"))?;
+        line(&format!(
+            "{name}: generation {generation}, revocation {rev}, {}",
+            counted(events, "event")
+        ))?;
     }
-    line(&format!("{} agents, {} events", contents.agents, contents.events))?;
+    let (agents, events) = (counted(contents.agents, "agent"), counted(contents.events, "event"));
+    line(&format!("{agents}, {events}"))?;
     findings.iter().try_for_each(|(org, what)| line(&format!("  {org}: {what}")))
 }
 

@@ -7,6 +7,7 @@ use super::Checks;
 use crate::api::Api;
 use crate::args::LIST_ITEMS_MAX;
 use crate::errors::one_line;
+use crate::output::counted;
 use crate::request_path::RequestPath;
 
 /// Days before the end of a credential in which it is remarked upon.
@@ -61,7 +62,10 @@ pub(super) fn agents(rows: &[Value], now: Time, checks: &mut Checks) {
     };
     let unowned = of(&|row| row["owner"].is_null());
     if unowned.is_empty() {
-        checks.ok("owners", format!("each of {} agents has an owner", live.len()));
+        checks.ok(
+            "owners",
+            format!("{}, none without an owner", counted(live.len() as u64, "agent")),
+        );
     } else {
         let found = format!("{} without an owner: {}", unowned.len(), named(&unowned, "name"));
         checks.warn("owners", found, "accredit agent update NAME --owner EMAIL");
@@ -102,5 +106,5 @@ pub(super) fn log(answer: &Value, checks: &mut Checks) {
         return checks.fail("log", "there is no signed checkpoint", hint);
     }
     let covered: u64 = lanes.iter().filter_map(|lane| lane["size"].as_u64()).sum();
-    checks.ok("log", format!("{covered} events, all covered by a signed checkpoint"));
+    checks.ok("log", format!("{}, all covered by a signed checkpoint", counted(covered, "event")));
 }

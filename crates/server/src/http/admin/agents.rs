@@ -67,7 +67,7 @@ pub fn decommission(mut call: Call) -> Handled {
 pub fn permissions(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&permission::list(&cx, call.path("key")).await?)
+        ok(&permission::list(&cx, call.path("key"), page(&call)?).await?)
     })
 }
 

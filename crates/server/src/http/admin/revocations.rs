@@ -26,7 +26,7 @@ pub fn list(mut call: Call) -> Handled {
 pub fn signing_keys(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&keys::list(&cx).await?)
+        ok(&keys::list(&cx, page(&call)?).await?)
     })
 }
 

@@ -16,6 +16,7 @@ use super::Verify;
 use crate::context::Context;
 use crate::errors::{Failure, one_line};
 use crate::exit::Exit;
+use crate::output::counted;
 use crate::{input, output};
 
 /// An export smaller than this is verified before a bar could be seen, in bytes.
@@ -164,7 +165,11 @@ fn words(report: &Report) -> Vec<String> {
     };
     let mut lines = vec![
         verdict.to_owned(),
-        format!("{} events, {} signed checkpoints", report.events, report.checkpoints),
+        format!(
+            "{}, {}",
+            counted(report.events, "event"),
+            counted(report.checkpoints, "signed checkpoint")
+        ),
     ];
     for lane in &report.lanes {
         let origin = one_line(&lane.origin);
