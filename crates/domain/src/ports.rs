@@ -25,6 +25,7 @@ use crate::registry::credential_use::UseName;
 use crate::registry::environment::Environment;
 use crate::registry::jwks::Followed;
 use crate::registry::operator::OperatorKey;
+use crate::registry::rotation_schedule::Looked;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use crate::restoration::NewGeneration;
 use crate::revocation::{Blast, Revocation};
@@ -279,6 +280,15 @@ pub trait Registry: Send + Sync {
     /// Agents.
     fn agents(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Vec<Agent>, Fault>>;
 
+    /// Agents at which the job of rotation is to look at `now`, the longest due first; at most
+    /// `limit`.
+    fn agents_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Agent>, Fault>>;
+
     /// One instance.
     fn instance(
         &self,
@@ -518,6 +528,14 @@ pub trait Ledger: Send + Sync {
         &self,
         org: OrganizationId,
         followed: Followed,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Notes when agents are to be looked at next, where they are as they were seen. No change of
+    /// anything that decisions are made from, and therefore without an event.
+    fn looked_at(
+        &self,
+        org: OrganizationId,
+        looked: Vec<Looked>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Forgets single-use values and revocation entries whose time is over.

@@ -2,7 +2,6 @@
 //!
 //! Each piece is a function of the time; the loops and sleeps are here and nowhere else.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use accredit_domain::audit::{flush, integrate};
 use accredit_domain::keys::rotation;
 use accredit_domain::ports::LaneHead;
 use accredit_domain::registry::jwks;
-use accredit_domain::registry::rotation_schedule::{self, Progress};
+use accredit_domain::registry::rotation_schedule;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx};
-use accredit_wire::ids::{OrganizationId, RequestId};
+use accredit_wire::ids::RequestId;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -73,10 +72,9 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
     let rotating = Arc::clone(server);
     jobs.spawn(async move {
         let mut every = every(ROTATE_EVERY);
-        let mut turns = Turns::default();
         loop {
             every.tick().await;
-            rotate_all(&rotating, &mut turns).await;
+            rotate_all(&rotating).await;
         }
     });
     let following = Arc::clone(server);
@@ -139,13 +137,9 @@ pub async fn try_again(server: &Server) {
     }
 }
 
-/// Where each organization's turns of rotation go on.
-#[derive(Debug, Default)]
-pub struct Turns(HashMap<OrganizationId, Progress>);
-
 /// One turn of rotation in every organization: its signing keys, and the warnings about its agents'
 /// credentials. All of them are in memory from here on, so that the other jobs see them, too.
-pub async fn rotate_all(server: &Server, turns: &mut Turns) {
+pub async fn rotate_all(server: &Server) {
     if let Err(fault) = server.tenants.load_all(server.world.clock.now()).await {
         tracing::error!(%fault, "organizations not loaded");
     }
@@ -154,8 +148,7 @@ pub async fn rotate_all(server: &Server, turns: &mut Turns) {
         if let Err(fault) = rotation::tick(&cx).await {
             tracing::error!(%fault, org = %tenant.name, "signing keys not rotated on");
         }
-        let progress = turns.0.entry(tenant.id).or_default();
-        if let Err(fault) = rotation_schedule::tick(&cx, progress).await {
+        if let Err(fault) = rotation_schedule::tick(&cx).await {
             tracing::error!(%fault, org = %tenant.name, "rotations that are due not announced");
         }
     }

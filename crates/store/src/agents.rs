@@ -4,8 +4,10 @@
 use accredit_domain::ports::{Lookup, Order, Page};
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::jwks::FollowedView;
+use accredit_domain::registry::rotation_schedule::{Looked, WARN_AHEAD};
 use accredit_domain::registry::{Agent, agent::AgentState};
 use accredit_wire::ids::AgentId;
+use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
@@ -25,7 +27,7 @@ macro_rules! select {
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
              AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1), a.across, \
              a.rotation_asked_at, a.rotation_asked_because, \
-             f.url, f.fetched_at, f.failing_since, f.failure \
+             f.url, f.fetched_at, f.failing_since, f.failure, a.look_at \
              FROM agent a \
              LEFT JOIN followed f ON f.org = a.org AND f.agent = a.id \
              LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
@@ -65,6 +67,7 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
         credential_made_at: row.opt_time(19)?,
         rotation_due_at: None,
         rotation_due: false,
+        look_at: row.opt_time(27)?,
         jwks: Box::new(FollowedView {
             jwks_url: row.opt_string(23)?,
             jwks_fetched_at: row.opt_time(24)?,
@@ -161,6 +164,69 @@ pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Ag
     conn.all(sql, &values, read)
 }
 
+/// Agents at which the job of rotation is to look, the longest due first.
+pub(crate) fn due(
+    conn: &mut dyn Conn,
+    org: &str,
+    now: Time,
+    limit: usize,
+) -> Result<Vec<Agent>, DriverError> {
+    conn.all(
+        select!("WHERE a.org = $1 AND a.look_at <= $2 ORDER BY a.look_at LIMIT $3"),
+        &[org.into(), now.into(), page::rows(limit)],
+        read,
+    )
+}
+
+/// Notes when agents are to be looked at next, where they are as they were seen.
+pub(crate) fn looked_at(conn: &mut dyn Conn, org: &str, looked: &[Looked]) -> Result<(), Failure> {
+    for one in looked {
+        let id = one.agent.to_string();
+        conn.execute(
+            "UPDATE agent SET look_at = $1 \
+             WHERE org = $2 AND id = $3 AND version = $4 AND look_at = $5",
+            &[
+                one.next.into(),
+                org.into(),
+                id.as_str().into(),
+                one.version.into(),
+                one.was_due.into(),
+            ],
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    }
+    Ok(())
+}
+
+/// A credential of an agent's own was made: it is looked at when that is due to be rotated, where
+/// not before.
+pub(crate) fn look_when_due(
+    conn: &mut dyn Conn,
+    org: &str,
+    agent: AgentId,
+    made_at: Time,
+) -> Result<(), Failure> {
+    let id = agent.to_string();
+    conn.execute(
+        "UPDATE agent SET look_at = CASE WHEN look_at < $1 + rotation_days * 86400000000 - $2 \
+         THEN look_at ELSE $1 + rotation_days * 86400000000 - $2 END WHERE org = $3 AND id = $4",
+        &[made_at.into(), (WARN_AHEAD.as_micros() as i64).into(), org.into(), id.as_str().into()],
+    )
+    .map_err(|error| Failure::of(OPERATION, error))?;
+    Ok(())
+}
+
+/// A credential of an agent's own was changed: it is looked at at once.
+pub(crate) fn look_now(conn: &mut dyn Conn, org: &str, agent: AgentId) -> Result<(), Failure> {
+    let id = agent.to_string();
+    conn.execute(
+        "UPDATE agent SET look_at = 0 WHERE org = $1 AND id = $2",
+        &[org.into(), id.as_str().into()],
+    )
+    .map_err(|error| Failure::of(OPERATION, error))?;
+    Ok(())
+}
+
 /// Writes one row.
 pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), Failure> {
     let failed = |error| Failure::of(OPERATION, error);
@@ -205,7 +271,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
              permissions = $5, default_scope = $6, may_delegate = $7, token_lifetime = $8, \
              review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
              rotation_warned_for = $12, across = $13, rotation_asked_at = $14, \
-             rotation_asked_because = $15, version = version + 1 \
+             rotation_asked_because = $15, look_at = 0, version = version + 1 \
              WHERE org = $16 AND id = $17 AND version = $18",
             &[
                 owner.as_deref().into(),

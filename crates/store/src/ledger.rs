@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use accredit_domain::Fault;
 use accredit_domain::ports::{Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use};
 use accredit_domain::registry::jwks::Followed;
+use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 
@@ -143,6 +144,18 @@ impl Ledger for SqliteStore {
         const OPERATION: &str = "note where keys are followed";
         Box::pin(async move {
             let done = self.write(OPERATION, Work::Followed(org, Box::new(followed))).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn looked_at(
+        &self,
+        org: OrganizationId,
+        looked: Vec<Looked>,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "note when agents are looked at";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::Looked(org, looked)).await;
             done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
     }

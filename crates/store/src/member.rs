@@ -9,6 +9,7 @@ use accredit_domain::ports::{Pruned, SingleUse, Use};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_domain::registry::jwks::Followed;
+use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::restoration::NewGeneration;
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
 use accredit_wire::time::Time;
@@ -44,6 +45,8 @@ pub(crate) enum Work {
     Prune(OrganizationId, u16, Vec<Pruned>),
     /// Times of use.
     Uses(Vec<Use>),
+    /// When agents are to be looked at next.
+    Looked(OrganizationId, Vec<Looked>),
     /// How it goes with a key set that is followed.
     Followed(OrganizationId, Box<Followed>),
     /// Rows whose time is over.
@@ -69,6 +72,7 @@ impl Work {
             | Self::Prune(..)
             | Self::Uses(_)
             | Self::Followed(..)
+            | Self::Looked(..)
             | Self::Forget(..)
             | Self::Found(_)
             | Self::Rewrap(_)
@@ -87,6 +91,7 @@ impl Work {
             | Self::Integrate(..)
             | Self::Prune(..)
             | Self::Uses(_)
+            | Self::Looked(..)
             | Self::Forget(..)
             | Self::Found(_)
             | Self::Rewrap(_) => false,
@@ -133,6 +138,7 @@ pub(crate) fn run_aside(
         Work::Prune(org, lane, pruned) => log::prune(conn, &org.to_string(), *lane, pruned)
             .map_err(|error| Failure::of("prune the log", error)),
         Work::Uses(times) => uses::write(conn, times),
+        Work::Looked(org, looked) => agents::looked_at(conn, &org.to_string(), looked),
         Work::Followed(org, row) => followed::note(conn, &org.to_string(), row),
         Work::Forget(rows, now) => {
             ledger::forget(conn, rows, *now)?;
@@ -214,7 +220,16 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Resource(row) => resources::write(conn, org, row)?,
             Row::Agent(row) => agents::write(conn, org, row)?,
             Row::Instance(row) => instances::write(conn, org, row)?,
-            Row::Credential(row) => credentials::write(conn, org, row)?,
+            Row::Credential(row) => {
+                credentials::write(conn, org, row)?;
+                match (&row.holder, row.version) {
+                    (Holder::Agent(agent), 0) => {
+                        agents::look_when_due(conn, org, *agent, row.created_at)?;
+                    }
+                    (Holder::Agent(agent), _) => agents::look_now(conn, org, *agent)?,
+                    _ => {}
+                }
+            }
             Row::Key(row) if row.sealed.org == change.org => keys::write(conn, org, row)?,
             Row::Key(_) => {
                 return Err(Failure::wrong(OPERATION, "it names another organization's key"));

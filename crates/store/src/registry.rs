@@ -90,6 +90,17 @@ impl Registry for SqliteStore {
         self.read_in("list agents", org, move |conn, org| agents::list(conn, org, &page))
     }
 
+    fn agents_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Agent>, Fault>> {
+        self.read_in("list agents to look at", org, move |conn, org| {
+            agents::due(conn, org, now, limit)
+        })
+    }
+
     fn instance(
         &self,
         org: OrganizationId,

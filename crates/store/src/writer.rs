@@ -316,6 +316,7 @@ impl Writer {
             }
             Work::Consume(..)
             | Work::Followed(..)
+            | Work::Looked(..)
             | Work::Integrate(..)
             | Work::Prune(..)
             | Work::Uses(_)

@@ -136,6 +136,9 @@ pub struct Agent {
     /// The due time for which a warning stands in the log.
     #[serde(skip)]
     pub rotation_warned_for: Option<Time>,
+    /// When the job of rotation is to look at it.
+    #[serde(skip)]
+    pub look_at: Option<Time>,
     /// Where its keys are followed.
     #[serde(flatten)]
     pub jwks: Box<FollowedView>,
@@ -346,6 +349,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             rotation_asked_because: None,
             credential_made_at: None,
             rotation_warned_for: None,
+            look_at: None,
             jwks: Box::new(FollowedView { jwks_url: jwks_url.clone(), ..FollowedView::default() }),
             version: 0,
         };

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use accredit_wire::ids::AgentId;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use super::agent::{Agent, AgentState};
 use super::commit;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::ports::{CommitError, Page};
+use crate::ports::CommitError;
 use crate::refusal::{Fault, Refusal};
 
 /// Days after which a credential is due where nobody said.
@@ -28,8 +29,10 @@ pub const WARN_AHEAD: Duration = Duration::from_hours(7 * 24);
 /// How long a credential that is older than a change of its agent still gets tokens, where rotation
 /// is enforced.
 pub const ENFORCED_AFTER: Duration = Duration::from_hours(24);
-/// Agents that one turn of the job looks at, in each organization.
-pub const AGENTS_LOOKED_AT_MAX: usize = 500;
+/// Agents that are read at a time.
+pub const AGENTS_AT_A_TIME_MAX: usize = 250;
+/// Agents that one turn of the job looks at, in each organization; the next one goes on.
+pub const AGENTS_IN_TURN_MAX: usize = 20_000;
 
 fn length(days: u32) -> Duration {
     Duration::from_hours(24 * u64::from(days))
@@ -103,40 +106,77 @@ pub(super) fn at(mut agent: Agent, now: Time) -> Agent {
     agent
 }
 
-/// Where one organization's turns go on.
-#[derive(Clone, Debug, Default)]
-pub struct Progress(Option<String>);
+/// That an agent was looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked {
+    /// Which.
+    pub agent: AgentId,
+    /// Its row's version, as it was seen.
+    pub version: i64,
+    /// When it was to be looked at, as it was seen.
+    pub was_due: Option<Time>,
+    /// When it is to be looked at next; nothing until something about it changes.
+    pub next: Option<Time>,
+}
 
-/// One turn of the job: looks at the next agents and writes the warnings that are due. Returns how
-/// many it wrote.
-pub async fn tick(cx: &Cx, progress: &mut Progress) -> Result<u64, Fault> {
-    let page = Page { cursor: progress.0.take(), limit: AGENTS_LOOKED_AT_MAX, ..Page::default() };
-    let agents = cx.world.store.agents(cx.tenant.id, page).await?;
-    if agents.len() == AGENTS_LOOKED_AT_MAX {
-        progress.0 = agents.last().map(|agent| agent.id.to_string());
+/// When an agent is to be looked at next. Whatever changes its due time has it looked at anew: a
+/// change of the agent, a credential of its own.
+fn next_look(agent: &Agent, now: Time) -> Option<Time> {
+    let due = agent.rotation_due_at.filter(|_| can_be_due(agent))?;
+    if agent.rotation_warned_for == Some(due) {
+        return None;
     }
-    let mut warned = 0;
-    for agent in agents.into_iter().map(|agent| at(agent, cx.now)) {
-        let Some(due) = agent.rotation_due_at else { continue };
-        let is_live = matches!(agent.state, AgentState::Active | AgentState::Suspended);
-        if !is_live || agent.rotation_warned_for == Some(due) || due > cx.now.plus(WARN_AHEAD) {
-            continue;
+    Some(Time::from_micros(due.micros() - WARN_AHEAD.as_micros() as i64).max(now))
+}
+
+const fn can_be_due(agent: &Agent) -> bool {
+    matches!(agent.state, AgentState::Active | AgentState::Suspended)
+}
+
+/// One turn of the job: looks at the agents whose time it is, until none is left or the turn has
+/// had its share, and writes the warnings that are due. Returns how many it wrote.
+pub async fn tick(cx: &Cx) -> Result<u64, Fault> {
+    let (mut warned, mut seen) = (0, 0);
+    while seen < AGENTS_IN_TURN_MAX {
+        let due = cx.world.store.agents_due(cx.tenant.id, cx.now, AGENTS_AT_A_TIME_MAX).await?;
+        let (count, mut looked) = (due.len(), Vec::with_capacity(due.len()));
+        for agent in due.into_iter().map(|agent| at(agent, cx.now)) {
+            let is_now = agent.rotation_due_at.is_some_and(|due| due <= cx.now.plus(WARN_AHEAD));
+            let is_told = agent.rotation_warned_for == agent.rotation_due_at;
+            if can_be_due(&agent) && is_now && !is_told {
+                // The change has it looked at once more.
+                warned += u64::from(warn(cx, agent).await?);
+                continue;
+            }
+            let (next, was_due) = (next_look(&agent, cx.now), agent.look_at);
+            looked.push(Looked { agent: agent.id, version: agent.version, was_due, next });
         }
-        let body = Body {
-            agent: Some(agent.id),
-            name: Some(agent.name.clone()),
-            owner: agent.owner.map(accredit_wire::ids::PersonId::any),
-            changes: [("rotation_due_at".into(), due.to_string())].into(),
-            ..Body::default()
-        };
-        let event = cx.event(EventKind::CredentialRotationDue, body);
-        let row = crate::ports::Row::Agent(Agent { rotation_warned_for: Some(due), ..agent });
-        match commit(cx, vec![row], None, event).await {
-            Ok(_) => warned += 1,
-            // Somebody changes the agent just now: the next turn sees it as it is then.
-            Err(CommitError::Stale | CommitError::Taken(_)) => {}
-            Err(CommitError::Fault(fault)) => return Err(fault),
+        if !looked.is_empty() {
+            cx.world.store.looked_at(cx.tenant.id, looked).await?;
+        }
+        seen += count;
+        if count == 0 {
+            break;
         }
     }
     Ok(warned)
+}
+
+/// Writes a warning; false where somebody changes the agent just now, and it is seen as it is then.
+async fn warn(cx: &Cx, agent: Agent) -> Result<bool, Fault> {
+    let Some(due) = agent.rotation_due_at else { return Ok(false) };
+    let body = Body {
+        agent: Some(agent.id),
+        name: Some(agent.name.clone()),
+        owner: agent.owner.map(accredit_wire::ids::PersonId::any),
+        changes: [("rotation_due_at".into(), due.to_string())].into(),
+        ..Body::default()
+    };
+    let event = cx.event(EventKind::CredentialRotationDue, body);
+    let row = crate::ports::Row::Agent(Agent { rotation_warned_for: Some(due), ..agent });
+    match commit(cx, vec![row], None, event).await {
+        Ok(_) => Ok(true),
+        Err(CommitError::Stale | CommitError::Taken(_)) => Ok(false),
+        Err(CommitError::Fault(fault)) => Err(fault),
+    }
 }

@@ -225,7 +225,7 @@ async fn the_log_of_an_organization_that_nobody_asks_for_is_integrated_too() {
         world.server.tenants.all().len()
     };
     assert_eq!(sequenced().await, 0, "nobody has asked");
-    jobs::rotate_all(&world.server, &mut jobs::Turns::default()).await;
+    jobs::rotate_all(&world.server).await;
     assert_eq!(sequenced().await, 1);
     let quiet = &world.server.tenants.all()[0];
     let lanes = world.world.store.lanes(quiet.id).await.expect("read");

@@ -9,7 +9,8 @@ use accredit_domain::ports::{Audited, Change, Row};
 use accredit_domain::registry::identification::EVENTS_TOLD_MAX;
 use accredit_domain::registry::keep_for;
 use accredit_domain::registry::rotation::{OVERLAP_DEFAULT_SECONDS, OVERLAP_MAX_SECONDS};
-use accredit_server::jobs::{self, Turns};
+use accredit_domain::registry::rotation_schedule::{self, AGENTS_AT_A_TIME_MAX};
+use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Answer, Ask, Client, Org, Signer, TestWorld};
 use accredit_wire::crypto::Algorithm;
@@ -212,16 +213,15 @@ async fn a_key_is_published_before_it_signs_and_after_it_signed() {
     assert_eq!(told[0]["payload"]["target"], active.as_str());
 
     // It stays published until everything it signed has expired, and no longer.
-    let mut progress = Turns::default();
     world.clock.advance(keep_for().checked_sub(Duration::from_secs(1)).expect("longer"));
-    jobs::rotate_all(&world.server, &mut progress).await;
+    jobs::rotate_all(&world.server).await;
     assert!(kids(&world).await.contains(&active));
     world.clock.advance(Duration::from_secs(1));
-    jobs::rotate_all(&world.server, &mut progress).await;
+    jobs::rotate_all(&world.server).await;
     assert!(!kids(&world).await.contains(&active));
     let retired = signing_keys(&world, &org).await;
     assert!(retired.contains(&(active, "retired".to_owned())), "{retired:?}");
-    jobs::rotate_all(&world.server, &mut progress).await;
+    jobs::rotate_all(&world.server).await;
     assert_eq!(events(&world, &org, "key.retired").await.len(), 1);
 }
 
@@ -252,7 +252,7 @@ async fn rotating_is_bounded_and_only_for_the_keys_of_tokens() {
     rotate_key(&world, &org, json!({"now": true})).await.problem(409, "state-forbids");
     assert_eq!(kids(&world).await.len(), RETIRING_KEYS_MAX + 2);
     world.clock.advance(keep_for());
-    jobs::rotate_all(&world.server, &mut Turns::default()).await;
+    jobs::rotate_all(&world.server).await;
     assert_eq!(kids(&world).await.len(), 2);
     rotate_key(&world, &org, json!({})).await.expect(201);
 }
@@ -293,13 +293,59 @@ async fn agent(world: &TestWorld, org: &Org) -> Value {
     world.admin(org, "GET", "/v1/agents/planner", None).await.expect(200).json()
 }
 
+/// One turn sees all that are due, and looks at nobody else.
+#[tokio::test]
+async fn a_turn_goes_on_until_nobody_is_due() {
+    let world = TestWorld::new(53).await;
+    let org = world.found("acme").await;
+    world.resource(&org, "crm", &["read"]).await;
+    let many = AGENTS_AT_A_TIME_MAX + 20;
+    for n in 0..many {
+        let name = format!("bot-{n}");
+        world.agent(&org, &name, &["crm:read"]).await;
+        world.agent_secret(&org, &name, None).await;
+    }
+    let tenant = world.tenant(&org).await;
+    let due = async || {
+        let found = world.world.store.agents_due(tenant.id, world.now(), 10_000).await;
+        found.expect("a readable store").len()
+    };
+    // Nobody is looked at before there is something to see.
+    assert_eq!(due().await, 0);
+    world.clock.advance(22 * DAY);
+    assert_eq!(due().await, 0);
+    world.clock.advance(DAY);
+    assert_eq!(due().await, many);
+    let cx = world.cx(&org).await;
+    assert_eq!(rotation_schedule::tick(&cx).await.expect("a turn"), many as u64);
+    assert_eq!(due().await, 0);
+    // What changes when it is due has an agent looked at: its schedule, its credentials, its life.
+    let patch = |body: Value| world.admin(&org, "PATCH", "/v1/agents/bot-0", Some(body));
+    patch(json!({"rotation_days": 300})).await.expect(200);
+    assert_eq!(due().await, 1);
+    assert_eq!(rotation_schedule::tick(&cx).await.expect("a turn"), 0);
+    assert_eq!(due().await, 0);
+    world.clock.advance(269 * DAY);
+    assert_eq!(due().await, 0);
+    world.clock.advance(DAY);
+    assert_eq!(due().await, 1);
+    let cx = world.cx(&org).await;
+    assert_eq!(rotation_schedule::tick(&cx).await.expect("a turn"), 1);
+    let fresh = world.agent_secret(&org, "bot-0", None).await;
+    assert_eq!(rotation_schedule::tick(&cx).await.expect("a turn"), 0);
+    // Without the newest the older one counts again.
+    world.revoke(&org, &fresh.credential).await.expect("revoked");
+    assert_eq!(due().await, 1);
+    rotation_schedule::tick(&cx).await.expect("a turn");
+    assert_eq!(due().await, 0);
+}
+
 #[tokio::test]
 async fn an_agent_is_warned_of_before_it_is_due_and_due_until_it_rotates() {
     let world = TestWorld::new(49).await;
     let Scene { org, client, .. } = world.scene().await;
-    let mut progress = Turns::default();
-    let mut warnings = async || {
-        jobs::rotate_all(&world.server, &mut progress).await;
+    let warnings = async || {
+        jobs::rotate_all(&world.server).await;
         events(&world, &org, "credential.rotation_due").await.len()
     };
     let made = agent(&world, &org).await;
@@ -372,7 +418,7 @@ async fn a_change_of_what_a_credential_stands_for_asks_for_its_rotation() {
         let shown = agent(&world, &org).await;
         assert_eq!(shown["rotation_asked_at"], changed["rotation_asked_at"]);
         assert_eq!(shown["rotation_due_at"], changed["rotation_asked_at"]);
-        jobs::rotate_all(&world.server, &mut jobs::Turns::default()).await;
+        jobs::rotate_all(&world.server).await;
         assert_eq!(events(&world, &org, "credential.rotation_due").await.len(), 1, "{what}");
         // Nothing but a warning follows, unless the organization wants more.
         world.clock.advance(3 * DAY);
@@ -517,9 +563,8 @@ async fn a_store_that_has_no_next_key_yet_gets_one_from_the_job() {
     let [active] = kids(&world).await.try_into().expect("one key");
     world.clock.advance(KEY_PUBLISH_AHEAD);
     rotate_key(&world, &org, json!({})).await.problem(409, "state-forbids");
-    let mut turns = Turns::default();
-    jobs::rotate_all(&world.server, &mut turns).await;
-    jobs::rotate_all(&world.server, &mut turns).await;
+    jobs::rotate_all(&world.server).await;
+    jobs::rotate_all(&world.server).await;
     let published = kids(&world).await;
     assert_eq!((published.len(), &published[0]), (2, &active));
     assert_eq!(events(&world, &org, "key.created").await.len(), 1);

@@ -39,6 +39,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (11, "generations", include_str!("../../migrations/sqlite/0011_generations.sql")),
     (12, "followed", include_str!("../../migrations/sqlite/0012_followed.sql")),
     (13, "lists", include_str!("../../migrations/sqlite/0013_lists.sql")),
+    (14, "look at", include_str!("../../migrations/sqlite/0014_look_at.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -198,6 +198,7 @@ async fn what_one_holder_has_is_found_by_index() {
              AND NOT (c.state = 'active' AND c.expires_at > 1) ORDER BY c.expires_at DESC LIMIT 4",
             "credential_agent_key",
         ),
+        ("agent a WHERE a.org = 'o' AND a.look_at <= 1 ORDER BY a.look_at LIMIT 250", "agent_look"),
         (
             "followed f WHERE f.org = 'o' AND f.due_at <= 1 ORDER BY f.due_at LIMIT 8",
             "followed_due",

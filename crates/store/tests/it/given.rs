@@ -249,6 +249,7 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         credential_made_at: None,
         rotation_due: false,
         rotation_warned_for: None,
+        look_at: None,
         jwks: Box::default(),
         version: 0,
     }

@@ -117,6 +117,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
         owner_email: found.owner_email.clone(),
         last_seen_at: Some(seen),
         last_rotated_at: Some(NOW),
+        look_at: Some(NOW.plus(std::time::Duration::from_hours(23 * 24))),
         credential_made_at: Some(NOW),
         version: 1,
         ..bot.clone()
@@ -135,7 +136,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
     world.commit(vec![Row::Agent(changed.clone())]).await.expect("committed");
     stale(world.commit(vec![Row::Agent(changed.clone())]).await);
     let found = world.store.agent(world.org, Lookup::Id(bot.id)).await.expect("read");
-    let changed = Agent { version: 2, ..changed };
+    let changed = Agent { look_at: Some(Time::from_micros(0)), version: 2, ..changed };
     assert_eq!(format!("{:?}", found.expect("there")), format!("{changed:?}"));
 }
 
