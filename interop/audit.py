@@ -132,6 +132,30 @@ def _():
     is_caught([*lines[:number], *swapped, *lines[number + 2 :]], event, after)
 
 
+@check("the sample exports get the verdicts that are written down, from both")
+def _():
+    samples = Path(CONTEXT["repository"]) / "crates" / "wire" / "vectors" / "tlog"
+    for line in (samples / "expected.ndjson").read_text().splitlines():
+        expected = json.loads(line)
+        name, verdict = expected["file"], expected["verdict"]
+        files = [samples / name, samples / "keys.txt"]
+        older = [samples / expected["older"]] if expected["older"] else []
+        words = [sys.executable, SCRIPT, *files, *older]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        told = json.loads(done.stdout)
+        found = told["finding"] and {key: told["finding"][key] for key in ("kind", "lane", "seq")}
+        equal(
+            (name, told["ok"], told["events"], found),
+            (name, verdict["ok"], verdict["events"], verdict["finding"]),
+        )
+        code = 0 if verdict["ok"] else VERIFICATION_FAILED
+        equal((name, done.returncode), (name, code))
+        words = ["audit", "verify", str(files[0]), "--key", str(files[1]), "--partial"]
+        against = ["--checkpoint", str(older[0])] if older else []
+        ended, out, err = command(CONTEXT["accredit"], clean_environment(), *words, *against)
+        holds(ended == code, f"{name}: accredit ended with {ended}: {out}{err}")
+
+
 @check("another log's key is refused by both")
 def _():
     text = KEY.read_text()

@@ -367,3 +367,25 @@ async fn every_change_has_its_event_and_who_did_it() {
     let resource = Ask::get(&path).bearer(&cast.resource_secret);
     assert_eq!(cast.server.send(resource).await.status, 200);
 }
+
+#[test]
+fn the_sample_exports_get_the_verdicts_that_are_written_down() {
+    let samples = binary::workspace().join("crates/wire/vectors/tlog");
+    let path = |name: &str| samples.join(name).to_str().expect("a path").to_owned();
+    let expected = std::fs::read_to_string(path("expected.ndjson")).expect("verdicts");
+    for line in expected.lines() {
+        let line: Value = serde_json::from_str(line).expect("a verdict");
+        let (name, verdict) = (line["file"].as_str().expect("a name"), &line["verdict"]);
+        let (file, keys) = (path(name), path("keys.txt"));
+        let older = line["older"].as_str().map(path);
+        let mut args = vec!["audit", "verify", &file, "--key", &keys, "--partial"];
+        args.extend(older.iter().flat_map(|older| ["--checkpoint", older.as_str()]));
+        let ran = binary::run(binary::command(&args));
+        let code = if verdict["ok"] == true { 0 } else { 9 };
+        assert_eq!(ran.code, code, "{name}: {ran:?}");
+        if name == "all-hashes-recomputed.ndjson" {
+            // Not which event, which nobody can tell, but between which signed roots.
+            assert!(ran.out.contains("something in 3..6 was changed"), "{ran:?}");
+        }
+    }
+}
