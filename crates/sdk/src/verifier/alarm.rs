@@ -46,7 +46,7 @@ impl fmt::Display for Contradiction {
             Self::Feed(alarm) => {
                 alarm.fmt(f)?;
                 match alarm {
-                    feed::Alarm::RolledBack { .. } => Ok(()),
+                    feed::Alarm::RolledBack { .. } | feed::Alarm::LogReopened { .. } => Ok(()),
                     feed::Alarm::LogShrunk { .. }
                     | feed::Alarm::LogForked { .. }
                     | feed::Alarm::LogWithheld { .. }

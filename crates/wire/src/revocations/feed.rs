@@ -331,6 +331,11 @@ pub enum Alarm {
         /// Leaves that it says it has.
         offered: u64,
     },
+    /// A lane that a later generation of the store has closed has grown.
+    LogReopened {
+        /// The lane.
+        lane: u16,
+    },
     /// The message leaves out a lane whose checkpoint is held.
     LogWithheld {
         /// The lane.
@@ -385,6 +390,11 @@ impl fmt::Display for Alarm {
                 f,
                 "lane {lane} of the audit log with {offered} events does not contain the {held} \
                  events that it had: events were changed or the log was rebuilt"
+            ),
+            Self::LogReopened { lane } => write!(
+                f,
+                "lane {lane} of the audit log has grown, though a later generation of the store \
+                 has closed it: events were written as if they were older"
             ),
             Self::LogWithheld { lane } => {
                 write!(f, "the server no longer shows the checkpoint of lane {lane} of its log")

@@ -126,8 +126,8 @@ impl Follower {
         let restored = restored.filter(|restored| *restored <= message.generation);
         if let Some(witness) = &mut self.witness {
             let consistent = match restored {
-                None => witness.check(message, proofs)?,
-                Some(from) => witness.without_before(from).check(message, proofs)?,
+                None => witness.check(message, proofs, held)?,
+                Some(from) => witness.without_before(from).check(message, proofs, held)?,
             };
             witness.hold(consistent);
         }

@@ -80,13 +80,14 @@ impl LogWitness {
 
     /// Compares the checkpoints of a message with those that are held; changes nothing.
     ///
-    /// Every lane that is held must be there, under its own origin, and contain what is held. A
-    /// lane that is not held yet began in the newest generation that is held or later, up to the
+    /// Every lane that is held must be there, under its own origin, and contain what is held; and
+    /// be just that where it began before `generation`, in which the follower is. A lane that is not held yet began in the newest generation that is held or later, up to the
     /// message's, and lanes are numbered in the order of their generations.
     pub(super) fn check(
         &self,
         message: &Message,
         proofs: &[LaneProof],
+        generation: u64,
     ) -> Result<Consistent, FeedError> {
         let shown = |lane: u16| message.log.iter().any(|shown| shown.lane == lane);
         if let Some(&lane) = self.held.keys().find(|&&lane| !shown(lane)) {
@@ -101,6 +102,10 @@ impl LogWitness {
                     let proof = proofs.iter().find(|proof| proof.lane == lane.lane);
                     let proof = proof.map(|proof| &proof.proof);
                     check_lane(lane, &held.checkpoint, &offered.checkpoint, proof)?;
+                    let has_grown = offered.checkpoint.size > held.checkpoint.size;
+                    if has_grown && held.generation < generation {
+                        return Err(FeedError::Alarm(Alarm::LogReopened { lane: lane.lane }));
+                    }
                     true
                 }
                 Some(_) => false,

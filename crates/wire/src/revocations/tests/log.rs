@@ -203,6 +203,19 @@ fn a_new_generation_keeps_the_old_lanes_and_opens_its_own() {
     let log = vec![old.checkpoint(0), new.checkpoint(1)];
     let heartbeat = Message { generation: 2, log, ..message(rev, rev, 6, &[]) };
     assert_eq!(applied(&mut follower, &heartbeat), Ok(Applied::Heartbeat));
+    // The old lane is closed: what grows in it is said to be older than it is.
+    let mut later = Log::new(b'a', 5);
+    later.append(b'z');
+    let log = vec![later.checkpoint(5), new.checkpoint(0)];
+    let grown = Message { generation: 2, log, ..message(rev, rev, 7, &[]) };
+    let reopened = FeedError::Alarm(Alarm::LogReopened { lane: 0 });
+    assert_eq!(applied(&mut follower, &grown), Err(reopened));
+    assert_eq!(follower.state().server_time(), at(6), "not younger");
+    // One that lags behind sees it grow to its end with the first message of the next generation.
+    let (mut behind, _, new) = before_a_restore();
+    let log = vec![later.checkpoint(5), new.checkpoint(0)];
+    let first = Message { log, ..restored(2, 5, &[]) };
+    assert_eq!(applied(&mut behind, &first), Ok(Applied::Snapshot));
     // One that was away for a whole generation sees two new lanes at once.
     let (mut away, old, _) = before_a_restore();
     let third = Log::of(3, 2, b'p', 1);
