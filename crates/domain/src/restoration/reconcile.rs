@@ -31,8 +31,15 @@ pub const ENDS_MAX: usize = 1_000_000;
 /// Why things are ended again, for their events.
 const ENDED: &str = "it was ended after the backup that was restored";
 /// Members of an agent whose change may have taken something from it.
-const AGENT_NARROWED_BY: [&str; 6] =
-    ["across_environments", "default_scope", "environment", "may_delegate", "owner", "permissions"];
+const AGENT_NARROWED_BY: [&str; 7] = [
+    "across_environments",
+    "default_scope",
+    "environment",
+    "jwks_url",
+    "may_delegate",
+    "owner",
+    "permissions",
+];
 /// Why an agent or a resource that was changed is suspended.
 const CHANGED: &str = "it was changed after the backup that was restored: look at it";
 
@@ -65,6 +72,8 @@ pub struct Ends {
     decommissioned: BTreeSet<AnyId>,
     /// Ended for good: instances, credentials, signing keys.
     ended: BTreeSet<AnyId>,
+    /// Public keys that had left their holder's JWK set at the log's end, which ends them soon.
+    left: BTreeSet<AnyId>,
     /// The installation's operator got a new key, which ended those before.
     operators: bool,
     /// Events beyond the backup.
@@ -217,7 +226,8 @@ impl OldLog {
 
 impl Ends {
     fn len(&self) -> usize {
-        self.suspended.len() + self.changed.len() + self.decommissioned.len() + self.ended.len()
+        let sets = [&self.suspended, &self.changed, &self.decommissioned, &self.ended, &self.left];
+        sets.iter().map(|set| set.len()).sum()
     }
 
     /// Takes what an event says. One that ends something and was pruned cannot be read.
@@ -226,6 +236,7 @@ impl Ends {
         let ends = matches!(
             kind,
             "agent.decommissioned"
+                | "agent.jwks_followed"
                 | "agent.updated"
                 | "credential.created"
                 | "credential.revoked"
@@ -245,6 +256,14 @@ impl Ends {
         let said: Said = serde_json::from_str(payload).map_err(|error| error.to_string())?;
         if kind == "credential.created" {
             self.operators |= said.changes.contains_key("operator_key");
+            return Ok(());
+        }
+        if kind == "agent.jwks_followed" {
+            let ids = |member| said.changes.get(member).map_or("", String::as_str).split(' ');
+            self.left.extend(ids("ending").filter_map(|id| id.parse::<AnyId>().ok()));
+            for id in ids("renewed").filter_map(|id| id.parse::<AnyId>().ok()) {
+                self.left.remove(&id);
+            }
             return Ok(());
         }
         let id = match said.target {
@@ -282,7 +301,7 @@ impl Ends {
 pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<(), Error> {
     cx.require(AdminPermission::Administrators)?;
     done.events = ends.events;
-    for id in &ends.ended {
+    for id in ends.ended.union(&ends.left) {
         end(cx, *id, ENDED, done).await?;
     }
     for id in &ends.decommissioned {
@@ -347,5 +366,64 @@ fn pass_over(error: Error, done: &mut Reconciled) -> Result<(), Error> {
         }
         Error::Refused(refusal) => Err(Fault::new("reconcile", refusal).into()),
         Error::Fault(fault) => Err(fault.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use accredit_wire::ids::{AgentId, CredentialId};
+    use accredit_wire::time::Time;
+    use accredit_wire::tlog::Hash;
+    use serde_json::{Value, json};
+
+    fn take(ends: &mut Ends, kind: &str, payload: &Value) -> Result<(), String> {
+        let payload = payload.to_string();
+        let body = Kept::Kept { salt: [0; 16], payload: &payload };
+        let (at, leaf) = (Time::default(), Hash::ZERO);
+        ends.take(&EventRecord { lane: 0, sequence: 9, kind, at, leaf, body })
+    }
+
+    #[test]
+    fn what_ends_or_narrows_something_is_taken_and_the_last_word_counts() {
+        let agent = AgentId::new(1, [1; 10]).any();
+        let [one, two] = [1, 2].map(|byte| CredentialId::new(1, [byte; 10]).any());
+        let mut ends = Ends::default();
+        let ended = json!({"target": one, "v": 1});
+        take(&mut ends, "credential.revoked", &ended).expect("read");
+        assert!(ends.ended.contains(&one));
+        // Of an agent only what may have taken something from it.
+        for member in ["purpose", "token_lifetime", "reviewed", "rotation_days"] {
+            let changed = json!({"agent": agent, "changes": {member: "x"}, "v": 1});
+            take(&mut ends, "agent.updated", &changed).expect("read");
+        }
+        assert!(ends.changed.is_empty());
+        for member in AGENT_NARROWED_BY {
+            let changed = json!({"agent": agent, "changes": {member: "x"}, "v": 1});
+            let mut ends = Ends::default();
+            take(&mut ends, "agent.updated", &changed).expect("read");
+            assert!(ends.changed.contains(&agent), "{member}");
+        }
+        // Suspended and started again; a key that left its set and came back.
+        for (kind, is_in) in [("suspended", true), ("activated", false), ("suspended", true)] {
+            take(&mut ends, &format!("agent.{kind}"), &json!({"agent": agent})).expect("read");
+            assert_eq!(ends.suspended.contains(&agent), is_in);
+        }
+        let both = format!("{one} {two}");
+        let followed = json!({"agent": agent, "changes": {"ending": both, "ending_until": "x"}});
+        take(&mut ends, "agent.jwks_followed", &followed).expect("read");
+        assert_eq!(ends.left, BTreeSet::from([one, two]));
+        let followed = json!({"agent": agent, "changes": {"renewed": two.to_string()}});
+        take(&mut ends, "agent.jwks_followed", &followed).expect("read");
+        assert_eq!(ends.left, BTreeSet::from([one]));
+        // What ends nothing need not say anything; what does must be readable.
+        take(&mut ends, "token.issued", &json!("anything")).expect("passed over");
+        assert!(take(&mut ends, "instance.revoked", &json!({"v": 1})).is_err());
+        let body = Kept::Pruned(Hash::ZERO);
+        let (at, leaf) = (Time::default(), Hash::ZERO);
+        let pruned =
+            |kind| EventRecord { lane: 0, sequence: 9, kind, at, leaf, body: body.clone() };
+        assert!(ends.take(&pruned("token.issued")).is_ok());
+        assert!(ends.take(&pruned("agent.suspended")).is_err());
     }
 }
