@@ -34,6 +34,8 @@ pub(crate) struct Surroundings {
     pub(crate) colour_refused: bool,
     /// Colour is wanted also off a terminal: `CLICOLOR_FORCE`.
     pub(crate) colour_forced: bool,
+    /// Nobody sits at the terminal: `CI` is set.
+    pub(crate) unattended: bool,
 }
 
 impl Surroundings {
@@ -58,6 +60,7 @@ impl Surroundings {
                 .or_else(|| folder("HOME").map(|home| home.join(".config"))),
             colour_refused: text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb"),
             colour_forced: text("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+            unattended: text("CI").is_some_and(|value| value != "false" && value != "0"),
         }
     }
 }
@@ -254,5 +257,7 @@ mod tests {
         assert!(around(&[("TERM", "dumb")]).colour_refused);
         assert!(around(&[("CLICOLOR_FORCE", "1")]).colour_forced);
         assert!(!around(&[("CLICOLOR_FORCE", "0")]).colour_forced);
+        assert!(around(&[("CI", "true")]).unattended);
+        assert!(!around(&[("CI", "false")]).unattended);
     }
 }

@@ -116,7 +116,7 @@ impl Output {
         let talk_on_terminal = std::io::stderr().is_terminal();
         Self {
             format: flags.output,
-            interactive: input::is_interactive(),
+            interactive: input::is_interactive() && !flags.no_input && !around.unattended,
             on_terminal,
             talk_on_terminal,
             quiet: flags.quiet,

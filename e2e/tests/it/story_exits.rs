@@ -71,3 +71,42 @@ fn an_installation_that_fails_midway_leaves_nothing_behind() {
     assert_eq!(init().code, 6);
     assert_eq!(std::fs::read(data.join("root.key")).expect("the key"), key);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn colour_and_questions_are_for_who_wants_them() {
+    let cast = Cast::new().await;
+    cast.agent("planner").await;
+    for (variables, coloured) in [
+        (&[][..], false),
+        (&[("CLICOLOR_FORCE", "1")], true),
+        (&[("CLICOLOR_FORCE", "0")], false),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+        (&[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], false),
+    ] {
+        let mut command = cast.server.command(&["agent", "get", "nobody"]);
+        command.envs(variables.iter().copied());
+        let ran = binary::run(command);
+        assert_eq!(ran.err.contains('\u{1b}'), coloured, "{variables:?}: {ran:?}");
+    }
+    // Off a terminal nobody can be asked: without --yes nothing ends.
+    for more in [&[][..], &["--no-input"]] {
+        let args = [&["agent", "decommission", "planner", "--reason", "a test"], more].concat();
+        let ran = cast.server.cli(&args);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("--yes"), "{ran:?}");
+    }
+    // Nor at a terminal where it was said that nobody is there.
+    for (more, variables) in [("--no-input", &[][..]), ("", &[("CI", "true")])] {
+        let accredit = binary::accredit().to_str().expect("a path");
+        let line = format!("{accredit} agent decommission planner --reason test {more}");
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+        command.env("ACCREDIT_URL", &cast.server.url).env("ACCREDIT_TOKEN", &cast.server.admin);
+        command.env_remove("CI").envs(variables.iter().copied());
+        let ran = command.output().expect("script(1) of util-linux");
+        let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert_eq!(ran.status.code(), Some(2), "{told}");
+        assert!(told.contains("nobody can be asked"), "{told}");
+    }
+    assert_eq!(cast.server.get("/v1/agents/planner").await["state"], "active");
+}
