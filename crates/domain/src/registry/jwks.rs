@@ -124,11 +124,13 @@ fn ending(key: Credential, now: Time) -> Option<Credential> {
     (key.expires_at > end).then_some(Credential { expires_at: end, ..key })
 }
 
-/// A key that stays, with a new end; nothing where it has still half of its life.
+/// A key that stays, with a new end; nothing where it has still half of its life, or where somebody
+/// has rotated it: then it ends as they said.
 fn renewed(key: &Credential, now: Time) -> Option<Credential> {
     let life = Duration::from_secs(CREDENTIAL_LIFETIME_DEFAULT_SECONDS);
     let is_old = key.expires_at < now.plus(life / 2);
-    is_old.then(|| Credential { expires_at: now.plus(life), ..key.clone() })
+    let stays = is_old && key.successor.is_none();
+    stays.then(|| Credential { expires_at: now.plus(life), ..key.clone() })
 }
 
 /// The keys of a set, or why it is none that can be used.
@@ -332,7 +334,9 @@ impl Follows {
 
     /// Begins a fetch, where none for this agent is under way.
     fn begin(&self, agent: AgentId) -> Option<UnderWay<'_>> {
-        self.lock().under_way.insert(agent).then_some(UnderWay(self, agent))
+        let is_first = self.lock().under_way.insert(agent);
+        // Not made before it is known: where it is dropped, it ends the fetch that is under way.
+        is_first.then(|| UnderWay(self, agent))
     }
 
     /// Whether an assertion may ask for this agent's set: within the last minute none did, and few
@@ -362,5 +366,41 @@ impl Follows {
     /// How many sets were had since the start, and how many not.
     pub fn counted(&self) -> (u64, u64) {
         (self.had.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(n: u64) -> AgentId {
+        AgentId::new(n, [1; 10])
+    }
+
+    #[test]
+    fn assertions_ask_for_a_set_once_a_minute_and_for_few_at_a_time() {
+        let (follows, now) = (Follows::default(), Time::from_seconds(1000));
+        assert!(follows.may_ask(agent(1), now));
+        let soon = now.plus(Duration::from_secs(59));
+        assert!(!follows.may_ask(agent(1), soon) && follows.may_ask(agent(2), soon));
+        assert!(follows.may_ask(agent(1), now.plus(ASKED_FOR_EVERY)));
+        assert!(follows.may_ask(agent(2), now), "a clock that was set back silences nobody");
+        let one = follows.begin(agent(1));
+        assert!(one.is_some() && follows.begin(agent(1)).is_none());
+        let others: Vec<_> =
+            (2..=FETCHES_AT_A_TIME_MAX as u64).map(|n| follows.begin(agent(n))).collect();
+        assert!(!follows.may_ask(agent(100), now));
+        drop((one, others));
+        assert!(follows.may_ask(agent(100), now) && follows.begin(agent(1)).is_some());
+    }
+
+    #[test]
+    fn a_flood_of_agents_does_not_grow_memory() {
+        let (follows, now) = (Follows::default(), Time::from_seconds(1000));
+        for n in 0..(ASKED_FOR_AGENTS_MAX as u64 + 100) {
+            follows.may_ask(agent(n), now);
+        }
+        assert_eq!(follows.lock().asked.len(), ASKED_FOR_AGENTS_MAX);
+        assert!(follows.may_ask(agent(1 << 40), now.plus(ASKED_FOR_EVERY)));
     }
 }

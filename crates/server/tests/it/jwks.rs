@@ -410,3 +410,22 @@ async fn without_the_url_its_keys_end_after_the_overlap() {
     case.token(&case.key("unknown")).await.expect(401);
     assert_eq!(case.served.count(), 1);
 }
+
+#[tokio::test]
+async fn a_key_that_somebody_rotated_ends_as_they_said() {
+    let case = Case::begin(87).await;
+    let (old, new) = (case.key("old"), case.key("new"));
+    case.served.has(&[&old]);
+    case.turn().await;
+    let id = case.keys().await[0]["id"].as_str().expect("an id").to_owned();
+    let path = format!("/v1/credentials/{id}/rotate");
+    let body = json!({"overlap": 2 * 3600, "jwk": jwk(&new)});
+    case.world.admin(case.org(), "POST", &path, Some(body)).await.expect(201);
+    case.world.advance(3600);
+    case.turn().await;
+    assert_eq!(case.served.count(), 2);
+    case.token(&old).await.expect(200);
+    case.world.advance(3600);
+    case.token(&old).await.refused(401, "invalid_client", "credential-expired");
+    case.token(&new).await.expect(200);
+}
