@@ -13,8 +13,9 @@ use accredit_wire::jose::jwk::{Jwk, JwkSet};
 use accredit_wire::jose::jws::ProtectedHeader;
 use accredit_wire::revocations::feed::FEED_TYPE;
 use accredit_wire::revocations::witness::lane_origin;
-use accredit_wire::revocations::{self, Entry};
+use accredit_wire::revocations::{self, Entry, keys_hash};
 use accredit_wire::time::Time;
+use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::note::Vkey;
 use accredit_wire::token::TOKEN_TYPE;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
@@ -58,6 +59,7 @@ pub struct Keys {
     log: Arc<ActiveKey>,
     token_jwks: JwkSet,
     feed_jwks: JwkSet,
+    hash: Hash,
 }
 
 impl Keys {
@@ -76,27 +78,26 @@ impl Keys {
                 header,
             }))
         };
-        Ok(Self {
-            token: active(KeyPurpose::Token, TOKEN_TYPE)?,
-            feed: active(KeyPurpose::Feed, FEED_TYPE)?,
-            log: active(KeyPurpose::Log, "")?,
-            token_jwks: published(&all, KeyPurpose::Token)?,
-            feed_jwks: published(&all, KeyPurpose::Feed)?,
-            all,
-        })
+        let token = active(KeyPurpose::Token, TOKEN_TYPE)?;
+        let feed = active(KeyPurpose::Feed, FEED_TYPE)?;
+        let log = active(KeyPurpose::Log, "")?;
+        Self::signed_by([token, feed, log], all)
+    }
+
+    fn signed_by(
+        [token, feed, log]: [Arc<ActiveKey>; 3],
+        all: Vec<SigningKey>,
+    ) -> Result<Self, Fault> {
+        let token_jwks = published(&all, KeyPurpose::Token)?;
+        let feed_jwks = published(&all, KeyPurpose::Feed)?;
+        let hash = keys_hash(&token_jwks, &feed_jwks, [&log.sealed.public]);
+        Ok(Self { all, token, feed, log, token_jwks, feed_jwks, hash })
     }
 
     /// These keys in the states of `all`, where nothing is left to sign with for a purpose: what was
     /// revoked is published no more, and whoever signed until now goes on.
     fn in_states_of(&self, all: Vec<SigningKey>) -> Result<Self, Fault> {
-        Ok(Self {
-            token: Arc::clone(&self.token),
-            feed: Arc::clone(&self.feed),
-            log: Arc::clone(&self.log),
-            token_jwks: published(&all, KeyPurpose::Token)?,
-            feed_jwks: published(&all, KeyPurpose::Feed)?,
-            all,
-        })
+        Self::signed_by([&self.token, &self.feed, &self.log].map(Arc::clone), all)
     }
 
     /// Every key of the organization, whatever its state.
@@ -112,6 +113,11 @@ impl Keys {
     /// The keys that verify the revocation feed.
     pub fn feed_jwks(&self) -> &JwkSet {
         &self.feed_jwks
+    }
+
+    /// Which keys are published, as the feed tells it.
+    pub fn hash(&self) -> Hash {
+        self.hash
     }
 }
 

@@ -3,7 +3,8 @@
 //! The store tells of each commit; one task signs the delta and hands the frame to all followers
 //! of the organization. A follower that missed a frame is given what it lacks by itself. Signed
 //! heartbeats come at least every third of the smallest age bound, so that silence means
-//! something. Each message carries the log's newest checkpoint: every follower is a witness.
+//! something. Each message carries the log's newest checkpoint: every follower is a witness. And
+//! each says which keys are published; where they change, one is sent at once.
 //!
 //! A witness is strict: a smaller counter or checkpoint than it was shown, in a message that says
 //! it is newer, is an alarm. So time, counter and checkpoints of a message are taken together
@@ -88,7 +89,8 @@ impl Observer for Hub {
         for (credential, end) in &notice.credentials {
             self.ends(*credential, *end);
         }
-        if notice.revocation.is_some() && self.channel(notice.org).is_some() {
+        let tells = notice.revocation.is_some() || !notice.keys.is_empty();
+        if tells && self.channel(notice.org).is_some() {
             // Full: the next frame's `from` shows followers that they lack something.
             let _ = self.notices.try_send(notice.clone());
         }
@@ -334,13 +336,14 @@ struct Delta {
 
 impl Delta {
     async fn sign(self, world: &World, tenant: &Tenant) -> Result<String, Fault> {
-        let key = tenant.feed_key();
+        let (key, keys) = (tenant.feed_key(), tenant.keys().hash());
         let message = Message {
             issuer: tenant.issuer.clone(),
             generation: tenant.generation,
             from: self.from,
             to: self.to,
             at: self.at,
+            keys,
             entries: self.entries,
             log: self.log,
         };

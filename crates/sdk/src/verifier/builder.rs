@@ -173,14 +173,8 @@ impl Builder {
         if let Err(error) = refreshed {
             excuse(stored, &error)?;
         }
-        let log_keys = shared.keys().log.clone();
-        let mut follower = match follower {
-            Some(mut follower) => {
-                follower.set_log_keys(log_keys);
-                follower
-            }
-            None => Follower::new(self.issuer, Some(LogWitness::new(log_keys))),
-        };
+        let begin = || Follower::new(self.issuer, Some(LogWitness::new(Vec::new())));
+        let mut follower = follower.unwrap_or_else(begin);
         if let Some(generation) = self.restored {
             follower.accept_restored(generation);
         }

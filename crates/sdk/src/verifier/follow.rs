@@ -18,6 +18,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 
 use super::alarm::Contradiction;
+use super::keys::Keys;
 use super::shared::Shared;
 use super::state_dir::{Keeper, StateDir};
 use crate::ambient;
@@ -69,6 +70,8 @@ impl From<IssuerError> for Broken {
 pub(super) struct Follow {
     shared: Arc<Shared>,
     follower: Follower,
+    /// The keys whose log keys the witness has.
+    keys: Arc<Keys>,
     keeper: Keeper,
 }
 
@@ -76,13 +79,15 @@ impl Follow {
     /// Goes on from what `follower` holds, and keeps what it learns in `dir`.
     pub(super) async fn new(
         shared: Arc<Shared>,
-        follower: Follower,
+        mut follower: Follower,
         dir: Option<StateDir>,
     ) -> Self {
         if shared.publish(&follower) {
             shared.keep_keys().await;
         }
-        Self { shared, follower, keeper: Keeper::new(dir) }
+        let keys = shared.keys();
+        follower.set_log_keys(keys.log.clone());
+        Self { shared, follower, keys, keeper: Keeper::new(dir) }
     }
 
     /// Runs until it is cancelled.
@@ -185,6 +190,8 @@ impl Follow {
 
     async fn apply(&mut self, text: &str) -> Result<Outcome, Broken> {
         let signed = self.verify(text).await?;
+        self.shared.announce(signed.message().keys);
+        self.take_log_keys();
         let mut proofs = Vec::new();
         let mut keys_fetched = false;
         for _ in 0..FETCHES_PER_MESSAGE_MAX {
@@ -208,7 +215,7 @@ impl Follow {
                 Err(FeedError::NeedsLogKey { .. }) if !keys_fetched => {
                     keys_fetched = true;
                     self.shared.refresh_keys().await?;
-                    self.follower.set_log_keys(self.shared.keys().log.clone());
+                    self.take_log_keys();
                 }
                 Err(FeedError::Alarm(alarm)) => {
                     self.shared.raise(Contradiction::Feed(alarm));
@@ -220,7 +227,16 @@ impl Follow {
         Err(Broken::Stream("a message asks for ever more proofs".to_owned()))
     }
 
-    async fn verify(&mut self, text: &str) -> Result<SignedMessage, Broken> {
+    /// Hands the witness the log's keys, where they may be others than it has.
+    fn take_log_keys(&mut self) {
+        let keys = self.shared.keys();
+        if !Arc::ptr_eq(&keys, &self.keys) {
+            self.follower.set_log_keys(keys.log.clone());
+            self.keys = keys;
+        }
+    }
+
+    async fn verify(&self, text: &str) -> Result<SignedMessage, Broken> {
         let verify = |shared: &Shared| {
             let keys = shared.keys();
             SignedMessage::verify(text, &keys.feed, shared.client.issuer.as_str())
@@ -229,7 +245,6 @@ impl Follow {
             Ok(signed) => Ok(signed),
             Err(FeedError::UnknownKey) => {
                 self.shared.refresh_keys().await?;
-                self.follower.set_log_keys(self.shared.keys().log.clone());
                 verify(&self.shared).map_err(Broken::Message)
             }
             Err(error) => Err(Broken::Message(error)),

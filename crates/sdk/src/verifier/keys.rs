@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 use accredit_wire::ids::KeyId;
 use accredit_wire::jose::jwk::JwkSet;
+use accredit_wire::revocations::keys_hash;
+use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::note::Vkey;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -39,6 +41,8 @@ pub(super) struct Keys {
     pub(super) log: Vec<Vkey>,
     /// Revoked keys that the last key set fetched still named, or that were dropped since.
     refused: BTreeSet<KeyId>,
+    /// Which keys the issuer published when it was asked last; nothing where it was not yet.
+    published: Option<Hash>,
 }
 
 impl Keys {
@@ -53,7 +57,8 @@ impl Keys {
         )
         .await?;
         let log = read_log_keys(&endpoints.log_keys)?;
-        Ok(Self { tokens, feed, log, refused: BTreeSet::new() })
+        let published = Some(keys_hash(&tokens, &feed, log.iter().map(Vkey::key)));
+        Ok(Self { tokens, feed, log, refused: BTreeSet::new(), published })
     }
 
     /// Takes over what the issuer publishes now; says what it should not have changed.
@@ -63,6 +68,7 @@ impl Keys {
         if !self.feed.keys().is_empty() && !new.feed.keys().iter().any(|key| known(&key.kid)) {
             contradictions.push(Contradiction::FeedKeysReplaced);
         }
+        self.published = new.published;
         self.tokens = new.tokens;
         let named: BTreeSet<KeyId> = ids(&self.tokens).collect();
         self.refused.retain(|kid| named.contains(kid));
@@ -89,9 +95,10 @@ impl Keys {
         self.tokens.retain(|key| key.kid.parse().is_ok_and(|kid| !refused.contains(&kid)));
     }
 
-    /// Whether the key set is older than the end of one of its keys: another should be fetched.
-    pub(super) fn are_outdated(&self) -> bool {
-        !self.refused.is_empty()
+    /// Whether what was fetched last is older than the end of one of its keys, or other than what
+    /// the feed says is published: it should be fetched anew.
+    pub(super) fn are_behind(&self, announced: Option<Hash>) -> bool {
+        !self.refused.is_empty() || announced.is_some_and(|hash| self.published != Some(hash))
     }
 
     /// The file to keep.
@@ -118,6 +125,7 @@ impl Keys {
             feed: JwkSet::parse(file.feed.get().as_bytes()).ok()?,
             log: read_log_keys(&file.log).ok()?,
             refused: file.refused,
+            published: None,
         })
     }
 }

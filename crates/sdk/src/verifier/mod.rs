@@ -152,10 +152,10 @@ impl Verifier {
 }
 
 /// Asks for the keys when a request wants one, when the issuer signed that they changed, and now
-/// and then, so that a key that the issuer withdrew is noticed. What fails, or brings a key set
-/// that still names a revoked key, is tried again, a little later each time.
+/// and then, so that a key that the issuer withdrew is noticed. What fails, or brings keys other
+/// than the issuer says it publishes, is tried again, a little later each time.
 async fn refresh_keys_forever(shared: Arc<Shared>, fetched: bool) {
-    let mut succeeded = fetched && !shared.keys().are_outdated();
+    let mut succeeded = fetched && !shared.are_keys_behind();
     let mut retry = KEYS_RETRY_MIN;
     loop {
         let longest = if succeeded { KEYS_REFRESH_MAX } else { retry };
@@ -170,7 +170,7 @@ async fn refresh_keys_forever(shared: Arc<Shared>, fetched: bool) {
         if let Err(error) = &refreshed {
             tracing::warn!(%error, "the issuer's keys cannot be fetched");
         }
-        succeeded = refreshed.is_ok() && !shared.keys().are_outdated();
+        succeeded = refreshed.is_ok() && !shared.are_keys_behind();
         retry = if succeeded { KEYS_RETRY_MIN } else { (retry * 2).min(KEYS_RETRY_MAX) };
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use accredit_wire::jose::jwk::VerifyingKey;
 use accredit_wire::revocations::{Follower, State};
+use accredit_wire::tlog::Hash;
 use accredit_wire::verify::{self, KeyRing, Standing};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use super::Status;
 use super::alarm::{Alarms, Contradiction};
@@ -23,6 +24,14 @@ const KEYS_INTERVAL_MIN: Duration = Duration::from_secs(2);
 
 /// How long a request with an unknown `kid` waits for the keys.
 const KEYS_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a request with an unknown `kid` waits for the feed to tell of it, where the keys were
+/// fetched just now.
+const KEYS_GRACE: Duration = Duration::from_millis(250);
+
+/// Requests that wait so at a time; further ones are judged by what is known. Whoever sends made-up
+/// tokens fills these places and nothing else.
+const OVERTAKEN_MAX: usize = 1024;
 
 /// How long a request whose token is ahead of the state waits for the state.
 const BEHIND_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -53,6 +62,10 @@ pub(super) struct Shared {
     pub(super) keys_wanted: Notify,
     /// The same because the issuer signed that they changed.
     pub(super) keys_changed: Notify,
+    /// Which keys the feed says are published; nothing before its first message.
+    announced: watch::Sender<Option<Hash>>,
+    /// Places for requests that wait for the feed to tell of a key.
+    overtaken: Semaphore,
     /// Makes it one change at a time.
     changing_keys: std::sync::Mutex<()>,
     /// Makes it one write at a time, so that the newest keys are written last.
@@ -95,6 +108,8 @@ impl Shared {
             revoked: ArcSwap::from_pointee(State::unknown()),
             keys_wanted: Notify::new(),
             keys_changed: Notify::new(),
+            announced: watch::Sender::new(None),
+            overtaken: Semaphore::new(OVERTAKEN_MAX),
             changing_keys: std::sync::Mutex::new(()),
             keeping_keys: Mutex::new(()),
             keys_asked_at: watch::Sender::new(None),
@@ -208,16 +223,38 @@ impl Shared {
         }
     }
 
-    /// For a token with an unknown key: waits for the keys, unless they came just now. The request
-    /// only asks and waits: a caller who hangs up must not stop what others wait for.
+    /// Takes note of which keys the issuer signed that it publishes.
+    pub(super) fn announce(&self, hash: Hash) {
+        let announced = self.announced.send_if_modified(|known| known.replace(hash) != Some(hash));
+        if announced && self.are_keys_behind() {
+            self.keys_changed.notify_one();
+        }
+    }
+
+    /// Whether other keys are published than were fetched last.
+    pub(super) fn are_keys_behind(&self) -> bool {
+        self.keys.load().are_behind(*self.announced.borrow())
+    }
+
+    /// For a token with an unknown key: waits for the keys, unless they came just now and the feed
+    /// does not say that others are published. The request only asks and waits: a caller who hangs
+    /// up must not stop what others wait for.
     pub(super) async fn learn_key(&self) {
         let mut asked = self.keys_asked_at.subscribe();
-        if self.knows_keys() {
-            return;
+        let mut announced = self.announced.subscribe();
+        if !self.knows_keys() {
+            self.keys_wanted.notify_one();
+        } else if !self.are_keys_behind() {
+            // The token may have overtaken the message that tells of its key.
+            let Ok(_place) = self.overtaken.try_acquire() else { return };
+            let told = tokio::time::timeout(KEYS_GRACE, announced.changed()).await;
+            if told.is_err() || !self.are_keys_behind() {
+                return;
+            }
         }
-        self.keys_wanted.notify_one();
+        let current = async { while asked.changed().await.is_ok() && self.are_keys_behind() {} };
         // Whether they came in time or not, the token is judged by what is known then.
-        let _ = tokio::time::timeout(KEYS_WAIT_MAX, asked.changed()).await;
+        let _ = tokio::time::timeout(KEYS_WAIT_MAX, current).await;
     }
 
     /// Whether a token was seen that the state does not know enough for.

@@ -14,9 +14,9 @@ use accredit_wire::ids::{
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use accredit_wire::oauth::Metadata;
-use accredit_wire::revocations::Entry;
 use accredit_wire::revocations::feed::{FEED_TYPE, LaneCheckpoint, Message};
 use accredit_wire::revocations::witness::lane_origin;
+use accredit_wire::revocations::{Entry, keys_hash};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint::Checkpoint;
@@ -72,6 +72,8 @@ pub(crate) struct TokenAnswers {
 
 struct World {
     token_key: (KeyId, PrivateKey),
+    /// They signed tokens before, and are published still.
+    retiring: Vec<(KeyId, PrivateKey)>,
     /// A revoked key that a thief has.
     stolen: Option<(KeyId, PrivateKey)>,
     feed_key: (KeyId, PrivateKey),
@@ -116,6 +118,17 @@ impl HashReader for Leaves<'_> {
 }
 
 impl World {
+    /// The token keys as they are published.
+    fn published(&self) -> impl Iterator<Item = &(KeyId, PrivateKey)> {
+        [&self.token_key].into_iter().chain(&self.retiring)
+    }
+
+    fn keys_hash(&self) -> Hash {
+        let read = |set: &[u8]| JwkSet::parse(set).expect("a set");
+        let log = self.log_key.public().expect("its public half");
+        keys_hash(&read(&set(self.published())), &read(&set([&self.feed_key])), [&log])
+    }
+
     fn vkeys(&self, issuer: &str) -> Vec<Vkey> {
         let public = self.log_key.public().expect("its public half");
         let lanes = self.lanes.iter().zip(0..);
@@ -153,6 +166,7 @@ impl World {
             from,
             to: self.rev,
             at: now,
+            keys: self.keys_hash(),
             entries: self.entries.iter().filter(kept).copied().collect(),
             log: self.log(issuer),
         };
@@ -199,6 +213,7 @@ impl Issuer {
         let port = listener.local_addr().expect("an address").port();
         let world = World {
             token_key: key(1, Algorithm::Es256),
+            retiring: Vec::new(),
             stolen: None,
             feed_key: key(2, Algorithm::EdDsa),
             log_key: key(3, Algorithm::EdDsa).1,
@@ -438,6 +453,19 @@ impl Issuer {
         self.world().token_key = key(7, Algorithm::Es256);
     }
 
+    /// Signs tokens with a key that nobody was told of before, tells everybody that the keys have
+    /// changed, and publishes the old key still.
+    pub(crate) fn rotate_token_key_now(&self) {
+        let message = {
+            let mut world = self.world();
+            let number = 100 + u8::try_from(world.retiring.len()).expect("few");
+            let old = std::mem::replace(&mut world.token_key, key(number, Algorithm::Es256));
+            world.retiring.push(old);
+            world.message(self.url(), world.rev)
+        };
+        let _ = self.0.feed.send(Some(message));
+    }
+
     /// Signs the feed with another key from now on.
     pub(crate) fn rotate_feed_key(&self) {
         self.world().feed_key = key(6, Algorithm::EdDsa);
@@ -475,7 +503,7 @@ async fn jwks(State(issuer): State<Issuer>) -> Answer {
     let world = issuer.world();
     let stale = issuer.0.keys_stale.load(Ordering::SeqCst);
     let stolen = world.stolen.as_ref().filter(|_| stale);
-    Ok(set([&world.token_key].into_iter().chain(stolen)).into_response())
+    Ok(set(world.published().chain(stolen)).into_response())
 }
 
 async fn feed_jwks(State(issuer): State<Issuer>) -> Answer {

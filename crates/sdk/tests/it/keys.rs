@@ -1,5 +1,5 @@
 //! The issuer's token keys: one that is revoked is dead in its thief's hands, whatever key set can
-//! be fetched.
+//! be fetched; and however fast one follows another, verifiers know it in time.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -115,4 +115,40 @@ async fn a_revoked_key_ends_what_is_open() {
     issuer.set_keys_down(true);
     issuer.revoke_token_key(3600);
     tokio::time::timeout(Duration::from_secs(2), principal.revoked()).await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_follow_each_other_at_once_fail_no_verification() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let calls = (0..8).map(|_| {
+        let (issuer, verifier) = (issuer.clone(), verifier.clone());
+        tokio::spawn(async move {
+            let mut accepted = 0;
+            let end = tokio::time::Instant::now() + Duration::from_secs(4);
+            while tokio::time::Instant::now() < end {
+                let token = issuer.token(&Grant::default());
+                assert_eq!(rejection(&verifier, &token).await, None, "after {accepted}");
+                accepted += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            accepted
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    for wait in [500, 0, 10, 100, 300, 700, 0, 0] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        issuer.rotate_token_key_now();
+    }
+    for outcome in futures_util::future::join_all(calls).await {
+        assert!(outcome.expect("no refusal") > 0);
+    }
+    // A made-up key makes nobody ask the issuer without end.
+    let fetches = || issuer.inner().key_fetches.load(Ordering::SeqCst);
+    let before = fetches();
+    let stranger = Issuer::start().await.token(&Grant::default());
+    for _ in 0..8 {
+        assert_eq!(rejection(&verifier, &stranger).await, Some(Rejection::UnknownKey));
+    }
+    assert!(fetches() <= before + 2, "{} of {before}", fetches());
 }

@@ -62,6 +62,8 @@ pub struct Message {
     pub to: u64,
     /// The server's time.
     pub at: Time,
+    /// Which keys are published, [`super::keys_hash`].
+    pub keys: Hash,
     /// What ended after `from` up to `to`.
     pub entries: Vec<Entry>,
     /// The newest checkpoint of each lane.
@@ -96,7 +98,8 @@ impl Message {
         push_string(&mut out, &self.issuer);
         let (generation, from, to, at) = (self.generation, self.from, self.to, self.at.micros());
         push(&mut out, format_args!(",\"v\":{FEED_VERSION},\"gen\":{generation},\"from\":{from}"));
-        push(&mut out, format_args!(",\"to\":{to},\"at\":{at},\"entries\":["));
+        let keys = self.keys;
+        push(&mut out, format_args!(",\"to\":{to},\"at\":{at},\"keys\":\"{keys}\",\"entries\":["));
         for (index, entry) in self.entries.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             push(&mut out, format_args!("{comma}{}", EntryJson(entry)));
@@ -131,6 +134,8 @@ impl Message {
             from: payload.from,
             to: payload.to,
             at: Time::from_micros(payload.at),
+            keys: Hash::from_hex(payload.keys)
+                .ok_or(FeedError::Malformed("the hash of its keys is malformed"))?,
             entries: payload.entries.into_iter().map(Entry::from).collect(),
             log: log.ok_or(FeedError::Malformed("a hash in a proof is malformed"))?,
         };
@@ -197,6 +202,7 @@ struct Payload<'a> {
     from: u64,
     to: u64,
     at: i64,
+    keys: &'a str,
     entries: Vec<EntryWire>,
     #[serde(default)]
     log: Vec<LaneJson>,

@@ -656,6 +656,7 @@ fn a_clock_that_runs_behind_does_not_keep_a_token_alive() {
         from: 0,
         to: state.rev(),
         at: ahead,
+        keys: crate::tlog::Hash::new([5; 32]),
         entries: Vec::new(),
         log: Vec::new(),
     };

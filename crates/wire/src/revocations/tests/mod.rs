@@ -44,6 +44,7 @@ fn message(from: u64, to: u64, seconds: i64, entries: &[Entry]) -> Message {
         from,
         to,
         at: at(seconds),
+        keys: Hash::new([5; 32]),
         entries: entries.to_vec(),
         log: Vec::new(),
     }
@@ -245,9 +246,10 @@ fn the_payload_is_what_the_formats_say() {
     let expected = format!(
         concat!(
             r#"{{"iss":"https://id.example/o/dev","v":1,"gen":1,"from":16,"to":17,"#,
-            r#""at":1763717400000000,"entries":[{{"t":"{}","b":17,"k":4000000000}}],"#,
+            r#""at":1763717400000000,"keys":"{}","entries":[{{"t":"{}","b":17,"k":4000000000}}],"#,
             r#""log":[{{"lane":0,"note":"a\nb\n","from":100,"proof":["{}"]}}]}}"#
         ),
+        "05".repeat(32),
         agent(1),
         hash
     );

@@ -125,6 +125,11 @@ impl Vkey {
         self.id
     }
 
+    /// The key itself.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
     /// The line, with its line end, that adds this key's signature to a note.
     pub fn signature_line(&self, signature: &[u8; 64]) -> String {
         let blob = [&self.id[..], signature].concat();

@@ -1,0 +1,69 @@
+//! Which keys an organization publishes, as one hash that every message of the feed carries.
+//!
+//! A verifier that fetched other keys than these fetches them again, at once: so it knows a key
+//! before the first token is signed with it, however soon after another the key came. The hash
+//! says only that the keys are others; what they are is fetched from the issuer itself, so that
+//! the key of the feed introduces no key for tokens.
+
+use crate::crypto::{self, PublicKey};
+use crate::jose::jwk::JwkSet;
+use crate::tlog::Hash;
+use crate::token::push;
+
+/// The hash of what is published: SHA-256 of the lines `token <kid>`, `feed <kid>` and `log <64
+/// hexadecimal digits of the key>`, each once and ended by a line feed, in their byte order.
+pub fn keys_hash<'k>(
+    tokens: &JwkSet,
+    feed: &JwkSet,
+    log: impl IntoIterator<Item = &'k PublicKey>,
+) -> Hash {
+    let of = |word: &'static str, set: &JwkSet| -> Vec<String> {
+        set.keys().iter().map(|key| format!("{word} {}\n", key.kid)).collect()
+    };
+    let mut lines = of("token", tokens);
+    lines.extend(of("feed", feed));
+    for key in log {
+        let mut line = "log ".to_owned();
+        key.bytes().iter().for_each(|byte| push(&mut line, format_args!("{byte:02x}")));
+        lines.push(line + "\n");
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    Hash::new(crypto::sha256(lines.concat().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::PrivateKey;
+    use crate::jose::jwk::VerifyingKey;
+
+    fn key(seed: u8) -> PublicKey {
+        let key = PrivateKey::ed25519_from_seed(&[seed; 32]).expect("a key");
+        key.public().expect("its public half")
+    }
+
+    fn set(kids: &[&str]) -> JwkSet {
+        let key = |kid: &&str| VerifyingKey { kid: (*kid).to_owned(), key: key(1) };
+        JwkSet::new(kids.iter().map(key).collect()).expect("a set")
+    }
+
+    #[test]
+    fn the_hash_depends_on_the_keys_and_not_on_their_order() {
+        let (one, two) = (key(2), key(3));
+        let hash = keys_hash(&set(&["a", "b"]), &set(&["c"]), [&one, &two]);
+        assert_eq!(hash, keys_hash(&set(&["b", "a"]), &set(&["c"]), [&two, &one, &one]));
+        for other in [
+            keys_hash(&set(&["a"]), &set(&["c"]), [&one, &two]),
+            keys_hash(&set(&["a", "b"]), &set(&["d"]), [&one, &two]),
+            keys_hash(&set(&["a", "b", "c"]), &set(&[]), [&one, &two]),
+            keys_hash(&set(&["a", "b"]), &set(&["c"]), [&one]),
+        ] {
+            assert_ne!(hash, other);
+        }
+        let public = Hash::from_slice(one.bytes()).expect("32 bytes");
+        let text = format!("feed c\nlog {public}\ntoken a\ntoken b\n");
+        let expected = Hash::new(crypto::sha256(text.as_bytes()));
+        assert_eq!(keys_hash(&set(&["a", "b"]), &set(&["c"]), [&one]), expected);
+    }
+}
