@@ -22,7 +22,7 @@ use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
 use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::restoration::Waive;
-use accredit_domain::revocation::{RevocationView, Revoke};
+use accredit_domain::revocation::{Effect, RevocationView, Revoke};
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
 
 use crate::caller::Requirement::{self, Admin, Anyone, Client, Verifier};
@@ -237,6 +237,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).gives(Shape::Json),
     api(Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
+    api(Verb::Get, "/v1/revocations/preview", "preview_revocation", Admin(MayRevoke), admin::revocations::preview).query(&["target"]).gives(Shape::of::<Effect>()),
     api(Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(PAGE).gives(Shape::list_of::<RevocationView>()),
 
     api(Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "after", "type", "newest"]).gives(Shape::list_of::<EventView>()),

@@ -271,6 +271,8 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             // Their own next key, which was published a moment ago, and their own organization,
             // which was not restored.
             "rotate_signing_key" | "waive_restore" => answer.problem(409, "state-forbids"),
+            // Whose it is stands in the query, which says nothing here.
+            "preview_revocation" => assert_eq!(answer.status, 400, "{name}"),
             // Only the bootstrap key makes organizations.
             "create_org" => answer.problem(403, "not-entitled"),
             // They name A's person or agent in the body.

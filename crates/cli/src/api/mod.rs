@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::args::GlobalFlags;
 use crate::client_settings::ClientSettings;
+use crate::commands;
 use crate::compose::SystemEntropy;
 use crate::errors::{Failure, plain};
 use crate::exit::Exit;
@@ -53,6 +54,8 @@ pub(crate) struct Api {
     client: Client,
     url: String,
     token: Option<Secret>,
+    /// Whether nothing may be changed.
+    dry_run: bool,
 }
 
 /// A list as the API answers it.
@@ -67,7 +70,7 @@ impl Api {
     /// The server that the settings name. Opens no connection.
     pub(crate) fn new(settings: ClientSettings, flags: &GlobalFlags) -> Result<Self, Failure> {
         let client = Self::plain_client(flags)?;
-        Ok(Self { client, url: settings.url, token: settings.token })
+        Ok(Self { client, url: settings.url, token: settings.token, dry_run: flags.dry_run })
     }
 
     /// A client that holds no key: for what a server says to anybody.
@@ -103,6 +106,9 @@ impl Api {
         path: RequestPath,
         body: Option<Value>,
     ) -> Result<Answer, Failure> {
+        if self.dry_run && method != Method::GET {
+            return Err(commands::no_dry_run());
+        }
         let mut request = self.request(method, &path, body)?;
         let once = request.method() == Method::POST && creates(&path.text());
         if once {

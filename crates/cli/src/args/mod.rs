@@ -200,6 +200,9 @@ pub(crate) struct GlobalFlags {
     /// No colour, as with NO_COLOR
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
+    /// Show what the verb would end, and change nothing; for verbs that suspend, revoke or end
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
     /// Ask nothing, also at a terminal, as where CI is set
     #[arg(long, global = true)]
     pub(crate) no_input: bool,

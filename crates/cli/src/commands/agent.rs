@@ -274,7 +274,9 @@ async fn decommission(args: Decommission, cx: &Context) -> Result<(), Failure> {
         "decommissioning the agent `{name}` ends all its instances, credentials and tokens and \
          cannot be undone"
     );
-    args.consent.ask(&cx.out, &effect, name).await?;
+    if !cx.flags.dry_run {
+        args.consent.ask(&cx.out, &effect, name).await?;
+    }
     commands::change_state(path, "decommission", args.state.reason.as_deref(), cx).await
 }
 

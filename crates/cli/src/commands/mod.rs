@@ -42,6 +42,9 @@ use crate::request_path::RequestPath;
 /// Runs a command to its end. A client's command is dropped by the keyboard's interrupt; one
 /// that serves ends in its own time and does not pass through [`interruptible`].
 pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
+    if cx.flags.dry_run && !has_dry_run(&command) {
+        return Err(no_dry_run());
+    }
     match command {
         Command::Demo(args) => demo::run(&args, cx).await,
         Command::Dev(args) => dev::run(&args, cx).await,
@@ -109,6 +112,24 @@ async fn list(
     cx.out.list(&page, columns)
 }
 
+/// Whether a command's verbs only ask a server, so that the API's client can hold them back.
+const fn has_dry_run(command: &Command) -> bool {
+    let Command::Client(command) = command else { return false };
+    !matches!(
+        command,
+        ClientCommand::Audit(_) | ClientCommand::Token(_) | ClientCommand::KeyCheck(_)
+    )
+}
+
+/// A verb that would change something else than it could show before.
+pub(crate) fn no_dry_run() -> Failure {
+    Failure::usage(
+        "this command has no `--dry-run`",
+        "it can be shown before what a verb would suspend, revoke or end, and nothing else",
+        "nothing was changed; leave `--dry-run` out to run the command",
+    )
+}
+
 /// Changes a thing's state, and prints what it is now.
 async fn change_state(
     path: RequestPath,
@@ -116,6 +137,10 @@ async fn change_state(
     reason: Option<&str>,
     cx: &Context,
 ) -> Result<(), Failure> {
+    if cx.flags.dry_run && verb != "activate" {
+        let found = cx.api()?.get(path).await?;
+        return revocation::preview(found.member("id").unwrap_or_default(), cx).await;
+    }
     let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
     let answer = cx.api()?.call(Method::POST, path.segment(verb), Some(body)).await?;
     cx.out.object(&answer)

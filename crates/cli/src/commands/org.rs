@@ -118,6 +118,8 @@ async fn suspend(args: Suspend, cx: &Context) -> Result<(), Failure> {
         "suspending the organization `{name}` ends every token of all its agents and stops all \
          issuing"
     );
-    args.consent.ask(&cx.out, &effect, name).await?;
+    if !cx.flags.dry_run {
+        args.consent.ask(&cx.out, &effect, name).await?;
+    }
     commands::change_state(path, "suspend", Some(&args.named.reason), cx).await
 }

@@ -66,6 +66,9 @@ pub(crate) async fn run(revocation: Revocation, cx: &Context) -> Result<(), Fail
 /// Ends a thing and prints what ended with it.
 pub(crate) async fn revoke(target: &str, reason: &str, cx: &Context) -> Result<(), Failure> {
     check_kind::<AnyId>(target)?;
+    if cx.flags.dry_run {
+        return preview(target, cx).await;
+    }
     let body = Body::new().with("target", target).with("reason", reason).json();
     let answer = cx.api()?.call(Method::POST, all(), Some(body)).await?;
     cx.out.object(&answer)?;
@@ -82,6 +85,14 @@ pub(crate) async fn revoke(target: &str, reason: &str, cx: &Context) -> Result<(
              longer; what was verified before, until the token expires.",
         );
     }
+    Ok(())
+}
+
+/// Prints what would end with a thing; nothing is changed.
+pub(crate) async fn preview(target: &str, cx: &Context) -> Result<(), Failure> {
+    let path = all().segment("preview").query("target", target);
+    cx.out.object(&cx.api()?.get(path).await?)?;
+    cx.out.say("dry run: nothing was changed. It would end this, for tokens at most so many.");
     Ok(())
 }
 

@@ -150,6 +150,54 @@ async fn a_destructive_verb_changes_nothing_without_consent() {
 }
 
 #[tokio::test]
+async fn a_dry_run_shows_what_would_end_and_sends_nothing_that_changes() {
+    fn planner() -> String {
+        accredit_wire::ids::AgentId::new(1, [5; 10]).to_string()
+    }
+    let id = planner();
+    let preview = format!("/v1/revocations/preview?target={id}");
+    let shown = |_: &str| (200, json!({"id": planner(), "name": "planner"}).to_string());
+    let server = FakeServer::start(shown).await;
+    for line in [
+        &["revoke", &id, "--reason", "x", "--dry-run"][..],
+        &["--dry-run", "agent", "suspend", "planner"][..],
+        &["agent", "decommission", "planner", "--dry-run"][..],
+        &["org", "suspend", "acme", "--reason", "x", "--dry-run"][..],
+        &["person", "suspend", "jo@example.com", "--reason", "x", "--dry-run"][..],
+        &["resource", "suspend", "crm", "--reason", "x", "--dry-run"][..],
+    ] {
+        command(&server, line).await.expect("a preview");
+        let last = server.lines().last().cloned().expect("a request");
+        assert!(last.starts_with(&format!("GET {preview}")), "{line:?}: {last}");
+    }
+    let asked = server.lines().len();
+    // What cannot be shown before is not done.
+    for line in [
+        &["agent", "activate", "planner", "--dry-run"][..],
+        &["person", "create", "jo@example.com", "--dry-run"][..],
+        &[
+            "permission",
+            "set",
+            "--agent",
+            "a",
+            "--resource",
+            "crm",
+            "--action",
+            "read",
+            "--dry-run",
+        ],
+        &["audit", "prune", "--older-than", "30d", "--dry-run"],
+        &["root", "rotate", "--config", "accredit.toml", "--dry-run"],
+    ] {
+        let failure = command(&server, line).await.expect_err("nothing to show");
+        assert_eq!(failure.exit, Exit::Usage, "{line:?}");
+        assert!(failure.hint.contains("nothing was changed"), "{line:?}");
+    }
+    assert_eq!(server.lines().len(), asked);
+    assert!(server.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", server.lines());
+}
+
+#[tokio::test]
 async fn an_export_is_either_complete_or_not_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("log.ndjson");

@@ -3,6 +3,8 @@
 //! `revoke` takes any id of a lineage, writes one entry, one event and the target's own row, and
 //! touches no descendant. See `docs/formats.md`, "The revocation graph".
 
+mod preview;
+
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, Kind, RevocationId, TokenId,
 };
@@ -22,6 +24,8 @@ use crate::registry::{
     DecideError, Listed, State, agent, already, commit, credential, decide, ending, instance,
     keep_for, listed, organization, person, resource, text,
 };
+
+pub use preview::{Effect, preview};
 
 /// An entry of the graph: whatever has `target` in its lineage and a smaller `rev` is dead.
 #[derive(Clone, Debug)]

@@ -225,6 +225,7 @@ impl Stage {
         match endpoint.operation {
             "log_consistency" => path + "?from=1&to=1",
             "log_inclusion" => path + "?index=0&size=1",
+            "preview_revocation" => format!("{path}?target={}", self.scene.planner.id),
             _ => path,
         }
     }

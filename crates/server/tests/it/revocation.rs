@@ -1,7 +1,7 @@
 //! `/v1/revocations`: what can be ended, what is told, and what is kept.
 
 use accredit_testkit::{Ask, TestWorld};
-use accredit_wire::ids::{EventId, RevocationId, TokenId};
+use accredit_wire::ids::{AgentId, EventId, KeyId, OrganizationId, RevocationId, TokenId};
 use serde_json::{Value, json};
 
 const READ: (&str, &str) = ("scope", "crm:read");
@@ -43,6 +43,50 @@ async fn the_answer_says_what_was_ended() {
     assert_eq!(ended[0]["payload"]["actor"]["kind"], "admin");
     let shown = world.admin(org, "GET", "/v1/orgs/acme", None).await.json();
     assert_eq!(shown["rev"], 2);
+}
+
+#[tokio::test]
+async fn what_would_end_is_told_before_and_nothing_ends_by_that() {
+    let world = TestWorld::new(11).await;
+    let scene = world.scene().await;
+    let org = &scene.org;
+    let instance = world.instance(org, "planner", None).await;
+    world.token(org, &instance, &[READ]).await.expect(200);
+    let before = crate::events(&world, org, "").await.len();
+    let preview = async |target: &str| {
+        world.admin(org, "GET", &format!("/v1/revocations/preview?target={target}"), None).await
+    };
+    let agent = scene.planner.id.to_string();
+    let told = preview(&agent).await.expect(200).json();
+    assert_eq!(told["target"], agent);
+    let id = instance.instance.expect("one").to_string();
+    let below = preview(&id).await.expect(200).json();
+    assert_eq!((&below["blast"]["instances"], &below["blast"]["agents"]), (&json!(1), &json!(0)));
+    // It is what the revocation then says that it ended.
+    for (target, told) in [(&id, below), (&agent, Value::Null)] {
+        let body = json!({"target": target, "reason": "a test"});
+        let ended = world.admin(org, "POST", "/v1/revocations", Some(body)).await.expect(201);
+        if !told.is_null() {
+            assert_eq!(ended.json()["blast"], told["blast"]);
+        }
+    }
+    let events = crate::events(&world, org, "").await;
+    let kinds: Vec<&Value> = events[before..].iter().map(|event| &event["type"]).collect();
+    assert!(
+        kinds.iter().all(|kind| !kind.as_str().is_some_and(|kind| kind.contains("preview"))),
+        "{kinds:?}"
+    );
+    // What is not there, or not theirs, cannot be looked at either.
+    for (target, status) in [
+        ("", 400),
+        ("planner", 400),
+        (AgentId::new(1, [1; 10]).to_string().as_str(), 404),
+        (KeyId::new(1, [1; 10]).to_string().as_str(), 404),
+        (OrganizationId::new(1, [1; 10]).to_string().as_str(), 404),
+        (EventId::at(1, 0, 1).to_string().as_str(), 400),
+    ] {
+        assert_eq!(preview(target).await.status, status, "{target}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,15 @@ pub fn create(mut call: Call) -> Handled {
     })
 }
 
+/// What ending an id would end.
+pub fn preview(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let target = call.query("target").unwrap_or_default();
+        ok(&revocation::preview(&cx, &target).await?)
+    })
+}
+
 /// Entries of the revocation graph, newest first.
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
