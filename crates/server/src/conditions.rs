@@ -108,7 +108,7 @@ pub(crate) fn changes_a_version(endpoint: &Endpoint) -> bool {
     let versioned = segments.next() == Some("v1")
         && segments.next().is_some_and(|noun| NOUNS.contains(&noun))
         && segments.next() == Some("{key}");
-    versioned || endpoint.operation == "revoke_id"
+    versioned || ["revoke_id", "waive_restore"].contains(&endpoint.operation)
 }
 
 /// Carries out a request of the admin API on its terms.

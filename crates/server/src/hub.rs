@@ -151,8 +151,8 @@ impl Hub {
         let tenant = &channel.tenant;
         let Moment { at, sent, state, log } = self.moment(tenant, true).await?;
         let rev = state.rev();
-        let whole = known.first().is_some_and(|first| first.rev == sent + 1)
-            && known.last().is_some_and(|last| last.rev == rev);
+        let ends = known.iter().filter(|notice| notice.revocation.is_some());
+        let whole = is_whole(ends.map(|notice| notice.rev), sent, rev);
         let entries = if sent == rev {
             Vec::new()
         } else if whole {
@@ -358,5 +358,25 @@ impl Delta {
         let generation = tenant.generation;
         let bytes = format!("event: revocations\nid: {generation}.{to}\ndata: {text}\n\n");
         Ok(Frame { from, to, bytes: bytes.into() })
+    }
+}
+
+/// Whether these counters are all that came after `sent` up to `rev`: none was dropped on the way,
+/// not even one in the middle.
+fn is_whole(ends: impl Iterator<Item = u64>, sent: u64, rev: u64) -> bool {
+    sent < rev && ends.eq(sent + 1..=rev)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_whole;
+
+    #[test]
+    fn a_delta_is_made_from_notices_only_where_none_is_missing() {
+        let whole = |ends: &[u64]| is_whole(ends.iter().copied(), 4, 7);
+        assert!(whole(&[5, 6, 7]));
+        for ends in [&[5, 7][..], &[6, 7], &[5, 6], &[], &[5, 6, 7, 8], &[5, 6, 6, 7], &[5, 7, 6]] {
+            assert!(!whole(ends), "{ends:?}");
+        }
     }
 }

@@ -14,6 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::driver::{Conn, Driver, DriverError};
 
+/// Reads that wait for a thread. There are fewer requests at a time, but what one of them asked for
+/// stays when its client has hung up.
+pub(crate) const READS_WAITING_MAX: usize = 4_096;
+
 /// A read, with whom to answer.
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -52,8 +56,12 @@ impl Readers {
         F: FnOnce(&mut dyn Conn) -> Result<T, DriverError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        // Whoever no longer waits needs no answer.
-        let job: Job = Box::new(move |conn| drop(reply.send(conn.read(read))));
+        let job: Job = Box::new(move |conn| {
+            // Whoever no longer waits needs no answer.
+            if !reply.is_closed() {
+                drop(reply.send(conn.read(read)));
+            }
+        });
         self.push(job).map_err(|why| Fault::new(operation, why))?;
         match answer.await {
             Ok(result) => result.map_err(|error| error.fault(operation)),
@@ -65,6 +73,9 @@ impl Readers {
         let mut state = self.shared.lock();
         if state.closed {
             return Err("the store is closed".to_owned());
+        }
+        if state.waiting.len() >= READS_WAITING_MAX {
+            return Err("too many reads are waiting".to_owned());
         }
         state.waiting.push_back(job);
         if state.waiting.len() > state.idle && state.threads.len() < self.most {
@@ -156,5 +167,66 @@ impl Connection {
         conn.rollback()?;
         self.open = Some(conn);
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::sqlite::SqliteDriver;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn reads_that_wait_are_bounded_and_those_nobody_waits_for_are_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let driver = SqliteDriver::open(&folder.path().join("store.db")).expect("a store");
+        let readers = Arc::new(Readers::new(Arc::new(driver), 1));
+        let (go, wait) = mpsc::channel::<()>();
+        let (began, begun) = mpsc::channel();
+        let busy = tokio::spawn({
+            let readers = Arc::clone(&readers);
+            async move {
+                let hold = move |_: &mut dyn Conn| {
+                    began.send(()).expect("the test waits");
+                    wait.recv().map_err(|error| DriverError::Failed(error.to_string()))
+                };
+                readers.read("hold", hold).await
+            }
+        });
+        while begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let (told, done) = mpsc::channel();
+        for number in 0..READS_WAITING_MAX {
+            let told = told.clone();
+            let read = readers.read("wait", move |_| {
+                told.send(number).map_err(|error| DriverError::Failed(error.to_string()))
+            });
+            // Asked for once, and then hung up; the last one waits.
+            let mut read = Box::pin(read);
+            assert!(polled_once(read.as_mut()).await.is_none());
+            if number + 1 == READS_WAITING_MAX {
+                let fault = readers.read("one more", |_| Ok(())).await.expect_err("too many");
+                assert!(fault.to_string().contains("too many reads"), "{fault}");
+                go.send(()).expect("the thread waits");
+                read.await.expect("an answer");
+                break;
+            }
+        }
+        busy.await.expect("no panic").expect("held until now");
+        assert_eq!(done.try_iter().collect::<Vec<_>>(), [READS_WAITING_MAX - 1]);
+        readers.close();
+        assert!(readers.read("late", |_| Ok(())).await.is_err());
+    }
+
+    /// Polls once.
+    async fn polled_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut future).poll(cx) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
     }
 }

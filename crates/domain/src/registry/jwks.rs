@@ -153,6 +153,11 @@ fn keys_in(text: &[u8]) -> Result<Vec<Jwk>, String> {
 pub async fn refresh(cx: &Cx, followed: Followed) -> Result<bool, Fault> {
     let Some(_under_way) = cx.tenant.follows.begin(followed.agent) else { return Ok(false) };
     let fetched = cx.world.outbound.fetch_jwks(&followed.url).await;
+    // A fetch takes seconds. What an agent no longer follows says nothing about it.
+    let now = cx.world.store.followed(cx.tenant.id, followed.agent).await?;
+    if now.is_none_or(|now| now.url != followed.url) {
+        return Ok(false);
+    }
     let outcome = match fetched.and_then(|text| keys_in(&text)) {
         Ok(keys) => follow(cx, followed, &keys).await,
         Err(why) => failed(cx, followed, why).await.map(|()| false),

@@ -21,6 +21,8 @@ struct Served {
     address: SocketAddr,
     answer: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
+    /// Held, it keeps answers back.
+    gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Served {
@@ -30,21 +32,24 @@ impl Served {
         let address = listener.local_addr().expect("an address");
         let answer = Arc::new(Mutex::new(String::new()));
         let asked = Arc::new(AtomicUsize::new(0));
-        let (told, counted) = (Arc::clone(&answer), Arc::clone(&asked));
+        let gate = Arc::new(tokio::sync::Mutex::new(()));
+        let (told, counted, held) = (Arc::clone(&answer), Arc::clone(&asked), Arc::clone(&gate));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (told, counted) = (Arc::clone(&told), Arc::clone(&counted));
+                let held = Arc::clone(&held);
                 tokio::spawn(async move {
                     let mut head = [0u8; 4096];
                     if matches!(stream.read(&mut head).await, Ok(1..)) {
                         counted.fetch_add(1, Ordering::SeqCst);
+                        drop(held.lock().await);
                         let answer = told.lock().expect("not poisoned").clone();
                         let _ = stream.write_all(answer.as_bytes()).await;
                     }
                 });
             }
         });
-        Self { address, answer, asked }
+        Self { address, answer, asked, gate }
     }
 
     fn url(&self) -> String {
@@ -409,6 +414,29 @@ async fn without_the_url_its_keys_end_after_the_overlap() {
     case.turn().await;
     case.token(&case.key("unknown")).await.expect(401);
     assert_eq!(case.served.count(), 1);
+}
+
+#[tokio::test]
+async fn what_comes_from_a_url_that_is_no_longer_followed_is_left_alone() {
+    let case = Case::begin(89).await;
+    let key = case.key("k");
+    case.served.has(&[&key]);
+    let held = case.served.gate.lock().await;
+    let meanwhile = async {
+        while case.served.count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        case.update(json!({"jwks_url": ""})).await.expect(200);
+        drop(held);
+    };
+    tokio::join!(case.turn(), meanwhile);
+    assert_eq!(case.served.count(), 1);
+    assert!(case.keys().await.is_empty(), "keys of a URL that was taken away");
+    case.token(&key).await.expect(401);
+    assert!(case.agent().await["jwks_url"].is_null());
+    case.world.advance(3600);
+    case.turn().await;
+    assert_eq!(case.served.count(), 1, "it is not followed again");
 }
 
 #[tokio::test]

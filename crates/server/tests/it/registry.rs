@@ -1,6 +1,6 @@
 //! `/v1`: the life of an agent and of what hangs on it.
 
-use accredit_testkit::TestWorld;
+use accredit_testkit::{Ask, TestWorld};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -126,4 +126,14 @@ async fn a_credential_says_when_it_was_last_used_and_from_where() {
     let used = shown().await;
     assert_eq!(used["last_used_at"], world.now().to_string());
     assert_eq!(used["last_used_from"], "192.0.2.7");
+    // A resource's key is used by introspecting, too.
+    let resource = world.resource_secret(&scene.org, "crm").await;
+    let path = format!("/v1/credentials/{}", resource.credential);
+    let token = world.token(&scene.org, &scene.client, &[("scope", "crm:read")]).await;
+    let form = [("token", &*token.member("access_token"))];
+    let ask = Ask::post(scene.org.path("/oauth/introspect")).basic(&resource);
+    world.ask(ask.form(&form)).await.expect(200);
+    accredit_server::jobs::flush_all(&world.server).await;
+    let used = world.admin(&scene.org, "GET", &path, None).await.expect(200).json();
+    assert_eq!(used["last_used_at"], world.now().to_string());
 }

@@ -101,6 +101,7 @@ async fn authenticated(
     if let Some(standing) = cx.world.limits.client(client.id(), cx.now) {
         standing.refusal()?;
     }
+    cx.tenant.uses.note(client.credential.id.any(), cx.now, cx.source);
     cx.caller = client.caller();
     Ok(client)
 }

@@ -22,7 +22,7 @@ use crate::errors::Failure;
 const OVERLAP: Duration = Duration::from_secs(3);
 /// How long after the end of the overlap the old one is tried.
 const OVERLAP_MARGIN: Duration = Duration::from_millis(100);
-/// The resource asks for keys that it does not know at most every two seconds.
+/// The resource may ask for keys that it does not know every two seconds, where no feed tells of them.
 const KEYS_INTERVAL: Duration = Duration::from_millis(2100);
 /// How many calls show that something works.
 const CALLS_SEEN: usize = 10;
