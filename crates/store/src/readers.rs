@@ -38,7 +38,7 @@ struct State {
     waiting: VecDeque<Job>,
     /// Threads that wait for a read.
     idle: usize,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Option<Box<dyn Conn>>>>,
     closed: bool,
 }
 
@@ -106,9 +106,12 @@ impl Readers {
         drop(state);
         drop(waiting);
         self.shared.wake.notify_all();
-        for thread in threads {
+        // One connection is closed after the other: the last one to go moves the journal into the
+        // store, and of two that go at once neither is the last.
+        let left: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+        for conn in left {
             // A panic in a read was caught; there is nothing else to panic.
-            let _ = thread.join();
+            drop(conn);
         }
     }
 }
@@ -119,7 +122,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self) {
+    /// Reads until the store is closed; what is left is the connection.
+    fn run(&self) -> Option<Box<dyn Conn>> {
         let mut conn = Connection { driver: Arc::clone(&self.driver), open: None };
         while let Some(job) = self.next() {
             if catch_unwind(AssertUnwindSafe(|| job(&mut conn))).is_err() {
@@ -127,6 +131,7 @@ impl Shared {
                 conn.open = None;
             }
         }
+        conn.open
     }
 
     /// The next read; `None` once the store is closed.
