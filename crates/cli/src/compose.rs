@@ -17,6 +17,7 @@ use accredit_domain::registry::organization::{
 };
 use accredit_domain::vault::{RootKey, SoftVault, WrappedPepper};
 use accredit_domain::{Error, World};
+use accredit_net::JwkSets;
 use accredit_server::Server;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::secret::Secret;
@@ -254,10 +255,10 @@ async fn put_together(
     }
     let vault =
         SoftVault::open(root, Arc::clone(&entropy), &installation.peppers).map_err(failed)?;
-    let outside = Outside::new().map_err(|error| {
+    let sets = JwkSets::new().map_err(|error| {
         fault(&title, &error, "this is a fault of the program: please report it")
     })?;
-    let outbound = Arc::new(outside);
+    let outbound = Arc::new(Outside(sets));
     let world = Arc::new(World {
         clock: Arc::new(SystemClock),
         entropy,

@@ -15,6 +15,7 @@ mod connect;
 pub mod document;
 pub mod egress;
 mod error;
+mod jwk_sets;
 pub mod sse;
 mod tls;
 
@@ -22,3 +23,4 @@ pub use client::{Chunks, Client, Config, RESPONSE_BODY_MAX};
 pub use document::{DocumentError, Documents};
 pub use egress::Egress;
 pub use error::{ConfigError, NetError};
+pub use jwk_sets::JwkSets;

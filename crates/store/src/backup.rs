@@ -12,7 +12,7 @@ use accredit_wire::ids::OrganizationId;
 
 use crate::driver::sqlite::SqliteDriver;
 use crate::driver::{Conn, DriverError};
-use crate::{installation, log};
+use crate::{installation, log, migrations};
 
 const OPERATION: &str = "copy the store";
 
@@ -71,12 +71,7 @@ pub fn contents(path: &Path) -> Result<Contents, Fault> {
 
 fn read(conn: &mut dyn Conn) -> Result<Option<Contents>, DriverError> {
     conn.begin_read()?;
-    let newest = conn.first(
-        "SELECT version, written_by FROM schema_migration ORDER BY version DESC LIMIT 1",
-        &[],
-        |row| Ok((row.int(0)?, row.text(1)?.to_owned())),
-    )?;
-    let (schema, written_by) = newest.unwrap_or_default();
+    let (schema, written_by) = migrations::newest(conn)?;
     let Some(installation) = installation::find(conn)? else { return Ok(None) };
     let mut organizations =
         conn.all("SELECT org, name, generation, rev FROM organization ORDER BY org", &[], |row| {

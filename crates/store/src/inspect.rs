@@ -10,7 +10,7 @@ use accredit_domain::ports::Installation;
 
 use crate::driver::sqlite::{self, SqliteDriver};
 use crate::driver::{Conn, DriverError};
-use crate::installation;
+use crate::{installation, migrations};
 
 const OPERATION: &str = "inspect the store";
 /// Names of organizations that are told.
@@ -43,12 +43,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Fault> {
 
 fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
     conn.begin_read()?;
-    let newest = conn.first(
-        "SELECT version, written_by FROM schema_migration ORDER BY version DESC LIMIT 1",
-        &[],
-        |row| Ok((row.int(0)?, row.text(1)?.to_owned())),
-    )?;
-    let (schema, written_by) = newest.unwrap_or_default();
+    let (schema, written_by) = migrations::newest(conn)?;
     let integrated = conn.number(
         "SELECT COALESCE(SUM(size), 0) FROM (SELECT MAX(size) AS size FROM checkpoint \
          GROUP BY org, lane) AS newest",

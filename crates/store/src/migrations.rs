@@ -50,6 +50,17 @@ fn applied(conn: &mut dyn Conn) -> Result<Vec<Applied>, DriverError> {
     )
 }
 
+/// The newest version of a store's schema and the program that wrote it, by a connection that only
+/// looks.
+pub(crate) fn newest(conn: &mut dyn Conn) -> Result<(i64, String), DriverError> {
+    let newest = conn.first(
+        "SELECT version, written_by FROM schema_migration ORDER BY version DESC LIMIT 1",
+        &[],
+        |row| Ok((row.int(0)?, row.text(1)?.to_owned())),
+    )?;
+    Ok(newest.unwrap_or_default())
+}
+
 fn check(row: &Applied, known: &[(i64, &str, &str)]) -> Result<(), Fault> {
     let Some((_, _, sql)) = known.iter().find(|(version, ..)| *version == row.version) else {
         return Err(Fault::new(

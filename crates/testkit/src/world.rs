@@ -9,6 +9,7 @@ use accredit_domain::limits::Limits;
 use accredit_domain::ports::{Clock as _, Entropy, Installation, Log as _, Store};
 use accredit_domain::restoration;
 use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_net::JwkSets;
 use accredit_server::Server;
 use accredit_server::dispatch;
 use accredit_store::driver::Driver;
@@ -119,7 +120,7 @@ impl TestWorld {
         };
         let vault = SoftVault::open(root(), Arc::clone(&entropy), &installation.peppers);
         let vault = PausingVault::new(vault.expect("the root key"));
-        let outside = Arc::new(Outside::new().expect("an outbound client"));
+        let outside = Arc::new(Outside(JwkSets::new().expect("an outbound client")));
         let world = Arc::new(World {
             outbound: Arc::clone(&outside) as Arc<_>,
             clock: Arc::clone(&clock) as Arc<_>,

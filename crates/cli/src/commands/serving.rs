@@ -21,7 +21,7 @@ pub(crate) fn allow_outbound(composed: &Composed, loopback: &[SocketAddr]) -> Re
     if !loopback.is_empty() {
         tracing::warn!(?loopback, "key sets may be fetched from loopback");
     }
-    composed.outbound.allow(loopback).map_err(|error| {
+    composed.outbound.0.allow(loopback).map_err(|error| {
         Failure::new(Exit::Failure, "start", "no outbound client", &error.to_string(), "")
     })
 }

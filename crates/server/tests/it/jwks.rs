@@ -90,7 +90,7 @@ impl Case {
         let world = TestWorld::new(seed).await;
         let scene = world.scene().await;
         let served = Served::start().await;
-        world.outside.allow(&[served.address]).expect("allowed");
+        world.outside.0.allow(&[served.address]).expect("allowed");
         let case = Self { world, scene, served };
         case.update(json!({"jwks_url": case.served.url()})).await.expect(200);
         case

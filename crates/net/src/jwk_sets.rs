@@ -1,0 +1,44 @@
+//! JWK sets (RFC 7517) that strangers serve, and from where they are taken just now.
+
+use std::net::SocketAddr;
+use std::sync::{PoisonError, RwLock};
+
+use accredit_wire::jose::jwk::JWK_SET_BYTES_MAX;
+use bytes::Bytes;
+
+use crate::document::{DocumentError, Documents};
+use crate::error::ConfigError;
+
+/// The types under which a JWK set is served (RFC 7517 section 8.5, and what most servers say).
+const TYPES: [&str; 2] = ["application/jwk-set+json", "application/json"];
+
+/// Fetches JWK sets from the public internet, and from loopback addresses that are allowed.
+pub struct JwkSets(RwLock<Documents>);
+
+impl JwkSets {
+    /// From the public internet alone.
+    pub fn new() -> Result<Self, ConfigError> {
+        Documents::new(Vec::new()).map(|documents| Self(RwLock::new(documents)))
+    }
+
+    /// From these loopback addresses too, and no others.
+    pub fn allow(&self, loopback: &[SocketAddr]) -> Result<(), ConfigError> {
+        let documents = Documents::new(loopback.to_vec())?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = documents;
+        Ok(())
+    }
+
+    /// Whether a URL is one that is fetched from.
+    pub fn check(&self, url: &str) -> Result<(), DocumentError> {
+        self.documents().check(url)
+    }
+
+    /// The set at a URL, as it came.
+    pub async fn fetch(&self, url: &str) -> Result<Bytes, DocumentError> {
+        self.documents().get(url, &TYPES, JWK_SET_BYTES_MAX).await
+    }
+
+    fn documents(&self) -> Documents {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
