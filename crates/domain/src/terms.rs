@@ -47,8 +47,15 @@ impl Expected {
     /// Refuses a row of another version than expected.
     pub fn check(&self, version: i64) -> Result<(), Refusal> {
         match self {
-            Self::Any => Ok(()),
             Self::OneOf(versions) if versions.contains(&version) => Ok(()),
+            _ => self.check_none(),
+        }
+    }
+
+    /// Refuses whatever is expected where nothing has versions.
+    pub fn check_none(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Any => Ok(()),
             Self::OneOf(_) => Err(Refusal::new(
                 Rule::PreconditionFailed,
                 "it is not, or no longer, the version that `If-Match` names",
@@ -61,8 +68,8 @@ impl Expected {
 /// An idempotency key as it is kept, bound to who sent it and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Once {
-    /// The caller's organization.
-    pub org: OrganizationId,
+    /// The caller's organization; nothing where the installation's operator calls, who is in none.
+    pub org: Option<OrganizationId>,
     /// The caller.
     pub caller: CredentialId,
     /// SHA-256 of the key: it was chosen by somebody else, who may have put anything into it.
@@ -76,7 +83,7 @@ pub struct Once {
 impl Once {
     /// Checks a key and binds it to a request. `asked` is method, path and body.
     pub fn new(
-        (org, caller): (OrganizationId, CredentialId),
+        (org, caller): (Option<OrganizationId>, CredentialId),
         key: &str,
         asked: [&[u8]; 3],
         now: Time,
@@ -130,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn once(key: &str, body: &str) -> Result<Once, Refusal> {
-        let who = (OrganizationId::new(1, [1; 10]), CredentialId::new(1, [2; 10]));
+        let who = (Some(OrganizationId::new(1, [1; 10])), CredentialId::new(1, [2; 10]));
         let asked = [b"POST".as_slice(), b"/v1/agents", body.as_bytes()];
         Once::new(who, key, asked, Time::from_seconds(1))
     }
@@ -164,6 +171,7 @@ mod tests {
         ) {
             let expected = Expected::OneOf(versions.clone());
             prop_assert_eq!(expected.check(version).is_ok(), versions.contains(&version));
+            prop_assert!(expected.check_none().is_err());
             prop_assert!(Expected::Any.check(version).is_ok());
         }
     }

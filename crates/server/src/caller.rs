@@ -110,6 +110,7 @@ pub async fn operator(call: &Call) -> Result<Operator, Failure> {
         request: call.request,
         source: call.source(),
         now: call.now,
+        terms: call.terms().clone(),
     })
 }
 

@@ -8,8 +8,9 @@
 
 use std::sync::Arc;
 
+use accredit_domain::Refusal;
 use accredit_domain::terms::{Expected, Once};
-use accredit_domain::{Caller, Cx, Refusal};
+use accredit_wire::ids::{CredentialId, OrganizationId};
 use accredit_wire::time::Time;
 use accredit_wire::trace::TraceId;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH};
@@ -17,7 +18,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::Server;
 use crate::dispatch::{Call, record_refusal};
-use crate::endpoints::{Endpoint, Verb};
+use crate::endpoints::Semantics;
 use crate::failure::Failure;
 use crate::reply::{self, Reply};
 
@@ -100,21 +101,10 @@ fn version(tag: &str, generation: u64) -> Option<i64> {
     (entity_tag(generation, version) == format!("\"{tag}\"")).then_some(version)
 }
 
-/// Whether a request to this endpoint changes one thing that has versions: its `If-Match` is then
-/// checked where the change is decided.
-pub(crate) fn changes_a_version(endpoint: &Endpoint) -> bool {
-    const NOUNS: [&str; 6] = ["orgs", "persons", "resources", "agents", "instances", "credentials"];
-    let mut segments = endpoint.path.split('/').skip(1);
-    let versioned = segments.next() == Some("v1")
-        && segments.next().is_some_and(|noun| NOUNS.contains(&noun))
-        && segments.next() == Some("{key}");
-    versioned || ["revoke_id", "waive_restore"].contains(&endpoint.operation)
-}
-
 /// Carries out a request of the admin API on its terms.
 pub(crate) async fn carry_out(call: Call) -> Result<Reply, Failure> {
     // Kept for an event, where something is to be changed and the handler says that it may not.
-    let changes = call.endpoint.method != Verb::Get;
+    let changes = call.endpoint.semantics != Semantics::Reads;
     let (endpoint, cx) = (call.endpoint, call.checked_cx().filter(|_| changes).cloned());
     let answered = on_its_terms(call).await;
     if let (Err(Failure::Refused(refusal)), Some(cx)) = (&answered, &cx) {
@@ -142,18 +132,14 @@ async fn on_its_terms(mut call: Call) -> Result<Reply, Failure> {
 /// Puts the terms into the caller's context.
 fn apply(call: &mut Call) -> Result<Option<Once>, Failure> {
     let endpoint = call.endpoint;
-    if endpoint.method == Verb::Get {
+    if endpoint.semantics == Semantics::Reads {
         return Ok(None);
     }
-    let once = match call.checked_cx() {
-        Some(cx) if endpoint.creates() => once(call, cx)?,
-        _ => None,
-    };
-    let Some(cx) = call.checked_cx() else { return Ok(None) };
-    let expected = expected(call.headers(), cx.tenant.generation)?;
-    if !changes_a_version(endpoint) {
-        // There is nothing here whose version a tag could name.
-        expected.check(0)?;
+    let Some((caller, generation)) = call.checked_caller() else { return Ok(None) };
+    let once = if endpoint.semantics.creates() { once(call, caller)? } else { None };
+    let expected = expected(call.headers(), generation)?;
+    if !endpoint.semantics.builds_on_a_version() {
+        expected.check_none()?;
     }
     if let Some(terms) = call.checked_terms() {
         terms.expected = expected;
@@ -163,18 +149,20 @@ fn apply(call: &mut Call) -> Result<Option<Once>, Failure> {
 }
 
 /// The request's idempotency key, bound to its caller and to the request.
-fn once(call: &Call, cx: &Cx) -> Result<Option<Once>, Refusal> {
+fn once(
+    call: &Call,
+    caller: (Option<OrganizationId>, CredentialId),
+) -> Result<Option<Once>, Refusal> {
     if !call.headers().contains_key(IDEMPOTENCY_KEY) {
         return Ok(None);
     }
-    let Caller::Admin { credential, .. } = &cx.caller else { return Ok(None) };
     // Sent twice, or not text: no key is acceptable then, and the empty one never is.
     let key = only(call.headers(), &IDEMPOTENCY_KEY).unwrap_or("").trim();
     // A string of RFC 9651, as the draft writes it, or the bare text, as most send it.
     let bare = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
     let method = call.endpoint.method.as_str().as_bytes();
     let asked = [method, call.uri_path().as_bytes(), call.body.as_ref()];
-    Once::new((cx.tenant.id, *credential), bare, asked, call.now).map(Some)
+    Once::new(caller, bare, asked, call.now).map(Some)
 }
 
 /// The answer to a repetition: what the first request made, without its secrets.

@@ -14,7 +14,7 @@ use accredit_domain::registry::organization::check_name;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx, Fault, Refusal, Rule};
-use accredit_wire::ids::RequestId;
+use accredit_wire::ids::{CredentialId, OrganizationId, RequestId};
 use accredit_wire::time::Time;
 use axum::Router;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
@@ -69,7 +69,7 @@ pub struct Call {
     parts: Parts,
     path: Vec<(String, String)>,
     cx: Option<Cx>,
-    operator: Option<Operator>,
+    operator: Option<Box<Operator>>,
     proved: Option<Proved>,
     standing: Option<Standing>,
     /// Held until the handler is done.
@@ -106,9 +106,29 @@ impl Call {
         self.cx.as_ref()
     }
 
-    /// The terms in that context.
+    /// The credential that an administrator or the installation's operator called with, the
+    /// organization that it is of, and the generation that its tags are of, for the operator none.
+    pub(crate) fn checked_caller(&self) -> Option<((Option<OrganizationId>, CredentialId), u64)> {
+        if let Some(operator) = &self.operator {
+            return Some(((None, operator.credential), 0));
+        }
+        let cx = self.cx.as_ref()?;
+        let Caller::Admin { credential, .. } = &cx.caller else { return None };
+        Some(((Some(cx.tenant.id), *credential), cx.tenant.generation))
+    }
+
+    /// On which terms it is asked, as far as its headers say without knowing who asks.
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The terms in the context of whoever calls.
     pub(crate) fn checked_terms(&mut self) -> Option<&mut Terms> {
-        self.cx.as_mut().map(|cx| &mut cx.terms)
+        match (&mut self.operator, &mut self.cx) {
+            (Some(operator), _) => Some(&mut operator.terms),
+            (None, Some(cx)) => Some(&mut cx.terms),
+            (None, None) => None,
+        }
     }
 
     /// The whole query.
@@ -169,7 +189,7 @@ impl Call {
 
     /// The installation's operator, where it is they who call.
     pub fn operator(&mut self) -> Option<Operator> {
-        self.operator.take()
+        self.operator.take().map(|operator| *operator)
     }
 
     /// What a verifier has proved to hold, where it is one that calls.
@@ -345,7 +365,7 @@ async fn check_caller(call: &mut Call) -> Result<(), Failure> {
 
 /// Who calls.
 enum Found {
-    Operator(Operator),
+    Operator(Box<Operator>),
     Caller(Box<Cx>, Option<Proved>),
 }
 
@@ -356,7 +376,7 @@ async fn find_caller(call: &Call) -> Result<Found, Failure> {
         return Ok(Found::Caller(Box::new(cx), Some(proved)));
     }
     if call.endpoint.operator && caller::is_operator(call) {
-        return Ok(Found::Operator(caller::operator(call).await?));
+        return Ok(Found::Operator(Box::new(caller::operator(call).await?)));
     }
     Ok(Found::Caller(Box::new(caller::admin(call).await?), None))
 }

@@ -22,9 +22,10 @@ use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
 use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::restoration::Waive;
-use accredit_domain::revocation::{Effect, RevocationView, Revoke};
+use accredit_domain::revocation::{self, RevocationView, Revoke};
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
 
+use self::Semantics::{Acts, Changes, Creates, CreatesFrom, Reads};
 use crate::caller::Requirement::{self, Admin, Anyone, Client, Verifier};
 use crate::dispatch::Handler;
 use crate::failure::Language::{self, OAuth, Problem};
@@ -62,9 +63,40 @@ impl Verb {
     }
 }
 
+/// What a request does to what there is, and so on which terms it is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Semantics {
+    /// Nothing: it reads.
+    Reads,
+    /// It makes something, answered 201. Under an `Idempotency-Key` it does so once.
+    Creates,
+    /// It changes one thing that has versions: `If-Match` says on which. Done again it changes
+    /// nothing more, or is refused.
+    Changes,
+    /// It makes something out of one thing that has versions, a successor or its end: both of the
+    /// above.
+    CreatesFrom,
+    /// Neither: done again it does the same.
+    Acts,
+}
+
+impl Semantics {
+    /// Whether it makes something, so that repeating it would make another.
+    pub const fn creates(self) -> bool {
+        matches!(self, Self::Creates | Self::CreatesFrom)
+    }
+
+    /// Whether it builds on one thing that has versions.
+    pub const fn builds_on_a_version(self) -> bool {
+        matches!(self, Self::Changes | Self::CreatesFrom)
+    }
+}
+
 /// One thing that can be asked.
 #[derive(Clone, Copy)]
 pub struct Endpoint {
+    /// What it does.
+    pub semantics: Semantics,
     /// The method.
     pub method: Verb,
     /// The path, with parameters in braces.
@@ -91,7 +123,8 @@ pub struct Endpoint {
     pub handler: Handler,
 }
 
-/// A row of OAuth or of the feed and the log.
+/// A row of OAuth or of the feed and the log. What OAuth's own endpoints do is repeated as its RFCs
+/// say.
 const fn row(
     method: Verb,
     path: &'static str,
@@ -100,7 +133,9 @@ const fn row(
     standard: &'static str,
     handler: Handler,
 ) -> Endpoint {
+    let semantics = if matches!(method, Verb::Get) { Reads } else { Acts };
     Endpoint {
+        semantics,
         method,
         path,
         operation,
@@ -116,8 +151,9 @@ const fn row(
     }
 }
 
-/// A row of the admin API.
+/// A row of the admin API: whoever writes one says first what it does.
 const fn api(
+    semantics: Semantics,
     method: Verb,
     path: &'static str,
     operation: &'static str,
@@ -126,19 +162,10 @@ const fn api(
 ) -> Endpoint {
     let standard = "administration (docs/formats.md)";
     let row = row(method, path, operation, caller, standard, handler);
-    Endpoint { language: Problem, body_max: JSON_BYTES_MAX, ..row }
+    Endpoint { semantics, language: Problem, body_max: JSON_BYTES_MAX, ..row }
 }
 
 impl Endpoint {
-    /// Whether it creates something, so that repeating it would create another.
-    pub fn creates(&self) -> bool {
-        self.operation.starts_with("create_")
-            || matches!(
-                self.operation,
-                "revoke_id" | "rotate_credential" | "rotate_admin_key" | "rotate_signing_key"
-            )
-    }
-
     const fn form(self) -> Self {
         Self { body_max: FORM_BYTES_MAX, takes: Shape::Form, gives: Shape::Json, ..self }
     }
@@ -186,71 +213,81 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Get, "/o/{org}/log/{log}/tile/{*tile}", "log_tile", Verifier, "C2SP tlog-tiles", log::tile).gives(Shape::Bytes),
 
     // Administration.
-    api(Verb::Post, "/v1/orgs", "create_org", Admin(Organizations), admin::organizations::create).and_operator().takes(Shape::of::<CreateOrganization>()).gives(Shape::of::<CreatedOrganization>()),
-    api(Verb::Get, "/v1/orgs", "list_orgs", Admin(Read), admin::organizations::list).and_operator().query(STATES).gives(Shape::list_of::<Organization>()),
-    api(Verb::Get, "/v1/orgs/{key}", "get_org", Admin(Read), admin::organizations::get).and_operator().gives(Shape::of::<Organization>()),
-    api(Verb::Patch, "/v1/orgs/{key}", "update_org", Admin(Registry), admin::organizations::update).takes(Shape::of::<UpdateOrganization>()).gives(Shape::of::<Organization>()),
-    api(Verb::Post, "/v1/orgs/{key}/suspend", "suspend_org", Admin(MayRevoke), admin::organizations::suspend).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
-    api(Verb::Post, "/v1/orgs/{key}/activate", "activate_org", Admin(MayRevoke), admin::organizations::activate).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
+    api(Creates, Verb::Post, "/v1/orgs", "create_org", Admin(Organizations), admin::organizations::create).and_operator().takes(Shape::of::<CreateOrganization>()).gives(Shape::of::<CreatedOrganization>()),
+    api(Reads, Verb::Get, "/v1/orgs", "list_orgs", Admin(Read), admin::organizations::list).and_operator().query(STATES).gives(Shape::list_of::<Organization>()),
+    api(Reads, Verb::Get, "/v1/orgs/{key}", "get_org", Admin(Read), admin::organizations::get).and_operator().gives(Shape::of::<Organization>()),
+    api(Changes, Verb::Patch, "/v1/orgs/{key}", "update_org", Admin(Registry), admin::organizations::update).takes(Shape::of::<UpdateOrganization>()).gives(Shape::of::<Organization>()),
+    api(Changes, Verb::Post, "/v1/orgs/{key}/suspend", "suspend_org", Admin(MayRevoke), admin::organizations::suspend).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
+    api(Changes, Verb::Post, "/v1/orgs/{key}/activate", "activate_org", Admin(MayRevoke), admin::organizations::activate).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
 
-    api(Verb::Post, "/v1/admin-keys", "create_admin_key", Admin(Administrators), admin::admin_keys::create).takes(Shape::of::<CreateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
-    api(Verb::Get, "/v1/admin-keys", "list_admin_keys", Admin(Read), admin::admin_keys::list).query(STATES).gives(Shape::list_of::<AdminKeyView>()),
-    api(Verb::Get, "/v1/admin-keys/{key}", "get_admin_key", Admin(Read), admin::admin_keys::get).gives(Shape::of::<AdminKeyView>()),
-    api(Verb::Post, "/v1/admin-keys/{key}/rotate", "rotate_admin_key", Admin(Administrators), admin::admin_keys::rotate).takes(Shape::of::<RotateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
+    api(Creates, Verb::Post, "/v1/admin-keys", "create_admin_key", Admin(Administrators), admin::admin_keys::create).takes(Shape::of::<CreateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
+    api(Reads, Verb::Get, "/v1/admin-keys", "list_admin_keys", Admin(Read), admin::admin_keys::list).query(STATES).gives(Shape::list_of::<AdminKeyView>()),
+    api(Reads, Verb::Get, "/v1/admin-keys/{key}", "get_admin_key", Admin(Read), admin::admin_keys::get).gives(Shape::of::<AdminKeyView>()),
+    api(CreatesFrom, Verb::Post, "/v1/admin-keys/{key}/rotate", "rotate_admin_key", Admin(Administrators), admin::admin_keys::rotate).takes(Shape::of::<RotateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
 
-    api(Verb::Post, "/v1/persons", "create_person", Admin(Registry), admin::persons::create).takes(Shape::of::<CreatePerson>()).gives(Shape::of::<Person>()),
-    api(Verb::Get, "/v1/persons", "list_persons", Admin(Read), admin::persons::list).query(NAMES).gives(Shape::list_of::<Person>()),
-    api(Verb::Get, "/v1/persons/{key}", "get_person", Admin(Read), admin::persons::get).gives(Shape::of::<Person>()),
-    api(Verb::Patch, "/v1/persons/{key}", "update_person", Admin(Registry), admin::persons::update).takes(Shape::of::<UpdatePerson>()).gives(Shape::of::<Person>()),
-    api(Verb::Post, "/v1/persons/{key}/suspend", "suspend_person", Admin(MayRevoke), admin::persons::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
-    api(Verb::Post, "/v1/persons/{key}/activate", "activate_person", Admin(MayRevoke), admin::persons::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
+    api(Creates, Verb::Post, "/v1/persons", "create_person", Admin(Registry), admin::persons::create).takes(Shape::of::<CreatePerson>()).gives(Shape::of::<Person>()),
+    api(Reads, Verb::Get, "/v1/persons", "list_persons", Admin(Read), admin::persons::list).query(NAMES).gives(Shape::list_of::<Person>()),
+    api(Reads, Verb::Get, "/v1/persons/{key}", "get_person", Admin(Read), admin::persons::get).gives(Shape::of::<Person>()),
+    api(Changes, Verb::Patch, "/v1/persons/{key}", "update_person", Admin(Registry), admin::persons::update).takes(Shape::of::<UpdatePerson>()).gives(Shape::of::<Person>()),
+    api(Changes, Verb::Post, "/v1/persons/{key}/suspend", "suspend_person", Admin(MayRevoke), admin::persons::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
+    api(Changes, Verb::Post, "/v1/persons/{key}/activate", "activate_person", Admin(MayRevoke), admin::persons::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
 
-    api(Verb::Post, "/v1/resources", "create_resource", Admin(Registry), admin::resources::create).takes(Shape::of::<CreateResource>()).gives(Shape::of::<Resource>()),
-    api(Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(NAMES).gives(Shape::list_of::<Resource>()),
-    api(Verb::Get, "/v1/resources/{key}", "get_resource", Admin(Read), admin::resources::get).gives(Shape::of::<Resource>()),
-    api(Verb::Patch, "/v1/resources/{key}", "update_resource", Admin(Registry), admin::resources::update).takes(Shape::of::<UpdateResource>()).gives(Shape::of::<Resource>()),
-    api(Verb::Post, "/v1/resources/{key}/suspend", "suspend_resource", Admin(MayRevoke), admin::resources::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
-    api(Verb::Post, "/v1/resources/{key}/activate", "activate_resource", Admin(MayRevoke), admin::resources::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
+    api(Creates, Verb::Post, "/v1/resources", "create_resource", Admin(Registry), admin::resources::create).takes(Shape::of::<CreateResource>()).gives(Shape::of::<Resource>()),
+    api(Reads, Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(NAMES).gives(Shape::list_of::<Resource>()),
+    api(Reads, Verb::Get, "/v1/resources/{key}", "get_resource", Admin(Read), admin::resources::get).gives(Shape::of::<Resource>()),
+    api(Changes, Verb::Patch, "/v1/resources/{key}", "update_resource", Admin(Registry), admin::resources::update).takes(Shape::of::<UpdateResource>()).gives(Shape::of::<Resource>()),
+    api(Changes, Verb::Post, "/v1/resources/{key}/suspend", "suspend_resource", Admin(MayRevoke), admin::resources::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
+    api(Changes, Verb::Post, "/v1/resources/{key}/activate", "activate_resource", Admin(MayRevoke), admin::resources::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
 
-    api(Verb::Post, "/v1/agents", "create_agent", Admin(Registry), admin::agents::create).takes(Shape::of::<CreateAgent>()).gives(Shape::of::<Agent>()),
-    api(Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(AGENTS).gives(Shape::list_of::<Agent>()),
-    api(Verb::Get, "/v1/agents/{key}", "get_agent", Admin(Read), admin::agents::get).gives(Shape::of::<Agent>()),
-    api(Verb::Patch, "/v1/agents/{key}", "update_agent", Admin(Registry), admin::agents::update).takes(Shape::of::<UpdateAgent>()).gives(Shape::of::<Agent>()),
-    api(Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
-    api(Verb::Post, "/v1/agents/{key}/suspend", "suspend_agent", Admin(MayRevoke), admin::agents::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
-    api(Verb::Post, "/v1/agents/{key}/decommission", "decommission_agent", Admin(MayRevoke), admin::agents::decommission).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
-    api(Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).query(PAGE).gives(Shape::list_of::<PermissionView>()),
-    api(Verb::Put, "/v1/agents/{key}/permissions/{resource}", "set_permission", Admin(Registry), admin::agents::set_permission).takes(Shape::of::<SetPermission>()).gives(Shape::of::<Agent>()),
-    api(Verb::Delete, "/v1/agents/{key}/permissions/{resource}", "delete_permission", Admin(Registry), admin::agents::delete_permission).gives(Shape::of::<Agent>()),
+    api(Creates, Verb::Post, "/v1/agents", "create_agent", Admin(Registry), admin::agents::create).takes(Shape::of::<CreateAgent>()).gives(Shape::of::<Agent>()),
+    api(Reads, Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(AGENTS).gives(Shape::list_of::<Agent>()),
+    api(Reads, Verb::Get, "/v1/agents/{key}", "get_agent", Admin(Read), admin::agents::get).gives(Shape::of::<Agent>()),
+    api(Changes, Verb::Patch, "/v1/agents/{key}", "update_agent", Admin(Registry), admin::agents::update).takes(Shape::of::<UpdateAgent>()).gives(Shape::of::<Agent>()),
+    api(Changes, Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
+    api(Changes, Verb::Post, "/v1/agents/{key}/suspend", "suspend_agent", Admin(MayRevoke), admin::agents::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
+    api(Changes, Verb::Post, "/v1/agents/{key}/decommission", "decommission_agent", Admin(MayRevoke), admin::agents::decommission).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
+    api(Reads, Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).query(PAGE).gives(Shape::list_of::<PermissionView>()),
+    api(Changes, Verb::Put, "/v1/agents/{key}/permissions/{resource}", "set_permission", Admin(Registry), admin::agents::set_permission).takes(Shape::of::<SetPermission>()).gives(Shape::of::<Agent>()),
+    api(Changes, Verb::Delete, "/v1/agents/{key}/permissions/{resource}", "delete_permission", Admin(Registry), admin::agents::delete_permission).gives(Shape::of::<Agent>()),
 
-    api(Verb::Post, "/v1/instances", "create_instance", Admin(Registry), admin::instances::create).takes(Shape::of::<CreateInstance>()).gives(Shape::of::<InstanceView>()),
-    api(Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(&["limit", "cursor", "state", "agent"]).gives(Shape::list_of::<InstanceView>()),
-    api(Verb::Get, "/v1/instances/{key}", "get_instance", Admin(Read), admin::instances::get).gives(Shape::of::<InstanceView>()),
+    api(Creates, Verb::Post, "/v1/instances", "create_instance", Admin(Registry), admin::instances::create).takes(Shape::of::<CreateInstance>()).gives(Shape::of::<InstanceView>()),
+    api(Reads, Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(&["limit", "cursor", "state", "agent"]).gives(Shape::list_of::<InstanceView>()),
+    api(Reads, Verb::Get, "/v1/instances/{key}", "get_instance", Admin(Read), admin::instances::get).gives(Shape::of::<InstanceView>()),
 
-    api(Verb::Post, "/v1/credentials", "create_credential", Admin(Registry), admin::credentials::create).takes(Shape::of::<CreateCredential>()).gives(Shape::of::<CredentialView>()),
-    api(Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(&["limit", "cursor", "state", "agent", "resource"]).gives(Shape::list_of::<CredentialView>()),
-    api(Verb::Get, "/v1/credentials/{key}", "get_credential", Admin(Read), admin::credentials::get).gives(Shape::of::<CredentialView>()),
+    api(Creates, Verb::Post, "/v1/credentials", "create_credential", Admin(Registry), admin::credentials::create).takes(Shape::of::<CreateCredential>()).gives(Shape::of::<CredentialView>()),
+    api(Reads, Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(&["limit", "cursor", "state", "agent", "resource"]).gives(Shape::list_of::<CredentialView>()),
+    api(Reads, Verb::Get, "/v1/credentials/{key}", "get_credential", Admin(Read), admin::credentials::get).gives(Shape::of::<CredentialView>()),
 
-    api(Verb::Post, "/v1/credentials/{key}/rotate", "rotate_credential", Admin(Registry), admin::credentials::rotate).takes(Shape::of::<RotateCredential>()).gives(Shape::of::<RotatedCredential>()),
-    api(Verb::Post, "/v1/credentials/identify", "identify_credential", Admin(Audit), admin::credentials::identify).takes(Shape::of::<Identify>()).gives(Shape::of::<Identified>()),
+    api(CreatesFrom, Verb::Post, "/v1/credentials/{key}/rotate", "rotate_credential", Admin(Registry), admin::credentials::rotate).takes(Shape::of::<RotateCredential>()).gives(Shape::of::<RotatedCredential>()),
+    api(Acts, Verb::Post, "/v1/credentials/identify", "identify_credential", Admin(Audit), admin::credentials::identify).takes(Shape::of::<Identify>()).gives(Shape::of::<Identified>()),
 
-    api(Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
-    api(Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).gives(Shape::Json),
-    api(Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
-    api(Verb::Get, "/v1/revocations/preview", "preview_revocation", Admin(MayRevoke), admin::revocations::preview).query(&["target"]).gives(Shape::of::<Effect>()),
-    api(Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(PAGE).gives(Shape::list_of::<RevocationView>()),
+    api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
+    api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).gives(Shape::Json),
+    api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
+    api(Reads, Verb::Get, "/v1/revocations/preview", "preview_revocation", Admin(MayRevoke), admin::revocations::preview).query(&["target"]).gives(Shape::of::<revocation::Effect>()),
+    api(Reads, Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(PAGE).gives(Shape::list_of::<RevocationView>()),
 
-    api(Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "after", "type", "newest"]).gives(Shape::list_of::<EventView>()),
-    api(Verb::Get, "/v1/events/export", "export_events", Admin(Audit), admin::events::export).gives(Shape::Lines),
-    api(Verb::Get, "/v1/events/{key}", "get_event", Admin(Audit), admin::events::get).gives(Shape::of::<EventView>()),
-    api(Verb::Get, "/v1/log", "get_log", Admin(Audit), admin::events::lanes).gives(Shape::Json),
-    api(Verb::Post, "/v1/log/prune", "prune_log", Admin(Administrators), admin::events::prune).takes(Shape::of::<Prune>()).gives(Shape::of::<PruneReport>()),
-    api(Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
+    api(Reads, Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "after", "type", "newest"]).gives(Shape::list_of::<EventView>()),
+    api(Reads, Verb::Get, "/v1/events/export", "export_events", Admin(Audit), admin::events::export).gives(Shape::Lines),
+    api(Reads, Verb::Get, "/v1/events/{key}", "get_event", Admin(Audit), admin::events::get).gives(Shape::of::<EventView>()),
+    api(Reads, Verb::Get, "/v1/log", "get_log", Admin(Audit), admin::events::lanes).gives(Shape::Json),
+    api(Acts, Verb::Post, "/v1/log/prune", "prune_log", Admin(Administrators), admin::events::prune).takes(Shape::of::<Prune>()).gives(Shape::of::<PruneReport>()),
+    api(Acts, Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
 
-    api(Verb::Post, "/v1/restore/waive", "waive_restore", Admin(Administrators), admin::organizations::waive).takes(Shape::of::<Waive>()).gives(Shape::of::<Organization>()),
+    api(Changes, Verb::Post, "/v1/restore/waive", "waive_restore", Admin(Administrators), admin::organizations::waive).takes(Shape::of::<Waive>()).gives(Shape::of::<Organization>()),
 
     // The process itself.
-    api(Verb::Get, "/livez", "live", Anyone, health::live).gives(Shape::Text),
-    api(Verb::Get, "/readyz", "ready", Anyone, health::ready).query(&["verbose"]).gives(Shape::Json),
-    api(Verb::Get, "/openapi.json", "openapi", Anyone, health::openapi).gives(Shape::Json),
+    api(Reads, Verb::Get, "/livez", "live", Anyone, health::live).gives(Shape::Text),
+    api(Reads, Verb::Get, "/readyz", "ready", Anyone, health::ready).query(&["verbose"]).gives(Shape::Json),
+    api(Reads, Verb::Get, "/openapi.json", "openapi", Anyone, health::openapi).gives(Shape::Json),
 ];
+
+/// What reads is asked by GET, and nothing else is.
+const _: () = {
+    let mut row = 0;
+    while row < ENDPOINTS.len() {
+        let reads = matches!(ENDPOINTS[row].semantics, Reads);
+        assert!(reads == matches!(ENDPOINTS[row].method, Verb::Get));
+        row += 1;
+    }
+};

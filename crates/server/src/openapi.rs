@@ -8,8 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::caller::Requirement;
-use crate::conditions;
-use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
+use crate::endpoints::{ENDPOINTS, Endpoint};
 use crate::failure::{Language, Problem};
 
 /// The shape of a body.
@@ -165,7 +164,7 @@ fn operation(endpoint: &Endpoint) -> Value {
     {
         success.insert("content".into(), content(media, schema));
     }
-    let status = if endpoint.creates() { "201" } else { "200" };
+    let status = if endpoint.semantics.creates() { "201" } else { "200" };
     let refused = match endpoint.language {
         Language::OAuth => json!({
             "description": "Refused (RFC 6749 section 5.2).",
@@ -211,10 +210,10 @@ fn parameters(endpoint: &Endpoint) -> Value {
         json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } })
     });
     let mut headers = Vec::new();
-    if endpoint.creates() {
+    if endpoint.semantics.creates() {
         headers.push("Idempotency-Key");
     }
-    if endpoint.method != Verb::Get && conditions::changes_a_version(endpoint) {
+    if endpoint.semantics.builds_on_a_version() {
         headers.push("If-Match");
     }
     let in_header = headers.into_iter().map(|name| {

@@ -12,9 +12,14 @@ use crate::page::READ_ROWS_MAX;
 
 const OPERATION: &str = "keep an answer";
 
+/// The caller's organization as it stands in the row: empty for the installation's operator.
+fn org_of(once: &Once) -> String {
+    once.org.map(|org| org.to_string()).unwrap_or_default()
+}
+
 /// Keeps an answer at `now`, unless a live one is kept under its key.
 pub(crate) fn write(conn: &mut dyn Conn, row: &KeptAnswer, now: Time) -> Result<(), Failure> {
-    let (org, caller) = (row.once.org.to_string(), row.once.caller.to_string());
+    let (org, caller) = (org_of(&row.once), row.once.caller.to_string());
     let changed = conn
         .execute(
             "INSERT INTO answer (org, caller, key, asked, object, until) \
@@ -42,7 +47,7 @@ pub(crate) fn complete(conn: &mut dyn Conn, row: &KeptAnswer, rev: u64) -> Resul
     let mut object: serde_json::Value = serde_json::from_str(&row.object).map_err(wrong)?;
     let Some(member) = object.get_mut("rev") else { return Ok(()) };
     *member = rev.into();
-    let (org, caller) = (row.once.org.to_string(), row.once.caller.to_string());
+    let (org, caller) = (org_of(&row.once), row.once.caller.to_string());
     let text = object.to_string();
     let changed = conn
         .execute(
@@ -64,7 +69,7 @@ pub(crate) fn find(
     once: &Once,
     now: Time,
 ) -> Result<Option<KeptAnswer>, DriverError> {
-    let (org, caller) = (once.org.to_string(), once.caller.to_string());
+    let (org, caller) = (org_of(once), once.caller.to_string());
     conn.first(
         "SELECT asked, object, until FROM answer \
          WHERE org = $1 AND caller = $2 AND key = $3 AND until > $4",

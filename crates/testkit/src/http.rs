@@ -20,6 +20,7 @@ use crate::fixture::Client;
 pub const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A request on its way.
+#[derive(Clone)]
 pub struct Ask {
     method: String,
     path: String,

@@ -178,6 +178,7 @@ macro_rules! versioned {
 }
 
 versioned!(
+    admin_key::AdminKeyView,
     Organization,
     Person,
     Resource,

@@ -15,7 +15,7 @@ use accredit_wire::ids::{CredentialId, OrganizationId, RequestId};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 
-use super::organization::{CreateOrganization, CreatedOrganization, found};
+use super::organization::{CreateOrganization, CreatedOrganization, found_once};
 use super::{Listed, Organization, listed, lookup};
 use crate::audit::event::{Actor, Body, Event, EventKind, Source};
 use crate::context::World;
@@ -23,6 +23,7 @@ use crate::ports::{Audited, Change, CommitError, Page, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::tenant::Tenant;
+use crate::terms::Terms;
 
 /// The life of an operator's key, seconds: a year.
 pub const OPERATOR_LIFETIME_SECONDS: u64 = 366 * 24 * 3600;
@@ -73,6 +74,8 @@ pub struct Operator {
     pub source: Option<IpAddr>,
     /// The time of the decision.
     pub now: Time,
+    /// On which terms it is asked.
+    pub terms: Terms,
 }
 
 /// Finds whose operator's key it is. Unknown and wrong get one answer after the same work.
@@ -118,9 +121,10 @@ pub async fn create(
         actor: Some(Actor { id: Some(by.credential.any()), kind: "operator" }),
         request: Some(by.request),
         source: by.source.map(|ip| Source { ip }),
+        trace: by.terms.trace,
         ..Body::default()
     };
-    found(&by.world, by.now, asked, own.collect(), body).await
+    found_once(&by.world, by.now, asked, own.collect(), body, by.terms.once.clone()).await
 }
 
 /// Organizations of the installation.

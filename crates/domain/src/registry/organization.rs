@@ -190,8 +190,20 @@ pub async fn create(cx: &Cx, asked: &CreateOrganization) -> Result<CreatedOrgani
         _ => Actor { id: None, kind: "system" },
     };
     let body = Body { actor: Some(actor), request: Some(cx.request), ..Body::default() };
-    let more = Founding { once: cx.terms.once.clone(), ..Founding::default() };
-    found_with(&cx.world, cx.now, asked, own.collect(), body, more).await
+    found_once(&cx.world, cx.now, asked, own.collect(), body, cx.terms.once.clone()).await
+}
+
+/// Founds an organization, once where there is a key for it.
+pub(crate) async fn found_once(
+    world: &World,
+    now: Time,
+    asked: &CreateOrganization,
+    permissions: Vec<AdminPermission>,
+    body: Body,
+    once: Option<Once>,
+) -> Result<CreatedOrganization, Error> {
+    let more = Founding { once, ..Founding::default() };
+    found_with(world, now, asked, permissions, body, more).await
 }
 
 /// Founds an organization: its row, its signing keys, its log and the key that administers it, in

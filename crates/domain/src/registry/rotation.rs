@@ -19,7 +19,7 @@ use super::credential::{
     new_secret, public_key,
 };
 use super::instance::find_live;
-use super::{DecideError, commit_created, decide};
+use super::{DecideError, Versioned, commit_created, decide};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::Row;
@@ -113,9 +113,16 @@ pub async fn rotate(
         let mut rotated = RotatedCredential { credential, replaces, replaced_until };
         commit_created(cx, rows, event, &rotated).await?;
         rotated.credential.client_secret = secret;
+        rotated.credential.version = 1;
         Ok(rotated)
     })
     .await
+}
+
+impl Versioned for RotatedCredential {
+    fn version(&self) -> i64 {
+        self.credential.version
+    }
 }
 
 /// Refuses what has no successor to get.

@@ -158,6 +158,7 @@ pub async fn waive(cx: &Cx, asked: &Waive) -> Result<Organization, Error> {
     let body = Body { reason: Some(reason), ..Body::default() };
     decide(|| async {
         let org = organization(cx).await?;
+        cx.terms.expected.check(org.version)?;
         if org.issuing == Issuing::Open {
             return Err(Refusal::new(
                 Rule::StateForbids,
@@ -183,7 +184,6 @@ async fn open(
     (kind, mut body): (EventKind, Body),
     more: &[Row],
 ) -> Result<Organization, DecideError> {
-    cx.terms.expected.check(org.version)?;
     if org.issuing == Issuing::Closed {
         org.issuing = Issuing::Open;
         body.changes.insert("issuing".into(), org.issuing.as_str().to_owned());

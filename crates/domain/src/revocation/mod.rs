@@ -146,7 +146,7 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     })?;
     if matches!(target.kind(), Kind::Token | Kind::Key) {
         // Nothing is known of their versions: no expectation holds.
-        cx.terms.expected.check(0)?;
+        cx.terms.expected.check_none()?;
     }
     // These end with rows of their own, which are few: they are counted before. Everything else is
     // counted afterwards, where nobody waits for it who must be stopped.

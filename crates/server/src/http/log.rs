@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use accredit_domain::audit::integrate;
+use accredit_domain::audit::{integrate, reads};
 use accredit_domain::ports::{LaneHead, LeafBody};
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::{Cx, Fault, Refusal, Rule};
@@ -108,7 +108,11 @@ pub fn tile(mut call: Call) -> Handled {
             }
             TileKind::Entries => {
                 cx.require(AdminPermission::Audit)?;
-                entries(&cx, &lane, path.index, path.width).await?
+                let entries = entries(&cx, &lane, path.index, path.width).await?;
+                if entries.is_some() {
+                    reads::record(&cx).await?;
+                }
+                entries
             }
         };
         let bytes = bytes.ok_or_else(|| missing("tile"))?;

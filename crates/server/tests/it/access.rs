@@ -85,9 +85,9 @@ const CONDITIONS: [(Condition, &str); 5] = [
 ];
 
 /// A world with things to reach, in two organizations.
-struct Stage {
-    world: TestWorld,
-    acme: Org,
+pub(crate) struct Stage {
+    pub(crate) world: TestWorld,
+    pub(crate) acme: Org,
     other: Org,
     scene: Scene,
     /// Ids that paths and bodies name.
@@ -97,7 +97,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = TestWorld::new(88).await;
         let scene = world.scene().await;
         // An event's id is its place and its time: later, so that no two are equal.
@@ -133,7 +133,7 @@ impl Stage {
         Client { id: made.id.clone(), secret, credential: made.id, instance: None }
     }
 
-    async fn operator(&self, expires_in: u64, revoked: bool) -> Client {
+    pub(crate) async fn operator(&self, expires_in: u64, revoked: bool) -> Client {
         let (world, now) = (&self.world.world, self.world.now());
         let until = now.plus(std::time::Duration::from_secs(expires_in));
         let (key, secret) = OperatorKey::new(world, now, until).expect("a key");
@@ -203,7 +203,7 @@ impl Stage {
         Some(made)
     }
 
-    fn path(&self, endpoint: &Endpoint) -> String {
+    pub(crate) fn path(&self, endpoint: &Endpoint) -> String {
         let planner = self.scene.planner.id.to_string();
         let key = match endpoint.path.split('/').nth(2).unwrap_or_default() {
             "orgs" => "acme",
@@ -231,7 +231,7 @@ impl Stage {
     }
 
     /// A request that would work, if the caller were entitled.
-    async fn ask(&self, endpoint: &Endpoint, instance: &str) -> Ask {
+    pub(crate) async fn ask(&self, endpoint: &Endpoint, instance: &str) -> Ask {
         let path = self.path(endpoint).replace("/instances/", &format!("/instances/{instance}"));
         let ask = Ask::new(endpoint.method.as_str(), path);
         if endpoint.path.contains("/oauth/") {

@@ -29,6 +29,7 @@ mod registry;
 mod restoration;
 mod revocation;
 mod rotation;
+mod semantics;
 mod stolen_key;
 mod timing;
 mod token;

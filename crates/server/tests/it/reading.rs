@@ -42,6 +42,41 @@ async fn reads_that_nothing_follows_are_recorded_by_the_flush() {
     assert_eq!(counts, [json!(1), json!(4)]);
 }
 
+/// The line: what shows entries, or where the log stands to an auditor, is reading it; checkpoints,
+/// proofs and tiles of hashes, which verifiers poll, are not.
+#[tokio::test]
+async fn bundles_of_entries_and_the_lanes_are_read_and_what_verifiers_poll_is_not() {
+    let world = TestWorld::new(85).await;
+    let scene = world.scene().await;
+    let org = &scene.org;
+    accredit_server::jobs::integrate_all(&world.server).await;
+    let auditor = world.admin_with(org, &[AdminPermission::Read, AdminPermission::Audit]).await;
+    let reads = async || {
+        let lane = world.tenant(org).await.id;
+        let leaves = world.world.store.leaves(lane, 0, 0, 200).await.expect("leaves");
+        leaves.iter().filter(|leaf| leaf.kind == "log.read").count()
+    };
+    for path in
+        ["checkpoint", "consistency?from=1&to=2", "inclusion?index=0&size=2", "tile/0/000.p/2"]
+    {
+        let path = org.path(&format!("/log/g1l0/{path}"));
+        world.ask(Ask::get(path).bearer(&auditor)).await.expect(200);
+    }
+    assert_eq!(reads().await, 0);
+    let missing = org.path("/log/g1l0/tile/entries/077.p/2");
+    world.ask(Ask::get(missing).bearer(&auditor)).await;
+    assert_eq!(reads().await, 0, "nothing was shown");
+    let bundle = org.path("/log/g1l0/tile/entries/000.p/2");
+    for path in [bundle.as_str(), "/v1/log", bundle.as_str()] {
+        world.ask(Ask::get(path).bearer(&auditor)).await.expect(200);
+        assert_eq!(reads().await, 1, "{path}");
+        world.advance(20);
+    }
+    world.advance(21);
+    world.ask(Ask::get("/v1/log").bearer(&auditor)).await.expect(200);
+    assert_eq!(reads().await, 2);
+}
+
 #[tokio::test]
 async fn an_unauthorized_reader_is_not_recorded_as_one() {
     let world = TestWorld::new(83).await;

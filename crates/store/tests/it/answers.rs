@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::given::{NOW, World, person};
 
 fn once(world: &World, key: &str, body: &str) -> Once {
-    let who = (world.org, CredentialId::new(1, [9; 10]));
+    let who = (Some(world.org), CredentialId::new(1, [9; 10]));
     let asked = [b"POST".as_slice(), b"/v1/persons", body.as_bytes()];
     Once::new(who, key, asked, NOW).expect("a key")
 }

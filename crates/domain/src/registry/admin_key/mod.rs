@@ -230,6 +230,9 @@ pub struct AdminKeyView {
     /// From which address that was.
     #[schema(value_type = Option<String>)]
     pub last_used_from: Option<std::net::IpAddr>,
+    /// The row's version.
+    #[serde(skip)]
+    pub version: i64,
 }
 
 fn view(cx: &Cx, key: Credential) -> Option<AdminKeyView> {
@@ -249,6 +252,7 @@ fn view(cx: &Cx, key: Credential) -> Option<AdminKeyView> {
         expires_at: key.expires_at,
         last_used_at: key.last_used_at,
         last_used_from: key.last_used_from,
+        version: key.version,
     })
 }
 
@@ -303,6 +307,7 @@ pub async fn create(cx: &Cx, asked: &CreateAdminKey) -> Result<AdminKeyView, Err
         let mut view = shown(cx, key.clone())?;
         commit_created(cx, vec![Row::Credential(key.clone())], event, &view).await?;
         view.admin_token = Some(Secret::new(secret.expose().to_owned()));
+        view.version = 1;
         Ok(view)
     })
     .await
@@ -378,6 +383,7 @@ pub async fn rotate(cx: &Cx, key: &str, asked: &RotateAdminKey) -> Result<AdminK
     }
     decide(|| async {
         let (mut old, mut admin) = by_id(cx, key).await?;
+        cx.terms.expected.check(old.version)?;
         let ended_or_replaced = old.state == CredentialState::Revoked || old.successor.is_some();
         if ended_or_replaced || old.expires_at <= cx.now {
             return Err(Refusal::new(
@@ -404,6 +410,7 @@ pub async fn rotate(cx: &Cx, key: &str, asked: &RotateAdminKey) -> Result<AdminK
         rows.extend([Row::Credential(old), Row::Credential(new)]);
         commit_created(cx, rows, event, &view).await?;
         view.admin_token = Some(secret);
+        view.version = 1;
         Ok(view)
     })
     .await

@@ -2,14 +2,14 @@
 
 use accredit_domain::registry::admin_key;
 
-use super::{created, ok, page};
+use super::{made, ok, page, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Makes an administrator's key; it is in the answer.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&admin_key::create(&cx, &call.json()?).await?)
+        made(&cx, &admin_key::create(&cx, &call.json()?).await?)
     })
 }
 
@@ -25,7 +25,7 @@ pub fn list(mut call: Call) -> Handled {
 pub fn get(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&admin_key::find(&cx, call.path("key")).await?)
+        shown(&cx, &admin_key::find(&cx, call.path("key")).await?)
     })
 }
 
@@ -33,6 +33,6 @@ pub fn get(mut call: Call) -> Handled {
 pub fn rotate(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&admin_key::rotate(&cx, call.path("key"), &call.json()?).await?)
+        made(&cx, &admin_key::rotate(&cx, call.path("key"), &call.json()?).await?)
     })
 }

@@ -2,7 +2,7 @@
 
 use accredit_domain::registry::{credential, identification, rotation};
 
-use super::{created, made, ok, page, shown};
+use super::{made, ok, page, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers a credential; a secret is in the answer.
@@ -36,7 +36,7 @@ pub fn get(mut call: Call) -> Handled {
 pub fn rotate(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&rotation::rotate(&cx, call.path("key"), &call.json()?).await?)
+        made(&cx, &rotation::rotate(&cx, call.path("key"), &call.json()?).await?)
     })
 }
 

@@ -87,7 +87,9 @@ pub fn lanes(mut call: Call) -> Handled {
             lanes: Vec<read::LaneView>,
         }
         let cx = call.checked()?;
-        ok(&Lanes { lanes: read::lanes(&cx).await? })
+        let lanes = read::lanes(&cx).await?;
+        reads::record(&cx).await?;
+        ok(&Lanes { lanes })
     })
 }
 

@@ -34,16 +34,16 @@ fn created<T: Serialize>(value: &T) -> Result<Reply, Failure> {
 
 /// One thing, with the entity tag of its version.
 fn shown<T: Serialize + Versioned>(cx: &Cx, value: &T) -> Result<Reply, Failure> {
-    Ok(tagged(cx, ok(value)?, value))
+    Ok(tagged(cx.tenant.generation, ok(value)?, value))
 }
 
 /// One thing that was made, with the entity tag of its version.
 fn made<T: Serialize + Versioned>(cx: &Cx, value: &T) -> Result<Reply, Failure> {
-    Ok(tagged(cx, created(value)?, value))
+    Ok(tagged(cx.tenant.generation, created(value)?, value))
 }
 
-fn tagged<T: Versioned>(cx: &Cx, mut reply: Reply, value: &T) -> Reply {
-    let tag = conditions::entity_tag(cx.tenant.generation, value.version());
+fn tagged<T: Versioned>(generation: u64, mut reply: Reply, value: &T) -> Reply {
+    let tag = conditions::entity_tag(generation, value.version());
     reply::set(&mut reply, ETAG, &tag);
     reply
 }

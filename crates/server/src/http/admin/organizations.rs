@@ -4,7 +4,7 @@ use accredit_domain::Cx;
 use accredit_domain::registry::{State, operator, organization};
 use accredit_domain::restoration;
 
-use super::{created, ok, page, reason, shown};
+use super::{created, ok, page, reason, shown, tagged};
 use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 
@@ -20,11 +20,12 @@ async fn inside(call: &mut Call) -> Result<Cx, Failure> {
 /// Creates an organization; its administrator's key is in the answer.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
-        if let Some(by) = call.operator() {
-            return created(&operator::create(&by, &call.json()?).await?);
-        }
-        let cx = call.checked()?;
-        created(&organization::create(&cx, &call.json()?).await?)
+        let asked = call.json()?;
+        let new = match call.operator() {
+            Some(by) => operator::create(&by, &asked).await?,
+            None => organization::create(&call.checked()?, &asked).await?,
+        };
+        Ok(tagged(new.organization.generation, created(&new)?, &new.organization))
     })
 }
 
