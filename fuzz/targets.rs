@@ -199,6 +199,9 @@ fn feed(bytes: &[u8]) {
     let now = Time::from_seconds(1_763_717_400);
     for witness in [None, Some(LogWitness::new(Vec::new()))] {
         let mut follower = Follower::new(ISSUER.to_owned(), witness);
+        if let Some(nonce) = message.message().nonce {
+            follower.ask(nonce, now);
+        }
         let applied = follower.apply(&message, &[], now);
         let before = follower.state().entries();
         let _ = follower.apply(&message, &[], now);

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use accredit_domain::audit::event::{Actor, Body};
 use accredit_domain::limits::Limits;
@@ -22,6 +22,7 @@ use accredit_server::Server;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::errors::Failure;
 use crate::exit::Exit;
@@ -35,6 +36,17 @@ impl Clock for SystemClock {
     fn now(&self) -> Time {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Time::from_micros(0).plus(since)
+    }
+
+    fn elapsed(&self) -> Duration {
+        // Both count on while the machine is suspended.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        const CLOCK: ClockId = ClockId::Boottime;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        const CLOCK: ClockId = ClockId::Monotonic;
+        let time = clock_gettime(CLOCK);
+        let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+        Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
     }
 }
 

@@ -34,10 +34,14 @@ use crate::terms::{KeptAnswer, Once};
 /// A boxed future: ports are object-safe, so that `server` never compiles a store.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The only source of the time of day.
+/// The only source of time.
 pub trait Clock: Send + Sync {
-    /// The time now.
+    /// The time of day. Somebody may set it, forwards and backwards.
     fn now(&self) -> Time;
+
+    /// The time since some moment before the start of this process, the time in which the machine
+    /// was suspended included. Nobody can set it.
+    fn elapsed(&self) -> Duration;
 }
 
 /// The only source of randomness.
@@ -538,7 +542,9 @@ pub trait Ledger: Send + Sync {
         looked: Vec<Looked>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
-    /// Forgets single-use values and revocation entries whose time is over.
+    /// Forgets what is over at `now`: single-use values, kept answers, and
+    /// [`KEPT_LONGER`](crate::revocation::KEPT_LONGER) later revocation entries. It does not come
+    /// back: `now` is a time that has surely come, whatever the time of day is said to be.
     fn forget_before(&self, now: Time) -> BoxFuture<'_, Result<(), Fault>>;
 }
 

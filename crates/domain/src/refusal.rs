@@ -101,6 +101,7 @@ rules! {
     IdempotencyKeyInUse "idempotency-key-in-use" Conflict "A request with this idempotency key was carried out at the same time.";
     RateLimited "rate-limited" TooMany "More requests than the limit allows.";
     IssuingClosed "issuing-closed" Unavailable "A backup was restored, and nobody has said yet what was ended since it was made.";
+    ClockBack "clock-back" Unavailable "The server's time of day was set back, and nobody knows what is over.";
     TokenNotYours "token-not-yours" Denied "The token was issued to another client.";
 }
 

@@ -33,7 +33,7 @@ use crate::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
 use crate::registry::rotation_schedule::RotationPolicy;
 use crate::registry::{Organization, PAGE_ROWS_MAX, State};
 use crate::restoration::Issuing;
-use crate::revocation::Revocation;
+use crate::revocation::{KEPT_LONGER, Revocation};
 
 /// How often loading an organization is begun again because something changed meanwhile.
 const LOAD_TRIES_MAX: usize = 100;
@@ -269,6 +269,12 @@ impl Tenant {
         Duration::from_secs(u64::from(self.age_min.load(Ordering::Relaxed))) / 3
     }
 
+    /// Lets what ended be forgotten where it is surely over at `surely`, see [`KEPT_LONGER`].
+    pub fn forget(&self, surely: Time) {
+        let over = surely.minus(KEPT_LONGER);
+        self.revoked.rcu(|state| revocations::State::clone(state).forgetting(over));
+    }
+
     /// Takes over a commit; `rev` is published last.
     fn committed(&self, notice: &Notice) {
         if let Some(organization) = &notice.organization
@@ -407,7 +413,8 @@ impl Tenants {
                 return Ok(None);
             };
             let keys = self.store.signing_keys(id).await?;
-            let revoked = self.store.revocations_after(id, 0, now).await?;
+            // All of them: the time of day may be ahead.
+            let revoked = self.store.revocations_after(id, 0, Time::default()).await?;
             let age = self.store.revocations_age_min(id).await?;
             let tenant = Arc::new(Tenant::new(&organization, keys, &revoked, age, now)?);
             let mut loaded = self.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);

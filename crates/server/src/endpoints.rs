@@ -205,8 +205,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Get, "/o/{org}/.well-known/feed-jwks.json", "feed_jwks", Anyone, "RFC 7517", oauth::wellknown::feed_jwks).gives(Shape::Json),
 
     // The revocation feed and the log.
-    row(Verb::Get, "/o/{org}/revocations", "revocations_snapshot", Verifier, "the revocation graph (docs/formats.md)", feed::snapshot).gives(Shape::Text),
-    row(Verb::Get, "/o/{org}/revocations/feed", "revocations_feed", Verifier, "the revocation graph (docs/formats.md)", feed::follow).query(&["gen", "rev"]).gives(Shape::Events),
+    row(Verb::Get, "/o/{org}/revocations", "revocations_snapshot", Verifier, "the revocation graph (docs/formats.md)", feed::snapshot).query(&["nonce"]).gives(Shape::Text),
+    row(Verb::Get, "/o/{org}/revocations/feed", "revocations_feed", Verifier, "the revocation graph (docs/formats.md)", feed::follow).query(&["gen", "rev", "nonce"]).gives(Shape::Events),
     row(Verb::Get, "/o/{org}/log/{log}/checkpoint", "log_checkpoint", Verifier, "C2SP tlog-checkpoint", log::checkpoint).gives(Shape::Text),
     row(Verb::Get, "/o/{org}/log/{log}/consistency", "log_consistency", Verifier, "RFC 6962 section 2.1.2", log::consistency).query(&["from", "to"]).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/log/{log}/inclusion", "log_inclusion", Verifier, "RFC 6962 section 2.1.1", log::inclusion).query(&["index", "size"]).gives(Shape::Json),

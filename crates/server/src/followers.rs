@@ -17,6 +17,7 @@ use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts};
 use accredit_domain::registry::State;
 use accredit_domain::tenant::Tenant;
 use accredit_wire::ids::{AnyId, CredentialId};
+use accredit_wire::revocations::Nonce;
 use accredit_wire::time::Time;
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
@@ -125,6 +126,8 @@ pub struct Following {
     frames: broadcast::Receiver<Frame>,
     /// What the follower holds, where that is known.
     rev: Option<u64>,
+    /// What its first message shows.
+    nonce: Option<Nonce>,
     begun: bool,
     held: Held,
     place: Place,
@@ -135,10 +138,10 @@ impl Following {
         hub: Arc<Hub>,
         tenant: Arc<Tenant>,
         frames: broadcast::Receiver<Frame>,
-        rev: Option<u64>,
+        (rev, nonce): (Option<u64>, Option<Nonce>),
         (held, place): (Held, Place),
     ) -> Self {
-        Self { hub, tenant, frames, rev, begun: false, held, place }
+        Self { hub, tenant, frames, rev, nonce, begun: false, held, place }
     }
 
     /// The next frame for this follower; `None` ends the stream.
@@ -186,7 +189,7 @@ impl Following {
 
     /// Brings the follower to what the tenant holds, with one message of its own.
     async fn catch_up(&mut self) -> Result<Bytes, Fault> {
-        let frame = self.hub.catch_up(&self.tenant, self.rev).await?;
+        let frame = self.hub.catch_up(&self.tenant, self.rev, self.nonce.take()).await?;
         self.rev = Some(frame.to);
         Ok(frame.bytes)
     }

@@ -6,8 +6,13 @@
 //! something. Each message carries the log's newest checkpoint: every follower is a witness. And
 //! each says which keys are published; where they change, one is sent at once.
 //!
+//! When heartbeats are due and how old a message is are matters of the monotonic clock, which each
+//! message shows under a name that this process drew when it started (`wire/revocations/age`): a
+//! time of day that is set forwards or backwards makes no follower wait and no state young. What a
+//! follower asks for by itself carries its nonce.
+//!
 //! A witness is strict: a smaller counter or checkpoint than it was shown, in a message that says
-//! it is newer, is an alarm. So time, counter and checkpoints of a message are taken together
+//! it is newer, is an alarm. So reading, counter and checkpoints of a message are taken together
 //! ([`Hub::moment`]), and none of them ever goes back.
 
 use std::collections::HashMap;
@@ -20,7 +25,7 @@ use accredit_domain::tenant::{Tenant, entry};
 use accredit_domain::{Fault, World};
 use accredit_wire::ids::{CredentialId, OrganizationId};
 use accredit_wire::revocations::feed::LaneCheckpoint;
-use accredit_wire::revocations::{self, Entry, Message};
+use accredit_wire::revocations::{self, Entry, Message, Nonce, Reading};
 use accredit_wire::time::Time;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
@@ -43,12 +48,21 @@ pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
 }
 
+/// From where a follower goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resume {
+    /// The generation and the counter that it holds; nothing where it holds nothing.
+    pub state: Option<(u64, u64)>,
+    /// What its first message is to show, so that it knows when that was signed.
+    pub nonce: Option<Nonce>,
+}
+
 /// The followers of one organization.
 struct Channel {
     tenant: Arc<Tenant>,
     frames: broadcast::Sender<Frame>,
-    /// When the last one was sent.
-    heartbeat: Mutex<Time>,
+    /// When the last heartbeat was sent, by the monotonic clock; nothing before the first.
+    heartbeat: Mutex<Option<Duration>>,
 }
 
 /// What messages of one organization say.
@@ -60,13 +74,14 @@ struct Shown {
     sent: HashMap<u16, u64>,
     /// The counter that was last sent to all.
     sent_rev: Option<u64>,
-    /// The time of the newest message.
-    at: Time,
+    /// What the newest message shows of the monotonic clock, microseconds.
+    up: u64,
 }
 
 /// What one message is made of, taken at one moment.
 struct Moment {
     at: Time,
+    reading: Reading,
     /// The counter that was last sent to all.
     sent: u64,
     /// What has ended by now, and the counter at which that is complete.
@@ -77,6 +92,8 @@ struct Moment {
 /// The feed of every organization.
 pub struct Hub {
     world: Arc<World>,
+    /// The name of this process's clock.
+    clock: u64,
     channels: Mutex<HashMap<OrganizationId, Arc<Channel>>>,
     shown: Mutex<HashMap<OrganizationId, Shown>>,
     notices: mpsc::Sender<Notice>,
@@ -101,8 +118,10 @@ impl Hub {
     /// A hub without followers. [`Hub::run`] signs for them.
     pub fn new(world: Arc<World>) -> Self {
         let (notices, waiting) = mpsc::channel(NOTICES_WAITING_MAX);
+        let clock = u64::from_be_bytes(world.random());
         Self {
             world,
+            clock,
             channels: Mutex::new(HashMap::new()),
             shown: Mutex::new(HashMap::new()),
             notices,
@@ -149,7 +168,7 @@ impl Hub {
     /// `known` are the newest commits, in order; mostly all there is to say.
     async fn broadcast(&self, channel: &Channel, known: &[Notice]) -> Result<(), Fault> {
         let tenant = &channel.tenant;
-        let Moment { at, sent, state, log } = self.moment(tenant, true).await?;
+        let Moment { at, reading, sent, state, log } = self.moment(tenant, true).await?;
         let rev = state.rev();
         let ends = known.iter().filter(|notice| notice.revocation.is_some());
         let whole = is_whole(ends.map(|notice| notice.rev), sent, rev);
@@ -158,9 +177,9 @@ impl Hub {
         } else if whole {
             known.iter().filter_map(|notice| notice.revocation.as_ref()).map(entry).collect()
         } else {
-            self.entries_between(tenant, sent, rev, at).await?
+            self.entries_between(tenant, sent, &state).await?
         };
-        let delta = Delta { from: sent, to: rev, at, entries, log };
+        let delta = Delta { from: sent, to: rev, at, reading, nonce: None, entries, log };
         let frame = delta.frame(&self.world, tenant).await?;
         // An error means that nobody follows just now.
         drop(channel.frames.send(frame));
@@ -171,11 +190,11 @@ impl Hub {
         &self,
         tenant: &Tenant,
         after: u64,
-        to: u64,
-        at: Time,
+        state: &revocations::State,
     ) -> Result<Vec<Entry>, Fault> {
-        let rows = self.world.store.revocations_after(tenant.id, after, at).await?;
-        Ok(rows.iter().filter(|row| row.rev <= to).map(entry).collect())
+        // Not by the time of day, which may be ahead.
+        let rows = self.world.store.revocations_after(tenant.id, after, state.over()).await?;
+        Ok(rows.iter().filter(|row| row.rev <= state.rev()).map(entry).collect())
     }
 
     /// What a message is made of. One that goes `to_all` carries proofs from the checkpoints that
@@ -187,7 +206,10 @@ impl Hub {
         }
         let mut shown = self.shown();
         let shown = shown.entry(tenant.id).or_default();
-        shown.at = shown.at.plus(Duration::from_micros(1)).max(self.world.clock.now());
+        let up = u64::try_from(self.world.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
+        shown.up = up.max(shown.up.saturating_add(1));
+        let reading = Reading { clock: self.clock, up: shown.up };
+        let at = self.world.clock.now();
         let state = tenant.revoked();
         let log = shown.log.clone();
         let sent = shown.sent_rev.unwrap_or(state.rev());
@@ -198,7 +220,7 @@ impl Hub {
                 (lane.from, lane.proof) = (0, Vec::new());
             }
         }
-        Ok(Moment { at: shown.at, sent, state, log })
+        Ok(Moment { at, reading, sent, state, log })
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, HashMap<OrganizationId, Shown>> {
@@ -213,11 +235,13 @@ impl Hub {
         for channel in channels {
             let due = {
                 let mut last = channel.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = self.world.clock.elapsed();
                 // A quarter early, so that what is late on the way still comes in time. The period
                 // is asked for each time: a resource may have come that wants a shorter one.
-                let due = last.plus(channel.tenant.heartbeat().mul_f32(0.75)) <= now;
+                let period = channel.tenant.heartbeat().mul_f32(0.75);
+                let due = last.is_none_or(|last| now.saturating_sub(last) >= period);
                 if due {
-                    *last = now;
+                    *last = Some(now);
                 }
                 due
             };
@@ -268,23 +292,24 @@ impl Hub {
         Ok(())
     }
 
-    /// The whole state, signed.
-    pub async fn snapshot(&self, tenant: &Tenant) -> Result<String, Fault> {
-        let snapshot = self.snapshot_of(tenant).await?;
+    /// The whole state, signed, as the answer to a question with this nonce.
+    pub async fn snapshot(&self, tenant: &Tenant, nonce: Option<Nonce>) -> Result<String, Fault> {
+        let snapshot = self.snapshot_of(tenant, nonce).await?;
         snapshot.sign(&self.world, tenant).await
     }
 
-    async fn snapshot_of(&self, tenant: &Tenant) -> Result<Delta, Fault> {
-        let Moment { at, state, log, .. } = self.moment(tenant, false).await?;
-        Ok(Delta { from: 0, to: state.rev(), at, entries: state.entries(), log })
+    async fn snapshot_of(&self, tenant: &Tenant, nonce: Option<Nonce>) -> Result<Delta, Fault> {
+        let Moment { at, reading, state, log, .. } = self.moment(tenant, false).await?;
+        let (to, entries) = (state.rev(), state.entries());
+        Ok(Delta { from: 0, to, at, reading, nonce, entries, log })
     }
 
-    /// Begins to follow from `state`, generation and `rev`, or from nothing, for as long as what is
-    /// `held` stands. `None` where all places are taken.
+    /// Begins to follow from what a follower holds, for as long as what is `held` stands. `None`
+    /// where all places are taken.
     pub fn follow(
         self: &Arc<Self>,
         tenant: Arc<Tenant>,
-        state: Option<(u64, u64)>,
+        from: Resume,
         held: Held,
     ) -> Option<Following> {
         let place = self.followers.enter(&held)?;
@@ -297,25 +322,30 @@ impl Hub {
                 Arc::new(Channel {
                     tenant: Arc::clone(&tenant),
                     frames: broadcast::channel(FRAMES_WAITING_MAX).0,
-                    heartbeat: Mutex::new(Time::default()),
+                    heartbeat: Mutex::new(None),
                 })
             })
             .frames
             .subscribe();
-        let rev = state.filter(|(generation, _)| *generation == tenant.generation).map(|(_, r)| r);
-        Some(Following::new(Arc::clone(self), tenant, frames, rev, (held, place)))
+        let state = from.state.filter(|(generation, _)| *generation == tenant.generation);
+        let from = (state.map(|(_, rev)| rev), from.nonce);
+        Some(Following::new(Arc::clone(self), tenant, frames, from, (held, place)))
     }
 
     /// Brings a follower from `rev` to what the tenant holds, with a message of its own.
-    pub(crate) async fn catch_up(&self, tenant: &Tenant, rev: Option<u64>) -> Result<Frame, Fault> {
+    pub(crate) async fn catch_up(
+        &self,
+        tenant: &Tenant,
+        rev: Option<u64>,
+        nonce: Option<Nonce>,
+    ) -> Result<Frame, Fault> {
         let message = match rev {
             Some(from) if from > 0 && from <= tenant.rev() => {
-                let Moment { at, state, log, .. } = self.moment(tenant, false).await?;
-                let rev = state.rev();
-                let entries = self.entries_between(tenant, from, rev, at).await?;
-                Delta { from, to: rev, at, entries, log }
+                let Moment { at, reading, state, log, .. } = self.moment(tenant, false).await?;
+                let entries = self.entries_between(tenant, from, &state).await?;
+                Delta { from, to: state.rev(), at, reading, nonce, entries, log }
             }
-            _ => self.snapshot_of(tenant).await?,
+            _ => self.snapshot_of(tenant, nonce).await?,
         };
         message.frame(&self.world, tenant).await
     }
@@ -330,6 +360,8 @@ struct Delta {
     from: u64,
     to: u64,
     at: Time,
+    reading: Reading,
+    nonce: Option<Nonce>,
     entries: Vec<Entry>,
     log: Vec<LaneCheckpoint>,
 }
@@ -343,6 +375,8 @@ impl Delta {
             from: self.from,
             to: self.to,
             at: self.at,
+            reading: self.reading,
+            nonce: self.nonce,
             keys,
             entries: self.entries,
             log: self.log,

@@ -178,15 +178,21 @@ fn system(server: &Server, tenant: Arc<Tenant>) -> Cx {
     }
 }
 
-/// Writes what is kept in memory, and forgets what is over.
+/// Writes what is kept in memory, and forgets what is surely over.
 pub async fn flush_all(server: &Server) {
     let now = server.world.clock.now();
+    server.look();
+    let surely = server.watch.surely(server.world.clock.elapsed());
     for tenant in server.tenants.all() {
         if let Err(fault) = flush::flush(&server.world, &tenant, now).await {
             tracing::error!(%fault, org = %tenant.name, "uses and counters not written");
         }
     }
-    if let Err(fault) = server.world.store.forget_before(now).await {
+    let Some(surely) = surely else { return };
+    for tenant in server.tenants.all() {
+        tenant.forget(surely);
+    }
+    if let Err(fault) = server.world.store.forget_before(surely).await {
         tracing::error!(%fault, "nothing forgotten");
     }
 }

@@ -12,6 +12,7 @@ pub mod acquainted;
 pub mod caller;
 pub mod conditions;
 pub mod connections;
+pub mod course;
 pub mod dispatch;
 pub mod endpoints;
 pub mod failure;
@@ -33,9 +34,9 @@ pub mod watch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use accredit_domain::World;
 use accredit_domain::restoration::Issuing;
 use accredit_domain::tenant::{Tenant, Tenants};
+use accredit_domain::{Refusal, Rule, World};
 use accredit_wire::time::Time;
 
 use crate::acquainted::Acquainted;
@@ -100,11 +101,27 @@ impl Server {
         })
     }
 
+    /// Refuses to issue while the time of day is back by more than
+    /// [`course::CLOCK_BACK_ISSUING_MAX`]: what had expired would be believed again. What ends
+    /// things goes on.
+    pub fn may_issue(&self, now: Time) -> Result<(), Refusal> {
+        if !self.watch.is_clock_back(now) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Rule::ClockBack,
+            "no tokens are issued: the server's time of day was set back",
+            "ask again; the operator sets the clock right, or waits until it has settled",
+        ))
+    }
+
     /// Looks at how the process is doing: its degraded states, each with the time since when.
     pub fn look(&self) -> Vec<(State, Time)> {
         let stopping = self.stopping.load(Ordering::Relaxed);
         let is_closed = |tenant: &Arc<Tenant>| tenant.issuing() == Issuing::Closed;
         self.watch.issuing(self.tenants.all().iter().any(is_closed));
-        self.watch.look(self.world.clock.now(), &self.world.store.health(), stopping)
+        let clock = &self.world.clock;
+        let time = (clock.now(), clock.elapsed());
+        self.watch.look(time, &self.world.store.health(), stopping)
     }
 }

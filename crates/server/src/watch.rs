@@ -6,19 +6,17 @@
 //! why.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use accredit_domain::ports::{StoreHealth, StoreTrouble};
 use accredit_wire::time::Time;
 
+use crate::course::{CLOCK_BACK_ISSUING_MAX, Course, Off};
+
 /// A write that takes longer than this is slow.
 pub const WRITE_SLOW: Duration = Duration::from_millis(500);
-/// A clock that went back by no more than this is not remarked upon.
-pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
-/// A clock that has run this long after it went back is taken as right.
-pub const CLOCK_SETTLED: Duration = Duration::from_mins(10);
 /// Events that may wait for a checkpoint.
 pub const LOG_BEHIND_MAX: u64 = 100_000;
 
@@ -35,6 +33,8 @@ pub enum State {
     StoreSlow,
     /// The time of day is less than it was.
     ClockBack,
+    /// The time of day went on by more than has passed.
+    ClockAhead,
     /// The log's tree is not kept up.
     LogBehind,
     /// An organization of a restored backup issues no tokens yet.
@@ -51,6 +51,7 @@ impl State {
         Self::StoreFailing,
         Self::StoreSlow,
         Self::ClockBack,
+        Self::ClockAhead,
         Self::LogBehind,
         Self::IssuingClosed,
         Self::Stopping,
@@ -64,6 +65,7 @@ impl State {
             Self::StoreFailing => "store-failing",
             Self::StoreSlow => "store-slow",
             Self::ClockBack => "clock-back",
+            Self::ClockAhead => "clock-ahead",
             Self::LogBehind => "log-behind",
             Self::IssuingClosed => "issuing-closed",
             Self::Stopping => "stopping",
@@ -75,7 +77,7 @@ impl State {
         match self {
             Self::StoreFull | Self::StoreReadOnly | Self::StoreFailing => "store",
             Self::StoreSlow => "speed",
-            Self::ClockBack => "clock",
+            Self::ClockBack | Self::ClockAhead => "clock",
             Self::LogBehind => "log",
             Self::IssuingClosed => "issuing",
             Self::Stopping => "serving",
@@ -90,8 +92,10 @@ impl State {
             | Self::StoreFailing
             | Self::ClockBack
             | Self::Stopping => true,
-            // Administration has to reach it: that is how issuing is opened.
-            Self::StoreSlow | Self::LogBehind | Self::IssuingClosed => false,
+            // Administration has to reach it: that is how issuing is opened. A clock that went
+            // ahead has most likely been put right: what was issued before seems older, and ends
+            // earlier.
+            Self::StoreSlow | Self::ClockAhead | Self::LogBehind | Self::IssuingClosed => false,
         }
     }
 
@@ -109,7 +113,11 @@ impl State {
             Self::StoreSlow => "look at what else uses the disk of the data folder",
             Self::ClockBack => {
                 "set the clock right; where it had been ahead by mistake, this ends by itself in \
-                 ten minutes"
+                 ten minutes; no token is issued while it is back by more than five seconds"
+            }
+            Self::ClockAhead => {
+                "look whether the clock is right; where it had been behind, or was stopped with the \
+                 machine, this ends by itself in ten minutes; nothing is deleted meanwhile"
             }
             Self::LogBehind => {
                 "look for `log not integrated` in the log of the server; no event is lost"
@@ -130,8 +138,7 @@ pub const CHECKS: [&str; 6] = ["store", "speed", "clock", "log", "issuing", "ser
 #[derive(Debug, Default)]
 struct Held {
     since: BTreeMap<State, Time>,
-    /// The latest time ever seen.
-    latest: Time,
+    course: Course,
 }
 
 /// The states that the process is in.
@@ -140,6 +147,8 @@ pub struct Watch {
     held: Mutex<Held>,
     log_behind: AtomicBool,
     issuing_closed: AtomicBool,
+    /// [`Course::latest`] at the last look, microseconds.
+    latest: AtomicI64,
 }
 
 impl Watch {
@@ -153,17 +162,35 @@ impl Watch {
         self.issuing_closed.store(closed, Ordering::Relaxed);
     }
 
-    /// Looks: which states hold now, each with the time since when.
-    pub fn look(&self, now: Time, store: &StoreHealth, stopping: bool) -> Vec<(State, Time)> {
+    /// Whether the time of day `now` is back so far that no token is issued.
+    pub fn is_clock_back(&self, now: Time) -> bool {
+        now.plus(CLOCK_BACK_ISSUING_MAX) < Time::from_micros(self.latest.load(Ordering::Relaxed))
+    }
+
+    /// A time that has come, whatever the time of day was set to; nothing where none is known.
+    pub fn surely(&self, elapsed: Duration) -> Option<Time> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).course.surely(elapsed)
+    }
+
+    /// Looks: which states hold now, each with the time since when. `elapsed` is what the monotonic
+    /// clock shows.
+    pub fn look(
+        &self,
+        (now, elapsed): (Time, Duration),
+        store: &StoreHealth,
+        stopping: bool,
+    ) -> Vec<(State, Time)> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let back = held.clock_is_back(now);
+        let off = held.course.look(now, elapsed);
+        self.latest.store(held.course.latest().micros(), Ordering::Relaxed);
         let trouble = store.trouble;
         for (state, holds) in [
             (State::StoreFull, trouble == Some(StoreTrouble::Full)),
             (State::StoreReadOnly, trouble == Some(StoreTrouble::ReadOnly)),
             (State::StoreFailing, trouble == Some(StoreTrouble::Failing)),
             (State::StoreSlow, store.last_write > WRITE_SLOW),
-            (State::ClockBack, back),
+            (State::ClockBack, off == Some(Off::Back)),
+            (State::ClockAhead, off == Some(Off::Ahead)),
             (State::LogBehind, self.log_behind.load(Ordering::Relaxed)),
             (State::IssuingClosed, self.issuing_closed.load(Ordering::Relaxed)),
             (State::Stopping, stopping),
@@ -181,18 +208,6 @@ impl Watch {
 }
 
 impl Held {
-    fn clock_is_back(&mut self, now: Time) -> bool {
-        let settled = self.since.get(&State::ClockBack).is_some_and(|since| {
-            // What goes back once more begins anew.
-            now >= since.plus(CLOCK_SETTLED)
-        });
-        if settled || now >= self.latest {
-            self.latest = now;
-            return false;
-        }
-        now.plus(CLOCK_BACK_MIN) < self.latest
-    }
-
     fn set(&mut self, state: State, holds: bool, now: Time) {
         let name = state.name();
         if !holds {
@@ -231,43 +246,59 @@ mod tests {
     fn each_state_is_entered_and_left_by_looking() {
         let watch = Watch::default();
         let well = StoreHealth::default();
-        assert!(watch.look(at(0), &well, false).is_empty());
+        assert!(watch.look((at(0), Duration::from_secs(7)), &well, false).is_empty());
         for (trouble, name) in [
             (StoreTrouble::Full, "store-full"),
             (StoreTrouble::ReadOnly, "store-read-only"),
             (StoreTrouble::Failing, "store-failing"),
         ] {
             let ill = StoreHealth { trouble: Some(trouble), ..well };
-            let begin = watch.held.lock().expect("held").latest;
+            let begin = at(0);
             let later = begin.plus(Duration::from_secs(1));
-            assert_eq!(names(&watch.look(begin, &ill, false)), [name]);
-            assert_eq!(watch.look(later, &ill, false)[0].1, begin, "since the first time");
-            assert!(watch.look(later, &well, false).is_empty());
+            assert_eq!(names(&watch.look((begin, Duration::from_secs(7)), &ill, false)), [name]);
+            assert_eq!(
+                watch.look((later, Duration::from_secs(7)), &ill, false)[0].1,
+                begin,
+                "since the first time"
+            );
+            assert!(watch.look((later, Duration::from_secs(7)), &well, false).is_empty());
         }
         let slow = StoreHealth { last_write: Duration::from_secs(1), ..well };
-        assert_eq!(names(&watch.look(at(4), &slow, true)), ["store-slow", "stopping"]);
+        assert_eq!(
+            names(&watch.look((at(4), Duration::from_secs(8)), &slow, true)),
+            ["store-slow", "stopping"]
+        );
         watch.integrated(true, 0);
-        assert_eq!(names(&watch.look(at(5), &well, false)), ["log-behind"]);
+        assert_eq!(
+            names(&watch.look((at(5), Duration::from_secs(8)), &well, false)),
+            ["log-behind"]
+        );
         watch.integrated(false, LOG_BEHIND_MAX + 1);
-        assert_eq!(names(&watch.look(at(5), &well, false)), ["log-behind"]);
+        assert_eq!(
+            names(&watch.look((at(5), Duration::from_secs(8)), &well, false)),
+            ["log-behind"]
+        );
         watch.integrated(false, 3);
-        assert!(watch.look(at(6), &well, false).is_empty());
+        assert!(watch.look((at(6), Duration::from_secs(9)), &well, false).is_empty());
         assert!(watch.states().is_empty());
     }
 
     #[test]
-    fn a_clock_that_goes_back_is_noticed_until_it_is_right_or_has_settled() {
+    fn a_clock_that_was_set_is_named_and_stops_issuing_where_it_is_back() {
         let (watch, well) = (Watch::default(), StoreHealth::default());
-        assert!(watch.look(at(1000), &well, false).is_empty());
-        assert!(watch.look(at(999), &well, false).is_empty(), "a second is nothing");
-        assert_eq!(names(&watch.look(at(900), &well, false)), ["clock-back"]);
-        assert_eq!(watch.look(at(901), &well, false), [(State::ClockBack, at(900))]);
-        assert!(watch.look(at(1001), &well, false).is_empty(), "it was set right");
-        assert_eq!(names(&watch.look(at(-9000), &well, false)), ["clock-back"]);
-        assert_eq!(names(&watch.look(at(-8401), &well, false)), ["clock-back"]);
-        assert!(watch.look(at(-8400), &well, false).is_empty(), "ten minutes on its new way");
-        assert!(watch.look(at(-8399), &well, false).is_empty());
-        assert_eq!(names(&watch.look(at(-8900), &well, false)), ["clock-back"]);
+        let look = |now: i64, elapsed: u64| {
+            names(&watch.look((at(now), Duration::from_secs(elapsed)), &well, false))
+        };
+        assert!(!watch.is_clock_back(at(0)), "before the first look");
+        assert!(look(1000, 0).is_empty());
+        assert_eq!(look(5000, 1), ["clock-ahead"]);
+        assert!(!watch.is_clock_back(at(1001)), "it is not back when it is put right");
+        assert!(look(1002, 2).is_empty());
+        assert_eq!(look(900, 3), ["clock-back"]);
+        assert_eq!(watch.states(), [(State::ClockBack, at(900))]);
+        assert!(watch.is_clock_back(at(996)) && !watch.is_clock_back(at(997)));
+        assert!(look(1499, 602).is_empty(), "it has come to where it was");
+        assert!(!watch.is_clock_back(at(1499)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use accredit_domain::Fault;
 use accredit_domain::ports::{Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use};
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::rotation_schedule::Looked;
+use accredit_domain::revocation::KEPT_LONGER;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 
@@ -55,6 +56,9 @@ fn revocations_over(conn: &mut dyn Conn, now: Time) -> Result<Vec<Expired>, Driv
         |row| Ok(Expired::Revocation { org: row.text(0)?.to_owned(), rev: row.count(1)? }),
     )
 }
+
+/// Finds some rows whose time is over at a time.
+type Over = fn(&mut dyn Conn, Time) -> Result<Vec<Expired>, DriverError>;
 
 impl SqliteStore {
     /// Whether it may have been used and forgotten.
@@ -172,7 +176,9 @@ impl Ledger for SqliteStore {
                 self.forget_rows(rows.collect(), now).await?;
                 from = last;
             }
-            for over in [revocations_over, answers::over] {
+            let kinds: [(Over, Time); 2] =
+                [(revocations_over, now.minus(KEPT_LONGER)), (answers::over, now)];
+            for (over, now) in kinds {
                 loop {
                     let rows = self.read(OPERATION, move |conn| over(conn, now)).await?;
                     if rows.is_empty() {

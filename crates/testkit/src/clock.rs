@@ -1,6 +1,6 @@
 //! A clock that stands until a test moves it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use accredit_domain::ports::Clock;
@@ -9,29 +9,39 @@ use accredit_wire::time::Time;
 /// When every world begins: 2026-01-01T00:00:00Z.
 pub const BEGINNING: Time = Time::from_seconds(1_767_225_600);
 
-/// A clock that a test sets.
-pub struct SettableClock(AtomicI64);
+/// A clock that a test sets: the time of day, and the monotonic clock beside it.
+pub struct SettableClock {
+    now: AtomicI64,
+    elapsed: AtomicU64,
+}
 
 impl Default for SettableClock {
     fn default() -> Self {
-        Self(AtomicI64::new(BEGINNING.micros()))
+        // The machine has run for a while.
+        let elapsed = Duration::from_hours(1).as_micros() as u64;
+        Self { now: AtomicI64::new(BEGINNING.micros()), elapsed: AtomicU64::new(elapsed) }
     }
 }
 
 impl SettableClock {
-    /// Moves the time forwards.
+    /// Time goes by.
     pub fn advance(&self, by: Duration) {
+        self.elapsed.fetch_add(by.as_micros() as u64, Ordering::SeqCst);
         self.set(self.now().plus(by));
     }
 
-    /// Sets the time, also backwards.
+    /// Sets the time of day, also backwards, without any time going by.
     pub fn set(&self, to: Time) {
-        self.0.store(to.micros(), Ordering::SeqCst);
+        self.now.store(to.micros(), Ordering::SeqCst);
     }
 }
 
 impl Clock for SettableClock {
     fn now(&self) -> Time {
-        Time::from_micros(self.0.load(Ordering::SeqCst))
+        Time::from_micros(self.now.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.elapsed.load(Ordering::SeqCst))
     }
 }

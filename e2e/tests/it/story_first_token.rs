@@ -5,7 +5,7 @@ use accredit::{Agent, PrivateJwk};
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::jose::b64url_encode;
 use accredit_wire::jose::jwk::JwkSet;
-use accredit_wire::revocations::{Follower, SignedMessage};
+use accredit_wire::revocations::{Follower, Nonce, SignedMessage};
 use accredit_wire::time::Time;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
 use jsonwebtoken::{DecodingKey, Validation};
@@ -236,11 +236,13 @@ async fn anybody_verifies_a_token_from_the_published_keys() {
     // Our own, with nothing but what was fetched.
     let feed_keys = server.send(Ask::get(&server.at("/.well-known/feed-jwks.json"))).await;
     let feed_keys = JwkSet::parse(&feed_keys.body).expect("feed keys");
-    let snapshot = Ask::get(&server.at("/revocations")).bearer(&cast.resource_secret);
+    let (nonce, time) = (Nonce::new([7; 16]), Time::from_seconds(now()));
+    let snapshot = Ask::get(&server.at(&format!("/revocations?nonce={nonce}")));
+    let snapshot = snapshot.bearer(&cast.resource_secret);
     let snapshot = server.send(snapshot).await.text();
     let signed = SignedMessage::verify(&snapshot, &feed_keys, &server.issuer).expect("signed");
-    let time = Time::from_seconds(now());
     let mut follower = Follower::new(server.issuer.clone(), None);
+    follower.ask(nonce, time);
     follower.apply(&signed, &[], time).expect("applied");
     let config = Config::new(&server.issuer, AudienceRule::Exact(CRM.to_owned()));
     let keys = KeyRing::new(&JwkSet::parse(&jwks.body).expect("keys"));

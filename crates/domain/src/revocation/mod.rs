@@ -27,6 +27,10 @@ use crate::registry::{
 
 pub use preview::{Effect, preview};
 
+/// How much longer than `keep_until` an entry is kept at least: a clock that is ahead by less, for
+/// however long, takes nothing for over that is not.
+pub const KEPT_LONGER: Duration = Duration::from_hours(24);
+
 /// An entry of the graph: whatever has `target` in its lineage and a smaller `rev` is dead.
 #[derive(Clone, Debug)]
 pub struct Revocation {

@@ -15,8 +15,8 @@ use accredit_wire::ids::{AnyId, InstanceId};
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::oauth::token_request::{Grant, TokenRequest};
-use accredit_wire::revocations::Follower;
 use accredit_wire::revocations::feed::SignedMessage;
+use accredit_wire::revocations::{Follower, Nonce};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use accredit_wire::token::AccessToken;
@@ -345,7 +345,9 @@ impl History {
     async fn check(&mut self) {
         let (tenant, now) = (self.world.tenant(&self.org).await, self.world.now());
         assert_eq!(tenant.rev(), self.rev, "seed {}: {:?}", self.seed, self.told.last());
-        let text = self.world.server.hub.snapshot(&tenant).await.expect("a snapshot");
+        let nonce = Nonce::new(self.world.world.random());
+        self.follower.ask(nonce, now);
+        let text = self.world.server.hub.snapshot(&tenant, Some(nonce)).await.expect("a snapshot");
         let keys = tenant.keys();
         let signed = SignedMessage::verify(&text, keys.feed_jwks(), &self.org.issuer);
         self.follower.apply(&signed.expect("signed"), &[], now).expect("consistent");

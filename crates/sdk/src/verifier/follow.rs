@@ -4,6 +4,10 @@
 //! counter and its time only when the log it shows contains the log shown before. Everything that
 //! goes wrong leads back to the same loop, a little later each time; nothing here ever makes the
 //! state younger than the issuer signed it.
+//!
+//! Each stream and each snapshot is a question with a nonce, and the age runs from when it was put
+//! (`accredit_wire::revocations::age`). Where what comes looks late, because it is, because a clock
+//! jumped or because another process answers, the question is put anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +16,7 @@ use accredit_net::RESPONSE_BODY_MAX;
 use accredit_net::sse::{Events, Limits};
 use accredit_wire::revocations::feed::{FEED_MESSAGE_BYTES_MAX, FeedError};
 use accredit_wire::revocations::witness::LaneProof;
-use accredit_wire::revocations::{Applied, Follower, SignedMessage};
+use accredit_wire::revocations::{Applied, Follower, Nonce, SignedMessage};
 use accredit_wire::tlog::proof::ConsistencyProof;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -36,6 +40,10 @@ const FETCHES_PER_MESSAGE_MAX: usize = 8;
 /// How long after a snapshot no other is fetched because a token is ahead of the state.
 const SNAPSHOT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
+/// What comes is late where it leaves the state older than this part of the age bound: heartbeats
+/// come within a third of it.
+const LATE: u32 = 3;
+
 /// What the feed's messages are for the log.
 const FEED: &str = "revocation feed";
 
@@ -48,6 +56,8 @@ pub(super) enum Broken {
     Message(FeedError),
     /// The stream ended or was not a stream.
     Stream(String),
+    /// What it sends looks old.
+    Late,
 }
 
 impl std::fmt::Display for Broken {
@@ -56,6 +66,7 @@ impl std::fmt::Display for Broken {
             Self::Issuer(error) => error.fmt(f),
             Self::Message(error) => error.fmt(f),
             Self::Stream(what) => f.write_str(what),
+            Self::Late => f.write_str("what it sends looks late"),
         }
     }
 }
@@ -100,7 +111,11 @@ impl Follow {
                 backoff = BACKOFF_MIN;
             }
             let issuer = self.shared.client.issuer.as_str();
-            tracing::warn!(issuer, reason = %broken, "the revocation feed broke off");
+            if matches!(broken, Broken::Late) {
+                tracing::info!(issuer, reason = %broken, "the revocation feed is asked anew");
+            } else {
+                tracing::warn!(issuer, reason = %broken, "the revocation feed broke off");
+            }
             ambient::sleep(ambient::jittered(backoff)).await;
             backoff = (backoff * 2).min(BACKOFF_MAX).min(self.shared.age_max / 4);
         }
@@ -118,6 +133,9 @@ impl Follow {
                     Ok(None) => return Err(Broken::Stream("the stream ended".to_owned())),
                     Ok(Some(event)) if event.event == "revocations" => {
                         self.take(&event.data).await?;
+                        if self.is_late() {
+                            return Err(Broken::Late);
+                        }
                     }
                     Ok(Some(_)) => {}
                 },
@@ -133,10 +151,28 @@ impl Follow {
         }
     }
 
-    async fn open(&self) -> Result<Events, Broken> {
+    /// Whether the state looks old although a message came just now.
+    fn is_late(&self) -> bool {
+        let now = ambient::now();
+        let age = self.follower.anchor().map(|anchor| anchor.age(now, self.follower.seen()));
+        age.is_some_and(|age| age.is_none_or(|age| age > self.shared.age_max / LATE))
+    }
+
+    /// A nonce for a question that is put now.
+    fn ask(&mut self) -> Result<Nonce, Broken> {
+        let random = ambient::random();
+        let random = random.ok_or_else(|| Broken::Stream("there is no randomness".to_owned()))?;
+        let nonce = Nonce::new(random);
+        self.follower.ask(nonce, ambient::now());
+        Ok(nonce)
+    }
+
+    async fn open(&mut self) -> Result<Events, Broken> {
         let endpoints = self.shared.endpoints().await?;
-        let state = self.follower.state();
-        let url = format!("{}?gen={}&rev={}", endpoints.feed, state.generation(), state.rev());
+        let nonce = self.ask()?;
+        let (state, feed) = (self.follower.state(), &endpoints.feed);
+        let (generation, rev) = (state.generation(), state.rev());
+        let url = format!("{feed}?gen={generation}&rev={rev}&nonce={nonce}");
         let client = &self.shared.client;
         let request = client.authorized(&url, "text/event-stream", FEED)?;
         let response = client.http.stream(request).await.map_err(IssuerError::Net)?;
@@ -164,11 +200,13 @@ impl Follow {
         }
     }
 
-    async fn fetch_snapshot(&self) -> Result<String, Broken> {
+    async fn fetch_snapshot(&mut self) -> Result<String, Broken> {
         let what = "revocation snapshot";
         let endpoints = self.shared.endpoints().await?;
+        let nonce = self.ask()?;
         let client = &self.shared.client;
-        let request = client.authorized(&endpoints.revocations, "*/*", what)?;
+        let url = format!("{}?nonce={nonce}", endpoints.revocations);
+        let request = client.authorized(&url, "*/*", what)?;
         let response = client.http.stream(request).await.map_err(IssuerError::Net)?;
         let status = response.status();
         if status != StatusCode::OK {

@@ -2,6 +2,7 @@
 //! itself.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use accredit::Verifier;
 use accredit::verifier::Contradiction;
@@ -38,6 +39,41 @@ async fn a_revocation_arrives_by_the_feed() {
     assert_eq!(rejection(&verifier, &token).await, Some(expected));
     assert_eq!(issuer.inner().snapshots.load(Ordering::SeqCst), snapshots, "a delta was enough");
     assert!(issuer.inner().proofs.load(Ordering::SeqCst) > 0, "the log's growth was proved");
+    assert_eq!(verifier.alarms(), []);
+}
+
+#[tokio::test]
+async fn an_issuer_whose_time_of_day_was_ahead_makes_nobody_stale() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let token = issuer.token(&Grant::default());
+    let ahead = Duration::from_hours(1);
+    let signed = || verifier.status().expect("a state").signed_at;
+    issuer.set_ahead(ahead);
+    until("a message that is ahead", || signed() > now().plus(ahead / 2)).await;
+    issuer.set_ahead(Duration::ZERO);
+    until("a message that is right", || signed() < now().plus(ahead / 2)).await;
+    // Far beyond the age bound.
+    for _ in 0..20 {
+        assert_eq!(rejection(&verifier, &token).await, None);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(verifier.alarms(), []);
+}
+
+#[tokio::test]
+async fn where_another_process_answers_it_is_asked_anew() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let (grant, signed) = (Grant::default(), || verifier.status().expect("a state").signed_at);
+    let token = issuer.token(&grant);
+    // Its streams go on, and what they say under another name refreshes nothing.
+    issuer.change_clock();
+    let changed = now().plus(Duration::from_millis(300));
+    until("an answer by the other process", || signed() > changed).await;
+    assert_eq!(rejection(&verifier, &token).await, None);
+    issuer.revoke(grant.agent);
+    until("the revocation", || rev(&verifier) == 2).await;
     assert_eq!(verifier.alarms(), []);
 }
 

@@ -1,8 +1,8 @@
 //! An issuer of one organization on loopback, which can be told to misbehave.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use accredit::Verifier;
 use accredit_wire::api_key::{ApiKey, SecretKind};
@@ -16,7 +16,7 @@ use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use accredit_wire::oauth::Metadata;
 use accredit_wire::revocations::feed::{FEED_TYPE, LaneCheckpoint, Message};
 use accredit_wire::revocations::witness::lane_origin;
-use accredit_wire::revocations::{Entry, keys_hash};
+use accredit_wire::revocations::{Entry, Nonce, Reading, keys_hash};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint::Checkpoint;
@@ -84,6 +84,12 @@ struct World {
     /// The lanes of the log, by number; the last one grows.
     lanes: Vec<Lane>,
     next: u8,
+    /// The name of its monotonic clock, what that showed last, and since when it runs.
+    clock: u64,
+    up: AtomicU64,
+    started: Instant,
+    /// By how much its time of day is ahead.
+    ahead: Duration,
 }
 
 /// A lane of the log: the generation in which it began, and its leaves.
@@ -157,15 +163,20 @@ impl World {
     }
 
     /// The message that leads from the counter `from` to now.
-    fn message(&self, issuer: &str, from: u64) -> String {
+    fn message(&self, issuer: &str, from: u64, nonce: Option<Nonce>) -> String {
         let now = now();
+        let up = self.started.elapsed().as_micros() as u64;
+        let up = up.max(self.up.load(Ordering::SeqCst) + 1);
+        self.up.store(up, Ordering::SeqCst);
         let kept = |entry: &&Entry| entry.below > from && entry.keep_until >= now.seconds();
         let message = Message {
             issuer: issuer.to_owned(),
             generation: self.generation,
             from,
             to: self.rev,
-            at: now,
+            at: now.plus(self.ahead),
+            reading: Reading { clock: self.clock, up },
+            nonce,
             keys: self.keys_hash(),
             entries: self.entries.iter().filter(kept).copied().collect(),
             log: self.log(issuer),
@@ -220,6 +231,10 @@ impl Issuer {
             generation: 1,
             rev: 1,
             entries: Vec::new(),
+            clock: 1,
+            up: AtomicU64::new(0),
+            started: Instant::now(),
+            ahead: Duration::ZERO,
             lanes: vec![Lane { generation: 1, leaves: vec![tree::entry_hash(b"first")] }],
             next: 0,
         };
@@ -303,7 +318,7 @@ impl Issuer {
         if !self.0.silent.load(Ordering::SeqCst) {
             let message = {
                 let world = self.world();
-                world.message(self.url(), world.rev)
+                world.message(self.url(), world.rev, None)
             };
             let _ = self.0.feed.send(Some(message));
         }
@@ -360,7 +375,7 @@ impl Issuer {
             let mut world = self.world();
             let from = world.rev;
             world.revoke(target.into());
-            world.message(self.url(), from)
+            world.message(self.url(), from, None)
         };
         let _ = self.0.feed.send(Some(message));
     }
@@ -381,7 +396,7 @@ impl Issuer {
             world.stolen = Some(stolen);
             world.revoke(kid.any());
             world.entries.last_mut().expect("the entry").keep_until = now().seconds() + kept;
-            (kid, world.message(self.url(), from))
+            (kid, world.message(self.url(), from, None))
         };
         let _ = self.0.feed.send(Some(message));
         kid
@@ -395,6 +410,19 @@ impl Issuer {
     /// Publishes a key set that still names the stolen key, as an old copy does; or not.
     pub(crate) fn set_keys_stale(&self, stale: bool) {
         self.0.keys_stale.store(stale, Ordering::SeqCst);
+    }
+
+    /// Its time of day is ahead by so much.
+    pub(crate) fn set_ahead(&self, by: Duration) {
+        self.world().ahead = by;
+    }
+
+    /// Another process signs from here on, to the streams that are there as well.
+    pub(crate) fn change_clock(&self) {
+        let mut world = self.world();
+        world.clock += 1;
+        world.started = Instant::now();
+        world.up = AtomicU64::new(0);
     }
 
     /// No heartbeats, while everything else works.
@@ -461,7 +489,7 @@ impl Issuer {
             let number = 100 + u8::try_from(world.retiring.len()).expect("few");
             let old = std::mem::replace(&mut world.token_key, key(number, Algorithm::Es256));
             world.retiring.push(old);
-            world.message(self.url(), world.rev)
+            world.message(self.url(), world.rev, None)
         };
         let _ = self.0.feed.send(Some(message));
     }
@@ -511,17 +539,28 @@ async fn feed_jwks(State(issuer): State<Issuer>) -> Answer {
     Ok(set([&issuer.world().feed_key]).into_response())
 }
 
-async fn snapshot(State(issuer): State<Issuer>, headers: HeaderMap) -> Answer {
+async fn snapshot(
+    State(issuer): State<Issuer>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
     issuer.admit(&headers)?;
     issuer.0.snapshots.fetch_add(1, Ordering::SeqCst);
-    Ok(issuer.world().message(issuer.url(), 0).into_response())
+    Ok(issuer.world().message(issuer.url(), 0, nonce(query.as_deref())).into_response())
 }
 
-/// The values of `name=…` in a query, as a number.
-fn number(query: Option<&str>, name: &str) -> u64 {
+/// The value of `name=…` in a query.
+fn value<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
     let mut pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    let value = pairs.find(|(found, _)| *found == name).map(|(_, value)| value);
-    value.and_then(|value| value.parse().ok()).unwrap_or_default()
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+fn number(query: Option<&str>, name: &str) -> u64 {
+    value(query, name).and_then(|value| value.parse().ok()).unwrap_or_default()
+}
+
+fn nonce(query: Option<&str>) -> Option<Nonce> {
+    value(query, "nonce").and_then(|value| value.parse().ok())
 }
 
 async fn feed(
@@ -536,7 +575,7 @@ async fn feed(
         let generation = number(query.as_deref(), "gen");
         let rev = number(query.as_deref(), "rev");
         let from = if generation == world.generation && rev <= world.rev { rev } else { 0 };
-        world.message(issuer.url(), from)
+        world.message(issuer.url(), from, nonce(query.as_deref()))
     };
     let stream = futures_util::stream::unfold((Some(first), receiver), |(first, mut rest)| async {
         let message = match first {

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use accredit_domain::{Fault, Refusal, Rule};
+use accredit_wire::revocations::Nonce;
 use futures_util::stream::unfold;
 use http::StatusCode;
 
 use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 use crate::followers::{Following, Held};
+use crate::hub::Resume;
 use crate::reply;
 
 /// The whole state as one signed message.
 pub fn snapshot(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let message = call.server.hub.snapshot(&cx.tenant).await?;
+        let message = call.server.hub.snapshot(&cx.tenant, nonce(&call)?).await?;
         Ok(reply::bytes("application/jwt", message))
     })
 }
@@ -38,7 +40,8 @@ pub fn follow(mut call: Call) -> Handled {
             hint: "fetch snapshots meanwhile, or follow another node".to_owned(),
         };
         let held = Held::by(&proved.facts, &cx.tenant, proved.rev);
-        let following = hub.follow(Arc::clone(&cx.tenant), state, held).ok_or_else(full)?;
+        let from = Resume { state, nonce: nonce(&call)? };
+        let following = hub.follow(Arc::clone(&cx.tenant), from, held).ok_or_else(full)?;
         if following.is_over() {
             return Err(Refusal::new(
                 Rule::NotEntitled,
@@ -59,4 +62,11 @@ pub fn follow(mut call: Call) -> Handled {
         });
         Ok(reply::stream("text/event-stream", Box::pin(frames)))
     })
+}
+
+/// What the answer is to show, where the caller says so.
+fn nonce(call: &Call) -> Result<Option<Nonce>, Refusal> {
+    let nonce = call.query("nonce").map(|text| text.parse()).transpose();
+    nonce
+        .map_err(|error| Refusal::field("nonce", error, "send 16 random bytes, new ones each time"))
 }

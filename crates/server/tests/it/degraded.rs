@@ -5,7 +5,7 @@ use std::time::Duration;
 use accredit_domain::ports::Clock as _;
 use accredit_server::jobs;
 use accredit_server::probe::KEPT;
-use accredit_testkit::{Ask, DiskTrouble, TestWorld};
+use accredit_testkit::{Ask, Client, DiskTrouble, TestWorld};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
@@ -58,7 +58,62 @@ async fn a_clock_that_went_back_is_named_until_it_is_right() {
     assert_eq!((status, ok), (503, false));
     assert_eq!(states[0]["state"], "clock-back");
     assert_eq!(states[0]["since"], before.to_string());
-    world.clock.set(before.plus(Duration::from_hours(2)));
+    world.clock.set(before.plus(Duration::from_hours(1)));
+    assert_eq!(check(&world, "clock").await, (200, true, Value::Null));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_back_stops_issuing_and_nothing_else_and_goes_on_by_itself() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    let scope = &[("scope", "crm:read")];
+    world.server.look();
+    let beginning = world.now();
+    let back = |by: u64| world.clock.set(beginning.minus(Duration::from_secs(by)));
+    back(5);
+    world.token(&scene.org, &scene.client, scope).await.expect(200);
+    // Before a job has looked.
+    back(6);
+    let refused = world.token(&scene.org, &scene.client, scope).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.member("error"), "temporarily_unavailable");
+    assert!(refused.text().contains("clock-back"), "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), "1");
+    // A right secret is not told from a wrong one meanwhile; what ends things goes on.
+    let wrong = Client { secret: "wrong".to_owned(), ..scene.client.clone() };
+    assert_eq!(world.token(&scene.org, &wrong, scope).await.status, 503);
+    let second = world.agent_secret(&scene.org, "planner", None).await;
+    world.revoke(&scene.org, &second.credential).await.expect("revoked");
+    world.clock.set(beginning);
+    world.token(&scene.org, &scene.client, scope).await.expect(200);
+    // Or it stays as it is, and is believed in the end.
+    back(3600);
+    assert_eq!(check(&world, "clock").await.2[0]["state"], "clock-back");
+    world.advance(599);
+    assert_eq!(check(&world, "clock").await.2[0]["state"], "clock-back");
+    assert_eq!(world.token(&scene.org, &scene.client, scope).await.status, 503);
+    world.advance(1);
+    assert_eq!(check(&world, "clock").await, (200, true, Value::Null));
+    world.token(&scene.org, &scene.client, scope).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_clock_that_went_ahead_is_named_and_stops_nothing() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    world.server.look();
+    let before = world.now();
+    world.clock.set(before.plus(Duration::from_hours(3)));
+    let (status, ok, states) = check(&world, "clock").await;
+    assert_eq!((status, ok), (200, false), "no reason to send work elsewhere");
+    assert_eq!(states[0]["state"], "clock-ahead");
+    assert_eq!(states[0]["blocks"], false);
+    world.token(&scene.org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    world.clock.set(before);
+    assert_eq!(check(&world, "clock").await, (200, true, Value::Null), "and not back");
+    world.token(&scene.org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    // Time that goes by is no jump, also where nobody looked.
+    world.advance(100_000);
     assert_eq!(check(&world, "clock").await, (200, true, Value::Null));
 }
 

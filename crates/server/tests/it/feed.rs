@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accredit_server::followers::{FOLLOWERS_MAX, Held};
-use accredit_server::hub::FRAMES_WAITING_MAX;
+use accredit_server::hub::{FRAMES_WAITING_MAX, Resume};
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Ask, Client, Events, TestWorld};
@@ -11,7 +11,7 @@ use accredit_wire::jose::jwk::JwkSet;
 use accredit_wire::oauth::metadata::Metadata;
 use accredit_wire::revocations::feed::{FeedError, MessageKind, SignedMessage};
 use accredit_wire::revocations::witness::{LaneProof, LogWitness};
-use accredit_wire::revocations::{Applied, Follower};
+use accredit_wire::revocations::{Applied, Follower, Nonce};
 use accredit_wire::tlog::note::Vkey;
 use accredit_wire::tlog::proof::ConsistencyProof;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Rejection, Standing, Verifier};
@@ -61,8 +61,13 @@ async fn verifying(world: &TestWorld, scene: &Scene) -> Verifying {
 }
 
 impl Verifying {
-    fn ask(&self, query: &str) -> Ask {
-        Ask::get(format!("/o/acme/revocations{query}")).bearer(&self.crm.secret)
+    /// A question with a nonce of its own.
+    fn ask(&mut self, world: &TestWorld, path: &str) -> Ask {
+        let nonce = Nonce::new(world.world.random());
+        self.follower.ask(nonce, world.now());
+        let and = if path.contains('?') { '&' } else { '?' };
+        let path = format!("/o/acme/revocations{path}{and}nonce={nonce}");
+        Ask::get(path).bearer(&self.crm.secret)
     }
 
     /// Applies a message, with a proof where it asks for one; never with an alarm.
@@ -109,7 +114,7 @@ async fn a_snapshot_is_complete_and_signed_with_the_feed_key_alone() {
     world.revoke(&scene.org, &scene.client.credential).await.expect("revoked");
     let second = world.agent_secret(&scene.org, "planner", None).await;
     let second = token(&world, &scene, &second).await;
-    let answer = world.ask(verifying.ask("")).await.expect(200);
+    let answer = world.ask(verifying.ask(&world, "")).await.expect(200);
     assert_eq!(answer.header("cache-control"), "no-store");
     let text = answer.text().to_owned();
     assert_eq!(verifying.apply(&world, &text).await, (Applied::Snapshot, MessageKind::Snapshot));
@@ -130,7 +135,7 @@ async fn a_revocation_reaches_a_follower_as_a_delta_and_its_sibling_lives() {
     let one = world.instance(&scene.org, "planner", None).await;
     let two = world.instance(&scene.org, "planner", None).await;
     let (first, second) = (token(&world, &scene, &one).await, token(&world, &scene, &two).await);
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     let told = verifying.next(&world, &mut events).await;
     assert_eq!(told, (Applied::Snapshot, MessageKind::Snapshot));
     verifying.alive(&world, &first).expect("alive");
@@ -178,7 +183,7 @@ async fn a_follower_goes_on_from_what_it_holds_or_begins_again() {
         ("?gen=1&rev=x", 0),
         ("?gen=1&rev=-1", 0),
     ] {
-        let mut events = world.events(verifying.ask(&format!("/feed{query}"))).await;
+        let mut events = world.events(verifying.ask(&world, &format!("/feed{query}"))).await;
         let (id, text) = events.next().await.expect("an event");
         let signed =
             SignedMessage::verify(&text, &verifying.keys, &scene.org.issuer).expect("a message");
@@ -187,7 +192,7 @@ async fn a_follower_goes_on_from_what_it_holds_or_begins_again() {
         assert_eq!(message.entries.len() as u64, 5 - from, "{query}");
         assert_eq!(id, "1.5");
     }
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     verifying.next(&world, &mut events).await;
     assert_eq!(verifying.follower.state().rev(), 5);
 }
@@ -199,7 +204,7 @@ async fn a_follower_that_lags_is_given_what_it_lacks() {
     world.revoke(&scene.org, secret.credential).await.expect("revoked");
     let one = world.instance(&scene.org, "planner", None).await;
     let first = token(&world, &scene, &one).await;
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     verifying.next(&world, &mut events).await;
     world.revoke(&scene.org, one.instance.expect("one")).await.expect("revoked");
     // It reads nothing while more frames come than wait for it.
@@ -227,7 +232,7 @@ async fn heartbeats_come_at_least_every_third_of_the_smallest_age_bound() {
     let (world, scene, mut verifying) = begin().await;
     // From 0 to 0 is a snapshot by definition.
     world.revoke(&scene.org, &scene.client.credential).await.expect("revoked");
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     verifying.next(&world, &mut events).await;
     for (age, third) in [(60, 20), (9, 3), (300, 100)] {
         let body = serde_json::json!({"revocations_age_max": age});
@@ -258,7 +263,7 @@ async fn heartbeats_come_at_least_every_third_of_the_smallest_age_bound() {
 #[tokio::test]
 async fn a_verifier_that_hears_nothing_refuses_after_its_bound_and_not_before() {
     let (world, scene, mut verifying) = begin().await;
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     verifying.next(&world, &mut events).await;
     let mut fresh = token(&world, &scene, &scene.client).await;
     for second in 0..300 {
@@ -272,11 +277,12 @@ async fn a_verifier_that_hears_nothing_refuses_after_its_bound_and_not_before() 
         }
         verifying.alive(&world, &fresh).expect("heard of a moment ago");
     }
-    let held = verifying.follower.state().server_time();
-    let silence = world.now().since(held).as_secs();
+    let held = verifying.follower.anchor().expect("an anchor").signed_after();
+    // What the two clocks may have come apart since the stream began counts as age.
+    let silence = world.now().since(held).as_secs() + 1;
     world.advance(60 - silence);
     verifying.alive(&world, &fresh).expect("just within the bound");
-    world.advance(1);
+    world.advance(2);
     assert!(matches!(verifying.alive(&world, &fresh), Err(Rejection::Stale { .. })));
     world.server.hub.tick(world.now()).await;
     verifying.next(&world, &mut events).await;
@@ -284,10 +290,73 @@ async fn a_verifier_that_hears_nothing_refuses_after_its_bound_and_not_before() 
 }
 
 #[tokio::test]
+async fn a_servers_wrong_time_of_day_makes_no_follower_stale_or_blind() {
+    let (world, scene, mut verifying) = begin().await;
+    let ask = verifying.ask(&world, "/feed");
+    let mut events = world.events(ask).await;
+    verifying.next(&world, &mut events).await;
+    let beginning = world.now();
+    let mut passed = Duration::ZERO;
+    // A day ahead for one heartbeat, right again, a day back, right again. What the local clock of
+    // the verifier says is not what the server's says.
+    for off in [0i64, 86_400, 0, -86_400, 0] {
+        for _ in 0..8 {
+            passed += Duration::from_secs(5);
+            world.clock.advance(Duration::from_secs(5));
+            let right = beginning.plus(passed);
+            let by = Duration::from_secs(off.unsigned_abs());
+            world.clock.set(if off < 0 { right.minus(by) } else { right.plus(by) });
+            world.server.hub.tick(world.now()).await;
+            world.clock.set(right);
+            while let Some(Some((_, text))) = events.next().now_or_never() {
+                verifying.apply(&world, &text).await;
+            }
+            let anchor = verifying.follower.anchor().expect("an anchor");
+            let age = anchor.age(world.now(), verifying.follower.seen()).expect("an age");
+            assert!(
+                age <= Duration::from_secs(21),
+                "{age:?} old with a clock that is off by {off}"
+            );
+        }
+    }
+    // And it hears of a revocation while the clock is back.
+    let dead = token(&world, &scene, &scene.client).await;
+    world.revoke(&scene.org, &scene.client.credential).await.expect("revoked");
+    verifying.next(&world, &mut events).await;
+    assert!(matches!(verifying.alive(&world, &dead), Err(Rejection::Revoked { .. })));
+}
+
+#[tokio::test]
+async fn a_nonce_is_shown_in_the_answer_to_whoever_sent_it_and_in_no_other() {
+    let (world, scene, verifying) = begin().await;
+    let shown = |text: &str| {
+        let message = SignedMessage::verify(text, &verifying.keys, &verifying.issuer);
+        message.expect("a message").message().nonce
+    };
+    let path = "/o/acme/revocations";
+    let ask = |path: String| Ask::get(path).bearer(&verifying.crm.secret);
+    let nonce = "0123456789abcdef0123456789abcdef";
+    let answer = world.ask(ask(format!("{path}?nonce={nonce}"))).await.expect(200);
+    assert_eq!(shown(answer.text()).expect("a nonce").to_string(), nonce);
+    assert_eq!(shown(world.ask(ask(path.to_owned())).await.expect(200).text()), None);
+    for bad in ["0", "0123456789ABCDEF0123456789abcdef", "%20", &"0".repeat(33)] {
+        for path in [path, "/o/acme/revocations/feed"] {
+            world.ask(ask(format!("{path}?nonce={bad}"))).await.expect(400);
+        }
+    }
+    let mut events = world.events(ask(format!("{path}/feed?nonce={nonce}"))).await;
+    let mut others = world.events(ask(format!("{path}/feed"))).await;
+    assert_eq!(shown(&events.next().await.expect("one").1).expect("a nonce").to_string(), nonce);
+    assert_eq!(shown(&others.next().await.expect("one").1), None);
+    world.revoke(&scene.org, &scene.client.credential).await.expect("revoked");
+    assert_eq!(shown(&events.next().await.expect("one").1), None, "one message for all");
+}
+
+#[tokio::test]
 async fn every_follower_is_a_witness_of_the_log() {
     let (world, scene, mut verifying) = begin().await;
     jobs::integrate_all(&world.server).await;
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     verifying.next(&world, &mut events).await;
     let mut sizes = Vec::new();
     for round in 0..6 {
@@ -311,7 +380,7 @@ async fn a_witness_is_not_alarmed_by_a_log_that_only_grew() {
     let (world, scene, mut verifying) = begin().await;
     // A checkpoint is there before anybody follows.
     jobs::integrate_all(&world.server).await;
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     verifying.next(&world, &mut events).await;
     // A revocation before the next run of the integrating job.
     let revoke = async || {
@@ -325,12 +394,12 @@ async fn a_witness_is_not_alarmed_by_a_log_that_only_grew() {
     let tenant = world.tenant(&scene.org).await;
     accredit_domain::audit::integrate::integrate(&world.world, &tenant).await.expect("integrated");
     let mut second = self::verifying(&world, &scene).await;
-    let mut seconds = world.events(second.ask("/feed")).await;
+    let mut seconds = world.events(second.ask(&world, "/feed")).await;
     second.next(&world, &mut seconds).await;
     revoke().await;
     second.next(&world, &mut seconds).await;
     verifying.next(&world, &mut events).await;
-    let snapshot = world.ask(second.ask("")).await.expect(200).text().to_owned();
+    let snapshot = world.ask(second.ask(&world, "")).await.expect(200).text().to_owned();
     world.advance(20);
     world.server.hub.tick(world.now()).await;
     second.next(&world, &mut seconds).await;
@@ -344,30 +413,31 @@ async fn a_witness_is_not_alarmed_by_a_log_that_only_grew() {
 #[tokio::test]
 async fn closing_ends_the_streams_and_a_fresh_one_begins() {
     let (world, scene, mut verifying) = begin().await;
-    let mut events = world.events(verifying.ask("/feed")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed")).await;
     verifying.next(&world, &mut events).await;
     world.server.hub.close();
     assert_eq!(events.next().await, None);
     world.revoke(&scene.org, &scene.client.credential).await.expect("revoked");
     world.advance(1);
-    let mut events = world.events(verifying.ask("/feed?gen=1&rev=0")).await;
+    let mut events = world.events(verifying.ask(&world, "/feed?gen=1&rev=0")).await;
     verifying.next(&world, &mut events).await;
     assert_eq!(verifying.follower.state().rev(), 1);
 }
 
 #[tokio::test]
 async fn followers_are_bounded_and_one_that_leaves_makes_room() {
-    let (world, scene, verifying) = begin().await;
+    let (world, scene, mut verifying) = begin().await;
     let tenant = world.tenant(&scene.org).await;
     let credential = verifying.crm.credential.parse().expect("an id");
     let (lineage, expires_at) = (Vec::new(), world.now());
     let held = Held { credential, lineage, rev: 0, expires_at, suspended: false };
-    let follow = || world.server.hub.follow(std::sync::Arc::clone(&tenant), None, held.clone());
+    let follow =
+        || world.server.hub.follow(std::sync::Arc::clone(&tenant), Resume::default(), held.clone());
     let mut following = Vec::new();
     for _ in 0..FOLLOWERS_MAX {
         following.push(follow().expect("a place"));
     }
-    let answer = world.ask(verifying.ask("/feed")).await;
+    let answer = world.ask(verifying.ask(&world, "/feed")).await;
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert_eq!(answer.member("rule"), "followers-too-many");
     following.pop();
@@ -375,7 +445,7 @@ async fn followers_are_bounded_and_one_that_leaves_makes_room() {
     // What is not followed is forgotten.
     drop(following);
     world.server.hub.tick(world.now()).await;
-    world.events(verifying.ask("/feed")).await.next().await.expect("an event");
+    world.events(verifying.ask(&world, "/feed")).await.next().await.expect("an event");
 }
 
 /// What ends a stream, and how it is done.
@@ -457,7 +527,7 @@ async fn a_stream_ends_with_the_credential_it_was_begun_with() {
 #[tokio::test]
 async fn a_stream_ends_when_its_resource_or_its_organization_is_suspended() {
     for end in [End::Resource, End::Organization] {
-        let (world, scene, verifying) = begin().await;
+        let (world, scene, mut verifying) = begin().await;
         let id = match end {
             End::Resource => scene.crm.id.to_string(),
             _ => world.tenant(&scene.org).await.id.to_string(),
@@ -470,7 +540,7 @@ async fn a_stream_ends_when_its_resource_or_its_organization_is_suspended() {
         };
         let reason = serde_json::json!({"reason": "a test"});
         world.admin(&scene.org, "POST", &path, Some(reason)).await.expect(200);
-        let mut events = world.events(verifying.ask("/feed")).await;
+        let mut events = world.events(verifying.ask(&world, "/feed")).await;
         events.next().await.expect("an event");
         world.advance(20);
         world.server.hub.tick(world.now()).await;

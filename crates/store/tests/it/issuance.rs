@@ -4,6 +4,7 @@ use accredit_domain::audit::event::{Body, EventKind};
 use accredit_domain::ports::{
     Audited, Issuance, Ledger as _, NotRecorded, Registry as _, Revocations as _, Row,
 };
+use accredit_domain::revocation::KEPT_LONGER;
 use accredit_wire::ids::{AgentId, OrganizationId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,6 +116,9 @@ async fn what_is_over_is_forgotten_and_nothing_else() {
     }
     assert_eq!(world.store.revocations_after(world.org, 0, NOW).await.expect("read").len(), 1);
     world.store.forget_before(NOW.plus(Duration::from_secs(4000))).await.expect("forgotten");
+    let kept = world.store.revocations_after(world.org, 0, NOW).await.expect("read");
+    assert_eq!(kept.len(), 1, "longer than it has to be");
+    world.store.forget_before(NOW.plus(KEPT_LONGER * 2)).await.expect("forgotten");
     assert_eq!(world.store.revocations_after(world.org, 0, NOW).await.expect("read").len(), 0);
     assert_eq!(world.revoke(agent, Vec::new()).await.rev, 2, "the count goes on");
 }

@@ -4,11 +4,12 @@
 use accredit_domain::audit::integrate;
 use accredit_domain::tenant::Tenant;
 use accredit_server::followers::Held;
+use accredit_server::hub::Resume;
 use accredit_wire::ids::CredentialId;
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::revocations::feed::FeedError;
 use accredit_wire::revocations::witness::{LaneProof, LogWitness};
-use accredit_wire::revocations::{Applied, Follower, SignedMessage, State};
+use accredit_wire::revocations::{Applied, Follower, Nonce, SignedMessage, State};
 use accredit_wire::time::Time;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
 use std::time::Duration;
@@ -80,7 +81,10 @@ impl Point {
         let tenant = world.tenant(org).await;
         let state = self.follower.state();
         let held = self.at.map(|_| (state.generation(), state.rev()));
-        let text = message(world, &tenant, held).await?;
+        let nonce = Nonce::new(world.world.random());
+        self.follower.ask(nonce, world.now());
+        let from = Resume { state: held, nonce: Some(nonce) };
+        let text = message(world, &tenant, from).await?;
         if chance.once_in(5) {
             return Ok(()); // Lost.
         }
@@ -184,7 +188,7 @@ impl Point {
 async fn message(
     world: &TestWorld,
     tenant: &std::sync::Arc<Tenant>,
-    held: Option<(u64, u64)>,
+    from: Resume,
 ) -> Result<String, Broke> {
     // A point whose own standing is not what is tried here.
     let by = Held {
@@ -194,7 +198,7 @@ async fn message(
         expires_at: world.now().plus(Duration::from_secs(1)),
         suspended: false,
     };
-    let following = world.server.hub.follow(std::sync::Arc::clone(tenant), held, by);
+    let following = world.server.hub.follow(std::sync::Arc::clone(tenant), from, by);
     let mut following = following.expect("a place for a follower");
     let frame = following.next().await.expect("a first message").map_err(failed)?;
     let frame = std::str::from_utf8(&frame).expect("text");

@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::age::{Nonce, Reading};
 use super::state::Entry;
 use crate::ids::AnyId;
 use crate::jose::jwk::JwkSet;
@@ -60,8 +61,12 @@ pub struct Message {
     pub from: u64,
     /// The counter up to which the entries are complete.
     pub to: u64,
-    /// The server's time.
+    /// The server's time of day, which may be wrong: no age is reckoned from it.
     pub at: Time,
+    /// What the monotonic clock of the signing process showed.
+    pub reading: Reading,
+    /// Which question it answers; nothing where it is for everybody.
+    pub nonce: Option<Nonce>,
     /// Which keys are published, [`super::keys_hash`].
     pub keys: Hash,
     /// What ended after `from` up to `to`.
@@ -98,8 +103,13 @@ impl Message {
         push_string(&mut out, &self.issuer);
         let (generation, from, to, at) = (self.generation, self.from, self.to, self.at.micros());
         push(&mut out, format_args!(",\"v\":{FEED_VERSION},\"gen\":{generation},\"from\":{from}"));
-        let keys = self.keys;
-        push(&mut out, format_args!(",\"to\":{to},\"at\":{at},\"keys\":\"{keys}\",\"entries\":["));
+        let (keys, Reading { clock, up }) = (self.keys, self.reading);
+        push(&mut out, format_args!(",\"to\":{to},\"at\":{at},\"clock\":\"{clock:016x}\""));
+        push(&mut out, format_args!(",\"up\":{up}"));
+        if let Some(nonce) = self.nonce {
+            push(&mut out, format_args!(",\"nonce\":\"{nonce}\""));
+        }
+        push(&mut out, format_args!(",\"keys\":\"{keys}\",\"entries\":["));
         for (index, entry) in self.entries.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             push(&mut out, format_args!("{comma}{}", EntryJson(entry)));
@@ -134,6 +144,16 @@ impl Message {
             from: payload.from,
             to: payload.to,
             at: Time::from_micros(payload.at),
+            reading: Reading {
+                clock: clock_from_hex(payload.clock)
+                    .ok_or(FeedError::Malformed("the name of its clock is malformed"))?,
+                up: payload.up,
+            },
+            nonce: payload
+                .nonce
+                .map(str::parse)
+                .transpose()
+                .map_err(|_| FeedError::Malformed("its nonce is malformed"))?,
             keys: Hash::from_hex(payload.keys)
                 .ok_or(FeedError::Malformed("the hash of its keys is malformed"))?,
             entries: payload.entries.into_iter().map(Entry::from).collect(),
@@ -202,10 +222,21 @@ struct Payload<'a> {
     from: u64,
     to: u64,
     at: i64,
+    clock: &'a str,
+    up: u64,
+    #[serde(default)]
+    nonce: Option<&'a str>,
     keys: &'a str,
     entries: Vec<EntryWire>,
     #[serde(default)]
     log: Vec<LaneJson>,
+}
+
+/// 16 hexadecimal digits in lower case.
+fn clock_from_hex(text: &str) -> Option<u64> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_one = text.len() == 16 && text.bytes().all(is_digit);
+    is_one.then(|| u64::from_str_radix(text, 16).ok())?
 }
 
 /// An entry as it is read.

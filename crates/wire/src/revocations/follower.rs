@@ -1,17 +1,17 @@
 //! One follower of one organization's feed: its state, its witness, and how they survive a restart.
 //!
 //! Every message that is signed adds its entries, whatever else is wrong with it: more entries can
-//! only make more things dead. Its counter and its time are taken only if it continues what is
-//! held and the audit log it shows contains the log shown before. So a server that contradicts
+//! only make more things dead. Its counter is taken only if it continues what is held and the audit
+//! log it shows contains the log shown before, and its time only if it is known to be later as well
+//! ([`super::age`]): it answers a question, or goes on from what did. So a server that contradicts
 //! itself cannot keep the state young, and what depends on it soon refuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::age::Anchor;
+use super::age::{Anchor, BACKWARDS_MAX, Nonce};
 use super::feed::{Alarm, EntryJson, EntryWire, FeedError, Message, MessageKind, SignedMessage};
 use super::state::{Entry, State};
 use super::witness::{Held, LaneProof, LogWitness};
@@ -24,6 +24,17 @@ use crate::token::{push, push_string};
 
 /// The version of [`Follower::to_bytes`].
 pub const FOLLOWER_VERSION: u64 = 1;
+
+/// Questions whose answers are waited for; beyond, the oldest is given up.
+pub const ASKED_MAX: usize = 16;
+
+/// A question that was put.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    nonce: Nonce,
+    number: u64,
+    at: Time,
+}
 
 /// What a message did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +58,10 @@ pub struct Follower {
     anchor: Option<Anchor>,
     /// The latest local time known to this follower.
     seen: Time,
+    /// The newest questions, in the order in which they were put.
+    asked: VecDeque<Asked>,
+    /// The number of the last of them.
+    questions: u64,
     /// The generation whose beginning a person said was a restored backup.
     restored: Option<u64>,
 }
@@ -55,8 +70,16 @@ impl Follower {
     /// A follower of `issuer` that knows nothing yet: the first message must be a snapshot.
     /// Without a witness it does not look at the audit log.
     pub fn new(issuer: String, witness: Option<LogWitness>) -> Self {
-        let (state, seen) = (State::unknown(), Time::from_micros(0));
-        Self { issuer, state, witness, anchor: None, seen, restored: None }
+        Self {
+            issuer,
+            state: State::unknown(),
+            witness,
+            anchor: None,
+            seen: Time::from_micros(0),
+            asked: VecDeque::new(),
+            questions: 0,
+            restored: None,
+        }
     }
 
     /// The issuer.
@@ -69,7 +92,7 @@ impl Follower {
         &self.state
     }
 
-    /// When the state was signed and when it came; none before the first snapshot.
+    /// When the state was signed and when it came; none before the first answer.
     pub fn anchor(&self) -> Option<Anchor> {
         self.anchor
     }
@@ -101,6 +124,16 @@ impl Follower {
         self.restored = Some(generation);
     }
 
+    /// A question is put with `nonce` at the local time `now`: drawn for it alone, and before it is
+    /// sent. Only an answer makes the state young, or what goes on from one.
+    pub fn ask(&mut self, nonce: Nonce, now: Time) {
+        self.questions += 1;
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(Asked { nonce, number: self.questions, at: now });
+    }
+
     /// Applies a message that came at the local time `received_at`. `proofs` are those that an
     /// earlier attempt asked for; usually none.
     ///
@@ -116,7 +149,8 @@ impl Follower {
         if message.issuer != self.issuer {
             return Err(FeedError::Issuer);
         }
-        let continues = self.continues(message);
+        let anchor = self.anchored(message, received_at);
+        let continues = self.continues(message, anchor.is_some());
         self.state = self.state.with(&message.entries);
         if !continues? {
             return Ok(Applied::Old);
@@ -131,7 +165,7 @@ impl Follower {
             };
             witness.hold(consistent);
         }
-        self.move_to(message, received_at);
+        self.move_to(message, anchor);
         Ok(match message.kind() {
             MessageKind::Snapshot => Applied::Snapshot,
             MessageKind::Delta => Applied::Delta,
@@ -139,18 +173,36 @@ impl Follower {
         })
     }
 
-    /// Whether a message continues what is held; `false` where it is an old one, told again.
-    fn continues(&self, message: &Message) -> Result<bool, FeedError> {
+    /// What is known of when a message was signed, where it is known to be later than what is held.
+    fn anchored(&self, message: &Message, received_at: Time) -> Option<Anchor> {
+        let (at, reading) = (message.at, message.reading);
+        let nonce = message.nonce;
+        let asked = self.asked.iter().find(|asked| nonce == Some(asked.nonce));
+        let asked = asked.filter(|asked| asked.at <= received_at);
+        let held = self.anchor;
+        let newer = asked.filter(|asked| held.is_none_or(|held| asked.number > held.question()));
+        let same = held.filter(|held| held.reading().is_some_and(|r| r.clock == reading.clock));
+        let later = same.and_then(|held| held.later(at, reading, received_at));
+        match newer {
+            // Of one clock the readings say which is later, whatever was asked when.
+            Some(asked) if same.is_none() || later.is_some() => {
+                Some(Anchor::answer(at, reading, (asked.number, asked.at), received_at))
+            }
+            Some(_) => None,
+            // The local clock was set back: only a question that was put since says anything.
+            None => later.filter(|_| received_at.plus(BACKWARDS_MAX) >= self.seen),
+        }
+    }
+
+    /// Whether a message continues what is held; `false` where it is an old one, told again, or
+    /// may be one.
+    fn continues(&self, message: &Message, is_later: bool) -> Result<bool, FeedError> {
         let held = (self.state.generation(), self.state.rev());
         let offered = (message.generation, message.to);
         let rolled_back = FeedError::Alarm(Alarm::RolledBack { held, offered });
         if offered < held {
             // Replaying an old message proves nothing against the server, and refreshes nothing.
-            return if message.at <= self.state.server_time() {
-                Ok(false)
-            } else {
-                Err(rolled_back)
-            };
+            return if is_later { Err(rolled_back) } else { Ok(false) };
         }
         if offered.0 > held.0 {
             // A new generation starts above any counter seen, and only with all it knows.
@@ -163,19 +215,22 @@ impl Follower {
         if message.from > held.1 {
             return Err(FeedError::NeedsSnapshot);
         }
-        Ok(offered.1 > held.1 || message.at > self.state.server_time())
+        Ok(offered.1 > held.1 || is_later)
     }
 
-    fn move_to(&mut self, message: &Message, received_at: Time) {
-        self.anchor = Some(match self.anchor {
-            None => Anchor::new(message.at, received_at),
-            // Newer by its counter, but not by its time: the age goes on from the newer time.
-            Some(anchor) if message.at <= anchor.at() => anchor,
-            Some(anchor) => anchor.next(message.at, received_at),
-        });
-        self.seen = received_at;
+    /// Newer by its counter and not known to be by its time, it leaves the age as it is.
+    fn move_to(&mut self, message: &Message, anchor: Option<Anchor>) {
         let state = self.state.clone();
-        self.state = state.moved_to(message.generation, message.to, message.at);
+        let state = state.moved_to(message.generation, message.to, anchor.map(Anchor::at));
+        self.state = match anchor {
+            // Either clock may be ahead; entries that both take for over are.
+            Some(anchor) => state.forgetting(anchor.at().min(anchor.received_at())),
+            None => state,
+        };
+        if let Some(anchor) = anchor {
+            self.anchor = Some(anchor);
+            self.seen = anchor.received_at();
+        }
     }
 
     /// What to write to disk, so that a restart needs no server: NDJSON of a header, the entries
@@ -193,8 +248,8 @@ impl Follower {
         push(&mut out, format_args!(",\"gen\":{generation},\"rev\":{rev}"));
         let (at, received_at) = (anchor.at().micros(), anchor.received_at().micros());
         push(&mut out, format_args!(",\"at\":{at},\"received_at\":{received_at}"));
-        let (behind, seen) = (anchor.behind().as_micros(), self.seen.max(now).micros());
-        push(&mut out, format_args!(",\"behind\":{behind},\"seen\":{seen},\"lanes\":["));
+        let (after, seen) = (anchor.signed_after().micros(), self.seen.max(now).micros());
+        push(&mut out, format_args!(",\"signed_after\":{after},\"seen\":{seen},\"lanes\":["));
         let held = self.witness.iter().flat_map(LogWitness::held);
         for (index, (lane, held)) in held.enumerate() {
             let comma = if index == 0 { "" } else { "," };
@@ -247,15 +302,17 @@ impl Follower {
         }
         let at = Time::from_micros(header.at);
         let received_at = Time::from_micros(header.received_at);
-        let behind = Duration::from_micros(header.behind);
+        let signed_after = Time::from_micros(header.signed_after);
         let held = header.lanes.into_iter().map(LaneHeld::read).collect::<Option<_>>();
         let held: BTreeMap<u16, Held> = held.ok_or(RestoreError::Malformed)?;
         Ok(Self {
             issuer: header.iss,
             state: State::new(header.generation, header.rev, at, &entries),
             witness: log_keys.map(|keys| LogWitness::resume(keys, held)),
-            anchor: Some(Anchor::from_parts(at, received_at, behind)),
+            anchor: Some(Anchor::from_parts(at, received_at, signed_after)),
             seen: Time::from_micros(header.seen),
+            asked: VecDeque::new(),
+            questions: 0,
             restored: None,
         })
     }
@@ -271,7 +328,7 @@ struct Header {
     rev: u64,
     at: i64,
     received_at: i64,
-    behind: u64,
+    signed_after: i64,
     seen: i64,
     lanes: Vec<LaneHeld>,
     entries: usize,

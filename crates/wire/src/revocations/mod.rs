@@ -2,8 +2,8 @@
 //!
 //! [`state`] is the set of what has ended; [`feed`] the signed messages that carry it;
 //! [`witness`] holds the audit log's checkpoints that come with them; [`age`] tells how old the
-//! state is, whatever the local clock says; [`published`] which keys there are; [`follower`] puts these together and survives a
-//! restart. Absent on purpose: fetching and streaming, which belong to the SDK.
+//! state is, whatever the clocks say; [`published`] which keys there are; [`follower`] puts these
+//! together and survives a restart. Absent on purpose: fetching and streaming, which belong to the SDK.
 
 pub mod age;
 pub mod feed;
@@ -12,7 +12,7 @@ pub mod published;
 pub mod state;
 pub mod witness;
 
-pub use age::Anchor;
+pub use age::{Anchor, Nonce, Reading};
 pub use feed::{Message, SignedMessage};
 pub use follower::{Applied, Follower};
 pub use published::keys_hash;

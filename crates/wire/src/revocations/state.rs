@@ -6,7 +6,8 @@
 //! past [`OVERLAY_MAX`]. A new [`State`] is always the union of the old and what arrived: nothing
 //! that was dead comes back to life, in whatever order messages come.
 //!
-//! Absent on purpose: removal. An entry leaves only at a merge after its `keep_until`.
+//! Absent on purpose: removal. An entry leaves only at a merge after its `keep_until`, as told by
+//! [`State::forgetting`]: by a clock that surely did not run ahead, which a message's time is not.
 
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub struct State {
     generation: u64,
     rev: u64,
     at: Time,
+    /// What is to be kept until before this may be forgotten.
+    over: Time,
 }
 
 impl State {
@@ -52,7 +55,8 @@ impl State {
     /// A complete state: all entries of `generation` up to `rev`, as read at `at`.
     pub fn new(generation: u64, rev: u64, at: Time, entries: &[Entry]) -> Self {
         let base = Arc::new(Table::new(entries.iter().map(Row::from).collect()));
-        Self { base, overlay: Arc::new(Table::default()), generation, rev, at }
+        let (overlay, over) = (Arc::new(Table::default()), Time::default());
+        Self { base, overlay, generation, rev, at, over }
     }
 
     /// The organization's counter up to which this state is complete.
@@ -66,7 +70,7 @@ impl State {
         self.generation
     }
 
-    /// The server's signed time of the newest message that was applied.
+    /// The server's signed time of day in the newest message that was applied.
     pub fn server_time(&self) -> Time {
         self.at
     }
@@ -128,7 +132,7 @@ impl State {
         // Nothing expires from the overlay alone, so that the union stays exact between merges.
         let overlay = Table::union(&self.overlay, &delta, i64::MIN);
         if overlay.keys.len() > OVERLAY_MAX {
-            next.base = Arc::new(Table::union(&self.base, &overlay, self.at.seconds()));
+            next.base = Arc::new(Table::union(&self.base, &overlay, self.over.seconds()));
             next.overlay = Arc::new(Table::default());
         } else {
             next.overlay = Arc::new(overlay);
@@ -136,24 +140,37 @@ impl State {
         next
     }
 
-    /// This state at a later counter or time.
+    /// This state at a later counter, and at another time where there is one.
     #[must_use]
-    pub(super) fn moved_to(mut self, generation: u64, rev: u64, at: Time) -> Self {
+    pub(super) fn moved_to(mut self, generation: u64, rev: u64, at: Option<Time>) -> Self {
         self.generation = generation.max(self.generation);
         self.rev = rev.max(self.rev);
-        self.at = at.max(self.at);
+        self.at = at.unwrap_or(self.at);
         self
     }
 
     /// This state after one more entry at `rev`: what the issuer itself holds after a commit.
     #[must_use]
     pub fn advanced(&self, rev: u64, at: Time, entry: Option<Entry>) -> Self {
-        self.with(entry.as_slice()).moved_to(self.generation, rev, at)
+        self.with(entry.as_slice()).moved_to(self.generation, rev, Some(at))
+    }
+
+    /// This state, which may forget what was to be kept until before `over`: a time that has come,
+    /// whatever the clocks said meanwhile. Nothing is forgotten at once.
+    #[must_use]
+    pub fn forgetting(mut self, over: Time) -> Self {
+        self.over = over.max(self.over);
+        self
+    }
+
+    /// What is to be kept until before this time may be forgotten.
+    pub fn over(&self) -> Time {
+        self.over
     }
 
     /// Every entry that is not past its `keep_until`, each target once, in no order of meaning.
     pub fn entries(&self) -> Vec<Entry> {
-        let all = Table::union(&self.base, &self.overlay, self.at.seconds());
+        let all = Table::union(&self.base, &self.overlay, self.over.seconds());
         all.rows().filter_map(Row::entry).collect()
     }
 }

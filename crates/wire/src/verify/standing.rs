@@ -33,7 +33,7 @@ impl Standing {
 
     /// The state as the server itself reads it from its store, at the local time `now`.
     pub fn current(state: State, now: Time) -> Self {
-        Self::new(state, Anchor::new(now, now), now)
+        Self::new(state, Anchor::current(now), now)
     }
 
     fn new(state: State, anchor: Anchor, seen: Time) -> Self {

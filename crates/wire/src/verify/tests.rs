@@ -656,6 +656,8 @@ fn a_clock_that_runs_behind_does_not_keep_a_token_alive() {
         from: 0,
         to: state.rev(),
         at: ahead,
+        reading: crate::revocations::Reading { clock: 1, up: 1 },
+        nonce: Some(crate::revocations::Nonce::new([1; 16])),
         keys: crate::tlog::Hash::new([5; 32]),
         entries: Vec::new(),
         log: Vec::new(),
@@ -665,6 +667,7 @@ fn a_clock_that_runs_behind_does_not_keep_a_token_alive() {
     let header = feed.header().replace("at+jwt", crate::revocations::feed::FEED_TYPE);
     let text = feed.sign(&header, &message.to_payload());
     let signed = crate::revocations::SignedMessage::verify(&text, &keys, ISSUER).expect("signed");
+    follower.ask(crate::revocations::Nonce::new([1; 16]), now());
     follower.apply(&signed, &[], now()).expect("applied");
     world.verifier.set_standing(Standing::of(&follower).expect("a standing"));
     let rejection = world.refuses(&world.good());

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::feed::{Alarm, FeedError, LaneCheckpoint, Message};
 use super::super::follower::{Applied, Follower};
 use super::super::witness::{LaneProof, LogWitness, lane_origin};
-use super::{ISSUER, agent, applied, at, entry, message, signed};
+use super::{ISSUER, NONCE, agent, applied, asking, at, entry, message, signed};
 use crate::crypto::PrivateKey;
 use crate::tlog::Hash;
 use crate::tlog::checkpoint::Checkpoint;
@@ -81,7 +81,8 @@ impl Log {
 /// A follower that has seen a log of five leaves, and that log.
 fn watching() -> (Follower, Log) {
     let log = Log::new(b'a', 5);
-    let mut follower = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(log.vkeys())));
+    let follower = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(log.vkeys())));
+    let mut follower = asking(follower);
     let snapshot = Message { log: vec![log.checkpoint(0)], ..message(0, 1, 0, &[]) };
     assert_eq!(applied(&mut follower, &snapshot), Ok(Applied::Snapshot));
     (follower, log)
@@ -278,6 +279,7 @@ fn what_a_restore_lost_is_forgotten_only_when_a_person_says_so() {
     let bytes = follower.to_bytes(at(6)).expect("bytes");
     let again = Follower::from_bytes(&bytes, ISSUER, Some(keys())).expect("again");
     for mut follower in [follower, again] {
+        follower.ask(NONCE, at(0));
         assert_eq!(applied(&mut follower, &snapshot), Err(shrunk.clone()));
         follower.accept_restored(2);
         let garbage = LaneCheckpoint { note: "nothing".to_owned(), ..older.checkpoint(0) };
@@ -295,6 +297,7 @@ fn what_a_restore_lost_is_forgotten_only_when_a_person_says_so() {
         let bytes = follower.to_bytes(at(9)).expect("bytes");
         let mut started = Follower::from_bytes(&bytes, ISSUER, Some(keys())).expect("started");
         started.accept_restored(2);
+        started.ask(NONCE, at(0));
         assert_eq!(applied(&mut started, &again), Err(shrunk));
     }
 }
@@ -317,7 +320,8 @@ proptest! {
     fn no_messages_make_a_follower_forget_a_checkpoint(
         messages in prop::collection::vec(any_message(), 1..24),
     ) {
-        let mut follower = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(keys())));
+        let follower = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(keys())));
+        let mut follower = asking(follower);
         let log = |(lane, generation, leaf, size): Lane| Log::of(generation, lane, leaf, size);
         for ((generation, rev, snapshot, lanes), seconds) in messages.into_iter().zip(1..) {
             let lanes: BTreeMap<u16, Lane> = lanes.into_iter().map(|lane| (lane.0, lane)).collect();

@@ -1,7 +1,7 @@
+mod age;
 mod log;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ use super::feed::{
 use super::follower::{Applied, Follower, RestoreError};
 use super::state::{Entry, OVERLAY_MAX, State};
 use super::witness::LogWitness;
-use super::{Anchor, age::BACKWARDS_MAX};
+use super::{Nonce, Reading};
 use crate::crypto::{Algorithm, PrivateKey};
 use crate::ids::{AgentId, AnyId, InstanceId, KeyId, Kind, PersonId, TokenId};
 use crate::jose::jwk::{JwkSet, VerifyingKey};
@@ -37,6 +37,14 @@ fn at(seconds: i64) -> Time {
     Time::from_seconds(1_763_717_400 + seconds)
 }
 
+/// The nonce of the one question that followers here put.
+const NONCE: Nonce = Nonce::new([7; 16]);
+
+fn reading(seconds: i64) -> Reading {
+    let up = (1_000_000 + seconds) * 1_000_000;
+    Reading { clock: 0xc10c, up: up.try_into().expect("not before it started") }
+}
+
 fn message(from: u64, to: u64, seconds: i64, entries: &[Entry]) -> Message {
     Message {
         issuer: ISSUER.to_owned(),
@@ -44,6 +52,8 @@ fn message(from: u64, to: u64, seconds: i64, entries: &[Entry]) -> Message {
         from,
         to,
         at: at(seconds),
+        reading: reading(seconds),
+        nonce: Some(NONCE),
         keys: Hash::new([5; 32]),
         entries: entries.to_vec(),
         log: Vec::new(),
@@ -78,7 +88,13 @@ fn signed(message: &Message) -> SignedMessage {
 }
 
 fn follower() -> Follower {
-    Follower::new(ISSUER.to_owned(), None)
+    asking(Follower::new(ISSUER.to_owned(), None))
+}
+
+/// After it has put a question, long ago.
+fn asking(mut follower: Follower) -> Follower {
+    follower.ask(NONCE, at(-1000));
+    follower
 }
 
 fn applied(follower: &mut Follower, message: &Message) -> Result<Applied, FeedError> {
@@ -132,7 +148,7 @@ fn a_merge_forgets_what_is_past_its_time_and_nothing_else() {
     let now = at(0).seconds();
     let kept = |number: u64, keep_until: i64| Entry { keep_until, ..entry(number, 5) };
     let old = [kept(1, now - 1), kept(2, now)];
-    let mut state = State::new(1, 9, at(0), &old);
+    let mut state = State::new(1, 9, at(50), &old).forgetting(at(0));
     assert_eq!(state.is_dead([agent(1)], 0), Some(agent(1)), "not before a merge");
     let many: Vec<Entry> = (10..11 + OVERLAY_MAX as u64).map(|n| entry(n, 5)).collect();
     state = state.with(&many);
@@ -246,7 +262,9 @@ fn the_payload_is_what_the_formats_say() {
     let expected = format!(
         concat!(
             r#"{{"iss":"https://id.example/o/dev","v":1,"gen":1,"from":16,"to":17,"#,
-            r#""at":1763717400000000,"keys":"{}","entries":[{{"t":"{}","b":17,"k":4000000000}}],"#,
+            r#""at":1763717400000000,"clock":"000000000000c10c","up":1000000000000,"#,
+            r#""nonce":"07070707070707070707070707070707","keys":"{}","#,
+            r#""entries":[{{"t":"{}","b":17,"k":4000000000}}],"#,
             r#""log":[{{"lane":0,"note":"a\nb\n","from":100,"proof":["{}"]}}]}}"#
         ),
         "05".repeat(32),
@@ -254,6 +272,12 @@ fn the_payload_is_what_the_formats_say() {
         hash
     );
     assert_eq!(String::from_utf8(message.to_payload()).expect("text"), expected);
+    assert_eq!(signed(&message).message(), &message);
+    message.nonce = None;
+    assert_eq!(
+        expected.replace(&format!(r#""nonce":"{NONCE}","#), "").as_bytes(),
+        message.to_payload()
+    );
     assert_eq!(signed(&message).message(), &message);
 }
 
@@ -309,6 +333,13 @@ fn a_payload_that_is_not_of_version_1_is_refused() {
         (r#""log":[]"#, r#""log":[{"lane":0,"note":"","from":1,"proof":["AA=="]}]"#),
         (r#""log":[]"#, r#""log":[{"lane":0,"note":""},{"lane":0,"note":""}]"#),
         (r#""to":3"#, r#""to":"3""#),
+        (r#""up":1"#, r#""up":-1"#),
+        (r#""clock":"0"#, r#""clock":"+"#),
+        (r#""clock":"0"#, r#""clock":""#),
+        (r#""clock":"000000000000c"#, r#""clock":"000000000000C"#),
+        (r#""nonce":"0"#, r#""nonce":"+"#),
+        (r#""nonce":"0"#, r#""nonce":""#),
+        (r#""nonce":"07"#, r#""nonce":"0A"#),
     ] {
         let bent = good.replacen(from, to, 1);
         assert_ne!(bent, good, "{from}");
@@ -394,21 +425,31 @@ fn a_message_of_another_issuer_is_refused() {
 #[test]
 fn what_was_written_to_disk_goes_on_where_it_was() {
     let mut log = Log::new(b'a', 3);
-    let mut first = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(log.vkeys())));
+    let first = Follower::new(ISSUER.to_owned(), Some(LogWitness::new(log.vkeys())));
+    let mut first = asking(first);
     assert_eq!(first.to_bytes(at(0)), None);
     let mut snapshot = message(0, 7, 0, &[entry(1, 7), entry(2, 3)]);
     snapshot.log = vec![log.checkpoint(0)];
     first.apply(&signed(&snapshot), &[], at(-30)).expect("a snapshot");
+    first.ask(Nonce::new([8; 16]), at(-40));
+    let again = Message { nonce: Some(Nonce::new([8; 16])), reading: reading(1), ..snapshot };
+    first.apply(&signed(&again), &[], at(-30)).expect("a snapshot");
     let bytes = first.to_bytes(at(40)).expect("bytes");
     let mut again = Follower::from_bytes(&bytes, ISSUER, Some(log.vkeys())).expect("again");
-    assert_eq!(again.anchor(), first.anchor());
-    assert_eq!(again.anchor().expect("an anchor").behind(), Duration::from_secs(30));
+    let anchor = again.anchor().expect("an anchor");
+    assert_eq!(
+        (anchor.at(), anchor.received_at(), anchor.signed_after()),
+        (at(0), at(-30), at(-40))
+    );
+    assert_eq!(anchor.reading(), None, "which no message goes on from");
     assert_eq!(again.seen(), at(40));
     assert_eq!(again.state().is_dead([agent(1)], 6), Some(agent(1)));
     assert_eq!((again.state().rev(), again.state().generation()), (7, 1));
     log.append(b'b');
     let mut heartbeat = message(7, 7, 60, &[]);
     heartbeat.log = vec![log.checkpoint(0)];
+    assert_eq!(applied(&mut again, &heartbeat), Ok(Applied::Old), "nothing says that it is later");
+    again.ask(NONCE, at(50));
     let needs = FeedError::NeedsProof { lane: 0, from: 3, to: 4 };
     assert_eq!(applied(&mut again, &heartbeat), Err(needs), "the witness goes on too");
 
@@ -425,31 +466,6 @@ fn what_was_written_to_disk_goes_on_where_it_was() {
         Follower::from_bytes(bent.as_bytes(), ISSUER, None).err(),
         Some(RestoreError::Checksum)
     );
-}
-
-// Age.
-
-#[test]
-fn a_wrong_clock_makes_a_state_older_and_never_younger() {
-    let second = Duration::from_secs;
-    let right = Anchor::new(at(0), at(1));
-    assert_eq!(right.age(at(21), at(1)), Some(second(21)));
-    let ahead = Anchor::new(at(0), at(100));
-    assert_eq!(ahead.age(at(110), at(100)), Some(second(110)));
-    // Behind by 100 s; a message that is held back for 90 s does not look new.
-    let behind = Anchor::new(at(0), at(-100));
-    assert_eq!(behind.age(at(-80), at(-80)), Some(second(20)));
-    let held_back = behind.next(at(20), at(10));
-    assert_eq!(held_back.age(at(10), at(10)), Some(second(90)));
-    assert_eq!(held_back.server_time(at(10)), at(110));
-}
-
-#[test]
-fn after_the_clock_is_set_back_nobody_knows_the_age() {
-    let anchor = Anchor::new(at(0), at(0));
-    assert_eq!(anchor.age(at(100).minus(BACKWARDS_MAX), at(100)), Some(Duration::from_secs(95)));
-    assert_eq!(anchor.age(at(94), at(100)), None);
-    assert_eq!(anchor.age(at(-6), at(-6)), None, "before the message came");
 }
 
 #[test]
