@@ -32,6 +32,16 @@ pub enum Requirement {
     Admin(AdminPermission),
 }
 
+impl Requirement {
+    /// Whether the caller is found out, and may be there, before the handler is called.
+    pub const fn is_checked_first(self) -> bool {
+        match self {
+            Self::Anyone | Self::Client => false,
+            Self::Verifier | Self::Admin(_) => true,
+        }
+    }
+}
+
 impl From<NotAuthenticated> for Failure {
     fn from(error: NotAuthenticated) -> Self {
         match error {

@@ -257,8 +257,9 @@ async fn by_assertion(
     let LookedUp { mut found, from_memory } = keys(cx, &named, wanted).await?;
     if found.are_followed && kid.is_some() && !found.keys.iter().any(|key| is_live(key, cx.now)) {
         let agent = named.parse::<AnyId>().ok().and_then(|id| AgentId::try_from(id).ok());
+        // Boxed: it happens seldom, and every request would carry the room that it needs.
         if let Some(agent) = agent
-            && jwks::asked_for(cx, agent).await?
+            && Box::pin(jwks::asked_for(cx, agent)).await?
         {
             found = keys(cx, &named, wanted).await?.found;
         }

@@ -91,7 +91,7 @@ pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result
                 return Ok(Outcome::Refused(refusal));
             }
             Err(Stopped::Refused(client, refusal)) => {
-                record_refusal(cx, *client, &refusal).await?;
+                Box::pin(record_refusal(cx, *client, &refusal)).await?;
                 return Ok(Outcome::Refused(refusal));
             }
         }
