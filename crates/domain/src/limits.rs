@@ -113,7 +113,9 @@ impl Shard {
     fn has_place(&mut self, now: i64, most: usize) -> bool {
         if self.whole.len() >= most && (now - self.swept).abs() >= SWEEP_NANOS {
             self.swept = now;
-            self.whole.retain(|key, whole| *key == CROWD || *whole > now);
+            // One that is whole later than it can be is of before the clock was set back.
+            let lives = |whole: i64| whole > now && whole <= now + WINDOW_NANOS;
+            self.whole.retain(|key, whole| *key == CROWD || lives(*whole));
         }
         self.whole.len() < most
     }
@@ -344,6 +346,14 @@ mod tests {
         limit.take("a", at(3_600_000_000));
         assert_eq!(limit.take("a", at(0)).expect("a limit").refused, None);
         assert_eq!(limit.take("a", at(1)).expect("a limit").refused, Some(60));
+        // Nor does it keep their places.
+        let limit = Limit::new(10, LIMIT_STRANGERS_MAX);
+        for caller in 0..200_000u32 {
+            limit.take(caller, at(86_400_000_000));
+        }
+        for caller in 0..1000u32 {
+            assert_eq!(limit.take(("new", caller), at(0)).expect("a limit").remaining, 9);
+        }
     }
 
     #[test]

@@ -97,7 +97,8 @@ pub struct Hub {
     channels: Mutex<HashMap<OrganizationId, Arc<Channel>>>,
     shown: Mutex<HashMap<OrganizationId, Shown>>,
     notices: mpsc::Sender<Notice>,
-    waiting: Mutex<Option<mpsc::Receiver<Notice>>>,
+    /// Taken by the job that signs, for as long as it runs.
+    waiting: tokio::sync::Mutex<mpsc::Receiver<Notice>>,
     followers: Followers,
 }
 
@@ -125,7 +126,7 @@ impl Hub {
             channels: Mutex::new(HashMap::new()),
             shown: Mutex::new(HashMap::new()),
             notices,
-            waiting: Mutex::new(Some(waiting)),
+            waiting: tokio::sync::Mutex::new(waiting),
             followers: Followers::default(),
         }
     }
@@ -138,10 +139,9 @@ impl Hub {
         self.channels().get(&org).cloned()
     }
 
-    /// Signs what is committed, until the hub is dropped. Runs once.
+    /// Signs what is committed, until the hub is dropped. One runs at a time.
     pub async fn run(&self) {
-        let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut waiting) = taken else { return };
+        let mut waiting = self.waiting.lock().await;
         while let Some(first) = waiting.recv().await {
             let mut batch = vec![first];
             while let Ok(more) = waiting.try_recv() {

@@ -1,7 +1,13 @@
 //! All background work: what runs by the clock rather than at somebody's request.
 //!
 //! Each piece is a function of the time; the loops and sleeps are here and nowhere else.
+//!
+//! A job that panics is told in our log, named on `/readyz` for a while, and started again
+//! ([`keep`]). The process goes on: nothing of a job is kept from one turn to the next, and what
+//! makes one panic may be what somebody sent, which must not be a way to stop all the others. The
+//! hub's queue outlives its job; a delta that is lost with it is seen by the next message.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +20,8 @@ use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx};
 use accredit_wire::ids::RequestId;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -35,65 +43,101 @@ pub const ROTATE_EVERY: Duration = Duration::from_mins(1);
 /// How often it is looked whose key sets are due.
 pub const FOLLOW_EVERY: Duration = Duration::from_secs(15);
 
+/// Organizations whose key sets are fetched at the same time. Hosts that do not answer hold up
+/// their own organization, and others only where so many organizations have such hosts.
+pub const FOLLOWING_MAX: usize = 32;
+
+/// Turns of that job at a time: each but the newest waits for organizations that no other does.
+pub const TURNS_MAX: usize = 64;
+
+/// How long a job that panicked rests before it is started again.
+pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long is waited where a connection could not be accepted.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts all jobs; they end when the set is dropped.
 pub fn start(server: &Arc<Server>) -> JoinSet<()> {
     let mut jobs = JoinSet::new();
-    let hub = Arc::clone(&server.hub);
-    jobs.spawn(async move { hub.run().await });
-    let beating = Arc::clone(server);
-    jobs.spawn(async move {
+    keep(&mut jobs, server, "feed", async |server| server.hub.run().await);
+    keep(&mut jobs, server, "heartbeat", async |server| {
         let mut every = every(HEARTBEAT_EVERY);
         loop {
             every.tick().await;
-            beating.hub.tick(beating.world.clock.now()).await;
-            beating.look();
+            server.hub.tick(server.world.clock.now()).await;
+            server.look();
         }
     });
-    let timing = Arc::clone(server);
-    jobs.spawn(async move {
+    keep(&mut jobs, server, "lap", async |server| {
         let mut every = every(LAP_EVERY);
         loop {
             every.tick().await;
-            timing.room.lap().await;
+            server.room.lap().await;
         }
     });
-    let integrating = Arc::clone(server);
-    jobs.spawn(async move {
+    keep(&mut jobs, server, "integrate", async |server| {
         let mut every = every(INTEGRATE_EVERY);
         loop {
             every.tick().await;
-            integrate_all(&integrating).await;
-            try_again(&integrating).await;
+            integrate_all(&server).await;
+            try_again(&server).await;
         }
     });
-    let rotating = Arc::clone(server);
-    jobs.spawn(async move {
+    keep(&mut jobs, server, "rotate", async |server| {
         let mut every = every(ROTATE_EVERY);
         loop {
             every.tick().await;
-            rotate_all(&rotating).await;
+            rotate_all(&server).await;
         }
     });
-    let following = Arc::clone(server);
-    jobs.spawn(async move {
-        let mut every = every(FOLLOW_EVERY);
-        loop {
-            every.tick().await;
-            follow_all(&following).await;
-        }
-    });
-    let flushing = Arc::clone(server);
-    jobs.spawn(async move {
+    keep(&mut jobs, server, "follow", follow);
+    keep(&mut jobs, server, "flush", async |server| {
         let mut every = every(FLUSH_EVERY);
         loop {
             every.tick().await;
-            flush_all(&flushing).await;
+            flush_all(&server).await;
         }
     });
     jobs
+}
+
+/// Begins a turn every [`FOLLOW_EVERY`], also where the last one is not over: it goes on for those
+/// whose hosts are slow, and the next one passes them by.
+async fn follow(server: Arc<Server>) {
+    let (mut every, mut turns) = (every(FOLLOW_EVERY), JoinSet::new());
+    let places = Arc::new(Semaphore::new(FOLLOWING_MAX));
+    loop {
+        tokio::select! {
+            _ = every.tick(), if turns.len() < TURNS_MAX => {
+                let (server, places) = (Arc::clone(&server), Arc::clone(&places));
+                turns.spawn(async move { follow_in(&server, &places).await });
+            }
+            Some(ended) = turns.join_next() => if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+/// Runs a job until it ends, and starts it again where it panics.
+pub fn keep<F>(
+    jobs: &mut JoinSet<()>,
+    server: &Arc<Server>,
+    name: &'static str,
+    job: impl Fn(Arc<Server>) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let server = Arc::clone(server);
+    jobs.spawn(async move {
+        while AssertUnwindSafe(job(Arc::clone(&server))).catch_unwind().await.is_err() {
+            tracing::error!(job = name, "a job panicked: it is started again");
+            server.watch.panicked(server.world.clock.elapsed());
+            pause(RESTART_PAUSE).await;
+        }
+    });
 }
 
 #[expect(clippy::disallowed_methods, reason = "the loops that the rest is kept free of")]
@@ -156,12 +200,20 @@ pub async fn rotate_all(server: &Server) {
 
 /// Fetches the key sets of agents that are due, in every organization.
 pub async fn follow_all(server: &Server) {
-    for tenant in server.tenants.all() {
-        let org = tenant.name.clone();
-        if let Err(fault) = jwks::tick(&system(server, tenant)).await {
-            tracing::error!(%fault, %org, "key sets not followed");
+    follow_in(server, &Semaphore::new(FOLLOWING_MAX)).await;
+}
+
+/// The same, in so many organizations at a time as there are places.
+async fn follow_in(server: &Server, places: &Semaphore) {
+    let turns = server.tenants.all().into_iter().map(async |tenant| {
+        let Some(turn) = tenant.follows.turn() else { return };
+        let Ok(_place) = places.acquire().await else { return };
+        if let Err(fault) = jwks::tick(&system(server, Arc::clone(&tenant)), turn).await {
+            tracing::error!(%fault, org = %tenant.name, "key sets not followed");
         }
-    }
+    });
+    // As many as have a place, so that few wait in memory.
+    stream::iter(turns).buffer_unordered(FOLLOWING_MAX).collect::<()>().await;
 }
 
 /// The context of what the system does by the clock.

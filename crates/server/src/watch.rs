@@ -17,6 +17,8 @@ use crate::course::{CLOCK_BACK_ISSUING_MAX, Course, Off};
 
 /// A write that takes longer than this is slow.
 pub const WRITE_SLOW: Duration = Duration::from_millis(500);
+/// How long a job that panicked has to run well to be taken as well.
+pub const JOB_SETTLED: Duration = Duration::from_mins(10);
 /// Events that may wait for a checkpoint.
 pub const LOG_BEHIND_MAX: u64 = 100_000;
 
@@ -41,6 +43,8 @@ pub enum State {
     IssuingClosed,
     /// The process was told to stop.
     Stopping,
+    /// A background job panicked lately, and was started again.
+    JobFailing,
 }
 
 impl State {
@@ -55,6 +59,7 @@ impl State {
         Self::LogBehind,
         Self::IssuingClosed,
         Self::Stopping,
+        Self::JobFailing,
     ];
 
     /// The stable name.
@@ -69,6 +74,7 @@ impl State {
             Self::LogBehind => "log-behind",
             Self::IssuingClosed => "issuing-closed",
             Self::Stopping => "stopping",
+            Self::JobFailing => "job-failing",
         }
     }
 
@@ -81,6 +87,7 @@ impl State {
             Self::LogBehind => "log",
             Self::IssuingClosed => "issuing",
             Self::Stopping => "serving",
+            Self::JobFailing => "jobs",
         }
     }
 
@@ -95,7 +102,11 @@ impl State {
             // Administration has to reach it: that is how issuing is opened. A clock that went
             // ahead has most likely been put right: what was issued before seems older, and ends
             // earlier.
-            Self::StoreSlow | Self::ClockAhead | Self::LogBehind | Self::IssuingClosed => false,
+            Self::StoreSlow
+            | Self::ClockAhead
+            | Self::LogBehind
+            | Self::IssuingClosed
+            | Self::JobFailing => false,
         }
     }
 
@@ -126,19 +137,26 @@ impl State {
                 "a backup was restored: run `accredit backup reconcile` or `accredit backup waive` \
                  for each organization whose `issuing` is `closed`"
             }
+            Self::JobFailing => {
+                "look for `a job panicked` in the log of the server and report it: it is a mistake \
+                 in the program; the job was started again, and this ends by itself ten minutes \
+                 after the last time"
+            }
             Self::Stopping => "send work to another node, or start this one again",
         }
     }
 }
 
 /// The checks of `/readyz`, in the order in which they are told.
-pub const CHECKS: [&str; 6] = ["store", "speed", "clock", "log", "issuing", "serving"];
+pub const CHECKS: [&str; 7] = ["store", "speed", "clock", "log", "issuing", "serving", "jobs"];
 
 /// What is remembered from look to look.
 #[derive(Debug, Default)]
 struct Held {
     since: BTreeMap<State, Time>,
     course: Course,
+    /// When a job panicked last, by the monotonic clock.
+    panicked: Option<Duration>,
 }
 
 /// The states that the process is in.
@@ -162,6 +180,11 @@ impl Watch {
         self.issuing_closed.store(closed, Ordering::Relaxed);
     }
 
+    /// A job has panicked, when the monotonic clock showed `elapsed`.
+    pub fn panicked(&self, elapsed: Duration) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).panicked = Some(elapsed);
+    }
+
     /// Whether the time of day `now` is back so far that no token is issued.
     pub fn is_clock_back(&self, now: Time) -> bool {
         now.plus(CLOCK_BACK_ISSUING_MAX) < Time::from_micros(self.latest.load(Ordering::Relaxed))
@@ -182,6 +205,8 @@ impl Watch {
     ) -> Vec<(State, Time)> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let off = held.course.look(now, elapsed);
+        let is_late = |panicked: Duration| elapsed.saturating_sub(panicked) < JOB_SETTLED;
+        let job_failing = held.panicked.is_some_and(is_late);
         self.latest.store(held.course.latest().micros(), Ordering::Relaxed);
         let trouble = store.trouble;
         for (state, holds) in [
@@ -194,6 +219,7 @@ impl Watch {
             (State::LogBehind, self.log_behind.load(Ordering::Relaxed)),
             (State::IssuingClosed, self.issuing_closed.load(Ordering::Relaxed)),
             (State::Stopping, stopping),
+            (State::JobFailing, job_failing),
         ] {
             held.set(state, holds, now);
         }

@@ -26,6 +26,14 @@ struct Reader {
     counted: u64,
 }
 
+impl Reader {
+    /// Whether its minute is over, or ends later than it could have begun: then the clock was set
+    /// back.
+    fn is_over(&self, now: Time) -> bool {
+        self.window_ends <= now || self.window_ends > now.plus(READ_WINDOW)
+    }
+}
+
 /// Who read lately, and how often since its last event.
 #[derive(Default)]
 pub struct Reads(Mutex<HashMap<CredentialId, Reader>>);
@@ -35,15 +43,14 @@ impl Reads {
     pub fn count(&self, reader: CredentialId, now: Time) -> Option<u64> {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() >= READERS_MAX && !readers.contains_key(&reader) {
-            readers.retain(|_, reader| reader.window_ends > now || reader.counted > 0);
+            readers.retain(|_, reader| !reader.is_over(now) || reader.counted > 0);
             if readers.len() >= READERS_MAX {
                 return Some(1);
             }
         }
         let held = readers.entry(reader).or_default();
         held.counted += 1;
-        // A minute that ends later than it could have begun now: the clock was set back.
-        if held.window_ends > now && held.window_ends <= now.plus(READ_WINDOW) {
+        if !held.is_over(now) {
             return None;
         }
         held.window_ends = now.plus(READ_WINDOW);
@@ -53,15 +60,12 @@ impl Reads {
     /// Takes what was counted and not recorded by readers whose minute is over, in one order.
     pub fn take(&self, now: Time) -> Vec<(CredentialId, u64)> {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = |reader: &Reader| {
-            reader.window_ends <= now || reader.window_ends > now.plus(READ_WINDOW)
-        };
         let mut taken: Vec<_> = readers
             .iter()
-            .filter(|(_, reader)| over(reader) && reader.counted > 0)
+            .filter(|(_, reader)| reader.is_over(now) && reader.counted > 0)
             .map(|(id, reader)| (*id, reader.counted))
             .collect();
-        readers.retain(|_, reader| !over(reader));
+        readers.retain(|_, reader| !reader.is_over(now));
         taken.sort_by_key(|(id, _)| id.to_string());
         taken
     }

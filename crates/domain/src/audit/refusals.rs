@@ -22,7 +22,9 @@ use crate::refusal::{Fault, Refusal, Rule};
 pub const REFUSAL_EVENTS_MAX: u32 = 20;
 /// The window.
 pub const REFUSAL_WINDOW: Duration = Duration::from_mins(1);
-/// Clients whose refusals are bounded one by one; beyond, all others share one allowance.
+/// Clients whose refusals are bounded one by one, in some 1 MB; beyond, all others share one
+/// allowance. Who had none for a window makes place, and what was left out of theirs is told by the
+/// next event of those who share.
 pub const REFUSAL_CLIENTS_MAX: usize = 10_000;
 /// Kinds of failed authentication counted one by one; beyond, all others share one counter.
 pub const FAILURE_KINDS_MAX: usize = 1_000;
@@ -34,6 +36,14 @@ struct Allowance {
     window_ends: Time,
     used: u32,
     suppressed: u64,
+}
+
+impl Allowance {
+    /// Whether its window is over, or ends later than it could have begun: then the clock was set
+    /// back, and nobody's refusals go unrecorded until it has come there again.
+    fn is_over(&self, now: Time) -> bool {
+        self.window_ends <= now || self.window_ends > now.plus(REFUSAL_WINDOW)
+    }
 }
 
 /// What failed authentications are counted by.
@@ -65,13 +75,20 @@ impl Refusals {
     pub fn admit(&self, client: AnyId, now: Time) -> Option<u64> {
         let mut allowances = self.allowances.lock().ok()?;
         if allowances.len() >= REFUSAL_CLIENTS_MAX && !allowances.contains_key(&Some(client)) {
-            allowances
-                .retain(|_, allowance| allowance.window_ends > now || allowance.suppressed > 0);
+            let mut left_out = 0;
+            allowances.retain(|client, allowance| {
+                let stays = client.is_none() || !allowance.is_over(now);
+                left_out += if stays { 0 } else { allowance.suppressed };
+                stays
+            });
+            if left_out > 0 {
+                allowances.entry(None).or_default().suppressed += left_out;
+            }
         }
         let full = allowances.len() >= REFUSAL_CLIENTS_MAX;
         let key = (!full || allowances.contains_key(&Some(client))).then_some(client);
         let allowance = allowances.entry(key).or_default();
-        if allowance.window_ends <= now {
+        if allowance.is_over(now) {
             allowance.window_ends = now.plus(REFUSAL_WINDOW);
             allowance.used = 0;
         }
@@ -183,6 +200,39 @@ mod tests {
             refusals.admit(AgentId::new(n, [1; 10]).any(), now);
         }
         assert!(refusals.allowances.lock().expect("lock").len() <= REFUSAL_CLIENTS_MAX + 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_hides_nobodys_refusals() {
+        let refusals = Refusals::default();
+        let client = AgentId::new(1, [1; 10]).any();
+        let now = Time::from_seconds(1_000_000);
+        while refusals.admit(client, now).is_some() {}
+        let back = now.minus(Duration::from_hours(24));
+        assert_eq!(refusals.admit(client, back), Some(1));
+        let recorded = (0..1000).filter(|_| refusals.admit(client, back).is_some()).count();
+        assert_eq!(recorded, REFUSAL_EVENTS_MAX as usize - 1, "and the bound holds");
+    }
+
+    #[test]
+    fn who_had_refusals_left_out_long_ago_makes_place_and_they_are_told() {
+        let refusals = Refusals::default();
+        let now = Time::from_seconds(1_000_000);
+        let client = |n: u64| AgentId::new(n, [1; 10]).any();
+        for n in 0..REFUSAL_CLIENTS_MAX as u64 {
+            for _ in 0..=REFUSAL_EVENTS_MAX {
+                refusals.admit(client(n), now);
+            }
+        }
+        assert_eq!(refusals.admit(client(1 << 40), now), Some(0), "one who shares");
+        for later in [now.plus(REFUSAL_WINDOW), now.minus(Duration::from_hours(1))] {
+            for n in 0..20 {
+                let new = client((1 << 41) + later.millis() + n);
+                assert_eq!(refusals.admit(new, later), Some(0), "an allowance of its own");
+            }
+        }
+        let all = refusals.allowances.lock().expect("lock");
+        assert_eq!(all[&None].suppressed, REFUSAL_CLIENTS_MAX as u64, "nothing is forgotten");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! `jku` and `x5u` in an assertion. The one who asks does not say where the keys are.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -173,7 +173,7 @@ pub async fn refresh(cx: &Cx, followed: Followed) -> Result<bool, Fault> {
 }
 
 /// Fetches the sets that are due, a few at a time, until none is. Returns how many it was.
-pub async fn tick(cx: &Cx) -> Result<usize, Fault> {
+pub async fn tick(cx: &Cx, _turn: Turn<'_>) -> Result<usize, Fault> {
     let mut fetched = 0;
     loop {
         let due = cx.world.store.followed_due(cx.tenant.id, cx.now, FETCHES_AT_A_TIME_MAX).await?;
@@ -311,6 +311,8 @@ pub(crate) async fn asked_for(cx: &Cx, agent: AgentId) -> Result<bool, Fault> {
 #[derive(Default)]
 pub struct Follows {
     remembered: Mutex<Remembered>,
+    /// Whether a turn of the job is under way.
+    turn: AtomicBool,
     had: AtomicU64,
     failed: AtomicU64,
 }
@@ -332,7 +334,21 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// A turn of the job is under way in an organization.
+pub struct Turn<'f>(&'f Follows);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.turn.store(false, Ordering::Release);
+    }
+}
+
 impl Follows {
+    /// Begins a turn of the job, where none is under way.
+    pub fn turn(&self) -> Option<Turn<'_>> {
+        (!self.turn.swap(true, Ordering::Acquire)).then(|| Turn(self))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,7 @@
 //! The degraded states as `/readyz` names them: entered, told, and left without a restart.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use accredit_domain::ports::Clock as _;
@@ -118,6 +120,50 @@ async fn a_clock_that_went_ahead_is_named_and_stops_nothing() {
 }
 
 #[tokio::test]
+async fn a_job_that_panics_is_named_and_started_again() {
+    let world = TestWorld::new(6).await;
+    let (mut jobs, runs) = (tokio::task::JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    let (said, mut told) = tokio::sync::mpsc::unbounded_channel();
+    jobs::keep(&mut jobs, &world.server, "planted", move |_| {
+        let (runs, said) = (Arc::clone(&runs), said.clone());
+        async move {
+            let run = runs.fetch_add(1, Ordering::SeqCst);
+            said.send(run).expect("somebody listens");
+            assert!(run > 1, "planted");
+        }
+    });
+    assert_eq!(told.recv().await, Some(0));
+    assert_eq!(told.recv().await, Some(1), "started again");
+    let (status, ok, states) = check(&world, "jobs").await;
+    assert_eq!((status, ok), (200, false), "the others go on");
+    assert_eq!(states[0]["state"], "job-failing");
+    assert_eq!(told.recv().await, Some(2), "and again");
+    jobs.join_next().await.expect("a job").expect("it ended well");
+    world.advance(599);
+    assert_eq!(check(&world, "jobs").await.2[0]["state"], "job-failing");
+    world.advance(1);
+    assert_eq!(check(&world, "jobs").await, (200, true, Value::Null));
+}
+
+#[tokio::test]
+async fn the_hub_goes_on_after_its_job_was_started_again() {
+    let world = TestWorld::new(6).await;
+    let scene = world.scene().await;
+    let hub = Arc::clone(&world.server.hub);
+    let first = tokio::spawn(async move { hub.run().await });
+    tokio::task::yield_now().await;
+    first.abort();
+    assert!(first.await.is_err());
+    world.run_hub();
+    let secret = world.resource_secret(&scene.org, "crm").await;
+    let mut events =
+        world.events(Ask::get("/o/acme/revocations/feed").bearer(&secret.secret)).await;
+    events.next().await.expect("the first message");
+    world.revoke(&scene.org, &scene.client.credential).await.expect("revoked");
+    assert_eq!(events.next().await.expect("a delta").0, "1.1");
+}
+
+#[tokio::test]
 async fn a_log_that_cannot_be_integrated_is_named_and_stops_nothing() {
     let world = TestWorld::new(6).await;
     let scene = world.scene().await;
@@ -150,7 +196,7 @@ async fn since_and_hint_are_told_to_who_asks_for_them() {
         .iter()
         .filter_map(|check| check["name"].as_str())
         .collect();
-    assert_eq!(names, ["store", "speed", "clock", "log", "issuing", "serving"]);
+    assert_eq!(names, ["store", "speed", "clock", "log", "issuing", "serving", "jobs"]);
 }
 
 #[tokio::test]

@@ -392,6 +392,48 @@ async fn our_own_network_is_no_place_for_keys() {
 }
 
 #[tokio::test]
+async fn a_host_that_does_not_answer_holds_up_no_other_organization() {
+    let case = Case::begin(87).await;
+    let quick = Served::start().await;
+    let both = [case.served.address, quick.address];
+    case.world.outside.0.allow(&both).expect("allowed");
+    let mut others = Vec::new();
+    for name in ["eta", "iota", "theta", "zeta"] {
+        let other = case.world.found(name).await;
+        case.world.resource(&other, "crm", &["read"]).await;
+        case.world.agent(&other, "planner", &["crm:read"]).await;
+        let body = Some(json!({"jwks_url": quick.url()}));
+        case.world.admin(&other, "PATCH", "/v1/agents/planner", body).await.expect(200);
+        others.push(other);
+    }
+    quick.has(&[&case.key("k2")]);
+    case.served.has(&[&case.key("k1")]);
+    let silence = case.served.gate.lock().await;
+    let (mut turn, path) = (Box::pin(case.turn()), "/v1/agents/planner");
+    let fetched = async |other| {
+        case.world.admin(other, "GET", path, None).await.json()["jwks_fetched_at"].is_string()
+    };
+    let all_fetched = async {
+        for other in &others {
+            while !fetched(other).await {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = &mut turn => panic!("the turn ended, and a host has not answered"),
+        () = all_fetched => {}
+    }
+    // The next turn passes by whom the last one waits for.
+    let asked = case.served.count();
+    case.turn().await;
+    assert_eq!((asked, case.served.count()), (1, 1));
+    drop(silence);
+    turn.await;
+    assert_eq!(case.keys().await.len(), 1);
+}
+
+#[tokio::test]
 async fn without_the_url_its_keys_end_after_the_overlap() {
     let case = Case::begin(86).await;
     let (followed, own) =
