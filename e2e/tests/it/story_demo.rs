@@ -1,5 +1,7 @@
 //! `accredit demo`: the main job from end to end, every promise kept.
 
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::stage::binary::{self, accredit};
@@ -66,4 +68,40 @@ fn the_demo_is_readable_and_keeps_what_it_made_where_it_is_told() {
     let again = binary::run(binary::command(&["demo", "--keep", kept, "--output", "json"]));
     assert_ne!(again.code, 0, "{again:?}");
     assert!(again.err.contains("hint"), "{again:?}");
+}
+
+/// The process that another one has started, once it has.
+fn child_of(parent: u32) -> u32 {
+    let parent = parent.to_string();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // "pid (name) state ppid …", and the name may hold anything.
+            let after_name = stat.rsplit(')').next().unwrap_or_default();
+            if after_name.split_whitespace().nth(1) == Some(&parent) {
+                return entry.file_name().to_string_lossy().parse().expect("a number");
+            }
+        }
+        assert!(Instant::now() < deadline, "it started no server");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_demo_fails_where_a_promise_does_not_hold() {
+    let mut demo = binary::command(&["demo", "--output", "json"]);
+    let demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let server = child_of(demo.id()).to_string();
+    let killed = Command::new("kill").args(["-KILL", &server]).status().expect("kill runs");
+    assert!(killed.success());
+
+    let out = demo.wait_with_output().expect("it ends");
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    let shown: serde_json::Value = serde_json::from_slice(&out.stdout).expect("a document");
+    assert_eq!(shown["ok"], false, "{shown}");
+    let steps = shown["steps"].as_array().expect("steps");
+    assert!(steps.iter().any(|step| step["ok"] == false), "{shown}");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("not every promise held"), "{said}");
 }
