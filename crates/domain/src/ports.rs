@@ -275,11 +275,13 @@ pub trait Registry: Send + Sync {
         page: Page,
     ) -> BoxFuture<'_, Result<Vec<Resource>, Fault>>;
 
-    /// One agent with its permissions and its times of use.
+    /// One agent with its permissions, its times of use and what of its credentials is live at
+    /// `now`.
     fn agent(
         &self,
         org: OrganizationId,
         key: Lookup<AgentId>,
+        now: Time,
     ) -> BoxFuture<'_, Result<Option<Agent>, Fault>>;
     /// Agents.
     fn agents(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Vec<Agent>, Fault>>;

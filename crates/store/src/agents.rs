@@ -15,6 +15,30 @@ use crate::page;
 
 const OPERATION: &str = "write an agent";
 
+/// An own credential of the agent that is to be rotated: it is live at `$1`, or it lived until it was
+/// due. One that was made to end before that has ended, and nothing follows.
+macro_rules! counts {
+    ($name:literal) => {
+        concat!(
+            $name,
+            ".org = a.org AND ",
+            $name,
+            ".agent = a.id AND ",
+            $name,
+            ".instance IS NULL AND ",
+            $name,
+            ".state = 'active' AND (",
+            $name,
+            ".expires_at > $1 OR ",
+            $name,
+            ".expires_at >= ",
+            $name,
+            ".created_at + a.rotation_days * 86400000000)"
+        )
+    };
+}
+
+/// A statement on agents. `$1` is the time, `$2` the organization.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -24,8 +48,14 @@ macro_rules! select {
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
              AND c.instance IS NULL ORDER BY c.id DESC LIMIT 1), \
              a.last_reviewed_at, a.version, a.rotation_days, a.rotation_warned_for, \
+             coalesce((SELECT min(c.created_at) FROM credential c WHERE ",
+            counts!("c"),
+            " AND NOT EXISTS (SELECT 1 FROM credential n WHERE ",
+            counts!("n"),
+            " AND n.used_for = c.used_for AND (n.kid IS NULL) = (c.kid IS NULL) \
+             AND n.id > c.id)), \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
-             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1), a.across, \
+             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1)), a.across, \
              a.rotation_asked_at, a.rotation_asked_because, \
              f.url, f.fetched_at, f.failing_since, f.failure, a.look_at \
              FROM agent a \
@@ -83,19 +113,20 @@ pub(crate) fn find(
     conn: &mut dyn Conn,
     org: &str,
     key: &Lookup<AgentId>,
+    now: Time,
 ) -> Result<Option<Agent>, DriverError> {
     match key {
         Lookup::Id(id) => {
             let id = id.to_string();
             conn.first(
-                select!("WHERE a.org = $1 AND a.id = $2"),
-                &[org.into(), id.as_str().into()],
+                select!("WHERE a.org = $2 AND a.id = $3"),
+                &[now.into(), org.into(), id.as_str().into()],
                 read,
             )
         }
         Lookup::Name(name) => conn.first(
-            select!("WHERE a.org = $1 AND a.name = $2"),
-            &[org.into(), name.into()],
+            select!("WHERE a.org = $2 AND a.name = $3"),
+            &[now.into(), org.into(), name.into()],
             read,
         ),
     }
@@ -107,16 +138,16 @@ pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Ag
     macro_rules! by {
         ($filters:expr, $column:literal, $direction:literal) => {
             concat!(
-                select!("WHERE a.org = $1 AND "),
+                select!("WHERE a.org = $2 AND "),
                 $column,
-                " >= $2 AND ",
+                " >= $3 AND ",
                 $column,
-                " < $3 AND ",
+                " < $4 AND ",
                 $filters,
                 " ORDER BY ",
                 $column,
                 $direction,
-                " LIMIT $7"
+                " LIMIT $8"
             )
         };
     }
@@ -124,11 +155,11 @@ pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Ag
         ($state:literal, $environment:literal, $owner:literal) => {
             concat!(
                 $state,
-                "a.state = $4) AND ",
+                "a.state = $5) AND ",
                 $environment,
-                "a.environment = $5) AND ",
+                "a.environment = $6) AND ",
                 $owner,
-                "a.owner = $6)"
+                "a.owner = $7)"
             )
         };
     }
@@ -149,18 +180,18 @@ pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Ag
     let owner = page.owner.map_or_else(String::new, |owner| owner.to_string());
     let most = AgentState::Active.as_str();
     let sql = if !owner.is_empty() {
-        ordered!("($4 = '' OR ", "($5 = '' OR ", "(")
+        ordered!("($5 = '' OR ", "($6 = '' OR ", "(")
     } else if !state.is_empty() && (state != most || environment.is_empty()) {
-        ordered!("(", "($5 = '' OR ", "($6 = '' OR ")
+        ordered!("(", "($6 = '' OR ", "($7 = '' OR ")
     } else if !environment.is_empty() {
-        ordered!("($4 = '' OR ", "(", "($6 = '' OR ")
+        ordered!("($5 = '' OR ", "(", "($7 = '' OR ")
     } else {
-        ordered!("($4 = '' OR ", "($5 = '' OR ", "($6 = '' OR ")
+        ordered!("($5 = '' OR ", "($6 = '' OR ", "($7 = '' OR ")
     };
     let (first, end) = page::bounds(page);
     let filters = [first.as_str(), end.as_str(), state, environment, owner.as_str()];
     let [first, end, state, environment, owner] = filters.map(Value::from);
-    let values = [org.into(), first, end, state, environment, owner, page::limit(page)];
+    let values = [page.at.into(), org.into(), first, end, state, environment, owner, page::limit(page)];
     conn.all(sql, &values, read)
 }
 
@@ -172,8 +203,8 @@ pub(crate) fn due(
     limit: usize,
 ) -> Result<Vec<Agent>, DriverError> {
     conn.all(
-        select!("WHERE a.org = $1 AND a.look_at <= $2 ORDER BY a.look_at LIMIT $3"),
-        &[org.into(), now.into(), page::rows(limit)],
+        select!("WHERE a.org = $2 AND a.look_at <= $1 ORDER BY a.look_at LIMIT $3"),
+        &[now.into(), org.into(), page::rows(limit)],
         read,
     )
 }

@@ -82,8 +82,9 @@ impl Registry for SqliteStore {
         &self,
         org: OrganizationId,
         key: Lookup<AgentId>,
+        now: Time,
     ) -> BoxFuture<'_, Result<Option<Agent>, Fault>> {
-        self.read_in("read an agent", org, move |conn, org| agents::find(conn, org, &key))
+        self.read_in("read an agent", org, move |conn, org| agents::find(conn, org, &key, now))
     }
 
     fn agents(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Vec<Agent>, Fault>> {

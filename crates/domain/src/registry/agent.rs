@@ -130,7 +130,9 @@ pub struct Agent {
     pub rotation_asked_at: Option<Time>,
     /// Which change that was.
     pub rotation_asked_because: Option<String>,
-    /// When the newest live credential of its own was made.
+    /// When that credential of its own was made which is to be rotated first: of each use the newest
+    /// counts, of these the oldest. One that was made to end before it would be due counts while it
+    /// lives, or where there is no other.
     #[serde(skip)]
     pub credential_made_at: Option<Time>,
     /// The due time for which a warning stands in the log.
@@ -387,6 +389,7 @@ pub async fn list(
         page.owner = Some(find_person(cx, owner).await?.id);
     }
     page.environment = environment.map(environment::asked).transpose()?;
+    page.at = cx.now;
     known_state(&page, &AgentState::ALL.map(AgentState::as_str))?;
     let read = |page| cx.world.store.agents(cx.tenant.id, page);
     let shown = |row| rotation_schedule::at(row, cx.now);

@@ -399,7 +399,7 @@ pub(crate) fn ends_after(
 
 /// Finds an agent by id or name, or says that there is none.
 pub async fn find_agent(cx: &Cx, key: &str) -> Result<Agent, Error> {
-    let found = cx.world.store.agent(cx.tenant.id, lookup::<AgentId>(key)).await?;
+    let found = cx.world.store.agent(cx.tenant.id, lookup::<AgentId>(key), cx.now).await?;
     let agent = found.ok_or_else(|| Refusal::not_found("agent", key))?;
     Ok(rotation_schedule::at(agent, cx.now))
 }

@@ -1,7 +1,8 @@
 //! The schedule of rotation: when an agent's credential is due, who is told, and what follows.
 //!
-//! Due runs from the newest live credential of the agent itself; what its instances hold is as
-//! short-lived as they are. It is due after so many days, or at once where what it stands for has
+//! Due runs from the newest credential of the agent itself for each of its uses, so that an
+//! agent is due as soon as one of them is; what its instances hold is as short-lived as they are. It
+//! is due after so many days, or at once where what it stands for has
 //! changed: the agent's owner, its permissions or its environment. A warning is one event for each
 //! due time, written a week before. Where the organization enforces it, a credential that is older
 //! than such a change gets no tokens any more a day after it.
@@ -89,7 +90,7 @@ pub(super) fn ask(agent: &mut Agent, now: Time, because: &str) {
     agent.rotation_asked_because = Some(because.to_owned());
 }
 
-/// An agent as it is at `now`: what was asked for is over once its credential is newer.
+/// An agent as it is at `now`: what was asked for is over once its credential for each use is newer.
 pub(super) fn at(mut agent: Agent, now: Time) -> Agent {
     let made = agent.credential_made_at;
     if made.is_none() || made > agent.rotation_asked_at {

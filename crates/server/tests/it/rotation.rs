@@ -371,6 +371,44 @@ async fn an_agent_is_warned_of_before_it_is_due_and_due_until_it_rotates() {
     assert_eq!(warnings().await, 2);
 }
 
+/// A secret for a further use is no rotation of the first.
+#[tokio::test]
+async fn an_agent_is_due_when_any_of_its_uses_is() {
+    let world = TestWorld::new(54).await;
+    let Scene { org, client, .. } = world.scene().await;
+    let due_at = async || agent(&world, &org).await["rotation_due_at"].clone();
+    let first = due_at().await;
+    world.clock.advance(10 * DAY);
+    let ci = json!({
+        "agent": "planner", "type": "client-secret", "use": "ci", "expires_in": 25 * 86_400,
+    });
+    let ci = world.admin(&org, "POST", "/v1/credentials", Some(ci)).await.expect(201);
+    assert_eq!(due_at().await, first, "the new use does not stand for the old one");
+    world.clock.advance(13 * DAY);
+    jobs::rotate_all(&world.server).await;
+    assert_eq!(events(&world, &org, "credential.rotation_due").await.len(), 1);
+    // A change of the agent asks for both.
+    let owner = json!({"owner_email": "new@example.com"});
+    world.admin(&org, "PATCH", "/v1/agents/planner", Some(owner)).await.expect(200);
+    world.advance(1);
+    rotate(&world, &org, &client.credential, json!({})).await.expect(201);
+    let half = agent(&world, &org).await;
+    assert!(half["rotation_asked_at"].is_string() && half["rotation_due"] == true, "{half}");
+    // What was made to end before it would be due is over, and not to be rotated.
+    world.clock.advance(13 * DAY);
+    let path = format!("/v1/credentials/{}", ci.member("id"));
+    assert_eq!(world.admin(&org, "GET", &path, None).await.member("state"), "expired");
+    let whole = agent(&world, &org).await;
+    assert!(whole["rotation_asked_at"].is_null() && whole["rotation_due"] == false, "{whole}");
+    assert_ne!(whole["rotation_due_at"], first);
+    // What lived until it was due and was not rotated stays due, whatever else there is.
+    world.clock.advance(16 * DAY);
+    world.agent_secret(&org, "planner", None).await;
+    assert_eq!(agent(&world, &org).await["rotation_due"], false);
+    world.clock.advance(2 * DAY);
+    assert_eq!(agent(&world, &org).await["rotation_due"], true);
+}
+
 #[tokio::test]
 async fn a_schedule_is_an_agents_own_and_bounded() {
     let world = TestWorld::new(50).await;

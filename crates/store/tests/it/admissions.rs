@@ -256,7 +256,7 @@ async fn a_reader_that_races_with_changes_never_sees_an_older_state_after_a_newe
         }
     });
     for lifetime in 1..=50 {
-        let found = world.store.agent(org, Lookup::Id(bot.id)).await.expect("read");
+        let found = world.store.agent(org, Lookup::Id(bot.id), NOW).await.expect("read");
         let changed = Agent { token_lifetime: lifetime, ..found.expect("there") };
         world.commit(vec![Row::Agent(changed)]).await.expect("committed");
         let facts = world.store.agent_facts(org, bot.id).await.expect("read").expect("there");

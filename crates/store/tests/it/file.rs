@@ -52,7 +52,7 @@ async fn everything_that_was_answered_is_there_after_reopening() {
         after.iter().map(|leaf| leaf.hash).collect::<Vec<_>>(),
         before.iter().map(|leaf| leaf.hash).collect::<Vec<_>>()
     );
-    assert!(world.store.agent(world.org, Lookup::Id(agent.id)).await.expect("read").is_some());
+    assert!(world.store.agent(world.org, Lookup::Id(agent.id), NOW).await.expect("read").is_some());
     assert_eq!(world.store.signing_keys(world.org).await.expect("read").len(), 1);
     assert_eq!(world.store.revocations_after(world.org, 0, NOW).await.expect("read").len(), 1);
     let overtaken = world.issue(vec![agent.id.any()], 0, None).await;

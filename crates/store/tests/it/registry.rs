@@ -107,7 +107,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
         let used = Use { org: world.org, id: bot.id.any(), at, source: None };
         world.store.record_uses(vec![used]).await.expect("recorded");
     }
-    let found = world.store.agent(world.org, Lookup::Name("bot".into())).await.expect("read");
+    let found = world.store.agent(world.org, Lookup::Name("bot".into()), NOW).await.expect("read");
     let found = found.expect("there");
     assert_eq!(found.owner_email.as_deref(), Some("mia@example.com"));
     assert_eq!(found.last_rotated_at, Some(NOW));
@@ -135,7 +135,7 @@ async fn an_agent_is_read_as_written_with_owner_rotation_and_use() {
     };
     world.commit(vec![Row::Agent(changed.clone())]).await.expect("committed");
     stale(world.commit(vec![Row::Agent(changed.clone())]).await);
-    let found = world.store.agent(world.org, Lookup::Id(bot.id)).await.expect("read");
+    let found = world.store.agent(world.org, Lookup::Id(bot.id), NOW).await.expect("read");
     let changed = Agent { look_at: Some(Time::from_micros(0)), version: 2, ..changed };
     assert_eq!(format!("{:?}", found.expect("there")), format!("{changed:?}"));
 }
@@ -279,6 +279,6 @@ async fn uses_are_written_in_chunks_whatever_their_number() {
         .map(|n| Use { org: world.org, id: bot.id.any(), at: Time::from_micros(n), source: None })
         .collect();
     world.store.record_uses(uses).await.expect("recorded");
-    let found = world.store.agent(world.org, Lookup::Id(bot.id)).await.expect("read");
+    let found = world.store.agent(world.org, Lookup::Id(bot.id), NOW).await.expect("read");
     assert_eq!(found.expect("there").last_seen_at, Some(Time::from_micros(999)));
 }
