@@ -130,6 +130,9 @@ pub enum Row {
     EndAgent(AgentId),
     /// The end of all live credentials of an instance.
     EndInstance(InstanceId),
+    /// Nothing to write: the change is stale unless the agent has the version that was seen and
+    /// follows the same URL.
+    StillFollows(Box<Followed>),
     /// Where an agent's keys are followed, and how it goes.
     Follow(Box<Followed>),
     /// An agent's keys are followed no longer.

@@ -191,7 +191,8 @@ pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Ag
     let (first, end) = page::bounds(page);
     let filters = [first.as_str(), end.as_str(), state, environment, owner.as_str()];
     let [first, end, state, environment, owner] = filters.map(Value::from);
-    let values = [page.at.into(), org.into(), first, end, state, environment, owner, page::limit(page)];
+    let values =
+        [page.at.into(), org.into(), first, end, state, environment, owner, page::limit(page)];
     conn.all(sql, &values, read)
 }
 

@@ -19,6 +19,7 @@ fn read(row: &dyn Row) -> Result<Followed, DriverError> {
         fetched_at: row.opt_time(3)?,
         failing_since: row.opt_time(4)?,
         failure: row.opt_string(5)?,
+        agent_version: row.int(6)?,
     })
 }
 
@@ -30,8 +31,9 @@ pub(crate) fn find(
 ) -> Result<Option<Followed>, DriverError> {
     let agent = agent.to_string();
     conn.first(
-        "SELECT f.agent, f.url, f.due_at, f.fetched_at, f.failing_since, f.failure \
-         FROM followed f WHERE f.org = $1 AND f.agent = $2",
+        "SELECT f.agent, f.url, f.due_at, f.fetched_at, f.failing_since, f.failure, \
+         a.version FROM followed f JOIN agent a ON a.org = f.org AND a.id = f.agent \
+         WHERE f.org = $1 AND f.agent = $2",
         &[org.into(), agent.as_str().into()],
         read,
     )
@@ -45,11 +47,26 @@ pub(crate) fn due(
     limit: usize,
 ) -> Result<Vec<Followed>, DriverError> {
     conn.all(
-        "SELECT f.agent, f.url, f.due_at, f.fetched_at, f.failing_since, f.failure \
-         FROM followed f WHERE f.org = $1 AND f.due_at <= $2 ORDER BY f.due_at LIMIT $3",
+        "SELECT f.agent, f.url, f.due_at, f.fetched_at, f.failing_since, f.failure, \
+         a.version FROM followed f JOIN agent a ON a.org = f.org AND a.id = f.agent \
+         WHERE f.org = $1 AND f.due_at <= $2 ORDER BY f.due_at LIMIT $3",
         &[org.into(), now.into(), page::rows(limit)],
         read,
     )
+}
+
+/// Refuses what came of a fetch where the agent has changed since, or follows another URL or none.
+pub(crate) fn still(conn: &mut dyn Conn, org: &str, seen: &Followed) -> Result<(), Failure> {
+    let agent = seen.agent.to_string();
+    let found = conn
+        .all(
+            "SELECT f.agent FROM followed f JOIN agent a ON a.org = f.org AND a.id = f.agent \
+             WHERE f.org = $1 AND f.agent = $2 AND f.url = $3 AND a.version = $4",
+            &[org.into(), agent.as_str().into(), (&seen.url).into(), seen.agent_version.into()],
+            |_| Ok(()),
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    Failure::unless_one(found.len())
 }
 
 /// Writes a row, whatever was there.

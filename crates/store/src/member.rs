@@ -237,6 +237,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Operator(row) => operators::write(conn, row)?,
             Row::EndOperators => done.committed.ended += operators::end(conn)?,
             Row::Answer(row) => answers::write(conn, row, change.at)?,
+            Row::StillFollows(seen) => followed::still(conn, org, seen)?,
             Row::Follow(row) => followed::write(conn, org, row)?,
             Row::Unfollow(agent) => followed::remove(conn, org, *agent)?,
             // Appended with the change's own.
@@ -263,6 +264,7 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         | Row::Key(_)
         | Row::Operator(_)
         | Row::EndOperators
+        | Row::StillFollows(_)
         | Row::Event(_)
         | Row::Answer(_) => {}
         Row::Person(row) => {
@@ -395,6 +397,7 @@ fn notice_rows(
             | Row::Operator(_)
             | Row::EndOperators
             | Row::EndAgent(_)
+            | Row::StillFollows(_)
             | Row::Follow(_)
             | Row::Unfollow(_)
             | Row::Event(_)

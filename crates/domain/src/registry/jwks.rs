@@ -28,7 +28,7 @@ use super::credential::{
 };
 use super::credential_use::UseName;
 use super::rotation::OVERLAP_DEFAULT_SECONDS;
-use crate::audit::event::{Body, EventKind};
+use crate::audit::event::{Body, Event, EventKind};
 use crate::context::{Caller, Cx};
 use crate::ports::{CommitError, Row};
 use crate::refusal::{Fault, Refusal};
@@ -68,6 +68,9 @@ pub struct Followed {
     pub failing_since: Option<Time>,
     /// Why.
     pub failure: Option<String>,
+    /// The version of the agent's row as it was seen; what comes of a fetch is written where the
+    /// agent is still so ([`Row::StillFollows`]).
+    pub agent_version: i64,
 }
 
 /// Where an agent's keys are followed, as the agent shows it.
@@ -89,7 +92,8 @@ pub struct FollowedView {
 impl Followed {
     /// A URL that was set just now.
     pub fn new(agent: AgentId, url: String, now: Time) -> Self {
-        Self { agent, url, due_at: now, fetched_at: None, failing_since: None, failure: None }
+        let (fetched_at, failing_since, failure) = (None, None, None);
+        Self { agent, url, due_at: now, fetched_at, failing_since, failure, agent_version: 0 }
     }
 }
 
@@ -153,19 +157,15 @@ fn keys_in(text: &[u8]) -> Result<Vec<Jwk>, String> {
 pub async fn refresh(cx: &Cx, followed: Followed) -> Result<bool, Fault> {
     let Some(_under_way) = cx.tenant.follows.begin(followed.agent) else { return Ok(false) };
     let fetched = cx.world.outbound.fetch_jwks(&followed.url).await;
-    // A fetch takes seconds. What an agent no longer follows says nothing about it.
-    let now = cx.world.store.followed(cx.tenant.id, followed.agent).await?;
-    if now.is_none_or(|now| now.url != followed.url) {
-        return Ok(false);
-    }
     let outcome = match fetched.and_then(|text| keys_in(&text)) {
         Ok(keys) => follow(cx, followed, &keys).await,
         Err(why) => failed(cx, followed, why).await.map(|()| false),
     };
     let was_had = match outcome {
         Ok(was_had) => was_had,
-        // Somebody changes one of the keys, or the agent, just now: the next turn sees it.
-        Err(CommitError::Stale | CommitError::Taken(_)) => false,
+        // A fetch takes seconds. Somebody changed one of the keys, the agent or its URL meanwhile,
+        // and what an agent no longer follows says nothing about it: the next turn sees it.
+        Err(CommitError::Stale | CommitError::Taken(_)) => return Ok(false),
         Err(CommitError::Fault(fault)) => return Err(fault),
     };
     cx.tenant.follows.count(was_had);
@@ -190,6 +190,17 @@ pub async fn tick(cx: &Cx, _turn: Turn<'_>) -> Result<usize, Fault> {
     }
 }
 
+/// Commits what came of a fetch, where the agent is as it was seen and follows the same URL.
+async fn commit_fetched(
+    cx: &Cx,
+    followed: &Followed,
+    mut rows: Vec<Row>,
+    event: Event,
+) -> Result<(), CommitError> {
+    rows.insert(0, Row::StillFollows(Box::new(followed.clone())));
+    commit(cx, rows, None, event).await.map(drop)
+}
+
 /// The set could not be had: told where that is new.
 async fn failed(cx: &Cx, followed: Followed, why: String) -> Result<(), CommitError> {
     let why: String = why.chars().take(FAILURE_CHARS_MAX).collect();
@@ -203,7 +214,7 @@ async fn failed(cx: &Cx, followed: Followed, why: String) -> Result<(), CommitEr
     }
     let body = Body { agent: Some(followed.agent), reason: Some(why), ..Body::default() };
     let event = cx.event(EventKind::AgentJwksFailing, body);
-    commit(cx, vec![Row::Follow(Box::new(followed))], None, event).await.map(drop)
+    commit_fetched(cx, &followed, vec![Row::Follow(Box::new(followed.clone()))], event).await
 }
 
 /// Makes the agent's keys those of the set.
@@ -214,7 +225,7 @@ async fn follow(cx: &Cx, followed: Followed, keys: &[Jwk]) -> Result<bool, Commi
     let of = |thumbprint: &str| held.iter().find(|key| thumbprint_of(key) == thumbprint);
     let mut refused = 0;
     for key in keys.iter().filter(|key| of(&key.thumbprint()).is_none()) {
-        if live >= FOLLOWED_LIVE_MAX || !add(cx, agent, key).await? {
+        if live >= FOLLOWED_LIVE_MAX || !add(cx, &followed, key).await? {
             refused += 1;
         } else {
             live += 1;
@@ -251,13 +262,13 @@ fn thumbprint_of(key: &Credential) -> String {
 }
 
 /// Registers a key of the set; false where it is or was registered.
-async fn add(cx: &Cx, agent: AgentId, key: &Jwk) -> Result<bool, CommitError> {
+async fn add(cx: &Cx, followed: &Followed, key: &Jwk) -> Result<bool, CommitError> {
     let expires_at = cx.now.plus(Duration::from_secs(CREDENTIAL_LIFETIME_DEFAULT_SECONDS));
-    let holder = (Holder::Agent(agent), UseName::DEFAULT);
+    let holder = (Holder::Agent(followed.agent), UseName::DEFAULT);
     let made = Credential { followed: true, ..new_key(cx, holder, key.clone(), expires_at) };
     let event = cx.event(EventKind::CredentialCreated, described(&made));
-    match commit(cx, vec![Row::Credential(made)], None, event).await {
-        Ok(_) => Ok(true),
+    match commit_fetched(cx, followed, vec![Row::Credential(made)], event).await {
+        Ok(()) => Ok(true),
         Err(CommitError::Taken(_)) => Ok(false),
         Err(error) => Err(error),
     }
@@ -291,7 +302,7 @@ async fn turned(
     let event = cx.event(EventKind::AgentJwksFollowed, body);
     let mut rows: Vec<Row> = gone.into_iter().chain(stay).map(Row::Credential).collect();
     rows.push(Row::Follow(Box::new(followed.clone())));
-    commit(cx, rows, None, event).await?;
+    commit_fetched(cx, followed, rows, event).await?;
     Ok(true)
 }
 

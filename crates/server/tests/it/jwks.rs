@@ -481,6 +481,28 @@ async fn what_comes_from_a_url_that_is_no_longer_followed_is_left_alone() {
     assert_eq!(case.served.count(), 1, "it is not followed again");
 }
 
+/// What was fetched for an agent as it was is not taken for what it has become; the next turn sees
+/// it anew.
+#[tokio::test]
+async fn what_is_fetched_while_the_agent_changes_is_fetched_again() {
+    let case = Case::begin(90).await;
+    let key = case.key("k");
+    case.served.has(&[&key]);
+    let held = case.served.gate.lock().await;
+    let meanwhile = async {
+        while case.served.count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        case.update(json!({"purpose": "another"})).await.expect(200);
+        drop(held);
+    };
+    tokio::join!(case.turn(), meanwhile);
+    assert!(case.keys().await.is_empty(), "the agent has changed since it was looked at");
+    case.turn().await;
+    assert_eq!((case.served.count(), case.keys().await.len()), (2, 1));
+    case.token(&key).await.expect(200);
+}
+
 #[tokio::test]
 async fn a_key_that_somebody_rotated_ends_as_they_said() {
     let case = Case::begin(87).await;

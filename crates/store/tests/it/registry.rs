@@ -6,7 +6,8 @@ use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
-use accredit_domain::registry::{Agent, Person, Resource, State};
+use accredit_domain::registry::jwks::Followed;
+use accredit_domain::registry::{Agent, Credential, Person, Resource, State};
 use accredit_wire::time::Time;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -281,4 +282,33 @@ async fn uses_are_written_in_chunks_whatever_their_number() {
     world.store.record_uses(uses).await.expect("recorded");
     let found = world.store.agent(world.org, Lookup::Id(bot.id), NOW).await.expect("read");
     assert_eq!(found.expect("there").last_seen_at, Some(Time::from_micros(999)));
+}
+
+/// Between a fetch and its write an agent may change: the write sees it in its own transaction.
+#[tokio::test]
+async fn a_followed_key_is_written_for_the_agent_that_was_seen_alone() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let url = "https://keys.example/jwks";
+    let follow = |url: &str| Row::Follow(Box::new(Followed::new(bot.id, url.to_owned(), NOW)));
+    world.commit(vec![follow(url)]).await.expect("committed");
+    let seen = world.store.followed(world.org, bot.id).await.expect("read").expect("there");
+    assert_eq!(seen.agent_version, 1);
+    let due = world.store.followed_due(world.org, NOW, 9).await.expect("read");
+    assert_eq!(due, [seen.clone()]);
+    let made = || Credential { followed: true, ..public_key(Holder::Agent(bot.id), "k") };
+    let key = || vec![Row::StillFollows(Box::new(seen.clone())), Row::Credential(made())];
+    world.commit(key()).await.expect("nothing has changed");
+    let keys = async || {
+        let page = Page { limit: 9, agent: Some(bot.id), ..Page::default() };
+        world.store.credentials(world.org, page).await.expect("read").len()
+    };
+    assert_eq!(keys().await, 1);
+    world.commit(vec![follow("https://keys.example/other")]).await.expect("committed");
+    assert!(matches!(world.commit(key()).await, Err(CommitError::Stale)), "another URL");
+    world.commit(vec![follow(url), Row::Agent(bot.clone())]).await.expect("committed");
+    assert!(matches!(world.commit(key()).await, Err(CommitError::Stale)), "another version");
+    world.commit(vec![Row::Unfollow(bot.id)]).await.expect("committed");
+    assert!(matches!(world.commit(key()).await, Err(CommitError::Stale)), "none");
+    assert_eq!(keys().await, 1);
 }
