@@ -677,6 +677,8 @@ pub struct LaneHead {
     pub generation: u64,
     /// Leaves sequenced.
     pub sequenced: u64,
+    /// Leaves from the first on whose payloads are deleted.
+    pub pruned: u64,
     /// Leaves covered by the newest checkpoint, 0 where there is none.
     pub integrated: u64,
     /// The newest checkpoint, a signed note.
@@ -724,7 +726,8 @@ pub trait Log: Send + Sync {
         generation: Audited<NewGeneration>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
-    /// Deletes payloads and salts of a lane and keeps their digests, in one transaction. Its event
+    /// Deletes payloads and salts of a lane from where it was left off, in order, keeps their digests
+    /// and notes how far that is ([`LaneHead::pruned`]), in one transaction. Its event
     /// was recorded before; see [`crate::audit::prune`].
     fn prune(
         &self,

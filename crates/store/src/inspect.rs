@@ -15,6 +15,8 @@ use crate::{installation, migrations};
 const OPERATION: &str = "inspect the store";
 /// Names of organizations that are told.
 pub const NAMES_MAX: usize = 200;
+/// The first schema in which issuing may be closed.
+const SCHEMA_WITH_ISSUING: i64 = 11;
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Inspection {
     pub installation: Option<Installation>,
     /// Names of its organizations, at most [`NAMES_MAX`].
     pub organizations: Vec<String>,
+    /// Names of those that issue nothing since a backup was restored, at most [`NAMES_MAX`].
+    pub closed: Vec<String>,
     /// Events in all logs.
     pub sequenced: u64,
     /// Events of them that a checkpoint covers.
@@ -49,6 +53,15 @@ fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
          GROUP BY org, lane) AS newest",
         &[],
     )?;
+    let closed = if schema < SCHEMA_WITH_ISSUING {
+        Vec::new()
+    } else {
+        conn.all(
+            "SELECT name FROM organization WHERE issuing <> 'open' ORDER BY org LIMIT 200",
+            &[],
+            |row| Ok(row.text(0)?.to_owned()),
+        )?
+    };
     let found = Inspection {
         schema,
         schema_known: sqlite::MIGRATIONS.last().map_or(0, |(version, ..)| *version),
@@ -59,6 +72,7 @@ fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
             &[],
             |row| Ok(row.text(0)?.to_owned()),
         )?,
+        closed,
         sequenced: conn.number("SELECT COALESCE(SUM(next), 0) FROM lane", &[])?,
         integrated,
     };

@@ -141,13 +141,14 @@ pub(crate) fn fence(conn: &mut dyn Conn, org: &str, rev: u64) -> Result<(), Driv
 /// The lanes of an organization.
 pub(crate) fn lanes(conn: &mut dyn Conn, org: &str) -> Result<Vec<LaneHead>, DriverError> {
     let mut lanes = conn.all(
-        "SELECT lane, generation, next FROM lane WHERE org = $1 ORDER BY lane",
+        "SELECT lane, generation, next, pruned FROM lane WHERE org = $1 ORDER BY lane",
         &[org.into()],
         |row| {
             Ok(LaneHead {
                 lane: lane_of(row, 0)?,
                 generation: row.count(1)?,
                 sequenced: row.count(2)?,
+                pruned: row.count(3)?,
                 integrated: 0,
                 note: None,
             })
@@ -253,7 +254,7 @@ pub(crate) fn leaves_of(
     Ok(found)
 }
 
-/// Deletes payloads and salts and keeps their digests.
+/// Deletes payloads and salts, keeps their digests, and notes how far that is.
 pub(crate) fn prune(
     conn: &mut dyn Conn,
     org: &str,
@@ -267,7 +268,12 @@ pub(crate) fn prune(
             &[leaf.digest.as_slice().into(), org.into(), lane.into(), leaf.sequence.into()],
         )?;
     }
-    Ok(())
+    let Some(end) = pruned.iter().map(|leaf| leaf.sequence + 1).max() else { return Ok(()) };
+    conn.execute(
+        "UPDATE lane SET pruned = $1 WHERE org = $2 AND lane = $3 AND pruned < $1",
+        &[end.into(), org.into(), lane.into()],
+    )
+    .map(drop)
 }
 
 /// Leaf hashes of a lane from `from` on.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use accredit_server::serve::{self, Listening};
 use clap::Args;
 
+use super::backup::scratch;
 use super::serving;
 use crate::compose;
 use crate::context::Context;
@@ -49,6 +50,10 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
             &format!("`{}` does not exist", store.display()),
             "create one with `accredit init`",
         ));
+    }
+    let left_behind = scratch::remove_left_behind(&settings.data);
+    if left_behind > 0 {
+        tracing::info!(left_behind, "copies of the store that a killed backup left were removed");
     }
     let tls = match &settings.tls {
         Some((certificates, key)) => {

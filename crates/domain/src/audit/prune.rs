@@ -64,7 +64,7 @@ pub async fn prune(cx: &Cx, asked: &Prune) -> Result<PruneReport, Error> {
     store.record_event(Audited::new((org, None), event)).await?;
     let mut report = PruneReport { pruned: 0, before, more: false };
     for lane in store.lanes(org).await? {
-        let mut from = 0;
+        let mut from = lane.pruned;
         while let Some((chunk, next)) = chunk(cx, lane.lane, from, before).await? {
             from = next;
             if chunk.is_empty() {

@@ -1,5 +1,6 @@
 //! RFC 6962, C2SP tlog-tiles: the log from outside hashes to what was signed.
 
+use accredit_domain::ports::LeafBody;
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
@@ -253,6 +254,13 @@ async fn what_old_events_say_is_deleted_and_the_log_verifies_as_before() {
     assert!(told["pruned"].as_u64().is_some_and(|pruned| pruned >= last), "{told}");
     assert_eq!(told["more"], false);
     assert_eq!(prune(&owner, DAY).await.expect(200).json()["pruned"], 0, "nothing is left");
+    // Where it ended is remembered: the next one does not read again what has no payload.
+    let org = world.tenant(&scene.org).await.id;
+    let lanes = world.world.store.lanes(org).await.expect("lanes");
+    let first = world.world.store.leaves(org, 0, lanes[0].pruned - 1, 2).await.expect("leaves");
+    assert!(lanes[0].pruned == told["pruned"], "{lanes:?}");
+    assert!(matches!(first[0].body, LeafBody::Pruned { .. }), "the last that was deleted");
+    assert!(matches!(first[1].body, LeafBody::Kept { .. }), "the first that was not");
 
     // What it said is nowhere any more, and everything that was signed still holds.
     let path = format!("/v1/events/{}", old["seq"]);

@@ -40,6 +40,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (12, "followed", include_str!("../../migrations/sqlite/0012_followed.sql")),
     (13, "lists", include_str!("../../migrations/sqlite/0013_lists.sql")),
     (14, "look at", include_str!("../../migrations/sqlite/0014_look_at.sql")),
+    (15, "pruned", include_str!("../../migrations/sqlite/0015_pruned.sql")),
 ];
 
 /// A store in one file, held by this process alone.

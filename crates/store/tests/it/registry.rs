@@ -295,7 +295,7 @@ async fn a_followed_key_is_written_for_the_agent_that_was_seen_alone() {
     let seen = world.store.followed(world.org, bot.id).await.expect("read").expect("there");
     assert_eq!(seen.agent_version, 1);
     let due = world.store.followed_due(world.org, NOW, 9).await.expect("read");
-    assert_eq!(due, [seen.clone()]);
+    assert_eq!(due, vec![seen.clone()]);
     let made = || Credential { followed: true, ..public_key(Holder::Agent(bot.id), "k") };
     let key = || vec![Row::StillFollows(Box::new(seen.clone())), Row::Credential(made())];
     world.commit(key()).await.expect("nothing has changed");

@@ -1,7 +1,7 @@
 //! `accredit backup create`: the store as of one moment, while a server may be writing to it.
 //!
 //! First a copy in the data folder, where what it holds lies anyway and as private; from there,
-//! encrypted, to where it is wanted. The copy is removed whatever happens.
+//! encrypted, to where it is wanted. The copy is removed, by the next backup or start at the latest.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use accredit_store::inspect::inspect;
 use accredit_wire::backup::{Manifest, ManifestLane, ManifestOrganization};
 use serde_json::json;
 
-use super::file;
+use super::{file, scratch};
 use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -55,10 +55,8 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
         let title = format!("the folder `{}` cannot be written", settings.data.display());
         Failure::file(&title, &error, "a copy of the store has to have room there for a moment")
     };
-    // Named so that who finds one, after a crash, knows what it is.
-    let scratch =
-        tempfile::Builder::new().prefix("backup-").suffix(".copy").tempfile_in(&settings.data);
-    let mut scratch = scratch.map_err(cannot)?;
+    scratch::remove_left_behind(&settings.data);
+    let mut scratch = scratch::create(&settings.data).map_err(cannot)?;
     copy(&store, scratch.path()).map_err(|fault| failed(&fault))?;
     let contents = contents(scratch.path()).map_err(|fault| failed(&fault))?;
     if !SoftVault::opens(&root, &contents.installation.peppers) {

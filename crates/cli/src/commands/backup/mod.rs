@@ -7,6 +7,7 @@ mod create;
 mod file;
 mod reconcile;
 mod restore;
+pub(crate) mod scratch;
 mod verify;
 
 use std::path::PathBuf;

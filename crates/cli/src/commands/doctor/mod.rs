@@ -22,6 +22,9 @@ use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::{Column, Page};
 
+/// Names that a finding lists.
+const NAMES_SHOWN_MAX: usize = 5;
+
 const COLUMNS: [Column; 4] = [
     Column::new("CHECK", "check"),
     Column::new("IS", "level"),

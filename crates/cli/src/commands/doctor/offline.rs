@@ -8,7 +8,7 @@ use accredit_domain::vault::SoftVault;
 use accredit_store::inspect::{Inspection, inspect};
 use accredit_wire::time::Time;
 
-use super::{Checks, certificate};
+use super::{Checks, NAMES_SHOWN_MAX, certificate};
 use crate::compose;
 use crate::context::Context;
 use crate::settings::Settings;
@@ -141,7 +141,23 @@ fn store(settings: &Settings, checks: &mut Checks) -> Vec<String> {
         checks.fail("public-url", found, "set `public_url` back: issuers are made from it");
     }
     log(seen.sequenced, seen.integrated, checks);
+    issuing(&seen.closed, checks);
     seen.organizations
+}
+
+/// Organizations that issue nothing since a backup was restored.
+pub(super) fn issuing(closed: &[String], checks: &mut Checks) {
+    if closed.is_empty() {
+        return checks.ok("issuing", "open in every organization");
+    }
+    let few = closed[..closed.len().min(NAMES_SHOWN_MAX)].join(", ");
+    let more = closed.len().saturating_sub(NAMES_SHOWN_MAX);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    checks.warn(
+        "issuing",
+        format!("closed since a backup was restored: {few}{rest}"),
+        "`accredit backup reconcile` reads the old log again; an owner may `accredit backup waive`",
+    );
 }
 
 pub(super) fn schema(seen: &Inspection, checks: &mut Checks) {

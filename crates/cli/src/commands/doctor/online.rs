@@ -3,7 +3,7 @@
 use accredit_wire::time::Time;
 use serde_json::Value;
 
-use super::Checks;
+use super::{Checks, NAMES_SHOWN_MAX, offline};
 use crate::api::Api;
 use crate::args::LIST_ITEMS_MAX;
 use crate::errors::one_line;
@@ -12,11 +12,13 @@ use crate::request_path::RequestPath;
 
 /// Days before the end of a credential in which it is remarked upon.
 const EXPIRES_SOON_DAYS: i64 = 14;
-/// Names that a finding lists.
-const NAMES_SHOWN_MAX: usize = 5;
 
 /// Asks about the organization of the key.
 pub(super) async fn check(api: &Api, now: Time, checks: &mut Checks) {
+    match all(api, "/v1/orgs").await {
+        Ok(rows) => issuing(&rows, checks),
+        Err(failure) => checks.failed("issuing", &failure),
+    }
     match all(api, "/v1/agents").await {
         Ok(rows) => agents(&rows, now, checks),
         Err(failure) => checks.failed("agents", &failure),
@@ -51,6 +53,13 @@ fn named<'a>(rows: &[&'a Value], name: &str) -> String {
     let more = rows.len().saturating_sub(NAMES_SHOWN_MAX);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     one_line(&format!("{}{rest}", few.join(", ")))
+}
+
+/// Organizations that issue nothing since a backup was restored.
+pub(super) fn issuing(rows: &[Value], checks: &mut Checks) {
+    let closed = rows.iter().filter(|row| text(row, "issuing") != "open");
+    let names: Vec<String> = closed.map(|row| one_line(text(row, "name"))).collect();
+    offline::issuing(&names, checks);
 }
 
 /// Agents that nobody answers for, and whose review is overdue.

@@ -52,6 +52,20 @@ fn degraded_states_are_repeated_with_what_to_do() {
 }
 
 #[test]
+fn organizations_that_issue_nothing_are_named() {
+    let org = |name: &str, issuing: &str| json!({"name": name, "issuing": issuing});
+    let rows = [org("acme", "open"), org("other", "closed")];
+    assert_eq!(told(|to| online::issuing(&rows[..1], to)), [("issuing", Level::Ok)]);
+    assert_eq!(told(|to| online::issuing(&rows, to)), [("issuing", Level::Warn)]);
+    let mut checks = Checks::default();
+    let many: Vec<String> = (0..7).map(|n| format!("org{n}")).collect();
+    offline::issuing(&many, &mut checks);
+    let found = &checks.0[0].found;
+    assert!(found.ends_with("org4 and 2 more"), "{found}");
+    assert!(checks.0[0].hint.contains("reconcile"));
+}
+
+#[test]
 fn agents_and_credentials_that_need_somebody_are_named() {
     let agent = |name: &str, state: &str, owner: Option<&str>, due: &str| json!({"name": name, "state": state, "owner": owner, "review_due_at": due});
     let later = "2027-01-01T00:00:00Z";
@@ -104,6 +118,7 @@ fn a_schema_is_compared_with_the_one_that_is_known() {
         written_by: "0.9.0".to_owned(),
         installation: None,
         organizations: Vec::new(),
+        closed: Vec::new(),
         sequenced: 0,
         integrated: 0,
     };
