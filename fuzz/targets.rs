@@ -9,6 +9,7 @@ use accredit_wire::api_key::ApiKey;
 use accredit_wire::authority::{Authority, Scope};
 use accredit_wire::backup::{Header, Manifest, Opener, frame_head};
 use accredit_wire::crypto::{PrivateKey, sha256};
+use accredit_wire::forwarded::{ForwardedHeader, TrustedProxies};
 use accredit_wire::ids::{AnyId, KeyId};
 use accredit_wire::jose::b64url_encode;
 use accredit_wire::jose::jwk::{Jwk, JwkSet, PrivateJwk};
@@ -53,6 +54,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("feed", feed),
     ("follower", follower),
     ("form", form),
+    ("forwarded", forwarded),
     ("head", head),
     ("id", id),
     ("json", json),
@@ -229,6 +231,26 @@ fn follower(bytes: &[u8]) {
         let again = Follower::from_bytes(&written, ISSUER, Some(Vec::new()));
         let again = again.expect("what was written");
         assert_eq!(again.to_bytes(now), Some(written), "one state, one spelling");
+    }
+}
+
+/// Lines of the header in which a proxy says who came to it.
+fn forwarded(bytes: &[u8]) {
+    let own = "127.0.0.0/8".parse().expect("a network");
+    let address = |last| std::net::IpAddr::from([192, 0, 2, last]);
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    for header in ForwardedHeader::ALL {
+        let proxies = TrustedProxies { networks: vec![own], header };
+        let source = |peer, lines: &[&[u8]]| proxies.source(peer, lines.iter().copied());
+        let told = source([127, 0, 0, 1].into(), &lines);
+        assert_eq!(source(address(9), &lines), address(9), "a stranger is not believed");
+        // What a trusted proxy adds decides, whatever was there.
+        let added: &[u8] = match header {
+            ForwardedHeader::XForwardedFor => b"192.0.2.7",
+            ForwardedHeader::Forwarded => b"for=192.0.2.7",
+        };
+        let lines = [lines.as_slice(), &[added]].concat();
+        assert_eq!(source([127, 0, 0, 1].into(), &lines), address(7), "{told}");
     }
 }
 

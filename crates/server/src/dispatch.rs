@@ -19,15 +19,19 @@ use accredit_wire::time::Time;
 use axum::Router;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, WWW_AUTHENTICATE};
+use http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::Server;
 use crate::access_log;
+use crate::bodies::Reading;
 use crate::caller::{self, Proved, Requirement};
 use crate::conditions;
 use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
@@ -35,7 +39,7 @@ use crate::failure::{self, Failure};
 use crate::metrics::{self, Operation, UNMATCHED};
 use crate::rates;
 use crate::reply::{self, Reply};
-use crate::room::Place;
+use crate::room::{Place, overloaded};
 
 /// The header that names a request, in answers and in our log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -68,6 +72,7 @@ pub struct Call {
     terms: Terms,
     parts: Parts,
     path: Vec<(String, String)>,
+    source: Option<IpAddr>,
     cx: Option<Box<Cx>>,
     operator: Option<Box<Operator>>,
     proved: Option<Proved>,
@@ -143,12 +148,12 @@ impl Call {
 
     /// All values of the `Authorization` header.
     pub fn authorization(&self) -> Vec<&[u8]> {
-        self.parts.headers.get_all(AUTHORIZATION).iter().map(http::HeaderValue::as_bytes).collect()
+        self.parts.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect()
     }
 
-    /// The address of the peer.
+    /// The address that the request came from: that of the peer, or what a trusted proxy says.
     pub fn source(&self) -> Option<IpAddr> {
-        self.parts.extensions.get::<Peer>().map(|peer| peer.0)
+        self.source
     }
 
     /// A context in an organization, for a caller that nobody knows yet.
@@ -398,21 +403,28 @@ pub(crate) async fn record_refusal(
     }
 }
 
-/// Reads a body whole, within a bound on its bytes and on its time.
-async fn whole(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Failure> {
+/// Reads a body whole, within a bound on its bytes and on its time. One that does not come in one
+/// piece is counted while it is waited for.
+async fn whole(
+    body: axum::body::Body,
+    bytes_max: usize,
+    reading: impl FnOnce() -> Reading,
+) -> Result<Bytes, Failure> {
     let wrong = |status, rule, detail: String, hint: &str| {
         Err(Failure::Http { status, rule, detail, hint: hint.to_owned() })
     };
-    let collected = Limited::new(body, bytes_max).collect();
-    match tokio::time::timeout(BODY_TIME_MAX, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => wrong(
+    match tokio::time::timeout(BODY_TIME_MAX, pieces(body, bytes_max, reading)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(NotWhole::TooMany)) => {
+            Err(overloaded("too many bytes of requests are being read".to_owned()))
+        }
+        Ok(Err(NotWhole::Broken(error))) if error.is::<LengthLimitError>() => wrong(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body-too-large",
             format!("the body is larger than {bytes_max} bytes"),
             "send less",
         ),
-        Ok(Err(_)) => wrong(
+        Ok(Err(NotWhole::Broken(_))) => wrong(
             StatusCode::BAD_REQUEST,
             "body-broken",
             "the body ended early".to_owned(),
@@ -425,6 +437,53 @@ async fn whole(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Failur
             "send it whole, at once",
         ),
     }
+}
+
+/// Why a body was not read whole.
+enum NotWhole {
+    /// Too many bytes of all bodies are held.
+    TooMany,
+    /// It is too large, or was broken off.
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+async fn pieces(
+    body: axum::body::Body,
+    bytes_max: usize,
+    reading: impl FnOnce() -> Reading,
+) -> Result<Bytes, NotWhole> {
+    let mut body = Limited::new(body, bytes_max);
+    let Some(first) = piece(&mut body).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let (mut reading, mut whole, mut next) = (reading(), BytesMut::new(), Some(first));
+    while let Some(bytes) = next {
+        if !reading.more(bytes.len()) {
+            return Err(NotWhole::TooMany);
+        }
+        whole.extend_from_slice(&bytes);
+        next = piece(&mut body).await?;
+    }
+    Ok(whole.freeze())
+}
+
+/// The next bytes of a body; a trailer, which nothing here asks for, is passed over.
+async fn piece(body: &mut Limited<axum::body::Body>) -> Result<Option<Bytes>, NotWhole> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(NotWhole::Broken)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Where a request came from.
+fn source(server: &Server, parts: &Parts) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<Peer>()?.0;
+    let Some(proxies) = server.proxies.get() else { return Some(peer) };
+    let lines: Vec<_> = parts.headers.get_all(proxies.header.name()).iter().collect();
+    Some(proxies.source(peer, lines.into_iter().map(HeaderValue::as_bytes)))
 }
 
 /// Reads the request whole, within the row's bound, and checks its caller.
@@ -440,7 +499,8 @@ async fn receive(
         .await
         .map(|params| params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
         .unwrap_or_default();
-    let body = whole(body, endpoint.body_max).await?;
+    let source = source(&server, &parts);
+    let body = whole(body, endpoint.body_max, || server.bodies.begin(source)).await?;
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
     let place = if is_health { Ok(None) } else { server.room.enter(began).map(Some) };
     let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };
@@ -453,6 +513,7 @@ async fn receive(
         terms,
         parts,
         path,
+        source,
         cx: None,
         operator: None,
         proved: None,

@@ -9,6 +9,7 @@
 
 mod access_log;
 pub mod acquainted;
+pub mod bodies;
 pub mod caller;
 pub mod conditions;
 pub mod connections;
@@ -31,15 +32,17 @@ pub mod room;
 pub mod serve;
 pub mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use accredit_domain::restoration::Issuing;
 use accredit_domain::tenant::{Tenant, Tenants};
 use accredit_domain::{Refusal, Rule, World};
+use accredit_wire::forwarded::TrustedProxies;
 use accredit_wire::time::Time;
 
 use crate::acquainted::Acquainted;
+use crate::bodies::Bodies;
 use crate::connections::Connections;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -67,6 +70,10 @@ pub struct Server {
     pub room: Room,
     /// Places for connections.
     pub connections: Arc<Connections>,
+    /// What is being read.
+    pub bodies: Arc<Bodies>,
+    /// Which proxies are believed as to where a request came from: nobody, where it is not set.
+    pub proxies: OnceLock<TrustedProxies>,
     /// Set when the process is told to stop: readiness says no, streams end.
     pub stopping: Arc<AtomicBool>,
 }
@@ -97,6 +104,8 @@ impl Server {
             acquainted,
             room,
             connections,
+            bodies: Arc::default(),
+            proxies: OnceLock::new(),
             stopping,
         })
     }

@@ -136,7 +136,8 @@ impl Room {
     }
 }
 
-fn overloaded(detail: String) -> Failure {
+/// The refusal of what is one too many.
+pub(crate) fn overloaded(detail: String) -> Failure {
     Failure::Http {
         status: StatusCode::SERVICE_UNAVAILABLE,
         rule: "overloaded",

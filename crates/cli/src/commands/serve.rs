@@ -63,6 +63,10 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     };
     let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
     composed.world.limits.set(settings.limits);
+    if !settings.proxies.networks.is_empty() {
+        // Set once, before anything is served.
+        let _ = composed.server.proxies.set(settings.proxies.clone());
+    }
     serving::allow_outbound(&composed, &settings.outbound_loopback)?;
     let metrics = serving::bind_metrics(settings.metrics_listen).await?;
     let listening =

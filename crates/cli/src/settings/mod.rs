@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
+use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
 use tracing_subscriber::filter::LevelFilter;
 
 use self::written::Written;
@@ -45,7 +46,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 12] = [
+pub(crate) const SETTINGS: [Setting; 14] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -135,6 +136,22 @@ pub(crate) const SETTINGS: [Setting; 12] = [
         help: "Requests of one organization's administrators together to the admin API",
     },
     Setting {
+        key: "proxies.trusted",
+        env: Some("ACCREDIT_PROXIES_TRUSTED"),
+        flag: None,
+        default: "(none)",
+        unit: "addresses and networks, separated by commas",
+        help: "Proxies that are believed as to where a request came from: 127.0.0.1, 10.0.0.0/8",
+    },
+    Setting {
+        key: "proxies.header",
+        env: Some("ACCREDIT_PROXIES_HEADER"),
+        flag: None,
+        default: "x-forwarded-for",
+        unit: "x-forwarded-for or forwarded",
+        help: "The header to which those proxies add who came to them; the other one is not read",
+    },
+    Setting {
         key: "outbound.loopback",
         env: Some("ACCREDIT_OUTBOUND_LOOPBACK"),
         flag: None,
@@ -190,6 +207,8 @@ pub(crate) struct Settings {
     pub(crate) outbound_loopback: Vec<SocketAddr>,
     /// How many requests one caller may send.
     pub(crate) limits: Rates,
+    /// Which proxies are believed.
+    pub(crate) proxies: TrustedProxies,
     /// Every setting's value as it is used, and where it comes from.
     pub(crate) shown: Vec<(&'static Setting, String, Source)>,
 }
@@ -296,6 +315,7 @@ impl Settings {
             )?,
             limits: rates(&said)
                 .map_err(|detail| wrong(file, &detail, "write requests a minute, or `off`"))?,
+            proxies: proxies(&said).map_err(|(detail, hint)| wrong(file, &detail, hint))?,
             shown: Vec::new(),
         };
         settings.shown = SETTINGS
@@ -324,6 +344,12 @@ impl Settings {
                 let all = self.outbound_loopback.iter().map(ToString::to_string);
                 all.collect::<Vec<_>>().join(",")
             }
+            "proxies.trusted" if self.proxies.networks.is_empty() => "none".to_owned(),
+            "proxies.trusted" => {
+                let all = self.proxies.networks.iter().map(ToString::to_string);
+                all.collect::<Vec<_>>().join(",")
+            }
+            "proxies.header" => self.proxies.header.name().to_owned(),
             "limits.client" => shown_rate(self.limits.client),
             "limits.failures" => shown_rate(self.limits.failures),
             "limits.organization" => shown_rate(self.limits.organization),
@@ -346,6 +372,27 @@ pub(crate) fn loopback(text: &str) -> Result<Vec<SocketAddr>, String> {
         _ => Err(format!("`outbound.loopback`: `{one}` is no loopback address with a port")),
     })
     .collect()
+}
+
+/// The proxies that are believed.
+fn proxies(said: &Said) -> Result<TrustedProxies, (String, &'static str)> {
+    let text = said.value("proxies.trusted").unwrap_or("");
+    let each = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+    let networks = each.map(|one| {
+        let wrong = |error| (format!("`proxies.trusted`: `{one}`: {error}"), "write 10.0.0.0/8");
+        one.parse::<Network>().map_err(wrong)
+    });
+    let networks: Vec<Network> = networks.collect::<Result<_, _>>()?;
+    if networks.len() > PROXIES_MAX {
+        let detail = format!("`proxies.trusted` has more than {PROXIES_MAX} networks");
+        return Err((detail, "write larger networks"));
+    }
+    let name = said.value("proxies.header").unwrap_or(ForwardedHeader::default().name());
+    let header = ForwardedHeader::ALL.into_iter().find(|header| header.name() == name);
+    let header = header.ok_or_else(|| {
+        (format!("`proxies.header`: `{name}` is none"), "write x-forwarded-for or forwarded")
+    })?;
+    Ok(TrustedProxies { networks, header })
 }
 
 /// The rates that were said.

@@ -43,6 +43,31 @@ fn an_unknown_key_and_an_unsafe_listener_are_refused() {
 }
 
 #[test]
+fn proxies_are_trusted_by_network_and_in_one_header() {
+    let with =
+        |lines: &str| read(&format!("public_url = \"https://a.example\"\n[proxies]\n{lines}"));
+    let nobody = read("public_url = \"https://a.example\"\n").expect("settings").proxies;
+    assert!(nobody.networks.is_empty(), "nobody, where it is not said");
+    let settings = with("trusted = \"127.0.0.1, 10.0.0.0/8\"\n").expect("settings");
+    let shown = |settings: &Settings, key| settings.shown_value(key);
+    assert_eq!(shown(&settings, "proxies.trusted"), "127.0.0.1/32,10.0.0.0/8");
+    assert_eq!(shown(&settings, "proxies.header"), "x-forwarded-for");
+    let settings = with("trusted = \"::1\"\nheader = \"forwarded\"\n").expect("settings");
+    assert_eq!(settings.proxies.header.name(), "forwarded");
+    for wrong in [
+        "trusted = \"proxy.example\"",
+        "trusted = \"10.1.0.0/8\"",
+        "trusted = \"*\"",
+        "trusted = true",
+        "header = \"x-real-ip\"",
+    ] {
+        assert_eq!(with(wrong).expect_err(wrong).exit, Exit::Usage, "{wrong}");
+    }
+    let many = vec!["10.0.0.1"; 65].join(",");
+    assert!(with(&format!("trusted = \"{many}\"")).expect_err("refused").detail.contains("64"));
+}
+
+#[test]
 fn a_flag_goes_before_the_environment_and_that_before_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join(FILE_NAME);

@@ -1,9 +1,18 @@
 //! Bodies that are refused: JSON with surprises, forms with surprises, too much of either.
 
+use std::net::SocketAddr;
+
+use accredit_server::bodies::BODIES_OF_NETWORK_BYTES_MAX;
 use accredit_server::endpoints::JSON_BYTES_MAX;
+use accredit_server::serve::Listening;
 use accredit_testkit::http::FORM;
 use accredit_testkit::{Ask, TestWorld};
+use accredit_wire::forwarded::TrustedProxies;
+use accredit_wire::oauth::form::FORM_BYTES_MAX;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 #[tokio::test]
 async fn json_is_one_object_of_known_members_each_once() {
@@ -145,6 +154,62 @@ async fn basic_is_read_strictly_and_a_bearer_gets_no_token() {
     let no_id = [post[0], post[1], post[3]];
     let answer = world.ask(Ask::post(scene.org.path("/oauth/token")).form(&no_id)).await;
     answer.refused(400, "invalid_request", "parameter-missing");
+}
+
+/// A request for a token of which all but the last byte has come, from behind a proxy.
+async fn all_but_the_last_byte(to: SocketAddr, source: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(to).await.expect("connected");
+    let head = format!(
+        "POST /o/acme/oauth/token HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {source}\r\n\
+         content-type: {FORM}\r\ncontent-length: {FORM_BYTES_MAX}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    // Refused meanwhile, it is not read on.
+    let _ = stream.write_all(&vec![b'a'; FORM_BYTES_MAX - 1]).await;
+    stream
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_end_take_a_bounded_memory_and_their_own_networks_part_of_it() {
+    let world = TestWorld::new(7).await;
+    world.found("acme").await;
+    let networks = vec!["127.0.0.1".parse().expect("a network")];
+    let proxies = TrustedProxies { networks, ..TrustedProxies::default() };
+    world.server.proxies.set(proxies).expect("set once");
+    let listening = Listening::bind(([127, 0, 0, 1], 0).into(), None).await.expect("a port");
+    let address = listening.address().expect("an address");
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(listening.serve(world.server.clone(), stopped));
+
+    let bodies = &world.server.bodies;
+    let places = BODIES_OF_NETWORK_BYTES_MAX / FORM_BYTES_MAX;
+    let mut held = Vec::new();
+    for at in 0..places {
+        held.push(all_but_the_last_byte(address, &format!("203.0.113.{}", at % 200)).await);
+    }
+    while bodies.bytes() < places * (FORM_BYTES_MAX - 1) {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..3 {
+        let mut refused = all_but_the_last_byte(address, "203.0.113.9").await;
+        let mut told = vec![0; 12];
+        refused.read_exact(&mut told).await.expect("an answer");
+        assert_eq!(told, b"HTTP/1.1 503");
+        assert!(bodies.bytes() <= BODIES_OF_NETWORK_BYTES_MAX);
+    }
+    // Another network is read, to its end.
+    let mut other = all_but_the_last_byte(address, "198.51.100.1").await;
+    other.write_all(b"a").await.expect("sent");
+    let mut told = vec![0; 12];
+    other.read_exact(&mut told).await.expect("an answer");
+    assert_eq!(told, b"HTTP/1.1 401");
+    // And who hangs up gives back what was held.
+    drop((held, other));
+    while bodies.bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
+    stop.send(true).expect("it listens");
+    serving.await.expect("stopped");
 }
 
 #[tokio::test]

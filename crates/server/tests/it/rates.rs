@@ -2,6 +2,7 @@
 
 use accredit_domain::limits::Rates;
 use accredit_testkit::{Answer, Ask, Client, Org, TestWorld};
+use accredit_wire::forwarded::{ForwardedHeader, TrustedProxies};
 use serde_json::json;
 
 fn off() -> Rates {
@@ -92,6 +93,70 @@ async fn who_fails_too_often_is_not_heard_for_a_while() {
     answer.refused(401, "invalid_client", "client-authentication");
     world.advance(60);
     token(&world, org, &scene.client).await.expect(200);
+}
+
+/// Asks for a token through a proxy, which is the peer, with lines of a header.
+async fn through(
+    world: &TestWorld,
+    (org, client): (&Org, &Client),
+    header: &str,
+    lines: &[&str],
+) -> Answer {
+    let form = [("grant_type", "client_credentials"), ("scope", "crm:read")];
+    let ask = Ask::post(org.path("/oauth/token")).basic(client).form(&form);
+    world.ask(lines.iter().fold(ask, |ask, line| ask.header(header, line))).await
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_who_fails_shuts_out_their_own_network_alone() {
+    const BOTH: [&str; 2] = ["x-forwarded-for", "forwarded"];
+    for header in ForwardedHeader::ALL {
+        let world = TestWorld::new(97).await;
+        let scene = world.scene().await;
+        let networks = vec!["192.0.2.7".parse().expect("a network")];
+        let proxies = TrustedProxies { networks, header };
+        world.server.proxies.set(proxies).expect("set once");
+        world.world.limits.set(Rates { failures: 3, ..off() });
+        let wrong = Client { secret: "wrong".to_owned(), ..scene.client.clone() };
+        let (right, wrong) = ((&scene.org, &scene.client), (&scene.org, &wrong));
+        let (own, other) = (header.name(), BOTH.into_iter().find(|it| *it != header.name()));
+        let other = other.expect("the other one");
+        let hop = |address: &str| match header {
+            ForwardedHeader::XForwardedFor => address.to_owned(),
+            ForwardedHeader::Forwarded => format!("for={address}"),
+        };
+        // Whatever they write before what the proxy adds, and in the other header.
+        let attacker = hop("203.0.113.9");
+        for lie in ["198.51.100.1", "for=198.51.100.1", "for=\"", ""] {
+            through(&world, wrong, own, &[lie, &attacker]).await;
+        }
+        let refused = through(&world, wrong, own, &[&hop("198.51.100.1"), &attacker]).await;
+        refused.refused(429, "temporarily_unavailable", "rate-limited");
+        through(&world, right, own, &[&hop("198.51.100.1")]).await.expect(200);
+        through(&world, right, own, &[&attacker]).await.expect(429);
+        // The header that the proxy does not write says nothing: that is the proxy's own address.
+        for _ in 0..3 {
+            through(&world, wrong, other, &["198.51.100.1", "for=198.51.100.1"]).await.expect(401);
+        }
+        through(&world, wrong, other, &["203.0.113.77"]).await.expect(429);
+        through(&world, right, own, &[&hop("198.51.100.1")]).await.expect(200);
+        // What is recorded is where it came from.
+        let issued = crate::events(&world, &scene.org, "token.issued").await;
+        assert_eq!(issued[0]["payload"]["source"]["ip"], "198.51.100.1");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_believed_as_to_where_they_come_from_unless_it_is_set() {
+    let world = TestWorld::new(98).await;
+    let scene = world.scene().await;
+    let client = (&scene.org, &scene.client);
+    for (header, line) in [("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=198.51.100.1")] {
+        through(&world, client, header, &[line]).await.expect(200);
+    }
+    let issued = crate::events(&world, &scene.org, "token.issued").await;
+    assert!(issued.iter().all(|event| event["payload"]["source"]["ip"] == "192.0.2.7"));
+    assert_eq!(issued.len(), 2);
 }
 
 #[tokio::test]
