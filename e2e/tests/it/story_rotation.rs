@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use accredit_wire::jose::jwk::JwkSet;
+use accredit_wire::revocations::feed::FeedError;
+use accredit_wire::revocations::{Follower, Nonce, SignedMessage};
+use accredit_wire::time::Time;
 use serde_json::{Value, json};
 
 use crate::stage::cast::{Client, text};
 use crate::stage::server::{Folder, free_port};
-use crate::stage::{Answer, Ask, Cast, Server, binary};
+use crate::stage::{self, Answer, Ask, Cast, Server, binary};
 
 /// How often the keys are rotated under load.
 const ROTATIONS: usize = 4;
@@ -77,6 +81,100 @@ async fn signing_keys_rotate_under_load_without_one_failed_verification() {
     assert_eq!(ended["elsewhere"]["key_set_max_age"], 60, "{ended}");
     let other = cast.server.cli(&["signing-key", "revoke", &agent.agent, "--reason", "no key"]);
     assert_eq!(other.code, 2, "{other:?}");
+}
+
+/// Reads snapshots over and over, with the keys that it looks up where it does not know one; the way
+/// of a follower that is not our Verifier. Returns how many keys signed.
+async fn follow(cast: Arc<Cast>, stop: Arc<AtomicBool>) -> usize {
+    let now = || Time::from_seconds(stage::now());
+    let (nonce, issuer) = (Nonce::new([7; 16]), cast.server.issuer.clone());
+    let keys = async || {
+        let set = cast.server.send(Ask::get(&cast.server.at("/.well-known/feed-jwks.json"))).await;
+        JwkSet::parse(&set.body).expect("feed keys")
+    };
+    let mut known = keys().await;
+    let mut follower = Follower::new(issuer.clone(), None);
+    let mut signers = Vec::new();
+    let mut stops = false;
+    while !stops {
+        // Once more after the last rotation.
+        stops = stop.load(Ordering::Relaxed);
+        follower.ask(nonce, now());
+        let ask = Ask::get(&cast.server.at(&format!("/revocations?nonce={nonce}")));
+        let text = cast.server.send(ask.bearer(&cast.resource_secret)).await.text();
+        let signed = match SignedMessage::verify(&text, &known, &issuer) {
+            Err(FeedError::UnknownKey) => {
+                known = keys().await;
+                SignedMessage::verify(&text, &known, &issuer)
+            }
+            signed => signed,
+        };
+        let signed = signed.expect("signed by a key that is published");
+        follower.apply(&signed, &[], now()).expect("it continues");
+        let signer = signed.signer().expect("a key");
+        if !signers.contains(&signer) {
+            signers.push(signer);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    signers.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feed_keys_rotate_under_load_and_no_follower_loses_its_state() {
+    let cast = Arc::new(Cast::at(Server::dev().await, 3).await);
+    let agent = cast.agent("planner").await;
+    let age = Duration::from_secs(3);
+    let verifiers = [
+        cast.verifier().age_max(age).connect().await.expect("a verifier"),
+        cast.verifier().age_max(age).connect().await.expect("a verifier"),
+    ];
+    let stop = Arc::new(AtomicBool::new(false));
+    let followed = tokio::spawn(follow(Arc::clone(&cast), Arc::clone(&stop)));
+    let load: Vec<_> = verifiers
+        .into_iter()
+        .map(|verifier| {
+            let (cast, agent, stop) = (Arc::clone(&cast), agent.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut verified = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let token = cast.token(&agent).await;
+                    verifier.verify_token(&token).await.expect("a fresh token");
+                    verified += 1;
+                }
+                (verifier, verified)
+            })
+        })
+        .collect();
+    for round in 0..3 {
+        tokio::time::sleep(BETWEEN).await;
+        let rotated =
+            cast.server.cli_json(&["signing-key", "rotate", "--purpose", "feed", "--now"]);
+        assert_eq!(rotated["active"]["purpose"], "feed", "{rotated}");
+        // What is ended under the new key ends.
+        let copy = cast.instance_of(&agent.agent).await;
+        let token = cast.token(&copy).await;
+        let reason = format!("round {round}");
+        cast.server.cli_json(&["revoke", &copy.id, "--reason", &reason]);
+        assert!(!cast.server.is_active(&token).await);
+    }
+    // A key that leaked ends, and its successor tells it.
+    let keys = cast.server.get("/v1/signing-keys").await;
+    let is_active = |key: &&Value| key["purpose"] == "feed" && key["state"] == "active";
+    let id =
+        text(keys["items"].as_array().expect("keys").iter().find(is_active).expect("one"), "id");
+    let ended = cast.server.cli_json(&["signing-key", "revoke", &id, "--reason", "leaked"]);
+    // Longer than any of them believes a state that nothing makes younger.
+    tokio::time::sleep(age + BETWEEN).await;
+    stop.store(true, Ordering::Relaxed);
+    for task in load {
+        let (verifier, verified) = task.await.expect("no verification failed");
+        assert!(verified > 10, "there was load");
+        assert_eq!(verifier.alarms(), []);
+        assert!(verifier.status().map(|status| status.rev) >= ended["rev"].as_u64());
+    }
+    let signers = followed.await.expect("no message failed");
+    assert_eq!(signers, 5, "each key signed: the first, three rotations, and the last one's end");
 }
 
 async fn asks(cast: &Cast, client: &Client) -> Answer {

@@ -31,9 +31,10 @@ enum Verb {
     /// List signing keys
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit signing-key list")]
     List,
-    /// Let the next key sign; the one until now is believed until what it signed has expired
+    /// Let the next key sign; what the one until now signed is still believed
     #[command(after_help = "Examples:\n  accredit signing-key rotate\n  \
-                      accredit signing-key rotate --now\n\n\
+                      accredit signing-key rotate --now\n  \
+                      accredit signing-key rotate --purpose feed\n\n\
                       A key is published half an hour before it signs, so that every copy of the \
                       key set has it.")]
     Rotate(Rotate),
@@ -44,7 +45,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Rotate {
-    /// What the key signs
+    /// What the key signs: token or feed
     #[arg(long, value_name = "PURPOSE", default_value = "token")]
     purpose: String,
     /// Also where the next key was not published long enough

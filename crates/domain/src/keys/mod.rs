@@ -1,7 +1,7 @@
 //! Signing keys: wrapped at rest, rotating through the slots next, active, retiring and retired,
 //! or revoked.
 //!
-//! One key of a purpose is active. Of the keys that sign tokens another is next: published before
+//! One key of a purpose is active. Of a purpose whose keys rotate another is next: published before
 //! it signs, so that whoever keeps a copy of the key set has it in time. See [`rotation`].
 
 pub mod rotation;
@@ -47,6 +47,14 @@ impl KeyPurpose {
         Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
     }
 
+    /// Whether keys of this purpose follow one another.
+    pub const fn rotates(self) -> bool {
+        match self {
+            Self::Token | Self::Feed => true,
+            Self::Log => false,
+        }
+    }
+
     /// The algorithm of new keys. Tokens must be verified by whatever a resource server has, and
     /// every JOSE library knows ES256; the other two are read by us and by C2SP's tools.
     pub const fn algorithm(self) -> Algorithm {
@@ -64,9 +72,9 @@ pub enum KeyState {
     Next,
     /// It signs, and is published.
     Active,
-    /// It signs no more; what it signed is still believed until it expires.
+    /// It signs no more and is still published; what it signed is believed.
     Retiring,
-    /// Everything it signed has expired; it is published no more.
+    /// It is published no more.
     Retired,
     /// Nothing it signed is believed.
     Revoked,

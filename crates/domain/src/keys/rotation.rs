@@ -1,9 +1,11 @@
-//! RFC 7517 section 4.5: rotation of the keys that sign tokens, without one failed verification.
+//! RFC 7517 section 4.5: rotation of the keys that sign tokens and the feed, without one failed
+//! verification.
 //!
 //! A key is published as next before it signs, long enough for every kept copy of the key set to
-//! be fetched anew. When it signs, its predecessor stays published until everything that one
-//! signed has expired. Absent on purpose: the keys of the feed and of the log. Verifiers hold the
-//! log's key to account, and take a replaced feed key for an attack.
+//! be fetched anew. When it signs, its predecessor stays published: one of tokens until everything
+//! that it signed has expired; one of the feed for so long that a verifier which was off meanwhile
+//! still finds a key that it knows. Absent on purpose: the keys of the log, to which verifiers hold
+//! the log.
 
 use std::time::Duration;
 
@@ -24,15 +26,20 @@ pub const KEY_SET_MAX_AGE_SECONDS: u32 = 60;
 /// minutes, whatever they are told.
 pub const KEY_PUBLISH_AHEAD: Duration = Duration::from_mins(30);
 
-/// Keys that sign no more and are still published, at most: key sets are bounded for whoever
-/// reads them.
+/// How long a key of the feed is published after it signed its last message. Whoever follows meets
+/// its successor within moments; who was off for longer than this finds no key that it knew, and
+/// raises an alarm.
+pub const FEED_KEY_RETIRING: Duration = Duration::from_hours(7 * 24);
+
+/// Keys of a purpose that sign no more and are still published, at most: key sets are bounded for
+/// whoever reads them.
 pub const RETIRING_KEYS_MAX: usize = 24;
 
 /// A rotation that is asked for.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
-    /// What the key signs: `token`, also where not said.
+    /// What the key signs: `token`, also where not said, or `feed`.
     pub purpose: Option<String>,
     /// Set: also where the next key was not published long enough. Verifiers that look up unknown
     /// keys, as ours do, follow; others refuse until they look again.
@@ -49,7 +56,7 @@ pub struct RotatedKeys {
     pub next: SigningKeyView,
     /// It signs no more; what it signed is still believed.
     pub retiring: SigningKeyView,
-    /// When the retiring key is published no more: everything it signed has expired.
+    /// When the retiring key is published no more.
     #[schema(value_type = String)]
     pub retires_at: Time,
 }
@@ -60,29 +67,39 @@ pub(crate) struct Moved {
     pub(crate) next: SigningKey,
 }
 
-fn in_state(keys: &[SigningKey], state: KeyState) -> Option<&SigningKey> {
-    let of_tokens = |key: &&SigningKey| key.sealed.purpose == KeyPurpose::Token;
-    keys.iter().filter(of_tokens).rfind(|key| key.state == state)
+fn of(
+    keys: &[SigningKey],
+    purpose: KeyPurpose,
+) -> impl DoubleEndedIterator<Item = &SigningKey> + Clone {
+    keys.iter().filter(move |key| key.sealed.purpose == purpose)
 }
 
-/// A new key that is published and does not sign yet.
-pub(crate) async fn new_next(cx: &Cx) -> Result<SigningKey, Fault> {
-    generate(&cx.world, cx.tenant.id, KeyPurpose::Token, KeyState::Next, cx.now).await
+fn in_state(keys: &[SigningKey], purpose: KeyPurpose, state: KeyState) -> Option<&SigningKey> {
+    of(keys, purpose).rfind(|key| key.state == state)
 }
 
-/// Lets the next key sign, or a new one where there is none, and makes another the next.
-pub(crate) async fn succeed(cx: &Cx, keys: &[SigningKey]) -> Result<Moved, Fault> {
-    let active = if let Some(next) = in_state(keys, KeyState::Next) {
+/// A new key of a purpose that is published and does not sign yet.
+pub(crate) async fn new_next(cx: &Cx, purpose: KeyPurpose) -> Result<SigningKey, Fault> {
+    generate(&cx.world, cx.tenant.id, purpose, KeyState::Next, cx.now).await
+}
+
+/// Lets the next key of a purpose sign, or a new one where there is none, and makes another the
+/// next.
+pub(crate) async fn succeed(
+    cx: &Cx,
+    purpose: KeyPurpose,
+    keys: &[SigningKey],
+) -> Result<Moved, Fault> {
+    let active = if let Some(next) = in_state(keys, purpose, KeyState::Next) {
         next.clone().turned(KeyState::Active, cx.now)
     } else {
-        let (world, org) = (&cx.world, cx.tenant.id);
-        generate(world, org, KeyPurpose::Token, KeyState::Active, cx.now).await?
+        generate(&cx.world, cx.tenant.id, purpose, KeyState::Active, cx.now).await?
     };
-    Ok(Moved { active, next: new_next(cx).await? })
+    Ok(Moved { active, next: new_next(cx, purpose).await? })
 }
 
-fn check_room(keys: &[SigningKey]) -> Result<(), Refusal> {
-    let retiring = keys.iter().filter(|key| key.state == KeyState::Retiring);
+fn check_room(keys: &[SigningKey], purpose: KeyPurpose) -> Result<(), Refusal> {
+    let retiring = of(keys, purpose).filter(|key| key.state == KeyState::Retiring);
     if retiring.clone().count() < RETIRING_KEYS_MAX {
         return Ok(());
     }
@@ -108,34 +125,36 @@ fn check_published(next: Option<&SigningKey>, now: Time) -> Result<(), Refusal> 
     ))
 }
 
+/// Of which purpose a key is to be rotated: one that rotates.
+fn purpose(asked: Option<&str>) -> Result<KeyPurpose, Refusal> {
+    let purpose = asked.map_or(Some(KeyPurpose::Token), KeyPurpose::parse);
+    let wrong = || Refusal::field("purpose", "is none of a key", "use `token` or `feed`");
+    let purpose = purpose.ok_or_else(wrong)?;
+    if purpose.rotates() {
+        return Ok(purpose);
+    }
+    Err(Refusal::new(
+        Rule::StateForbids,
+        "verifiers hold the log to its key, which is not rotated",
+        "rotate the key that signs tokens, or `--purpose feed`: `accredit signing-key rotate`",
+    ))
+}
+
 /// Lets the next key sign. The one that signed until now stays published until what it signed has
 /// expired, and a new key is published as the next; one transaction, one event.
 pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
     cx.require(AdminPermission::Registry)?;
-    match asked.purpose.as_deref().map(KeyPurpose::parse) {
-        None | Some(Some(KeyPurpose::Token)) => {}
-        Some(Some(_)) => {
-            return Err(Refusal::new(
-                Rule::StateForbids,
-                "verifiers hold the keys of the feed and the log to account; they are not rotated",
-                "rotate the key that signs tokens: `accredit signing-key rotate`",
-            )
-            .into());
-        }
-        Some(None) => {
-            return Err(Refusal::field("purpose", "is none of a key", "use `token`").into());
-        }
-    }
+    let purpose = purpose(asked.purpose.as_deref())?;
     decide(|| async {
         let keys = cx.world.store.signing_keys(cx.tenant.id).await?;
-        check_room(&keys)?;
+        check_room(&keys, purpose)?;
         if !asked.now {
-            check_published(in_state(&keys, KeyState::Next), cx.now)?;
+            check_published(in_state(&keys, purpose, KeyState::Next), cx.now)?;
         }
-        let old = in_state(&keys, KeyState::Active)
+        let old = in_state(&keys, purpose, KeyState::Active)
             .ok_or_else(|| Fault::new("signing keys", "no active key for a purpose"))?;
         let retiring = old.clone().turned(KeyState::Retiring, cx.now);
-        let Moved { active, next } = succeed(cx, &keys).await?;
+        let Moved { active, next } = succeed(cx, purpose, &keys).await?;
         let body = Body {
             key: Some(active.sealed.id),
             target: Some(retiring.sealed.id.any()),
@@ -156,19 +175,25 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
     .await
 }
 
-/// When everything that a retiring key signed has expired.
+/// When a retiring key is published no more.
 fn retires_at(key: &SigningKey) -> Time {
-    key.changed_at.unwrap_or(key.created_at).plus(keep_for())
+    let published = match key.sealed.purpose {
+        KeyPurpose::Token => keep_for(),
+        KeyPurpose::Feed | KeyPurpose::Log => FEED_KEY_RETIRING,
+    };
+    key.changed_at.unwrap_or(key.created_at).plus(published)
 }
 
 /// One turn of the job: publishes a next key where a store of an earlier version has none, and
-/// retires the keys whose signatures have all expired. Returns how many keys it changed.
+/// retires the keys that were published for long enough after their last signature. Returns how
+/// many keys it changed.
 pub async fn tick(cx: &Cx) -> Result<u64, Fault> {
     let held = cx.tenant.keys();
     let mut turns = Vec::new();
-    if in_state(held.all(), KeyState::Next).is_none() {
-        let next = new_next(cx).await?;
-        turns.push((EventKind::KeyCreated, next));
+    for purpose in KeyPurpose::ALL.into_iter().filter(|purpose| purpose.rotates()) {
+        if in_state(held.all(), purpose, KeyState::Next).is_none() {
+            turns.push((EventKind::KeyCreated, new_next(cx, purpose).await?));
+        }
     }
     for key in held.all() {
         if key.state == KeyState::Retiring && retires_at(key) <= cx.now {

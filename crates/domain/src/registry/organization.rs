@@ -280,9 +280,10 @@ async fn found_with(
     let mut rows = vec![Row::Organization(organization.clone())];
     for purpose in KeyPurpose::ALL {
         rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Active, now).await?));
+        if purpose.rotates() {
+            rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Next, now).await?));
+        }
     }
-    let next = keys::generate(world, id, KeyPurpose::Token, KeyState::Next, now).await?;
-    rows.push(Row::Key(next));
     let mut body = Body {
         target: Some(id.any()),
         name: Some(asked.name.clone()),

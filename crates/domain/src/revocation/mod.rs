@@ -15,8 +15,8 @@ use std::time::Duration;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::issuance::TOKEN_LIFETIME_MAX_SECONDS;
-use crate::keys::KeyState;
 use crate::keys::rotation::{self, KEY_SET_MAX_AGE_SECONDS};
+use crate::keys::{KeyPurpose, KeyState};
 use crate::ports::{Page, Row};
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
@@ -30,6 +30,10 @@ pub use preview::{Effect, preview};
 /// How much longer than `keep_until` an entry is kept at least: a clock that is ahead by less, for
 /// however long, takes nothing for over that is not.
 pub const KEPT_LONGER: Duration = Duration::from_hours(24);
+
+/// How long verifiers must know that a key of the feed was revoked. What it signs does not expire by
+/// itself, so this is for followers that are given feed keys by hand and seldom look for others.
+pub const REVOKED_FEED_KEY_KEPT: Duration = Duration::from_hours(366 * 24);
 
 /// An entry of the graph: whatever has `target` in its lineage and a smaller `rev` is dead.
 #[derive(Clone, Debug)]
@@ -84,7 +88,7 @@ pub struct RevocationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blast: Option<Blast>,
     /// What is believed where the feed is not followed; only in the answer to the revocation of a
-    /// signing key.
+    /// key that signs tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<Elsewhere>,
 }
@@ -159,6 +163,7 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
         _ => None,
     };
     let name = target.to_string();
+    let mut purpose = None;
     match target.kind() {
         Kind::Organization => {
             organization::set_state(cx, &name, State::Suspended, &reason).await?;
@@ -186,7 +191,7 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
         }
         Kind::Key => {
             let id = KeyId::try_from(target).map_err(|_| unrevocable(target))?;
-            key(cx, id, &reason).await?;
+            purpose = Some(key(cx, id, &reason).await?);
         }
         Kind::Task | Kind::Revocation | Kind::Event | Kind::Request => {
             return Err(unrevocable(target).into());
@@ -199,7 +204,7 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
         None => rows_below(cx, target).await,
     };
     let blast = blast(cx, target, rows).await;
-    let elsewhere = (target.kind() == Kind::Key).then(|| Elsewhere::after(cx.now));
+    let elsewhere = (purpose == Some(KeyPurpose::Token)).then(|| Elsewhere::after(cx.now));
     Ok(RevocationView { blast, elsewhere, ..entry.view() })
 }
 
@@ -250,7 +255,7 @@ pub(crate) async fn token(
 
 /// Ends a signing key and everything it signed. In the same write the next one takes its place,
 /// which verifiers may know already, and another becomes the next.
-async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
+async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<KeyPurpose, Error> {
     decide(|| async {
         let keys = cx.world.store.signing_keys(cx.tenant.id).await?;
         let found = keys.iter().find(|key| key.sealed.id == id).cloned();
@@ -258,11 +263,11 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
         if key.state == KeyState::Revoked {
             return Err(already("signing key", "revoked").into());
         }
-        if key.sealed.purpose != crate::keys::KeyPurpose::Token {
+        let purpose = key.sealed.purpose;
+        if !purpose.rotates() {
             return Err(DecideError::from(Refusal::new(
                 Rule::StateForbids,
-                "verifiers hold the keys of the feed and the log to account; they are not revoked \
-                 over the feed that they sign",
+                "verifiers hold the log to its key, which is not revoked over the feed",
                 "restore the installation from a backup under a new generation",
             )));
         }
@@ -275,13 +280,13 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
         let mut rows = Vec::with_capacity(3);
         match key.state {
             KeyState::Active => {
-                let moved = rotation::succeed(cx, &keys).await?;
+                let moved = rotation::succeed(cx, purpose, &keys).await?;
                 body.changes.insert("successor".into(), moved.active.sealed.id.to_string());
                 body.changes.insert("next".into(), moved.next.sealed.id.to_string());
                 rows.extend([Row::Key(moved.active), Row::Key(moved.next)]);
             }
             KeyState::Next => {
-                let next = rotation::new_next(cx).await?;
+                let next = rotation::new_next(cx, purpose).await?;
                 body.changes.insert("next".into(), next.sealed.id.to_string());
                 rows.push(Row::Key(next));
             }
@@ -289,7 +294,12 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<u64, Error> {
         }
         rows.insert(0, Row::Key(key.turned(KeyState::Revoked, cx.now)));
         let event = cx.event(EventKind::KeyRevoked, body);
-        Ok(commit(cx, rows, Some(ending(cx, id.any(), reason)), event).await?.rev)
+        let mut entry = ending(cx, id.any(), reason);
+        if purpose == KeyPurpose::Feed {
+            entry.keep_until = cx.now.plus(REVOKED_FEED_KEY_KEPT);
+        }
+        commit(cx, rows, Some(entry), event).await?;
+        Ok(purpose)
     })
     .await
 }

@@ -4,13 +4,13 @@
 //! of the audit log does not change: the lane's name and its key were learned once, and another
 //! key under the same name is how a rebuilt log would be passed off.
 //!
-//! A token key that the feed says is revoked leaves at once, is not kept in the file, and is not
-//! taken back from a copy of the key set that is older than its end.
+//! A key of tokens or of the feed that the feed says is revoked leaves at once, is not kept in the
+//! file, and is not taken back from a copy of the key set that is older than its end.
 
 use std::collections::BTreeSet;
 
 use accredit_wire::ids::KeyId;
-use accredit_wire::jose::jwk::JwkSet;
+use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::revocations::keys_hash;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::note::Vkey;
@@ -70,9 +70,9 @@ impl Keys {
         }
         self.published = new.published;
         self.tokens = new.tokens;
-        let named: BTreeSet<KeyId> = ids(&self.tokens).collect();
-        self.refused.retain(|kid| named.contains(kid));
         self.feed = new.feed;
+        let named: BTreeSet<KeyId> = ids(&self.tokens).chain(ids(&self.feed)).collect();
+        self.refused.retain(|kid| named.contains(kid));
         for key in new.log {
             match self.log.iter().find(|known| known.name() == key.name()) {
                 None if self.log.len() < LOG_KEYS_MAX => self.log.push(key),
@@ -87,12 +87,20 @@ impl Keys {
         contradictions
     }
 
-    /// Drops the token keys that `is_revoked` names, and those that were dropped before and came
-    /// back.
+    /// Drops the keys of tokens and of the feed that `is_revoked` names, and those that were dropped
+    /// before and came back.
     pub(super) fn drop_revoked(&mut self, is_revoked: impl Fn(KeyId) -> bool) {
-        self.refused.extend(ids(&self.tokens).filter(|&kid| is_revoked(kid)));
+        let ids = ids(&self.tokens).chain(ids(&self.feed));
+        self.refused.extend(ids.filter(|&kid| is_revoked(kid)));
         let refused = &self.refused;
-        self.tokens.retain(|key| key.kid.parse().is_ok_and(|kid| !refused.contains(&kid)));
+        let stands = |key: &VerifyingKey| key.kid.parse().is_ok_and(|kid| !refused.contains(&kid));
+        self.tokens.retain(stands);
+        self.feed.retain(stands);
+    }
+
+    /// Whether `is_revoked` names one of those.
+    pub(super) fn names_revoked(&self, is_revoked: impl Fn(KeyId) -> bool) -> bool {
+        ids(&self.tokens).chain(ids(&self.feed)).any(is_revoked)
     }
 
     /// Whether what was fetched last is older than the end of one of its keys, or other than what
@@ -141,8 +149,8 @@ struct KeysFile<Set> {
     refused: BTreeSet<KeyId>,
 }
 
-/// The ids in a set of token keys. A key whose `kid` is not the id of a signing key has none: no
-/// token of ours can name it.
+/// The ids in a set of keys. A key whose `kid` is not the id of a signing key has none: nothing of
+/// ours can name it.
 fn ids(set: &JwkSet) -> impl Iterator<Item = KeyId> + '_ {
     set.keys().iter().filter_map(|key| key.kid.parse().ok())
 }

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use accredit_wire::jose::jwk::VerifyingKey;
 use accredit_wire::revocations::{Follower, State};
 use accredit_wire::tlog::Hash;
 use accredit_wire::verify::{self, KeyRing, Standing};
@@ -142,8 +141,7 @@ impl Shared {
         self.rev.store(state.rev(), Ordering::Release);
         self.revoked.store(Arc::new(state.clone()));
         self.verifier.set_standing(standing);
-        let names_one = |key: &VerifyingKey| key.kid.parse().is_ok_and(|kid| state.has_key(kid));
-        let dropped = self.keys().tokens.keys().iter().any(names_one);
+        let dropped = self.keys().names_revoked(|kid| state.has_key(kid));
         if dropped {
             self.change_keys(|_| ());
             self.keys_changed.notify_one();

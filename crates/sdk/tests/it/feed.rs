@@ -125,6 +125,73 @@ async fn a_rotated_feed_key_is_learned_and_reported() {
 }
 
 #[tokio::test]
+async fn feed_keys_that_follow_one_another_at_once_cost_no_state_and_raise_no_alarm() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let snapshots = issuer.inner().snapshots.load(Ordering::SeqCst);
+    for number in 1..=3 {
+        issuer.rotate_feed_key_now();
+        let victim = agent(number);
+        let token = issuer.token(&Grant { agent: victim, ..Grant::default() });
+        assert_eq!(rejection(&verifier, &token).await, None);
+        issuer.revoke(victim);
+        until("the revocation", || rev(&verifier) == 1 + u64::from(number)).await;
+        assert!(matches!(rejection(&verifier, &token).await, Some(Rejection::Revoked { .. })));
+    }
+    assert_eq!(verifier.alarms(), []);
+    assert_eq!(issuer.inner().snapshots.load(Ordering::SeqCst), snapshots, "nothing was lost");
+}
+
+#[tokio::test]
+async fn what_a_revoked_feed_key_signs_ends_nothing_and_makes_nothing_younger() {
+    let issuer = Issuer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let builder = || issuer.builder().state_dir(folder.path());
+    issuer.publish_feed_key();
+    let verifier = builder().connect().await.expect("a verifier");
+    issuer.set_keys_down(true);
+    let kid = issuer.revoke_feed_key();
+    until("the revocation", || rev(&verifier) == 2).await;
+    let grant = Grant::default();
+    let token = issuer.token(&grant);
+    let kept = || std::fs::read_to_string(folder.path().join("keys.json")).unwrap_or_default();
+    let fed = |file: &str| {
+        serde_json::from_str(file).map(|file: serde_json::Value| file["feed"].to_string())
+    };
+    until("the file", || fed(&kept()).is_ok_and(|feed| !feed.contains(&kid.to_string()))).await;
+
+    // A thief who can write into the stream gets nowhere, and cannot hold up the true issuer.
+    for _ in 0..3 {
+        issuer.send_stolen(grant.agent);
+        let before = verifier.status().expect("a state").signed_at;
+        until("a true message", || verifier.status().expect("a state").signed_at > before).await;
+        assert_eq!((rev(&verifier), rejection(&verifier, &token).await), (2, None));
+    }
+    assert_eq!(verifier.alarms(), []);
+
+    // Nor with a copy of the key set that still names it, after a restart.
+    issuer.set_keys_stale(true);
+    issuer.set_keys_down(false);
+    drop(verifier);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let verifier = builder().connect().await.expect("a verifier");
+    issuer.send_stolen(grant.agent);
+    let before = verifier.status().expect("a state").signed_at;
+    until("a true message", || verifier.status().expect("a state").signed_at > before).await;
+    assert_eq!((rev(&verifier), rejection(&verifier, &token).await), (2, None));
+    // Alone with the thief it believes nobody.
+    issuer.fall_silent(true);
+    for _ in 0..8 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        issuer.send_stolen(grant.agent);
+    }
+    issuer.set_down(true);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let rejection = rejection(&verifier, &token).await;
+    assert!(matches!(rejection, Some(Rejection::Stale { .. })), "{rejection:?}");
+}
+
+#[tokio::test]
 async fn a_log_rewritten_under_the_same_key_is_an_alarm_and_then_a_refusal() {
     let issuer = Issuer::start().await;
     let verifier = issuer.verifier().await;

@@ -77,6 +77,10 @@ struct World {
     /// A revoked key that a thief has.
     stolen: Option<(KeyId, PrivateKey)>,
     feed_key: (KeyId, PrivateKey),
+    /// Further keys of the feed that are published.
+    feed_others: Vec<(KeyId, PrivateKey)>,
+    /// A revoked key of the feed that a thief has.
+    feed_stolen: Option<(KeyId, PrivateKey)>,
     log_key: PrivateKey,
     generation: u64,
     rev: u64,
@@ -129,10 +133,15 @@ impl World {
         [&self.token_key].into_iter().chain(&self.retiring)
     }
 
+    /// The feed keys as they are published.
+    fn feed_keys(&self) -> impl Iterator<Item = &(KeyId, PrivateKey)> {
+        [&self.feed_key].into_iter().chain(&self.feed_others)
+    }
+
     fn keys_hash(&self) -> Hash {
         let read = |set: &[u8]| JwkSet::parse(set).expect("a set");
         let log = self.log_key.public().expect("its public half");
-        keys_hash(&read(&set(self.published())), &read(&set([&self.feed_key])), [&log])
+        keys_hash(&read(&set(self.published())), &read(&set(self.feed_keys())), [&log])
     }
 
     fn vkeys(&self, issuer: &str) -> Vec<Vkey> {
@@ -164,12 +173,16 @@ impl World {
 
     /// The message that leads from the counter `from` to now.
     fn message(&self, issuer: &str, from: u64, nonce: Option<Nonce>) -> String {
+        signed(&self.unsigned(issuer, from, nonce), &self.feed_key)
+    }
+
+    fn unsigned(&self, issuer: &str, from: u64, nonce: Option<Nonce>) -> Message {
         let now = now();
         let up = self.started.elapsed().as_micros() as u64;
         let up = up.max(self.up.load(Ordering::SeqCst) + 1);
         self.up.store(up, Ordering::SeqCst);
         let kept = |entry: &&Entry| entry.below > from && entry.keep_until >= now.seconds();
-        let message = Message {
+        Message {
             issuer: issuer.to_owned(),
             generation: self.generation,
             from,
@@ -180,12 +193,7 @@ impl World {
             keys: self.keys_hash(),
             entries: self.entries.iter().filter(kept).copied().collect(),
             log: self.log(issuer),
-        };
-        let kid = self.feed_key.0.to_string();
-        let header = ProtectedHeader::new(FEED_TYPE, Algorithm::EdDsa, Some(&kid)).expect("header");
-        let input = message.signing_input(&header);
-        let signature = self.feed_key.1.sign(input.bytes()).expect("a signature");
-        input.finish(&signature)
+        }
     }
 
     fn revoke(&mut self, target: AnyId) {
@@ -200,6 +208,14 @@ impl World {
         self.lane().leaves.push(leaf);
         self.next = self.next.wrapping_add(1);
     }
+}
+
+fn signed(message: &Message, key: &(KeyId, PrivateKey)) -> String {
+    let kid = key.0.to_string();
+    let header = ProtectedHeader::new(FEED_TYPE, Algorithm::EdDsa, Some(&kid)).expect("header");
+    let input = message.signing_input(&header);
+    let signature = key.1.sign(input.bytes()).expect("a signature");
+    input.finish(&signature)
 }
 
 /// Whom a token is for and what it may do.
@@ -227,6 +243,8 @@ impl Issuer {
             retiring: Vec::new(),
             stolen: None,
             feed_key: key(2, Algorithm::EdDsa),
+            feed_others: Vec::new(),
+            feed_stolen: None,
             log_key: key(3, Algorithm::EdDsa).1,
             generation: 1,
             rev: 1,
@@ -499,6 +517,52 @@ impl Issuer {
         self.world().feed_key = key(6, Algorithm::EdDsa);
     }
 
+    /// Publishes another key of the feed, which signs nothing yet.
+    pub(crate) fn publish_feed_key(&self) {
+        self.world().feed_others.push(key(5, Algorithm::EdDsa));
+        self.beat();
+    }
+
+    /// Signs the feed at once with a key that nobody was told of, and publishes the old one still.
+    pub(crate) fn rotate_feed_key_now(&self) {
+        {
+            let mut world = self.world();
+            let number = 100 + u8::try_from(world.feed_others.len()).expect("few");
+            let old = std::mem::replace(&mut world.feed_key, key(number, Algorithm::EdDsa));
+            world.feed_others.push(old);
+        }
+        self.beat();
+    }
+
+    /// Revokes the key that signs the feed, which a thief goes on to use. The published one follows.
+    pub(crate) fn revoke_feed_key(&self) -> KeyId {
+        let (kid, message) = {
+            let mut world = self.world();
+            let from = world.rev;
+            let next = world.feed_others.pop().expect("a published one");
+            let stolen = std::mem::replace(&mut world.feed_key, next);
+            let kid = stolen.0;
+            world.feed_stolen = Some(stolen);
+            world.revoke(kid.any());
+            (kid, world.message(self.url(), from, None))
+        };
+        let _ = self.0.feed.send(Some(message));
+        kid
+    }
+
+    /// A message that the thief of the feed's key puts into every stream: it ends `target`.
+    pub(crate) fn send_stolen(&self, target: impl Into<AnyId>) {
+        let message = {
+            let world = self.world();
+            let mut message = world.unsigned(self.url(), world.rev, None);
+            message.to += 1;
+            let keep_until = now().seconds() + 3600;
+            message.entries = vec![Entry { target: target.into(), below: message.to, keep_until }];
+            signed(&message, world.feed_stolen.as_ref().expect("stolen"))
+        };
+        let _ = self.0.feed.send(Some(message));
+    }
+
     fn up(&self) -> Result<(), StatusCode> {
         let down = self.0.down.load(Ordering::SeqCst);
         if down { Err(StatusCode::SERVICE_UNAVAILABLE) } else { Ok(()) }
@@ -536,7 +600,10 @@ async fn jwks(State(issuer): State<Issuer>) -> Answer {
 
 async fn feed_jwks(State(issuer): State<Issuer>) -> Answer {
     issuer.up()?;
-    Ok(set([&issuer.world().feed_key]).into_response())
+    let world = issuer.world();
+    let stale = issuer.0.keys_stale.load(Ordering::SeqCst);
+    let stolen = world.feed_stolen.as_ref().filter(|_| stale);
+    Ok(set(world.feed_keys().chain(stolen)).into_response())
 }
 
 async fn snapshot(

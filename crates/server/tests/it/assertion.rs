@@ -298,6 +298,7 @@ async fn keys_that_have_ended_keep_no_live_one_from_being_tried() {
     let instance = world.instance(org, "planner", Some(60)).await.instance.expect("one");
     let mut ended = Vec::new();
     for n in 0..9 {
+        world.advance(1);
         // Of the agent itself, and of an instance that is over.
         let of = (n == 8).then(|| instance.to_string());
         ended.push(world.short_key(org, "planner", of, &format!("e{n}"), 60).await);

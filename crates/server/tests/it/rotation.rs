@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use accredit_domain::audit::event::{Body, EventKind};
-use accredit_domain::keys::KeyState;
-use accredit_domain::keys::rotation::{KEY_PUBLISH_AHEAD, RETIRING_KEYS_MAX};
+use accredit_domain::keys::rotation::{FEED_KEY_RETIRING, KEY_PUBLISH_AHEAD, RETIRING_KEYS_MAX};
+use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{Audited, Change, Row};
 use accredit_domain::registry::identification::EVENTS_TOLD_MAX;
 use accredit_domain::registry::keep_for;
 use accredit_domain::registry::rotation::{OVERLAP_DEFAULT_SECONDS, OVERLAP_MAX_SECONDS};
 use accredit_domain::registry::rotation_schedule::{self, AGENTS_AT_A_TIME_MAX};
+use accredit_domain::revocation::REVOKED_FEED_KEY_KEPT;
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Answer, Ask, Client, Org, Signer, TestWorld};
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::jose::jwk::JwkSet;
+use accredit_wire::revocations::SignedMessage;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
 use serde_json::{Value, json};
 
@@ -155,15 +157,28 @@ async fn a_rotation_is_bounded_and_happens_once() {
 }
 
 async fn signing_keys(world: &TestWorld, org: &Org) -> Vec<(String, String)> {
+    keys_of(world, org, "token").await
+}
+
+/// The keys of a purpose, with their states.
+async fn keys_of(world: &TestWorld, org: &Org, purpose: &str) -> Vec<(String, String)> {
     let keys = world.admin(org, "GET", "/v1/signing-keys", None).await.expect(200).json();
     let keys = keys["items"].as_array().expect("items");
-    let tokens = keys.iter().filter(|key| key["purpose"] == "token");
+    let tokens = keys.iter().filter(|key| key["purpose"] == purpose);
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     tokens.map(|key| (text(&key["id"]), text(&key["state"]))).collect()
 }
 
 async fn kids(world: &TestWorld) -> Vec<String> {
-    let set = world.ask(Ask::get("/o/acme/.well-known/jwks.json")).await.expect(200).json();
+    kids_at(world, "jwks.json").await
+}
+
+async fn feed_kids(world: &TestWorld) -> Vec<String> {
+    kids_at(world, "feed-jwks.json").await
+}
+
+async fn kids_at(world: &TestWorld, set: &str) -> Vec<String> {
+    let set = world.ask(Ask::get(format!("/o/acme/.well-known/{set}"))).await.expect(200).json();
     let keys = set["keys"].as_array().expect("keys");
     keys.iter().map(|key| key["kid"].as_str().expect("a kid").to_owned()).collect()
 }
@@ -226,6 +241,67 @@ async fn a_key_is_published_before_it_signs_and_after_it_signed() {
 }
 
 #[tokio::test]
+async fn a_key_of_the_feed_is_published_for_a_week_after_its_last_message() {
+    let world = TestWorld::new(55).await;
+    let Scene { org, .. } = world.scene().await;
+    let tokens = signing_keys(&world, &org).await;
+    let [active, next] = feed_kids(&world).await.try_into().expect("two keys");
+    let feed = json!({"purpose": "feed"});
+    rotate_key(&world, &org, feed.clone()).await.problem(409, "state-forbids");
+    world.clock.advance(KEY_PUBLISH_AHEAD);
+    let before = world.tenant(&org).await.keys().hash();
+    let answer = rotate_key(&world, &org, feed).await.expect(201).json();
+    assert_eq!(
+        (&answer["active"]["id"], &answer["active"]["purpose"]),
+        (&json!(next), &json!("feed"))
+    );
+    let kids = feed_kids(&world).await;
+    assert_eq!((kids.len(), &kids[0], &kids[2]), (3, &next, &active));
+    assert_ne!(world.tenant(&org).await.keys().hash(), before, "followers are told");
+    assert_eq!(signing_keys(&world, &org).await, tokens, "nothing of tokens changes");
+
+    world.clock.advance(FEED_KEY_RETIRING.checked_sub(Duration::from_secs(1)).expect("longer"));
+    jobs::rotate_all(&world.server).await;
+    assert!(feed_kids(&world).await.contains(&active));
+    world.clock.advance(Duration::from_secs(1));
+    jobs::rotate_all(&world.server).await;
+    assert!(!feed_kids(&world).await.contains(&active));
+    let all = keys_of(&world, &org, "feed").await;
+    assert!(all.contains(&(active, "retired".to_owned())), "{all:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_feed_key_is_told_by_the_next_one_and_it_signs_no_more() {
+    let world = TestWorld::new(56).await;
+    let Scene { org, .. } = world.scene().await;
+    let crm = world.resource_secret(&org, "crm").await;
+    let [active, next] = feed_kids(&world).await.try_into().expect("two keys");
+    let set = world.ask(Ask::get("/o/acme/.well-known/feed-jwks.json")).await;
+    let set = JwkSet::parse(&set.body).expect("a key set");
+    let body = json!({"target": active, "reason": "stolen"});
+    let answer = world.admin(&org, "POST", "/v1/revocations", Some(body.clone())).await;
+    let answer = answer.expect(201).json();
+    // It verifies no token anywhere.
+    assert!(answer.get("elsewhere").is_none(), "{answer}");
+    let told = world.ask(Ask::get("/o/acme/revocations").bearer(&crm.secret)).await.expect(200);
+    // Whoever had the key set before knows the key that tells it.
+    let signed = SignedMessage::verify(told.text(), &set, &org.issuer).expect("known ahead");
+    assert_eq!(signed.signer().map(|key| key.to_string()), Some(next.clone()));
+    let entry = signed.message().entries.iter().find(|entry| entry.target.to_string() == active);
+    let kept = world.now().plus(REVOKED_FEED_KEY_KEPT).seconds();
+    assert!(entry.expect("its end").keep_until >= kept);
+    let kids = feed_kids(&world).await;
+    assert_eq!((kids.len(), &kids[0]), (2, &next));
+    world.admin(&org, "POST", "/v1/revocations", Some(body)).await.problem(409, "state-forbids");
+    // The next one, too, is replaced where it leaked before it signed.
+    let body = json!({"target": kids[1], "reason": "stolen"});
+    world.admin(&org, "POST", "/v1/revocations", Some(body)).await.expect(201);
+    let then = feed_kids(&world).await;
+    assert_eq!((then.len(), &then[0]), (2, &next));
+    assert_ne!(then[1], kids[1]);
+}
+
+#[tokio::test]
 async fn the_slots_survive_a_restart() {
     let world = TestWorld::new(45).await;
     let Scene { org, .. } = world.scene().await;
@@ -237,20 +313,21 @@ async fn the_slots_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn rotating_is_bounded_and_only_for_the_keys_of_tokens() {
+async fn rotating_is_bounded_and_not_for_the_keys_of_the_log() {
     let world = TestWorld::new(47).await;
     let Scene { org, .. } = world.scene().await;
-    for purpose in ["feed", "log"] {
-        let asked = rotate_key(&world, &org, json!({"purpose": purpose, "now": true})).await;
-        asked.problem(409, "state-forbids");
-    }
+    let asked = rotate_key(&world, &org, json!({"purpose": "log", "now": true})).await;
+    asked.problem(409, "state-forbids");
     let asked = rotate_key(&world, &org, json!({"purpose": "x", "now": true})).await;
     asked.problem(400, "field-invalid");
     for _ in 0..RETIRING_KEYS_MAX {
         rotate_key(&world, &org, json!({"now": true})).await.expect(201);
     }
     rotate_key(&world, &org, json!({"now": true})).await.problem(409, "state-forbids");
+    // Each purpose has room of its own.
+    rotate_key(&world, &org, json!({"purpose": "feed", "now": true})).await.expect(201);
     assert_eq!(kids(&world).await.len(), RETIRING_KEYS_MAX + 2);
+    assert_eq!(feed_kids(&world).await.len(), 3);
     world.clock.advance(keep_for());
     jobs::rotate_all(&world.server).await;
     assert_eq!(kids(&world).await.len(), 2);
@@ -586,7 +663,9 @@ async fn what_a_busy_secret_did_is_not_all_that_is_told_of_it() {
 async fn without_next(world: &TestWorld, org: &Org) {
     let cx = world.cx(org).await;
     let keys = world.world.store.signing_keys(cx.tenant.id).await.expect("read");
-    let next = keys.into_iter().find(|key| key.state == KeyState::Next).expect("a next key");
+    let is_next =
+        |key: &SigningKey| (key.sealed.purpose, key.state) == (KeyPurpose::Token, KeyState::Next);
+    let next = keys.into_iter().find(is_next).expect("a next key");
     let rows = vec![Row::Key(next.turned(KeyState::Revoked, cx.now))];
     let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation: None };
     let event = cx.event(EventKind::KeyRevoked, Body::default());

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::age::{Nonce, Reading};
 use super::state::Entry;
-use crate::ids::AnyId;
+use crate::ids::{AnyId, KeyId};
 use crate::jose::jwk::JwkSet;
 use crate::jose::jws::{JwsError, ProtectedHeader, SigningInput, TypRule, Unverified};
 use crate::time::Time;
@@ -275,7 +275,11 @@ impl LaneJson {
 
 /// A message whose signature by the organization's feed key holds.
 #[derive(Clone, Debug)]
-pub struct SignedMessage(Message);
+pub struct SignedMessage {
+    message: Message,
+    /// The key that signed it, where its `kid` is the id of one.
+    signer: Option<KeyId>,
+}
 
 impl SignedMessage {
     /// Checks a message's text against the feed keys of `issuer` and reads it.
@@ -285,20 +289,25 @@ impl SignedMessage {
         }
         let unverified = Unverified::parse_unbounded(text).map_err(FeedError::Jws)?;
         // Always by name: "the only key" would take a message that names another.
-        let kid = unverified.peek_unverified_kid().ok_or(FeedError::UnknownKey)?;
-        let key = keys.find(Some(kid)).ok_or(FeedError::UnknownKey)?;
+        let kid = unverified.peek_unverified_kid().ok_or(FeedError::UnknownKey)?.to_owned();
+        let key = keys.find(Some(&kid)).ok_or(FeedError::UnknownKey)?;
         let verified =
             unverified.verify(key, TypRule::Required(FEED_TYPE)).map_err(FeedError::Jws)?;
         let message = Message::parse(verified.payload())?;
         if message.issuer != issuer {
             return Err(FeedError::Issuer);
         }
-        Ok(Self(message))
+        Ok(Self { message, signer: kid.parse().ok() })
     }
 
     /// What it says.
     pub fn message(&self) -> &Message {
-        &self.0
+        &self.message
+    }
+
+    /// The key that signed it; nothing where its `kid` is no id of ours.
+    pub fn signer(&self) -> Option<KeyId> {
+        self.signer
     }
 }
 
@@ -311,6 +320,8 @@ pub enum FeedError {
     Jws(JwsError),
     /// Signed by a key that is not among the feed keys: fetch them anew.
     UnknownKey,
+    /// Signed by a feed key that was revoked: nothing of it counts.
+    RevokedKey(KeyId),
     /// Signed, but not a message of version 1; says what is wrong.
     Malformed(&'static str),
     /// For another organization.
@@ -394,6 +405,9 @@ impl fmt::Display for FeedError {
             }
             Self::Jws(error) => write!(f, "the feed message is not accepted: {error}"),
             Self::UnknownKey => f.write_str("the feed message names no known feed key"),
+            Self::RevokedKey(key) => {
+                write!(f, "the feed message is signed by `{key}`, which was revoked")
+            }
             Self::Malformed(what) => write!(f, "the feed message is malformed: {what}"),
             Self::Issuer => f.write_str("the feed message is of another issuer"),
             Self::NeedsSnapshot => f.write_str("messages are missing: fetch a snapshot"),

@@ -4,7 +4,8 @@
 //! only make more things dead. Its counter is taken only if it continues what is held and the audit
 //! log it shows contains the log shown before, and its time only if it is known to be later as well
 //! ([`super::age`]): it answers a question, or goes on from what did. So a server that contradicts
-//! itself cannot keep the state young, and what depends on it soon refuses.
+//! itself cannot keep the state young, and what depends on it soon refuses. Nothing counts that a
+//! feed key signs which an earlier message revoked.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -148,6 +149,10 @@ impl Follower {
         let message = signed.message();
         if message.issuer != self.issuer {
             return Err(FeedError::Issuer);
+        }
+        // Before its entries are taken: those of a thief could not be taken back.
+        if let Some(key) = signed.signer().filter(|&key| self.state.has_key(key)) {
+            return Err(FeedError::RevokedKey(key));
         }
         let anchor = self.anchored(message, received_at);
         let continues = self.continues(message, anchor.is_some());

@@ -51,7 +51,7 @@ async fn a_new_root_key_takes_the_place_of_the_old_one() {
     let before = std::fs::read_to_string(&place.key).expect("a key");
     let rotation = begin(&place);
     let done = rotation.run().await.expect("rotated");
-    assert_eq!((done.keys, done.finished_earlier), (4, false));
+    assert_eq!((done.keys, done.finished_earlier), (5, false));
     assert_eq!(opening(&rotation).await, [true, false, false]);
     let Files { current, next, previous } = rotation.files.clone();
     drop(rotation);

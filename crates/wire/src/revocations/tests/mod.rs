@@ -75,6 +75,20 @@ impl FeedKey {
         Self { private, header, set }
     }
 
+    /// The key with an id of ours.
+    fn with_id(seed: u8, id: KeyId) -> Self {
+        let Self { private, .. } = Self::new(seed, FEED_TYPE);
+        let kid = id.to_string();
+        let key = private.public().expect("its public half");
+        let header = ProtectedHeader::new(FEED_TYPE, Algorithm::EdDsa, Some(&kid));
+        let set = JwkSet::new(vec![VerifyingKey { kid, key }]).expect("a set");
+        Self { private, header: header.expect("a header"), set }
+    }
+
+    fn signed(&self, message: &Message) -> SignedMessage {
+        SignedMessage::verify(&self.sign(message), &self.set, ISSUER).expect("signed")
+    }
+
     fn sign(&self, message: &Message) -> String {
         let input = message.signing_input(&self.header);
         let signature = self.private.sign(input.bytes()).expect("a signature");
@@ -248,6 +262,34 @@ proptest! {
 }
 
 // Messages.
+
+#[test]
+fn nothing_counts_that_a_revoked_feed_key_signs() {
+    let [old, new] = [1, 2].map(|number| KeyId::new(number, [4; 10]));
+    let (thief, issuer) = (FeedKey::with_id(1, old), FeedKey::with_id(2, new));
+    let mut follower = follower();
+    let mut take = |by: &FeedKey, message: &Message| {
+        let outcome = follower.apply(&by.signed(message), &[], message.at);
+        (outcome, follower.state().clone())
+    };
+    take(&thief, &message(0, 5, 1, &[])).0.expect("it stands still");
+    let entries = [Entry { target: old.any(), below: 6, keep_until: FOREVER }];
+    take(&issuer, &message(5, 6, 2, &entries)).0.expect("its end");
+    // Neither a delta, a heartbeat, a snapshot nor another generation: no entry, no time, no counter.
+    let mut generation = message(0, 1 << 41, 9, &[entry(1, 9)]);
+    generation.generation = 2;
+    let heartbeat = message(6, 6, 9, &[]);
+    let (delta, snapshot) = (message(6, 9, 9, &[entry(1, 9)]), message(0, 9, 9, &[entry(1, 9)]));
+    for forged in [&delta, &heartbeat, &snapshot, &generation] {
+        let (outcome, state) = take(&thief, forged);
+        assert_eq!(outcome, Err(FeedError::RevokedKey(old)));
+        assert_eq!(state.is_dead([agent(1)], 0), None);
+        assert_eq!((state.generation(), state.rev(), state.server_time()), (1, 6, at(2)));
+    }
+    let (outcome, state) = take(&issuer, &delta);
+    assert_eq!(outcome, Ok(Applied::Delta));
+    assert_eq!(state.is_dead([agent(1)], 0), Some(agent(1)));
+}
 
 #[test]
 fn the_payload_is_what_the_formats_say() {
