@@ -64,7 +64,6 @@ pub(crate) const TARGETS: &[Target] = &[
     ("note", note),
     ("proof", proof),
     ("scope", scope),
-    ("succession", succession),
     ("tile", tile),
     ("time", time),
     ("trace", trace),
@@ -342,18 +341,6 @@ fn note(bytes: &[u8]) {
         }
     }
     let _ = accredit_wire::tlog::note::open(bytes, &[]);
-}
-
-fn succession(bytes: &[u8]) {
-    // The keys of the corpus: Ed25519 of the seeds of 32 bytes 1 and 2.
-    let key = |seed: u8| {
-        let key = PrivateKey::ed25519_from_seed(&[seed; 32]).expect("a key");
-        key.public().expect("its public half")
-    };
-    let name = "id.example/o/dev/log";
-    if let Ok(successor) = accredit_wire::tlog::succession::open(bytes, name, &[key(1)]) {
-        assert_eq!(successor, key(2), "only what was signed");
-    }
 }
 
 fn scope(bytes: &[u8]) {

@@ -32,7 +32,6 @@ fn read(org: OrganizationId, row: &dyn Row) -> Result<SigningKey, DriverError> {
         created_at: row.time(6)?,
         version: row.int(7)?,
         changed_at: row.opt_time(8)?,
-        statement: row.opt_string(9)?,
     })
 }
 
@@ -44,7 +43,7 @@ pub(crate) fn all(
     let text = org.to_string();
     conn.all(
         "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version, \
-         changed_at, statement FROM signing_key WHERE org = $1 ORDER BY id",
+         changed_at FROM signing_key WHERE org = $1 ORDER BY id",
         &[text.as_str().into()],
         |row| read(org, row),
     )
@@ -57,8 +56,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
     if row.version == 0 {
         conn.execute(
             "INSERT INTO signing_key (org, id, purpose, algorithm, public, wrapped, state, \
-             created_at, changed_at, statement, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)",
+             created_at, changed_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -69,7 +67,6 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
                 row.state.as_str().into(),
                 row.created_at.into(),
                 row.changed_at.into(),
-                row.statement.as_deref().into(),
             ],
         )
         .map_err(failed)?;

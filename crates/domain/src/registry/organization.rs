@@ -279,9 +279,10 @@ async fn found_with(
     let (credential, admin_token) = new_secret(world, now, holder, expires_at)?;
     let mut rows = vec![Row::Organization(organization.clone())];
     for purpose in KeyPurpose::ALL {
-        let active = keys::generate(world, id, purpose, KeyState::Active, now).await?;
-        let next = keys::generate_next(world, &organization.issuer, &active.sealed, now).await?;
-        rows.extend([Row::Key(active), Row::Key(next)]);
+        rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Active, now).await?));
+        if purpose.rotates() {
+            rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Next, now).await?));
+        }
     }
     let mut body = Body {
         target: Some(id.any()),

@@ -202,8 +202,7 @@ impl Shared {
     async fn fetch_keys(&self) -> Result<(), IssuerError> {
         let endpoints = self.fetch_endpoints().await?;
         let new = Keys::fetch(&self.client, &endpoints).await?;
-        let issuer = self.client.issuer.as_str();
-        for contradiction in self.change_keys(|keys| keys.update(new, issuer)) {
+        for contradiction in self.change_keys(|keys| keys.update(new)) {
             self.raise(contradiction);
         }
         self.changes.send_modify(|version| *version += 1);

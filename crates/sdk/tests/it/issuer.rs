@@ -20,9 +20,8 @@ use accredit_wire::revocations::{Entry, Nonce, Reading, keys_hash};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint::Checkpoint;
-use accredit_wire::tlog::note::{self, Vkey};
+use accredit_wire::tlog::note::Vkey;
 use accredit_wire::tlog::proof::ConsistencyProof;
-use accredit_wire::tlog::succession::{self, log_name};
 use accredit_wire::tlog::tree::{self, HashReader};
 use accredit_wire::token::{AccessToken, SubjectKind, TOKEN_TYPE};
 use axum::body::{Body, Bytes};
@@ -82,10 +81,7 @@ struct World {
     feed_others: Vec<(KeyId, PrivateKey)>,
     /// A revoked key of the feed that a thief has.
     feed_stolen: Option<(KeyId, PrivateKey)>,
-    /// The keys that sign the log, all of them each checkpoint: the newest first.
-    log_keys: Vec<PrivateKey>,
-    /// By which they named one another.
-    log_statements: Vec<String>,
+    log_key: PrivateKey,
     generation: u64,
     rev: u64,
     entries: Vec<Entry>,
@@ -144,38 +140,31 @@ impl World {
 
     fn keys_hash(&self) -> Hash {
         let read = |set: &[u8]| JwkSet::parse(set).expect("a set");
-        let log: Vec<_> =
-            self.log_keys.iter().map(|key| key.public().expect("its public half")).collect();
-        keys_hash(&read(&set(self.published())), &read(&set(self.feed_keys())), &log)
+        let log = self.log_key.public().expect("its public half");
+        keys_hash(&read(&set(self.published())), &read(&set(self.feed_keys())), [&log])
     }
 
     fn vkeys(&self, issuer: &str) -> Vec<Vkey> {
+        let public = self.log_key.public().expect("its public half");
         let lanes = self.lanes.iter().zip(0..);
-        lanes.flat_map(|(lane, number)| self.vkeys_of(issuer, lane, number)).collect()
-    }
-
-    fn vkeys_of(&self, issuer: &str, lane: &Lane, number: u16) -> Vec<Vkey> {
-        let origin = lane_origin(issuer, lane.generation, number);
-        let publics = self.log_keys.iter().map(|key| key.public().expect("its public half"));
-        publics.map(|public| Vkey::new(&origin, &public).expect("a verifier key")).collect()
+        let origin = |(lane, number): (&Lane, u16)| lane_origin(issuer, lane.generation, number);
+        lanes.map(|lane| Vkey::new(&origin(lane), &public).expect("a verifier key")).collect()
     }
 
     fn log(&self, issuer: &str) -> Vec<LaneCheckpoint> {
-        let show = |(lane, number): (&Lane, u16)| {
+        let vkeys = self.vkeys(issuer);
+        let lanes = self.lanes.iter().zip(&vkeys).zip(0..);
+        let show = |((lane, vkey), number): ((&Lane, &Vkey), u16)| {
             let checkpoint = Checkpoint {
-                origin: lane_origin(issuer, lane.generation, number),
+                origin: vkey.name().to_owned(),
                 size: lane.leaves.len() as u64,
                 root: tree::root(&lane.leaves),
             };
-            let bytes = checkpoint.bytes_to_sign();
-            let vkeys = self.vkeys_of(issuer, lane, number);
-            let lines = self.log_keys.iter().zip(&vkeys).map(|(key, vkey)| {
-                vkey.signature_line(&key.sign(&bytes).expect("a signature"))
-            });
-            let note = note::assemble(&checkpoint.to_string(), &lines.collect::<String>());
+            let signature = self.log_key.sign(&checkpoint.bytes_to_sign()).expect("a signature");
+            let note = checkpoint.note(vkey, &signature);
             LaneCheckpoint { lane: number, note, from: 0, proof: Vec::new() }
         };
-        self.lanes.iter().zip(0..).map(show).collect()
+        lanes.map(show).collect()
     }
 
     fn lane(&mut self) -> &mut Lane {
@@ -221,14 +210,6 @@ impl World {
     }
 }
 
-/// The statement of a log's key about its successor.
-pub(crate) fn named(name: &str, by: &PrivateKey, new: &PrivateKey) -> String {
-    let public = |key: &PrivateKey| key.public().expect("its public half");
-    let text = succession::text(name, &public(new)).expect("a text");
-    let signature = by.sign(text.as_bytes()).expect("a signature");
-    succession::statement(name, &public(by), &public(new), &signature).expect("a statement")
-}
-
 fn signed(message: &Message, key: &(KeyId, PrivateKey)) -> String {
     let kid = key.0.to_string();
     let header = ProtectedHeader::new(FEED_TYPE, Algorithm::EdDsa, Some(&kid)).expect("header");
@@ -264,8 +245,7 @@ impl Issuer {
             feed_key: key(2, Algorithm::EdDsa),
             feed_others: Vec::new(),
             feed_stolen: None,
-            log_keys: vec![key(3, Algorithm::EdDsa).1],
-            log_statements: Vec::new(),
+            log_key: key(3, Algorithm::EdDsa).1,
             generation: 1,
             rev: 1,
             entries: Vec::new(),
@@ -511,40 +491,7 @@ impl Issuer {
 
     /// Signs the log with another key from now on.
     pub(crate) fn change_log_key(&self) {
-        self.world().log_keys = vec![key(8, Algorithm::EdDsa).1];
-    }
-
-    /// Another key signs the log besides, which the newest named; `retired` is published no more.
-    pub(crate) fn rotate_log_key(&self, retired: bool) {
-        let mut world = self.world();
-        let new = key(9, Algorithm::EdDsa).1;
-        let by = world.log_keys[0].clone();
-        let statement = named(&log_name(self.url()), &by, &new);
-        world.log_statements.push(statement);
-        if retired {
-            world.log_keys.clear();
-        }
-        world.log_keys.insert(0, new);
-    }
-
-    /// The log's keys as they are, for [`Issuer::set_log_keys`].
-    pub(crate) fn log_keys(&self) -> (Vec<PrivateKey>, Vec<String>) {
-        let world = self.world();
-        (world.log_keys.clone(), world.log_statements.clone())
-    }
-
-    pub(crate) fn set_log_keys(&self, (keys, statements): (Vec<PrivateKey>, Vec<String>)) {
-        let mut world = self.world();
-        (world.log_keys, world.log_statements) = (keys, statements);
-    }
-
-    /// Signs the log with a key that nobody knows, and which `statement` is to introduce.
-    pub(crate) fn pretend_log_key(&self, statement: impl Fn(&PrivateKey, &PrivateKey) -> String) {
-        let mut world = self.world();
-        let new = key(9, Algorithm::EdDsa).1;
-        let statement = statement(&world.log_keys[0], &new);
-        world.log_statements.push(statement);
-        world.log_keys = vec![new];
+        self.world().log_key = key(8, Algorithm::EdDsa).1;
     }
 
     /// Signs tokens with another key from now on.
@@ -635,7 +582,6 @@ async fn metadata(State(issuer): State<Issuer>) -> Answer {
     issuer.up()?;
     let mut metadata = Metadata::new(issuer.url());
     let vkeys = issuer.world().vkeys(issuer.url());
-    metadata.accredit_log_key_statements = issuer.world().log_statements.clone();
     metadata.accredit_log_keys = vkeys.iter().map(Vkey::to_string).collect();
     Ok(serde_json::to_vec(&metadata).expect("JSON").into_response())
 }

@@ -323,7 +323,6 @@ pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKe
         state: KeyState::Active,
         changed_at: None,
         created_at: NOW,
-        statement: None,
         version: 0,
     }
 }
