@@ -122,6 +122,26 @@ impl Spent {
         }
     }
 
+    /// The row of the last value that was used up in the transaction under way.
+    pub(crate) fn last_used(&self) -> Option<(OrganizationId, u64)> {
+        let (_, _, org) = self.fresh.last()?;
+        Some((*org, self.next.get(org)?.checked_sub(1)?))
+    }
+
+    /// Whether a row is there.
+    pub(crate) fn is_written(
+        conn: &mut dyn Conn,
+        org: OrganizationId,
+        seq: u64,
+    ) -> Result<bool, DriverError> {
+        let row = conn.first(
+            "SELECT 1 FROM spent WHERE org = $1 AND seq = $2",
+            &[org.to_string().as_str().into(), seq.into()],
+            |row| row.int(0),
+        )?;
+        Ok(row.is_some())
+    }
+
     /// The transaction was committed.
     pub(crate) fn keep(&mut self) {
         self.fresh.clear();

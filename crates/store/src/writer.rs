@@ -8,6 +8,11 @@
 //!
 //! After a commit, in this order: caches forget what has changed, observers are told, members are
 //! answered. So whoever has seen a new revocation counter finds facts at least as new.
+//!
+//! A commit that fails may have happened. Its members are told that it failed, which is the safe
+//! side for whoever waits for a token; what is in memory is not: so it is looked, at once and if
+//! need be before the next batch, whether the rows are there, and then caches and observers are
+//! told like after any commit. Until that is known nothing else is written.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -55,6 +60,40 @@ struct Newer {
     targets: Vec<(u64, AnyId)>,
 }
 
+/// A commit that failed, of which nobody knows whether it happened.
+struct Doubt {
+    witness: Option<Witness>,
+    outcomes: Vec<Result<Done, Failure>>,
+}
+
+/// What is there if a batch was committed, and not if it was not.
+enum Witness {
+    /// The head of a lane that the batch moved on, with its organization's id.
+    Lane(String, Head),
+    /// A single-use value, where no lane moved.
+    Spent(OrganizationId, u64),
+}
+
+impl Doubt {
+    fn was_committed(&self, conn: &mut dyn Conn) -> Result<bool, DriverError> {
+        if conn.in_transaction() {
+            return Ok(false);
+        }
+        match &self.witness {
+            Some(Witness::Lane(org, head)) => {
+                let stored = log::head(conn, org)?;
+                Ok(stored.is_some_and(|stored| {
+                    (stored.lane, stored.next, stored.previous)
+                        == (head.lane, head.next, head.previous)
+                }))
+            }
+            Some(Witness::Spent(org, seq)) => Spent::is_written(conn, *org, *seq),
+            // Nothing of it is kept in memory.
+            None => Ok(false),
+        }
+    }
+}
+
 /// Why a whole batch was not committed.
 enum BatchError {
     /// A lane's row is not as it was last seen.
@@ -92,6 +131,8 @@ pub(crate) struct Writer {
     lanes: HashMap<OrganizationId, Lane, Random>,
     newer: HashMap<OrganizationId, Newer, Random>,
     spent: Spent,
+    /// The last commit, where it failed and may have happened.
+    doubt: Option<Doubt>,
     company: Company,
     /// Where callers wait, if that is one place.
     runtime: Option<Handle>,
@@ -141,6 +182,7 @@ impl Writer {
             lanes: HashMap::default(),
             newer: HashMap::default(),
             spent,
+            doubt: None,
             company: Company::default(),
             runtime: Handle::try_current().ok(),
         }
@@ -184,9 +226,31 @@ impl Writer {
                 }
                 Err(error) => {
                     self.shared.stats.trouble(Some(error.trouble()));
+                    if self.settle().is_err() {
+                        // What may have been used up is.
+                        self.spent.keep();
+                    }
                     self.forget();
                     return refuse(batch, &error);
                 }
+            }
+        }
+    }
+
+    /// Finds out whether the last commit happened, where that is not known, and tells of it.
+    fn settle(&mut self) -> Result<(), DriverError> {
+        let Some(doubt) = self.doubt.take() else { return Ok(()) };
+        match doubt.was_committed(&mut *self.conn) {
+            Ok(true) => {
+                tracing::warn!("a batch whose commit failed was committed");
+                self.spent.keep();
+                self.tell(&doubt.outcomes);
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(error) => {
+                self.doubt = Some(doubt);
+                Err(error)
             }
         }
     }
@@ -207,6 +271,7 @@ impl Writer {
         batch: &[Member],
         without: Option<usize>,
     ) -> Result<Vec<Result<Done, Failure>>, BatchError> {
+        self.settle()?;
         if self.conn.in_transaction() {
             self.conn.rollback()?;
         }
@@ -235,7 +300,14 @@ impl Writer {
                 return Err(BatchError::HeadMoved);
             }
         }
-        self.conn.commit()?;
+        if let Err(error) = self.conn.commit() {
+            let moved = |lane: &&Lane| lane.head.next != lane.head.stored_next;
+            let lane = self.lanes.values().find(moved);
+            let lane = lane.map(|lane| Witness::Lane(lane.org.clone(), lane.head));
+            let spent = || self.spent.last_used().map(|(org, seq)| Witness::Spent(org, seq));
+            self.doubt = Some(Doubt { witness: lane.or_else(spent), outcomes });
+            return Err(error.into());
+        }
         self.spent.keep();
         for lane in self.lanes.values_mut() {
             lane.head.stored_next = lane.head.next;
@@ -357,8 +429,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells what was committed: caches, observers, members, in this order.
-    fn publish(&self, batch: &mut Vec<Member>, outcomes: Vec<Result<Done, Failure>>) {
+    /// Tells what was committed: caches and observers, in this order.
+    fn tell(&self, outcomes: &[Result<Done, Failure>]) {
         let done = || outcomes.iter().flatten();
         for tag in done().flat_map(|done| &done.touched) {
             self.shared.stamps.touch(*tag);
@@ -370,6 +442,11 @@ impl Writer {
                 observers.iter().for_each(|observer| observer.committed(notice));
             }
         }
+    }
+
+    /// Tells what was committed: caches, observers, members, in this order.
+    fn publish(&self, batch: &mut Vec<Member>, outcomes: Vec<Result<Done, Failure>>) {
+        self.tell(&outcomes);
         let outcomes = outcomes.into_iter().map(|outcome| outcome.map(|done| done.committed));
         let answers: Vec<_> = batch.drain(..).zip(outcomes).collect();
         match &self.runtime {

@@ -14,12 +14,16 @@ pub enum FailAt {
     BeforeCommit(i64),
     /// A commit, counted from 1, after it happened: the answer is lost.
     AfterCommit(i64),
+    /// The same, and the next `query` after it fails as well.
+    AfterCommitBlindly(i64),
 }
 
 #[derive(Default)]
 struct Plan {
     at: Option<FailAt>,
     failed: bool,
+    /// The next question fails.
+    is_blind: bool,
 }
 
 /// What a test tells the database.
@@ -37,7 +41,8 @@ impl Faults {
     pub fn arm(&self, at: FailAt) {
         self.calls.store(0, Ordering::SeqCst);
         self.commits.store(0, Ordering::SeqCst);
-        *self.plan.lock().expect("no thread panics with it") = Plan { at: Some(at), failed: false };
+        *self.plan.lock().expect("no thread panics with it") =
+            Plan { at: Some(at), ..Plan::default() };
     }
 
     /// From now on the disk takes nothing, or takes everything again.
@@ -65,6 +70,15 @@ impl Faults {
         let mut plan = self.plan.lock().expect("no thread panics with it");
         if !plan.failed && plan.at.is_some_and(here) {
             plan.failed = true;
+            plan.is_blind = matches!(plan.at, Some(FailAt::AfterCommitBlindly(_)));
+            return Err(DriverError::Failed("a fault that the test asked for".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn looks(&self) -> Result<(), DriverError> {
+        let mut plan = self.plan.lock().expect("no thread panics with it");
+        if std::mem::take(&mut plan.is_blind) {
             return Err(DriverError::Failed("a fault that the test asked for".to_owned()));
         }
         Ok(())
@@ -126,6 +140,7 @@ impl Conn for FaultyConn {
         each: &mut EachRow<'_>,
     ) -> Result<(), DriverError> {
         self.faults.called()?;
+        self.faults.looks()?;
         if self.faults.blind.load(Ordering::SeqCst) && sql == FENCE_SQL {
             return Ok(());
         }
@@ -154,7 +169,8 @@ impl Conn for FaultyConn {
         let commit = self.faults.commits.fetch_add(1, Ordering::SeqCst) + 1;
         self.faults.fails(|at| at == FailAt::BeforeCommit(commit))?;
         self.conn.commit()?;
-        self.faults.fails(|at| at == FailAt::AfterCommit(commit))
+        let after = [FailAt::AfterCommit(commit), FailAt::AfterCommitBlindly(commit)];
+        self.faults.fails(|at| after.contains(&at))
     }
 
     fn rollback(&mut self) -> Result<(), DriverError> {

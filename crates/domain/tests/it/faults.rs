@@ -121,6 +121,56 @@ async fn a_commit_whose_answer_is_lost_gives_no_token_and_the_log_goes_on() {
 }
 
 #[tokio::test]
+async fn a_revocation_whose_answer_is_lost_is_in_force_at_once() {
+    for fault in [FailAt::AfterCommit(1), FailAt::AfterCommitBlindly(1)] {
+        let mut scenery = Scenery::begin().await;
+        let org = scenery.scene.org.clone();
+        let (auth, tenant) = (scenery.secret(), scenery.world.tenant(&org).await);
+        let Ok(Outcome::Issued(issued)) = scenery.ask(&auth, "crm:read").await else {
+            panic!("no token");
+        };
+        let now = scenery.world.now();
+        let alive = || tenant.verifier.verify_token(issued.token.expose(), now).is_ok();
+        assert!(alive());
+        scenery.world.faults.arm(fault);
+        let result = scenery.world.revoke(&org, &scenery.scene.client.credential).await;
+        assert!(scenery.world.faults.disarm());
+        assert!(result.is_err(), "nobody could say whether it is durable: {result:?}");
+        // Where it could not be looked up, the next write, here of a job, finds out.
+        if fault != FailAt::AfterCommit(1) {
+            assert!(alive(), "nobody knows yet");
+            scenery.world.world.store.check().await.expect("it writes");
+        }
+        assert!(!alive());
+        assert_eq!((tenant.rev(), tenant.revoked().rev()), (1, 1));
+        assert!(!matches!(scenery.ask(&auth, "crm:read").await, Ok(Outcome::Issued(_))));
+        let again = scenery.world.revoke(&org, &scenery.scene.client.credential).await;
+        assert!(matches!(again, Err(Error::Refused(_))), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_proof_whose_answer_is_lost_is_used_up() {
+    for fault in [FailAt::AfterCommit(1), FailAt::AfterCommitBlindly(1)] {
+        let mut scenery = Scenery::begin().await;
+        let auth = scenery.assertion("a");
+        scenery.world.faults.arm(fault);
+        assert!(scenery.ask(&auth, "crm:read").await.is_err());
+        assert!(scenery.world.faults.disarm());
+        let again = scenery.ask(&auth, "crm:read").await;
+        assert!(matches!(again, Ok(Outcome::Refused(_))), "{again:?}");
+        let secret = scenery.secret();
+        assert!(matches!(scenery.ask(&secret, "crm:read").await, Ok(Outcome::Issued(_))));
+        // What was not committed was not used up.
+        let auth = scenery.assertion("b");
+        scenery.world.faults.arm(FailAt::BeforeCommit(1));
+        assert!(scenery.ask(&auth, "crm:read").await.is_err());
+        assert!(scenery.world.faults.disarm());
+        assert!(matches!(scenery.ask(&auth, "crm:read").await, Ok(Outcome::Issued(_))));
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_that_cannot_be_recorded_is_a_fault() {
     let mut scenery = Scenery::begin().await;
     let auth = scenery.assertion("a");
