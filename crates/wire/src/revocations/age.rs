@@ -1,4 +1,5 @@
-//! How old a revocation state is: by a question, two monotonic clocks, and no time of day.
+//! How old a revocation state is: by a question, two monotonic clocks, and no time of day
+//! (`docs/decisions/0007-an-age-runs-from-a-question.md`).
 //!
 //! The rule: *whatever a clock says, a state may look older than it is and never younger.* An
 //! attacker on the network may hold messages back, repeat them, mix those of different days and
