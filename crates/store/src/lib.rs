@@ -66,6 +66,7 @@ use spent::Spent;
 use writer::{Counters, Writer};
 
 pub use ledger::FORGOTTEN_IN_CHUNK_MAX;
+pub use member::KINDS;
 pub use page::READ_ROWS_MAX;
 pub use queue::QUEUE_MAX;
 pub use revocations::EVENTS_SEARCHED_MAX;

@@ -14,7 +14,7 @@
 //! need be before the next batch, whether the rows are there, and then caches and observers are
 //! told like after any commit. Until that is known nothing else is written.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -198,7 +198,7 @@ impl Writer {
                 continue;
             }
             self.company.seen(batch.len());
-            self.shared.stats.batch(batch.len());
+            self.shared.stats.batch(&batch);
             let began = self.shared.stats.began();
             self.write(&mut batch);
             self.shared.stats.ended(began);
@@ -493,6 +493,8 @@ pub(crate) struct Counters {
     batches: AtomicU64,
     members: AtomicU64,
     members_max: AtomicU64,
+    /// Of which kinds members were, a bit for each.
+    kinds: AtomicU32,
     /// What the times below are counted from. Only ever told as lengths of time.
     opened: Instant,
     /// When the batch under way was begun, microseconds; 0 where there is none.
@@ -513,6 +515,7 @@ impl Default for Counters {
             batches: none(),
             members: none(),
             members_max: none(),
+            kinds: AtomicU32::new(0),
             opened: Instant::now(),
             began: none(),
             took: none(),
@@ -523,10 +526,13 @@ impl Default for Counters {
 }
 
 impl Counters {
-    fn batch(&self, members: usize) {
+    fn batch(&self, batch: &[Member]) {
+        let members = batch.len() as u64;
         self.batches.fetch_add(1, Ordering::Relaxed);
-        self.members.fetch_add(members as u64, Ordering::Relaxed);
-        self.members_max.fetch_max(members as u64, Ordering::Relaxed);
+        self.members.fetch_add(members, Ordering::Relaxed);
+        self.members_max.fetch_max(members, Ordering::Relaxed);
+        let kinds = batch.iter().fold(0, |kinds, member| kinds | 1 << member.work.kind());
+        self.kinds.fetch_or(kinds, Ordering::Relaxed);
     }
 
     /// Microseconds since the store was opened, never 0.
@@ -587,6 +593,7 @@ impl Counters {
             batches: self.batches.load(Ordering::Relaxed),
             members: self.members.load(Ordering::Relaxed),
             members_max: self.members_max.load(Ordering::Relaxed),
+            kinds: self.kinds.load(Ordering::Relaxed),
         }
     }
 }
@@ -600,4 +607,6 @@ pub struct Stats {
     pub members: u64,
     /// Members of the largest batch.
     pub members_max: u64,
+    /// Of which kinds members were: a bit for each place in [`crate::KINDS`].
+    pub kinds: u32,
 }

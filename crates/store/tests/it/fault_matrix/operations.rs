@@ -1,0 +1,363 @@
+//! What is written to a store, one operation of each kind and more, always the same.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
+use accredit_domain::ports::{
+    Audited, Change, Installation, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _,
+    Lookup, Pruned, Registry as _, Row, SingleUse, Store as _, Tile, Use,
+};
+use accredit_domain::registry::agent::AgentState;
+use accredit_domain::registry::credential::Holder;
+use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::jwks::Followed;
+use accredit_domain::registry::operator::OperatorKey;
+use accredit_domain::registry::rotation_schedule::Looked;
+use accredit_domain::registry::{
+    Agent, Credential, Instance, Organization, Person, Resource, State,
+};
+use accredit_domain::restoration::{Issuing, NewGeneration};
+use accredit_domain::revocation::Revocation;
+use accredit_domain::terms::{KeptAnswer, Once};
+use accredit_store::SqliteStore;
+use accredit_wire::crypto::sha256_of;
+use accredit_wire::ids::{CredentialId, OrganizationId};
+
+use crate::given::{
+    self, NOW, agent, instance, organization, person, secret, signing_key, single_use,
+};
+
+/// A store as it was before each operation, and the rows that operations write, always the same.
+pub(super) struct Base {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) org: OrganizationId,
+    pub(super) agent: Agent,
+    owner: Person,
+    crm: Resource,
+    /// Of the first organization: the one that signs, and the one that will; and one that is made.
+    keys: [SigningKey; 3],
+    operator: OperatorKey,
+    instance: Instance,
+    of_instance: Credential,
+    second: (Organization, SigningKey),
+    newcomer: (Person, Agent, Credential),
+    revocation: Revocation,
+}
+
+impl Base {
+    pub(super) async fn new() -> Self {
+        let given::World { store, org, folder } = given::World::new().await;
+        let world = given::World { store, org, folder };
+        let crm = world.resource("crm").await;
+        let bot = world.agent("bot").await;
+        let by_id = Lookup::Id(bot.owner.expect("an owner"));
+        let owner = world.store.person(org, by_id).await.expect("read").expect("there");
+        let keys = [KeyState::Active, KeyState::Next, KeyState::Next]
+            .map(|state| SigningKey { state, ..signing_key(org, KeyPurpose::Token) });
+        let [active, next, _] = keys.clone();
+        let follow = Row::Follow(Box::new(Followed::new(bot.id, URL.to_owned(), NOW)));
+        let org_row = world.store.organization(Lookup::Id(org)).await.expect("read");
+        let closed = Organization { issuing: Issuing::Closed, ..org_row.expect("there") };
+        let rows = vec![
+            Row::Organization(closed),
+            Row::Key(active),
+            Row::Key(next),
+            Row::Operator(operator_key()),
+            follow,
+        ];
+        world.commit(rows).await.expect("committed");
+        world.credential(Holder::Agent(bot.id)).await;
+        let (copy, of_copy) = world.instance(bot.id).await;
+        let (other, _) = instance(bot.id);
+        world.revoke(other.id.any(), Vec::new()).await;
+        let spent = SingleUse { until: NOW.minus(hours(3)), ..single_use(bot.id.any(), 9) };
+        assert!(world.store.consume_once(org, spent).await.expect("consumed"));
+        world.store.close();
+        let second = organization("second");
+        let key = signing_key(second.id, KeyPurpose::Token);
+        let new_owner = person("newcomer@example.com");
+        let newcomer = agent("newcomer", Some(&new_owner));
+        let credential = secret(Holder::Agent(newcomer.id));
+        Self {
+            folder: world.folder,
+            org,
+            revocation: given::revocation(bot.id.any()),
+            agent: bot,
+            instance: copy,
+            of_instance: of_copy,
+            second: (second, key),
+            newcomer: (new_owner, newcomer, credential),
+            owner,
+            crm,
+            keys,
+            operator: operator_key(),
+        }
+    }
+
+    /// The first organization's row with issuing open, as it now stands.
+    async fn opened(&self, store: &SqliteStore) -> Option<Row> {
+        let found = store.organization(Lookup::Id(self.org)).await.ok()??;
+        Some(Row::Organization(Organization { issuing: Issuing::Open, ..found }))
+    }
+
+    /// What comes of the keys where the first goes into `state`.
+    fn rotated(&self, state: KeyState) -> [Row; 3] {
+        let [active, next, new] = self.keys.clone();
+        let changed_at = Some(NOW);
+        [
+            Row::Key(SigningKey { state, changed_at, version: 1, ..active }),
+            Row::Key(SigningKey { state: KeyState::Active, changed_at, version: 1, ..next }),
+            Row::Key(new),
+        ]
+    }
+
+    fn followed(&self) -> Followed {
+        let followed = Followed::new(self.agent.id, URL.to_owned(), NOW);
+        Followed { agent_version: self.agent.version, ..followed }
+    }
+
+    fn issuance(&self, single_use: Option<SingleUse>) -> Audited<Issuance> {
+        let lineage = vec![self.agent.id.any()];
+        let issuance = Issuance { org: self.org, lineage, rev: 1, single_use };
+        Audited::new(issuance, event(EventKind::TokenIssued))
+    }
+}
+
+/// Where the first agent's keys are followed.
+const URL: &str = "https://keys.example/jwks";
+
+fn operator_key() -> OperatorKey {
+    let id = CredentialId::new(NOW.millis(), given::unique());
+    let expires_at = NOW.plus(hours(24));
+    OperatorKey { id, pepper: 1, mac: [8; 32], revoked: false, created_at: NOW, expires_at }
+}
+
+macro_rules! rows {
+    ($($name:literal $pattern:pat,)*) => {
+        /// Every kind of row that a change may write.
+        pub(super) const ROWS: &[&str] = &[$($name),*];
+
+        fn name_of(row: &Row) -> &'static str {
+            match row {
+                $($pattern => $name,)*
+            }
+        }
+    };
+}
+
+rows! {
+    "organization" Row::Organization(_),
+    "person" Row::Person(_),
+    "resource" Row::Resource(_),
+    "agent" Row::Agent(_),
+    "instance" Row::Instance(_),
+    "credential" Row::Credential(_),
+    "key" Row::Key(_),
+    "operator" Row::Operator(_),
+    "end operators" Row::EndOperators,
+    "end agent" Row::EndAgent(_),
+    "end instance" Row::EndInstance(_),
+    "still follows" Row::StillFollows(_),
+    "follow" Row::Follow(_),
+    "unfollow" Row::Unfollow(_),
+    "event" Row::Event(_),
+    "answer" Row::Answer(_),
+}
+
+/// The kinds of rows that operations have written.
+pub(super) static WRITTEN: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+
+fn change(org: OrganizationId, rows: Vec<Row>, revocation: Option<Revocation>) -> Audited<Change> {
+    WRITTEN.lock().expect("the kinds").extend(rows.iter().map(name_of));
+    Audited::new(Change { org, at: NOW, rows, revocation }, event(EventKind::AgentUpdated))
+}
+
+pub(super) fn hours(hours: u64) -> Duration {
+    Duration::from_hours(hours)
+}
+
+/// The same bytes each time.
+pub(super) fn event(kind: EventKind) -> Event {
+    Event::new(kind, NOW, [5; 16], Body::default())
+}
+
+pub(super) type Done<'a> = Pin<Box<dyn Future<Output = bool> + 'a>>;
+/// Does something, always the same, and tells whether it was said to be done.
+pub(super) type Operation = for<'a> fn(&'a Base, &'a SqliteStore) -> Done<'a>;
+
+pub(super) const OPERATIONS: &[(&str, Operation)] = &[
+    ("issue", |base, store| {
+        Box::pin(async { store.record_issuance(base.issuance(None)).await.is_ok() })
+    }),
+    ("issue by a proof", |base, store| {
+        let value = single_use(base.agent.id.any(), 1);
+        Box::pin(async { store.record_issuance(base.issuance(Some(value))).await.is_ok() })
+    }),
+    ("record an event", |base, store| {
+        let value = single_use(base.agent.id.any(), 2);
+        let refused = Audited::new((base.org, Some(value)), event(EventKind::TokenRefused));
+        Box::pin(async { store.record_event(refused).await.is_ok() })
+    }),
+    ("consume", |base, store| {
+        let value = single_use(base.agent.id.any(), 3);
+        Box::pin(async { store.consume_once(base.org, value).await.is_ok_and(|first| first) })
+    }),
+    ("found an organization", |base, store| {
+        let (org, key) = base.second.clone();
+        let (id, rows) = (org.id, vec![Row::Organization(org), Row::Key(key)]);
+        Box::pin(async move { store.commit(change(id, rows, None)).await.is_ok() })
+    }),
+    ("register an agent", |base, store| {
+        let (owner, agent, credential) = base.newcomer.clone();
+        let rows = vec![Row::Person(owner), Row::Agent(agent), Row::Credential(credential)];
+        Box::pin(async move { store.commit(change(base.org, rows, None)).await.is_ok() })
+    }),
+    ("decommission an agent", |base, store| {
+        let over = Agent { state: AgentState::Decommissioned, ..base.agent.clone() };
+        let rows = vec![Row::Agent(over), Row::EndAgent(base.agent.id)];
+        let change = change(base.org, rows, Some(base.revocation.clone()));
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("revoke an instance", |base, store| {
+        let over = Instance { state: InstanceState::Revoked, ..base.instance.clone() };
+        let rows = vec![Row::Instance(over), Row::EndInstance(base.instance.id)];
+        let target = base.of_instance.id.any();
+        let revocation = Revocation { target, ..base.revocation.clone() };
+        let change = change(base.org, rows, Some(revocation));
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("suspend an owner", |base, store| {
+        let owner = Person { state: State::Suspended, ..base.owner.clone() };
+        let revocation = Revocation { target: owner.id.any(), ..base.revocation.clone() };
+        let change = change(base.org, vec![Row::Person(owner)], Some(revocation));
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("change a resource", |base, store| {
+        let crm = Resource { revocations_age_max: 30, ..base.crm.clone() };
+        let change = change(base.org, vec![Row::Resource(crm)], None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("create something once", |base, store| {
+        let asked = [b"POST".as_slice(), b"/v1/persons", b"{}"];
+        let by = (Some(base.org), base.of_instance.id);
+        let once = Once::new(by, "once", asked, NOW).expect("a key");
+        let kept = KeptAnswer { once, object: "{\"rev\":0}".to_owned() };
+        let rows = vec![Row::Answer(Box::new(kept)), Row::Person(base.newcomer.0.clone())];
+        let change = change(base.org, rows, Some(base.revocation.clone()));
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("replace the operator's keys", |base, store| {
+        let rows = vec![Row::EndOperators, Row::Operator(base.operator.clone())];
+        let change = change(base.org, rows, None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("rotate a signing key", |base, store| {
+        let rows = base.rotated(KeyState::Retiring);
+        let change = change(base.org, rows.to_vec(), None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("revoke a signing key", |base, store| {
+        let target = base.keys[0].sealed.id.any();
+        let revocation = Revocation { target, ..base.revocation.clone() };
+        let rows = base.rotated(KeyState::Revoked);
+        let change = change(base.org, rows.to_vec(), Some(revocation));
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("follow another key set", |base, store| {
+        let to = Followed::new(base.agent.id, "https://other.example/jwks".to_owned(), NOW);
+        let change = change(base.org, vec![Row::Follow(Box::new(to))], None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("follow no key set", |base, store| {
+        let change = change(base.org, vec![Row::Unfollow(base.agent.id)], None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("take a followed key", |base, store| {
+        let key = Credential { followed: true, ..base.newcomer.2.clone() };
+        let key = Credential { holder: Holder::Agent(base.agent.id), ..key };
+        let seen = Row::StillFollows(Box::new(base.followed()));
+        let change = change(base.org, vec![seen, Row::Credential(key)], None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("note how following goes", |base, store| {
+        let due_at = NOW.plus(hours(1));
+        let failed = Followed { due_at, failure: Some("gone".to_owned()), ..base.followed() };
+        Box::pin(async { store.note_followed(base.org, failed).await.is_ok() })
+    }),
+    ("note that an agent was looked at", |base, store| {
+        Box::pin(async move {
+            let found = store.agent(base.org, Lookup::Id(base.agent.id), NOW).await;
+            let Ok(Some(agent)) = found else { return false };
+            let next = Some(NOW.plus(hours(7)));
+            let (version, was_due) = (agent.version, agent.look_at);
+            let looked = Looked { agent: agent.id, version, was_due, next };
+            store.looked_at(base.org, vec![looked]).await.is_ok()
+        })
+    }),
+    ("open issuing on a person's word", |base, store| {
+        Box::pin(async move {
+            let Some(opened) = base.opened(store).await else { return false };
+            store.commit(change(base.org, vec![opened], None)).await.is_ok()
+        })
+    }),
+    ("reconcile a restore", |base, store| {
+        Box::pin(async move {
+            let Some(opened) = base.opened(store).await else { return false };
+            let further = Row::Event(Box::new(event(EventKind::InstanceRevoked)));
+            let over = Instance { state: InstanceState::Revoked, ..base.instance.clone() };
+            let rows = vec![Row::Instance(over), further, opened];
+            let revocation = Some(base.revocation.clone());
+            store.commit(change(base.org, rows, revocation)).await.is_ok()
+        })
+    }),
+    ("see whether writing works", |_, store| Box::pin(async { store.check().await.is_ok() })),
+    ("integrate", |base, store| {
+        let tile = |level| Tile { level, index: 0, hashes: vec![level; 32] };
+        let note = "a note".to_owned();
+        let integrated = Integrated { tiles: vec![tile(0), tile(1)], size: 2, note };
+        Box::pin(async {
+            store.integrate(base.org, 0, 0, integrated).await.is_ok_and(|first| first)
+        })
+    }),
+    ("begin a generation", |base, store| {
+        let revocation = Revocation { target: base.org.any(), ..base.revocation.clone() };
+        let spent_before = NOW.plus(hours(1));
+        let new = NewGeneration { org: base.org, generation: 2, revocation, spent_before };
+        let new = Audited::new(new, event(EventKind::LogGenerationStarted));
+        Box::pin(async { store.begin_generation(new).await.is_ok() })
+    }),
+    ("prune the log", |base, store| {
+        Box::pin(async move {
+            let Ok(leaves) = store.leaves(base.org, 0, 0, 2).await else { return false };
+            let pruned = |leaf: &Leaf| match &leaf.body {
+                LeafBody::Kept { salt, payload } => Some(Pruned {
+                    sequence: leaf.sequence,
+                    digest: sha256_of(&[salt, payload.as_bytes()]),
+                }),
+                LeafBody::Pruned { .. } => None,
+            };
+            let pruned = leaves.iter().filter_map(pruned).collect();
+            store.prune(base.org, 0, pruned).await.is_ok()
+        })
+    }),
+    ("record uses", |base, store| {
+        let (org, ids) = (base.org, [base.agent.id.any(), base.of_instance.id.any()]);
+        let uses = ids.map(|id| Use { org, id, at: NOW.plus(hours(1)), source: None });
+        Box::pin(async move { store.record_uses(uses.to_vec()).await.is_ok() })
+    }),
+    ("forget single-use values", |_, store| {
+        Box::pin(async { store.forget_before(NOW.minus(hours(2))).await.is_ok() })
+    }),
+    ("forget revocations too", |_, store| {
+        Box::pin(async { store.forget_before(NOW.plus(hours(26))).await.is_ok() })
+    }),
+    ("found the installation", |_, store| {
+        let public_url = "https://id.example".to_owned();
+        let installation = Installation { peppers: Vec::new(), public_url };
+        Box::pin(async { store.found(installation).await.is_ok() })
+    }),
+];
