@@ -24,13 +24,13 @@ use accredit_wire::oauth::metadata::{Metadata, WellKnown};
 use accredit_wire::oauth::revocation::RevocationRequest;
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::oauth::token_response::TokenResponse;
-use accredit_wire::revocations::witness::LogWitness;
+use accredit_wire::revocations::witness::{LogWitness, lane_origin};
 use accredit_wire::revocations::{Follower, SignedMessage};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
 use accredit_wire::tlog::export::Auditor;
 use accredit_wire::tlog::leaf::Entry;
-use accredit_wire::tlog::note::Vkey;
+use accredit_wire::tlog::note::{NoteError, Vkey, assemble};
 use accredit_wire::tlog::proof::{ConsistencyProof, InclusionProof};
 use accredit_wire::tlog::tile::{TilePath, decode_bundle};
 use accredit_wire::tlog::{HASH_LEN, Hash};
@@ -54,6 +54,8 @@ pub(crate) const TARGETS: &[Target] = &[
     ("feed", feed),
     ("follower", follower),
     ("form", form),
+    ("form_request", form_request),
+    ("hash", hash),
     ("forwarded", forwarded),
     ("head", head),
     ("id", id),
@@ -108,6 +110,48 @@ fn signed(typ: &str, payload: &[u8]) -> String {
     let private = PrivateKey::ed25519_from_seed(&SEED).expect("a key");
     let signature = private.sign(input.as_bytes()).expect("a signature");
     format!("{input}.{}", b64url_encode(&signature))
+}
+
+/// The key that signs the log of a lane: that of `crates/wire/vectors/tlog`.
+fn log_key(lane: u8) -> (PrivateKey, Vkey) {
+    let mut seed = [1; 32];
+    seed[0] = lane;
+    let private = PrivateKey::ed25519_from_seed(&seed).expect("a key");
+    let origin = lane_origin(ISSUER, 1, u16::from(lane));
+    let vkey = Vkey::new(&origin, &private.public().expect("its public half"));
+    (private, vkey.expect("a verifier key"))
+}
+
+/// The keys of the log's two lanes.
+pub(crate) fn log_keys() -> Vec<Vkey> {
+    [0, 1].map(|lane| log_key(lane).1).to_vec()
+}
+
+/// Any text as a note, truly signed: by the key of the lane that its first line names, else of the
+/// first.
+pub(crate) fn noted(text: &str) -> String {
+    let lane = u8::from(text.lines().next() == Some(log_key(1).1.name()));
+    let (private, vkey) = log_key(lane);
+    let signature = private.sign(text.as_bytes()).expect("a signature");
+    assemble(text, &vkey.signature_line(&signature))
+}
+
+/// A JSON object with a member that is a note, truly signed.
+fn resigned_member(json: &str, name: &str) -> Option<String> {
+    let mut object: serde_json::Value = serde_json::from_str(json).ok()?;
+    let note = object.get_mut(name)?;
+    let signed = noted(note.as_str()?.split_inclusive("\n\n").next()?.strip_suffix('\n')?);
+    *note = signed.into();
+    Some(object.to_string())
+}
+
+/// A message of the feed whose checkpoints are truly signed.
+pub(crate) fn resigned_message(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut message: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    for lane in message.get_mut("log")?.as_array_mut()? {
+        *lane = serde_json::from_str(&resigned_member(&lane.to_string(), "note")?).ok()?;
+    }
+    Some(message.to_string().into_bytes())
 }
 
 /// A verifier that knows all there is to know at the time 0.
@@ -185,21 +229,34 @@ fn client_auth(bytes: &[u8]) {
     }
 }
 
+/// An export, as it is and with its checkpoints truly signed: what lies behind a signature is
+/// reached whatever was changed.
 fn export(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
-    let mut auditor = Auditor::new(Vec::new());
-    text.lines().for_each(|line| auditor.line(line));
-    let report = auditor.finish();
-    assert!(!report.ok || report.findings.is_empty());
+    let resigned = |line: &str| resigned_member(line, "checkpoint").unwrap_or(line.to_owned());
+    for lines in [text.to_owned(), text.lines().map(resigned).collect::<Vec<_>>().join("\n")] {
+        let mut auditor = Auditor::new(log_keys());
+        lines.lines().for_each(|line| auditor.line(line));
+        let report = auditor.finish();
+        assert!(!report.ok || report.findings.is_empty());
+    }
 }
 
 /// A message of the feed, truly signed: what a follower then holds it can write and read again,
 /// and a second hearing changes nothing.
 fn feed(bytes: &[u8]) {
+    heard(bytes);
+    // And with its checkpoints signed, so that the witness looks at them.
+    if let Some(resigned) = resigned_message(bytes) {
+        heard(&resigned);
+    }
+}
+
+fn heard(bytes: &[u8]) {
     let text = signed("accredit-revocations+jwt", bytes);
     let Ok(message) = SignedMessage::verify(&text, keys(), ISSUER) else { return };
     let now = Time::from_seconds(1_763_717_400);
-    for witness in [None, Some(LogWitness::new(Vec::new()))] {
+    for witness in [None, Some(LogWitness::new(log_keys()))] {
         let mut follower = Follower::new(ISSUER.to_owned(), witness);
         if let Some(nonce) = message.message().nonce {
             follower.ask(nonce, now);
@@ -259,6 +316,31 @@ fn form(bytes: &[u8]) {
         let _ = TokenRequest::parse(&form);
         let _ = IntrospectionRequest::parse(&form);
         let _ = RevocationRequest::parse(&form);
+    }
+}
+
+/// A request: a line with its content type and one with its query, each absent where it is empty,
+/// and the body.
+fn form_request(bytes: &[u8]) {
+    let mut parts = bytes.splitn(3, |byte| *byte == b'\n');
+    let [Some(content_type), Some(query), Some(body)] = [(); 3].map(|()| parts.next()) else {
+        return;
+    };
+    let (Some(content_type), Some(query)) = (text(content_type), text(query)) else { return };
+    let given = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    if Form::from_request(given(content_type), given(query), body).is_ok() {
+        assert!(query.is_empty(), "what is secret does not stand in a URL");
+        assert!(content_type.len() >= "application/x-www-form-urlencoded".len());
+        assert!(Form::parse(body).is_ok());
+    }
+}
+
+fn hash(bytes: &[u8]) {
+    if let Some(text) = text(bytes)
+        && let Some(hash) = Hash::from_hex(text)
+    {
+        assert_eq!(hash.to_string(), text, "one hash, one spelling");
+        assert_eq!(Hash::from_slice(hash.bytes()), Some(hash));
     }
 }
 
@@ -340,7 +422,22 @@ fn note(bytes: &[u8]) {
             assert_eq!(Checkpoint::parse(&checkpoint.to_string()), Ok(checkpoint));
         }
     }
-    let _ = accredit_wire::tlog::note::open(bytes, &[]);
+    let keys = log_keys();
+    if let Ok(opened) = accredit_wire::tlog::note::open(bytes, &keys) {
+        assert!(!opened.signers.is_empty(), "nobody signed that");
+    }
+    // Any text, truly signed: only the signature is beyond what can be invented. A text ends in a
+    // line end.
+    let Some(text) = text(bytes).filter(|text| text.ends_with('\n')) else { return };
+    let note = noted(text);
+    match accredit_wire::tlog::note::open(note.as_bytes(), &keys) {
+        Ok(opened) => assert_eq!(opened.text, text, "what was signed is what is read"),
+        Err(NoteError::BadSignature(name)) => panic!("the signature of `{name}` is good"),
+        Err(_) => {}
+    }
+    if let Ok(read) = accredit_wire::tlog::checkpoint::open(note.as_bytes(), &keys) {
+        assert_eq!(Checkpoint::parse(text), Ok(read));
+    }
 }
 
 fn scope(bytes: &[u8]) {

@@ -45,4 +45,21 @@ fn the_seeds_that_are_good_are_read() {
     }
     let follower = Follower::from_bytes(&seed("follower/whole"), "https://id.example/o/dev", None);
     assert_eq!(follower.expect("a follower").state().entries().len(), 2);
+
+    // Behind the log's signatures: as they were made, and as a changed text is signed anew.
+    let keys = targets::log_keys();
+    let mut auditor = accredit_wire::tlog::export::Auditor::new(keys.clone());
+    let export = String::from_utf8(seed("export/good.ndjson")).expect("text");
+    export.lines().for_each(|line| auditor.line(line));
+    let report = auditor.finish();
+    assert!(report.ok, "{report:?}");
+    let older = accredit_wire::tlog::checkpoint::open(&seed("note/older"), &keys);
+    assert!(older.is_ok(), "{older:?}");
+    let bare = String::from_utf8(seed("note/checkpoint")).expect("text");
+    assert!(accredit_wire::tlog::note::open(targets::noted(&bare).as_bytes(), &keys).is_ok());
+    let logged = targets::resigned_message(&seed("feed/logged")).expect("a message with a log");
+    let logged: serde_json::Value = serde_json::from_slice(&logged).expect("JSON");
+    let note = logged["log"][0]["note"].as_str().expect("a note");
+    let seen = accredit_wire::tlog::checkpoint::open(note.as_bytes(), &keys);
+    assert_eq!(seen.map(|seen| seen.size), Ok(1), "a witness gets to see what it says");
 }
