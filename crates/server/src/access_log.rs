@@ -1,7 +1,10 @@
-//! One line a request: who failed us or took long stands in the log, everything else with `debug`.
+//! One line a request: what an administrator changed, and where we failed or took long; everything
+//! else with `debug`.
 //!
-//! Absent on purpose: headers, queries, bodies and paths, which may hold secrets; and what was
-//! refused, which a flood of it would turn into a full disk.
+//! A change is an event as well, which bears the same request's id. Absent on purpose: headers,
+//! queries, bodies and paths, which may hold secrets; what was refused, which a flood of it would
+//! turn into a full disk; and tokens, of which there are too many: both are counted, and stand in
+//! the audit log.
 
 use std::time::Duration;
 
@@ -9,20 +12,26 @@ use accredit_wire::ids::RequestId;
 use accredit_wire::trace::TraceId;
 use http::StatusCode;
 
+use crate::caller::Requirement;
+use crate::endpoints::{Endpoint, Semantics};
+
 /// An answer that takes longer than this is worth a line.
 pub(crate) const SLOW: Duration = Duration::from_secs(1);
 
 /// Writes the line of a request that was answered.
 pub(crate) fn line(
     request: RequestId,
-    operation: &'static str,
+    endpoint: &Endpoint,
     (status, took): (StatusCode, Duration),
     org: Option<&str>,
     trace: Option<TraceId>,
 ) {
+    let is_admin = matches!(endpoint.caller, Requirement::Admin(_));
+    let has_changed = is_admin && endpoint.semantics != Semantics::Reads && status.is_success();
+    let operation = endpoint.operation;
     let (status, ms) = (status.as_u16(), took.as_millis() as u64);
     let trace = trace.map(tracing::field::display);
-    if status >= 500 || took > SLOW {
+    if has_changed || status >= 500 || took > SLOW {
         tracing::info!(%request, operation, status, ms, org, trace, "request");
     } else {
         tracing::debug!(%request, operation, status, ms, org, trace, "request");

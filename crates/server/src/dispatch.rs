@@ -339,7 +339,7 @@ async fn dispatch(
     reply::set(&mut reply, REQUEST_ID, &id.to_string());
     let (status, took) = (reply.status(), began.elapsed());
     counted.metrics.answered(&operation, status, took);
-    access_log::line(id, operation.name, (status, took), org.as_deref(), trace);
+    access_log::line(id, endpoint, (status, took), org.as_deref(), trace);
     reply
 }
 

@@ -43,6 +43,17 @@ impl From<String> for Secret {
 mod tests {
     use super::*;
 
+    /// What was freed cannot be looked at without `unsafe`: held is the type that wipes, and what
+    /// wiping does.
+    #[test]
+    fn it_is_held_in_what_wipes_itself() {
+        fn wipes<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let mut secret = Secret::new("hunter2".to_owned());
+        wipes(&secret.0);
+        zeroize::Zeroize::zeroize(&mut secret.0);
+        assert_eq!(secret.expose(), "");
+    }
+
     #[test]
     fn debug_does_not_show_it() {
         assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "[redacted]");

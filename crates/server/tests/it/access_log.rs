@@ -81,6 +81,25 @@ async fn each_request_has_a_line_with_debug_and_ours_alone_with_info() {
     assert_eq!(told[0]["status"], 503);
 }
 
+/// A change is found by its request's id in the answer, in the event and in the line.
+#[tokio::test]
+async fn a_change_has_a_line_with_info_and_a_refused_one_has_none() {
+    let world = TestWorld::new(8).await;
+    let scene = world.scene().await;
+    let (lines, _guard) = Lines::at(LevelFilter::INFO);
+    let ann = json!({"email": "ann@example.com"});
+    let made = world.admin(&scene.org, "POST", "/v1/persons", Some(ann.clone())).await.expect(201);
+    world.admin(&scene.org, "POST", "/v1/persons", Some(ann.clone())).await.expect(409);
+    world.ask(Ask::post("/v1/persons").bearer("acr_admin_nobody").json(&ann)).await.expect(401);
+    world.admin(&scene.org, "GET", "/v1/persons", None).await.expect(200);
+    let told = lines.requests();
+    let [line] = told.as_slice() else { panic!("one line: {told:?}") };
+    assert_eq!((&line["operation"], &line["status"]), (&json!("create_person"), &json!(201)));
+    assert_eq!(line["request"], made.header("request-id"));
+    let events = crate::events(&world, &scene.org, "person.created").await;
+    assert_eq!(events.last().expect("one")["payload"]["request"], line["request"]);
+}
+
 #[tokio::test]
 async fn planted_secrets_do_not_show_up() {
     let world = TestWorld::new(7).await;
