@@ -25,7 +25,7 @@ use accredit_wire::oauth::revocation::RevocationRequest;
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::oauth::token_response::TokenResponse;
 use accredit_wire::revocations::witness::{LogWitness, lane_origin};
-use accredit_wire::revocations::{Follower, SignedMessage};
+use accredit_wire::revocations::{Follower, Nonce, SignedMessage};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
 use accredit_wire::tlog::export::Auditor;
@@ -362,6 +362,11 @@ fn id(bytes: &[u8]) {
         && let Ok(id) = text.parse::<AnyId>()
     {
         assert_eq!(id.to_string(), text, "one id, one spelling");
+    }
+    if let Some(text) = text(bytes)
+        && let Ok(nonce) = text.parse::<Nonce>()
+    {
+        assert_eq!(nonce.to_string(), text, "one nonce, one spelling");
     }
 }
 

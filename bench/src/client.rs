@@ -36,10 +36,11 @@ impl Client {
         self.exchange(&request).map(|(status, _)| status)
     }
 
-    /// Reads the object in an answer; another status than 2xx is an error.
-    pub(crate) fn object(&mut self, path: &str) -> Answer<Value> {
+    /// Reads an answer's text; another status than 2xx is an error.
+    pub(crate) fn body(&mut self, path: &str) -> Answer<String> {
         let request = self.head("GET", path, "", 0);
-        self.answer(path, &request)
+        let body = self.accepted(path, &request)?;
+        String::from_utf8(body).map_err(|error| format!("{path}: {error}"))
     }
 
     /// Posts JSON and reads the object in the answer; another status than 2xx is an error.
@@ -57,11 +58,16 @@ impl Client {
     }
 
     fn answer(&mut self, path: &str, request: &str) -> Answer<Value> {
+        let body = self.accepted(path, request)?;
+        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+    }
+
+    fn accepted(&mut self, path: &str, request: &str) -> Answer<Vec<u8>> {
         let (status, body) = self.exchange(request)?;
         if !(200..300).contains(&status) {
             return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&body)));
         }
-        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+        Ok(body)
     }
 
     fn head(&self, method: &str, path: &str, kind: &str, length: usize) -> String {

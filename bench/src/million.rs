@@ -14,7 +14,7 @@ use crate::client::{Client, text};
 use crate::load::Among;
 use crate::plan::{self, Method, Plan};
 use crate::report::{Figure, Target, median, number, spread};
-use crate::rounds::{CONNECTIONS, Rounds, Side};
+use crate::rounds::{Rounds, Side};
 use crate::server::{RESOURCE, Server, with_secret};
 use crate::{Answer, Effort, Setting, ambient, machine};
 
@@ -32,6 +32,8 @@ const ROLES: usize = 50;
 /// Resources besides the one that tokens are for, and actions of each.
 const RESOURCES: usize = 10;
 const ACTIONS: [&str; 4] = ["read", "write", "list", "delete"];
+/// What issuing needs to know of a client, found in memory or read from the store.
+const FACTS: [&str; 2] = ["accredit_store_cache_hits_total", "accredit_store_cache_misses_total"];
 /// Starts, and looks at each list.
 const REPEATS: usize = 5;
 /// How often progress is told, in agents.
@@ -87,11 +89,22 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
 
     let (mut few, mut all) =
         (Side::new(server.pid(), &server.address), Side::new(server.pid(), &server.address));
+    let mut looked = [0; 2];
     for _ in 0..effort.rounds {
         rounds.round(&mut few, Among::AtRandom(FEW.min(active)))?;
+        let before = server.metrics(FACTS)?;
         rounds.round(&mut all, Among::AtRandom(agents))?;
+        let after = server.metrics(FACTS)?;
+        looked = [0, 1].map(|i| looked[i] + after[i].saturating_sub(before[i]));
     }
     figures.extend(compared("all active, most not in memory", &few, &all, 50.0));
+    let [hits, misses] = looked.map(|count| count as f64);
+    figures.push(figure(
+        "of what these need, not in memory",
+        (100.0 * misses / (hits + misses).max(1.0), "%"),
+        Target::None,
+        format!("{} credentials and agents read from the store", number(misses, "")),
+    ));
     figures.push(memory(&server, "anonymous memory after all rounds")?);
     if setting.registry.is_none() {
         // Its secrets are worth nothing any more, but need not lie about.
@@ -230,10 +243,11 @@ fn lists(server: &Server, agents: usize) -> Answer<Vec<Figure>> {
     Ok(figures)
 }
 
-/// One request of each active agent, so that what is kept in memory is there.
+/// Three requests for each active agent, at random: one in twenty had none, and what is kept of the
+/// others is in memory.
 fn warm(rounds: &Rounds, server: &Server, active: usize) -> Answer<()> {
     let mut side = Side::new(server.pid(), &server.address);
-    while side.answered < active as u64 + CONNECTIONS as u64 {
+    while side.answered < 3 * active as u64 {
         let before = side.answered as usize;
         let slow = Rounds {
             program: rounds.program.clone(),

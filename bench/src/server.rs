@@ -70,6 +70,8 @@ pub(crate) struct Server {
     pub(crate) address: String,
     /// The organization's issuer.
     pub(crate) issuer: String,
+    /// Where it tells its metrics.
+    metrics: String,
     admin: String,
 }
 
@@ -93,8 +95,9 @@ impl Server {
 
     fn start_on(accredit: &Path, data: PathBuf, listen: &str) -> Answer<Self> {
         let begun = ambient::instant();
-        let folder = data.to_string_lossy();
-        let args = ["dev", "--listen", listen, "--data", &folder, "--output", "json"];
+        let (folder, metrics) = (data.to_string_lossy(), free_address()?);
+        let own = ["dev", "--listen", listen, "--metrics-listen", &metrics];
+        let args = [&own[..], &["--data", &folder, "--output", "json"]].concat();
         let (process, line) = Process::start(accredit, &args)?;
         let told: Value = serde_json::from_str(&line).map_err(|e| format!("{e}: {line}"))?;
         let url = text(&told, "url")?;
@@ -102,7 +105,7 @@ impl Server {
         let ready_after = ready(&address, begun)?;
         let admin = text(&told, "admin_token")?;
         let issuer = text(&told, "issuer")?;
-        Ok(Self { process, data, kept: false, ready_after, address, issuer, admin })
+        Ok(Self { process, data, kept: false, ready_after, address, issuer, metrics, admin })
     }
 
     /// Stops it as an operator would, and starts it again on the same folder.
@@ -143,6 +146,22 @@ impl Server {
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The sum of a metric's values: told by what the server keeps in memory, so that looking
+    /// makes it do nothing.
+    pub(crate) fn metrics(&self, names: [&str; 2]) -> Answer<[u64; 2]> {
+        let told = Client::connect(&self.metrics, "")?.body("/metrics")?;
+        let sum = |name: &str| {
+            let of_name = |line: &&str| {
+                line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+            };
+            let values = told.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next());
+            let values: Vec<f64> = values.filter_map(|value| value.parse().ok()).collect();
+            let none = || format!("there is no metric `{name}`");
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() as u64).ok_or_else(none)
+        };
+        Ok([sum(names[0])?, sum(names[1])?])
     }
 
     /// A connection with the administrator's key.
@@ -225,6 +244,13 @@ pub(crate) fn agent(admin: &mut Client, name: &str) -> Answer<String> {
         "allow": [format!("{RESOURCE}:read")], "activate": true,
     });
     text(&admin.post("/v1/agents", &agent)?, "client_id")
+}
+
+/// An address that nobody listened at just now.
+fn free_address() -> Answer<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0");
+    let address = listener.and_then(|listener| listener.local_addr());
+    address.map(|address| address.to_string()).map_err(|error| error.to_string())
 }
 
 /// Waits for `/readyz` to say yes; the time since `begun`.

@@ -13,7 +13,8 @@ use crate::tenant::Tenant;
 /// Uses that are written before the next ones are taken up.
 const USES_AT_A_TIME_MAX: usize = 5_000;
 
-/// Writes what an organization has in memory: one event for each kind of failure. What cannot be
+/// Writes what an organization has in memory: an event for each of the largest kinds of failure, and
+/// one for the others. What cannot be
 /// written is kept for the next time; where nobody knows whether it was, it may be told twice.
 pub async fn flush(world: &World, tenant: &Tenant, now: Time) -> Result<(), Fault> {
     let mut uses = tenant.uses.take();

@@ -3,7 +3,8 @@
 //! After authentication a refusal is an event, at most so many a minute for each client; the next
 //! one tells how many were left out. So is a refusal to somebody whose proof is right and whose
 //! credential has ended. [`record`] does so, issuance for itself. Before authentication nothing is
-//! recorded one by one: bounded counters become one event a minute each.
+//! recorded one by one: of bounded counters the largest become an event each, and one event tells of
+//! all others, whatever a stranger claims to be.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -28,6 +29,9 @@ pub const REFUSAL_WINDOW: Duration = Duration::from_mins(1);
 pub const REFUSAL_CLIENTS_MAX: usize = 10_000;
 /// Kinds of failed authentication counted one by one; beyond, all others share one counter.
 pub const FAILURE_KINDS_MAX: usize = 1_000;
+/// Kinds of failed authentication that are an event each, whenever they are recorded; one more event
+/// counts all others.
+pub const FAILURE_EVENTS_MAX: usize = 20;
 /// Bytes of a claimed client that are kept.
 pub const CLAIMED_CLIENT_BYTES_MAX: usize = 40;
 
@@ -120,12 +124,19 @@ impl Refusals {
         }
     }
 
-    /// Takes the counters, to be recorded: in one order, so that the same failures make the same
-    /// events.
+    /// Takes the counters, to be recorded: the [`FAILURE_EVENTS_MAX`] largest, and the sum of the
+    /// others under no rule; in one order, so that the same failures make the same events.
     pub fn take(&self) -> Vec<(FailureKind, u64)> {
         let Ok(mut failures) = self.failures.lock() else { return Vec::new() };
+        let mut others = failures.remove(&FailureKind::default()).unwrap_or(0);
         let mut taken: Vec<_> = std::mem::take(&mut *failures).into_iter().collect();
-        taken.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
+        taken
+            .sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.order().cmp(&b.order())));
+        others += taken.iter().skip(FAILURE_EVENTS_MAX).map(|(_, count)| count).sum::<u64>();
+        taken.truncate(FAILURE_EVENTS_MAX);
+        if others > 0 {
+            taken.push((FailureKind::default(), others));
+        }
         taken
     }
 }
@@ -190,6 +201,25 @@ mod tests {
         let later = now.plus(REFUSAL_WINDOW);
         assert_eq!(refusals.admit(client, later), Some(980), "the next tells what was left out");
         assert_eq!(refusals.admit(client, later), Some(0));
+    }
+
+    #[test]
+    fn a_flood_of_claims_is_a_few_events_and_every_failure_is_counted() {
+        let refusals = Refusals::default();
+        let kind = |n: usize| FailureKind {
+            client: Some(format!("agt_{n:05}")),
+            ..FailureKind::default()
+        };
+        let often = kind(70_000);
+        refusals.put_back((0..50_000).map(|n| (kind(n), 1)));
+        refusals.put_back([(kind(7), 500), (often.clone(), 1)].into_iter());
+        let taken = refusals.take();
+        assert_eq!(taken.len(), FAILURE_EVENTS_MAX + 1);
+        assert_eq!(taken[0], (kind(7), 501), "the largest first");
+        assert_eq!(taken.last().expect("the others").0, FailureKind::default());
+        assert!(taken.iter().all(|(kind, _)| *kind != often), "beyond the kinds that are counted");
+        assert_eq!(taken.iter().map(|(_, count)| count).sum::<u64>(), 50_501);
+        assert!(refusals.take().is_empty());
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Ran {
     }
 }
 
+/// Whether these tests may leave nothing out.
+pub(crate) fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}
+
 /// A command of the binary with nothing of this process's environment.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(accredit());
