@@ -1,4 +1,5 @@
-// jose: a resource that verifies offline, from the published keys alone.
+// jose: a resource that verifies offline, from the published keys alone; and a client that signs its
+// assertions with nothing else.
 
 import assert from 'node:assert/strict'
 
@@ -6,7 +7,7 @@ import * as jose from 'jose'
 
 import { Checks, context } from './checks.mjs'
 
-const { url, org, issuer, agent, crm, billing } = context
+const { url, org, issuer, agent, crm, billing, es256, eddsa } = context
 const checks = new Checks('jose')
 
 const discovery = await fetch(`${url}/.well-known/oauth-authorization-server/o/${org}`)
@@ -29,6 +30,27 @@ async function fetchToken() {
   })
   assert.equal(answer.status, 200)
   return (await answer.json()).access_token
+}
+
+/** Asks one of the OAuth endpoints, with the client's proof in the form. */
+async function ask(endpoint, form) {
+  return fetch(endpoint, { method: 'POST', body: new URLSearchParams(form) })
+}
+
+/** A client assertion (RFC 7523), for one request. */
+async function proof({ client_id, jwk }) {
+  const assertion = await new jose.SignJWT({ jti: crypto.randomUUID() })
+    .setProtectedHeader({ alg: jwk.alg, kid: jwk.kid })
+    .setIssuer(client_id)
+    .setSubject(client_id)
+    .setAudience(issuer)
+    .setIssuedAt()
+    .setExpirationTime('60s')
+    .sign(await jose.importJWK(jwk, jwk.alg))
+  return {
+    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+    client_assertion: assertion,
+  }
 }
 
 /** The token with other claims and the old signature. */
@@ -73,5 +95,23 @@ await checks.check('a token is refused once it has expired', async () => {
   const later = { ...EXPECTED, currentDate: new Date(Date.now() + 301_000) }
   await assert.rejects(jose.jwtVerify(token, keys, later), jose.errors.JWTExpired)
 })
+
+for (const who of [es256, eddsa]) {
+  await checks.check(`a token by an assertion with ${who.jwk.alg} verifies, and ends when it is revoked`, async () => {
+    const asked = { ...(await proof(who)), grant_type: 'client_credentials', scope: 'crm:read' }
+    const { access_token } = await (await ask(metadata.token_endpoint, asked)).json()
+    const { payload } = await jose.jwtVerify(access_token, keys, EXPECTED)
+    assert.equal(payload.client_id, who.client_id)
+    const resource = { client_id: crm.client_id, client_secret: crm.client_secret }
+    const introspect = async () => {
+      const answer = await ask(metadata.introspection_endpoint, { ...resource, token: access_token })
+      return (await answer.json()).active
+    }
+    assert.equal(await introspect(), true)
+    const revoked = { ...(await proof(who)), token: access_token }
+    assert.equal((await ask(metadata.revocation_endpoint, revoked)).status, 200)
+    assert.equal(await introspect(), false)
+  })
+}
 
 checks.finish()

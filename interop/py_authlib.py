@@ -1,4 +1,7 @@
-"""Authlib: discovery, every way a client may authenticate, and what must be refused."""
+"""Authlib: discovery, every way a client may authenticate, and what must be refused.
+
+Each token is verified offline with joserfc, which is what Authlib verifies with.
+"""
 
 import time
 import warnings
@@ -8,7 +11,8 @@ from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc8414 import get_well_known_url
-from joserfc.jwk import ECKey, import_key
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet, import_key
 
 from checks import Checks, context, equal, holds, refused
 
@@ -19,6 +23,7 @@ ISSUER = CONTEXT["issuer"]
 AGENT = CONTEXT["agent"]
 METADATA = requests.get(get_well_known_url(ISSUER, external=True), timeout=10).json()
 TOKEN_ENDPOINT = METADATA["token_endpoint"]
+KEYS = KeySet.import_key_set(requests.get(METADATA["jwks_uri"], timeout=10).json())
 check = Checks("Authlib")
 
 
@@ -48,9 +53,17 @@ def fetch_signed(alg, method=None, scope="crm:read"):
 
 
 def is_token(token, scope="crm:read"):
-    """Fails unless the answer is a bearer token of the default lifetime with this scope."""
+    """Fails unless the answer is a bearer token of the default lifetime with this scope, and
+    verifies from the published keys as RFC 9068 section 4 asks."""
+    verified = jwt.decode(token["access_token"], KEYS, algorithms=["ES256", "EdDSA"])
+    equal(verified.header["typ"], "at+jwt")
+    jwt.JWTClaimsRegistry(
+        iss={"essential": True, "value": ISSUER},
+        aud={"essential": True, "value": CONTEXT["crm"]["audience"]},
+        exp={"essential": True},
+    ).validate(verified.claims)
+    equal(verified.claims["scope"], scope)
     equal(token["token_type"].lower(), "bearer")
-    holds(token["access_token"].count(".") == 2, "is no JWT")
     equal(token["expires_in"], 300)
     equal(token.get("scope"), scope)
 

@@ -1,7 +1,9 @@
-"""PyJWT: a resource that verifies offline, from the published keys alone."""
+"""PyJWT: a resource that verifies offline, from the published keys alone, and a client that signs."""
 
 import base64
 import json
+import time
+import uuid
 
 import jwt
 import requests
@@ -100,6 +102,38 @@ def _():
 def _():
     other = CONTEXT["issuer"] + "2"
     refused(jwt.InvalidIssuerError, lambda: verify(token, issuer=other))
+
+
+def proof(who):
+    """A client assertion (RFC 7523), for one request."""
+    jwk, now = who["jwk"], int(time.time())
+    claims = {"iss": who["client_id"], "sub": who["client_id"], "aud": CONTEXT["issuer"]}
+    claims |= {"iat": now, "exp": now + 60, "jti": str(uuid.uuid4())}
+    key = jwt.PyJWK(jwk).key
+    assertion = jwt.encode(claims, key, algorithm=jwk["alg"], headers={"kid": jwk["kid"]})
+    kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    return {"client_assertion_type": kind, "client_assertion": assertion}
+
+
+def introspected(token):
+    """Whether the resource is told that the token is alive."""
+    auth = (CRM["client_id"], CRM["client_secret"])
+    endpoint = METADATA["introspection_endpoint"]
+    return requests.post(endpoint, auth=auth, data={"token": token}, timeout=10).json()["active"]
+
+
+@check("a token by private_key_jwt verifies, and ends when its client revokes it")
+def _():
+    for who in (CONTEXT["es256"], CONTEXT["eddsa"]):
+        asked = {"grant_type": "client_credentials", "scope": "crm:read", **proof(who)}
+        answer = requests.post(METADATA["token_endpoint"], data=asked, timeout=10)
+        token = answer.json()["access_token"]
+        equal(verify(token)["client_id"], who["client_id"])
+        equal(introspected(token), True)
+        data = {"token": token, **proof(who)}
+        answer = requests.post(METADATA["revocation_endpoint"], data=data, timeout=10)
+        equal(answer.status_code, 200)
+        equal(introspected(token), False)
 
 
 check.finish()

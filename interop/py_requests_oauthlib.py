@@ -46,6 +46,30 @@ def _():
     is_token(fetch(auth=auth, include_client_id=True))
 
 
+@check("introspection and revocation, with the library's own token requests")
+def _():
+    crm = CONTEXT["crm"]
+    agent = (AGENT["client_id"], AGENT["client_secret"])
+    token = fetch(client_secret=AGENT["client_secret"])["access_token"]
+
+    def is_active():
+        client = BackendApplicationClient(client_id=crm["client_id"])
+        # RFC 7662 asks like RFC 7009 does, so that the library can write the request.
+        url, headers, body = client.prepare_token_revocation_request(
+            METADATA["introspection_endpoint"], token, token_type_hint="access_token"
+        )
+        auth = (crm["client_id"], crm["client_secret"])
+        return requests.post(url, body, headers=headers, auth=auth, timeout=10).json()["active"]
+
+    equal(is_active(), True)
+    client = BackendApplicationClient(client_id=AGENT["client_id"])
+    url, headers, body = client.prepare_token_revocation_request(
+        METADATA["revocation_endpoint"], token, token_type_hint="access_token"
+    )
+    equal(requests.post(url, body, headers=headers, auth=agent, timeout=10).status_code, 200)
+    equal(is_active(), False)
+
+
 @check("a wrong secret is invalid_client")
 def _():
     error = refused(OAuth2Error, lambda: fetch(client_secret="acr_agent_wrong"))

@@ -125,13 +125,18 @@ fn compared(promised: &Promise, ours: &Side, theirs: &Side, lengths: &str) -> Ve
 }
 
 fn synced(scenario: &'static str, ours: &Side, flushes: Option<u64>) -> Figure {
-    let flushes = flushes.unwrap_or(0) as f64;
-    let value = if flushes > 0.0 { ours.answered as f64 / flushes } else { 0.0 };
-    let beside = format!(
-        "{} flushes that the disk completed for {} tokens",
-        number(flushes, ""),
-        number(ours.answered as f64, "")
-    );
+    let answered = ours.answered as f64;
+    let (value, beside) = match flushes {
+        Some(flushes @ 1..) => (
+            answered / flushes as f64,
+            format!(
+                "{} flushes that the disk completed for {} tokens",
+                number(flushes as f64, ""),
+                number(answered, "")
+            ),
+        ),
+        _ => (0.0, "not known: flushes are not counted here".to_owned()),
+    };
     let what = "tokens per disk flush".to_owned();
     Figure { scenario, what, value, unit: "", target: Target::None, beside }
 }

@@ -85,6 +85,9 @@ impl Rounds {
             Load { first_failure: Some(why), failed, .. } => {
                 Err(format!("{failed} requests failed; the first: {why}"))
             }
+            Load { failed: 1.., .. } => {
+                Err(format!("{} requests were not sent in their time", load.failed))
+            }
             Load { ran_dry: true, .. } => Err("the prepared assertions did not last".to_owned()),
             _ => Ok(load),
         }

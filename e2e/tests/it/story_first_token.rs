@@ -22,6 +22,13 @@ async fn the_forms_of_the_command_line_that_scripts_rely_on() {
     let crm = ["resource", "create", "crm", "--audience", CRM, "--action", "read"];
     let crm = server.cli_json(&[&crm[..], &["--action", "update"]].concat());
     assert_eq!(crm["actions"], json!(["read", "update"]));
+    let cms = ["resource", "create", "cms", "--audience", "https://cms.example/"];
+    let cms = server.cli_json(&[&cms[..], &["--action", "read", "update"]].concat());
+    assert_eq!(cms["actions"], json!(["read", "update"]), "several after one flag");
+    let writer = ["agent", "create", "writer", "--owner", "mia@example.com", "--purpose", "writes"];
+    let allow = ["--allow", "cms:read", "cms:update", "crm:read"];
+    let writer = server.cli_json(&[&writer[..], &allow].concat());
+    assert_eq!(writer["permissions"].as_array().map(Vec::len), Some(2), "{writer}");
     let planner = ["agent", "create", "planner", "--owner", "mia@example.com"];
     let rest = ["--purpose", "plans the week", "--allow", "crm:read", "--activate"];
     let agent = server.cli_json(&[&planner[..], &rest].concat());
