@@ -1,21 +1,22 @@
 //! The composition root: the one place where the real world is put together.
 
 use std::cell::RefCell;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use accredit_domain::audit::event::{Actor, Body};
 use accredit_domain::limits::Limits;
-use accredit_domain::ports::{Clock, Entropy, Installation, Outbound, Page, Registry as _, Store};
+use accredit_domain::ports::{
+    Clock, Entropy, Installation, Outbound, Page, Registry as _, RootKeyPlace, Store,
+};
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::operator::renew;
 use accredit_domain::registry::organization::{
     CreateOrganization, CreatedOrganization, found, found_first, new_admin,
 };
-use accredit_domain::vault::{RootKey, SoftVault, WrappedPepper};
+use accredit_domain::root::Root;
+use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_domain::{Error, World};
 use accredit_net::JwkSets;
 use accredit_server::Server;
@@ -27,6 +28,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::outbound::Outside;
+use crate::root_key::{self, Files, Given, Trouble};
 
 /// The machine's clock.
 struct SystemClock;
@@ -108,56 +110,6 @@ fn fault(title: &str, error: &dyn std::fmt::Display, hint: &str) -> Failure {
     Failure::new(Exit::Failure, "start", title, &error.to_string(), hint)
 }
 
-/// Makes a root key, readable by its owner alone. An existing file is never overwritten.
-pub(crate) fn new_root_key(file: &Path) -> Result<(), Failure> {
-    let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
-    SystemEntropy.fill(bytes.as_mut());
-    let mut hex = String::with_capacity(65);
-    for byte in bytes.iter() {
-        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        hex.extend([digit(byte >> 4), digit(byte & 15)]);
-    }
-    hex.push('\n');
-    let text = Secret::new(hex);
-    let written =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).and_then(
-            |mut file| {
-                file.write_all(text.expose().as_bytes())?;
-                file.sync_all()
-            },
-        );
-    written.map_err(|error| {
-        let title = format!("the root key `{}` was not written", file.display());
-        Failure::file(&title, &error, "choose another folder; a root key is never overwritten")
-    })
-}
-
-/// Reads the root key. A file that others can read is refused.
-pub(crate) fn root_key(file: &Path) -> Result<RootKey, Failure> {
-    let title = format!("the root key `{}` cannot be used", file.display());
-    let failed = |error: std::io::Error| Failure::file(&title, &error, "run `accredit init` first");
-    let mode = std::fs::metadata(file).map_err(failed)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(fault(
-            &title,
-            &format!("others can read it (mode {:o})", mode & 0o777),
-            &format!("chmod 600 {}", file.display()),
-        ));
-    }
-    let text = Secret::new(std::fs::read_to_string(file).map_err(failed)?);
-    let hex = text.expose().trim();
-    let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
-    let broken = || fault(&title, &"it is not 64 hexadecimal digits", "restore it from a backup");
-    if hex.len() != 64 || !hex.is_ascii() {
-        return Err(broken());
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        let digits = hex.get(2 * index..2 * index + 2).ok_or_else(broken)?;
-        *byte = u8::from_str_radix(digits, 16).map_err(|_| broken())?;
-    }
-    Ok(RootKey::new(*bytes))
-}
-
 /// The folder in which a file is.
 pub(crate) fn folder_of(file: &Path) -> &Path {
     match file.parent() {
@@ -166,58 +118,48 @@ pub(crate) fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// The file beside a root key whose name is longer by one word.
-pub(crate) fn root_key_beside(file: &Path, word: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".");
-    name.push(word);
-    PathBuf::from(name)
+/// A store that is open, before there is a root key for it.
+pub(crate) struct Opened {
+    title: String,
+    store: Arc<SqliteStore>,
+    /// What it was founded with; nothing in a new one.
+    pub(crate) installation: Option<Installation>,
 }
 
-/// Says that a root key is not the store's, and which of the files beside it is, if any.
-pub(crate) fn wrong_root_key(file: &Path, peppers: &[WrappedPepper]) -> Failure {
-    let title = "the root key does not open this store";
-    let opens = |word| {
-        let beside = root_key_beside(file, word);
-        let opens = root_key(&beside).is_ok_and(|root| SoftVault::opens(&root, peppers));
-        opens.then_some(beside)
+/// Opens the store at `store_file`. One that was founded at another URL is refused.
+pub(crate) async fn open_store(store_file: &Path, public_url: &str) -> Result<Opened, Failure> {
+    let title = format!("the store `{}` cannot be used", store_file.display());
+    let failed = |error: accredit_domain::Fault| {
+        fault(&title, &error, "is another server running on it? see `accredit serve --help`")
     };
-    if let Some(next) = opens("next") {
-        return fault(
-            title,
-            &format!("a rotation of the root key was cut off: `{}` opens it", next.display()),
-            "finish it with `accredit root rotate --config FILE`",
-        );
+    let store = SqliteStore::open(store_file, &Options::default()).map_err(failed)?;
+    let installation = store.installation().await.map_err(failed)?;
+    if let Some(installation) = &installation
+        && installation.public_url != public_url
+    {
+        return Err(fault(
+            &title,
+            &format!("it was founded at `{}`, not at `{public_url}`", installation.public_url),
+            "issuers are made from the public URL: set it back, or begin a new store",
+        ));
     }
-    if let Some(previous) = opens("previous") {
-        return fault(
-            title,
-            &format!("`{}` opens it: the store is older than the key", previous.display()),
-            &format!("copy that file to `{}`", file.display()),
-        );
-    }
-    fault(
-        title,
-        &format!("`{}` is another store's, and no file beside it opens this one", file.display()),
-        "put back the root key that this store was founded with",
-    )
+    Ok(Opened { title, store, installation })
 }
 
-/// The machine's clock and the operating system's randomness, for commands without a world.
-pub(crate) fn clock_and_entropy() -> (Arc<dyn Clock>, Arc<dyn Entropy>) {
-    (Arc::new(SystemClock), Arc::new(SystemEntropy))
-}
-
-/// Opens the store at `store_file` with the root key in `root_key_file`. A new store is founded
-/// at `public_url`; one that was founded elsewhere is refused.
+/// Opens the store at `store_file` with the root key in `root_key_file`, and finishes a rotation of
+/// it that was cut off. A new store is founded at `public_url`; one that was founded elsewhere is
+/// refused.
 pub(crate) async fn compose(
     store_file: &Path,
     root_key_file: &Path,
     public_url: &str,
 ) -> Result<Composed, Failure> {
-    let root = root_key(root_key_file)?;
-    let wrong = |peppers: &[WrappedPepper]| wrong_root_key(root_key_file, peppers);
-    put_together(store_file, root, public_url, wrong).await
+    // Before a store is made that it would not open.
+    root_key::read(root_key_file)?;
+    let files = Files::of(root_key_file);
+    let opened = open_store(store_file, public_url).await?;
+    let root = opened.root_key(&files).map_err(|(_, failure)| failure)?;
+    put_together(opened, root, public_url, Arc::new(files)).await
 }
 
 /// The same with a root key that was read before.
@@ -226,47 +168,53 @@ pub(crate) async fn compose_with(
     root: RootKey,
     public_url: &str,
 ) -> Result<Composed, Failure> {
-    let wrong = |_: &[WrappedPepper]| {
+    let opened = open_store(store_file, public_url).await?;
+    if opened.installation.as_ref().is_some_and(|it| !SoftVault::opens(&root, &it.peppers)) {
         let detail = "the peppers in it are wrapped under another one";
-        fault("the root key does not open this store", &detail, "find the one that does")
-    };
-    put_together(store_file, root, public_url, wrong).await
+        let title = "the root key does not open this store";
+        return Err(fault(title, &detail, "find the one that does"));
+    }
+    put_together(opened, root, public_url, Arc::new(Given)).await
 }
 
-async fn put_together(
-    store_file: &Path,
+impl Opened {
+    /// The root key that opens it. A rotation that was cut off is finished, and said to be.
+    pub(crate) fn root_key(&self, files: &Files) -> Result<RootKey, (Trouble, Failure)> {
+        let Some(installation) = &self.installation else {
+            return files.read_current();
+        };
+        let opening = files.opening(&installation.peppers)?;
+        match opening.finished {
+            None => {}
+            Some(Ok(())) => {
+                tracing::warn!("a rotation of the root key was cut off; it is finished now");
+            }
+            Some(Err(failure)) => root_key::told(&failure),
+        }
+        Ok(opening.root)
+    }
+}
+
+/// The world on a store and the root key that opens it. A new store is founded.
+pub(crate) async fn put_together(
+    opened: Opened,
     root: RootKey,
     public_url: &str,
-    wrong: impl FnOnce(&[WrappedPepper]) -> Failure,
+    place: Arc<dyn RootKeyPlace>,
 ) -> Result<Composed, Failure> {
-    let title = format!("the store `{}` cannot be used", store_file.display());
-    let failed = |error: accredit_domain::Fault| {
-        fault(&title, &error, "is another server running on it? see `accredit serve --help`")
-    };
-    let store = SqliteStore::open(store_file, &Options::default()).map_err(failed)?;
+    let Opened { title, store, installation } = opened;
+    let failed = |error: accredit_domain::Fault| fault(&title, &error, "see the log");
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let kept = store.installation().await.map_err(failed)?;
-    let installation = if let Some(installation) = kept {
+    let installation = if let Some(installation) = installation {
         installation
     } else {
         let pepper = SoftVault::new_pepper(&root, entropy.as_ref(), 1).map_err(failed)?;
         let public_url = public_url.to_owned();
-        let installation = Installation { peppers: vec![pepper], public_url };
+        let installation = Installation { peppers: vec![pepper], root: 1, public_url };
         store.found(installation.clone()).await.map_err(failed)?;
         installation
     };
-    if installation.public_url != public_url {
-        return Err(fault(
-            &title,
-            &format!("it was founded at `{}`, not at `{public_url}`", installation.public_url),
-            "issuers are made from the public URL: set it back, or begin a new store",
-        ));
-    }
-    if !SoftVault::opens(&root, &installation.peppers) {
-        return Err(wrong(&installation.peppers));
-    }
-    let vault =
-        SoftVault::open(root, Arc::clone(&entropy), &installation.peppers).map_err(failed)?;
+    let vault = SoftVault::open(root, Arc::clone(&entropy), &installation).map_err(failed)?;
     let sets = JwkSets::new().map_err(|error| {
         fault(&title, &error, "this is a fault of the program: please report it")
     })?;
@@ -275,6 +223,7 @@ async fn put_together(
         clock: Arc::new(SystemClock),
         entropy,
         vault: Arc::new(vault),
+        root: Root::new(place),
         outbound: Arc::clone(&outbound) as Arc<dyn Outbound>,
         store: Arc::clone(&store) as Arc<dyn Store>,
         public_url: installation.public_url,

@@ -22,6 +22,7 @@ mod memory;
 mod outbound;
 mod output;
 mod request_path;
+mod root_key;
 mod settings;
 
 use std::ffi::OsString;

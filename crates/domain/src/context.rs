@@ -14,6 +14,7 @@ use crate::limits::Limits;
 use crate::ports::{Clock, Entropy, KeyVault, Outbound, Store};
 use crate::refusal::{Refusal, Rule};
 use crate::registry::credential::AdminPermission;
+use crate::root::Root;
 use crate::tenant::Tenant;
 use crate::terms::Terms;
 
@@ -25,6 +26,8 @@ pub struct World {
     pub entropy: Arc<dyn Entropy>,
     /// Secret keys.
     pub vault: Arc<dyn KeyVault>,
+    /// The root key's place, and that one rotation of it at a time is under way.
+    pub root: Root,
     /// Documents from outside.
     pub outbound: Arc<dyn Outbound>,
     /// Durable facts.

@@ -3,7 +3,8 @@
 //! Reading order: [`ports`] is the whole outside world; [`context`] says who asks, in which
 //! organization and when; [`registry`] holds the nouns; [`issuance`] is the path on which every
 //! token is made; [`revocation`] the graph that ends them; [`introspection`] answers whether one
-//! is alive; [`audit`] the log; [`keys`] and [`vault`] what signs. [`refusal`] is every no.
+//! is alive; [`audit`] the log; [`keys`] and [`vault`] what signs, under a [`root`] key. [`refusal`] is
+//! every no.
 //!
 //! Absent on purpose: sockets, SQL, an ambient clock, ambient randomness. A request comes in as
 //! facts; a decision is made from them and a time; one write records it with its event.
@@ -19,6 +20,7 @@ pub mod refusal;
 pub mod registry;
 pub mod restoration;
 pub mod revocation;
+pub mod root;
 pub mod tenant;
 pub mod terms;
 pub mod vault;

@@ -20,7 +20,7 @@ use accredit_wire::time::Time;
 use crate::audit::event::Event;
 use crate::issuance::admission::{AgentFacts, CredentialFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
-use crate::refusal::Fault;
+use crate::refusal::{Error, Fault};
 use crate::registry::credential_use::UseName;
 use crate::registry::environment::Environment;
 use crate::registry::jwks::Followed;
@@ -29,7 +29,9 @@ use crate::registry::rotation_schedule::Looked;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use crate::restoration::NewGeneration;
 use crate::revocation::{Blast, Revocation};
+use crate::root::{Rewrapped, Rewrapping};
 use crate::terms::{KeptAnswer, Once};
+use crate::vault::{NumberedRoot, RootKey, WrappedPepper};
 
 /// A boxed future: ports are object-safe, so that `server` never compiles a store.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -60,8 +62,9 @@ pub trait Outbound: Send + Sync {
     fn fetch_jwks<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>>;
 }
 
-/// Keeps and uses secret keys; never hands one out.
-pub trait KeyVault: Send + Sync {
+/// Keeps and uses secret keys; never hands one out. It observes the store, so that whoever is told
+/// that a key of theirs came too late for a new root key finds that one in use.
+pub trait KeyVault: Observer {
     /// Makes a new signing key and returns it wrapped, with its public half.
     fn generate(
         &self,
@@ -83,6 +86,24 @@ pub trait KeyVault: Send + Sync {
 
     /// The pepper under which new secrets are kept.
     fn pepper_version(&self) -> u32;
+
+    /// Takes a root key that is to follow the one in use, and gives both. It is in use when
+    /// [`Observer::rewrapped`] has told that the store is wrapped under it; one that was given
+    /// before and never came into use is forgotten.
+    fn prepare(&self, next: RootKey) -> [NumberedRoot; 2];
+
+    /// Wipes a root key that was replaced longer ago than anybody needs it.
+    fn forget_replaced(&self, now: Time);
+}
+
+/// Where the root key is kept, outside the store, and how another one takes its place there.
+pub trait RootKeyPlace: Send + Sync {
+    /// Makes another root key, durable, beside the one that opens `peppers`. Refused, and nothing
+    /// touched, where it could not take that one's place.
+    fn make_next(&self, peppers: Vec<WrappedPepper>) -> BoxFuture<'_, Result<RootKey, Error>>;
+
+    /// Puts the other one in the place of the one before, which is kept aside.
+    fn put_in_place(&self) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
 /// A change together with the event that records it. Neither can be stored without the other.
@@ -791,13 +812,19 @@ pub struct Notice {
 pub trait Observer: Send + Sync {
     /// A change was committed.
     fn committed(&self, notice: &Notice);
+
+    /// Everything that is wrapped came under another root key. Only those who keep something
+    /// wrapped need to know.
+    fn rewrapped(&self, _rewrapped: &Rewrapped) {}
 }
 
 /// What an installation is founded with.
 #[derive(Clone, Debug)]
 pub struct Installation {
     /// The peppers, wrapped under the root key.
-    pub peppers: Vec<crate::vault::WrappedPepper>,
+    pub peppers: Vec<WrappedPepper>,
+    /// Which of the store's root keys that is, counted from 1.
+    pub root: u32,
     /// Where it is reached; issuers are made from it, so it never changes.
     pub public_url: String,
 }
@@ -841,6 +868,11 @@ pub trait Store: Registry + Admissions + Ledger + Revocations + Log {
 
     /// Founds the installation; a second founding is a fault.
     fn found(&self, installation: Installation) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Reads everything that is wrapped and writes it under another root key, in one transaction
+    /// with an event in the log of each organization. [`CommitError::Stale`] where the store is
+    /// not under the root key that it says. Returns how many signing keys there are.
+    fn rewrap(&self, rewrapping: Rewrapping) -> BoxFuture<'_, Result<u64, CommitError>>;
 
     /// Registers somebody who must know of commits.
     fn observe(&self, observer: Arc<dyn Observer>);

@@ -34,6 +34,7 @@ use crate::registry::rotation_schedule::RotationPolicy;
 use crate::registry::{Organization, PAGE_ROWS_MAX, State};
 use crate::restoration::Issuing;
 use crate::revocation::{KEPT_LONGER, Revocation};
+use crate::root::Rewrapped;
 
 /// How often loading an organization is begun again because something changed meanwhile.
 const LOAD_TRIES_MAX: usize = 100;
@@ -98,6 +99,28 @@ impl Keys {
     /// revoked is published no more, and whoever signed until now goes on.
     fn in_states_of(&self, all: Vec<SigningKey>) -> Result<Self, Fault> {
         Self::signed_by([&self.token, &self.feed, &self.log].map(Arc::clone), all)
+    }
+
+    /// The same keys as they are wrapped now.
+    fn rewrapped(&self, keys: &[SealedKey]) -> Self {
+        let now = |held: &SealedKey| {
+            let found = keys.iter().find(|key| key.id == held.id);
+            found.cloned().unwrap_or_else(|| held.clone())
+        };
+        let active = |held: &Arc<ActiveKey>| {
+            let (sealed, header) = (now(&held.sealed), held.header.clone());
+            Arc::new(ActiveKey { id: held.id, sealed, header })
+        };
+        let all = self.all.iter();
+        Self {
+            all: all.map(|key| SigningKey { sealed: now(&key.sealed), ..key.clone() }).collect(),
+            token: active(&self.token),
+            feed: active(&self.feed),
+            log: active(&self.log),
+            token_jwks: self.token_jwks.clone(),
+            feed_jwks: self.feed_jwks.clone(),
+            hash: self.hash,
+        }
     }
 
     /// Every key of the organization, whatever its state.
@@ -434,6 +457,17 @@ impl Observer for Tenants {
         self.notices.fetch_add(1, Ordering::AcqRel);
         if let Some(tenant) = self.loaded().by_id.get(&notice.org) {
             tenant.committed(notice);
+        }
+    }
+
+    fn rewrapped(&self, rewrapped: &Rewrapped) {
+        self.notices.fetch_add(1, Ordering::AcqRel);
+        let loaded = self.loaded();
+        for keys in rewrapped.keys.chunk_by(|one, other| one.org == other.org) {
+            let org = keys.first().map(|key| key.org);
+            if let Some(tenant) = org.and_then(|org| loaded.by_id.get(&org)) {
+                tenant.keys.store(Arc::new(tenant.keys.load().rewrapped(keys)));
+            }
         }
     }
 }

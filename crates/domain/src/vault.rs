@@ -3,20 +3,29 @@
 //!
 //! The additional data of each wrapping is the organization, the record and the version of the
 //! wrapping: a ciphertext moved to another row does not open there.
+//!
+//! Root keys of a store are counted, and what is wrapped says under which. While another one takes
+//! the place of the one in use ([`crate::root`]) the vault holds both, and the replaced one for as
+//! long as somebody may still have a key in hand that was read before.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use accredit_wire::crypto::{Algorithm, CryptoError, MacKey, PrivateKey, open, seal};
 use accredit_wire::ids::{KeyId, OrganizationId};
+use accredit_wire::time::Time;
 use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use crate::keys::{KeyPurpose, SealedKey};
-use crate::ports::{BoxFuture, Entropy, KeyVault};
+use crate::ports::{BoxFuture, Entropy, Installation, KeyVault, Notice, Observer};
 use crate::refusal::Fault;
+use crate::root::Rewrapped;
 
 /// Unwrapped keys kept in memory; beyond, keys are unwrapped again for each use.
 pub const KEYS_IN_MEMORY_MAX: usize = 4096;
+/// How long a replaced root key is held: longer than any request holds a key that it read before.
+pub const REPLACED_HELD: Duration = Duration::from_mins(1);
 /// The version of the wrapping.
 const WRAPPING: u8 = 1;
 
@@ -53,9 +62,36 @@ pub struct WrappedPepper {
     pub wrapped: Vec<u8>,
 }
 
+/// A root key and which of the store's it is, counted from 1.
+#[derive(Clone)]
+pub struct NumberedRoot {
+    /// Which it is.
+    pub number: u32,
+    /// The key.
+    pub key: Arc<RootKey>,
+}
+
+/// The root keys in memory.
+struct Roots {
+    /// What is made is wrapped under this one.
+    current: NumberedRoot,
+    /// It takes the place of the current one when the store is rewrapped.
+    next: Option<NumberedRoot>,
+    /// Its place was taken at this time.
+    replaced: Option<(NumberedRoot, Time)>,
+}
+
+impl Roots {
+    fn numbered(&self, number: u32) -> Option<&RootKey> {
+        let replaced = self.replaced.as_ref().map(|(root, _)| root);
+        let root = [Some(&self.current), replaced].into_iter().flatten();
+        root.into_iter().find(|root| root.number == number).map(|root| &*root.key)
+    }
+}
+
 /// Keys in this process's memory.
 pub struct SoftVault {
-    root: RootKey,
+    roots: RwLock<Roots>,
     entropy: Arc<dyn Entropy>,
     peppers: Vec<(u32, MacKey)>,
     keys: RwLock<HashMap<KeyId, Arc<PrivateKey>>>,
@@ -70,7 +106,7 @@ fn key_aad(org: OrganizationId, id: KeyId, purpose: KeyPurpose) -> String {
 }
 
 /// Opens a ciphertext under the old root key and seals it under the new one.
-fn rewrap(
+fn rewrapped(
     (old, new): (&RootKey, &RootKey),
     entropy: &dyn Entropy,
     aad: &str,
@@ -103,8 +139,9 @@ impl SoftVault {
     pub fn open(
         root: RootKey,
         entropy: Arc<dyn Entropy>,
-        peppers: &[WrappedPepper],
+        installation: &Installation,
     ) -> Result<Self, Fault> {
+        let peppers = &installation.peppers;
         let wrong = || Fault::new("key vault", "the root key does not open this store");
         let mut opened = Vec::with_capacity(peppers.len());
         for pepper in peppers {
@@ -116,31 +153,33 @@ impl SoftVault {
         if opened.is_empty() {
             return Err(Fault::new("key vault", "the store has no pepper"));
         }
-        Ok(Self { root, entropy, peppers: opened, keys: RwLock::new(HashMap::new()) })
+        let current = NumberedRoot { number: installation.root, key: Arc::new(root) };
+        let roots = RwLock::new(Roots { current, next: None, replaced: None });
+        Ok(Self { roots, entropy, peppers: opened, keys: RwLock::new(HashMap::new()) })
     }
 
     /// Wraps a pepper again, under another root key.
-    pub fn rewrap_pepper(
+    pub(crate) fn rewrap_pepper(
         (old, new): (&RootKey, &RootKey),
         entropy: &dyn Entropy,
         pepper: &WrappedPepper,
     ) -> Result<WrappedPepper, Fault> {
         let aad = pepper_aad(pepper.version);
-        let wrapped = rewrap((old, new), entropy, &aad, &pepper.wrapped)
+        let wrapped = rewrapped((old, new), entropy, &aad, &pepper.wrapped)
             .map_err(|error| Fault::new("rewrap pepper", error))?;
         Ok(WrappedPepper { version: pepper.version, wrapped })
     }
 
     /// Wraps a signing key again, under another root key.
-    pub fn rewrap_key(
-        (old, new): (&RootKey, &RootKey),
+    pub(crate) fn rewrap_key(
+        (old, new): (&NumberedRoot, &NumberedRoot),
         entropy: &dyn Entropy,
         key: &SealedKey,
     ) -> Result<SealedKey, Fault> {
         let aad = key_aad(key.org, key.id, key.purpose);
-        let wrapped = rewrap((old, new), entropy, &aad, &key.wrapped)
+        let wrapped = rewrapped((&old.key, &new.key), entropy, &aad, &key.wrapped)
             .map_err(|error| Fault::new("rewrap key", format!("{}: {error}", key.id)))?;
-        Ok(SealedKey { wrapped, ..key.clone() })
+        Ok(SealedKey { root: new.number, wrapped, ..key.clone() })
     }
 
     /// Whether a root key opens every pepper: whether it is the store's.
@@ -151,14 +190,30 @@ impl SoftVault {
         !peppers.is_empty() && peppers.iter().all(opens)
     }
 
+    fn roots(&self) -> std::sync::RwLockReadGuard<'_, Roots> {
+        self.roots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn roots_mut(&self) -> std::sync::RwLockWriteGuard<'_, Roots> {
+        self.roots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn private(&self, key: &SealedKey) -> Result<Arc<PrivateKey>, Fault> {
         let lost = || Fault::new("key vault", "a thread panicked with the key table");
         if let Some(private) = self.keys.read().map_err(|_| lost())?.get(&key.id) {
             return Ok(Arc::clone(private));
         }
         let aad = key_aad(key.org, key.id, key.purpose);
-        let der = open(&self.root.0, aad.as_bytes(), &key.wrapped)
-            .map_err(|_| Fault::new("unwrap key", format!("{} does not open", key.id)))?;
+        let opened = {
+            let roots = self.roots();
+            let root = roots.numbered(key.root).ok_or_else(|| {
+                let why = format!("{} is under root key {}, which is not here", key.id, key.root);
+                Fault::new("unwrap key", why)
+            })?;
+            open(&root.0, aad.as_bytes(), &key.wrapped)
+        };
+        let der =
+            opened.map_err(|_| Fault::new("unwrap key", format!("{} does not open", key.id)))?;
         let private = PrivateKey::from_pkcs8(key.algorithm, &der)
             .map_err(|error| Fault::new("unwrap key", error))?;
         let private = Arc::new(private);
@@ -183,10 +238,11 @@ impl KeyVault for SoftVault {
             let (private, der) = PrivateKey::generate(algorithm).map_err(failed)?;
             let mut nonce = [0u8; 12];
             self.entropy.fill(&mut nonce);
-            let wrapped = seal(&self.root.0, nonce, key_aad(org, id, purpose).as_bytes(), &der)
+            let root = self.roots().current.clone();
+            let wrapped = seal(&root.key.0, nonce, key_aad(org, id, purpose).as_bytes(), &der)
                 .map_err(failed)?;
             let public = private.public().map_err(failed)?;
-            Ok(SealedKey { org, id, purpose, algorithm, public, wrapped })
+            Ok(SealedKey { org, id, purpose, algorithm, public, root: root.number, wrapped })
         })
     }
 
@@ -208,6 +264,30 @@ impl KeyVault for SoftVault {
     fn pepper_version(&self) -> u32 {
         self.peppers.iter().map(|(version, _)| *version).max().unwrap_or(0)
     }
+
+    fn prepare(&self, next: RootKey) -> [NumberedRoot; 2] {
+        let mut roots = self.roots_mut();
+        let current = roots.current.clone();
+        let next = NumberedRoot { number: current.number + 1, key: Arc::new(next) };
+        roots.next = Some(next.clone());
+        [current, next]
+    }
+
+    fn forget_replaced(&self, now: Time) {
+        let mut roots = self.roots_mut();
+        roots.replaced.take_if(|(_, at)| at.plus(REPLACED_HELD) <= now);
+    }
+}
+
+impl Observer for SoftVault {
+    fn committed(&self, _notice: &Notice) {}
+
+    fn rewrapped(&self, rewrapped: &Rewrapped) {
+        let mut roots = self.roots_mut();
+        let Some(next) = roots.next.take_if(|next| next.number == rewrapped.root) else { return };
+        let replaced = std::mem::replace(&mut roots.current, next);
+        roots.replaced = Some((replaced, rewrapped.at));
+    }
 }
 
 #[cfg(test)]
@@ -224,7 +304,9 @@ mod tests {
     }
 
     fn vault(root: u8, pepper: &WrappedPepper) -> Result<SoftVault, Fault> {
-        SoftVault::open(RootKey::new([root; 32]), Arc::new(Counting), std::slice::from_ref(pepper))
+        let peppers = vec![pepper.clone()];
+        let installation = Installation { peppers, root: 1, public_url: String::new() };
+        SoftVault::open(RootKey::new([root; 32]), Arc::new(Counting), &installation)
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum Requirement {
     Verifier,
     /// An administrator's key of the organization with this permission.
     Admin(AdminPermission),
+    /// The installation's operator, and no organization's administrator: it is about all of them.
+    OperatorAlone,
 }
 
 impl Requirement {
@@ -37,7 +39,7 @@ impl Requirement {
     pub const fn is_checked_first(self) -> bool {
         match self {
             Self::Anyone | Self::Client => false,
-            Self::Verifier | Self::Admin(_) => true,
+            Self::Verifier | Self::Admin(_) | Self::OperatorAlone => true,
         }
     }
 }
@@ -162,6 +164,11 @@ pub fn may(cx: &Cx, requirement: Requirement) -> Result<(), Refusal> {
     match (requirement, &cx.caller) {
         (Requirement::Anyone | Requirement::Client, _) => Ok(()),
         (Requirement::Admin(permission), _) => cx.require(permission),
+        (Requirement::OperatorAlone, _) => Err(Refusal::new(
+            Rule::NotEntitled,
+            "this is about the whole installation, and no organization's to do",
+            "use the operator's key, `acr_operator_…`, which `accredit init` printed",
+        )),
         (Requirement::Verifier, Caller::Client { id, .. }) if id.kind() == Kind::Resource => Ok(()),
         (Requirement::Verifier, Caller::Client { .. }) => Err(Refusal::new(
             Rule::NotEntitled,

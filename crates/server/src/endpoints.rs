@@ -23,10 +23,11 @@ use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResour
 use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::restoration::Waive;
 use accredit_domain::revocation::{self, RevocationView, Revoke};
+use accredit_domain::root::RotatedRoot;
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
 
 use self::Semantics::{Acts, Changes, Creates, CreatesFrom, Reads};
-use crate::caller::Requirement::{self, Admin, Anyone, Client, Verifier};
+use crate::caller::Requirement::{self, Admin, Anyone, Client, OperatorAlone, Verifier};
 use crate::dispatch::Handler;
 use crate::failure::Language::{self, OAuth, Problem};
 use crate::http::{admin, feed, health, log, oauth};
@@ -275,6 +276,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Acts, Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
 
     api(Changes, Verb::Post, "/v1/restore/waive", "waive_restore", Admin(Administrators), admin::organizations::waive).takes(Shape::of::<Waive>()).gives(Shape::of::<Organization>()),
+
+    api(Acts, Verb::Post, "/v1/root/rotate", "rotate_root", OperatorAlone, admin::root::rotate).and_operator().gives(Shape::of::<RotatedRoot>()),
 
     // The process itself.
     api(Reads, Verb::Get, "/livez", "live", Anyone, health::live).gives(Shape::Text),

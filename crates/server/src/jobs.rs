@@ -87,6 +87,7 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         let mut every = every(ROTATE_EVERY);
         loop {
             every.tick().await;
+            server.world.vault.forget_replaced(server.world.clock.now());
             rotate_all(&server).await;
         }
     });

@@ -84,6 +84,8 @@ impl Server {
     pub fn new(world: Arc<World>) -> Arc<Self> {
         let tenants = Arc::new(Tenants::new(Arc::clone(&world.store)));
         let hub = Arc::new(Hub::new(Arc::clone(&world)));
+        // The vault first: whoever is told how a key is wrapped now finds that root key there.
+        world.store.observe(Arc::clone(&world.vault) as Arc<dyn accredit_domain::ports::Observer>);
         // The order matters: a frame is made from what the tenant already knows.
         world.store.observe(Arc::clone(&tenants) as Arc<dyn accredit_domain::ports::Observer>);
         world.store.observe(Arc::clone(&hub) as Arc<dyn accredit_domain::ports::Observer>);

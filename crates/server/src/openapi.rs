@@ -187,6 +187,7 @@ fn operation(endpoint: &Endpoint) -> Value {
             (json!([{ "admin": [] }, { "operator": [] }]), Some(permission))
         }
         Requirement::Admin(permission) => (json!([{ "admin": [] }]), Some(permission)),
+        Requirement::OperatorAlone => (json!([{ "operator": [] }]), None),
     };
     operation.insert("security".into(), security);
     if let Some(permission) = permission {

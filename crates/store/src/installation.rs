@@ -10,21 +10,33 @@ const OPERATION: &str = "found the installation";
 
 /// What it was founded with; nothing in a new store.
 pub(crate) fn find(conn: &mut dyn Conn) -> Result<Option<Installation>, DriverError> {
-    let url = conn.first("SELECT public_url FROM installation WHERE id = 1", &[], |row| {
-        Ok(row.text(0)?.to_owned())
-    })?;
-    let Some(public_url) = url else { return Ok(None) };
-    let peppers = conn.all("SELECT version, wrapped FROM pepper ORDER BY version", &[], |row| {
+    let found =
+        conn.first("SELECT public_url, root FROM installation WHERE id = 1", &[], |row| {
+            Ok((row.text(0)?.to_owned(), row.small(1)?))
+        })?;
+    let Some((public_url, root)) = found else { return Ok(None) };
+    Ok(Some(Installation { peppers: peppers(conn)?, root, public_url }))
+}
+
+/// Its peppers, the oldest first.
+pub(crate) fn peppers(conn: &mut dyn Conn) -> Result<Vec<WrappedPepper>, DriverError> {
+    conn.all("SELECT version, wrapped FROM pepper ORDER BY version", &[], |row| {
         Ok(WrappedPepper { version: row.small(0)?, wrapped: row.blob(1)?.to_vec() })
-    })?;
-    Ok(Some(Installation { peppers, public_url }))
+    })
+}
+
+/// Under which of its root keys it is; a new store under its first.
+pub(crate) fn root(conn: &mut dyn Conn) -> Result<u32, DriverError> {
+    let found =
+        conn.first("SELECT root FROM installation WHERE id = 1", &[], |row| row.small(0))?;
+    Ok(found.unwrap_or(1))
 }
 
 /// Founds it, once.
 pub(crate) fn found(conn: &mut dyn Conn, installation: &Installation) -> Result<(), Failure> {
     conn.execute(
-        "INSERT INTO installation (id, public_url) VALUES (1, $1)",
-        &[(&installation.public_url).into()],
+        "INSERT INTO installation (id, public_url, root) VALUES (1, $1, $2)",
+        &[(&installation.public_url).into(), installation.root.into()],
     )
     .map_err(|error| match error {
         DriverError::Unique(_) => Failure::wrong(OPERATION, "it is founded already"),

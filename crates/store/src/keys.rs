@@ -7,6 +7,7 @@ use accredit_wire::jose::alg_name;
 
 use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
+use crate::rewrap;
 
 const OPERATION: &str = "write a signing key";
 
@@ -24,6 +25,7 @@ fn read(org: OrganizationId, row: &dyn Row) -> Result<SigningKey, DriverError> {
         purpose: row.word(1, KeyPurpose::parse)?,
         algorithm,
         public: public.map_err(|error| DriverError::unreadable(3, error))?,
+        root: row.small(9)?,
         wrapped: row.blob(4)?.to_vec(),
     };
     Ok(SigningKey {
@@ -43,15 +45,18 @@ pub(crate) fn all(
     let text = org.to_string();
     conn.all(
         "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version, \
-         changed_at FROM signing_key WHERE org = $1 ORDER BY id",
+         changed_at, COALESCE((SELECT root FROM installation WHERE id = 1), 1) \
+         FROM signing_key WHERE org = $1 ORDER BY id",
         &[text.as_str().into()],
         |row| read(org, row),
     )
 }
 
-/// Writes one row.
+/// Writes one row. It must have been wrapped, or read, under the root key that the store is under:
+/// what is told of it to observers is how it is wrapped.
 pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<(), Failure> {
     let failed = |error| Failure::of(OPERATION, error);
+    rewrap::check(conn, row.sealed.root)?;
     let id = row.sealed.id.to_string();
     if row.version == 0 {
         conn.execute(

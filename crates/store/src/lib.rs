@@ -49,7 +49,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{BoxFuture, Committed, Installation, Observer, Store, StoreHealth};
+use accredit_domain::ports::{
+    BoxFuture, CommitError, Committed, Installation, Observer, Store, StoreHealth,
+};
+use accredit_domain::root::Rewrapping;
 use accredit_wire::ids::OrganizationId;
 use tokio::sync::oneshot;
 
@@ -70,7 +73,6 @@ pub use member::KINDS;
 pub use page::READ_ROWS_MAX;
 pub use queue::QUEUE_MAX;
 pub use revocations::EVENTS_SEARCHED_MAX;
-pub use rewrap::Rewrapped;
 pub use spent::SPENT_MAX;
 pub use uses::USES_IN_CHUNK_MAX;
 pub use writer::{BATCH_MAX, HEADS_MAX, LINGER, Stats};
@@ -254,6 +256,13 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let done = self.write(OPERATION, Work::Found(installation)).await;
             done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn rewrap(&self, rewrapping: Rewrapping) -> BoxFuture<'_, Result<u64, CommitError>> {
+        Box::pin(async move {
+            let done = self.write("rewrap the store", Work::Rewrap(Box::new(rewrapping))).await?;
+            Ok(done.ended)
         })
     }
 

@@ -11,6 +11,7 @@ use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::restoration::NewGeneration;
+use accredit_domain::root::{Rewrapped, Rewrapping};
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
 use accredit_wire::time::Time;
 use tokio::sync::oneshot;
@@ -20,7 +21,6 @@ use crate::driver::Conn;
 use crate::failure::Failure;
 use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
-use crate::rewrap::{self, Rewrapped};
 use crate::spent::Spent;
 use crate::{
     agents, answers, credentials, followed, generations, installation, instances, keys, operators,
@@ -54,7 +54,7 @@ pub(crate) enum Work {
     /// The founding.
     Found(Installation),
     /// Everything that is wrapped under the root key, wrapped under another.
-    Rewrap(Rewrapped),
+    Rewrap(Box<Rewrapping>),
     /// Nothing: whether a write would succeed.
     Beat,
 }
@@ -153,6 +153,8 @@ pub(crate) struct Done {
     pub(crate) committed: Committed,
     /// For whoever keeps something in memory.
     pub(crate) notice: Option<Box<Notice>>,
+    /// For whoever keeps something wrapped.
+    pub(crate) rewrapped: Option<Box<Rewrapped>>,
     /// For the caches.
     pub(crate) touched: Vec<Tag>,
 }
@@ -160,7 +162,8 @@ pub(crate) struct Done {
 impl Done {
     /// Nothing that anybody must be told.
     pub(crate) fn quiet(rev: u64) -> Self {
-        Self { committed: Committed { rev, ended: 0 }, notice: None, touched: Vec::new() }
+        let committed = Committed { rev, ended: 0 };
+        Self { committed, notice: None, rewrapped: None, touched: Vec::new() }
     }
 }
 
@@ -188,9 +191,8 @@ pub(crate) fn run_aside(
             Ok(())
         }
         Work::Found(founded) => installation::found(conn, founded),
-        Work::Rewrap(rewrapped) => rewrap::write(conn, rewrapped),
         Work::Beat => installation::beat(conn),
-        Work::Issue(..) | Work::Event(..) | Work::Change(_) => {
+        Work::Issue(..) | Work::Event(..) | Work::Change(_) | Work::Rewrap(_) => {
             Err(Failure::wrong("write", "this member belongs into a lane"))
         }
     }

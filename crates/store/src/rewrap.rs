@@ -1,61 +1,63 @@
-//! Another root key: what is wrapped under it is replaced, all of it or nothing.
+//! Another root key: everything that is wrapped is read and written under it, in one transaction
+//! with an event for each organization.
 //!
 //! One transaction however many rows there are: a store half of whose keys open under one root
-//! key and half under another would be of no use to anybody.
+//! key and half under another would be of no use to anybody. It reads what it writes, so that no
+//! row is missed; and it counts the installation's root key up, so that a key which was wrapped
+//! before and is written afterwards is told from the others ([`check`]). Other writes wait
+//! meanwhile: some ten microseconds for each signing key that there ever was.
 
 use accredit_domain::Fault;
-use accredit_domain::keys::SealedKey;
-use accredit_domain::vault::WrappedPepper;
+use accredit_domain::audit::event::SealedEvent;
+use accredit_domain::root::{Rewrapped, Rewrapping};
+use accredit_wire::ids::OrganizationId;
 
 use crate::driver::{Conn, DriverError};
 use crate::failure::Failure;
-use crate::member::Work;
-use crate::{SqliteStore, keys};
+use crate::{installation, keys};
 
 const OPERATION: &str = "rewrap the store";
 
-/// Everything that is wrapped under the root key.
-#[derive(Clone, Debug)]
-pub struct Rewrapped {
-    /// The peppers.
-    pub peppers: Vec<WrappedPepper>,
-    /// The signing keys of all organizations, whatever their state.
-    pub keys: Vec<SealedKey>,
+/// What was rewrapped, and what is to be recorded of it.
+pub(crate) struct Written {
+    /// For whoever keeps something wrapped.
+    pub(crate) rewrapped: Rewrapped,
+    /// An event for each organization.
+    pub(crate) events: Vec<(OrganizationId, SealedEvent)>,
 }
 
-impl SqliteStore {
-    /// The signing keys of all organizations, whatever their state.
-    pub async fn all_signing_keys(&self) -> Result<Vec<SealedKey>, Fault> {
-        self.read("read all signing keys", |conn| {
-            let orgs =
-                conn.all("SELECT org FROM organization ORDER BY org", &[], |row| row.parsed(0))?;
-            let mut all = Vec::new();
-            for org in orgs {
-                all.extend(keys::all(conn, org)?.into_iter().map(|key| key.sealed));
-            }
-            Ok(all)
-        })
-        .await
-    }
+/// The signing keys of all organizations, whatever their state.
+fn every_key(
+    conn: &mut dyn Conn,
+) -> Result<Vec<(OrganizationId, Vec<accredit_domain::keys::SealedKey>)>, DriverError> {
+    let orgs: Vec<OrganizationId> =
+        conn.all("SELECT org FROM organization ORDER BY org", &[], |row| row.parsed(0))?;
+    let sealed = |org| {
+        let keys = keys::all(conn, org)?;
+        Ok((org, keys.into_iter().map(|key| key.sealed).collect()))
+    };
+    orgs.into_iter().map(sealed).collect()
+}
 
-    /// Puts what is wrapped under another root key in the place of what there is, in one
-    /// transaction. Fails, and changes nothing, where that is not exactly what there is.
-    pub async fn rewrap(&self, rewrapped: Rewrapped) -> Result<(), Fault> {
-        let done = self.write(OPERATION, Work::Rewrap(rewrapped)).await;
-        done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
-    }
+/// Whether the store is under this one of its root keys. One that was never founded is under its
+/// first.
+pub(crate) fn check(conn: &mut dyn Conn, root: u32) -> Result<(), Failure> {
+    let found = installation::root(conn).map_err(|error| Failure::of(OPERATION, error))?;
+    if found == root { Ok(()) } else { Err(Failure::Stale) }
 }
 
 /// Writes all of it.
-pub(crate) fn write(conn: &mut dyn Conn, rewrapped: &Rewrapped) -> Result<(), Failure> {
+pub(crate) fn write(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<Written, Failure> {
     let failed = |error: DriverError| Failure::of(OPERATION, error);
-    let count = |conn: &mut dyn Conn, sql| conn.number(sql, &[]).map_err(failed);
-    let peppers = count(conn, "SELECT count(*) FROM pepper")?;
-    let keys = count(conn, "SELECT count(*) FROM signing_key")?;
-    if (peppers, keys) != (rewrapped.peppers.len() as u64, rewrapped.keys.len() as u64) {
-        return Err(Failure::wrong(OPERATION, "the store has changed meanwhile"));
-    }
-    for pepper in &rewrapped.peppers {
+    let changed = conn
+        .execute(
+            "UPDATE installation SET root = $1 WHERE id = 1 AND root = $2",
+            &[rewrapping.to().into(), rewrapping.from().into()],
+        )
+        .map_err(failed)?;
+    Failure::unless_one(changed)?;
+    for pepper in installation::peppers(conn).map_err(failed)? {
+        let pepper = rewrapping.pepper(&pepper).map_err(Failure::Fault)?;
         let changed = conn
             .execute(
                 "UPDATE pepper SET wrapped = $1 WHERE version = $2",
@@ -64,15 +66,24 @@ pub(crate) fn write(conn: &mut dyn Conn, rewrapped: &Rewrapped) -> Result<(), Fa
             .map_err(failed)?;
         Failure::unless_one(changed)?;
     }
-    for key in &rewrapped.keys {
-        let (org, id) = (key.org.to_string(), key.id.to_string());
-        let changed = conn
-            .execute(
-                "UPDATE signing_key SET wrapped = $1 WHERE org = $2 AND id = $3",
-                &[key.wrapped.as_slice().into(), org.as_str().into(), id.as_str().into()],
-            )
-            .map_err(failed)?;
-        Failure::unless_one(changed)?;
+    let rewrapped = Rewrapped { root: rewrapping.to(), at: rewrapping.at(), keys: Vec::new() };
+    let mut written = Written { rewrapped, events: Vec::new() };
+    for (org, sealed) in every_key(conn).map_err(failed)? {
+        for key in sealed {
+            let key = rewrapping.key(&key).map_err(Failure::Fault)?;
+            let (org, id) = (key.org.to_string(), key.id.to_string());
+            let changed = conn
+                .execute(
+                    "UPDATE signing_key SET wrapped = $1 WHERE org = $2 AND id = $3",
+                    &[key.wrapped.as_slice().into(), org.as_str().into(), id.as_str().into()],
+                )
+                .map_err(failed)?;
+            Failure::unless_one(changed)?;
+            written.rewrapped.keys.push(key);
+        }
+        let event = rewrapping.event(org).seal(None);
+        let event = event.map_err(|error| Failure::Fault(Fault::new(OPERATION, error)))?;
+        written.events.push((org, event));
     }
-    Ok(())
+    Ok(written)
 }

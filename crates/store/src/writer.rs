@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use accredit_domain::Fault;
 use accredit_domain::ports::{Committed, StoreHealth, StoreTrouble};
+use accredit_domain::root::Rewrapping;
 use accredit_wire::ids::{AnyId, OrganizationId};
 use hashbrown::HashMap;
 use tokio::runtime::Handle;
@@ -29,9 +30,9 @@ use crate::failure::Failure;
 use crate::log::{self, Head};
 use crate::maintenance::Journal;
 use crate::member::{self, Done, Member, Work};
-use crate::revocations;
 use crate::shared::Shared;
 use crate::spent::Spent;
+use crate::{revocations, rewrap};
 
 /// Members of one batch: work that takes a few milliseconds at most.
 pub const BATCH_MAX: usize = 256;
@@ -49,6 +50,7 @@ const RUNS_MAX: usize = 3;
 type Random = foldhash::fast::RandomState;
 
 /// A lane that is written to, with its organization's id as text.
+#[derive(Clone)]
 struct Lane {
     org: String,
     head: Head,
@@ -386,6 +388,15 @@ impl Writer {
                 self.newer.remove(&both.0.org);
                 Ok(Done::quiet(0))
             }
+            Work::Rewrap(rewrapping) => {
+                // It adds to many lanes: undone, it leaves all of them as they were.
+                let before = self.lanes.clone();
+                let done = self.rewrap(rewrapping);
+                if done.is_err() {
+                    self.lanes = before;
+                }
+                done
+            }
             Work::Consume(..)
             | Work::Followed(..)
             | Work::Looked(..)
@@ -394,12 +405,25 @@ impl Writer {
             | Work::Uses(_)
             | Work::Forget(..)
             | Work::Found(_)
-            | Work::Rewrap(_)
             | Work::Beat => {
                 member::run_aside(&mut *self.conn, &mut self.spent, work)?;
                 Ok(Done::quiet(0))
             }
         }
+    }
+
+    /// Writes everything that is wrapped under another root key, with an event in every lane.
+    fn rewrap(&mut self, rewrapping: &Rewrapping) -> Result<Done, Failure> {
+        let written = rewrap::write(&mut *self.conn, rewrapping)?;
+        for (org, event) in &written.events {
+            self.need_lane(*org)?;
+            let lane = lane_of(&mut self.lanes, *org)?;
+            member::event(&mut *self.conn, lane, None, event, &mut self.spent)?;
+        }
+        let mut done = Done::quiet(0);
+        done.committed.ended = written.rewrapped.keys.len() as u64;
+        done.rewrapped = Some(Box::new(written.rewrapped));
+        Ok(done)
     }
 
     /// Reads the head of an organization's lane where it is not in memory.
@@ -441,6 +465,12 @@ impl Writer {
             for notice in notices {
                 observers.iter().for_each(|observer| observer.committed(notice));
             }
+        }
+        // Last: a key that was written before it in this batch is among what it tells, and one
+        // after it was refused.
+        for rewrapped in done().filter_map(|done| done.rewrapped.as_deref()) {
+            let observers = self.shared.observers.read().unwrap_or_else(PoisonError::into_inner);
+            observers.iter().for_each(|observer| observer.rewrapped(rewrapped));
         }
     }
 

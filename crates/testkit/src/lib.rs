@@ -4,7 +4,7 @@
 //! Reading order: [`world`] puts a world together in a temporary folder; [`fixture`] fills it
 //! with organizations, resources, agents and credentials; [`http`] asks its router without a
 //! socket; [`assertion`] signs whatever a test wants signed; [`clock`] and [`entropy`] are what
-//! is set instead of given; [`fault`] breaks the database and [`pause`] the signing on purpose;
+//! is set instead of given; [`root`] keeps the root key; [`fault`] breaks the database and [`pause`] the signing on purpose;
 //! [`sim`] lets all of it happen at random, from a seed, and checks what must hold.
 //!
 //! Absent on purpose: a mock of anything. Only time, chance and failure are made up.
@@ -18,6 +18,7 @@ pub mod fixture;
 pub mod http;
 mod outbound;
 pub mod pause;
+pub mod root;
 pub mod sim;
 pub mod world;
 
@@ -28,4 +29,5 @@ pub use entropy::{Chance, SeededEntropy};
 pub use fixture::{Client, Org, Scene};
 pub use http::{Answer, Ask, Events};
 pub use outbound::Outside;
+pub use root::RootPlace;
 pub use world::TestWorld;

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use accredit_domain::Fault;
 use accredit_domain::keys::{KeyPurpose, SealedKey};
-use accredit_domain::ports::{BoxFuture, KeyVault};
-use accredit_domain::vault::SoftVault;
+use accredit_domain::ports::{BoxFuture, KeyVault, Notice, Observer};
+use accredit_domain::root::Rewrapped;
+use accredit_domain::vault::{NumberedRoot, RootKey, SoftVault};
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::ids::{KeyId, OrganizationId};
+use accredit_wire::time::Time;
 
 /// What happens in the pause.
 pub type Meanwhile = BoxFuture<'static, ()>;
@@ -70,5 +72,23 @@ impl KeyVault for PausingVault {
 
     fn pepper_version(&self) -> u32 {
         self.vault.pepper_version()
+    }
+
+    fn prepare(&self, next: RootKey) -> [NumberedRoot; 2] {
+        self.vault.prepare(next)
+    }
+
+    fn forget_replaced(&self, now: Time) {
+        self.vault.forget_replaced(now);
+    }
+}
+
+impl Observer for PausingVault {
+    fn committed(&self, notice: &Notice) {
+        self.vault.committed(notice);
+    }
+
+    fn rewrapped(&self, rewrapped: &Rewrapped) {
+        self.vault.rewrapped(rewrapped);
     }
 }

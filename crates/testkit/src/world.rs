@@ -8,7 +8,8 @@ use accredit_domain::World;
 use accredit_domain::limits::Limits;
 use accredit_domain::ports::{Clock as _, Entropy, Installation, Log as _, Store};
 use accredit_domain::restoration;
-use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_domain::root::Root;
+use accredit_domain::vault::SoftVault;
 use accredit_net::JwkSets;
 use accredit_server::Server;
 use accredit_server::dispatch;
@@ -25,6 +26,7 @@ use crate::fault::{Faults, FaultyDriver};
 use crate::fixture::Org;
 use crate::outbound::Outside;
 use crate::pause::PausingVault;
+use crate::root::RootPlace;
 
 /// Where every world says that it is reached.
 pub const PUBLIC_URL: &str = "https://id.example";
@@ -39,6 +41,8 @@ pub struct TestWorld {
     pub server: Arc<Server>,
     /// The vault, which can be made to pause.
     pub vault: Arc<PausingVault>,
+    /// Where the root key is kept.
+    pub root: Arc<RootPlace>,
     /// Which loopback addresses documents may be fetched from: none, unless a test allows them.
     pub outside: Arc<Outside>,
     /// How the database is made to fail.
@@ -57,10 +61,10 @@ impl TestWorld {
 
     /// The same store, opened again by a new server: what was in memory is gone.
     pub async fn reopened(self, seed: u64) -> Self {
-        let Self { clock, store, folder, world, server, router, .. } = self;
+        let Self { clock, store, folder, world, server, router, root, .. } = self;
         store.close();
         drop((router, server, world, store));
-        Self::open(folder, clock, seed).await
+        Self::open_with(folder, clock, (seed, Some(root)), |driver| Arc::new(driver)).await
     }
 
     /// A world of its own at the same time, whose store is a copy of this one's: what a backup gives
@@ -72,7 +76,9 @@ impl TestWorld {
         accredit_store::backup::copy(&self.folder.path().join("store.db"), &to).expect("a copy");
         let clock = SettableClock::default();
         clock.set(self.now());
-        Self::open(folder, Arc::new(clock), seed).await
+        let root = Arc::clone(&self.root);
+        let clock = Arc::new(clock);
+        Self::open_with(folder, clock, (seed, Some(root)), |driver| Arc::new(driver)).await
     }
 
     /// A new generation of one organization's store, as a restore begins it, and a new server.
@@ -91,38 +97,44 @@ impl TestWorld {
         wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
     ) -> Self {
         let folder = tempfile::tempdir_in(within).expect("a temporary folder");
-        Self::open_with(folder, Arc::new(SettableClock::default()), seed, wrap).await
+        Self::open_with(folder, Arc::new(SettableClock::default()), (seed, None), wrap).await
     }
 
     async fn open(folder: TempDir, clock: Arc<SettableClock>, seed: u64) -> Self {
-        Self::open_with(folder, clock, seed, |driver| Arc::new(driver)).await
+        Self::open_with(folder, clock, (seed, None), |driver| Arc::new(driver)).await
     }
 
     async fn open_with(
         folder: TempDir,
         clock: Arc<SettableClock>,
-        seed: u64,
+        (seed, root): (u64, Option<Arc<RootPlace>>),
         wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
     ) -> Self {
         let faults = Arc::new(Faults::default());
         let store = open_store(&folder.path().join("store.db"), &faults, wrap);
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
-        let root = || RootKey::new([7; 32]);
+        let root = root.unwrap_or_else(|| Arc::new(RootPlace::new(Arc::clone(&entropy))));
         let founded = store.installation().await.expect("a readable store");
         let installation = if let Some(installation) = founded {
             installation
         } else {
-            let pepper = SoftVault::new_pepper(&root(), entropy.as_ref(), 1).expect("a pepper");
+            let pepper = SoftVault::new_pepper(&root.current(), entropy.as_ref(), 1);
             let public_url = PUBLIC_URL.to_owned();
-            let installation = Installation { peppers: vec![pepper], public_url };
+            let installation =
+                Installation { peppers: vec![pepper.expect("a pepper")], root: 1, public_url };
             store.found(installation.clone()).await.expect("a new store");
             installation
         };
-        let vault = SoftVault::open(root(), Arc::clone(&entropy), &installation.peppers);
+        let vault = SoftVault::open(
+            root.opening(&installation.peppers),
+            Arc::clone(&entropy),
+            &installation,
+        );
         let vault = PausingVault::new(vault.expect("the root key"));
         let outside = Arc::new(Outside(JwkSets::new().expect("an outbound client")));
         let world = Arc::new(World {
             outbound: Arc::clone(&outside) as Arc<_>,
+            root: Root::new(Arc::clone(&root) as Arc<_>),
             clock: Arc::clone(&clock) as Arc<_>,
             entropy,
             vault: Arc::clone(&vault) as Arc<_>,
@@ -132,7 +144,7 @@ impl TestWorld {
         });
         let server = Server::new(Arc::clone(&world));
         let router = dispatch::router(&server);
-        Self { clock, world, server, vault, outside, faults, router, store, folder }
+        Self { clock, world, server, vault, root, outside, faults, router, store, folder }
     }
 
     /// The time.

@@ -132,7 +132,7 @@ async fn an_installation_is_checked_watched_and_mended() {
     let key = std::fs::read_to_string(&root_key).expect("a key");
     std::fs::write(&root_key, key.chars().rev().collect::<String>().trim()).expect("another key");
     let ran = accredit(&["doctor", "--config", &config]);
-    assert!(ran.out.contains("does not open the store"), "{ran:?}");
+    assert!(ran.out.contains("does not open this store"), "{ran:?}");
 
     // A mistyped setting is told with its line and with what was meant.
     let text = std::fs::read_to_string(&config).expect("a configuration");

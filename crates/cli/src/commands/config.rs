@@ -7,10 +7,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::serving;
-use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::output::{self, Column, Page};
+use crate::root_key;
 use crate::settings::{self, Settings};
 
 const COLUMNS: [Column; 2] = [Column::new("SETTING", "setting"), Column::new("VALUE", "value")];
@@ -67,7 +67,7 @@ pub(crate) fn run(config: &Config, cx: &Context) -> Result<(), Failure> {
 
 fn check(file: &File, cx: &Context) -> Result<(), Failure> {
     let settings = Settings::read(&file.config, &cx.around)?;
-    compose::root_key(&settings.root_key_file)?;
+    root_key::read(&settings.root_key_file)?;
     if let Some((certificates, key)) = &settings.tls {
         serve::tls(certificates, key).map_err(|error| serving::not_bound(&error))?;
     }

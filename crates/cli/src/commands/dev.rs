@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::line;
+use crate::root_key;
 use crate::settings::{self, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME};
 
 /// The organization of a server for trying.
@@ -116,7 +117,7 @@ async fn start(
     })?;
     let root_key = data.join(ROOT_KEY_FILE_NAME);
     if !root_key.exists() {
-        compose::new_root_key(&root_key)?;
+        root_key::make(&root_key)?;
     }
     let store = data.join(STORE_FILE_NAME);
     let founded = store.exists();

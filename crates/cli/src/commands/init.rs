@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::line;
+use crate::root_key;
 use crate::settings::{
     FILE_NAME, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME, check_public_url,
 };
@@ -103,7 +104,7 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     };
     let mut begun = Begun::at(&args.data).map_err(failed)?;
     let root_key = args.data.join(ROOT_KEY_FILE_NAME);
-    compose::new_root_key(&root_key)?;
+    root_key::make(&root_key)?;
     let store = args.data.join(STORE_FILE_NAME);
     let composed = compose::compose(&store, &root_key, &public_url).await?;
     let (created, operator) = compose::found_installation(&composed, &args.org).await?;

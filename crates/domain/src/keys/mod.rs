@@ -117,6 +117,8 @@ pub struct SealedKey {
     pub algorithm: Algorithm,
     /// The public half.
     pub public: PublicKey,
+    /// Under which of the store's root keys it is wrapped.
+    pub root: u32,
     /// PKCS#8 under the root key; see [`crate::vault`].
     pub wrapped: Vec<u8>,
 }

@@ -14,7 +14,7 @@ use super::operator::{OperatorKey, operator_until};
 use super::rotation_schedule::RotationPolicy;
 use super::{
     ANSWER_KEY, DecideError, Listed, STATES, State, answer, commit, decide, known_state, listed,
-    lookup, taken, text, turn,
+    lookup, text, turn,
 };
 use crate::audit::changes;
 use crate::audit::event::{Actor, Body, Event, EventKind};
@@ -278,12 +278,6 @@ async fn found_with(
     let holder = (Holder::Admin(Administrator::first(permissions)), UseName::DEFAULT);
     let (credential, admin_token) = new_secret(world, now, holder, expires_at)?;
     let mut rows = vec![Row::Organization(organization.clone())];
-    for purpose in KeyPurpose::ALL {
-        rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Active, now).await?));
-        if purpose.rotates() {
-            rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Next, now).await?));
-        }
-    }
     let mut body = Body {
         target: Some(id.any()),
         name: Some(asked.name.clone()),
@@ -301,21 +295,38 @@ async fn found_with(
         rows.insert(0, answer(once, &organization)?);
     }
     let event = Event::new(EventKind::OrganizationCreated, now, world.random(), body);
-    let change = Change { org: id, at: now, rows, revocation: None };
-    match world.store.commit(Audited::new(change, event)).await {
-        Ok(_) => {
-            organization.version = 1;
-            Ok(CreatedOrganization { organization, admin_token })
+    // Nothing of it was there before: what can have changed is the root key of its signing keys.
+    let committed = decide(|| async {
+        let rows = [rows.clone(), first_keys(world, id, now).await?].concat();
+        let change = Change { org: id, at: now, rows, revocation: None };
+        match world.store.commit(Audited::new(change, event.clone())).await {
+            Ok(_) => Ok(true),
+            Err(CommitError::Taken(what)) if what != ANSWER_KEY => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Err(CommitError::Taken(ANSWER_KEY)) => Err(taken(ANSWER_KEY).into()),
-        Err(CommitError::Fault(fault)) => Err(fault.into()),
-        Err(CommitError::Taken(_) | CommitError::Stale) => Err(Refusal::new(
+    });
+    if !committed.await? {
+        return Err(Refusal::new(
             Rule::NameTaken,
             format!("an organization `{}` exists or existed", asked.name),
             "choose another name: names are never reused",
         )
-        .into()),
+        .into());
     }
+    organization.version = 1;
+    Ok(CreatedOrganization { organization, admin_token })
+}
+
+/// The signing keys of a new organization: one for each purpose, and those that will follow.
+async fn first_keys(world: &World, id: OrganizationId, now: Time) -> Result<Vec<Row>, Fault> {
+    let mut rows = Vec::new();
+    for purpose in KeyPurpose::ALL {
+        rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Active, now).await?));
+        if purpose.rotates() {
+            rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Next, now).await?));
+        }
+    }
+    Ok(rows)
 }
 
 /// A further key for the administrators of an organization.

@@ -300,7 +300,7 @@ fn needed(endpoint: &Endpoint) -> Option<AdminPermission> {
     match endpoint.caller {
         Requirement::Admin(permission) => Some(permission),
         Requirement::Verifier => Some(AdminPermission::Read),
-        Requirement::Anyone | Requirement::Client => None,
+        Requirement::Anyone | Requirement::Client | Requirement::OperatorAlone => None,
     }
 }
 
@@ -400,6 +400,7 @@ fn check(endpoint: &Endpoint, cells: &[Vec<String>]) {
                 role.permissions().contains(&permission)
             }
             (Requirement::Verifier, Class::Resource | Class::Admin(_)) => true,
+            (Requirement::OperatorAlone, class) => *class == Class::Operator,
             (Requirement::Admin(_) | Requirement::Verifier, _) => false,
             // OAuth's own endpoints decide by grant and by client.
             (Requirement::Client | Requirement::Anyone, _) => continue,

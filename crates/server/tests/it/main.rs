@@ -28,6 +28,7 @@ mod refusals;
 mod registry;
 mod restoration;
 mod revocation;
+mod root;
 mod rotation;
 mod semantics;
 mod stolen_key;

@@ -1,6 +1,8 @@
 //! `Idempotency-Key` and `If-Match` over every row of the table of endpoints: what a row says of
 //! itself is what it does, so that a new one cannot be forgotten.
 
+use accredit_domain::audit::event::EventKind;
+use accredit_server::caller::Requirement;
 use accredit_server::endpoints::{ENDPOINTS, Endpoint, Semantics, Verb};
 use accredit_testkit::{Answer, Ask, Org};
 use serde_json::Value;
@@ -18,7 +20,10 @@ fn doing() -> impl Iterator<Item = &'static Endpoint> {
 /// What may call a row that would be let in: an administrator's key and, where the row says so, the
 /// installation's operator's.
 async fn keys(stage: &Stage, endpoint: &Endpoint) -> Vec<String> {
-    let mut keys = vec![stage.acme.admin.clone()];
+    let mut keys = Vec::new();
+    if endpoint.caller != Requirement::OperatorAlone {
+        keys.push(stage.acme.admin.clone());
+    }
     if endpoint.operator {
         keys.push(stage.operator(3600, false).await.secret);
     }
@@ -63,13 +68,21 @@ async fn what_creates_does_so_once_under_a_key_and_nothing_else_creates() {
         let (name, creates) = (endpoint.operation, endpoint.semantics.creates());
         for place in 0..=usize::from(endpoint.operator) {
             let stage = Stage::new().await;
-            let key = keys(&stage, endpoint).await.swap_remove(place);
+            let mut keys = keys(&stage, endpoint).await;
+            if place >= keys.len() {
+                continue;
+            }
+            let key = keys.swap_remove(place);
             let first = ask(&stage, endpoint, &key).await.header("idempotency-key", "once");
             let again = first.clone();
             let from = sequenced(&stage, &stage.acme).await;
             let first = stage.world.ask(first).await;
             let kinds = kinds_since(&stage, &stage.acme, from).await;
-            let is_new = |kind: &String| kind.ends_with(".created") || kind.ends_with(".rotated");
+            // Nobody is given a root key: done again, another one has taken its place.
+            let is_new = |kind: &String| {
+                kind.ends_with(".created")
+                    || kind.ends_with(".rotated") && kind != EventKind::RootKeyRotated.as_str()
+            };
             if !creates {
                 assert!([200, 409].contains(&first.status), "{name}: {}", first.text());
                 assert!(

@@ -20,7 +20,7 @@ pub(crate) fn installation() -> Installation {
         WrappedPepper { version: 1, wrapped: vec![1; 60] },
         WrappedPepper { version: 2, wrapped: vec![2; 60] },
     ];
-    Installation { peppers, public_url: "https://id.example".to_owned() }
+    Installation { peppers, root: 1, public_url: "https://id.example".to_owned() }
 }
 
 #[tokio::test]

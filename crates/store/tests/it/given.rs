@@ -318,6 +318,7 @@ pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKe
             purpose,
             algorithm: purpose.algorithm(),
             public: private.public().expect("its public half"),
+            root: 1,
             wrapped: vec![1, 2, 3],
         },
         state: KeyState::Active,

@@ -149,7 +149,7 @@ async fn a_store_can_be_looked_at_while_it_is_served() {
     assert_eq!(seen.integrated, 0);
     let peppers = vec![WrappedPepper { version: 1, wrapped: vec![1; 60] }];
     let public_url = "https://id.example".to_owned();
-    world.store.found(Installation { peppers, public_url }).await.expect("founded");
+    world.store.found(Installation { peppers, root: 1, public_url }).await.expect("founded");
     let founded = inspect(&file).expect("seen").installation.expect("founded");
     assert_eq!(founded.public_url, "https://id.example");
     assert!(inspect(&world.folder.path().join("none.db")).is_err());

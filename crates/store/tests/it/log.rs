@@ -132,7 +132,7 @@ fn generation(org: OrganizationId, generation: u64) -> Audited<NewGeneration> {
 async fn a_generation_closes_the_lanes_and_goes_on_in_the_next() {
     let world = World::new().await;
     let public_url = "https://id.example".to_owned();
-    let founded = Installation { peppers: Vec::new(), public_url };
+    let founded = Installation { peppers: Vec::new(), root: 1, public_url };
     world.store.found(founded).await.expect("founded");
     let other = found_organization(&world.store, "other").await;
     let (store, org) = (&world.store, world.org);

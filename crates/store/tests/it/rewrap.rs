@@ -1,50 +1,237 @@
-//! Another root key: all of what is wrapped is replaced, or nothing.
+//! Another root key: all of what is wrapped is replaced, or nothing; and what was wrapped before is
+//! not written afterwards.
 
-use accredit_domain::keys::KeyPurpose;
-use accredit_domain::ports::{Row, Store as _};
-use accredit_domain::vault::WrappedPepper;
-use accredit_store::Rewrapped;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::file::installation;
-use crate::given::{World, found_organization, signing_key};
+use accredit_domain::audit::event::Body;
+use accredit_domain::keys::{KeyPurpose, SealedKey, SigningKey};
+use accredit_domain::ports::{
+    CommitError, Entropy, Installation, KeyVault, Log as _, Notice, Observer, Registry as _, Row,
+    Store as _,
+};
+use accredit_domain::root::{Rewrapped, Rewrapping};
+use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_wire::crypto::sha256_of;
+use accredit_wire::ids::OrganizationId;
+
+use crate::given::{NOW, World, commit, found_organization, issue, signing_key};
+use crate::log::check_chain;
+
+/// The same bytes for the same seed, in the order in which they are asked for.
+struct Seeded(u64, AtomicU64);
+
+impl Seeded {
+    fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self(seed, AtomicU64::new(0)))
+    }
+}
+
+impl Entropy for Seeded {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            let drawn = self.1.fetch_add(1, Ordering::SeqCst);
+            let block = sha256_of(&[&self.0.to_be_bytes(), &drawn.to_be_bytes()]);
+            chunk.copy_from_slice(&block[..chunk.len()]);
+        }
+    }
+}
+
+/// A vault under the first root key, and what the store is founded with.
+pub(crate) fn vault() -> (SoftVault, Installation) {
+    let root = RootKey::new([1; 32]);
+    let entropy = Seeded::new(5);
+    let peppers = [1, 2]
+        .map(|version| SoftVault::new_pepper(&root, entropy.as_ref(), version).expect("a pepper"));
+    let public_url = "https://id.example".to_owned();
+    let installation = Installation { peppers: peppers.to_vec(), root: 1, public_url };
+    let vault = SoftVault::open(root, entropy, &installation).expect("a vault");
+    (vault, installation)
+}
+
+/// To the root key that follows, made of this byte. The same bytes each time.
+pub(crate) fn rewrapping(vault: &SoftVault, byte: u8) -> Rewrapping {
+    let entropy = Seeded::new(u64::from(byte));
+    Rewrapping::new(vault.prepare(RootKey::new([byte; 32])), entropy, NOW, Body::default())
+}
+
+/// A signing key that the vault has wrapped.
+pub(crate) async fn wrapped(
+    vault: &SoftVault,
+    org: OrganizationId,
+    purpose: KeyPurpose,
+) -> SigningKey {
+    let key = signing_key(org, purpose);
+    let sealed = vault.generate(org, key.sealed.id, purpose, purpose.algorithm()).await;
+    SigningKey { sealed: sealed.expect("a key"), ..key }
+}
+
+/// A founded world with two organizations and their keys.
+async fn founded() -> (World, [OrganizationId; 2], Arc<SoftVault>) {
+    let world = World::new().await;
+    let (vault, installation) = vault();
+    world.store.found(installation).await.expect("founded");
+    let orgs = [world.org, found_organization(&world.store, "other").await];
+    for org in orgs {
+        let mut rows = Vec::new();
+        for purpose in KeyPurpose::ALL {
+            rows.push(Row::Key(wrapped(&vault, org, purpose).await));
+        }
+        commit(&world.store, org, rows, None).await.expect("committed");
+    }
+    (world, orgs, Arc::new(vault))
+}
+
+/// Everything that is wrapped in a store.
+async fn at_rest(world: &World, orgs: &[OrganizationId]) -> (Installation, Vec<SealedKey>) {
+    let installation = world.store.installation().await.expect("read").expect("founded");
+    let mut keys = Vec::new();
+    for org in orgs {
+        let of_org = world.store.signing_keys(*org).await.expect("read");
+        keys.extend(of_org.into_iter().map(|key| key.sealed));
+    }
+    (installation, keys)
+}
+
+/// A root key opens everything that is wrapped, by itself.
+async fn check_opens(byte: u8, (installation, keys): &(Installation, Vec<SealedKey>)) {
+    let entropy = Seeded::new(1);
+    let vault = SoftVault::open(RootKey::new([byte; 32]), entropy, installation).expect("opens");
+    for key in keys {
+        let signature = vault.sign(key, b"m").await.expect("opens");
+        assert!(key.public.verify(b"m", &signature).is_ok());
+    }
+}
 
 #[tokio::test]
-async fn everything_is_rewrapped_in_all_organizations_or_nothing_is() {
-    let world = World::new().await;
-    let founded = installation();
-    world.store.found(founded.clone()).await.expect("founded");
-    let other = found_organization(&world.store, "other").await;
-    for org in [world.org, other] {
-        let rows = KeyPurpose::ALL.map(|purpose| Row::Key(signing_key(org, purpose)));
-        crate::given::commit(&world.store, org, rows.to_vec(), None).await.expect("committed");
-    }
-    let before = world.store.all_signing_keys().await.expect("read");
-    assert_eq!(before.len(), 6);
-    let mut keys = before.clone();
-    for key in &mut keys {
-        key.wrapped = vec![9; 40];
-    }
-    let again = |pepper: &WrappedPepper| WrappedPepper { wrapped: vec![8; 40], ..pepper.clone() };
-    let peppers: Vec<_> = founded.peppers.iter().map(again).collect();
-
-    // A key too few, an unknown one, no pepper: nothing of it is written.
-    let few = Rewrapped { peppers: peppers.clone(), keys: keys[1..].to_vec() };
-    let mut unknown = Rewrapped { peppers: peppers.clone(), keys: keys.clone() };
-    unknown.keys[5].org = world.org;
-    let bare = Rewrapped { peppers: Vec::new(), keys: keys.clone() };
-    for wrong in [few, unknown, bare] {
-        assert!(world.store.rewrap(wrong).await.is_err());
-        let kept = world.store.all_signing_keys().await.expect("read");
-        let same = kept.iter().zip(&before).all(|(kept, before)| kept.wrapped == before.wrapped);
-        assert!(same, "something was written");
-        let found = world.store.installation().await.expect("read").expect("founded");
-        assert_eq!(found.peppers[0].wrapped, founded.peppers[0].wrapped);
-    }
-
-    world.store.rewrap(Rewrapped { peppers, keys }).await.expect("rewrapped");
+async fn everything_is_rewrapped_in_all_organizations_with_an_event_in_each() {
+    let (world, orgs, vault) = founded().await;
+    let before = at_rest(&world, &orgs).await;
+    assert_eq!((before.0.root, before.1.len()), (1, 6));
+    check_opens(1, &before).await;
+    let keys = world.store.rewrap(rewrapping(&vault, 2)).await.expect("rewrapped");
+    assert_eq!(keys, 6);
     let world = world.reopened();
-    let keys = world.store.all_signing_keys().await.expect("read");
-    assert!(keys.iter().all(|key| key.wrapped == vec![9; 40]));
-    let found = world.store.installation().await.expect("read").expect("founded");
-    assert!(found.peppers.iter().all(|pepper| pepper.wrapped == vec![8; 40]));
+    let after = at_rest(&world, &orgs).await;
+    assert_eq!(after.0.root, 2);
+    assert!(after.1.iter().all(|key| key.root == 2));
+    check_opens(2, &after).await;
+    for (old, new) in before.1.iter().zip(&after.1) {
+        assert_eq!((old.id, old.public.bytes()), (new.id, new.public.bytes()));
+        assert_ne!(old.wrapped, new.wrapped);
+    }
+    assert!(!SoftVault::opens(&RootKey::new([1; 32]), &after.0.peppers));
+    for org in orgs {
+        let leaves = world.store.leaves(org, 0, 0, 100).await.expect("read");
+        let rotated = leaves.iter().filter(|leaf| leaf.kind == "root_key.rotated");
+        assert_eq!(rotated.count(), 1);
+        check_chain(&world.store, org).await;
+    }
+}
+
+#[tokio::test]
+async fn where_one_row_does_not_open_nothing_is_rewrapped_and_the_log_goes_on() {
+    let (world, orgs, vault) = founded().await;
+    // The last that is read: the events of the organizations before it were begun.
+    let alien = signing_key(orgs[1], KeyPurpose::Token);
+    commit(&world.store, orgs[1], vec![Row::Key(alien)], None).await.expect("committed");
+    let before = at_rest(&world, &orgs).await;
+    let texts = |all: &(Installation, Vec<SealedKey>)| {
+        all.1.iter().map(|key| key.wrapped.clone()).collect::<Vec<_>>()
+    };
+    world.store.hold_writer();
+    let step = async {
+        while world.store.health().waiting < 2 {
+            tokio::task::yield_now().await;
+        }
+        world.store.step_writer();
+        world.store.release_writer();
+    };
+    let rewrap = world.store.rewrap(rewrapping(&vault, 2));
+    let issuing = issue(&world.store, orgs[0], Vec::new(), 0, None);
+    let (failed, issued, ()) = tokio::join!(rewrap, issuing, step);
+    assert!(matches!(failed, Err(CommitError::Fault(_))), "{failed:?}");
+    issued.expect("others in its batch are issued");
+    let after = at_rest(&world, &orgs).await;
+    assert_eq!(after.0.root, 1);
+    assert_eq!(texts(&after), texts(&before));
+    for org in orgs {
+        issue(&world.store, org, Vec::new(), 0, None).await.expect("issued");
+        let leaves = check_chain(&world.store, org).await;
+        assert!(leaves.iter().all(|leaf| leaf.kind != "root_key.rotated"));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_wrapped_or_read_before_is_stale_and_a_second_rewrapping_is_too() {
+    let (world, orgs, vault) = founded().await;
+    let late = wrapped(&vault, orgs[0], KeyPurpose::Token).await;
+    let read = world.store.signing_keys(orgs[0]).await.expect("read").remove(0);
+    let second = rewrapping(&vault, 3);
+    world.store.rewrap(rewrapping(&vault, 2)).await.expect("rewrapped");
+    for row in [late.clone(), read] {
+        let refused = commit(&world.store, orgs[0], vec![Row::Key(row)], None).await;
+        assert!(matches!(refused, Err(CommitError::Stale)), "{refused:?}");
+    }
+    let refused = world.store.rewrap(second).await;
+    assert!(matches!(refused, Err(CommitError::Stale)), "{refused:?}");
+    let after = at_rest(&world, &orgs).await;
+    assert_eq!(after.1.len(), 6);
+    check_opens(2, &after).await;
+    // Wrapped by a vault that was told, it is written.
+    let keys = Vec::new();
+    vault.prepare(RootKey::new([2; 32]));
+    vault.rewrapped(&Rewrapped { root: 2, at: NOW, keys });
+    let again = wrapped(&vault, orgs[0], KeyPurpose::Token).await;
+    commit(&world.store, orgs[0], vec![Row::Key(again)], None).await.expect("committed");
+    check_opens(2, &at_rest(&world, &orgs).await).await;
+}
+
+/// Remembers what it was told.
+#[derive(Default)]
+struct Told(AtomicU32, Mutex<usize>);
+
+impl Observer for Told {
+    fn committed(&self, _: &Notice) {}
+
+    fn rewrapped(&self, rewrapped: &Rewrapped) {
+        *self.1.lock().expect("held") = rewrapped.keys.len();
+        self.0.store(rewrapped.root, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_that_a_key_is_stale_finds_the_new_root_key_in_use() {
+    let (world, orgs, vault) = founded().await;
+    let told = Arc::new(Told::default());
+    world.store.observe(Arc::clone(&vault) as Arc<dyn Observer>);
+    world.store.observe(Arc::clone(&told) as Arc<dyn Observer>);
+    // In one batch: a key before it, the rewrapping, and a key after it.
+    let before = wrapped(&vault, orgs[0], KeyPurpose::Token).await;
+    let after = wrapped(&vault, orgs[0], KeyPurpose::Token).await;
+    let rewrapping = rewrapping(&vault, 2);
+    world.store.hold_writer();
+    let (store, org) = (&world.store, orgs[0]);
+    let again = async {
+        let refused = commit(store, org, vec![Row::Key(after)], None).await;
+        assert!(matches!(refused, Err(CommitError::Stale)), "{refused:?}");
+        assert_eq!(told.0.load(Ordering::SeqCst), 2, "told before it was answered");
+        let again = wrapped(&vault, org, KeyPurpose::Token).await;
+        assert_eq!(again.sealed.root, 2);
+        commit(store, org, vec![Row::Key(again)], None).await
+    };
+    let step = async {
+        while store.health().waiting < 3 {
+            tokio::task::yield_now().await;
+        }
+        store.step_writer();
+        store.release_writer();
+    };
+    let first = commit(store, org, vec![Row::Key(before)], None);
+    let (first, rewrapped, again, ()) = tokio::join!(first, store.rewrap(rewrapping), again, step);
+    first.expect("committed");
+    assert_eq!(rewrapped.expect("rewrapped"), 7);
+    again.expect("committed");
+    assert_eq!(*told.1.lock().expect("held"), 7, "the key of its own batch is among them");
+    check_opens(2, &at_rest(&world, &orgs).await).await;
 }

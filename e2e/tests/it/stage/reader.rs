@@ -146,7 +146,8 @@ impl Reader {
     /// Does one line of a block marked `sh`.
     pub(crate) async fn type_in(&mut self, line: &str) {
         let line = self.filled(line);
-        match line.split(' ').next() {
+        // `NAME=value program …` sets it for this one.
+        match line.split(' ').find(|word| !word.contains('=')) {
             _ if line == CTRL_C => self.interrupt(),
             _ if line == "accredit dev" => self.start_dev().await,
             Some("accredit") if line.starts_with("accredit serve ") => self.serve(&line).await,

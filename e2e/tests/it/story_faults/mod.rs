@@ -11,5 +11,6 @@ mod kill;
 mod load;
 mod overload;
 mod power;
+mod root_rotation;
 mod shim;
 mod trace;

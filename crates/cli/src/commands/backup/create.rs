@@ -6,18 +6,17 @@
 use std::path::Path;
 
 use accredit_domain::Fault;
-use accredit_domain::vault::SoftVault;
 use accredit_store::backup::{Contents, contents, copy};
 use accredit_store::inspect::inspect;
 use accredit_wire::backup::{Manifest, ManifestLane, ManifestOrganization};
 use serde_json::json;
 
 use super::{file, scratch};
-use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::{counted, line};
+use crate::root_key::{self, Files};
 use crate::settings::Settings;
 
 /// Writes the backup and says what is in it.
@@ -42,7 +41,7 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
             "check `data` in the configuration",
         ));
     }
-    let root = compose::root_key(&settings.root_key_file)?;
+    root_key::read(&settings.root_key_file)?;
     let found = inspect(&store).map_err(|fault| failed(&fault))?;
     if found.schema > found.schema_known {
         let newer = format!("the store was written by version {}", found.written_by);
@@ -59,12 +58,9 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
     let mut scratch = scratch::create(&settings.data).map_err(cannot)?;
     copy(&store, scratch.path()).map_err(|fault| failed(&fault))?;
     let contents = contents(scratch.path()).map_err(|fault| failed(&fault))?;
-    if !SoftVault::opens(&root, &contents.installation.peppers) {
-        return Err(compose::wrong_root_key(
-            &settings.root_key_file,
-            &contents.installation.peppers,
-        ));
-    }
+    // Of the moment of the copy: the server may have taken another one meanwhile.
+    let files = Files::of(&settings.root_key_file);
+    let (root, root_file) = files.opening_copy(&contents.installation.peppers)?;
     let bytes = scratch.as_file().metadata().map_err(cannot)?.len();
     let manifest = manifest(&contents, cx.now.micros(), bytes);
     file::write(out, &root, &manifest, scratch.as_file_mut())?;
@@ -72,6 +68,7 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
         let told = json!({
             "file": out,
             "bytes": bytes,
+            "root_key_file": root_file,
             "organizations": contents.organizations.len(),
             "agents": contents.agents,
             "events": contents.events,
@@ -88,7 +85,7 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
     cx.out.say(&format!(
         "check it: accredit backup verify {} --root-key {}",
         out.display(),
-        settings.root_key_file.display()
+        root_file.display()
     ));
     Ok(())
 }

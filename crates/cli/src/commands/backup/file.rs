@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::compose::{self, SystemEntropy};
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::root_key;
 
 /// Writes the backup of the store in `content`, under a name of its own until it is complete.
 /// A file that is there already is left alone.
@@ -83,13 +84,12 @@ impl<'a> Backup<'a> {
 
     /// The key that opens it: the one in `key_file`, or the one that it replaced.
     pub(super) fn root_key(&self, key_file: &Path) -> Result<RootKey, Failure> {
-        let given = compose::root_key(key_file)?;
+        let given = root_key::read(key_file)?;
         if given.name() == self.header.root_key {
             return Ok(given);
         }
-        let previous = compose::root_key_beside(key_file, "previous");
-        let opens =
-            compose::root_key(&previous).is_ok_and(|key| key.name() == self.header.root_key);
+        let previous = root_key::beside(key_file, "previous");
+        let opens = root_key::read(&previous).is_ok_and(|key| key.name() == self.header.root_key);
         let (detail, hint) = if opens {
             let previous = previous.display();
             (

@@ -4,13 +4,12 @@ use std::cmp::Ordering;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use accredit_domain::vault::SoftVault;
 use accredit_store::inspect::{Inspection, inspect};
 use accredit_wire::time::Time;
 
 use super::{Checks, NAMES_SHOWN_MAX, certificate};
-use crate::compose;
 use crate::context::Context;
+use crate::root_key::{self, Files};
 use crate::settings::Settings;
 
 /// Bytes of free disk below which the next days are in doubt.
@@ -176,18 +175,25 @@ pub(super) fn schema(seen: &Inspection, checks: &mut Checks) {
 }
 
 fn root_key(settings: &Settings, seen: &Inspection, checks: &mut Checks) {
-    let root = match compose::root_key(&settings.root_key_file) {
-        Ok(root) => root,
-        Err(failure) => return checks.failed("root-key", &failure),
-    };
+    if let Err(failure) = root_key::read(&settings.root_key_file) {
+        return checks.failed("root-key", &failure);
+    }
     let Some(installation) = &seen.installation else {
         return checks.warn("root-key", "the store was never founded", "start the server once");
     };
-    if SoftVault::opens(&root, &installation.peppers) {
-        checks.ok("root-key", "it opens the store");
-    } else {
-        let found = format!("`{}` does not open the store", settings.root_key_file.display());
-        checks.fail("root-key", found, "put back the root key that the store was founded with");
+    let files = Files::of(&settings.root_key_file);
+    match files.opening_copy(&installation.peppers) {
+        Ok((_, file)) if file == files.current => checks.ok("root-key", "it opens the store"),
+        Ok((_, file)) if file == files.next => {
+            let found = format!("a rotation was cut off: `{}` opens the store", file.display());
+            checks.warn("root-key", found, "start the server: it finishes that by itself");
+        }
+        Ok((_, file)) => {
+            let found = format!("`{}` opens the store: it is older than the key", file.display());
+            let hint = format!("copy that file to `{}`", files.current.display());
+            checks.fail("root-key", found, hint);
+        }
+        Err(failure) => checks.failed("root-key", &failure),
     }
 }
 

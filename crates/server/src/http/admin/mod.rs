@@ -9,6 +9,7 @@ pub mod organizations;
 pub mod persons;
 pub mod resources;
 pub mod revocations;
+pub mod root;
 
 use accredit_domain::Cx;
 use accredit_domain::Refusal;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{
-    Audited, Change, Installation, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _,
-    Lookup, Pruned, Registry as _, Row, SingleUse, Store as _, Tile, Use,
+    Audited, Change, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _, Lookup, Pruned,
+    Registry as _, Row, SingleUse, Store as _, Tile, Use,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
@@ -30,6 +30,10 @@ use accredit_wire::ids::{CredentialId, OrganizationId};
 use crate::given::{
     self, NOW, agent, instance, organization, person, secret, signing_key, single_use,
 };
+use crate::rewrap;
+
+/// The operation that needs an installation first.
+pub(super) const REWRAP: &str = "rewrap under another root key";
 
 /// A store as it was before each operation, and the rows that operations write, always the same.
 pub(super) struct Base {
@@ -56,8 +60,13 @@ impl Base {
         let bot = world.agent("bot").await;
         let by_id = Lookup::Id(bot.owner.expect("an owner"));
         let owner = world.store.person(org, by_id).await.expect("read").expect("there");
-        let keys = [KeyState::Active, KeyState::Next, KeyState::Next]
-            .map(|state| SigningKey { state, ..signing_key(org, KeyPurpose::Token) });
+        let (vault, _) = rewrap::vault();
+        let mut keys = Vec::new();
+        for state in [KeyState::Active, KeyState::Next, KeyState::Next] {
+            let key = rewrap::wrapped(&vault, org, KeyPurpose::Token).await;
+            keys.push(SigningKey { state, ..key });
+        }
+        let keys: [SigningKey; 3] = keys.try_into().expect("three keys");
         let [active, next, _] = keys.clone();
         let follow = Row::Follow(Box::new(Followed::new(bot.id, URL.to_owned(), NOW)));
         let org_row = world.store.organization(Lookup::Id(org)).await.expect("read");
@@ -356,8 +365,15 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         Box::pin(async { store.forget_before(NOW.plus(hours(26))).await.is_ok() })
     }),
     ("found the installation", |_, store| {
-        let public_url = "https://id.example".to_owned();
-        let installation = Installation { peppers: Vec::new(), public_url };
+        let (_, installation) = rewrap::vault();
         Box::pin(async { store.found(installation).await.is_ok() })
+    }),
+    (REWRAP, |_, store| {
+        let (vault, installation) = rewrap::vault();
+        Box::pin(async move {
+            let founded = store.installation().await.is_ok_and(|founded| founded.is_some());
+            (founded || store.found(installation).await.is_ok())
+                && store.rewrap(rewrap::rewrapping(&vault, 2)).await.is_ok()
+        })
     }),
 ];
