@@ -118,6 +118,11 @@ pub(crate) fn folder_of(file: &Path) -> &Path {
     }
 }
 
+/// The machine's clock and the operating system's randomness, before there is a world.
+pub(crate) fn clock_and_entropy() -> (Arc<dyn Clock>, Arc<dyn Entropy>) {
+    (Arc::new(SystemClock), Arc::new(SystemEntropy))
+}
+
 /// A store that is open, before there is a root key for it.
 pub(crate) struct Opened {
     title: String,

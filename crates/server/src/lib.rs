@@ -30,6 +30,7 @@ mod rates;
 pub mod reply;
 pub mod room;
 pub mod serve;
+pub mod waiting;
 pub mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};

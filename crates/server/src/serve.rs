@@ -28,8 +28,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use crate::Server;
+use crate::connections::Connections;
 use crate::dispatch::{self, Peer};
 use crate::patience::Patient;
+use crate::waiting::{self, Waiting};
 use crate::{jobs, metrics};
 
 /// How long the head of a request may take, and in HTTP/1.1 the time from an answer to the next.
@@ -117,21 +119,48 @@ impl Listening {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` becomes true, then finishes what is in flight.
-    pub async fn serve(self, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
-        let jobs = jobs::start(&server);
-        let router = dispatch::router(&server);
-        let graceful = GracefulShutdown::new();
+    /// Says that it does not serve yet, until `look` finds that it can: it is called every
+    /// [`waiting::LOOK_EVERY`]. Nothing where `stop` became true before. Connections end with
+    /// their answers, so that none of them is left to this when serving begins.
+    pub async fn wait<T>(
+        &self,
+        waiting: &Arc<Waiting>,
+        mut look: impl FnMut() -> Option<T>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Option<T> {
+        let (router, graceful) = (waiting::router(waiting), GracefulShutdown::new());
+        let looking = async {
+            loop {
+                jobs::pause(waiting::LOOK_EVERY).await;
+                if let Some(found) = look() {
+                    return found;
+                }
+            }
+        };
+        let connections = Arc::new(Connections::default());
+        let found = tokio::select! {
+            found = looking => Some(found),
+            () = self.accept(&router, &connections, &graceful) => None,
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        // Not waited for: new connections are served meanwhile.
+        tokio::spawn(tokio::time::timeout(DRAIN_TIME_MAX, graceful.shutdown()));
+        found
+    }
+
+    /// Accepts connections and speaks with each, for ever.
+    async fn accept(
+        &self,
+        router: &Router,
+        places: &Arc<Connections>,
+        graceful: &GracefulShutdown,
+    ) {
         loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            let (stream, peer) = match accepted {
+            let (stream, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, most likely: let some connections end first.
-                    if server.connections.is_told(metrics::begin()) {
+                    if places.is_told(metrics::begin()) {
                         tracing::warn!(%error, "connection not accepted");
                     }
                     jobs::pause(Duration::from_millis(50)).await;
@@ -140,11 +169,11 @@ impl Listening {
             };
             // An IPv4 address is told as one, on whichever socket it comes.
             let peer = peer.ip().to_canonical();
-            let place = match server.connections.enter(peer) {
+            let place = match places.enter(peer) {
                 Ok(place) => place,
                 Err(why) => {
-                    if server.connections.is_told(metrics::begin()) {
-                        let (open, why) = (server.connections.count(), why.name());
+                    if places.is_told(metrics::begin()) {
+                        let (open, why) = (places.count(), why.name());
                         tracing::warn!(open, why, "connections are refused");
                     }
                     continue;
@@ -157,6 +186,17 @@ impl Listening {
                 connection.run(stream, tls).await;
                 drop(place);
             });
+        }
+    }
+
+    /// Serves until `stop` becomes true, then finishes what is in flight.
+    pub async fn serve(self, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+        let jobs = jobs::start(&server);
+        let router = dispatch::router(&server);
+        let graceful = GracefulShutdown::new();
+        tokio::select! {
+            () = self.accept(&router, &server.connections, &graceful) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
         }
         drop(self.listener);
         server.stopping.store(true, Ordering::Relaxed);

@@ -45,6 +45,12 @@ pub enum State {
     Stopping,
     /// A background job panicked lately, and was started again.
     JobFailing,
+    /// There is no root key, so that the server does not begin ([`crate::waiting`]).
+    RootKeyMissing,
+    /// The file of the root key cannot be used.
+    RootKeyUnusable,
+    /// The root key is not the store's.
+    RootKeyWrong,
 }
 
 impl State {
@@ -60,6 +66,9 @@ impl State {
         Self::IssuingClosed,
         Self::Stopping,
         Self::JobFailing,
+        Self::RootKeyMissing,
+        Self::RootKeyUnusable,
+        Self::RootKeyWrong,
     ];
 
     /// The stable name.
@@ -75,6 +84,9 @@ impl State {
             Self::IssuingClosed => "issuing-closed",
             Self::Stopping => "stopping",
             Self::JobFailing => "job-failing",
+            Self::RootKeyMissing => "root-key-missing",
+            Self::RootKeyUnusable => "root-key-unusable",
+            Self::RootKeyWrong => "root-key-wrong",
         }
     }
 
@@ -88,6 +100,7 @@ impl State {
             Self::IssuingClosed => "issuing",
             Self::Stopping => "serving",
             Self::JobFailing => "jobs",
+            Self::RootKeyMissing | Self::RootKeyUnusable | Self::RootKeyWrong => "root-key",
         }
     }
 
@@ -98,7 +111,10 @@ impl State {
             | Self::StoreReadOnly
             | Self::StoreFailing
             | Self::ClockBack
-            | Self::Stopping => true,
+            | Self::Stopping
+            | Self::RootKeyMissing
+            | Self::RootKeyUnusable
+            | Self::RootKeyWrong => true,
             // Administration has to reach it: that is how issuing is opened. A clock that went
             // ahead has most likely been put right: what was issued before seems older, and ends
             // earlier.
@@ -113,6 +129,17 @@ impl State {
     /// What to do about it.
     pub const fn hint(self) -> &'static str {
         match self {
+            Self::RootKeyMissing => {
+                "put the root key where `root_key_file` says; the server goes on by itself"
+            }
+            Self::RootKeyUnusable => {
+                "let the root key be a file of 64 hexadecimal digits that its owner alone can \
+                 read; the log says what is wrong, and the server goes on by itself"
+            }
+            Self::RootKeyWrong => {
+                "put back the root key that opens this store; `accredit doctor` looks whether one \
+                 beside it does, and the server goes on by itself"
+            }
             Self::StoreFull => {
                 "make room on the disk of the data folder; nothing is issued meanwhile, and \
                  writing goes on by itself"
@@ -148,7 +175,8 @@ impl State {
 }
 
 /// The checks of `/readyz`, in the order in which they are told.
-pub const CHECKS: [&str; 7] = ["store", "speed", "clock", "log", "issuing", "serving", "jobs"];
+pub const CHECKS: [&str; 8] =
+    ["store", "speed", "clock", "log", "issuing", "serving", "jobs", "root-key"];
 
 /// What is remembered from look to look.
 #[derive(Debug, Default)]

@@ -77,19 +77,6 @@ async fn an_installation_is_set_up_once_and_serves_from_its_configuration() {
     drop(server);
 
     check_refuses(&founded, &["--listen", "0.0.0.0:0"], "loopback");
-    std::fs::set_permissions(&root_key, PermissionsExt::from_mode(0o644)).expect("a mode");
-    check_refuses(&founded, &[], "others can read it");
-    std::fs::set_permissions(&root_key, PermissionsExt::from_mode(0o600)).expect("a mode");
-
-    let right = std::fs::read_to_string(&root_key).expect("a key");
-    for (wrong, says) in
-        [("00".repeat(32), "put back the root key"), ("short".to_owned(), "64 hexadecimal digits")]
-    {
-        std::fs::write(&root_key, &wrong).expect("a file");
-        check_refuses(&founded, &[], says);
-    }
-    std::fs::write(&root_key, &right).expect("a file");
-
     let config = folder.data().join("accredit.toml");
     let written = std::fs::read_to_string(&config).expect("a configuration");
     for (change, says) in [

@@ -2,16 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use accredit_domain::vault::RootKey;
 use accredit_server::serve::{self, Listening};
+use accredit_server::waiting::Waiting;
+use accredit_server::watch::State;
 use clap::Args;
+use tokio::sync::watch;
 
 use super::backup::scratch;
 use super::serving;
-use crate::compose;
+use crate::compose::{self, Opened};
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::root_key::{self, Files, Trouble};
 use crate::settings::{self, Settings};
 
 const EXAMPLES: &str = "Examples:\n  accredit serve --config /etc/accredit/accredit.toml\n  \
@@ -61,7 +67,16 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         }
         None => None,
     };
-    let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
+    let listening =
+        Listening::bind(settings.listen, tls).await.map_err(|error| serving::not_bound(&error))?;
+    let opened = compose::open_store(&store, &settings.public_url).await?;
+    let files = Files::of(&settings.root_key_file);
+    let Some(root) = root_key_of(&opened, &files, &listening, &stop).await else {
+        tracing::info!("stopped");
+        return Ok(());
+    };
+    let place = Arc::new(files);
+    let composed = compose::put_together(opened, root, &settings.public_url, place).await?;
     composed.world.limits.set(settings.limits);
     if !settings.proxies.networks.is_empty() {
         // Set once, before anything is served.
@@ -69,11 +84,50 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     }
     serving::allow_outbound(&composed, &settings.outbound_loopback)?;
     let metrics = serving::bind_metrics(settings.metrics_listen).await?;
-    let listening =
-        Listening::bind(settings.listen, tls).await.map_err(|error| serving::not_bound(&error))?;
     if let Ok(address) = listening.address() {
         tracing::info!(%address, public_url = %settings.public_url, "serving");
     }
     serving::serve(composed, (listening, metrics), stop).await;
     Ok(())
+}
+
+/// The root key that opens the store. Where there is none the process says so, and looks again and
+/// again; nothing where it is told to stop meanwhile.
+async fn root_key_of(
+    opened: &Opened,
+    files: &Files,
+    listening: &Listening,
+    stop: &watch::Receiver<bool>,
+) -> Option<RootKey> {
+    let (trouble, failure) = match opened.root_key(files) {
+        Ok(root) => return Some(root),
+        Err(none) => none,
+    };
+    root_key::told(&failure);
+    let (clock, entropy) = compose::clock_and_entropy();
+    let waiting = Waiting::new(state_of(trouble), clock, entropy);
+    let mut said = failure;
+    let look = || match opened.root_key(files) {
+        Ok(root) => {
+            tracing::info!("the root key opens the store");
+            Some(root)
+        }
+        Err((trouble, failure)) => {
+            let turned = waiting.turn(state_of(trouble));
+            if turned || failure.detail != said.detail {
+                root_key::told(&failure);
+                said = failure;
+            }
+            None
+        }
+    };
+    listening.wait(&waiting, look, stop.clone()).await
+}
+
+fn state_of(trouble: Trouble) -> State {
+    match trouble {
+        Trouble::Missing => State::RootKeyMissing,
+        Trouble::Unusable => State::RootKeyUnusable,
+        Trouble::Wrong => State::RootKeyWrong,
+    }
 }

@@ -1,10 +1,12 @@
 //! Is the process alive, may it be sent work, and what does it offer.
 
+use accredit_domain::Fault;
 use accredit_wire::time::Time;
 use http::StatusCode;
 use serde::Serialize;
 
 use crate::dispatch::{Call, Handled};
+use crate::reply::Reply;
 use crate::watch::{CHECKS, State};
 use crate::{openapi, reply};
 
@@ -45,29 +47,34 @@ pub fn ready(call: Call) -> Handled {
     Box::pin(async move {
         // A write, as a request would do it: readiness is not what was true a while ago.
         let writes = call.server.probe.writes(&call.server.world).await;
-        let verbose = call.raw_query().is_some_and(|query| query.starts_with("verbose"));
         let mut states = call.server.look();
         if !writes && !states.iter().any(|(state, _)| state.check() == "store") {
             states.push((State::StoreFailing, call.now));
         }
-        let ready = !states.iter().any(|(state, _)| state.blocks());
-        let degraded = |(state, since): &(State, Time)| Degraded {
-            state: state.name(),
-            blocks: state.blocks(),
-            since: verbose.then_some(*since),
-            hint: verbose.then(|| state.hint()),
-        };
-        let checks = CHECKS
-            .iter()
-            .map(|name| {
-                let failing = states.iter().filter(|(state, _)| state.check() == *name);
-                let states: Vec<Degraded> = failing.map(degraded).collect();
-                Check { name, ok: states.is_empty(), states }
-            })
-            .collect();
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        Ok(reply::json(status, &Readiness { ready, checks })?)
+        Ok(readiness(&states, call.raw_query())?)
     })
+}
+
+/// The answer in these states, to a query.
+pub(crate) fn readiness(states: &[(State, Time)], query: Option<&str>) -> Result<Reply, Fault> {
+    let verbose = query.is_some_and(|query| query.starts_with("verbose"));
+    let ready = !states.iter().any(|(state, _)| state.blocks());
+    let degraded = |(state, since): &(State, Time)| Degraded {
+        state: state.name(),
+        blocks: state.blocks(),
+        since: verbose.then_some(*since),
+        hint: verbose.then(|| state.hint()),
+    };
+    let checks = CHECKS
+        .iter()
+        .map(|name| {
+            let failing = states.iter().filter(|(state, _)| state.check() == *name);
+            let states: Vec<Degraded> = failing.map(degraded).collect();
+            Check { name, ok: states.is_empty(), states }
+        })
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply::json(status, &Readiness { ready, checks })
 }
 
 /// The OpenAPI document.

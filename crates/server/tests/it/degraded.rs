@@ -196,7 +196,7 @@ async fn since_and_hint_are_told_to_who_asks_for_them() {
         .iter()
         .filter_map(|check| check["name"].as_str())
         .collect();
-    assert_eq!(names, ["store", "speed", "clock", "log", "issuing", "serving", "jobs"]);
+    assert_eq!(names, ["store", "speed", "clock", "log", "issuing", "serving", "jobs", "root-key"]);
 }
 
 #[tokio::test]

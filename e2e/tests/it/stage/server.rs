@@ -113,13 +113,27 @@ impl Server {
         Self::serve_by(command, folder, founded).await
     }
 
+    /// The same, also where it is not ready: for want of a root key, say.
+    pub(crate) fn serve_unready(folder: Folder, founded: &Value) -> Self {
+        let config = founded["config"].as_str().expect("a path");
+        Self::spawned(binary::command(&["serve", "--config", config]), folder, founded)
+    }
+
     /// A command that does what `accredit serve` does, over what `accredit init` printed.
-    pub(crate) async fn serve_by(mut command: Command, folder: Folder, founded: &Value) -> Self {
+    pub(crate) async fn serve_by(command: Command, folder: Folder, founded: &Value) -> Self {
+        let server = Self::spawned(command, folder, founded);
+        if !server.url.starts_with("https:") {
+            server.ready().await;
+        }
+        server
+    }
+
+    fn spawned(mut command: Command, folder: Folder, founded: &Value) -> Self {
         let text = |name: &str| founded[name].as_str().expect("text").to_owned();
         command.stdout(Stdio::null()).stderr(log_of(&folder));
         let child = command.spawn().expect("the binary starts");
         let url = text("url");
-        let server = Self {
+        Self {
             child,
             _out: None,
             address: address_of(&url),
@@ -128,11 +142,7 @@ impl Server {
             admin: text("admin_token"),
             url,
             folder,
-        };
-        if !server.url.starts_with("https:") {
-            server.ready().await;
         }
-        server
     }
 
     async fn ready(&self) {

@@ -12,5 +12,6 @@ mod load;
 mod overload;
 mod power;
 mod root_rotation;
+mod root_wrong;
 mod shim;
 mod trace;

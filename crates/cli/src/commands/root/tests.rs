@@ -210,6 +210,7 @@ async fn what_is_prepared_and_never_rewrapped_is_not_used() {
     composed.world.vault.rewrapped(&Rewrapped { root: 7, at, keys: Vec::new() });
     compose::found_organization(&composed, "last").await.expect("founded");
     composed.store.close();
+    drop(composed);
     place.check_works().await;
     assert_eq!(place.opening().await, [true, false, false]);
 }
