@@ -45,10 +45,15 @@ class Key:
         self.id, blob = bytes.fromhex(key_id), exact_base64(blob)
         demand(len(blob) == 33 and blob[0] == 1)
         demand(self.id == sha256(self.name.encode(), b"\n", blob)[:4])
-        self.key = Ed25519PublicKey.from_public_bytes(blob[1:])
+        self.blob, self.key = blob, Ed25519PublicKey.from_public_bytes(blob[1:])
 
-def open_checkpoint(note, keys):
-    """Signed note to (origin, size, root); every signature of a known key must hold."""
+    def named(self, name):
+        """The same key under another name."""
+        key_id = sha256(name.encode(), b"\n", self.blob)[:4]
+        return Key(f"{name}+{key_id.hex()}+{base64.b64encode(self.blob).decode()}")
+
+def open_note(note, keys):
+    """Signed note to (text, names of its signers); every signature of a known key must hold."""
     demand(not any(unicodedata.category(c) == "Cc" and c != "\n" for c in note))
     demand(len(note.encode()) <= 128 * 1024 and "\n\n" in note and note.endswith("\n"))
     end, signers = note.rindex("\n\n") + 1, set()
@@ -61,10 +66,34 @@ def open_checkpoint(note, keys):
             if (key.name, key.id) == (name, blob[:4]):
                 key.key.verify(blob[4:], text.encode())
                 signers.add(name)
+    demand(signers)
+    return text, signers
+
+def open_checkpoint(note, keys):
+    """Signed note to (origin, size, root)."""
+    text, signers = open_note(note, keys)
     origin, size, root, *extensions = text[:-1].split("\n")
     demand(origin in signers and all(extensions) and re.fullmatch(NUMBER, size))
     demand(int(size) < 1 << 64 and len(exact_base64(root)) == 32)
     return origin, int(size), exact_base64(root)
+
+def successors(keys, issuer, origin, statements):
+    """The keys that those of a log name as their successors, one after another, in statements."""
+    name, known = issuer + "/log", {key.blob for key in keys if key.name == origin}
+    believed = [key.named(name) for key in keys if key.name == origin]
+    given = len(believed)
+    for statement in statements:
+        try:
+            text, _ = open_note(statement, believed)
+            of, kind, line, end = text.split("\n")
+            key = Key(line)
+            demand((of, kind, end, key.name) == (name, "accredit log key succession v1", "", name))
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        if key.blob not in known:
+            known.add(key.blob)
+            believed.append(key)
+    return [key.named(origin) for key in believed[given:]]
 
 def event_id(micros, lane, seq):
     """A UUIDv7 of the time, with lane and sequence number in place of random bits."""
@@ -155,13 +184,17 @@ def verify(lines, keys, kept):
             demand(len(line.encode()) <= 1024 * 1024 and not ended)
             if number == 1:
                 header = parse_json(line)
-                demand(set(header) == {"accredit_export", "issuer", "lanes"})
+                demand({"accredit_export", "issuer", "lanes"} <= set(header))
+                demand(set(header) <= {"accredit_export", "issuer", "lanes", "statements"})
+                statements = header.get("statements", [])
+                demand(len(statements) <= 64 and all(type(text) is str for text in statements))
                 version, (scheme, issuer) = header["accredit_export"], header["issuer"].split("://", 1)
                 demand(type(version) is int and version == 1 and scheme in ("https", "http"))
                 listed = [Lane(lane, issuer) for lane in header["lanes"]]
                 numbers = [lane.number for lane in listed]
                 demand(numbers == sorted(set(numbers)))
                 lanes = dict(zip(numbers, listed))
+                keys = keys + [key for lane in listed for key in successors(keys, issuer, lane.origin, statements)]
             elif line.startswith('{"event":'):
                 match = EVENT.fullmatch(line)
                 demand(match)

@@ -66,6 +66,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("note", note),
     ("proof", proof),
     ("scope", scope),
+    ("succession", succession),
     ("tile", tile),
     ("time", time),
     ("trace", trace),
@@ -442,6 +443,18 @@ fn note(bytes: &[u8]) {
     }
     if let Ok(read) = accredit_wire::tlog::checkpoint::open(note.as_bytes(), &keys) {
         assert_eq!(Checkpoint::parse(text), Ok(read));
+    }
+}
+
+fn succession(bytes: &[u8]) {
+    // The keys of the corpus: Ed25519 of the seeds of 32 bytes 1 and 2.
+    let key = |seed: u8| {
+        let key = PrivateKey::ed25519_from_seed(&[seed; 32]).expect("a key");
+        key.public().expect("its public half")
+    };
+    let name = "id.example/o/dev/log";
+    if let Ok(successor) = accredit_wire::tlog::succession::open(bytes, name, &[key(1)]) {
+        assert_eq!(successor.bytes(), key(2).bytes(), "only what was signed");
     }
 }
 

@@ -767,7 +767,8 @@ pub trait Log: Send + Sync {
     ) -> BoxFuture<'_, Result<Option<Vec<u8>>, Fault>>;
 
     /// Stores tiles and the checkpoint that covers them, in one transaction, where the lane is
-    /// still integrated up to exactly `from`. False where somebody else went on from there.
+    /// still integrated up to exactly `from`. Without tiles and of size `from` it is the newest
+    /// checkpoint again, under further signatures. False where somebody else went on from there.
     fn integrate(
         &self,
         org: OrganizationId,

@@ -17,6 +17,7 @@ use accredit_wire::revocations::{self, Entry, keys_hash};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::note::Vkey;
+use accredit_wire::tlog::succession::STATEMENTS_MAX;
 use accredit_wire::token::TOKEN_TYPE;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
 use arc_swap::ArcSwap;
@@ -58,6 +59,8 @@ pub struct Keys {
     token: Arc<ActiveKey>,
     feed: Arc<ActiveKey>,
     log: Arc<ActiveKey>,
+    /// The keys that sign the log's checkpoints: the active one first.
+    log_signers: Vec<SealedKey>,
     token_jwks: JwkSet,
     feed_jwks: JwkSet,
     hash: Hash,
@@ -91,8 +94,14 @@ impl Keys {
     ) -> Result<Self, Fault> {
         let token_jwks = published(&all, KeyPurpose::Token)?;
         let feed_jwks = published(&all, KeyPurpose::Feed)?;
-        let hash = keys_hash(&token_jwks, &feed_jwks, [&log.sealed.public]);
-        Ok(Self { all, token, feed, log, token_jwks, feed_jwks, hash })
+        let mut log_signers: Vec<SealedKey> =
+            placed(&all, KeyPurpose::Log).map(|key| key.sealed.clone()).collect();
+        if log_signers.is_empty() {
+            log_signers.push(log.sealed.clone());
+        }
+        let log_keys = log_signers.iter().map(|key| &key.public);
+        let hash = keys_hash(&token_jwks, &feed_jwks, log_keys);
+        Ok(Self { all, token, feed, log, log_signers, token_jwks, feed_jwks, hash })
     }
 
     /// These keys in the states of `all`, where nothing is left to sign with for a purpose: what was
@@ -117,6 +126,7 @@ impl Keys {
             token: active(&self.token),
             feed: active(&self.feed),
             log: active(&self.log),
+            log_signers: self.log_signers.iter().map(now).collect(),
             token_jwks: self.token_jwks.clone(),
             feed_jwks: self.feed_jwks.clone(),
             hash: self.hash,
@@ -138,6 +148,18 @@ impl Keys {
         &self.feed_jwks
     }
 
+    /// The keys that sign the log's checkpoints, all of them each: the active one first.
+    pub fn log_signers(&self) -> &[SealedKey] {
+        &self.log_signers
+    }
+
+    /// How the log's keys followed one another, oldest first: the newest [`STATEMENTS_MAX`].
+    pub fn log_statements(&self) -> Vec<String> {
+        let of_log = self.all.iter().filter_map(|key| key.statement.clone());
+        let all: Vec<String> = of_log.collect();
+        all[all.len().saturating_sub(STATEMENTS_MAX)..].to_vec()
+    }
+
     /// Which keys are published, as the feed tells it.
     pub fn hash(&self) -> Hash {
         self.hash
@@ -146,20 +168,22 @@ impl Keys {
 
 /// The keys of a purpose that are published: the one that signs first, then the one that will,
 /// then those whose signatures are still believed.
-fn published(all: &[SigningKey], purpose: KeyPurpose) -> Result<JwkSet, Fault> {
+fn placed(all: &[SigningKey], purpose: KeyPurpose) -> impl Iterator<Item = &SigningKey> {
     let place = |state: KeyState| match state {
         KeyState::Active => Some(0),
         KeyState::Next => Some(1),
         KeyState::Retiring => Some(2),
         KeyState::Retired | KeyState::Revoked => None,
     };
-    let of_purpose = all.iter().filter(|key| key.sealed.purpose == purpose);
+    let of_purpose = all.iter().filter(move |key| key.sealed.purpose == purpose);
     let mut placed: Vec<_> =
         of_purpose.filter_map(|key| place(key.state).map(|place| (place, key))).collect();
     placed.sort_by_key(|(place, key)| (*place, key.sealed.id));
-    let keys = placed
-        .into_iter()
-        .map(|(_, key)| key)
+    placed.into_iter().map(|(_, key)| key)
+}
+
+fn published(all: &[SigningKey], purpose: KeyPurpose) -> Result<JwkSet, Fault> {
+    let keys = placed(all, purpose)
         .map(|key| {
             Jwk::new(key.sealed.public.clone(), Some(key.sealed.id.to_string()))
                 .map(Jwk::into_verifying_key)
@@ -285,6 +309,30 @@ impl Tenant {
     pub fn log_vkey(&self, lane: &LaneHead) -> Result<Vkey, Fault> {
         Vkey::new(&self.origin(lane), &self.log_key().sealed.public)
             .map_err(|error| Fault::new("log key", error))
+    }
+
+    /// The verifier keys of those that sign a lane's checkpoints: the active one first.
+    pub fn log_vkeys(&self, lane: &LaneHead) -> Result<Vec<Vkey>, Fault> {
+        let keys = self.keys();
+        self.vkeys(lane, keys.log_signers())
+    }
+
+    /// The verifier keys of all that ever signed a lane's checkpoints, oldest first.
+    pub fn log_vkeys_ever(&self, lane: &LaneHead) -> Result<Vec<Vkey>, Fault> {
+        let keys = self.keys();
+        let of_log = keys.all().iter().map(|key| &key.sealed);
+        self.vkeys(lane, of_log.filter(|key| key.purpose == KeyPurpose::Log))
+    }
+
+    fn vkeys<'k>(
+        &self,
+        lane: &LaneHead,
+        keys: impl IntoIterator<Item = &'k SealedKey>,
+    ) -> Result<Vec<Vkey>, Fault> {
+        let origin = self.origin(lane);
+        let vkey = |key: &SealedKey| Vkey::new(&origin, &key.public);
+        let vkeys = keys.into_iter().map(vkey).collect::<Result<_, _>>();
+        vkeys.map_err(|error| Fault::new("log key", error))
     }
 
     /// The time between two signed heartbeats: a third of the smallest age bound.

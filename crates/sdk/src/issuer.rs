@@ -139,6 +139,8 @@ pub(crate) struct Endpoints {
     pub(crate) feed: String,
     /// The keys of the audit log's lanes, as they stand in the metadata.
     pub(crate) log_keys: Vec<String>,
+    /// The statements by which one named the next, oldest first.
+    pub(crate) log_statements: Vec<String>,
 }
 
 const METADATA: &str = "metadata";
@@ -172,6 +174,7 @@ impl Endpoints {
             )?,
             feed: own("accredit_feed_uri", metadata.accredit_feed_uri, "/revocations/feed")?,
             log_keys: metadata.accredit_log_keys,
+            log_statements: metadata.accredit_log_key_statements,
         })
     }
 }

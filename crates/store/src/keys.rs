@@ -34,6 +34,7 @@ fn read(org: OrganizationId, row: &dyn Row) -> Result<SigningKey, DriverError> {
         created_at: row.time(6)?,
         version: row.int(7)?,
         changed_at: row.opt_time(8)?,
+        statement: row.opt_string(10)?,
     })
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn all(
     let text = org.to_string();
     conn.all(
         "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version, \
-         changed_at, COALESCE((SELECT root FROM installation WHERE id = 1), 1) \
+         changed_at, COALESCE((SELECT root FROM installation WHERE id = 1), 1), statement \
          FROM signing_key WHERE org = $1 ORDER BY id",
         &[text.as_str().into()],
         |row| read(org, row),
@@ -61,7 +62,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
     if row.version == 0 {
         conn.execute(
             "INSERT INTO signing_key (org, id, purpose, algorithm, public, wrapped, state, \
-             created_at, changed_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
+             created_at, changed_at, statement, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -72,6 +74,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
                 row.state.as_str().into(),
                 row.created_at.into(),
                 row.changed_at.into(),
+                row.statement.as_deref().into(),
             ],
         )
         .map_err(failed)?;

@@ -356,6 +356,28 @@ pub(crate) struct Integration {
     pub(crate) integrated: Integrated,
 }
 
+/// Writes the newest checkpoint anew, with further signatures under the same text.
+fn sign_again(
+    conn: &mut dyn Conn,
+    org: &str,
+    work: &Integration,
+    held: &str,
+) -> Result<(), Failure> {
+    const OPERATION: &str = "sign a checkpoint again";
+    let Integrated { tiles, size, note } = &work.integrated;
+    let text = |note: &str| note.split_once("\n\n").map(|(text, _)| text.to_owned());
+    if !tiles.is_empty() || text(note).is_none() || text(note) != text(held) {
+        return Err(Failure::wrong(OPERATION, "it is another checkpoint"));
+    }
+    let changed = conn
+        .execute(
+            "UPDATE checkpoint SET note = $1 WHERE org = $2 AND lane = $3 AND size = $4",
+            &[note.into(), org.into(), work.lane.into(), (*size).into()],
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    Failure::unless_one(changed)
+}
+
 /// Writes tiles and the checkpoint that covers them, where the lane is still integrated up to
 /// exactly `from`. A checkpoint covers more than the one before, and only leaves that are there.
 pub(crate) fn integrate(conn: &mut dyn Conn, org: &str, work: &Integration) -> Result<(), Failure> {
@@ -372,12 +394,16 @@ pub(crate) fn integrate(conn: &mut dyn Conn, org: &str, work: &Integration) -> R
     if sequenced.is_none_or(|next| next < *size) {
         return Err(Failure::wrong(OPERATION, "the checkpoint covers leaves that are not there"));
     }
-    if *size <= work.from {
+    if *size < work.from {
         return Err(Failure::wrong(OPERATION, "the checkpoint covers no new leaf"));
     }
     let newest = newest_checkpoint(conn, org, lane).map_err(failed)?;
-    if newest.map_or(0, |(size, _)| size) != work.from {
+    let (newest, held) = newest.unwrap_or_default();
+    if newest != work.from {
         return Err(Failure::Stale);
+    }
+    if *size == newest {
+        return sign_again(conn, org, work, &held);
     }
     for tile in tiles {
         conn.execute(

@@ -177,6 +177,71 @@ async fn feed_keys_rotate_under_load_and_no_follower_loses_its_state() {
     assert_eq!(signers, 5, "each key signed: the first, three rotations, and the last one's end");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_keys_rotate_under_load_and_the_first_key_verifies_the_whole_log() {
+    let cast = Arc::new(Cast::at(Server::dev().await, 3).await);
+    let agent = cast.agent("planner").await;
+    let age = Duration::from_secs(3);
+    let folder = tempfile::tempdir().expect("a folder");
+    // One that follows throughout, and one that is off meanwhile.
+    let following = cast.verifier().age_max(age).connect().await.expect("a verifier");
+    let off = || cast.verifier().age_max(age).state_dir(folder.path());
+    let first = off().connect().await.expect("a verifier");
+    let state = || folder.path().join("revocations").exists();
+    while !state() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(first);
+    let key = cast.server.folder().file("first.pub");
+    cast.server.cli(&["audit", "key", "-o", &key]).good();
+    let oldest = std::fs::read_to_string(&key).expect("keys");
+    let oldest = oldest.lines().next().expect("the first key").to_owned();
+    std::fs::write(&key, format!("{oldest}\n")).expect("written");
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = {
+        let (cast, agent, stop) = (Arc::clone(&cast), agent.clone(), Arc::clone(&stop));
+        tokio::spawn(async move {
+            let mut verified = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let token = cast.token(&agent).await;
+                following.verify_token(&token).await.expect("a fresh token");
+                verified += 1;
+            }
+            (following, verified)
+        })
+    };
+    for _ in 0..3 {
+        tokio::time::sleep(BETWEEN).await;
+        let rotated = cast.server.cli_json(&["signing-key", "rotate", "--purpose", "log", "--now"]);
+        assert_eq!(rotated["active"]["purpose"], "log", "{rotated}");
+    }
+    // Longer than it believes a state that nothing makes younger.
+    tokio::time::sleep(age + BETWEEN).await;
+    let back = off().connect().await.expect("a verifier");
+    let token = cast.token(&agent).await;
+    back.verify_token(&token).await.expect("a fresh token");
+    let began = back.status().expect("a state").signed_at;
+    while back.status().expect("a state").signed_at == began {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (following, verified) = load.await.expect("no verification failed");
+    assert!(verified > 10, "there was load");
+    for verifier in [following, back] {
+        assert_eq!(verifier.alarms(), []);
+    }
+
+    let (all, export) = (cast.server.folder().file("all.pub"), cast.server.folder().file("log.nd"));
+    cast.server.cli(&["audit", "key", "-o", &all]).good();
+    assert_eq!(std::fs::read_to_string(&all).expect("keys").lines().count(), 5);
+    cast.server.cli(&["audit", "export", "-o", &export]).good();
+    for key in [&key, &all] {
+        cast.server.cli(&["audit", "verify", &export, "--key", key]).good();
+    }
+    assert_eq!(cast.server.cli_json(&["fsck"])["ok"], true);
+}
+
 async fn asks(cast: &Cast, client: &Client) -> Answer {
     cast.server.token(&client.agent, &client.secret, "crm:read").await
 }

@@ -34,7 +34,8 @@ enum Verb {
     /// Let the next key sign; what the one until now signed is still believed
     #[command(after_help = "Examples:\n  accredit signing-key rotate\n  \
                       accredit signing-key rotate --now\n  \
-                      accredit signing-key rotate --purpose feed\n\n\
+                      accredit signing-key rotate --purpose feed\n  \
+                      accredit signing-key rotate --purpose log\n\n\
                       A key is published half an hour before it signs, so that every copy of the \
                       key set has it.")]
     Rotate(Rotate),
@@ -45,7 +46,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Rotate {
-    /// What the key signs: token or feed
+    /// What the key signs: token, feed or log
     #[arg(long, value_name = "PURPOSE", default_value = "token")]
     purpose: String,
     /// Also where the next key was not published long enough

@@ -60,7 +60,7 @@ async fn check_lane(
     report: &mut FsckReport,
 ) -> Result<(), Fault> {
     let number = lane.lane;
-    let vkeys = [tenant.log_vkey(lane)?];
+    let vkeys = tenant.log_vkeys_ever(lane)?;
     let empty = BTreeMap::<(u8, u64), Vec<u8>>::new();
     let mut tree =
         Integrator::resume(Frontier::new(), &empty).map_err(|error| Fault::new("fsck", error))?;

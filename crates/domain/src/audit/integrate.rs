@@ -1,14 +1,15 @@
 //! RFC 6962 section 2.1, C2SP tlog-tiles: building the tree behind the log.
 //!
 //! Sequencing is durable in the transaction of each change; here what was sequenced is taken into
-//! the tree in batches, and a checkpoint over it is signed and stored with its tiles in one
-//! transaction. The tree is taken up from its stored right edge, which must give the root of the
+//! the tree in batches, and a checkpoint over it is signed, by every log key that is
+//! published, and stored with its tiles in one transaction. The tree is taken up from its stored right edge, which must give the root of the
 //! last checkpoint: a log that lost something is not signed on.
 
 use std::collections::BTreeMap;
 
 use accredit_wire::tlog::Hash;
-use accredit_wire::tlog::checkpoint::Checkpoint;
+use accredit_wire::tlog::checkpoint::{self, Checkpoint};
+use accredit_wire::tlog::note::{self, Vkey};
 use accredit_wire::tlog::proof::ConsistencyProof;
 use accredit_wire::tlog::tile::{Integrator, TiledHashes, consistency_tiles, edge_tiles};
 use accredit_wire::tlog::tree::{Frontier, HashReader as _};
@@ -38,6 +39,7 @@ pub async fn integrate(world: &World, tenant: &Tenant) -> Result<Vec<LaneHead>, 
             }
             lane = step(world, tenant, lane).await?;
         }
+        sign_again(world, tenant, &lane).await?;
     }
     world.store.lanes(tenant.id).await
 }
@@ -65,9 +67,7 @@ async fn step(world: &World, tenant: &Tenant, lane: LaneHead) -> Result<LaneHead
     let done = integrator.finish();
     let size = done.frontier.size();
     let checkpoint = Checkpoint { origin: tenant.origin(&lane), size, root: done.frontier.root() };
-    let key = tenant.log_key();
-    let signature = world.vault.sign(&key.sealed, &checkpoint.bytes_to_sign()).await?;
-    let note = checkpoint.note(&tenant.log_vkey(&lane)?, &signature);
+    let note = sign(world, tenant, &checkpoint).await?;
     let tiles = done
         .tiles
         .into_iter()
@@ -81,6 +81,36 @@ async fn step(world: &World, tenant: &Tenant, lane: LaneHead) -> Result<LaneHead
     // Somebody else integrated from there: go on from where they left it.
     let lanes = store.lanes(tenant.id).await?;
     lanes.into_iter().find(|l| l.lane == lane.lane).ok_or_else(|| failed("the lane is gone"))
+}
+
+/// The checkpoint under the signature of every log key that is published.
+async fn sign(world: &World, tenant: &Tenant, checkpoint: &Checkpoint) -> Result<String, Fault> {
+    let (bytes, keys) = (checkpoint.bytes_to_sign(), tenant.keys());
+    let mut lines = String::new();
+    for key in keys.log_signers() {
+        let vkey = Vkey::new(&checkpoint.origin, &key.public).map_err(failed)?;
+        let signature = world.vault.sign(key, &bytes).await?;
+        lines.push_str(&vkey.signature_line(&signature));
+    }
+    Ok(note::assemble(&checkpoint.to_string(), &lines))
+}
+
+/// Has the newest checkpoint of a lane signed by the keys that came since, so that who knows only
+/// them verifies every lane, also one that does not grow. Only what a published key signed is signed
+/// again: a note that somebody put into the store is not.
+async fn sign_again(world: &World, tenant: &Tenant, lane: &LaneHead) -> Result<(), Fault> {
+    let Some(note) = &lane.note else { return Ok(()) };
+    let vkeys = tenant.log_vkeys(lane)?;
+    if vkeys.iter().all(|vkey| note::bears(note, vkey)) {
+        return Ok(());
+    }
+    let checkpoint = checkpoint::open(note.as_bytes(), &vkeys).map_err(failed)?;
+    let note = sign(world, tenant, &checkpoint).await?;
+    let size = checkpoint.size;
+    let again = Integrated { tiles: Vec::new(), size, note };
+    // Somebody else integrated or signed meanwhile: the next turn looks again.
+    world.store.integrate(tenant.id, lane.lane, size, again).await?;
+    Ok(())
 }
 
 /// The right edge of a stored tree of `size` leaves, computed from its tiles.

@@ -6,6 +6,7 @@ use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::export::{
     Body as ExportBody, EventRecord, Header, LaneHeader, checkpoint_line, end_line,
 };
+use accredit_wire::tlog::note::Vkey;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -309,8 +310,10 @@ pub struct LaneView {
     pub lane: u16,
     /// The origin of its checkpoints.
     pub origin: String,
-    /// Its note verifier key (C2SP signed-note).
+    /// Its note verifier key (C2SP signed-note): the active one.
     pub key: String,
+    /// All that ever signed its checkpoints, or will, oldest first.
+    pub keys: Vec<String>,
     /// Leaves covered by the newest checkpoint.
     pub size: u64,
     /// The newest checkpoint, a signed note.
@@ -327,6 +330,7 @@ pub async fn lanes(cx: &Cx) -> Result<Vec<LaneView>, Error> {
             lane: head.lane,
             origin: cx.tenant.origin(&head),
             key: cx.tenant.log_vkey(&head)?.to_string(),
+            keys: cx.tenant.log_vkeys_ever(&head)?.iter().map(Vkey::to_string).collect(),
             size: head.integrated,
             checkpoint: head.note,
         });
@@ -390,6 +394,7 @@ impl Export {
             accredit_export: 1,
             issuer: cx.tenant.issuer.clone(),
             lanes: self.lanes.iter().map(lane).collect(),
+            statements: cx.tenant.keys().log_statements(),
         };
         header.to_line() + "\n"
     }

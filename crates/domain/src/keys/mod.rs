@@ -1,7 +1,7 @@
 //! Signing keys: wrapped at rest, rotating through the slots next, active, retiring and retired,
 //! or revoked.
 //!
-//! One key of a purpose is active. Of a purpose whose keys rotate another is next: published before
+//! One key of a purpose is active. Of each purpose another is next: published before
 //! it signs, so that whoever keeps a copy of the key set has it in time. See [`rotation`].
 
 pub mod rotation;
@@ -9,6 +9,7 @@ pub mod rotation;
 use accredit_wire::crypto::{Algorithm, PublicKey};
 use accredit_wire::ids::{KeyId, OrganizationId};
 use accredit_wire::time::Time;
+use accredit_wire::tlog::succession;
 use serde::Serialize;
 
 use crate::context::{Cx, World};
@@ -47,14 +48,6 @@ impl KeyPurpose {
         Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
     }
 
-    /// Whether keys of this purpose follow one another.
-    pub const fn rotates(self) -> bool {
-        match self {
-            Self::Token | Self::Feed => true,
-            Self::Log => false,
-        }
-    }
-
     /// The algorithm of new keys. Tokens must be verified by whatever a resource server has, and
     /// every JOSE library knows ES256; the other two are read by us and by C2SP's tools.
     pub const fn algorithm(self) -> Algorithm {
@@ -68,11 +61,12 @@ impl KeyPurpose {
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
-    /// It is published, and signs nothing yet.
+    /// It is published, and signs nothing yet; one of the log signs along.
     Next,
     /// It signs, and is published.
     Active,
-    /// It signs no more and is still published; what it signed is believed.
+    /// It is still published; what it signed is believed. It signs no more; one of the log signs
+    /// along.
     Retiring,
     /// It is published no more.
     Retired,
@@ -134,6 +128,8 @@ pub struct SigningKey {
     pub created_at: Time,
     /// When it came into its state; nothing where it was made in it.
     pub changed_at: Option<Time>,
+    /// For a key of the log that has a predecessor: the signed note in which that one names it.
+    pub statement: Option<String>,
     /// The row's version.
     pub version: i64,
 }
@@ -187,7 +183,29 @@ pub async fn generate(
 ) -> Result<SigningKey, Fault> {
     let id = KeyId::new(now.millis(), world.random());
     let sealed = world.vault.generate(org, id, purpose, purpose.algorithm()).await?;
-    Ok(SigningKey { sealed, state, created_at: now, changed_at: None, version: 0 })
+    Ok(SigningKey { sealed, state, created_at: now, changed_at: None, statement: None, version: 0 })
+}
+
+/// Makes a key that follows `predecessor` one day. A key of the log is named by its predecessor, so
+/// that whoever holds the log to that one believes this one, too.
+pub async fn generate_next(
+    world: &World,
+    issuer: &str,
+    predecessor: &SealedKey,
+    now: Time,
+) -> Result<SigningKey, Fault> {
+    let (org, purpose) = (predecessor.org, predecessor.purpose);
+    let next = generate(world, org, purpose, KeyState::Next, now).await?;
+    if purpose != KeyPurpose::Log {
+        return Ok(next);
+    }
+    let failed = |error| Fault::new("name a log key", error);
+    let name = succession::log_name(issuer);
+    let text = succession::text(&name, &next.sealed.public).map_err(failed)?;
+    let signature = world.vault.sign(predecessor, text.as_bytes()).await?;
+    let (old, new) = (&predecessor.public, &next.sealed.public);
+    let statement = succession::statement(&name, old, new, &signature).map_err(failed)?;
+    Ok(SigningKey { statement: Some(statement), ..next })
 }
 
 /// The signing keys of the organization, oldest first.

@@ -1,18 +1,17 @@
-//! RFC 7517 section 4.5: rotation of the keys that sign tokens and the feed, without one failed
-//! verification.
+//! RFC 7517 section 4.5: rotation of signing keys, without one failed verification.
 //!
 //! A key is published as next before it signs, long enough for every kept copy of the key set to
 //! be fetched anew. When it signs, its predecessor stays published: one of tokens until everything
 //! that it signed has expired; one of the feed for so long that a verifier which was off meanwhile
-//! still finds a key that it knows. Absent on purpose: the keys of the log, to which verifiers hold
-//! the log.
+//! still finds a key that it knows. Every published key of the log signs every checkpoint, so that
+//! whoever knows one of them verifies it, and each is named by the one before it in a statement.
 
 use std::time::Duration;
 
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyPurpose, KeyState, SigningKey, SigningKeyView, generate};
+use super::{KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, generate_next};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{CommitError, Row};
@@ -35,11 +34,19 @@ pub const FEED_KEY_RETIRING: Duration = Duration::from_hours(7 * 24);
 /// whoever reads them.
 pub const RETIRING_KEYS_MAX: usize = 24;
 
+/// How long a key of the log signs along after another has taken its place. Whoever knows only this
+/// one verifies the log without a statement for as long.
+pub const LOG_KEY_RETIRING: Duration = Duration::from_hours(30 * 24);
+
+/// Keys of the log that sign along after another took their place, at most: each signs each
+/// checkpoint.
+pub const RETIRING_LOG_KEYS_MAX: usize = 8;
+
 /// A rotation that is asked for.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
-    /// What the key signs: `token`, also where not said, or `feed`.
+    /// What the key signs: `token`, also where not said, `feed` or `log`.
     pub purpose: Option<String>,
     /// Set: also where the next key was not published long enough. Verifiers that look up unknown
     /// keys, as ours do, follow; others refuse until they look again.
@@ -78,35 +85,36 @@ fn in_state(keys: &[SigningKey], purpose: KeyPurpose, state: KeyState) -> Option
     of(keys, purpose).rfind(|key| key.state == state)
 }
 
-/// A new key of a purpose that is published and does not sign yet.
-pub(crate) async fn new_next(cx: &Cx, purpose: KeyPurpose) -> Result<SigningKey, Fault> {
-    generate(&cx.world, cx.tenant.id, purpose, KeyState::Next, cx.now).await
+/// A new key that is published and follows `predecessor` one day.
+pub(crate) async fn new_next(cx: &Cx, predecessor: &SealedKey) -> Result<SigningKey, Fault> {
+    generate_next(&cx.world, &cx.tenant.issuer, predecessor, cx.now).await
 }
 
-/// Lets the next key of a purpose sign, or a new one where there is none, and makes another the
-/// next.
-pub(crate) async fn succeed(
-    cx: &Cx,
-    purpose: KeyPurpose,
-    keys: &[SigningKey],
-) -> Result<Moved, Fault> {
-    let active = if let Some(next) = in_state(keys, purpose, KeyState::Next) {
-        next.clone().turned(KeyState::Active, cx.now)
-    } else {
-        generate(&cx.world, cx.tenant.id, purpose, KeyState::Active, cx.now).await?
+/// Lets the next key of `old`'s purpose sign, or a new one where there is none, and makes another
+/// the next.
+pub(crate) async fn succeed(cx: &Cx, old: &SealedKey, keys: &[SigningKey]) -> Result<Moved, Fault> {
+    let active = match in_state(keys, old.purpose, KeyState::Next) {
+        Some(next) => next.clone(),
+        None => new_next(cx, old).await?,
     };
-    Ok(Moved { active, next: new_next(cx, purpose).await? })
+    let active = active.turned(KeyState::Active, cx.now);
+    let next = new_next(cx, &active.sealed).await?;
+    Ok(Moved { active, next })
 }
 
 fn check_room(keys: &[SigningKey], purpose: KeyPurpose) -> Result<(), Refusal> {
+    let max = match purpose {
+        KeyPurpose::Token | KeyPurpose::Feed => RETIRING_KEYS_MAX,
+        KeyPurpose::Log => RETIRING_LOG_KEYS_MAX,
+    };
     let retiring = of(keys, purpose).filter(|key| key.state == KeyState::Retiring);
-    if retiring.clone().count() < RETIRING_KEYS_MAX {
+    if retiring.clone().count() < max {
         return Ok(());
     }
     let first = retiring.map(retires_at).min();
     Err(Refusal::new(
         Rule::StateForbids,
-        format!("{RETIRING_KEYS_MAX} keys are still believed, which is as many as are published"),
+        format!("{max} keys are still believed, which is as many as are published"),
         first.map_or_else(String::new, |first| format!("the first retires at {first}: wait")),
     ))
 }
@@ -125,19 +133,11 @@ fn check_published(next: Option<&SigningKey>, now: Time) -> Result<(), Refusal> 
     ))
 }
 
-/// Of which purpose a key is to be rotated: one that rotates.
+/// Of which purpose a key is to be rotated.
 fn purpose(asked: Option<&str>) -> Result<KeyPurpose, Refusal> {
     let purpose = asked.map_or(Some(KeyPurpose::Token), KeyPurpose::parse);
-    let wrong = || Refusal::field("purpose", "is none of a key", "use `token` or `feed`");
-    let purpose = purpose.ok_or_else(wrong)?;
-    if purpose.rotates() {
-        return Ok(purpose);
-    }
-    Err(Refusal::new(
-        Rule::StateForbids,
-        "verifiers hold the log to its key, which is not rotated",
-        "rotate the key that signs tokens, or `--purpose feed`: `accredit signing-key rotate`",
-    ))
+    let wrong = || Refusal::field("purpose", "is none of a key", "use `token`, `feed` or `log`");
+    purpose.ok_or_else(wrong)
 }
 
 /// Lets the next key sign. The one that signed until now stays published until what it signed has
@@ -154,13 +154,16 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
         let old = in_state(&keys, purpose, KeyState::Active)
             .ok_or_else(|| Fault::new("signing keys", "no active key for a purpose"))?;
         let retiring = old.clone().turned(KeyState::Retiring, cx.now);
-        let Moved { active, next } = succeed(cx, purpose, &keys).await?;
-        let body = Body {
+        let Moved { active, next } = succeed(cx, &old.sealed, &keys).await?;
+        let mut body = Body {
             key: Some(active.sealed.id),
             target: Some(retiring.sealed.id.any()),
             changes: [("next".into(), next.sealed.id.to_string())].into(),
             ..Body::default()
         };
+        if let Some(statement) = &active.statement {
+            body.changes.insert("statement".into(), statement.clone());
+        }
         let event = cx.event(EventKind::KeyRotated, body);
         let answer = RotatedKeys {
             active: active.view(),
@@ -179,7 +182,8 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
 fn retires_at(key: &SigningKey) -> Time {
     let published = match key.sealed.purpose {
         KeyPurpose::Token => keep_for(),
-        KeyPurpose::Feed | KeyPurpose::Log => FEED_KEY_RETIRING,
+        KeyPurpose::Feed => FEED_KEY_RETIRING,
+        KeyPurpose::Log => LOG_KEY_RETIRING,
     };
     key.changed_at.unwrap_or(key.created_at).plus(published)
 }
@@ -190,9 +194,11 @@ fn retires_at(key: &SigningKey) -> Time {
 pub async fn tick(cx: &Cx) -> Result<u64, Fault> {
     let held = cx.tenant.keys();
     let mut turns = Vec::new();
-    for purpose in KeyPurpose::ALL.into_iter().filter(|purpose| purpose.rotates()) {
-        if in_state(held.all(), purpose, KeyState::Next).is_none() {
-            turns.push((EventKind::KeyCreated, new_next(cx, purpose).await?));
+    for purpose in KeyPurpose::ALL {
+        let is_missing = in_state(held.all(), purpose, KeyState::Next).is_none();
+        if let Some(active) = in_state(held.all(), purpose, KeyState::Active).filter(|_| is_missing)
+        {
+            turns.push((EventKind::KeyCreated, new_next(cx, &active.sealed).await?));
         }
     }
     for key in held.all() {

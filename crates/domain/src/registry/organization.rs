@@ -297,7 +297,7 @@ async fn found_with(
     let event = Event::new(EventKind::OrganizationCreated, now, world.random(), body);
     // Nothing of it was there before: what can have changed is the root key of its signing keys.
     let committed = decide(|| async {
-        let rows = [rows.clone(), first_keys(world, id, now).await?].concat();
+        let rows = [rows.clone(), first_keys(world, &organization, now).await?].concat();
         let change = Change { org: id, at: now, rows, revocation: None };
         match world.store.commit(Audited::new(change, event.clone())).await {
             Ok(_) => Ok(true),
@@ -317,14 +317,13 @@ async fn found_with(
     Ok(CreatedOrganization { organization, admin_token })
 }
 
-/// The signing keys of a new organization: one for each purpose, and those that will follow.
-async fn first_keys(world: &World, id: OrganizationId, now: Time) -> Result<Vec<Row>, Fault> {
+/// The signing keys of a new organization: one for each purpose, and one that will follow it.
+async fn first_keys(world: &World, org: &Organization, now: Time) -> Result<Vec<Row>, Fault> {
     let mut rows = Vec::new();
     for purpose in KeyPurpose::ALL {
-        rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Active, now).await?));
-        if purpose.rotates() {
-            rows.push(Row::Key(keys::generate(world, id, purpose, KeyState::Next, now).await?));
-        }
+        let active = keys::generate(world, org.id, purpose, KeyState::Active, now).await?;
+        let next = keys::generate_next(world, &org.issuer, &active.sealed, now).await?;
+        rows.extend([Row::Key(active), Row::Key(next)]);
     }
     Ok(rows)
 }

@@ -18,6 +18,7 @@ use serde::de::IgnoredAny;
 use super::{open, organization, signed};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
+use crate::keys::KeyPurpose;
 use crate::ports::{LaneHead, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
@@ -46,7 +47,7 @@ const CHANGED: &str = "it was changed after the backup that was restored: look a
 /// An export of the old log, while it is read line by line.
 pub struct OldLog {
     issuer: String,
-    log_key: PublicKey,
+    log_keys: Vec<PublicKey>,
     /// The closed lanes: their checkpoints, as notes, and by origin how many events the backup has.
     closed: Vec<String>,
     known: BTreeMap<String, u64>,
@@ -125,11 +126,14 @@ impl OldLog {
             )
             .into());
         }
+        let keys = cx.tenant.keys();
+        let of_log = keys.all().iter().filter(|key| key.sealed.purpose == KeyPurpose::Log);
+        let log_keys = of_log.map(|key| key.sealed.public.clone());
         let own = lanes.iter().filter(|lane| !before(lane)).map(|lane| cx.tenant.origin(lane));
         Ok(Self {
             own: own.collect(),
             issuer: cx.tenant.issuer.clone(),
-            log_key: cx.tenant.log_key().sealed.public.clone(),
+            log_keys: log_keys.collect(),
             closed,
             known,
             auditor: None,
@@ -149,7 +153,8 @@ impl OldLog {
         self.wrong = outcome.err();
     }
 
-    /// The header: its logs are this organization's, and signed by the key that the backup has.
+    /// The header: its logs are this organization's, and signed by a key that the backup has, or that one of
+    /// them named.
     fn first(&mut self, line: &str) -> Result<(), String> {
         let header: Header =
             serde_json::from_str(line).map_err(|_| "it does not begin as an export does")?;
@@ -161,8 +166,9 @@ impl OldLog {
             if self.own.contains(&lane.origin) {
                 return Err("it was made after the restore, from what was restored".to_owned());
             }
-            let vkey = Vkey::new(&lane.origin, &self.log_key);
-            vkeys.push(vkey.map_err(|error| error.to_string())?);
+            for key in &self.log_keys {
+                vkeys.push(Vkey::new(&lane.origin, key).map_err(|error| error.to_string())?);
+            }
             self.origins.insert(lane.lane, lane.origin);
         }
         let mut auditor = Auditor::new(vkeys);

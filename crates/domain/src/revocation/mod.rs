@@ -264,11 +264,12 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<KeyPurpose, Error> {
             return Err(already("signing key", "revoked").into());
         }
         let purpose = key.sealed.purpose;
-        if !purpose.rotates() {
+        if purpose == KeyPurpose::Log {
             return Err(DecideError::from(Refusal::new(
                 Rule::StateForbids,
-                "verifiers hold the log to its key, which is not revoked over the feed",
-                "restore the installation from a backup under a new generation",
+                "verifiers hold the log to its keys, which are not revoked over the feed",
+                "let another key sign: `accredit signing-key rotate --purpose log --now`; the threat \
+                 model says what the thief of one can do",
             )));
         }
         let mut body = Body {
@@ -280,13 +281,13 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<KeyPurpose, Error> {
         let mut rows = Vec::with_capacity(3);
         match key.state {
             KeyState::Active => {
-                let moved = rotation::succeed(cx, purpose, &keys).await?;
+                let moved = rotation::succeed(cx, &key.sealed, &keys).await?;
                 body.changes.insert("successor".into(), moved.active.sealed.id.to_string());
                 body.changes.insert("next".into(), moved.next.sealed.id.to_string());
                 rows.extend([Row::Key(moved.active), Row::Key(moved.next)]);
             }
             KeyState::Next => {
-                let next = rotation::new_next(cx, purpose).await?;
+                let next = rotation::new_next(cx, &key.sealed).await?;
                 body.changes.insert("next".into(), next.sealed.id.to_string());
                 rows.push(Row::Key(next));
             }

@@ -30,7 +30,8 @@ pub enum Contradiction {
     /// Its revocations or its audit log, as it signed them before. The state no longer grows
     /// younger, so that everything is refused once it is too old.
     Feed(feed::Alarm),
-    /// The key of this lane of the audit log is another than the one known. The known one stays.
+    /// This lane of the audit log is under none but keys that no known one named as its successor.
+    /// What is known of it stays.
     LogKeyChanged {
         /// The lane's origin.
         origin: String,
@@ -55,8 +56,8 @@ impl fmt::Display for Contradiction {
             }
             Self::LogKeyChanged { origin } => write!(
                 f,
-                "the key of the log `{origin}` is another than before: if the operator says that \
-                 this is right, remove the verifier's state folder"
+                "the key of the log `{origin}` is another than before, and no known one named it: if \
+                 the operator says that this is right, remove the verifier's state folder"
             ),
             Self::FeedKeysReplaced => f.write_str(
                 "none of the known feed keys is published any more: ask the operator whether they \

@@ -1,8 +1,9 @@
 //! The issuer's keys as this verifier knows them, and what may change about them.
 //!
-//! Token keys and feed keys rotate and are taken as the issuer publishes them. The key of a lane
-//! of the audit log does not change: the lane's name and its key were learned once, and another
-//! key under the same name is how a rebuilt log would be passed off.
+//! Token keys and feed keys rotate and are taken as the issuer publishes them. A key of the audit log
+//! is taken once as it is published; from then on only one that is published and that a known key
+//! named as its successor ([`succession`]): another key under the same name is how a rebuilt log would
+//! be passed off. What is published no more is known no more, so that no old key comes back.
 //!
 //! A key of tokens or of the feed that the feed says is revoked leaves at once, is not kept in the
 //! file, and is not taken back from a copy of the key set that is older than its end.
@@ -14,6 +15,7 @@ use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::revocations::keys_hash;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::note::Vkey;
+use accredit_wire::tlog::succession;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -23,12 +25,20 @@ use crate::issuer::{Endpoints, IssuerClient, IssuerError};
 /// The longest file of keys.
 pub(super) const KEYS_FILE_BYTES_MAX: usize = 512 * 1024;
 
-/// The most keys of the audit log that are remembered: 64 lanes of 16 generations. What comes
+/// The most keys of the audit log that are remembered: 64 lanes under 16 keys. What comes
 /// beyond is unknown, and what it signs is not accepted.
 const LOG_KEYS_MAX: usize = 1024;
 
 /// The version of the file.
 const KEYS_FILE_VERSION: u64 = 1;
+
+/// What an issuer publishes of its keys.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    keys: Keys,
+    /// By which its log's keys named one another, oldest first.
+    statements: Vec<String>,
+}
 
 /// All keys of one issuer that a verifier uses; none where nothing is known yet.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +47,7 @@ pub(super) struct Keys {
     pub(super) tokens: JwkSet,
     /// They sign the feed.
     pub(super) feed: JwkSet,
-    /// They sign the checkpoints of the audit log, one for each lane.
+    /// They sign the checkpoints of the audit log, under the name of each lane.
     pub(super) log: Vec<Vkey>,
     /// Revoked keys that the last key set fetched still named, or that were dropped since.
     refused: BTreeSet<KeyId>,
@@ -50,7 +60,7 @@ impl Keys {
     pub(super) async fn fetch(
         client: &IssuerClient,
         endpoints: &Endpoints,
-    ) -> Result<Self, IssuerError> {
+    ) -> Result<Fetched, IssuerError> {
         let (tokens, feed) = futures_util::future::try_join(
             fetch_set(client, &endpoints.jwks, "token keys"),
             fetch_set(client, &endpoints.feed_jwks, "feed keys"),
@@ -58,11 +68,16 @@ impl Keys {
         .await?;
         let log = read_log_keys(&endpoints.log_keys)?;
         let published = Some(keys_hash(&tokens, &feed, log.iter().map(Vkey::key)));
-        Ok(Self { tokens, feed, log, refused: BTreeSet::new(), published })
+        let statements = endpoints.log_statements.clone();
+        Ok(Fetched {
+            keys: Self { tokens, feed, log, refused: BTreeSet::new(), published },
+            statements,
+        })
     }
 
     /// Takes over what the issuer publishes now; says what it should not have changed.
-    pub(super) fn update(&mut self, new: Self) -> Vec<Contradiction> {
+    pub(super) fn update(&mut self, fetched: Fetched, issuer: &str) -> Vec<Contradiction> {
+        let Fetched { keys: new, statements } = fetched;
         let mut contradictions = Vec::new();
         let known = |kid: &str| self.feed.find(Some(kid)).is_some();
         if !self.feed.keys().is_empty() && !new.feed.keys().iter().any(|key| known(&key.kid)) {
@@ -73,18 +88,35 @@ impl Keys {
         self.feed = new.feed;
         let named: BTreeSet<KeyId> = ids(&self.tokens).chain(ids(&self.feed)).collect();
         self.refused.retain(|kid| named.contains(kid));
-        for key in new.log {
-            match self.log.iter().find(|known| known.name() == key.name()) {
-                None if self.log.len() < LOG_KEYS_MAX => self.log.push(key),
-                None => {}
-                Some(known) if known.to_string() == key.to_string() => {}
-                Some(known) => {
-                    let origin = known.name().to_owned();
-                    contradictions.push(Contradiction::LogKeyChanged { origin });
-                }
-            }
-        }
+        let changed = self.take_log(new.log, &statements, issuer);
+        contradictions.extend(changed.map(|origin| Contradiction::LogKeyChanged { origin }));
         contradictions
+    }
+
+    /// Takes over the log's keys; the origins of lanes under none but keys that nobody known named.
+    /// What is known of such a lane stays.
+    fn take_log(
+        &mut self,
+        published: Vec<Vkey>,
+        statements: &[String],
+        issuer: &str,
+    ) -> impl Iterator<Item = String> {
+        let known = std::mem::take(&mut self.log);
+        let name = succession::log_name(issuer);
+        let keys = known.iter().map(|vkey| vkey.key().clone());
+        let believed = succession::follow(&name, keys, statements);
+        let is_believed =
+            |vkey: &Vkey| known.is_empty() || succession::is_among(vkey.key(), &believed);
+        let (taken, strange): (Vec<Vkey>, Vec<Vkey>) =
+            published.into_iter().partition(|vkey| is_believed(vkey));
+        let names: BTreeSet<String> = taken.iter().map(|vkey| vkey.name().to_owned()).collect();
+        let stays = |vkey: &Vkey| !names.contains(vkey.name());
+        self.log = taken;
+        self.log.extend(known.into_iter().filter(stays));
+        self.log.truncate(LOG_KEYS_MAX);
+        let strange: BTreeSet<String> =
+            strange.into_iter().map(|vkey| vkey.name().to_owned()).collect();
+        strange.into_iter().filter(move |name| !names.contains(name))
     }
 
     /// Drops the keys of tokens and of the feed that `is_revoked` names, and those that were dropped

@@ -202,7 +202,8 @@ impl Shared {
     async fn fetch_keys(&self) -> Result<(), IssuerError> {
         let endpoints = self.fetch_endpoints().await?;
         let new = Keys::fetch(&self.client, &endpoints).await?;
-        for contradiction in self.change_keys(|keys| keys.update(new)) {
+        let issuer = self.client.issuer.as_str();
+        for contradiction in self.change_keys(|keys| keys.update(new, issuer)) {
             self.raise(contradiction);
         }
         self.changes.send_modify(|version| *version += 1);

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use accredit::Verifier;
 use accredit::verifier::Contradiction;
+use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::AgentId;
 use accredit_wire::revocations::feed::Alarm;
+use accredit_wire::tlog::succession::log_name;
 use accredit_wire::verify::Rejection;
 
-use crate::issuer::{Grant, Issuer, now, until};
+use crate::issuer::{Grant, Issuer, named, now, until};
 
 fn agent(number: u8) -> AgentId {
     AgentId::new(now().millis(), [number; 10])
@@ -282,6 +284,84 @@ async fn another_log_key_under_the_same_name_is_an_alarm() {
     until("an alarm", || !verifier.alarms().is_empty()).await;
     let alarm = verifier.alarms()[0].what.clone();
     assert!(matches!(alarm, Contradiction::LogKeyChanged { .. }), "{alarm:?}");
+}
+
+/// The next message that counts: what is signed by unknown keys makes nothing younger.
+async fn goes_on(verifier: &Verifier) {
+    let before = verifier.status().expect("a state").signed_at;
+    until("a message", || verifier.status().expect("a state").signed_at > before).await;
+}
+
+#[tokio::test]
+async fn log_keys_that_name_one_another_are_followed_without_an_alarm() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    for retired in [false, true, true, false] {
+        issuer.rotate_log_key(retired);
+        issuer.revoke(agent(1));
+        goes_on(&verifier).await;
+        goes_on(&verifier).await;
+    }
+    assert_eq!((rev(&verifier), verifier.alarms()), (5, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_verifier_that_was_off_follows_the_statements_and_not_back() {
+    let issuer = Issuer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let builder = || issuer.builder().state_dir(folder.path());
+    let verifier = builder().connect().await.expect("a verifier");
+    let old = issuer.log_keys();
+    let kept = || folder.path().join("revocations").exists();
+    until("a file", kept).await;
+    drop(verifier);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    for _ in 0..3 {
+        issuer.rotate_log_key(true);
+    }
+    issuer.revoke(agent(1));
+    let verifier = builder().connect().await.expect("a verifier");
+    goes_on(&verifier).await;
+    assert_eq!((rev(&verifier), verifier.alarms()), (2, Vec::new()));
+    drop(verifier);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+
+    // The keys that it followed away from do not come back, with or without the statements.
+    let (_, statements) = issuer.log_keys();
+    for statements in [Vec::new(), statements] {
+        issuer.set_log_keys((old.0.clone(), statements));
+        issuer.revoke(agent(2));
+        let verifier = builder().connect().await.expect("from what is stored");
+        let alarms = || verifier.alarms().into_iter().map(|alarm| alarm.what);
+        until("an alarm", || {
+            alarms().any(|what| matches!(what, Contradiction::LogKeyChanged { .. }))
+        })
+        .await;
+        drop(verifier);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_no_known_key_made_about_this_log_is_an_alarm() {
+    let stranger = PrivateKey::generate(Algorithm::EdDsa).expect("a key").0;
+    for case in 0..3 {
+        let issuer = Issuer::start().await;
+        let verifier = issuer.verifier().await;
+        let name = log_name(issuer.url());
+        issuer.pretend_log_key(|old, new| match case {
+            0 => named(&name, &stranger, new),
+            1 => named(&name.replace("dev", "other"), old, new),
+            _ => named(&name, new, new),
+        });
+        until("an alarm", || !verifier.alarms().is_empty()).await;
+        let alarm = verifier.alarms()[0].what.clone();
+        assert!(matches!(alarm, Contradiction::LogKeyChanged { .. }), "{case}: {alarm:?}");
+        let token = issuer.token(&Grant::default());
+        tokio::time::sleep(std::time::Duration::from_millis(1300)).await;
+        let rejection = rejection(&verifier, &token).await;
+        assert!(matches!(rejection, Some(Rejection::Stale { .. })), "{case}: {rejection:?}");
+    }
 }
 
 #[tokio::test]

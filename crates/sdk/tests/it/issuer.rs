@@ -20,8 +20,9 @@ use accredit_wire::revocations::{Entry, Nonce, Reading, keys_hash};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint::Checkpoint;
-use accredit_wire::tlog::note::Vkey;
+use accredit_wire::tlog::note::{self, Vkey};
 use accredit_wire::tlog::proof::ConsistencyProof;
+use accredit_wire::tlog::succession::{self, log_name};
 use accredit_wire::tlog::tree::{self, HashReader};
 use accredit_wire::token::{AccessToken, SubjectKind, TOKEN_TYPE};
 use axum::body::{Body, Bytes};
@@ -81,7 +82,10 @@ struct World {
     feed_others: Vec<(KeyId, PrivateKey)>,
     /// A revoked key of the feed that a thief has.
     feed_stolen: Option<(KeyId, PrivateKey)>,
-    log_key: PrivateKey,
+    /// The keys that sign the log, all of them each checkpoint: the newest first.
+    log_keys: Vec<Arc<PrivateKey>>,
+    /// By which they named one another.
+    log_statements: Vec<String>,
     generation: u64,
     rev: u64,
     entries: Vec<Entry>,
@@ -140,31 +144,39 @@ impl World {
 
     fn keys_hash(&self) -> Hash {
         let read = |set: &[u8]| JwkSet::parse(set).expect("a set");
-        let log = self.log_key.public().expect("its public half");
-        keys_hash(&read(&set(self.published())), &read(&set(self.feed_keys())), [&log])
+        let log: Vec<_> =
+            self.log_keys.iter().map(|key| key.public().expect("its public half")).collect();
+        keys_hash(&read(&set(self.published())), &read(&set(self.feed_keys())), &log)
     }
 
     fn vkeys(&self, issuer: &str) -> Vec<Vkey> {
-        let public = self.log_key.public().expect("its public half");
         let lanes = self.lanes.iter().zip(0..);
-        let origin = |(lane, number): (&Lane, u16)| lane_origin(issuer, lane.generation, number);
-        lanes.map(|lane| Vkey::new(&origin(lane), &public).expect("a verifier key")).collect()
+        lanes.flat_map(|(lane, number)| self.vkeys_of(issuer, lane, number)).collect()
+    }
+
+    fn vkeys_of(&self, issuer: &str, lane: &Lane, number: u16) -> Vec<Vkey> {
+        let origin = lane_origin(issuer, lane.generation, number);
+        let publics = self.log_keys.iter().map(|key| key.public().expect("its public half"));
+        publics.map(|public| Vkey::new(&origin, &public).expect("a verifier key")).collect()
     }
 
     fn log(&self, issuer: &str) -> Vec<LaneCheckpoint> {
-        let vkeys = self.vkeys(issuer);
-        let lanes = self.lanes.iter().zip(&vkeys).zip(0..);
-        let show = |((lane, vkey), number): ((&Lane, &Vkey), u16)| {
+        let show = |(lane, number): (&Lane, u16)| {
             let checkpoint = Checkpoint {
-                origin: vkey.name().to_owned(),
+                origin: lane_origin(issuer, lane.generation, number),
                 size: lane.leaves.len() as u64,
                 root: tree::root(&lane.leaves),
             };
-            let signature = self.log_key.sign(&checkpoint.bytes_to_sign()).expect("a signature");
-            let note = checkpoint.note(vkey, &signature);
+            let bytes = checkpoint.bytes_to_sign();
+            let vkeys = self.vkeys_of(issuer, lane, number);
+            let lines =
+                self.log_keys.iter().zip(&vkeys).map(|(key, vkey)| {
+                    vkey.signature_line(&key.sign(&bytes).expect("a signature"))
+                });
+            let note = note::assemble(&checkpoint.to_string(), &lines.collect::<String>());
             LaneCheckpoint { lane: number, note, from: 0, proof: Vec::new() }
         };
-        lanes.map(show).collect()
+        self.lanes.iter().zip(0..).map(show).collect()
     }
 
     fn lane(&mut self) -> &mut Lane {
@@ -210,6 +222,14 @@ impl World {
     }
 }
 
+/// The statement of a log's key about its successor.
+pub(crate) fn named(name: &str, by: &PrivateKey, new: &PrivateKey) -> String {
+    let public = |key: &PrivateKey| key.public().expect("its public half");
+    let text = succession::text(name, &public(new)).expect("a text");
+    let signature = by.sign(text.as_bytes()).expect("a signature");
+    succession::statement(name, &public(by), &public(new), &signature).expect("a statement")
+}
+
 fn signed(message: &Message, key: &(KeyId, PrivateKey)) -> String {
     let kid = key.0.to_string();
     let header = ProtectedHeader::new(FEED_TYPE, Algorithm::EdDsa, Some(&kid)).expect("header");
@@ -245,7 +265,8 @@ impl Issuer {
             feed_key: key(2, Algorithm::EdDsa),
             feed_others: Vec::new(),
             feed_stolen: None,
-            log_key: key(3, Algorithm::EdDsa).1,
+            log_keys: vec![Arc::new(key(3, Algorithm::EdDsa).1)],
+            log_statements: Vec::new(),
             generation: 1,
             rev: 1,
             entries: Vec::new(),
@@ -491,7 +512,40 @@ impl Issuer {
 
     /// Signs the log with another key from now on.
     pub(crate) fn change_log_key(&self) {
-        self.world().log_key = key(8, Algorithm::EdDsa).1;
+        self.world().log_keys = vec![Arc::new(key(8, Algorithm::EdDsa).1)];
+    }
+
+    /// Another key signs the log besides, which the newest named; `retired` is published no more.
+    pub(crate) fn rotate_log_key(&self, retired: bool) {
+        let mut world = self.world();
+        let new = key(9, Algorithm::EdDsa).1;
+        let by = Arc::clone(&world.log_keys[0]);
+        let statement = named(&log_name(self.url()), &by, &new);
+        world.log_statements.push(statement);
+        if retired {
+            world.log_keys.clear();
+        }
+        world.log_keys.insert(0, Arc::new(new));
+    }
+
+    /// The log's keys as they are, for [`Issuer::set_log_keys`].
+    pub(crate) fn log_keys(&self) -> (Vec<Arc<PrivateKey>>, Vec<String>) {
+        let world = self.world();
+        (world.log_keys.clone(), world.log_statements.clone())
+    }
+
+    pub(crate) fn set_log_keys(&self, (keys, statements): (Vec<Arc<PrivateKey>>, Vec<String>)) {
+        let mut world = self.world();
+        (world.log_keys, world.log_statements) = (keys, statements);
+    }
+
+    /// Signs the log with a key that nobody knows, and which `statement` is to introduce.
+    pub(crate) fn pretend_log_key(&self, statement: impl Fn(&PrivateKey, &PrivateKey) -> String) {
+        let mut world = self.world();
+        let new = key(9, Algorithm::EdDsa).1;
+        let statement = statement(&world.log_keys[0], &new);
+        world.log_statements.push(statement);
+        world.log_keys = vec![Arc::new(new)];
     }
 
     /// Signs tokens with another key from now on.
@@ -582,6 +636,7 @@ async fn metadata(State(issuer): State<Issuer>) -> Answer {
     issuer.up()?;
     let mut metadata = Metadata::new(issuer.url());
     let vkeys = issuer.world().vkeys(issuer.url());
+    metadata.accredit_log_key_statements.clone_from(&issuer.world().log_statements);
     metadata.accredit_log_keys = vkeys.iter().map(Vkey::to_string).collect();
     Ok(serde_json::to_vec(&metadata).expect("JSON").into_response())
 }

@@ -1,15 +1,20 @@
 //! RFC 6962, C2SP tlog-tiles: the log from outside hashes to what was signed.
 
+use accredit_domain::audit::integrate;
+use accredit_domain::keys::rotation::LOG_KEY_RETIRING;
+use accredit_domain::ports::Integrated;
 use accredit_domain::ports::LeafBody;
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Ask, TestWorld};
+use accredit_wire::oauth::metadata::Metadata;
 use accredit_wire::tlog::checkpoint::{self, Checkpoint};
 use accredit_wire::tlog::export::{Auditor, Report};
 use accredit_wire::tlog::leaf::Entry;
 use accredit_wire::tlog::note::Vkey;
 use accredit_wire::tlog::proof::{ConsistencyProof, InclusionProof};
+use accredit_wire::tlog::succession;
 use accredit_wire::tlog::tile::decode_bundle;
 use accredit_wire::tlog::tree::{entry_hash, root};
 use accredit_wire::tlog::{HASH_LEN, Hash};
@@ -161,6 +166,108 @@ async fn what_the_log_has_not_is_not_found_and_what_is_nonsense_is_refused() {
         let answer = world.ask(Ask::get(path).bearer(&scene.org.admin)).await;
         assert_eq!(answer.status, 404, "{log}: {}", answer.text());
     }
+}
+
+/// The verifier keys of all lanes that are published, by when their keys were made.
+async fn published(world: &TestWorld) -> (Vec<Vkey>, Vec<String>) {
+    let metadata = world.ask(Ask::get("/o/acme/.well-known/openid-configuration")).await;
+    let metadata: Metadata = serde_json::from_slice(&metadata.body).expect("metadata");
+    let read = |key: &String| key.parse().expect("a verifier key");
+    let keys = metadata.accredit_log_keys.iter().map(read).collect();
+    (keys, metadata.accredit_log_key_statements)
+}
+
+async fn rotate_log_key(world: &TestWorld, scene: &Scene) -> serde_json::Value {
+    let body = json!({"purpose": "log", "now": true});
+    let path = "/v1/signing-keys/rotate";
+    world.admin(&scene.org, "POST", path, Some(body)).await.expect(201).json()
+}
+
+/// By which of some keys the checkpoint that is served is signed.
+async fn signers(world: &TestWorld, scene: &Scene, lane: &str, keys: &[Vkey]) -> Vec<bool> {
+    let path = scene.org.path(&format!("/log/{lane}/checkpoint"));
+    let note = world.ask(Ask::get(path).bearer(&scene.org.admin)).await.expect(200);
+    let opens = |key: &Vkey| checkpoint::open(&note.body, std::slice::from_ref(key)).is_ok();
+    keys.iter().map(opens).collect()
+}
+
+#[tokio::test]
+async fn a_rotated_log_key_is_named_by_the_one_before_and_signs_every_lane() {
+    let old = TestWorld::new(57).await;
+    let scene = old.scene().await;
+    jobs::integrate_all(&old.server).await;
+    let (first, statements) = published(&old).await;
+    assert_eq!((first.len(), statements.len()), (2, 1), "the active one and the next");
+    let export = async |world: &TestWorld| {
+        let exported = world.admin(&scene.org, "GET", "/v1/events/export", None).await;
+        exported.expect(200).text().to_owned()
+    };
+    assert!(audited(&first[0], &export(&old).await).ok);
+
+    // In a store that was restored, lane 0 is closed and grows no more.
+    let world = old.copied(58).await.restored(&scene.org, 59).await;
+    let answer = rotate_log_key(&world, &scene).await;
+    assert_eq!(answer["active"]["purpose"], "log");
+    rotate_log_key(&world, &scene).await;
+    jobs::integrate_all(&world.server).await;
+    let (keys, statements) = published(&world).await;
+    assert_eq!((keys.len(), statements.len()), (2 * 4, 3));
+    for (lane, origin) in
+        [("g1l0", first[0].name().to_owned()), ("g2l1", first[0].name().replace("g1l0", "g2l1"))]
+    {
+        let of_lane: Vec<Vkey> = keys.iter().filter(|key| key.name() == origin).cloned().collect();
+        assert_eq!(signers(&world, &scene, lane, &of_lane).await, [true; 4], "{lane}");
+    }
+    // Who knows the first key alone follows.
+    let name = succession::log_name(&scene.org.issuer);
+    let believed = succession::follow(&name, [first[0].key().clone()], &statements);
+    assert_eq!(believed.len(), 4);
+    assert!(keys.iter().all(|key| succession::is_among(key.key(), &believed)));
+    let told = crate::events(&world, &scene.org, "key.rotated").await;
+    assert_eq!(told[0]["payload"]["changes"]["statement"], json!(statements[0]));
+
+    // A month later the first ones are gone. Whoever has them still verifies the whole log.
+    world.clock.advance(LOG_KEY_RETIRING);
+    jobs::rotate_all(&world.server).await;
+    jobs::integrate_all(&world.server).await;
+    let (now, _) = published(&world).await;
+    assert_eq!(now.len(), 2 * 2);
+    let of_lane: Vec<Vkey> = first[..1]
+        .iter()
+        .chain(&now)
+        .filter(|key| key.name() == first[0].name())
+        .cloned()
+        .collect();
+    let text = export(&world).await;
+    let report = {
+        let second = first[0].to_string();
+        let other = Vkey::new(&first[0].name().replace("g1l0", "g2l1"), first[0].key());
+        let mut auditor = Auditor::new(vec![second.parse().expect("a key"), other.expect("a key")]);
+        text.lines().for_each(|line| auditor.line(line));
+        auditor.finish()
+    };
+    assert!(report.ok && report.complete, "{report:?}");
+    assert_eq!(signers(&world, &scene, "g1l0", &of_lane[1..]).await, [true; 2]);
+    let checked = world.admin(&scene.org, "POST", "/v1/log/fsck", None).await.expect(200).json();
+    assert_eq!(checked["ok"], true, "{checked}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_no_key_signed_is_not_signed_again() {
+    let world = TestWorld::new(60).await;
+    let scene = world.scene().await;
+    jobs::integrate_all(&world.server).await;
+    let tenant = world.tenant(&scene.org).await;
+    let lanes = || world.world.store.lanes(tenant.id);
+    let lane = lanes().await.expect("lanes").remove(0);
+    // Somebody who has the store writes under the last checkpoint what they like.
+    let note = lane.note.clone().expect("a checkpoint");
+    let (text, _) = note.split_once("\n\n").expect("signatures");
+    let forged = format!("{text}\n\n\u{2014} {} {}\n", tenant.origin(&lane), "AAAAAAAA");
+    let again = Integrated { tiles: Vec::new(), size: lane.integrated, note: forged.clone() };
+    world.world.store.integrate(tenant.id, 0, lane.integrated, again).await.expect("written");
+    assert!(integrate::integrate(&world.world, &tenant).await.is_err());
+    assert_eq!(lanes().await.expect("lanes")[0].note.as_ref(), Some(&forged));
 }
 
 fn audited(vkey: &Vkey, text: &str) -> Report {

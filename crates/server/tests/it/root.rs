@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use accredit_domain::keys::KeyPurpose;
+use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::registry::operator::OperatorKey;
 use accredit_domain::vault::{REPLACED_HELD, SoftVault};
 use accredit_testkit::fixture::Scene;
@@ -71,7 +71,7 @@ async fn only_the_operator_rotates_the_root_key_and_it_is_recorded_in_every_log(
     world.token(&org, &client, &READ).await.expect(200);
     let rotated = rotate(&world, &key).await.expect(200).json();
     assert_eq!(rotated["root"], 2);
-    assert_eq!((&rotated["keys"], &rotated["peppers"]), (&json!(10), &json!(1)));
+    assert_eq!((&rotated["keys"], &rotated["peppers"]), (&json!(12), &json!(1)));
     assert_eq!(rotated["in_place"], true);
     assert_ne!(world.root.current().name(), before);
     check_opens(&world).await;
@@ -156,8 +156,9 @@ async fn a_replaced_root_key_is_forgotten_after_a_minute() {
     world.world.vault.forget_replaced(world.now());
     world.world.vault.sign(&old, b"m").await.expect("still held");
     let next = world.tenant(&org).await.keys().all().to_vec();
-    let mut unused = next.into_iter().filter(|key| key.sealed.purpose == KeyPurpose::Log);
-    let mut unused = unused.next().expect("a key").sealed;
+    let is_unused =
+        |key: &SigningKey| key.sealed.purpose == KeyPurpose::Feed && key.state == KeyState::Next;
+    let mut unused = next.into_iter().find(is_unused).expect("a key").sealed;
     unused.root = 1;
     world.clock.advance(REPLACED_HELD);
     world.world.vault.forget_replaced(world.now());

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use accredit_domain::audit::event::{Body, EventKind};
-use accredit_domain::keys::rotation::{FEED_KEY_RETIRING, KEY_PUBLISH_AHEAD, RETIRING_KEYS_MAX};
+use accredit_domain::keys::rotation::{
+    FEED_KEY_RETIRING, KEY_PUBLISH_AHEAD, RETIRING_KEYS_MAX, RETIRING_LOG_KEYS_MAX,
+};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{Audited, Change, Row};
 use accredit_domain::registry::identification::EVENTS_TOLD_MAX;
@@ -313,11 +315,9 @@ async fn the_slots_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn rotating_is_bounded_and_not_for_the_keys_of_the_log() {
+async fn rotating_is_bounded_for_each_purpose_by_itself() {
     let world = TestWorld::new(47).await;
     let Scene { org, .. } = world.scene().await;
-    let asked = rotate_key(&world, &org, json!({"purpose": "log", "now": true})).await;
-    asked.problem(409, "state-forbids");
     let asked = rotate_key(&world, &org, json!({"purpose": "x", "now": true})).await;
     asked.problem(400, "field-invalid");
     for _ in 0..RETIRING_KEYS_MAX {
@@ -328,6 +328,16 @@ async fn rotating_is_bounded_and_not_for_the_keys_of_the_log() {
     rotate_key(&world, &org, json!({"purpose": "feed", "now": true})).await.expect(201);
     assert_eq!(kids(&world).await.len(), RETIRING_KEYS_MAX + 2);
     assert_eq!(feed_kids(&world).await.len(), 3);
+    let log = json!({"purpose": "log", "now": true});
+    for _ in 0..RETIRING_LOG_KEYS_MAX {
+        rotate_key(&world, &org, log.clone()).await.expect(201);
+    }
+    rotate_key(&world, &org, log).await.problem(409, "state-forbids");
+    // Which an administrator cannot end over the feed.
+    let active = keys_of(&world, &org, "log").await.pop().expect("a key").0;
+    let body = json!({"target": active, "reason": "leaked"});
+    let asked = world.admin(&org, "POST", "/v1/revocations", Some(body)).await;
+    asked.problem(409, "state-forbids");
     world.clock.advance(keep_for());
     jobs::rotate_all(&world.server).await;
     assert_eq!(kids(&world).await.len(), 2);

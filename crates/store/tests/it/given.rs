@@ -324,6 +324,7 @@ pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKe
         state: KeyState::Active,
         changed_at: None,
         created_at: NOW,
+        statement: None,
         version: 0,
     }
 }

@@ -121,6 +121,27 @@ async fn integration_goes_on_from_where_it_stands_only() {
     assert_eq!(later, [(2, "a checkpoint of 2\n".to_owned())]);
 }
 
+#[tokio::test]
+async fn the_newest_checkpoint_is_signed_again_under_the_same_text_only() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    record(&world, 1).await;
+    let note = |text: &str, by: &str| format!("{text}\n\n{by}\n");
+    let at = |size: u64, note: String| Integrated { note, ..integrated(size, 1) };
+    let again = |size: u64, note: String| Integrated { tiles: Vec::new(), size, note };
+    assert!(store.integrate(org, 0, 0, at(1, note("one", "a"))).await.expect("integrated"));
+    assert!(store.integrate(org, 0, 1, again(1, note("one", "a\nb"))).await.expect("signed again"));
+    let head = store.lanes(org).await.expect("lanes").remove(0);
+    assert_eq!((head.integrated, head.note.as_deref()), (1, Some("one\n\na\nb\n")));
+    for wrong in [note("two", "a"), "one".to_owned(), String::new()] {
+        assert!(store.integrate(org, 0, 1, again(1, wrong)).await.is_err(), "another text");
+    }
+    assert!(store.integrate(org, 0, 1, at(1, note("one", "c"))).await.is_err(), "with tiles");
+    assert!(store.integrate(org, 0, 1, at(2, note("two", "a"))).await.expect("integrated"));
+    let older = again(1, note("one", "c"));
+    assert!(!store.integrate(org, 0, 1, older).await.expect("answered"), "not the newest");
+}
+
 fn generation(org: OrganizationId, generation: u64) -> Audited<NewGeneration> {
     let revocation = given::revocation(org.any());
     let spent_before = NOW.plus(Duration::from_mins(7));

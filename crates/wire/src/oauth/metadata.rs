@@ -70,6 +70,9 @@ pub struct Metadata {
     /// Ours: the keys of the audit log's lanes, as C2SP vkeys. Filled in by the caller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accredit_log_keys: Vec<String>,
+    /// Ours: how they followed one another, as signed notes, oldest first. Filled in by the caller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accredit_log_key_statements: Vec<String>,
 }
 
 impl Metadata {
@@ -98,6 +101,7 @@ impl Metadata {
             accredit_feed_uri: Some(at("/revocations/feed")),
             accredit_feed_jwks_uri: Some(at("/.well-known/feed-jwks.json")),
             accredit_log_keys: Vec::new(),
+            accredit_log_key_statements: Vec::new(),
         }
     }
 

@@ -17,7 +17,8 @@ pub(super) async fn run(file: Option<&Path>, cx: &Context) -> Result<(), Failure
         .value
         .get("lanes")
         .and_then(Value::as_array)
-        .map(|lanes| lanes.iter().filter_map(|lane| lane.get("key")?.as_str()).collect());
+        .map(|lanes| lanes.iter().filter_map(|lane| lane.get("keys")?.as_array()).flatten())
+        .map(|keys| keys.filter_map(Value::as_str).collect());
     let keys = keys
         .filter(|keys| !keys.is_empty())
         .ok_or_else(|| Failure::not_understood(api.url(), "the log names no key"))?;

@@ -96,6 +96,7 @@ mod tests {
             accredit_export: 1,
             issuer: "https://id.example/o/dev".into(),
             lanes: vec![lane],
+            statements: Vec::new(),
         };
         let lines = [
             header.to_line(),

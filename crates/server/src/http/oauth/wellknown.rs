@@ -12,8 +12,10 @@ pub fn metadata(call: Call) -> Handled {
         let tenant = call.tenant().await?;
         let mut metadata = Metadata::new(&tenant.issuer);
         for lane in call.server.world.store.lanes(tenant.id).await? {
-            metadata.accredit_log_keys.push(tenant.log_vkey(&lane)?.to_string());
+            let vkeys = tenant.log_vkeys(&lane)?;
+            metadata.accredit_log_keys.extend(vkeys.iter().map(ToString::to_string));
         }
+        metadata.accredit_log_key_statements = tenant.keys().log_statements();
         Ok(reply::public_json(&metadata)?)
     })
 }

@@ -2,6 +2,7 @@
 
 use super::super::checkpoint::{self, Checkpoint};
 use super::super::note::{NoteError, Vkey};
+use super::super::succession;
 use super::finding::{Finding, Findings, Report};
 use super::lane::Lane;
 use super::line::{self, EventRecord, Header, LINE_LEN_MAX, LineError};
@@ -74,7 +75,24 @@ impl Auditor {
         self.stage = Stage::Body;
         let header = Header::read(line).ok_or(LineError::Header)?;
         self.lanes = header.lanes.iter().filter_map(Lane::new).collect();
+        self.follow(&header);
         Ok(())
+    }
+
+    /// Believes whom the given keys name as their successors, each for the lanes of the key that
+    /// leads to it.
+    fn follow(&mut self, header: &Header) {
+        let name = succession::log_name(&header.issuer);
+        let mut further = Vec::new();
+        for lane in &header.lanes {
+            let given = self.vkeys.iter().filter(|vkey| vkey.name() == lane.origin);
+            let known: Vec<_> = given.map(|vkey| vkey.key().clone()).collect();
+            let count = known.len();
+            let believed = succession::follow(&name, known, &header.statements);
+            let introduced = believed.get(count..).unwrap_or_default();
+            further.extend(introduced.iter().filter_map(|key| Vkey::new(&lane.origin, key).ok()));
+        }
+        self.vkeys.extend(further);
     }
 
     fn event(&mut self, line: &str) -> Result<(), LineError> {

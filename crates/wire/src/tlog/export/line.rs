@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::super::Hash;
 use super::super::leaf::{SALT_LEN, is_kind, leaf_hash, payload_digest};
 use super::super::note::is_key_name;
+use super::super::succession::STATEMENTS_MAX;
 use crate::ids::EventId;
 use crate::time::Time;
 
@@ -69,6 +70,9 @@ pub struct Header {
     pub issuer: String,
     /// The logs in the file, by lane, each lane once.
     pub lanes: Vec<LaneHeader>,
+    /// How the log's keys followed one another, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<String>,
 }
 
 /// One log of an export.
@@ -99,6 +103,7 @@ impl Header {
         let issuer = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://"))?;
         let ascending = header.lanes.windows(2).all(|pair| pair[0].lane < pair[1].lane);
         let good = header.accredit_export == 1
+            && header.statements.len() <= STATEMENTS_MAX
             && ascending
             && header.lanes.iter().all(|lane| lane.is_under(issuer));
         good.then_some(header)

@@ -6,6 +6,9 @@
 //!    `{"accredit_export":1,"issuer":"https://h/o/dev","lanes":[{"lane":0,"origin":"h/o/dev/log/g1l0","from":0}]}`.
 //!    Each lane is a log; its origin lies under the issuer. `from` is the first sequence number in
 //!    the file; where it is not 0, the lane also has `"previous"`, the leaf hash (hex) before it.
+//!    Where the log's key was rotated, the header also has `"statements"`, oldest first, by which one
+//!    key names the next ([`super::succession`]): so the key that the auditor has verifies what later
+//!    ones signed.
 //! 2. events, in each lane by sequence, lanes mixed at will. These lines are written exactly so,
 //!    without white space, and the payload's bytes are the bytes that were hashed:
 //!    `{"event":{"lane":0,"seq":7,"id":"evt_…","type":"token.issued","at":1763717400123456,"leaf":"<hex>","salt":"<base64url>","payload":{…}}}`;

@@ -254,6 +254,45 @@ fn a_checkpoint_of_another_key_or_altered_is_named() {
 }
 
 #[test]
+fn a_log_whose_key_was_rotated_verifies_with_the_first_key_or_any_that_signed_it_all() {
+    let said = vec![statement(1, 2)];
+    let report = check(&rotated(said.clone()), None);
+    assert!(report.ok && report.complete, "{report:?}");
+    // Both keys need no statement; the new one alone does not vouch for what it did not sign.
+    let with_keys = |seeds: &[u8], lines: &[String]| {
+        let own = seeds.iter().map(|&seed| key(0, seed).1);
+        let mut auditor = Auditor::new(own.chain([key(1, 1).1]).collect());
+        for line in lines {
+            auditor.line(line);
+        }
+        auditor.finish()
+    };
+    assert!(with_keys(&[1, 2], &rotated(Vec::new())).ok);
+    let findings = with_keys(&[2], &rotated(said.clone())).findings;
+    assert!(matches!(findings[..], [Finding::BadSignature { lane: Some(0), .. }]), "{findings:?}");
+    // A chain; broken, out of order, of a stranger, for another log.
+    let chain = vec![statement(1, 5), statement(5, 2)];
+    assert!(check(&rotated(chain.clone()), None).ok);
+    let swapped = chain.iter().rev().cloned().collect();
+    let other = vec![statement_of("id.example/o/other/log", 1, 2)];
+    for wrong in [Vec::new(), chain[1..].to_vec(), swapped, vec![statement(9, 2)], other] {
+        let Finding::BadSignature { lane, .. } = first(&rotated(wrong)) else {
+            panic!("not found")
+        };
+        assert_eq!(lane, Some(0));
+    }
+    let many = vec![said[0].clone(); 65];
+    assert!(matches!(first(&rotated(many)), Finding::Malformed { line: 1, .. }));
+    // A second signature that is forged, of a key that is believed.
+    let mut forged = rotated(said);
+    let at = checkpoints(&forged)[0];
+    let line = key(0, 2).1.signature_line(&[7; 64]);
+    let note = note(0, 3, tree::root(&leaves(&events(), 0)[..3]), 1) + &line;
+    forged[at] = checkpoint_line(&note);
+    assert!(matches!(first(&forged), Finding::BadSignature { lane: Some(0), .. }));
+}
+
+#[test]
 fn a_checkpoint_signed_over_another_root_is_named() {
     let lie = checkpoint_line(&note(0, 6, Hash::new([1; 32]), 1));
     let lines = with(|lines| checkpoints(lines)[2], |_| lie.clone());

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::super::checkpoint::Checkpoint;
 use super::super::leaf::SALT_LEN;
 use super::super::note::Vkey;
+use super::super::succession;
 use super::super::tree;
 use super::*;
 use crate::crypto::PrivateKey;
@@ -117,7 +118,8 @@ pub(super) fn lines(events: &[Written]) -> Vec<String> {
             previous: None,
         })
         .collect();
-    let header = Header { accredit_export: 1, issuer: ISSUER.to_owned(), lanes };
+    let issuer = ISSUER.to_owned();
+    let header = Header { accredit_export: 1, issuer, lanes, statements: Vec::new() };
     let mut lines = vec![header.to_line()];
     for (n, event) in events.iter().enumerate() {
         let leaves = leaves(&events[..=n], event.lane);
@@ -127,6 +129,39 @@ pub(super) fn lines(events: &[Written]) -> Vec<String> {
         }
     }
     lines.push(end_line(events.len() as u64));
+    lines
+}
+
+/// In which the key `by` of lane 0 names `successor`.
+pub(super) fn statement(by: u8, successor: u8) -> String {
+    statement_of("id.example/o/dev/log", by, successor)
+}
+
+pub(super) fn statement_of(name: &str, by: u8, successor: u8) -> String {
+    let ((private, old), (_, new)) = (key(0, by), key(0, successor));
+    let text = succession::text(name, new.key()).expect("a text");
+    let signature = private.sign(text.as_bytes()).expect("a signature");
+    succession::statement(name, old.key(), new.key(), &signature).expect("a statement")
+}
+
+/// The good export with the key of lane 0 rotated: the first checkpoint is signed by key 1, the
+/// second by both, the third by key 2 alone.
+pub(super) fn rotated(statements: Vec<String>) -> Vec<String> {
+    let mut lines = lines(&events());
+    let mut header = Header::read(&lines[0]).expect("a header");
+    header.statements = statements;
+    lines[0] = header.to_line();
+    let at = checkpoints(&lines);
+    let both = {
+        let leaves = &leaves(&events(), 0)[..6];
+        let (private, vkey) = key(0, 2);
+        let root = tree::root(leaves);
+        let checkpoint = Checkpoint { origin: vkey.name().to_owned(), size: 6, root };
+        let signature = private.sign(&checkpoint.bytes_to_sign()).expect("a signature");
+        note(0, 6, root, 1) + &vkey.signature_line(&signature)
+    };
+    lines[at[2]] = checkpoint_line(&both);
+    lines[at[4]] = checkpoint(&events(), 0, 2);
     lines
 }
 
@@ -235,6 +270,8 @@ fn files() -> Vec<(&'static str, Vec<String>, bool)> {
         ("bent-checkpoint", with(|_| last[2], |line| line.replace("\\n6\\n", "\\n7\\n")), false),
         ("resigned", lines(&resigned), false),
         ("resigned-against", lines(&resigned), true),
+        ("rotated", rotated(vec![statement(1, 2)]), false),
+        ("rotated-by-a-stranger", rotated(vec![statement(9, 2)]), false),
         ("malformed", with(target, |line| line.replace(",\"id\"", ", \"id\"")), false),
     ]
 }

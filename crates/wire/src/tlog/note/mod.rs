@@ -49,6 +49,8 @@ pub enum NoteError {
     NotCheckpoint,
     /// The note is not signed by a key named like this origin.
     WrongOrigin(String),
+    /// The text is not a statement of the log that it is looked at for.
+    NotStatement,
     /// The text is not a verifier key `name+id+base64`.
     NotVkey,
 }
@@ -76,6 +78,9 @@ impl fmt::Display for NoteError {
                     f,
                     "the checkpoint is not signed by a key with the name of its origin `{origin}`"
                 )
+            }
+            Self::NotStatement => {
+                f.write_str("the note does not name a successor of the log's key")
             }
             Self::NotVkey => f.write_str("expected an Ed25519 verifier key `name+id+base64`"),
         }
@@ -163,9 +168,18 @@ impl FromStr for Vkey {
     }
 }
 
-/// Joins a text, which must end in a line end, with its first signature line.
-pub fn assemble(text: &str, signature_line: &str) -> String {
-    format!("{text}\n{signature_line}")
+/// Joins a text, which must end in a line end, with its signature lines.
+pub fn assemble(text: &str, signature_lines: &str) -> String {
+    format!("{text}\n{signature_lines}")
+}
+
+/// Whether a key's signature stands under a note. Whether it holds, [`open`] says.
+pub fn bears(note: &str, vkey: &Vkey) -> bool {
+    let (_, signatures) = note.rsplit_once("\n\n").unwrap_or_default();
+    let of_key = |line: &str| {
+        Signature::read(line).is_some_and(|by| by.name == vkey.name && by.id == vkey.id)
+    };
+    signatures.lines().any(of_key)
 }
 
 /// A note whose known signatures verify.
