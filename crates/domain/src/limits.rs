@@ -19,6 +19,7 @@ use accredit_wire::time::Time;
 
 use crate::audit::refusals::network;
 use crate::refusal::{Refusal, Rule};
+use crate::registry::quota::Quotas;
 
 /// Strangers remembered one by one, of those who failed to authenticate; beyond, all others share
 /// one allowance.
@@ -189,7 +190,7 @@ fn seconds_up(nanos: i64) -> u32 {
     u32::try_from((nanos + 999_999_999) / 1_000_000_000).unwrap_or(0)
 }
 
-/// The limits of a process.
+/// The limits of a process: requests by who sends them, and what one organization may have.
 pub struct Limits {
     /// Of one authenticated client.
     client: Limit,
@@ -197,6 +198,8 @@ pub struct Limits {
     failures: Limit,
     /// Of one organization's administrators.
     organization: Limit,
+    /// How much one organization may have.
+    quotas: Mutex<Quotas>,
 }
 
 impl Default for Limits {
@@ -212,6 +215,7 @@ impl Limits {
             client: Limit::new(rates.client, LIMIT_CALLERS_MAX),
             failures: Limit::new(rates.failures, LIMIT_STRANGERS_MAX),
             organization: Limit::new(rates.organization, LIMIT_CALLERS_MAX),
+            quotas: Mutex::new(Quotas::default()),
         }
     }
 
@@ -220,6 +224,16 @@ impl Limits {
         self.client.set(rates.client);
         self.failures.set(rates.failures);
         self.organization.set(rates.organization);
+    }
+
+    /// How much one organization may have.
+    pub fn quotas(&self) -> Quotas {
+        *self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on one organization may have so much. What it has stays.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        *self.quotas.lock().unwrap_or_else(PoisonError::into_inner) = quotas;
     }
 
     /// Counts a request of an authenticated client.

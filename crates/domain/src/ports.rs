@@ -25,6 +25,7 @@ use crate::registry::credential_use::UseName;
 use crate::registry::environment::Environment;
 use crate::registry::jwks::Followed;
 use crate::registry::operator::OperatorKey;
+use crate::registry::quota::{Quotas, Reached};
 use crate::registry::rotation_schedule::Looked;
 use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
 use crate::restoration::NewGeneration;
@@ -178,6 +179,8 @@ pub struct Change {
     /// Set where the change ends something: one new entry of the revocation graph. Its `rev` is
     /// assigned when written.
     pub revocation: Option<Revocation>,
+    /// How much the organization may have, rows of this change included.
+    pub quotas: Quotas,
 }
 
 /// What a committed change came to.
@@ -196,6 +199,8 @@ pub enum CommitError {
     Stale,
     /// A value that must be unique is taken, also by something that has ended.
     Taken(&'static str),
+    /// The organization would have more than it may.
+    Reached(Reached),
     /// The store failed.
     Fault(Fault),
 }

@@ -93,6 +93,7 @@ rules! {
     NameTaken "name-taken" Conflict "The name is taken; names are never reused.";
     KeyTaken "key-taken" Conflict "The public key is or was registered in this organization.";
     UseTaken "use-taken" Conflict "The holder has a live secret for this use, or as many as one may have.";
+    QuotaReached "quota-reached" Conflict "The organization would have more of these than it may.";
     StateForbids "state-forbids" Conflict "The state of the thing does not allow this.";
     AgentIncomplete "agent-incomplete" Conflict "An agent needs an owner, a purpose and a permission to be active.";
     ChangedMeanwhile "changed-meanwhile" Conflict "The thing was changed by somebody else at the same time.";

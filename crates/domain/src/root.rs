@@ -169,7 +169,7 @@ pub async fn rotate(world: &World, now: Time, body: Body) -> Result<RotatedRoot,
         Ok(keys) => keys,
         Err(CommitError::Fault(fault)) => return Err(fault.into()),
         // An earlier rotation was committed and its answer lost; this process does not know.
-        Err(CommitError::Stale | CommitError::Taken(_)) => {
+        Err(CommitError::Stale | CommitError::Taken(_) | CommitError::Reached(_)) => {
             return Err(Refusal::new(
                 Rule::StateForbids,
                 "the store is under another root key than this process has in use",

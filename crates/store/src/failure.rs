@@ -2,6 +2,7 @@
 
 use accredit_domain::Fault;
 use accredit_domain::ports::{CommitError, NotRecorded};
+use accredit_domain::registry::quota::Reached;
 use accredit_wire::ids::AnyId;
 
 use crate::driver::DriverError;
@@ -17,6 +18,8 @@ pub(crate) enum Failure {
     Stale,
     /// A value that must be unique is taken.
     Taken(&'static str),
+    /// The organization would have more than it may.
+    Reached(Reached),
     /// The engine failed, or the member contradicts itself.
     Fault(Fault),
 }
@@ -54,6 +57,10 @@ impl Failure {
             Self::Replayed => Fault::new(operation, "was written before"),
             Self::Stale => Fault::new(operation, "a row has changed meanwhile"),
             Self::Taken(what) => Fault::new(operation, format_args!("the {what} is taken")),
+            Self::Reached(reached) => {
+                let what = reached.counted.as_str();
+                Fault::new(operation, format_args!("there are too many {what}"))
+            }
         }
     }
 }
@@ -63,6 +70,7 @@ impl From<Failure> for CommitError {
         match failure {
             Failure::Stale => Self::Stale,
             Failure::Taken(what) => Self::Taken(what),
+            Failure::Reached(reached) => Self::Reached(reached),
             Failure::Overtaken(_) | Failure::Replayed | Failure::Fault(_) => {
                 Self::Fault(failure.into_fault("commit a change"))
             }
@@ -75,7 +83,7 @@ impl From<Failure> for NotRecorded {
         match failure {
             Failure::Overtaken(id) => Self::Overtaken(id),
             Failure::Replayed => Self::Replayed,
-            Failure::Stale | Failure::Taken(_) | Failure::Fault(_) => {
+            Failure::Stale | Failure::Taken(_) | Failure::Reached(_) | Failure::Fault(_) => {
                 Self::Fault(failure.into_fault("record an issuance"))
             }
         }

@@ -14,6 +14,7 @@ use crate::SqliteStore;
 use crate::answers;
 use crate::driver::{Conn, DriverError, Value};
 use crate::failure::Failure;
+use crate::holdings;
 use crate::member::Work;
 use crate::page::READ_ROWS_MAX;
 use crate::spent::over;
@@ -25,9 +26,24 @@ pub const FORGOTTEN_IN_CHUNK_MAX: usize = 250;
 /// A row whose time is over.
 #[derive(Debug)]
 pub(crate) enum Expired {
-    Spent { org: String, seq: i64 },
-    Revocation { org: String, rev: u64 },
-    Answer { org: String, caller: String, key: [u8; 32] },
+    Spent {
+        org: String,
+        seq: i64,
+    },
+    Revocation {
+        org: String,
+        rev: u64,
+    },
+    Answer {
+        org: String,
+        caller: String,
+        key: [u8; 32],
+    },
+    /// Not a row but a count, which is lowered by what has expired.
+    Held {
+        org: String,
+        noun: String,
+    },
 }
 
 /// Forgets rows whose time is over at `now`.
@@ -43,6 +59,7 @@ pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result
                 &[org.into(), (*rev).into(), now.into()],
             ),
             Expired::Answer { org, caller, key } => answers::forget(conn, (org, caller, key), now),
+            Expired::Held { org, noun } => holdings::take_off(conn, (org, noun), now),
         };
         done.map_err(|error| Failure::of("forget what is over", error))?;
     }
@@ -176,8 +193,11 @@ impl Ledger for SqliteStore {
                 self.forget_rows(rows.collect(), now).await?;
                 from = last;
             }
-            let kinds: [(Over, Time); 2] =
-                [(revocations_over, now.minus(KEPT_LONGER)), (answers::over, now)];
+            let kinds: [(Over, Time); 3] = [
+                (holdings::over, now),
+                (revocations_over, now.minus(KEPT_LONGER)),
+                (answers::over, now),
+            ];
             for (over, now) in kinds {
                 loop {
                     let rows = self.read(OPERATION, move |conn| over(conn, now)).await?;

@@ -17,6 +17,7 @@ pub mod driver;
 mod failure;
 mod followed;
 mod generations;
+mod holdings;
 pub mod inspect;
 mod installation;
 mod instances;

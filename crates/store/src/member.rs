@@ -23,8 +23,8 @@ use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
-    agents, answers, credentials, followed, generations, installation, instances, keys, operators,
-    organizations, persons, resources, revocations, uses,
+    agents, answers, credentials, followed, generations, holdings, installation, instances, keys,
+    operators, organizations, persons, resources, revocations, uses,
 };
 
 /// What is to be written.
@@ -297,6 +297,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
         }
         touch(change.org, row, &mut done.touched);
     }
+    holdings::check(conn, org, change)?;
     Ok(done)
 }
 

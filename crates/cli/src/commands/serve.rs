@@ -78,6 +78,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     let place = Arc::new(files);
     let composed = compose::put_together(opened, root, &settings.public_url, place).await?;
     composed.world.limits.set(settings.limits);
+    composed.world.limits.set_quotas(settings.quotas);
     if !settings.proxies.networks.is_empty() {
         // Set once, before anything is served.
         let _ = composed.server.proxies.set(settings.proxies.clone());

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
+use accredit_domain::registry::quota::{Counted, QUOTA_MAX, Quotas};
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -46,7 +47,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 14] = [
+pub(crate) const SETTINGS: [Setting; 20] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -136,6 +137,54 @@ pub(crate) const SETTINGS: [Setting; 14] = [
         help: "Requests of one organization's administrators together to the admin API",
     },
     Setting {
+        key: "limits.agents_max",
+        env: None,
+        flag: None,
+        default: "2000000",
+        unit: "number, or off",
+        help: "Agents of one organization, decommissioned ones included",
+    },
+    Setting {
+        key: "limits.persons_max",
+        env: None,
+        flag: None,
+        default: "1000000",
+        unit: "number, or off",
+        help: "Persons of one organization",
+    },
+    Setting {
+        key: "limits.resources_max",
+        env: None,
+        flag: None,
+        default: "10000",
+        unit: "number, or off",
+        help: "Resources of one organization",
+    },
+    Setting {
+        key: "limits.instances_max",
+        env: None,
+        flag: None,
+        default: "2000000",
+        unit: "number, or off",
+        help: "Live instances of all agents of one organization",
+    },
+    Setting {
+        key: "limits.credentials_max",
+        env: None,
+        flag: None,
+        default: "4000000",
+        unit: "number, or off",
+        help: "Live secrets and public keys of agents, instances and resources of one organization",
+    },
+    Setting {
+        key: "limits.admin_keys_max",
+        env: None,
+        flag: None,
+        default: "1000",
+        unit: "number, or off",
+        help: "Live administrators' keys of one organization",
+    },
+    Setting {
         key: "proxies.trusted",
         env: Some("ACCREDIT_PROXIES_TRUSTED"),
         flag: None,
@@ -207,6 +256,8 @@ pub(crate) struct Settings {
     pub(crate) outbound_loopback: Vec<SocketAddr>,
     /// How many requests one caller may send.
     pub(crate) limits: Rates,
+    /// How much one organization may have.
+    pub(crate) quotas: Quotas,
     /// Which proxies are believed.
     pub(crate) proxies: TrustedProxies,
     /// Every setting's value as it is used, and where it comes from.
@@ -315,6 +366,8 @@ impl Settings {
             )?,
             limits: rates(&said)
                 .map_err(|detail| wrong(file, &detail, "write requests a minute, or `off`"))?,
+            quotas: quotas(&said)
+                .map_err(|detail| wrong(file, &detail, "write a number, or `off`"))?,
             proxies: proxies(&said).map_err(|(detail, hint)| wrong(file, &detail, hint))?,
             shown: Vec::new(),
         };
@@ -354,7 +407,10 @@ impl Settings {
             "limits.failures" => shown_rate(self.limits.failures),
             "limits.organization" => shown_rate(self.limits.organization),
             "tls.key_file" => self.tls.as_ref().map_or("none".to_owned(), |tls| path(&tls.1)),
-            _ => String::new(),
+            _ => quota_of(key).map_or(String::new(), |counted| {
+                let max = self.quotas.of(counted);
+                if max == 0 { "off".to_owned() } else { max.to_string() }
+            }),
         }
     }
 
@@ -411,6 +467,35 @@ fn rates(said: &Said) -> Result<Rates, String> {
         failures: rate("limits.failures", default.failures)?,
         organization: rate("limits.organization", default.organization)?,
     })
+}
+
+/// What a setting of the form `limits.<counted>_max` is about.
+fn quota_of(key: &str) -> Option<Counted> {
+    let word = key.strip_prefix("limits.")?.strip_suffix("_max")?;
+    Counted::ALL.into_iter().find(|counted| counted.as_str() == word)
+}
+
+/// The quotas that were said.
+fn quotas(said: &Said) -> Result<Quotas, String> {
+    let mut quotas = Quotas::default();
+    let settings = SETTINGS.iter().filter_map(|setting| Some((setting, quota_of(setting.key)?)));
+    for (setting, counted) in settings {
+        let key = setting.key;
+        let max = match said.value(key) {
+            None => continue,
+            Some("off") => 0,
+            Some(text) => match text.parse() {
+                Ok(max) if (1..=QUOTA_MAX).contains(&max) => max,
+                _ => {
+                    return Err(format!(
+                        "`{key}`: `{text}` is not 1 to {QUOTA_MAX}, and not `off`"
+                    ));
+                }
+            },
+        };
+        quotas = quotas.with(counted, max);
+    }
+    Ok(quotas)
 }
 
 fn shown_rate(rate: u32) -> String {

@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use accredit_domain::registry::quota::Counted;
+
 use super::*;
 
 fn read(text: &str) -> Result<Settings, Failure> {
@@ -138,6 +140,24 @@ fn help_names_every_setting() {
     let help = help("Examples:");
     for setting in &SETTINGS {
         assert!(help.contains(setting.key) && help.contains(setting.help), "{}", setting.key);
+    }
+}
+
+#[test]
+fn quotas_are_numbers_or_off_and_the_defaults_are_the_documented_ones() {
+    let head = "public_url = \"https://a.example\"\n[limits]\n";
+    let defaults = read(head).expect("settings").quotas;
+    for counted in Counted::ALL {
+        let key = format!("limits.{}_max", counted.as_str());
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("a setting");
+        assert_eq!(setting.default, defaults.of(counted).to_string(), "{key}");
+        assert_eq!(quota_of(&key), Some(counted));
+    }
+    let text = format!("{head}agents_max = 5\nadmin_keys_max = \"off\"\n");
+    let quotas = read(&text).expect("settings").quotas;
+    assert_eq!((quotas.of(Counted::Agents), quotas.of(Counted::AdminKeys)), (5, 0));
+    for line in ["agents_max = 0", "agents_max = -1", "persons_max = \"many\"", "agent_max = 5"] {
+        assert!(read(&format!("{head}{line}\n")).is_err(), "{line}");
     }
 }
 

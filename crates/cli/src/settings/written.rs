@@ -41,7 +41,7 @@ fn read(
                 read(text, &format!("{name}."), inner, found)?;
             }
             (DeValue::String(value), Some(setting)) => found.push((setting.key, value.to_string())),
-            (DeValue::Integer(value), Some(setting)) if setting.unit.starts_with("requests") => {
+            (DeValue::Integer(value), Some(setting)) if setting.key.starts_with("limits.") => {
                 found.push((setting.key, value.to_string()));
             }
             (_, Some(setting)) => {

@@ -214,7 +214,7 @@ pub async fn tick(cx: &Cx) -> Result<u64, Fault> {
         match commit(cx, vec![Row::Key(key)], None, cx.event(kind, body)).await {
             Ok(_) => turned += 1,
             // Somebody rotates or revokes just now: the next turn sees the keys as they are then.
-            Err(CommitError::Stale | CommitError::Taken(_)) => {}
+            Err(CommitError::Stale | CommitError::Taken(_) | CommitError::Reached(_)) => {}
             Err(CommitError::Fault(fault)) => return Err(fault),
         }
     }

@@ -165,7 +165,9 @@ pub async fn refresh(cx: &Cx, followed: Followed) -> Result<bool, Fault> {
         Ok(was_had) => was_had,
         // A fetch takes seconds. Somebody changed one of the keys, the agent or its URL meanwhile,
         // and what an agent no longer follows says nothing about it: the next turn sees it.
-        Err(CommitError::Stale | CommitError::Taken(_)) => return Ok(false),
+        Err(CommitError::Stale | CommitError::Taken(_) | CommitError::Reached(_)) => {
+            return Ok(false);
+        }
         Err(CommitError::Fault(fault)) => return Err(fault),
     };
     cx.tenant.follows.count(was_had);
@@ -269,7 +271,7 @@ async fn add(cx: &Cx, followed: &Followed, key: &Jwk) -> Result<bool, CommitErro
     let event = cx.event(EventKind::CredentialCreated, described(&made));
     match commit_fetched(cx, followed, vec![Row::Credential(made)], event).await {
         Ok(()) => Ok(true),
-        Err(CommitError::Taken(_)) => Ok(false),
+        Err(CommitError::Taken(_) | CommitError::Reached(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -15,6 +15,7 @@ pub mod operator;
 pub mod organization;
 pub mod permission;
 pub mod person;
+pub mod quota;
 pub mod resource;
 pub mod rotation;
 pub mod rotation_schedule;
@@ -247,7 +248,8 @@ async fn commit_keeping(
     kept: Option<Row>,
 ) -> Result<Committed, CommitError> {
     rows.splice(0..0, kept);
-    let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation };
+    let quotas = cx.world.limits.quotas();
+    let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation, quotas };
     cx.world.store.commit(Audited::new(change, event)).await
 }
 
@@ -294,6 +296,9 @@ where
             Ok(value) => return Ok(value),
             Err(DecideError::Commit(CommitError::Stale)) => {}
             Err(DecideError::Commit(CommitError::Taken(what))) => return Err(taken(what).into()),
+            Err(DecideError::Commit(CommitError::Reached(reached))) => {
+                return Err(Refusal::from(reached).into());
+            }
             Err(DecideError::Commit(CommitError::Fault(fault))) => return Err(fault.into()),
             Err(DecideError::Error(error)) => return Err(error),
         }

@@ -16,6 +16,7 @@ use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 
 use super::organization::{CreateOrganization, CreatedOrganization, found_once};
+use super::quota::Quotas;
 use super::{Listed, Organization, listed, lookup};
 use crate::audit::event::{Actor, Body, Event, EventKind, Source};
 use crate::context::World;
@@ -152,7 +153,8 @@ pub async fn renew(world: &World, tenant: &Tenant, now: Time) -> Result<Secret, 
     };
     let event = Event::new(EventKind::CredentialCreated, now, world.random(), body);
     let rows = vec![Row::EndOperators, Row::Operator(key)];
-    let change = Change { org: tenant.id, at: now, rows, revocation: None };
+    let change =
+        Change { org: tenant.id, at: now, rows, revocation: None, quotas: Quotas::UNLIMITED };
     match world.store.commit(Audited::new(change, event)).await {
         Ok(_) => Ok(secret),
         Err(CommitError::Fault(fault)) => Err(fault.into()),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::admin_key::Administrator;
 use super::credential_use::UseName;
 use super::operator::{OperatorKey, operator_until};
+use super::quota::Quotas;
 use super::rotation_schedule::RotationPolicy;
 use super::{
     ANSWER_KEY, DecideError, Listed, STATES, State, answer, commit, decide, known_state, listed,
@@ -298,7 +299,7 @@ async fn found_with(
     // Nothing of it was there before: what can have changed is the root key of its signing keys.
     let committed = decide(|| async {
         let rows = [rows.clone(), first_keys(world, &organization, now).await?].concat();
-        let change = Change { org: id, at: now, rows, revocation: None };
+        let change = Change { org: id, at: now, rows, revocation: None, quotas: Quotas::UNLIMITED };
         match world.store.commit(Audited::new(change, event.clone())).await {
             Ok(_) => Ok(true),
             Err(CommitError::Taken(what)) if what != ANSWER_KEY => Ok(false),
@@ -342,7 +343,8 @@ pub async fn new_admin(
     let body = Body { actor, ..described(&credential) };
     let event = Event::new(EventKind::CredentialCreated, now, world.random(), body);
     let rows = vec![Row::Credential(credential)];
-    let change = Change { org: tenant.id, at: now, rows, revocation: None };
+    let change =
+        Change { org: tenant.id, at: now, rows, revocation: None, quotas: Quotas::UNLIMITED };
     match world.store.commit(Audited::new(change, event)).await {
         Ok(_) => Ok(secret),
         Err(CommitError::Fault(fault)) => Err(fault.into()),

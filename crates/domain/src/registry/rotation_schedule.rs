@@ -177,7 +177,7 @@ async fn warn(cx: &Cx, agent: Agent) -> Result<bool, Fault> {
     let row = crate::ports::Row::Agent(Agent { rotation_warned_for: Some(due), ..agent });
     match commit(cx, vec![row], None, event).await {
         Ok(_) => Ok(true),
-        Err(CommitError::Stale | CommitError::Taken(_)) => Ok(false),
+        Err(CommitError::Stale | CommitError::Taken(_) | CommitError::Reached(_)) => Ok(false),
         Err(CommitError::Fault(fault)) => Err(fault),
     }
 }

@@ -9,6 +9,7 @@ use accredit_domain::ports::{Audited, Change, Row};
 use accredit_domain::registry::admin_key::{self, AdminRole, CreateAdminKey};
 use accredit_domain::registry::credential::{self, AdminPermission, CreateCredential};
 use accredit_domain::registry::operator::OperatorKey;
+use accredit_domain::registry::quota::Quotas;
 use accredit_server::caller::Requirement;
 use accredit_server::endpoints::{ENDPOINTS, Endpoint, Verb};
 use accredit_testkit::fixture::{Client, Org, Scene};
@@ -141,7 +142,7 @@ impl Stage {
         let org = self.world.tenant(&self.acme).await.id;
         let rows = vec![Row::Operator(OperatorKey { revoked, ..key })];
         let event = Event::new(EventKind::CredentialCreated, now, world.random(), Body::default());
-        let change = Change { org, at: now, rows, revocation: None };
+        let change = Change { org, at: now, rows, revocation: None, quotas: Quotas::default() };
         world.store.commit(Audited::new(change, event)).await.expect("committed");
         let secret = secret.expose().to_owned();
         Client { id: id.clone(), secret, credential: id, instance: None }

@@ -22,6 +22,7 @@ mod metrics;
 mod once;
 mod overload;
 mod permission;
+mod quotas;
 mod rates;
 mod reading;
 mod refusals;

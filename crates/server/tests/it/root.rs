@@ -28,7 +28,9 @@ async fn operator(world: &TestWorld) -> String {
     let rows = vec![Row::Operator(key)];
     let salt = world.world.random();
     let event = Event::new(EventKind::CredentialCreated, now, salt, Body::default());
-    let change = Change { org: world.tenant(&org).await.id, at: now, rows, revocation: None };
+    let quotas = accredit_domain::registry::quota::Quotas::default();
+    let change =
+        Change { org: world.tenant(&org).await.id, at: now, rows, revocation: None, quotas };
     world.world.store.commit(Audited::new(change, event)).await.expect("committed");
     secret.expose().to_owned()
 }

@@ -10,6 +10,7 @@ use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{Audited, Change, Row};
 use accredit_domain::registry::identification::EVENTS_TOLD_MAX;
 use accredit_domain::registry::keep_for;
+use accredit_domain::registry::quota::Quotas;
 use accredit_domain::registry::rotation::{OVERLAP_DEFAULT_SECONDS, OVERLAP_MAX_SECONDS};
 use accredit_domain::registry::rotation_schedule::{self, AGENTS_AT_A_TIME_MAX};
 use accredit_domain::revocation::REVOKED_FEED_KEY_KEPT;
@@ -677,7 +678,8 @@ async fn without_next(world: &TestWorld, org: &Org) {
         |key: &SigningKey| (key.sealed.purpose, key.state) == (KeyPurpose::Token, KeyState::Next);
     let next = keys.into_iter().find(is_next).expect("a next key");
     let rows = vec![Row::Key(next.turned(KeyState::Revoked, cx.now))];
-    let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation: None };
+    let change =
+        Change { org: cx.tenant.id, at: cx.now, rows, revocation: None, quotas: Quotas::default() };
     let event = cx.event(EventKind::KeyRevoked, Body::default());
     world.world.store.commit(Audited::new(change, event)).await.expect("committed");
 }

@@ -4,6 +4,7 @@
 use accredit_domain::audit::event::{Body, EventKind};
 use accredit_domain::keys::KeyState;
 use accredit_domain::ports::{Audited, Change, Row};
+use accredit_domain::registry::quota::Quotas;
 use accredit_domain::revocation::Revocation;
 use accredit_domain::tenant::ActiveKey;
 use accredit_testkit::fixture::Scene;
@@ -72,7 +73,13 @@ async fn a_revoked_key_is_believed_no_more_where_nothing_follows_it() {
         keep_until: world.now().plus(std::time::Duration::from_hours(1)),
     };
     let rows = vec![Row::Key(row.turned(KeyState::Revoked, cx.now))];
-    let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation: Some(entry) };
+    let change = Change {
+        org: cx.tenant.id,
+        at: cx.now,
+        rows,
+        revocation: Some(entry),
+        quotas: Quotas::default(),
+    };
     let event = cx.event(EventKind::KeyRevoked, Body::default());
     world.world.store.commit(Audited::new(change, event)).await.expect("committed");
 

@@ -43,6 +43,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (15, "pruned", include_str!("../../migrations/sqlite/0015_pruned.sql")),
     (16, "root", include_str!("../../migrations/sqlite/0016_root.sql")),
     (17, "statement", include_str!("../../migrations/sqlite/0017_statement.sql")),
+    (18, "holdings", include_str!("../../migrations/sqlite/0018_holdings.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -15,6 +15,7 @@ use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::quota::Quotas;
 use accredit_domain::registry::rotation_schedule::RotationPolicy;
 use accredit_domain::registry::{
     Agent, Credential, Instance, Organization, Person, Resource, State,
@@ -144,7 +145,7 @@ pub(crate) async fn commit(
     rows: Vec<Row>,
     revocation: Option<Revocation>,
 ) -> Result<Committed, CommitError> {
-    let change = Change { org, at: NOW, rows, revocation };
+    let change = Change { org, at: NOW, rows, revocation, quotas: Quotas::default() };
     store.commit(Audited::new(change, event(EventKind::AgentUpdated, Body::default()))).await
 }
 

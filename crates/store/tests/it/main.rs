@@ -8,6 +8,7 @@ mod faults;
 mod file;
 mod given;
 mod health;
+mod holdings;
 mod issuance;
 mod log;
 mod plans;

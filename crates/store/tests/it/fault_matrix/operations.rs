@@ -16,6 +16,7 @@ use accredit_domain::registry::credential::Holder;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::operator::OperatorKey;
+use accredit_domain::registry::quota::Quotas;
 use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::registry::{
     Agent, Credential, Instance, Organization, Person, Resource, State,
@@ -182,7 +183,10 @@ pub(super) static WRITTEN: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
 
 fn change(org: OrganizationId, rows: Vec<Row>, revocation: Option<Revocation>) -> Audited<Change> {
     WRITTEN.lock().expect("the kinds").extend(rows.iter().map(name_of));
-    Audited::new(Change { org, at: NOW, rows, revocation }, event(EventKind::AgentUpdated))
+    Audited::new(
+        Change { org, at: NOW, rows, revocation, quotas: Quotas::default() },
+        event(EventKind::AgentUpdated),
+    )
 }
 
 pub(super) fn hours(hours: u64) -> Duration {
@@ -360,6 +364,9 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
     }),
     ("forget single-use values", |_, store| {
         Box::pin(async { store.forget_before(NOW.minus(hours(2))).await.is_ok() })
+    }),
+    ("take off what has expired too", |_, store| {
+        Box::pin(async { store.forget_before(NOW.plus(hours(2))).await.is_ok() })
     }),
     ("forget revocations too", |_, store| {
         Box::pin(async { store.forget_before(NOW.plus(hours(26))).await.is_ok() })
