@@ -21,7 +21,8 @@ const HEAD: &str = "# Who may call what
 Every endpoint as asked by every kind of caller, with a good credential and with such as must not
 do: one of another organization, one that lacks the permission the row needs, one that has expired
 and one that was revoked. `yes` means let in and carried out, or told apart by the state of things
-(409); a number is the status of the refusal; `own` means answered, with what the caller's own
+(409); a number is the status of the refusal; `inactive` is what introspection says to who may not
+know of a live token, in place of a refusal (RFC 7662 section 2.2); `own` means answered, with what the caller's own
 organization has; `-` means that there is no such case. The installation's operator belongs to no
 organization and holds no permissions, so that it has neither a foreign nor a narrowed key.
 
@@ -301,7 +302,22 @@ fn needed(endpoint: &Endpoint) -> Option<AdminPermission> {
     match endpoint.caller {
         Requirement::Admin(permission) => Some(permission),
         Requirement::Verifier => Some(AdminPermission::Read),
+        // An administrator reads what a token is.
+        Requirement::Client if endpoint.operation == "introspect" => Some(AdminPermission::Read),
         Requirement::Anyone | Requirement::Client | Requirement::OperatorAlone => None,
+    }
+}
+
+/// What one caller was told by an endpoint.
+async fn told(stage: &Stage, endpoint: &Endpoint, condition: Condition, ask: Ask) -> String {
+    if endpoint.operation != "introspect" {
+        return cell(endpoint, condition, stage.world.status(ask).await);
+    }
+    // RFC 7662 section 2.2: who may not know of a live token is told that it is not active.
+    let answer = stage.world.ask(ask).await;
+    match answer.status {
+        200 if answer.json()["active"] == false => "inactive".to_owned(),
+        status => cell(endpoint, condition, status),
     }
 }
 
@@ -337,7 +353,7 @@ async fn tried(stage: &Stage, endpoints: &[&Endpoint]) -> Vec<Vec<Vec<String>>> 
             for (class, credential) in CLASSES.into_iter().zip(with) {
                 let ask = stage.ask(endpoint, &instance).await;
                 row.push(match proved(ask, endpoint, credential.as_ref(), (class, condition)) {
-                    Some(ask) => cell(endpoint, condition, stage.world.status(ask).await),
+                    Some(ask) => told(stage, endpoint, condition, ask).await,
                     None => "-".to_owned(),
                 });
             }
@@ -403,6 +419,11 @@ fn check(endpoint: &Endpoint, cells: &[Vec<String>]) {
             (Requirement::Verifier, Class::Resource | Class::Admin(_)) => true,
             (Requirement::OperatorAlone, class) => *class == Class::Operator,
             (Requirement::Admin(_) | Requirement::Verifier, _) => false,
+            (Requirement::Client, Class::Resource | Class::Admin(_))
+                if endpoint.operation == "introspect" =>
+            {
+                true
+            }
             // OAuth's own endpoints decide by grant and by client.
             (Requirement::Client | Requirement::Anyone, _) => continue,
         };
