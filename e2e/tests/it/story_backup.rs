@@ -170,15 +170,15 @@ async fn a_backup_that_is_not_whole_or_not_ours_is_refused() {
 }
 
 /// The content of a backup, read as `docs/formats.md` says and with nothing of the program's reader.
-struct Content {
+pub(crate) struct Content {
     header: String,
     key: [u8; 32],
-    manifest: Value,
-    store: Vec<u8>,
+    pub(crate) manifest: Value,
+    pub(crate) store: Vec<u8>,
 }
 
 impl Content {
-    fn read(file: &str, root_key: &str) -> Self {
+    pub(crate) fn read(file: &str, root_key: &str) -> Self {
         let bytes = std::fs::read(file).expect("a backup");
         let end = bytes.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
         let header = String::from_utf8(bytes[..end].to_vec()).expect("text");

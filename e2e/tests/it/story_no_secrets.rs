@@ -1,52 +1,44 @@
 //! No secret stands anywhere in clear: not in a log, the store, an export, an error or a help text,
 //! whatever went well or wrong before.
 
+use std::net::SocketAddr;
+
 use accredit_wire::crypto::Algorithm;
+use accredit_wire::jose::b64url_encode;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::stage::binary;
 use crate::stage::cast::text;
 use crate::stage::keys::{ASSERTION, ClientKey};
-use crate::stage::{Ask, Cast};
-
-/// What must not be found, each under a name for the failure's message.
-struct Planted(Vec<(&'static str, String)>);
-
-impl Planted {
-    /// Looks for the whole and for its secret part alone.
-    fn check(&self, place: &str, bytes: &[u8]) {
-        for (name, secret) in &self.0 {
-            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-            assert!(!found, "{name} stands in {place}");
-        }
-    }
-
-    /// A machine secret: the 256 random bits, which are also looked for without the rest.
-    fn secret(&mut self, name: &'static str, text: &str) {
-        let part = text.split('_').nth(3).expect("the secret part");
-        self.0.push((name, part.to_owned()));
-    }
-
-    /// A token or an assertion: its signature, without which it is worth nothing.
-    fn signed(&mut self, name: &'static str, text: &str) {
-        let (_, signature) = text.rsplit_once('.').expect("a signature");
-        self.0.push((name, signature.to_owned()));
-    }
-}
+use crate::stage::planted::Planted;
+use crate::stage::server::Folder;
+use crate::stage::{Ask, Cast, Server};
+use crate::story_backup::Content;
+use crate::story_operating::installation;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_stands_anywhere_in_clear() {
-    let mut cast = Cast::new().await;
+    // The log tells all it can, and metrics are on.
+    let folder = Folder::new();
+    let (founded, metrics) = installation(&folder);
+    let metrics: SocketAddr = metrics.parse().expect("an address");
+    let server = Server::serve(folder, &founded).await;
+    let mut cast = Cast::at(server, 60).await;
     let agent = cast.agent("planner").await;
     let instance = cast.instance_of(&agent.agent).await;
     let server = &cast.server;
-    let mut planted = Planted(Vec::new());
+    let mut planted = Planted::new();
     planted.secret("the administrator's key", &server.admin);
     planted.secret("an agent's secret", &agent.secret);
     planted.secret("an instance's secret", &instance.secret);
     planted.secret("a resource's secret", &cast.resource_secret);
-    let root_key = std::fs::read_to_string(server.folder().data().join("root.key")).expect("a key");
-    planted.0.push(("the root key", root_key.trim().to_owned()));
+    planted.secret("the operator's key", &text(&founded, "operator_token"));
+    let root_key = std::fs::read_to_string(text(&founded, "root_key_file")).expect("a root key");
+    planted.bytes("the text of the root key", root_key.trim().as_bytes());
+    let path = format!("/v1/credentials/{}/rotate", agent.credential);
+    let rotated = server.post(&path, json!({})).await;
+    planted.secret("a successor's secret", &text(&rotated, "client_secret"));
 
     // What goes well.
     let token = cast.token(&agent).await;
@@ -102,6 +94,9 @@ async fn no_secret_stands_anywhere_in_clear() {
         planted.check(&format!("the answer {}", answer.text()), &answer.body);
         planted.check("the headers of an answer", format!("{:?}", answer.headers).as_bytes());
     }
+    let told = Ask::get("/metrics").send(metrics).await;
+    assert!(told.status == 200 && told.text().contains("accredit_"), "{}", told.text());
+    planted.check("metrics", &told.body);
     // Nothing that is listed or shown again has a secret.
     for list in ["credentials", "instances", "agents", "events?limit=200", "signing-keys", "log"] {
         let shown = server.get(&format!("/v1/{list}")).await;
@@ -135,6 +130,10 @@ async fn no_secret_stands_anywhere_in_clear() {
 
     let export = server.folder().file("log.ndjson");
     server.cli(&["audit", "export", "-o", &export]).good();
+    let backup = server.folder().file("whole.backup");
+    let config = text(&founded, "config");
+    let create = ["backup", "create", "--config", &config, "-o", &backup];
+    binary::run(binary::command(&create)).good();
     // The process's arguments are everybody's to read.
     if let Ok(arguments) = std::fs::read(format!("/proc/{}/cmdline", server.id())) {
         planted.check("the server's arguments", &arguments);
@@ -143,10 +142,28 @@ async fn no_secret_stands_anywhere_in_clear() {
     assert!(seen.iter().any(|name| name == "accredit.db-wal"), "its journal: {seen:?}");
     assert_eq!(cast.server.stop(), Some(0));
     check_files(&cast, &planted);
+    // Private keys and peppers are known to whoever has the root key: now that nobody has the store
+    // open, everything is searched for them too, the log of this run and the backup among it.
+    let file = cast.server.folder().data().join("accredit.db");
+    let store = Connection::open(&file).expect("a store");
+    let (peppers, keys) = planted.wrapped(&root_key, &store);
+    assert!(peppers >= 1 && keys >= 3, "{peppers} peppers, {keys} keys");
+    drop(store);
+    check_files(&cast, &planted);
+    let opened = Content::read(&backup, &text(&founded, "root_key_file"));
+    planted.check("the store in the backup", &opened.store);
+    planted.check("the manifest of the backup", opened.manifest.to_string().as_bytes());
     // That the search finds what is there: a thing that is no secret.
     let store = std::fs::read(cast.server.folder().data().join("accredit.db")).expect("a store");
-    let id = agent.agent.as_bytes();
-    assert!(store.windows(id.len()).any(|window| window == id), "an id stands in the store");
+    let mut known = Planted::new();
+    known.bytes("an id", agent.agent.as_bytes());
+    let finds = |bytes: &[u8]| known.found(bytes).is_some();
+    assert!(finds(&store) && finds(&opened.store), "an id stands in the store");
+    assert!(planted.found(root_key.as_bytes()).is_some(), "the root key stands in its file");
+    assert!(planted.found(agent.secret.as_bytes()).is_some(), "a secret stands in its text");
+    // So is a secret within the user and password of HTTP's basic authentication.
+    let basic = b64url_encode(format!("x:{}:y", agent.agent).as_bytes());
+    assert!(finds(basic.as_bytes()), "{basic}");
 }
 
 /// Every file that the server and the command line wrote: the store with its journal, the log on
@@ -164,7 +181,7 @@ fn check_files(cast: &Cast, planted: &Planted) -> Vec<String> {
             }
         }
     }
-    for wanted in ["accredit.db", "log", "log.ndjson"] {
+    for wanted in ["accredit.db", "log", "log.ndjson", "whole.backup"] {
         assert!(seen.iter().any(|name| name == wanted), "{wanted} is not among {seen:?}");
     }
     seen

@@ -15,7 +15,7 @@ fn accredit(args: &[&str]) -> Ran {
 }
 
 /// An installation with metrics and a talkative log: what `init` printed, and where metrics are.
-fn installation(folder: &Folder) -> (Value, String) {
+pub(crate) fn installation(folder: &Folder) -> (Value, String) {
     let listen = format!("127.0.0.1:{}", free_port());
     let metrics = format!("127.0.0.1:{}", free_port());
     let (data, url) = (folder.file("data"), format!("http://{listen}"));

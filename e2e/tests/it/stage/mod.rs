@@ -4,6 +4,7 @@ pub(crate) mod binary;
 pub(crate) mod cast;
 pub(crate) mod http;
 pub(crate) mod keys;
+pub(crate) mod planted;
 pub(crate) mod reader;
 pub(crate) mod server;
 pub(crate) mod service;
