@@ -7,15 +7,23 @@ use accredit_server::endpoints::{ENDPOINTS, Verb};
 use accredit_testkit::{Ask, Org, TestWorld};
 use serde_json::{Value, json};
 
-const LISTS: [&str; 7] = [
-    "/v1/persons",
-    "/v1/resources",
-    "/v1/agents",
-    "/v1/instances",
-    "/v1/credentials",
-    "/v1/revocations",
-    "/v1/events",
-];
+/// Every list of the table of endpoints, with an agent's name where it is of an agent.
+fn lists(agent: &str) -> Vec<String> {
+    let rows = ENDPOINTS.iter().filter(|row| row.operation.starts_with("list_"));
+    rows.map(|row| row.path.replace("{key}", agent)).collect()
+}
+
+/// What answers in pages is called a list, and is in every test of lists.
+#[test]
+fn whatever_takes_a_cursor_is_a_list() {
+    for row in ENDPOINTS {
+        let is_list = row.operation.starts_with("list_");
+        for name in ["limit", "cursor"] {
+            assert_eq!(row.query.contains(&name), is_list, "{} and `{name}`", row.operation);
+        }
+    }
+    assert!(lists("bot").len() >= 11);
+}
 
 /// Walks a list in pages of `limit` and returns the ids in the order they came.
 async fn walk(world: &TestWorld, org: &Org, path: &str, limit: usize) -> Vec<String> {
@@ -79,7 +87,9 @@ async fn a_walk_returns_every_row_exactly_once_whatever_the_page() {
 async fn limits_and_cursors_are_bounded() {
     let world = TestWorld::new(6).await;
     let org = world.found("acme").await;
-    for path in LISTS {
+    world.resource(&org, "crm", &["read"]).await;
+    world.agent(&org, "bot", &["crm:read"]).await;
+    for path in lists("bot") {
         for limit in ["0", "201", "-1", "x", "1e2", "99999999999999999999"] {
             let page = format!("{path}?limit={limit}");
             let answer = world.ask(Ask::get(page).bearer(&org.admin)).await;
@@ -149,8 +159,11 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
         let answer = world.ask(Ask::post("/v1/revocations").bearer(&key).json(&body)).await;
         answer.problem(404, "not-found");
     }
-    for path in LISTS {
-        let page = world.ask(Ask::get(path).bearer(&key)).await.expect(200);
+    // One of an agent of its own: another's is not found.
+    let own = json!({"name": "own"});
+    world.admin(&other, "POST", "/v1/agents", Some(own)).await.expect(201);
+    for path in lists("own") {
+        let page = world.ask(Ask::get(&path).bearer(&key)).await.expect(200);
         for id in ids.into_iter().chain([&revoked.id.to_string()]) {
             assert!(!page.text().contains(id.as_str()), "{path} shows {id}");
         }
