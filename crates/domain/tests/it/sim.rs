@@ -109,3 +109,8 @@ fn a_permit_that_grants_more_is_found_out() {
 fn a_token_that_leaves_without_its_event_is_found_out() {
     found_out(Flaw::TokenWithoutEvent, Invariant::EveryTokenHasItsEvent);
 }
+
+#[test]
+fn a_secret_that_is_written_is_found_out() {
+    found_out(Flaw::SecretIsWritten, Invariant::NoSecretInClear);
+}

@@ -17,6 +17,7 @@ mod issue;
 mod log;
 mod model;
 mod network;
+mod secrets;
 mod steps;
 mod together;
 
@@ -45,6 +46,8 @@ pub enum Invariant {
     LogIsWhole,
     /// 6. Organizations never meet.
     OrganizationsNeverMeet,
+    /// 7. No secret stands in an event or in the store.
+    NoSecretInClear,
     /// What is alive is accepted: without it, the others could hold by refusing everything.
     AliveIsAccepted,
     /// A step ended otherwise than it may: a fault that nobody asked for, or none where one was.
@@ -64,6 +67,8 @@ pub enum Flaw {
     PermitGrantsMore,
     /// A token leaves for which no event was written.
     TokenWithoutEvent,
+    /// The event of a revocation holds a client's secret.
+    SecretIsWritten,
 }
 
 /// What a simulation does.
@@ -221,9 +226,19 @@ impl Simulation {
             let written = events
                 .iter()
                 .map(|event| format!("{} {} {}\n", event.kind, event.at.micros(), event.payload));
-            parts.extend(written.map(String::into_bytes));
+            let written: Vec<String> = written.collect();
+            for side in &self.sides {
+                written.iter().try_for_each(|line| secrets::check(side, "an event", line))?;
+            }
+            parts.extend(written.into_iter().map(String::into_bytes));
             self.report.issued += side.tokens.len();
             self.report.revoked += side.tokens.iter().filter(|left| left.ended.is_some()).count();
+        }
+        // It takes a while: not for every seed.
+        if self.plan.seed.is_multiple_of(8) {
+            let kept = world.bytes_at_rest();
+            let kept = String::from_utf8_lossy(&kept);
+            self.sides.iter().try_for_each(|side| secrets::check(side, "the store", &kept))?;
         }
         parts.extend(self.report.told.iter().map(|line| line.clone().into_bytes()));
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();

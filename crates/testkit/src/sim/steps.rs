@@ -11,7 +11,7 @@ use accredit_domain::{Caller, Error};
 use accredit_wire::ids::{AnyId, CredentialId, InstanceId, Kind};
 
 use super::model::{ACTIONS, AGENTS, RESOURCES};
-use super::{Broke, Invariant, Simulation, must};
+use super::{Broke, Flaw, Invariant, Simulation, must};
 use crate::TestWorld;
 use crate::fault::FailAt;
 
@@ -135,6 +135,11 @@ impl Simulation {
         let org = &self.sides[place].org;
         let cx = world.cx(org).await;
         match change {
+            Change::Revoke(target) if self.plan.flaw == Some(Flaw::SecretIsWritten) => {
+                let reason = self.sides[place].clients[0].secret.clone();
+                let asked = Revoke { target: target.to_string(), reason };
+                revocation::revoke(&cx, &asked).await.map(drop)
+            }
             Change::Revoke(target) => world.revoke(org, target).await.map(drop),
             Change::Suspend(n) => agent::suspend(&cx, AGENTS[*n], "a test").await.map(drop),
             Change::Set(n, of, actions) => {
