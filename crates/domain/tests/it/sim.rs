@@ -53,6 +53,7 @@ fn whatever_happens_in_whatever_order_the_invariants_hold() {
     assert!(sum(|report| report.heard) > 5 * SEEDS, "{} messages", sum(|report| report.heard));
     assert!(sum(|report| report.faults) > SEEDS / 2, "{} faults", sum(|report| report.faults));
     assert!(sum(|report| report.restarts) > SEEDS / 2, "{} starts", sum(|report| report.restarts));
+    assert!(sum(|report| report.rotated) > SEEDS / 2, "{} keys", sum(|report| report.rotated));
     assert!(sum(|report| report.overtaken) > SEEDS / 4, "{} races", sum(|report| report.overtaken));
     assert!(sum(|report| report.shared) > 2 * SEEDS, "{} batches", sum(|report| report.shared));
 }

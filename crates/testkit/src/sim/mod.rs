@@ -100,6 +100,8 @@ pub struct Report {
     pub faults: usize,
     /// Restarts of the server.
     pub restarts: usize,
+    /// Signing keys that rotated.
+    pub rotated: usize,
     /// Decisions that a revocation overtook.
     pub overtaken: usize,
     /// Batches in which several requests shared a commit.
@@ -185,6 +187,7 @@ impl Simulation {
             heard: 0,
             faults: 0,
             restarts: 0,
+            rotated: 0,
             overtaken: 0,
             shared: 0,
         };

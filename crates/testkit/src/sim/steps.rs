@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use accredit_domain::keys::rotation::{self, RotateKey};
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::permission::{self, SetPermission};
 use accredit_domain::registry::{State, agent, organization, person, resource};
@@ -56,6 +57,7 @@ impl Simulation {
                 drop(world);
                 self.restart().await;
             }
+            29 => self.a_key_rotates(&world, place).await?,
             30 | 31 => {
                 drop(world);
                 self.together().await?;
@@ -70,6 +72,23 @@ impl Simulation {
         let seconds = if self.chance.once_in(6) { 100 } else { self.chance.below(25) as u64 };
         world.advance(seconds);
         self.tell(format!("{seconds} s pass"));
+    }
+
+    /// The next key signs from now on, also where it was not published long enough; what the last
+    /// one signed is believed as before. Of tokens or of the feed.
+    async fn a_key_rotates(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
+        let purpose = ["token", "feed"][self.chance.below(2)];
+        let asked = RotateKey { purpose: Some(purpose.to_owned()), now: true };
+        let cx = world.cx(&self.sides[place].org).await;
+        let result = rotation::rotate(&cx, &asked).await;
+        let said = match &result {
+            Ok(_) => "rotates",
+            Err(Error::Refused(refusal)) => refusal.rule.code(),
+            Err(Error::Fault(fault)) => return Err((Invariant::StepEndsWell, fault.to_string())),
+        };
+        self.tell(format!("{place} the key of {purpose}: {said}"));
+        self.report.rotated += usize::from(result.is_ok());
+        Ok(())
     }
 
     /// An id that tokens hang on, of any kind.
