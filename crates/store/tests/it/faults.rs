@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use accredit_domain::keys::KeyPurpose;
 use accredit_domain::ports::{Lookup, Page, Registry as _, Revocations as _, Row};
+use accredit_store::driver::DriverError;
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::driver::{Conn, Driver, DriverError, EachRow, Value};
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::ids::{AnyId, OrganizationId};
 
+use crate::around::{Around, DriverAround, Step};
 use crate::given::{
     NOW, agent, commit, found_organization, issue, person, revocation, signing_key, single_use,
 };
@@ -45,85 +46,16 @@ impl Fuse {
     }
 }
 
-struct FaultyDriver(SqliteDriver, Arc<Fuse>);
-
-impl Driver for FaultyDriver {
-    fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
-        Ok(Box::new(FaultyConn(self.0.writer()?, Arc::clone(&self.1))))
-    }
-
-    fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
-        self.0.reader()
-    }
-
-    fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        self.0.migrations()
-    }
-}
-
-struct FaultyConn(Box<dyn Conn>, Arc<Fuse>);
-
-impl Conn for FaultyConn {
-    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
-        self.1.burn()?;
-        self.0.execute(sql, params)
-    }
-
-    fn query(
-        &mut self,
-        sql: &'static str,
-        params: &[Value<'_>],
-        each: &mut EachRow<'_>,
-    ) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.query(sql, params, each)
-    }
-
-    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.script(sql)
-    }
-
-    fn begin_write(&mut self) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.begin_write()
-    }
-
-    fn begin_read(&mut self) -> Result<(), DriverError> {
-        self.0.begin_read()
-    }
-
-    fn commit(&mut self) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.commit()
-    }
-
-    fn rollback(&mut self) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.rollback()
-    }
-
-    fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.savepoint()
-    }
-
-    fn release(&mut self) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.release()
-    }
-
-    fn undo(&mut self) -> Result<(), DriverError> {
-        self.1.burn()?;
-        self.0.undo()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.0.in_transaction()
-    }
-
-    fn checkpoint(&mut self) -> Result<u64, DriverError> {
-        self.0.checkpoint()
+impl Around for Fuse {
+    fn writing<T>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        if !matches!(step, Step::BeginRead | Step::Checkpoint) {
+            self.burn()?;
+        }
+        run()
     }
 }
 
@@ -140,7 +72,7 @@ async fn faulty() -> Faulty {
     let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a driver");
     let fuse = Arc::new(Fuse::default());
     fuse.set(-1);
-    let driver = Arc::new(FaultyDriver(driver, Arc::clone(&fuse)));
+    let driver = Arc::new(DriverAround(driver, Arc::clone(&fuse)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     let org = found_organization(&store, "dev").await;
     let bot = agent("bot", None);

@@ -3,87 +3,29 @@
 use accredit_domain::ports::{Admissions as _, Installation, Store as _, StoreTrouble};
 use accredit_domain::vault::WrappedPepper;
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::driver::{Conn, DiskTrouble, Driver, DriverError, EachRow, Value};
+use accredit_store::driver::{DiskTrouble, Driver as _, DriverError};
 use accredit_store::inspect::inspect;
 use accredit_store::{Options, SqliteStore};
 use std::sync::{Arc, Mutex};
 
+use crate::around::{Around, DriverAround, Step};
 use crate::given::{World, found_organization};
 
 /// A disk that takes nothing while a test says so.
-struct Disk(SqliteDriver, Arc<Mutex<Option<DiskTrouble>>>);
+type Disk = Mutex<Option<DiskTrouble>>;
 
-impl Driver for Disk {
-    fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
-        Ok(Box::new(OnDisk(self.0.writer()?, Arc::clone(&self.1))))
-    }
-
-    fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
-        self.0.reader()
-    }
-
-    fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        self.0.migrations()
-    }
-}
-
-struct OnDisk(Box<dyn Conn>, Arc<Mutex<Option<DiskTrouble>>>);
-
-impl Conn for OnDisk {
-    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
-        self.0.execute(sql, params)
-    }
-
-    fn query(
-        &mut self,
-        sql: &'static str,
-        params: &[Value<'_>],
-        each: &mut EachRow<'_>,
-    ) -> Result<(), DriverError> {
-        self.0.query(sql, params, each)
-    }
-
-    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.0.script(sql)
-    }
-
-    fn begin_write(&mut self) -> Result<(), DriverError> {
-        self.0.begin_write()
-    }
-
-    fn begin_read(&mut self) -> Result<(), DriverError> {
-        self.0.begin_read()
-    }
-
-    fn commit(&mut self) -> Result<(), DriverError> {
-        match *self.1.lock().expect("the disk") {
-            Some(trouble) => Err(DriverError::Disk(trouble, "nothing is taken".to_owned())),
-            None => self.0.commit(),
+impl Around for Disk {
+    fn writing<T>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        match *self.lock().expect("the disk") {
+            Some(trouble) if step == Step::Commit => {
+                Err(DriverError::Disk(trouble, "nothing is taken".to_owned()))
+            }
+            _ => run(),
         }
-    }
-
-    fn rollback(&mut self) -> Result<(), DriverError> {
-        self.0.rollback()
-    }
-
-    fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.0.savepoint()
-    }
-
-    fn release(&mut self) -> Result<(), DriverError> {
-        self.0.release()
-    }
-
-    fn undo(&mut self) -> Result<(), DriverError> {
-        self.0.undo()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.0.in_transaction()
-    }
-
-    fn checkpoint(&mut self) -> Result<u64, DriverError> {
-        self.0.checkpoint()
     }
 }
 
@@ -107,7 +49,7 @@ async fn a_disk_that_takes_nothing_is_named_until_it_takes_something() {
     let folder = tempfile::tempdir().expect("a folder");
     let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
     let disk = Arc::new(Mutex::new(None));
-    let driver = Arc::new(Disk(driver, Arc::clone(&disk)));
+    let driver = Arc::new(DriverAround(driver, Arc::clone(&disk)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     found_organization(&store, "dev").await;
     for (trouble, named) in

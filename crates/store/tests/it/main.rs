@@ -3,6 +3,7 @@
 
 mod admissions;
 mod answers;
+mod around;
 mod fault_matrix;
 mod faults;
 mod file;

@@ -6,85 +6,26 @@ use std::sync::{Arc, Mutex};
 
 use accredit_domain::ports::{Log as _, Order, Page, Registry as _, Revocations as _};
 use accredit_domain::registry::environment::Environment;
+use accredit_store::driver::DriverError;
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::driver::{Conn, Driver, DriverError, EachRow, Value};
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::ids::{AgentId, OrganizationId, PersonId, ResourceId};
 
-type Read = Arc<Mutex<BTreeSet<&'static str>>>;
+use crate::around::{Around, DriverAround, Step};
 
-/// A driver that writes down what its readers ask for.
-struct Listening(SqliteDriver, Read);
+type Heard = Mutex<BTreeSet<&'static str>>;
 
-impl Driver for Listening {
-    fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
-        self.0.writer()
-    }
-
-    fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
-        Ok(Box::new(Heard(self.0.reader()?, Arc::clone(&self.1))))
-    }
-
-    fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        self.0.migrations()
-    }
-}
-
-struct Heard(Box<dyn Conn>, Read);
-
-impl Conn for Heard {
-    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
-        self.0.execute(sql, params)
-    }
-
-    fn query(
-        &mut self,
-        sql: &'static str,
-        params: &[Value<'_>],
-        each: &mut EachRow<'_>,
-    ) -> Result<(), DriverError> {
-        self.1.lock().expect("what was heard").insert(sql);
-        self.0.query(sql, params, each)
-    }
-
-    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.0.script(sql)
-    }
-
-    fn begin_write(&mut self) -> Result<(), DriverError> {
-        self.0.begin_write()
-    }
-
-    fn begin_read(&mut self) -> Result<(), DriverError> {
-        self.0.begin_read()
-    }
-
-    fn commit(&mut self) -> Result<(), DriverError> {
-        self.0.commit()
-    }
-
-    fn rollback(&mut self) -> Result<(), DriverError> {
-        self.0.rollback()
-    }
-
-    fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.0.savepoint()
-    }
-
-    fn release(&mut self) -> Result<(), DriverError> {
-        self.0.release()
-    }
-
-    fn undo(&mut self) -> Result<(), DriverError> {
-        self.0.undo()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.0.in_transaction()
-    }
-
-    fn checkpoint(&mut self) -> Result<u64, DriverError> {
-        self.0.checkpoint()
+/// Writes down what the readers ask for.
+impl Around for Heard {
+    fn reading<T>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        if let Step::Query(sql) = step {
+            self.lock().expect("what was heard").insert(sql);
+        }
+        run()
     }
 }
 
@@ -92,15 +33,15 @@ impl Conn for Heard {
 struct Stage {
     folder: tempfile::TempDir,
     store: Arc<SqliteStore>,
-    heard: Read,
+    heard: Arc<Heard>,
 }
 
 impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let heard = Read::default();
+        let heard = Arc::new(Heard::default());
         let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
-        let driver = Arc::new(Listening(driver, Arc::clone(&heard)));
+        let driver = Arc::new(DriverAround(driver, Arc::clone(&heard)));
         let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
         heard.lock().expect("what was heard").clear();
         Self { folder, store, heard }

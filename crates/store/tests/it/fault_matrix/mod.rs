@@ -20,11 +20,12 @@ use accredit_domain::ports::{
     Admissions as _, Audited, Issuance, KeysWanted, Ledger as _, Log as _, Lookup, Order, Page,
     Registry as _, Revocations as _, Store as _,
 };
+use accredit_store::driver::DriverError;
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::driver::{Conn, Driver, DriverError, EachRow, Value};
 use accredit_store::{KINDS, Options, SqliteStore};
 
 use self::operations::{Base, OPERATIONS, Operation, REWRAP, ROWS, WRITTEN, event, hours};
+use crate::around::{Around, DriverAround, Step};
 use crate::given::{self, NOW};
 use crate::log::check_chain;
 
@@ -97,10 +98,10 @@ impl Fault {
     }
 
     /// The journal is moved.
-    fn checkpoint(
+    fn checkpoint<T>(
         &self,
-        checkpoint: impl FnOnce() -> Result<u64, DriverError>,
-    ) -> Result<u64, DriverError> {
+        checkpoint: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
         if self.is_stuck.load(Ordering::SeqCst) {
             self.stuck.fetch_add(1, Ordering::SeqCst);
             return Err(DriverError::Failed("a fault that the test asked for".to_owned()));
@@ -135,134 +136,29 @@ impl Fault {
     }
 }
 
-struct FaultyDriver(SqliteDriver, Arc<Fault>);
-
-impl Driver for FaultyDriver {
-    fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
-        Ok(Box::new(FaultyConn(self.0.writer()?, Arc::clone(&self.1))))
+impl Around for Fault {
+    fn writing<T>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        match step {
+            Step::BeginRead => run(),
+            Step::Checkpoint => self.checkpoint(run),
+            _ => self.run(run),
+        }
     }
 
-    fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
-        Ok(Box::new(FaultyReader(self.0.reader()?, Arc::clone(&self.1))))
-    }
-
-    fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        self.0.migrations()
-    }
-}
-
-struct FaultyConn(Box<dyn Conn>, Arc<Fault>);
-
-impl Conn for FaultyConn {
-    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
-        self.1.run(|| self.0.execute(sql, params))
-    }
-
-    fn query(
-        &mut self,
-        sql: &'static str,
-        params: &[Value<'_>],
-        each: &mut EachRow<'_>,
-    ) -> Result<(), DriverError> {
-        self.1.run(|| self.0.query(sql, params, each))
-    }
-
-    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.1.run(|| self.0.script(sql))
-    }
-
-    fn begin_write(&mut self) -> Result<(), DriverError> {
-        self.1.run(|| self.0.begin_write())
-    }
-
-    fn begin_read(&mut self) -> Result<(), DriverError> {
-        self.0.begin_read()
-    }
-
-    fn commit(&mut self) -> Result<(), DriverError> {
-        self.1.run(|| self.0.commit())
-    }
-
-    fn rollback(&mut self) -> Result<(), DriverError> {
-        self.1.run(|| self.0.rollback())
-    }
-
-    fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.1.run(|| self.0.savepoint())
-    }
-
-    fn release(&mut self) -> Result<(), DriverError> {
-        self.1.run(|| self.0.release())
-    }
-
-    fn undo(&mut self) -> Result<(), DriverError> {
-        self.1.run(|| self.0.undo())
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.0.in_transaction()
-    }
-
-    fn checkpoint(&mut self) -> Result<u64, DriverError> {
-        self.1.checkpoint(|| self.0.checkpoint())
-    }
-}
-
-/// A connection that reads. What writes is not asked of it, and goes through.
-struct FaultyReader(Box<dyn Conn>, Arc<Fault>);
-
-impl Conn for FaultyReader {
-    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
-        self.0.execute(sql, params)
-    }
-
-    fn query(
-        &mut self,
-        sql: &'static str,
-        params: &[Value<'_>],
-        each: &mut EachRow<'_>,
-    ) -> Result<(), DriverError> {
-        self.1.read(|| self.0.query(sql, params, each))
-    }
-
-    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.0.script(sql)
-    }
-
-    fn begin_write(&mut self) -> Result<(), DriverError> {
-        self.0.begin_write()
-    }
-
-    fn begin_read(&mut self) -> Result<(), DriverError> {
-        self.1.read(|| self.0.begin_read())
-    }
-
-    fn commit(&mut self) -> Result<(), DriverError> {
-        self.0.commit()
-    }
-
-    fn rollback(&mut self) -> Result<(), DriverError> {
-        self.1.read(|| self.0.rollback())
-    }
-
-    fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.0.savepoint()
-    }
-
-    fn release(&mut self) -> Result<(), DriverError> {
-        self.0.release()
-    }
-
-    fn undo(&mut self) -> Result<(), DriverError> {
-        self.0.undo()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.0.in_transaction()
-    }
-
-    fn checkpoint(&mut self) -> Result<u64, DriverError> {
-        self.0.checkpoint()
+    /// What writes is not asked of a connection that reads.
+    fn reading<T>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        match step {
+            Step::Query(_) | Step::BeginRead | Step::Rollback => self.read(run),
+            _ => run(),
+        }
     }
 }
 
@@ -354,7 +250,7 @@ async fn strike(
     let folder = copy(base.folder.path());
     let fault = Fault::new(kind);
     let driver = SqliteDriver::open(&folder.path().join(FILE)).expect("a driver");
-    let driver = Arc::new(FaultyDriver(driver, Arc::clone(&fault)));
+    let driver = Arc::new(DriverAround(driver, Arc::clone(&fault)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     fault.arm(statement);
     let said_yes = operation(base, &store).await;
@@ -483,7 +379,7 @@ async fn a_read_that_fails_at_any_statement_is_told_and_the_next_one_is_whole() 
                 let folder = copy(base.folder.path());
                 let fault = Fault::new(kind);
                 let driver = SqliteDriver::open(&folder.path().join(FILE)).expect("a driver");
-                let driver = Arc::new(FaultyDriver(driver, Arc::clone(&fault)));
+                let driver = Arc::new(DriverAround(driver, Arc::clone(&fault)));
                 let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
                 fault.reads_left.store(statement, Ordering::SeqCst);
                 let told = read(&base, &store).await;
@@ -511,7 +407,7 @@ async fn a_journal_that_cannot_be_moved_keeps_nobody_from_writing() {
     let base = Base::new().await;
     let fault = Fault::new(Kind::FailsBefore);
     let driver = SqliteDriver::open(&base.folder.path().join(FILE)).expect("a driver");
-    let driver = Arc::new(FaultyDriver(driver, Arc::clone(&fault)));
+    let driver = Arc::new(DriverAround(driver, Arc::clone(&fault)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     let write = async || {
         for _ in 0..WRITES {
