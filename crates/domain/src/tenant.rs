@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use crate::audit::reads::Reads;
 use crate::audit::refusals::Refusals;
 use crate::audit::uses::Uses;
-use crate::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
+use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
 use crate::ports::{LaneHead, Lookup, Notice, Observer, Page, Store};
 use crate::refusal::Fault;
 use crate::registry::jwks::Follows;
@@ -69,8 +69,7 @@ pub struct Keys {
 impl Keys {
     fn new(all: Vec<SigningKey>) -> Result<Self, Fault> {
         let active = |purpose: KeyPurpose, typ: &str| {
-            let mut of_purpose = all.iter().filter(|key| key.sealed.purpose == purpose);
-            let key = of_purpose
+            let key = keys::of(&all, purpose)
                 .rfind(|key| key.state == KeyState::Active)
                 .ok_or_else(|| Fault::new("signing keys", "no active key for a purpose"))?;
             let kid = key.sealed.id.to_string();
@@ -111,7 +110,7 @@ impl Keys {
     }
 
     /// The same keys as they are wrapped now.
-    fn rewrapped(&self, keys: &[SealedKey]) -> Self {
+    fn rewrapped(&self, keys: &[SealedKey]) -> Result<Self, Fault> {
         let now = |held: &SealedKey| {
             let found = keys.iter().find(|key| key.id == held.id);
             found.cloned().unwrap_or_else(|| held.clone())
@@ -121,16 +120,8 @@ impl Keys {
             Arc::new(ActiveKey { id: held.id, sealed, header })
         };
         let all = self.all.iter();
-        Self {
-            all: all.map(|key| SigningKey { sealed: now(&key.sealed), ..key.clone() }).collect(),
-            token: active(&self.token),
-            feed: active(&self.feed),
-            log: active(&self.log),
-            log_signers: self.log_signers.iter().map(now).collect(),
-            token_jwks: self.token_jwks.clone(),
-            feed_jwks: self.feed_jwks.clone(),
-            hash: self.hash,
-        }
+        let all = all.map(|key| SigningKey { sealed: now(&key.sealed), ..key.clone() }).collect();
+        Self::signed_by([&self.token, &self.feed, &self.log].map(active), all)
     }
 
     /// Every key of the organization, whatever its state.
@@ -175,9 +166,9 @@ fn placed(all: &[SigningKey], purpose: KeyPurpose) -> impl Iterator<Item = &Sign
         KeyState::Retiring => Some(2),
         KeyState::Retired | KeyState::Revoked => None,
     };
-    let of_purpose = all.iter().filter(move |key| key.sealed.purpose == purpose);
-    let mut placed: Vec<_> =
-        of_purpose.filter_map(|key| place(key.state).map(|place| (place, key))).collect();
+    let mut placed: Vec<_> = keys::of(all, purpose)
+        .filter_map(|key| place(key.state).map(|place| (place, key)))
+        .collect();
     placed.sort_by_key(|(place, key)| (*place, key.sealed.id));
     placed.into_iter().map(|(_, key)| key)
 }
@@ -320,8 +311,7 @@ impl Tenant {
     /// The verifier keys of all that ever signed a lane's checkpoints, oldest first.
     pub fn log_vkeys_ever(&self, lane: &LaneHead) -> Result<Vec<Vkey>, Fault> {
         let keys = self.keys();
-        let of_log = keys.all().iter().map(|key| &key.sealed);
-        self.vkeys(lane, of_log.filter(|key| key.purpose == KeyPurpose::Log))
+        self.vkeys(lane, keys::of(keys.all(), KeyPurpose::Log).map(|key| &key.sealed))
     }
 
     fn vkeys<'k>(
@@ -514,7 +504,12 @@ impl Observer for Tenants {
         for keys in rewrapped.keys.chunk_by(|one, other| one.org == other.org) {
             let org = keys.first().map(|key| key.org);
             if let Some(tenant) = org.and_then(|org| loaded.by_id.get(&org)) {
-                tenant.keys.store(Arc::new(tenant.keys.load().rewrapped(keys)));
+                match tenant.keys.load().rewrapped(keys) {
+                    Ok(keys) => tenant.keys.store(Arc::new(keys)),
+                    Err(fault) => {
+                        tracing::error!(%fault, org = %tenant.id, "signing keys not taken over");
+                    }
+                }
             }
         }
     }

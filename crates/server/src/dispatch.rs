@@ -482,8 +482,8 @@ async fn piece(body: &mut Limited<axum::body::Body>) -> Result<Option<Bytes>, No
 fn source(server: &Server, parts: &Parts) -> Option<IpAddr> {
     let peer = parts.extensions.get::<Peer>()?.0;
     let Some(proxies) = server.proxies.get() else { return Some(peer) };
-    let lines: Vec<_> = parts.headers.get_all(proxies.header.name()).iter().collect();
-    Some(proxies.source(peer, lines.into_iter().map(HeaderValue::as_bytes)))
+    let lines = parts.headers.get_all(proxies.header.name()).iter();
+    Some(proxies.source(peer, lines.map(HeaderValue::as_bytes)))
 }
 
 /// Reads the request whole, within the row's bound, and checks its caller.

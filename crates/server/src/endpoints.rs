@@ -141,7 +141,7 @@ const fn row(
         path,
         operation,
         caller,
-        operator: false,
+        operator: matches!(caller, OperatorAlone),
         body_max: 0,
         language: OAuth,
         standard,
@@ -277,7 +277,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
 
     api(Changes, Verb::Post, "/v1/restore/waive", "waive_restore", Admin(Administrators), admin::organizations::waive).takes(Shape::of::<Waive>()).gives(Shape::of::<Organization>()),
 
-    api(Acts, Verb::Post, "/v1/root/rotate", "rotate_root", OperatorAlone, admin::root::rotate).and_operator().gives(Shape::of::<RotatedRoot>()),
+    api(Acts, Verb::Post, "/v1/root/rotate", "rotate_root", OperatorAlone, admin::root::rotate).gives(Shape::of::<RotatedRoot>()),
 
     // The process itself.
     api(Reads, Verb::Get, "/livez", "live", Anyone, health::live).gives(Shape::Text),

@@ -231,17 +231,17 @@ impl Hub {
     /// forgets organizations that nobody follows.
     pub async fn tick(&self, now: Time) {
         self.followers.end_expired(now);
+        let up = self.world.clock.elapsed();
         let channels: Vec<Arc<Channel>> = self.channels().values().cloned().collect();
         for channel in channels {
             let due = {
                 let mut last = channel.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
-                let now = self.world.clock.elapsed();
                 // A quarter early, so that what is late on the way still comes in time. The period
                 // is asked for each time: a resource may have come that wants a shorter one.
                 let period = channel.tenant.heartbeat().mul_f32(0.75);
-                let due = last.is_none_or(|last| now.saturating_sub(last) >= period);
+                let due = last.is_none_or(|last| up.saturating_sub(last) >= period);
                 if due {
-                    *last = Some(now);
+                    *last = Some(up);
                 }
                 due
             };

@@ -163,7 +163,7 @@ impl Listening {
                     if places.is_told(metrics::begin()) {
                         tracing::warn!(%error, "connection not accepted");
                     }
-                    jobs::pause(Duration::from_millis(50)).await;
+                    jobs::pause(jobs::ACCEPT_PAUSE).await;
                     continue;
                 }
             };

@@ -403,14 +403,11 @@ impl Settings {
                 all.collect::<Vec<_>>().join(",")
             }
             "proxies.header" => self.proxies.header.name().to_owned(),
-            "limits.client" => shown_rate(self.limits.client),
-            "limits.failures" => shown_rate(self.limits.failures),
-            "limits.organization" => shown_rate(self.limits.organization),
+            "limits.client" => shown_max(self.limits.client.into()),
+            "limits.failures" => shown_max(self.limits.failures.into()),
+            "limits.organization" => shown_max(self.limits.organization.into()),
             "tls.key_file" => self.tls.as_ref().map_or("none".to_owned(), |tls| path(&tls.1)),
-            _ => quota_of(key).map_or(String::new(), |counted| {
-                let max = self.quotas.of(counted);
-                if max == 0 { "off".to_owned() } else { max.to_string() }
-            }),
+            _ => quota_of(key).map_or(String::new(), |counted| shown_max(self.quotas.of(counted))),
         }
     }
 
@@ -498,8 +495,8 @@ fn quotas(said: &Said) -> Result<Quotas, String> {
     Ok(quotas)
 }
 
-fn shown_rate(rate: u32) -> String {
-    if rate == 0 { "off".to_owned() } else { rate.to_string() }
+fn shown_max(max: u64) -> String {
+    if max == 0 { "off".to_owned() } else { max.to_string() }
 }
 
 /// The level of a log, by name.

@@ -171,7 +171,7 @@ fn limits_are_numbers_or_off_and_the_defaults_are_the_documented_ones() {
         ("limits.organization", settings.limits.organization),
     ] {
         let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("a setting");
-        assert_eq!(setting.default, shown_rate(rate), "{key}");
+        assert_eq!(setting.default, shown_max(rate.into()), "{key}");
     }
     let text = format!("{head}client = 60000\nfailures = \"off\"\norganization = \"60\"\n");
     let limits = read(&text).expect("settings").limits;

@@ -16,3 +16,13 @@ pub mod read;
 pub mod reads;
 pub mod refusals;
 pub mod uses;
+
+use std::time::Duration;
+
+use accredit_wire::time::Time;
+
+/// Whether a window that ends at `ends` is over, or ends later than one that begins now would: then
+/// the clock was set back.
+fn window_is_over(ends: Time, window: Duration, now: Time) -> bool {
+    ends <= now || ends > now.plus(window)
+}

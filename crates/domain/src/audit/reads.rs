@@ -10,6 +10,7 @@ use std::time::Duration;
 use accredit_wire::ids::CredentialId;
 use accredit_wire::time::Time;
 
+use super::window_is_over;
 use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::context::{Caller, Cx};
 use crate::ports::Audited;
@@ -27,10 +28,9 @@ struct Reader {
 }
 
 impl Reader {
-    /// Whether its minute is over, or ends later than it could have begun: then the clock was set
-    /// back.
+    /// Whether its minute is over.
     fn is_over(&self, now: Time) -> bool {
-        self.window_ends <= now || self.window_ends > now.plus(READ_WINDOW)
+        window_is_over(self.window_ends, READ_WINDOW, now)
     }
 }
 

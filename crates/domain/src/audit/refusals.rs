@@ -15,6 +15,7 @@ use accredit_wire::time::Time;
 use std::collections::HashMap;
 
 use super::event::{Body, EventKind};
+use super::window_is_over;
 use crate::context::Cx;
 use crate::ports::Audited;
 use crate::refusal::{Fault, Refusal, Rule};
@@ -43,10 +44,10 @@ struct Allowance {
 }
 
 impl Allowance {
-    /// Whether its window is over, or ends later than it could have begun: then the clock was set
-    /// back, and nobody's refusals go unrecorded until it has come there again.
+    /// Whether its window is over: nobody's refusals go unrecorded until the clock has come there
+    /// again.
     fn is_over(&self, now: Time) -> bool {
-        self.window_ends <= now || self.window_ends > now.plus(REFUSAL_WINDOW)
+        window_is_over(self.window_ends, REFUSAL_WINDOW, now)
     }
 }
 

@@ -208,6 +208,14 @@ pub async fn generate_next(
     Ok(SigningKey { statement: Some(statement), ..next })
 }
 
+/// Those of a purpose.
+pub(crate) fn of(
+    keys: &[SigningKey],
+    purpose: KeyPurpose,
+) -> impl DoubleEndedIterator<Item = &SigningKey> + Clone {
+    keys.iter().filter(move |key| key.sealed.purpose == purpose)
+}
+
 /// The signing keys of the organization, oldest first.
 pub async fn list(cx: &Cx, page: Page) -> Result<Listed<SigningKeyView>, Error> {
     cx.require(AdminPermission::Read)?;

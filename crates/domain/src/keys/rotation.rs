@@ -11,7 +11,7 @@ use std::time::Duration;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, generate_next};
+use super::{KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, generate_next, of};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{CommitError, Row};
@@ -61,7 +61,8 @@ pub struct RotatedKeys {
     pub active: SigningKeyView,
     /// It will sign after the following rotation, and is published from now on.
     pub next: SigningKeyView,
-    /// It signs no more; what it signed is still believed.
+    /// It is still published; what it signed is believed. It signs no more; one of the log signs
+    /// along.
     pub retiring: SigningKeyView,
     /// When the retiring key is published no more.
     #[schema(value_type = String)]
@@ -72,13 +73,6 @@ pub struct RotatedKeys {
 pub(crate) struct Moved {
     pub(crate) active: SigningKey,
     pub(crate) next: SigningKey,
-}
-
-fn of(
-    keys: &[SigningKey],
-    purpose: KeyPurpose,
-) -> impl DoubleEndedIterator<Item = &SigningKey> + Clone {
-    keys.iter().filter(move |key| key.sealed.purpose == purpose)
 }
 
 fn in_state(keys: &[SigningKey], purpose: KeyPurpose, state: KeyState) -> Option<&SigningKey> {
@@ -140,8 +134,8 @@ fn purpose(asked: Option<&str>) -> Result<KeyPurpose, Refusal> {
     purpose.ok_or_else(wrong)
 }
 
-/// Lets the next key sign. The one that signed until now stays published until what it signed has
-/// expired, and a new key is published as the next; one transaction, one event.
+/// Lets the next key sign. The one that signed until now stays published for as long as keys of its
+/// purpose are retiring, and a new key is published as the next; one transaction, one event.
 pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
     cx.require(AdminPermission::Registry)?;
     let purpose = purpose(asked.purpose.as_deref())?;

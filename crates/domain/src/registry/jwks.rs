@@ -185,7 +185,8 @@ pub async fn tick(cx: &Cx, _turn: Turn<'_>) -> Result<usize, Fault> {
             turn?;
             fetched += 1;
         }
-        // Each has got another due time, unless it is fetched for an assertion just now.
+        // Each has got another due time, unless it is fetched for an assertion just now or its agent
+        // has changed meanwhile.
         if count < FETCHES_AT_A_TIME_MAX || fetched == before || fetched >= FETCHES_IN_TURN_MAX {
             return Ok(fetched);
         }

@@ -18,7 +18,7 @@ use serde::de::IgnoredAny;
 use super::{open, organization, signed};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::keys::KeyPurpose;
+use crate::keys::{self, KeyPurpose};
 use crate::ports::{LaneHead, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
@@ -127,8 +127,7 @@ impl OldLog {
             .into());
         }
         let keys = cx.tenant.keys();
-        let of_log = keys.all().iter().filter(|key| key.sealed.purpose == KeyPurpose::Log);
-        let log_keys = of_log.map(|key| key.sealed.public.clone());
+        let log_keys = keys::of(keys.all(), KeyPurpose::Log).map(|key| key.sealed.public.clone());
         let own = lanes.iter().filter(|lane| !before(lane)).map(|lane| cx.tenant.origin(lane));
         Ok(Self {
             own: own.collect(),

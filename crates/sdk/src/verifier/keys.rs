@@ -86,7 +86,7 @@ impl Keys {
         self.published = new.published;
         self.tokens = new.tokens;
         self.feed = new.feed;
-        let named: BTreeSet<KeyId> = ids(&self.tokens).chain(ids(&self.feed)).collect();
+        let named: BTreeSet<KeyId> = ids_of_both(&self.tokens, &self.feed).collect();
         self.refused.retain(|kid| named.contains(kid));
         let changed = self.take_log(new.log, &statements, issuer);
         contradictions.extend(changed.map(|origin| Contradiction::LogKeyChanged { origin }));
@@ -122,8 +122,8 @@ impl Keys {
     /// Drops the keys of tokens and of the feed that `is_revoked` names, and those that were dropped
     /// before and came back.
     pub(super) fn drop_revoked(&mut self, is_revoked: impl Fn(KeyId) -> bool) {
-        let ids = ids(&self.tokens).chain(ids(&self.feed));
-        self.refused.extend(ids.filter(|&kid| is_revoked(kid)));
+        let named = ids_of_both(&self.tokens, &self.feed);
+        self.refused.extend(named.filter(|&kid| is_revoked(kid)));
         let refused = &self.refused;
         let stands = |key: &VerifyingKey| key.kid.parse().is_ok_and(|kid| !refused.contains(&kid));
         self.tokens.retain(stands);
@@ -132,7 +132,7 @@ impl Keys {
 
     /// Whether `is_revoked` names one of those.
     pub(super) fn names_revoked(&self, is_revoked: impl Fn(KeyId) -> bool) -> bool {
-        ids(&self.tokens).chain(ids(&self.feed)).any(is_revoked)
+        ids_of_both(&self.tokens, &self.feed).any(is_revoked)
     }
 
     /// Whether what was fetched last is older than the end of one of its keys, or other than what
@@ -179,6 +179,11 @@ struct KeysFile<Set> {
     feed: Set,
     log: Vec<String>,
     refused: BTreeSet<KeyId>,
+}
+
+/// The ids of the keys of tokens and of the feed.
+fn ids_of_both(tokens: &JwkSet, feed: &JwkSet) -> impl Iterator<Item = KeyId> {
+    ids(tokens).chain(ids(feed))
 }
 
 /// The ids in a set of keys. A key whose `kid` is not the id of a signing key has none: nothing of

@@ -35,6 +35,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::time::Time;
+use crate::tlog::lower_hex;
 
 /// How far the local time may go backwards between two looks at it without being taken for a
 /// clock that was set back: requests read the clock once and may overtake each other.
@@ -65,11 +66,7 @@ impl FromStr for Nonce {
     type Err = NonceError;
 
     fn from_str(text: &str) -> Result<Self, NonceError> {
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if text.len() != 32 || !text.bytes().all(is_digit) {
-            return Err(NonceError);
-        }
-        u128::from_str_radix(text, 16).map(|bits| Self(bits.to_be_bytes())).map_err(|_| NonceError)
+        lower_hex(text).map(Self).ok_or(NonceError)
     }
 }
 

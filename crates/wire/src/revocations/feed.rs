@@ -22,7 +22,7 @@ use crate::ids::{AnyId, KeyId};
 use crate::jose::jwk::JwkSet;
 use crate::jose::jws::{JwsError, ProtectedHeader, SigningInput, TypRule, Unverified};
 use crate::time::Time;
-use crate::tlog::Hash;
+use crate::tlog::{Hash, lower_hex};
 use crate::token::{push, push_string};
 
 /// The `typ` of the header.
@@ -145,7 +145,8 @@ impl Message {
             to: payload.to,
             at: Time::from_micros(payload.at),
             reading: Reading {
-                clock: clock_from_hex(payload.clock)
+                clock: lower_hex(payload.clock)
+                    .map(u64::from_be_bytes)
                     .ok_or(FeedError::Malformed("the name of its clock is malformed"))?,
                 up: payload.up,
             },
@@ -230,13 +231,6 @@ struct Payload<'a> {
     entries: Vec<EntryWire>,
     #[serde(default)]
     log: Vec<LaneJson>,
-}
-
-/// 16 hexadecimal digits in lower case.
-fn clock_from_hex(text: &str) -> Option<u64> {
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let is_one = text.len() == 16 && text.bytes().all(is_digit);
-    is_one.then(|| u64::from_str_radix(text, 16).ok())?
 }
 
 /// An entry as it is read.

@@ -50,13 +50,22 @@ impl Hash {
 
     /// The hash written as exactly 64 lower-case hexadecimal digits. There is no second spelling.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let digits: &[u8; 2 * HASH_LEN] = text.as_bytes().try_into().ok()?;
-        let mut bytes = [0; HASH_LEN];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = (hex_value(pair[0])? << 4) | hex_value(pair[1])?;
-        }
-        Some(Self(bytes))
+        lower_hex(text).map(Self)
     }
+}
+
+/// The bytes written as exactly twice as many lower-case hexadecimal digits. There is no second
+/// spelling.
+pub(crate) fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = (hex_value(pair[0])? << 4) | hex_value(pair[1])?;
+    }
+    Some(bytes)
 }
 
 fn hex_value(digit: u8) -> Option<u8> {

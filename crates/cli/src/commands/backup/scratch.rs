@@ -45,9 +45,8 @@ pub(crate) fn remove_left_behind(folder: &Path) -> usize {
     let mut removed = 0;
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_copy = name.to_str().is_some_and(|name| {
-            name.starts_with(PREFIX) && name.ends_with(SUFFIX) && !name.contains('/')
-        });
+        let is_copy =
+            name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
         if !is_copy || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
