@@ -87,10 +87,9 @@ impl Auditor {
         for lane in &header.lanes {
             let given = self.vkeys.iter().filter(|vkey| vkey.name() == lane.origin);
             let known: Vec<_> = given.map(|vkey| vkey.key().clone()).collect();
-            let count = known.len();
-            let believed = succession::follow(&name, known, &header.statements);
-            let introduced = believed.get(count..).unwrap_or_default();
-            further.extend(introduced.iter().filter_map(|key| Vkey::new(&lane.origin, key).ok()));
+            let believed = succession::follow(&name, known.iter().cloned(), &header.statements);
+            let introduced = believed.iter().filter(|key| !succession::is_among(key, &known));
+            further.extend(introduced.filter_map(|key| Vkey::new(&lane.origin, key).ok()));
         }
         self.vkeys.extend(further);
     }

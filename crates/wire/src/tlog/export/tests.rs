@@ -268,6 +268,9 @@ fn a_log_whose_key_was_rotated_verifies_with_the_first_key_or_any_that_signed_it
         auditor.finish()
     };
     assert!(with_keys(&[1, 2], &rotated(Vec::new())).ok);
+    // A key that is given twice is one key.
+    let report = with_keys(&[1, 1], &rotated(said.clone()));
+    assert!(report.ok && report.complete, "{report:?}");
     let findings = with_keys(&[2], &rotated(said.clone())).findings;
     assert!(matches!(findings[..], [Finding::BadSignature { lane: Some(0), .. }]), "{findings:?}");
     // A chain; broken, out of order, of a stranger, for another log.
