@@ -1,17 +1,18 @@
 //! A consistent copy of a store, taken while another process serves it, and what a copy holds.
 //!
 //! The copy is one read snapshot: the writer goes on meanwhile, and its journal grows until the
-//! copy is done. Nothing of the original is written, no migration is run and no lock is taken.
+//! copy is done. Nothing of the original is written, no migration is run and no lock is taken: both
+//! may be older than this program, so that only columns of the first schema are read.
 //! Absent on purpose: encryption and the file that leaves the machine, which are the caller's.
 
 use std::path::Path;
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{Installation, LaneHead};
 use accredit_wire::ids::OrganizationId;
 
 use crate::driver::sqlite::SqliteDriver;
 use crate::driver::{Conn, DriverError};
+use crate::installation::Founded;
 use crate::{installation, log, migrations};
 
 const OPERATION: &str = "copy the store";
@@ -24,7 +25,7 @@ pub struct Contents {
     /// The version of the program that ran it.
     pub written_by: String,
     /// What it was founded with.
-    pub installation: Installation,
+    pub installation: Founded,
     /// Its organizations.
     pub organizations: Vec<ContentsOrganization>,
     /// Agents of all of them.
@@ -45,7 +46,18 @@ pub struct ContentsOrganization {
     /// Its revocation counter.
     pub rev: u64,
     /// The lanes of its log.
-    pub lanes: Vec<LaneHead>,
+    pub lanes: Vec<ContentsLane>,
+}
+
+/// A lane of its log.
+#[derive(Clone, Debug)]
+pub struct ContentsLane {
+    /// Which lane.
+    pub lane: u16,
+    /// Leaves sequenced.
+    pub sequenced: u64,
+    /// The newest checkpoint, a signed note.
+    pub note: Option<String>,
 }
 
 /// Writes a copy of the store at `path` into the empty file `to`. Blocks for as long as it takes.
@@ -72,7 +84,7 @@ pub fn contents(path: &Path) -> Result<Contents, Fault> {
 fn read(conn: &mut dyn Conn) -> Result<Option<Contents>, DriverError> {
     conn.begin_read()?;
     let (schema, written_by) = migrations::newest(conn)?;
-    let Some(installation) = installation::find(conn)? else { return Ok(None) };
+    let Some(installation) = installation::founded(conn)? else { return Ok(None) };
     let mut organizations =
         conn.all("SELECT org, name, generation, rev FROM organization ORDER BY org", &[], |row| {
             Ok(ContentsOrganization {
@@ -84,10 +96,24 @@ fn read(conn: &mut dyn Conn) -> Result<Option<Contents>, DriverError> {
             })
         })?;
     for organization in &mut organizations {
-        organization.lanes = log::lanes(conn, &organization.id.to_string())?;
+        organization.lanes = lanes(conn, &organization.id.to_string())?;
     }
     let agents = conn.number("SELECT count(*) FROM agent", &[])?;
     let events = organizations.iter().flat_map(|org| &org.lanes).map(|lane| lane.sequenced).sum();
     conn.rollback()?;
     Ok(Some(Contents { schema, written_by, installation, organizations, agents, events }))
+}
+
+fn lanes(conn: &mut dyn Conn, org: &str) -> Result<Vec<ContentsLane>, DriverError> {
+    let mut lanes = conn.all(
+        "SELECT lane, next FROM lane WHERE org = $1 ORDER BY lane",
+        &[org.into()],
+        |row| {
+            Ok(ContentsLane { lane: log::lane_of(row, 0)?, sequenced: row.count(1)?, note: None })
+        },
+    )?;
+    for lane in &mut lanes {
+        lane.note = log::newest_checkpoint(conn, org, lane.lane)?.map(|(_, note)| note);
+    }
+    Ok(lanes)
 }

@@ -1,16 +1,17 @@
 //! Looking at a store without taking it: for a check of the installation, also while it is served.
 //!
-//! Nothing is written, no migration is run and no lock is taken. Absent on purpose: anything of an
-//! organization but its name.
+//! Nothing is written, no migration is run and no lock is taken: the store may be older than this
+//! program, so that only columns of the first schema are read, or those that the schema is asked for.
+//! Absent on purpose: anything of an organization but its name.
 
 use std::path::Path;
 
 use accredit_domain::Fault;
-use accredit_domain::ports::Installation;
 
 use crate::driver::sqlite::{self, SqliteDriver};
 use crate::driver::{Conn, DriverError};
-use crate::{installation, migrations};
+use crate::installation::Founded;
+use crate::{installation, migrations, page};
 
 const OPERATION: &str = "inspect the store";
 /// Names of organizations that are told.
@@ -28,7 +29,7 @@ pub struct Inspection {
     /// The version of the program that ran it.
     pub written_by: String,
     /// What it was founded with; nothing in a store that never was.
-    pub installation: Option<Installation>,
+    pub installation: Option<Founded>,
     /// Names of its organizations, at most [`NAMES_MAX`].
     pub organizations: Vec<String>,
     /// Names of those that issue nothing since a backup was restored, at most [`NAMES_MAX`].
@@ -57,8 +58,8 @@ fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
         Vec::new()
     } else {
         conn.all(
-            "SELECT name FROM organization WHERE issuing <> 'open' ORDER BY org LIMIT 200",
-            &[],
+            "SELECT name FROM organization WHERE issuing <> 'open' ORDER BY org LIMIT $1",
+            &[page::rows(NAMES_MAX)],
             |row| Ok(row.text(0)?.to_owned()),
         )?
     };
@@ -66,10 +67,10 @@ fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
         schema,
         schema_known: sqlite::MIGRATIONS.last().map_or(0, |(version, ..)| *version),
         written_by,
-        installation: installation::find(conn)?,
+        installation: installation::founded(conn)?,
         organizations: conn.all(
-            "SELECT name FROM organization ORDER BY org LIMIT 200",
-            &[],
+            "SELECT name FROM organization ORDER BY org LIMIT $1",
+            &[page::rows(NAMES_MAX)],
             |row| Ok(row.text(0)?.to_owned()),
         )?,
         closed,

@@ -8,14 +8,28 @@ use crate::failure::Failure;
 
 const OPERATION: &str = "found the installation";
 
-/// What it was founded with; nothing in a new store.
+/// What a store of any schema was founded with, read without bringing it up to date.
+#[derive(Clone, Debug)]
+pub struct Founded {
+    /// Its peppers as they are wrapped, the oldest first.
+    pub peppers: Vec<WrappedPepper>,
+    /// The address at which it is reached.
+    pub public_url: String,
+}
+
+/// What it was founded with; nothing in a new store. Reads only what the first schema has.
+pub(crate) fn founded(conn: &mut dyn Conn) -> Result<Option<Founded>, DriverError> {
+    let found = conn.first("SELECT public_url FROM installation WHERE id = 1", &[], |row| {
+        Ok(row.text(0)?.to_owned())
+    })?;
+    let Some(public_url) = found else { return Ok(None) };
+    Ok(Some(Founded { peppers: peppers(conn)?, public_url }))
+}
+
+/// The same in a store that is up to date, and under which of its root keys it is.
 pub(crate) fn find(conn: &mut dyn Conn) -> Result<Option<Installation>, DriverError> {
-    let found =
-        conn.first("SELECT public_url, root FROM installation WHERE id = 1", &[], |row| {
-            Ok((row.text(0)?.to_owned(), row.small(1)?))
-        })?;
-    let Some((public_url, root)) = found else { return Ok(None) };
-    Ok(Some(Installation { peppers: peppers(conn)?, root, public_url }))
+    let Some(Founded { peppers, public_url }) = founded(conn)? else { return Ok(None) };
+    Ok(Some(Installation { peppers, root: root(conn)?, public_url }))
 }
 
 /// Its peppers, the oldest first.

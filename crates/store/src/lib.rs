@@ -69,6 +69,7 @@ use shared::Shared;
 use spent::Spent;
 use writer::{Counters, Writer};
 
+pub use installation::Founded;
 pub use ledger::FORGOTTEN_IN_CHUNK_MAX;
 pub use member::KINDS;
 pub use page::READ_ROWS_MAX;

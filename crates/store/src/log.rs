@@ -163,11 +163,13 @@ pub(crate) fn lanes(conn: &mut dyn Conn, org: &str) -> Result<Vec<LaneHead>, Dri
     Ok(lanes)
 }
 
-fn lane_of(row: &dyn Row, column: usize) -> Result<u16, DriverError> {
+/// The number of a lane in a row.
+pub(crate) fn lane_of(row: &dyn Row, column: usize) -> Result<u16, DriverError> {
     u16::try_from(row.int(column)?).map_err(|error| DriverError::unreadable(column, error))
 }
 
-fn newest_checkpoint(
+/// The size and the signed note of the newest checkpoint of a lane.
+pub(crate) fn newest_checkpoint(
     conn: &mut dyn Conn,
     org: &str,
     lane: u16,

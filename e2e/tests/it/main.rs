@@ -25,6 +25,7 @@ mod story_guide;
 mod story_key_set;
 mod story_log;
 mod story_no_secrets;
+mod story_older_store;
 mod story_operating;
 mod story_readme;
 mod story_restart;

@@ -10,12 +10,12 @@ use accredit_domain::registry::credential::{AdminPermission, CredentialState, Ho
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::quota::{Counted, Quotas, Reached};
 use accredit_domain::registry::{Credential, Instance};
-use accredit_store::{Options, SqliteStore};
-use accredit_wire::crypto::sha256;
 use accredit_wire::ids::OrganizationId;
-use accredit_wire::tlog::Hash;
 
-use crate::given::{NOW, World, event, found_organization, instance, person, resource, secret};
+use crate::given::{
+    NOW, World, event, found_organization, instance, open, person, resource, secret,
+};
+use crate::older::of_schema;
 
 /// Counts of an organization, in the order of [`Counted::ALL`], of a store that nobody has open.
 fn counts(folder: &tempfile::TempDir, org: OrganizationId) -> Vec<i64> {
@@ -143,18 +143,11 @@ async fn a_rotation_may_go_over_by_as_much_again() {
 
 #[test]
 fn a_store_from_before_there_were_counts_is_counted() {
-    const FIRST: &str = include_str!("../../migrations/sqlite/0001_first.sql");
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("accredit.db");
     let org = OrganizationId::new(1, [1; 10]);
-    let conn = rusqlite::Connection::open(&path).expect("the file");
-    let hash = Hash::new(sha256(FIRST.as_bytes()));
-    conn.execute_batch(FIRST).expect("the first schema");
+    let conn = of_schema(&folder, 1);
     conn.execute_batch(&format!(
-        "CREATE TABLE schema_migration (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL,
-         hash TEXT NOT NULL, written_by TEXT NOT NULL);
-         INSERT INTO schema_migration VALUES (1, 'first', '{hash}', '0.1.0');
-         INSERT INTO organization VALUES ('{org}', 'dev', NULL, 'i', 'active', 0, 1, 0, 1);
+        "INSERT INTO organization VALUES ('{org}', 'dev', NULL, 'i', 'active', 0, 1, 0, 1);
          INSERT INTO person VALUES ('{org}', 'p1', 'a@b.example', NULL, 'active', 0, 1);
          INSERT INTO resource VALUES ('{org}', 'r1', 'crm', 'a', '[]', 'active', 60, 0, 1);
          INSERT INTO agent (org, id, name, environment, state, permissions, may_delegate,
@@ -172,6 +165,6 @@ fn a_store_from_before_there_were_counts_is_counted() {
     ))
     .expect("as it was");
     drop(conn);
-    SqliteStore::open(&path, &Options::default()).expect("brought up to date").close();
+    open(&folder).close();
     assert_eq!(counts(&folder, org), [2, 1, 1, 1, 2, 1]);
 }

@@ -12,6 +12,7 @@ mod health;
 mod holdings;
 mod issuance;
 mod log;
+mod older;
 mod plans;
 mod registry;
 mod revocation;
