@@ -226,6 +226,7 @@ pub(crate) async fn put_together(
     let outbound = Arc::new(Outside(sets));
     let world = Arc::new(World {
         clock: Arc::new(SystemClock),
+        latest: Arc::default(),
         entropy,
         vault: Arc::new(vault),
         root: Root::new(place),

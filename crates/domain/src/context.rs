@@ -10,6 +10,7 @@ use accredit_wire::ids::{AnyId, CredentialId, RequestId};
 use accredit_wire::time::Time;
 
 use crate::audit::event::{Actor, Body, Event, EventKind, Source};
+use crate::issuance::clock::LatestTime;
 use crate::limits::Limits;
 use crate::ports::{Clock, Entropy, KeyVault, Outbound, Store};
 use crate::refusal::{Refusal, Rule};
@@ -22,6 +23,8 @@ use crate::terms::Terms;
 pub struct World {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// The latest one that was taken for right: no token is issued long before it.
+    pub latest: Arc<LatestTime>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// Secret keys.

@@ -20,9 +20,6 @@ pub const CLOCK_BACK_MIN: Duration = Duration::from_secs(1);
 pub const CLOCK_AHEAD_MIN: Duration = Duration::from_secs(5);
 /// One that has kept its course this long after it was set is taken as right.
 pub const CLOCK_SETTLED: Duration = Duration::from_mins(10);
-/// Where the time of day is back by more than this, no token is issued: what had expired would be
-/// believed again, and tokens would be dated back.
-pub const CLOCK_BACK_ISSUING_MAX: Duration = Duration::from_secs(5);
 
 /// How the time of day was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,9 +36,9 @@ pub mod watch;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use accredit_domain::World;
 use accredit_domain::restoration::Issuing;
 use accredit_domain::tenant::{Tenant, Tenants};
-use accredit_domain::{Refusal, Rule, World};
 use accredit_wire::forwarded::TrustedProxies;
 use accredit_wire::time::Time;
 
@@ -93,7 +93,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new(world.clock.now()));
         world.store.observe(Arc::clone(&metrics) as Arc<dyn accredit_domain::ports::Observer>);
         let stopping = Arc::new(AtomicBool::new(false));
-        let watch = Watch::default();
+        let watch = Watch::new(Arc::clone(&world.latest));
         let room = Room::default();
         let (probe, connections) = (Probe::default(), Arc::new(Connections::default()));
         let acquainted = Acquainted::default();
@@ -111,20 +111,6 @@ impl Server {
             proxies: OnceLock::new(),
             stopping,
         })
-    }
-
-    /// Refuses to issue while the time of day is back by more than
-    /// [`course::CLOCK_BACK_ISSUING_MAX`]: what had expired would be believed again. What ends
-    /// things goes on.
-    pub fn may_issue(&self, now: Time) -> Result<(), Refusal> {
-        if !self.watch.is_clock_back(now) {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Rule::ClockBack,
-            "no tokens are issued: the server's time of day was set back",
-            "ask again; the operator sets the clock right, or waits until it has settled",
-        ))
     }
 
     /// Looks at how the process is doing: its degraded states, each with the time since when.

@@ -6,14 +6,15 @@
 //! why.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use accredit_domain::issuance::clock::LatestTime;
 use accredit_domain::ports::{StoreHealth, StoreTrouble};
 use accredit_wire::time::Time;
 
-use crate::course::{CLOCK_BACK_ISSUING_MAX, Course, Off};
+use crate::course::{Course, Off};
 
 /// A write that takes longer than this is slow.
 pub const WRITE_SLOW: Duration = Duration::from_millis(500);
@@ -193,11 +194,16 @@ pub struct Watch {
     held: Mutex<Held>,
     log_behind: AtomicBool,
     issuing_closed: AtomicBool,
-    /// [`Course::latest`] at the last look, microseconds.
-    latest: AtomicI64,
+    /// [`Course::latest`] at the last look, for whoever issues.
+    latest: Arc<LatestTime>,
 }
 
 impl Watch {
+    /// A watch that tells which time of day was the latest that was right.
+    pub fn new(latest: Arc<LatestTime>) -> Self {
+        Self { latest, ..Self::default() }
+    }
+
     /// How the last integration of all logs went.
     pub fn integrated(&self, failed: bool, behind: u64) {
         self.log_behind.store(failed || behind > LOG_BEHIND_MAX, Ordering::Relaxed);
@@ -211,11 +217,6 @@ impl Watch {
     /// A job has panicked, when the monotonic clock showed `elapsed`.
     pub fn panicked(&self, elapsed: Duration) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).panicked = Some(elapsed);
-    }
-
-    /// Whether the time of day `now` is back so far that no token is issued.
-    pub fn is_clock_back(&self, now: Time) -> bool {
-        now.plus(CLOCK_BACK_ISSUING_MAX) < Time::from_micros(self.latest.load(Ordering::Relaxed))
     }
 
     /// A time that has come, whatever the time of day was set to; nothing where none is known.
@@ -235,7 +236,7 @@ impl Watch {
         let off = held.course.look(now, elapsed);
         let is_late = |panicked: Duration| elapsed.saturating_sub(panicked) < JOB_SETTLED;
         let job_failing = held.panicked.is_some_and(is_late);
-        self.latest.store(held.course.latest().micros(), Ordering::Relaxed);
+        self.latest.set(held.course.latest());
         let trouble = store.trouble;
         for (state, holds) in [
             (State::StoreFull, trouble == Some(StoreTrouble::Full)),
@@ -339,20 +340,22 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_is_named_and_stops_issuing_where_it_is_back() {
-        let (watch, well) = (Watch::default(), StoreHealth::default());
+        let (latest, well) = (Arc::<LatestTime>::default(), StoreHealth::default());
+        let watch = Watch::new(Arc::clone(&latest));
+        let is_clock_back = |now| latest.may_issue(now).is_err();
         let look = |now: i64, elapsed: u64| {
             names(&watch.look((at(now), Duration::from_secs(elapsed)), &well, false))
         };
-        assert!(!watch.is_clock_back(at(0)), "before the first look");
+        assert!(!is_clock_back(at(0)), "before the first look");
         assert!(look(1000, 0).is_empty());
         assert_eq!(look(5000, 1), ["clock-ahead"]);
-        assert!(!watch.is_clock_back(at(1001)), "it is not back when it is put right");
+        assert!(!is_clock_back(at(1001)), "it is not back when it is put right");
         assert!(look(1002, 2).is_empty());
         assert_eq!(look(900, 3), ["clock-back"]);
         assert_eq!(watch.states(), [(State::ClockBack, at(900))]);
-        assert!(watch.is_clock_back(at(996)) && !watch.is_clock_back(at(997)));
+        assert!(is_clock_back(at(996)) && !is_clock_back(at(997)));
         assert!(look(1499, 602).is_empty(), "it has come to where it was");
-        assert!(!watch.is_clock_back(at(1499)));
+        assert!(!is_clock_back(at(1499)));
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl TestWorld {
             outbound: Arc::clone(&outside) as Arc<_>,
             root: Root::new(Arc::clone(&root) as Arc<_>),
             clock: Arc::clone(&clock) as Arc<_>,
+            latest: Arc::default(),
             entropy,
             vault: Arc::clone(&vault) as Arc<_>,
             store: Arc::clone(&store) as Arc<dyn Store>,

@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod authenticate;
+pub mod clock;
 pub mod grants;
 pub mod mint;
 pub mod permit;
@@ -77,6 +78,9 @@ impl From<Fault> for Stopped {
 /// Issues a token, or says why not.
 pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result<Outcome, Fault> {
     // Before anything is asked of the store, and recorded for nobody: it is so for all.
+    if let Err(refusal) = cx.world.latest.may_issue(cx.now) {
+        return Ok(Outcome::Refused(refusal));
+    }
     if cx.tenant.issuing() == Issuing::Closed {
         return Ok(Outcome::Refused(restoration::closed()));
     }

@@ -22,7 +22,6 @@ pub fn token(call: Call) -> Handled {
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
         let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Refused)?;
         let request = TokenRequest::parse(&form)?;
-        call.server.may_issue(cx.now)?;
         rates::may_try(&cx, &auth)?;
         match issuance::issue(&cx, &auth, &request).await? {
             Outcome::Issued(issued) => {
