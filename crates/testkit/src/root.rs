@@ -7,6 +7,8 @@ use accredit_domain::vault::{RootKey, SoftVault, WrappedPepper};
 use accredit_domain::{Error, Fault, Refusal, Rule};
 use std::sync::Arc;
 
+use crate::pause::Meanwhile;
+
 /// The root key of a new world.
 const FIRST: [u8; 32] = [7; 32];
 
@@ -16,6 +18,7 @@ struct Held {
     next: Option<[u8; 32]>,
     may_be_replaced: bool,
     moves: bool,
+    meanwhile: Option<Meanwhile>,
 }
 
 /// A place for root keys, of which a test says whether it can be written.
@@ -27,7 +30,8 @@ pub struct RootPlace {
 impl RootPlace {
     /// With the first key in it.
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
-        let held = Held { current: FIRST, next: None, may_be_replaced: true, moves: true };
+        let (next, meanwhile) = (None, None);
+        let held = Held { current: FIRST, next, may_be_replaced: true, moves: true, meanwhile };
         Self { entropy, held: Mutex::new(held) }
     }
 
@@ -39,6 +43,11 @@ impl RootPlace {
     /// Whether the other key comes into its place.
     pub fn moves(&self, moves: bool) {
         self.held().moves = moves;
+    }
+
+    /// While the next rotation makes its key, `meanwhile` happens.
+    pub fn while_next_is_made(&self, meanwhile: Meanwhile) {
+        self.held().meanwhile = Some(meanwhile);
     }
 
     /// The key that opens these peppers: the one in its place or, where a rotation was cut off, the
@@ -64,6 +73,10 @@ impl RootPlace {
 impl RootKeyPlace for RootPlace {
     fn make_next(&self, peppers: Vec<WrappedPepper>) -> BoxFuture<'_, Result<RootKey, Error>> {
         Box::pin(async move {
+            let meanwhile = self.held().meanwhile.take();
+            if let Some(meanwhile) = meanwhile {
+                meanwhile.await;
+            }
             drop(self.opening(&peppers));
             let mut held = self.held();
             if !held.may_be_replaced {

@@ -168,15 +168,51 @@ async fn what_was_made_tells_its_version() {
         let stage = Stage::new().await;
         let asked = ask(&stage, endpoint, &stage.acme.admin).await;
         let made = stage.world.ask(asked).await.expect(201);
-        let (id, noun) = (made.member("id"), endpoint.path.split('/').nth(2).expect("a noun"));
-        let read = stage.world.admin(&stage.acme, "GET", &format!("/v1/{noun}/{id}"), None).await;
-        // Signing keys and revocations are not read one by one and have no versions.
-        if ["signing-keys", "revocations"].contains(&noun) {
-            assert!(read.status == 404 || id.is_empty(), "{noun} are read one by one now");
-            continue;
+        let noun = endpoint.path.split('/').nth(2).expect("a noun");
+        match noun {
+            "signing-keys" => {
+                check_key_is_listed(&stage, &made).await;
+                continue;
+            }
+            "revocations" => {
+                check_is_ended(&stage, &made).await;
+                continue;
+            }
+            _ => {}
         }
-        let read = read.expect(200);
+        let path = format!("/v1/{noun}/{}", made.member("id"));
+        let read = stage.world.admin(&stage.acme, "GET", &path, None).await.expect(200);
         let told: Value = read.header("etag").into();
         assert_eq!(Value::from(made.header("etag")), told, "{}", endpoint.operation);
     }
+}
+
+/// A signing key that was made is not read one by one and tells no version: it stands in the list
+/// as it was told, in the place of the one before it.
+async fn check_key_is_listed(stage: &Stage, made: &Answer) {
+    let get = async |path: &str| stage.world.admin(&stage.acme, "GET", path, None).await;
+    assert_eq!(made.header("etag"), "");
+    let (active, retiring) = (&made.json()["active"], &made.json()["retiring"]);
+    let path = format!("/v1/signing-keys/{}", active["id"].as_str().expect("an id"));
+    assert_eq!(get(&path).await.status, 404, "signing keys are read one by one now");
+    let listed = get("/v1/signing-keys").await.expect(200).json();
+    let listed = listed["items"].as_array().expect("keys");
+    for (told, state) in [(active, "active"), (retiring, "retiring")] {
+        assert_eq!(told["state"], state, "{told}");
+        assert!(listed.contains(told), "{told} is not in {listed:?}");
+    }
+    let of_tokens = |key: &&Value| key["purpose"] == active["purpose"] && key["state"] == "active";
+    assert_eq!(listed.iter().filter(of_tokens).count(), 1, "{listed:?}");
+}
+
+/// Nor is a revocation: what it ended says so.
+async fn check_is_ended(stage: &Stage, made: &Answer) {
+    let get = async |path: &str| stage.world.admin(&stage.acme, "GET", path, None).await;
+    assert_eq!(made.header("etag"), "");
+    let (revocation, agent) = (made.member("id"), made.member("target"));
+    assert!(revocation.starts_with("rvk_") && agent.starts_with("agt_"), "{}", made.text());
+    let path = format!("/v1/revocations/{revocation}");
+    assert_eq!(get(&path).await.status, 404, "revocations are read one by one now");
+    let ended = get(&format!("/v1/agents/{agent}")).await.expect(200).json();
+    assert_eq!(ended["state"], "suspended", "{ended}");
 }
