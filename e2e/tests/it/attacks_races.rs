@@ -1,15 +1,18 @@
-//! Everything at once: issuing after a kill switch, and replays in parallel.
+//! Everything at once: issuing after a kill switch, and replays in parallel. That requests met is
+//! asserted as well: one after the other they would prove nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use accredit_wire::crypto::Algorithm;
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use crate::stage::cast::text;
 use crate::stage::keys::{ASSERTION, ClientKey};
-use crate::stage::{Ask, Cast};
+use crate::stage::{Answer, Ask, Cast};
 
 /// How many ask at once.
 const TASKS: usize = 32;
@@ -19,6 +22,52 @@ struct Got {
     token: String,
     rev: u64,
     at: Instant,
+}
+
+/// An answer, and when it was under way.
+struct Met {
+    answer: Answer,
+    sent: Instant,
+    at: Instant,
+}
+
+impl Met {
+    fn met(&self, other: &Self) -> bool {
+        self.sent < other.at && other.sent < self.at
+    }
+}
+
+/// Sends all of them at one moment.
+async fn at_once(asks: Vec<Ask>, to: SocketAddr) -> Vec<Met> {
+    let start = Arc::new(Barrier::new(asks.len()));
+    let sent: Vec<_> = asks
+        .into_iter()
+        .map(|ask| {
+            let start = Arc::clone(&start);
+            tokio::spawn(async move {
+                start.wait().await;
+                let sent = Instant::now();
+                let answer = ask.send(to).await;
+                Met { answer, sent, at: Instant::now() }
+            })
+        })
+        .collect();
+    let mut met = Vec::new();
+    for sent in sent {
+        met.push(sent.await.expect("an answer"));
+    }
+    met
+}
+
+/// Of all that were sent at once one was done, and others were under way meanwhile and were not.
+fn check_one_won(all: &[Met], status: u16, refused: impl Fn(&Answer)) {
+    let (won, lost): (Vec<_>, Vec<_>) = all.iter().partition(|met| met.answer.status == status);
+    let [winner] = won[..] else { panic!("{} of {} won", won.len(), all.len()) };
+    assert_eq!(lost.len(), all.len() - 1);
+    for met in &lost {
+        refused(&met.answer);
+    }
+    assert!(lost.iter().any(|met| met.met(winner)), "they came one after the other");
 }
 
 fn claims(token: &str) -> Value {
@@ -42,10 +91,12 @@ async fn no_token_of_a_revoked_agent_lives_however_close_the_race() {
             .map(|_| {
                 let (ask, stop) = (ask.clone(), Arc::clone(&stop));
                 tokio::spawn(async move {
-                    let mut got = Vec::new();
+                    let (mut got, mut times) = (Vec::new(), Vec::new());
                     while !stop.load(Ordering::Relaxed) {
+                        let sent = Instant::now();
                         let answer = ask.send(to).await;
                         let at = Instant::now();
+                        times.push((sent, at));
                         if answer.status == 200 {
                             let token = text(&answer.json(), "access_token");
                             let rev = claims(&token)["accredit"]["rev"].as_u64().expect("a rev");
@@ -54,20 +105,26 @@ async fn no_token_of_a_revoked_agent_lives_however_close_the_race() {
                             answer.refused(400, "unauthorized_client", "agent-not-active");
                         }
                     }
-                    got
+                    (got, times)
                 })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(120)).await;
+        let asked = Instant::now();
         let revoked = cast.server.revoke(&agent.agent).await;
         let answered = Instant::now();
         tokio::time::sleep(Duration::from_millis(80)).await;
         stop.store(true, Ordering::Relaxed);
         let rev = revoked["rev"].as_u64().expect("a counter");
-        let mut all = Vec::new();
+        let (mut all, mut times) = (Vec::new(), Vec::new());
         for racer in racers {
-            all.extend(racer.await.expect("a racer"));
+            let (got, asked) = racer.await.expect("a racer");
+            all.extend(got);
+            times.extend(asked);
         }
+        let meanwhile = times.iter().filter(|(sent, at)| *sent < answered && asked < *at).count();
+        assert!(meanwhile >= TASKS, "only {meanwhile} asked while it was revoked");
+        assert!(times.len() > all.len(), "nobody was refused");
         let late = all.iter().filter(|got| got.at > answered).count();
         assert!(all.len() > TASKS, "only {} tokens before the revocation", all.len());
         // A token that names the revocation's own counter would outlive it.
@@ -98,21 +155,10 @@ async fn an_assertion_that_many_send_at_once_is_good_for_one_token() {
     ];
     let ask = Ask::form(&cast.server.at("/oauth/token"), &form);
     let to = cast.server.address;
-    let sent: Vec<_> = (0..TASKS)
-        .map(|_| {
-            let ask = ask.clone();
-            tokio::spawn(async move { ask.send(to).await })
-        })
-        .collect();
-    let mut issued = 0;
-    for answer in sent {
-        let answer = answer.await.expect("an answer");
-        match answer.status {
-            200 => issued += 1,
-            _ => answer.refused(401, "invalid_client", "assertion-replayed"),
-        }
-    }
-    assert_eq!(issued, 1);
+    let all = at_once(vec![ask; TASKS], to).await;
+    check_one_won(&all, 200, |answer| {
+        answer.refused(401, "invalid_client", "assertion-replayed");
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,30 +166,22 @@ async fn two_who_take_one_name_or_one_key_do_not_both_get_it() {
     let cast = Cast::new().await;
     let key = ClientKey::new(Algorithm::EdDsa, None);
     let (one, other) = (cast.bare_agent("one").await, cast.bare_agent("other").await);
-    let mut sent = Vec::new();
+    let mut asks = Vec::new();
     for place in 0..8 {
         let holder = if place % 2 == 0 { &one } else { &other };
         for (path, body) in [
             ("/v1/agents", json!({"name": "wanted"})),
             ("/v1/credentials", json!({"agent": holder, "type": "public-key", "jwk": key.jwk()})),
         ] {
-            let ask = Ask::json("POST", path, &body).bearer(&cast.server.admin);
-            let to = cast.server.address;
-            sent.push((path, tokio::spawn(async move { ask.send(to).await })));
+            asks.push(Ask::json("POST", path, &body).bearer(&cast.server.admin));
         }
     }
-    let (mut agents, mut keys) = (0, 0);
-    for (path, answer) in sent {
-        let answer = answer.await.expect("an answer");
-        let (count, rule) = match path {
-            "/v1/agents" => (&mut agents, "name-taken"),
-            _ => (&mut keys, "key-taken"),
-        };
-        if answer.status < 300 {
-            *count += 1;
-        } else {
-            answer.problem(409, rule);
-        }
+    let all = at_once(asks, cast.server.address).await;
+    // In the order in which they were asked for: by turns.
+    let (agents, keys): (Vec<_>, Vec<_>) =
+        all.into_iter().enumerate().partition(|(place, _)| place % 2 == 0);
+    for (met, rule) in [(agents, "name-taken"), (keys, "key-taken")] {
+        let met: Vec<_> = met.into_iter().map(|(_, met)| met).collect();
+        check_one_won(&met, 201, |answer| answer.problem(409, rule));
     }
-    assert_eq!((agents, keys), (1, 1));
 }

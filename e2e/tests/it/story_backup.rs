@@ -401,7 +401,7 @@ async fn what_was_ended_after_a_backup_stays_ended_when_it_is_restored() {
             }
             tokens.set(live).expect("once");
             let kept = state.file("verifier");
-            let verifier = cast.verifier().age_max(bound).state_dir(kept).connect().await;
+            let verifier = cast.verifier().age_max(bound).state_dir(&kept).connect().await;
             let verifier = verifier.expect("a verifier");
             let [revoked, rotated, narrowed, decommissioned, _, instance] = &clients[..] else {
                 panic!("six clients")
@@ -419,8 +419,7 @@ async fn what_was_ended_after_a_backup_stays_ended_when_it_is_restored() {
                 verifier.status().map(|status| status.rev) == rev
             })
             .await;
-            // The checkpoints come a second behind; what it holds is written at a heartbeat.
-            tokio::time::sleep(Duration::from_millis(2500)).await;
+            cast.kept(&kept).await;
             verifiers.lock().expect("held").push(verifier);
         },
     )
@@ -504,9 +503,13 @@ async fn what_was_ended_after_a_backup_stays_ended_when_it_is_restored() {
     })
     .await;
     drop(deaf);
-    // Its tasks let go of the folder a moment later.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let verifier = builder().accept_restored(2).connect().await.expect("a verifier");
+    let mut goes_on = None;
+    until("its tasks let go of the folder", FOLLOWS_WITHIN, async || {
+        goes_on = builder().accept_restored(2).connect().await.ok();
+        goes_on.is_some()
+    })
+    .await;
+    let verifier = goes_on.expect("a verifier");
     until("the verifier follows again", FOLLOWS_WITHIN, async || {
         verifier.verify_token(&token).await.is_ok()
     })
@@ -575,9 +578,10 @@ async fn an_owner_opens_issuing_on_their_word() {
             let beta = cast.server.post("/v1/orgs", json!({"name": "beta"})).await;
             second.set(text(&beta, "admin_token")).expect("once");
             // It has seen nothing that will be lost.
-            let builder = cast.verifier().state_dir(state.file("verifier"));
+            let kept = state.file("verifier");
+            let builder = cast.verifier().state_dir(&kept);
             let verifier = builder.connect().await.expect("a verifier");
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            cast.kept(&kept).await;
             assert_eq!(verifier.alarms(), []);
         },
         async |cast| drop(cast.token(found.get().expect("an agent")).await),

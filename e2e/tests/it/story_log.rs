@@ -137,9 +137,9 @@ async fn a_log_that_was_rolled_back_is_noticed_by_a_verifier() {
 
     cast.server = cast.server.again().await;
     let state = |name: &str| cast.server.folder().file(name);
-    let (running, restarted) = (state("running"), state("restarted"));
+    let (running_dir, restarted) = (state("running"), state("restarted"));
     let bound = Duration::from_secs(3);
-    let running = cast.verifier().age_max(bound).state_dir(running).connect().await;
+    let running = cast.verifier().age_max(bound).state_dir(&running_dir).connect().await;
     let running = running.expect("a verifier");
     let away = cast.verifier().age_max(bound).state_dir(&restarted).connect().await;
     let away = away.expect("a verifier");
@@ -155,8 +155,8 @@ async fn a_log_that_was_rolled_back_is_noticed_by_a_verifier() {
         knows(&running) == Some(rev) && knows(&away) == Some(rev)
     })
     .await;
-    // The checkpoints come a second behind; what a verifier holds is written down at a heartbeat.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    cast.kept(&running_dir).await;
+    cast.kept(&restarted).await;
     running.verify_token(&token).await.expect("alive");
     drop(away);
 
@@ -234,12 +234,13 @@ async fn check_rewritten(more: &[&str], expected: impl Fn(&Alarm) -> bool) {
     let agent = cast.agent("planner").await;
     let token = cast.token(&agent).await;
     let bound = Duration::from_secs(3);
-    let running = cast.verifier().age_max(bound).connect().await.expect("a verifier");
+    let kept = cast.server.folder().file("verifier");
+    let running = cast.verifier().age_max(bound).state_dir(&kept).connect().await;
+    let running = running.expect("a verifier");
     for _ in 0..5 {
         cast.token(&agent).await;
     }
-    // The checkpoints come a second behind.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    cast.kept(&kept).await;
     running.verify_token(&token).await.expect("alive");
     assert_eq!(running.alarms(), []);
 

@@ -87,7 +87,7 @@ async fn signing_keys_rotate_under_load_without_one_failed_verification() {
 /// of a follower that is not our Verifier. Returns how many keys signed.
 async fn follow(cast: Arc<Cast>, stop: Arc<AtomicBool>) -> usize {
     let now = || Time::from_seconds(stage::now());
-    let (nonce, issuer) = (Nonce::new([7; 16]), cast.server.issuer.clone());
+    let issuer = cast.server.issuer.clone();
     let keys = async || {
         let set = cast.server.send(Ask::get(&cast.server.at("/.well-known/feed-jwks.json"))).await;
         JwkSet::parse(&set.body).expect("feed keys")
@@ -95,10 +95,13 @@ async fn follow(cast: Arc<Cast>, stop: Arc<AtomicBool>) -> usize {
     let mut known = keys().await;
     let mut follower = Follower::new(issuer.clone(), None);
     let mut signers = Vec::new();
-    let mut stops = false;
+    let (mut stops, mut asked) = (false, 0u128);
     while !stops {
         // Once more after the last rotation.
         stops = stop.load(Ordering::Relaxed);
+        // Another question each time: what answers an earlier one does not answer this one.
+        asked += 1;
+        let nonce = Nonce::new(asked.to_be_bytes());
         follower.ask(nonce, now());
         let ask = Ask::get(&cast.server.at(&format!("/revocations?nonce={nonce}")));
         let text = cast.server.send(ask.bearer(&cast.resource_secret)).await.text();
@@ -110,6 +113,7 @@ async fn follow(cast: Arc<Cast>, stop: Arc<AtomicBool>) -> usize {
             signed => signed,
         };
         let signed = signed.expect("signed by a key that is published");
+        assert_eq!(signed.message().nonce, Some(nonce), "it answers this question");
         follower.apply(&signed, &[], now()).expect("it continues");
         let signer = signed.signer().expect("a key");
         if !signers.contains(&signer) {

@@ -91,8 +91,9 @@ impl Keeper {
     }
 
     /// Keeps what `follower` holds, unless the last time was just now: the next message, a
-    /// heartbeat at the latest, brings it here again. What is lost by that is younger than the
-    /// age bound, which is what the bound is for.
+    /// heartbeat at the latest, brings it here again. A restart goes on from what was written: what
+    /// came after, for [`WRITING_SHARE`] times as long as a write takes, is asked for anew, and that
+    /// the log had been longer by then is not held against the issuer.
     pub(super) fn keep(&mut self, follower: &Follower) {
         let Some(dir) = &self.dir else { return };
         if let Some(writing) = self.writing.take_if(|writing| writing.is_finished())

@@ -1,13 +1,18 @@
 //! The usual actors: a resource that knows two actions, and agents that may read there.
 
+use std::time::Duration;
+
 use accredit::Verifier;
 use accredit::verifier::Builder;
 use serde_json::{Value, json};
 
-use super::Server;
+use super::{Server, until};
 
 /// The audience of the usual resource.
 pub(crate) const CRM: &str = "https://crm.example/";
+
+/// By when a verifier has written down what it holds, however busy the disk is.
+const KEPT_WITHIN: Duration = Duration::from_secs(30);
 
 /// The usual actors at a server.
 pub(crate) struct Cast {
@@ -85,6 +90,27 @@ impl Cast {
     pub(crate) async fn token(&self, client: &Client) -> String {
         let answer = self.server.token(&client.agent, &client.secret, "crm:read").await;
         text(&answer.good(), "access_token")
+    }
+
+    /// Waits until a verifier has written into its folder a checkpoint of the log as long as it is
+    /// now. Checkpoints come a second behind, what is held is written at a heartbeat, and on a busy
+    /// disk more seldom: a restart goes on from what was written, whatever was known.
+    pub(crate) async fn kept(&self, state_dir: &str) {
+        let log = self.server.get("/v1/log").await;
+        let sizes = |lanes: &Value| -> Vec<u64> {
+            let lanes = lanes.as_array().expect("lanes").iter();
+            lanes.map(|lane| lane["size"].as_u64().expect("a size")).collect()
+        };
+        let now = sizes(&log["lanes"]);
+        let file = std::path::Path::new(state_dir).join("revocations");
+        until("what the verifier holds is written", KEPT_WITHIN, async || {
+            let Ok(kept) = std::fs::read_to_string(&file) else { return false };
+            let header: Value =
+                serde_json::from_str(kept.lines().next().expect("a header")).expect("JSON");
+            let kept = sizes(&header["lanes"]);
+            kept.len() == now.len() && kept.iter().zip(&now).all(|(kept, now)| kept >= now)
+        })
+        .await;
     }
 
     /// A verifier of the resource.

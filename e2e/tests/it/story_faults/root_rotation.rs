@@ -11,10 +11,13 @@ use crate::stage::cast::{Client, text};
 use crate::stage::server::{Folder, init};
 use crate::stage::{Ask, Cast, Server, binary};
 
-/// How often the server is killed, each time a little later.
-const KILLS: u64 = 16;
+/// How often the server is killed: every other time a little later, and in between as soon as another
+/// key lies beside the one that is used.
+const KILLS: u32 = 16;
+/// How often at most, until rotations were cut off on both sides of what makes them final.
+const KILLS_MAX: u32 = 256;
 /// How much later. A rotation takes some tens of milliseconds.
-const LATER: Duration = Duration::from_millis(3);
+const LATER: Duration = Duration::from_millis(6);
 
 /// `accredit root rotate` by the operator of a server.
 fn rotate(server: &Server, founded: &Value) -> std::process::Command {
@@ -94,22 +97,42 @@ async fn killed_at_any_moment_of_a_rotation_the_next_start_goes_on_with_everythi
     let (founded, mut cast, agent) = staged(&folder).await;
     let root_key = text(&founded, "root_key_file");
     let token = cast.token(&agent).await;
-    let (mut moved, mut finished) = (0, 0);
-    for round in 0..KILLS {
+    let next = format!("{root_key}.next");
+    // Rotations that the kill cut off: those that have come to nothing, and those that had become
+    // final and were finished by the next start.
+    let (mut undone, mut finished) = (0, 0);
+    for round in 0..KILLS_MAX {
+        if round >= KILLS && undone > 0 && finished > 0 {
+            break;
+        }
         let before = fs::read(&root_key).expect("a key");
+        // One that came to nothing leaves its key lying there.
+        let left = fs::read(&next).ok();
+        let is_made = || fs::read(&next).ok().is_some_and(|made| Some(made) != left);
         let ask = Ask::new("POST", "/v1/root/rotate").bearer(&text(&founded, "operator_token"));
         let address = cast.server.address;
         let load = Load::start(&cast.server, &agent, 2);
         let asked = tokio::spawn(async move { ask.try_send(address).await });
-        tokio::time::sleep(LATER * u32::try_from(round).expect("small")).await;
+        if round % 2 == 0 {
+            tokio::time::sleep(LATER * (round % KILLS / 2)).await;
+        } else {
+            while !asked.is_finished() && !is_made() {
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+            // From the file to the store and back to the file, the further the later the round.
+            tokio::time::sleep(Duration::from_millis(u64::from(round / 2 % 8))).await;
+        }
         cast.server.kill();
-        drop(asked.await);
+        let answer = asked.await.expect("no panic");
         load.end().await;
+        let is_under_way = is_made();
+        assert!(answer.is_none() || !is_under_way, "answered, and not in its place");
         let cut_off = fs::read(&root_key).expect("there is always one") == before;
         cast.server = Server::serve(folder.clone(), &founded).await;
         let now = fs::read(&root_key).expect("a key");
-        moved += u32::from(now != before);
-        finished += u32::from(cut_off && now != before);
+        assert!(now != before || answer.is_none(), "answered, and not rotated");
+        finished += u32::from(is_under_way && cut_off && now != before);
+        undone += u32::from(is_under_way && now == before);
         if now != before {
             assert_eq!(fs::read(format!("{root_key}.previous")).expect("kept"), before);
         }
@@ -120,7 +143,10 @@ async fn killed_at_any_moment_of_a_rotation_the_next_start_goes_on_with_everythi
         let report = cast.server.cli_json(&["fsck"]);
         assert_eq!(report["ok"], true, "round {round}: {report}");
     }
-    println!("{KILLS} kills: {moved} rotated, {finished} of them finished by the next start");
+    assert!(
+        undone > 0 && finished > 0,
+        "{undone} cut off before they were final, {finished} after"
+    );
     // And a whole one goes on from whatever was left.
     let rotated = binary::run(rotate(&cast.server, &founded)).json();
     assert_eq!(rotated["in_place"], true);
