@@ -17,7 +17,7 @@ use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 use serde::Serialize;
 
-use crate::audit::event::{Actor, Body, Event, EventKind, Source};
+use crate::audit::event::{Body, Event, EventKind};
 use crate::context::World;
 use crate::keys::SealedKey;
 use crate::ports::{CommitError, Entropy, RootKeyPlace};
@@ -144,13 +144,7 @@ pub struct RotatedRoot {
 /// Rotates the root key at the wish of the installation's operator. Must run to its end: whoever
 /// waits for it may go away.
 pub async fn rotate_by(by: &Operator) -> Result<RotatedRoot, Error> {
-    let body = Body {
-        actor: Some(Actor { id: Some(by.credential.any()), kind: "operator" }),
-        request: Some(by.request),
-        source: by.source.map(|ip| Source { ip }),
-        ..Body::default()
-    };
-    rotate(&by.world, by.now, body).await
+    rotate(&by.world, by.now, by.body()).await
 }
 
 /// Rotates the root key. One at a time: another one meanwhile is refused.

@@ -1,4 +1,4 @@
-//! One line a request: what an administrator changed, and where we failed or took long; everything
+//! One line a request: what an administrator or the operator changed, and where we failed or took long; everything
 //! else with `debug`.
 //!
 //! A change is an event as well, which bears the same request's id. Absent on purpose: headers,
@@ -12,8 +12,7 @@ use accredit_wire::ids::RequestId;
 use accredit_wire::trace::TraceId;
 use http::StatusCode;
 
-use crate::caller::Requirement;
-use crate::endpoints::{Endpoint, Semantics};
+use crate::endpoints::Endpoint;
 
 /// An answer that takes longer than this is worth a line.
 pub(crate) const SLOW: Duration = Duration::from_secs(1);
@@ -26,8 +25,8 @@ pub(crate) fn line(
     org: Option<&str>,
     trace: Option<TraceId>,
 ) {
-    let is_admin = matches!(endpoint.caller, Requirement::Admin(_));
-    let has_changed = is_admin && endpoint.semantics != Semantics::Reads && status.is_success();
+    let may_change = endpoint.caller.is_checked_first() && endpoint.semantics.changes_something();
+    let has_changed = may_change && status.is_success();
     let operation = endpoint.operation;
     let (status, ms) = (status.as_u16(), took.as_millis() as u64);
     let trace = trace.map(tracing::field::display);

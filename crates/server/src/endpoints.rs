@@ -26,7 +26,7 @@ use accredit_domain::revocation::{self, RevocationView, Revoke};
 use accredit_domain::root::RotatedRoot;
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
 
-use self::Semantics::{Acts, Changes, Creates, CreatesFrom, Reads};
+use self::Semantics::{Acts, Asks, Changes, Creates, CreatesFrom, Reads};
 use crate::caller::Requirement::{self, Admin, Anyone, Client, OperatorAlone, Verifier};
 use crate::dispatch::Handler;
 use crate::failure::Language::{self, OAuth, Problem};
@@ -79,12 +79,23 @@ pub enum Semantics {
     CreatesFrom,
     /// Neither: done again it does the same.
     Acts,
+    /// Nothing, as what reads; it is asked by POST, because the question is a secret or because it
+    /// takes long. On whose terms and by whom it was refused is held as of what changes something.
+    Asks,
 }
 
 impl Semantics {
     /// Whether it makes something, so that repeating it would make another.
     pub const fn creates(self) -> bool {
         matches!(self, Self::Creates | Self::CreatesFrom)
+    }
+
+    /// Whether anything is another after it than before.
+    pub const fn changes_something(self) -> bool {
+        match self {
+            Self::Creates | Self::Changes | Self::CreatesFrom | Self::Acts => true,
+            Self::Reads | Self::Asks => false,
+        }
     }
 
     /// Whether it builds on one thing that has versions.
@@ -260,7 +271,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Reads, Verb::Get, "/v1/credentials/{key}", "get_credential", Admin(Read), admin::credentials::get).gives(Shape::of::<CredentialView>()),
 
     api(CreatesFrom, Verb::Post, "/v1/credentials/{key}/rotate", "rotate_credential", Admin(Registry), admin::credentials::rotate).takes(Shape::of::<RotateCredential>()).gives(Shape::of::<RotatedCredential>()),
-    api(Acts, Verb::Post, "/v1/credentials/identify", "identify_credential", Admin(Audit), admin::credentials::identify).takes(Shape::of::<Identify>()).gives(Shape::of::<Identified>()),
+    api(Asks, Verb::Post, "/v1/credentials/identify", "identify_credential", Admin(Audit), admin::credentials::identify).takes(Shape::of::<Identify>()).gives(Shape::of::<Identified>()),
 
     api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).gives(Shape::Json),
@@ -273,7 +284,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Reads, Verb::Get, "/v1/events/{key}", "get_event", Admin(Audit), admin::events::get).gives(Shape::of::<EventView>()),
     api(Reads, Verb::Get, "/v1/log", "get_log", Admin(Audit), admin::events::lanes).gives(Shape::Json),
     api(Acts, Verb::Post, "/v1/log/prune", "prune_log", Admin(Administrators), admin::events::prune).takes(Shape::of::<Prune>()).gives(Shape::of::<PruneReport>()),
-    api(Acts, Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
+    api(Asks, Verb::Post, "/v1/log/fsck", "check_log", Admin(Audit), admin::events::fsck).gives(Shape::Json),
 
     api(Changes, Verb::Post, "/v1/restore/waive", "waive_restore", Admin(Administrators), admin::organizations::waive).takes(Shape::of::<Waive>()).gives(Shape::of::<Organization>()),
 

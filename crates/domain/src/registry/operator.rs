@@ -79,6 +79,19 @@ pub struct Operator {
     pub terms: Terms,
 }
 
+impl Operator {
+    /// What every event of what the operator does says of who asked.
+    pub(crate) fn body(&self) -> Body {
+        Body {
+            actor: Some(Actor { id: Some(self.credential.any()), kind: "operator" }),
+            request: Some(self.request),
+            source: self.source.map(|ip| Source { ip }),
+            trace: self.terms.trace,
+            ..Body::default()
+        }
+    }
+}
+
 /// Finds whose operator's key it is. Unknown and wrong get one answer after the same work.
 pub async fn authenticate(
     world: &World,
@@ -118,14 +131,7 @@ pub async fn create(
     asked: &CreateOrganization,
 ) -> Result<CreatedOrganization, Error> {
     let own = AdminPermission::ALL.into_iter().filter(|p| *p != AdminPermission::Organizations);
-    let body = Body {
-        actor: Some(Actor { id: Some(by.credential.any()), kind: "operator" }),
-        request: Some(by.request),
-        source: by.source.map(|ip| Source { ip }),
-        trace: by.terms.trace,
-        ..Body::default()
-    };
-    found_once(&by.world, by.now, asked, own.collect(), body, by.terms.once.clone()).await
+    found_once(&by.world, by.now, asked, own.collect(), by.body(), by.terms.once.clone()).await
 }
 
 /// Organizations of the installation.

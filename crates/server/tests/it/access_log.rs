@@ -100,6 +100,26 @@ async fn a_change_has_a_line_with_info_and_a_refused_one_has_none() {
     assert_eq!(events.last().expect("one")["payload"]["request"], line["request"]);
 }
 
+/// The operator's changes are told as well; what only asks is none, though it is asked by POST.
+#[tokio::test]
+async fn a_rotation_of_the_root_key_has_a_line_with_info_and_a_question_by_post_has_none() {
+    let world = TestWorld::new(9).await;
+    let scene = world.scene().await;
+    let key = crate::root::operator(&world).await;
+    let (lines, _guard) = Lines::at(LevelFilter::INFO);
+    let secret = json!({"secret": scene.client.secret});
+    let asked = world.admin(&scene.org, "POST", "/v1/credentials/identify", Some(secret)).await;
+    asked.expect(200);
+    world.admin(&scene.org, "POST", "/v1/log/fsck", None).await.expect(200);
+    world.ask(Ask::post("/v1/root/rotate").bearer(&scene.org.admin)).await.expect(403);
+    assert_eq!(lines.requests(), [] as [Value; 0]);
+    let rotated = world.ask(Ask::post("/v1/root/rotate").bearer(&key)).await.expect(200);
+    let told = lines.requests();
+    let [line] = told.as_slice() else { panic!("one line: {told:?}") };
+    assert_eq!((&line["operation"], &line["status"]), (&json!("rotate_root"), &json!(200)));
+    assert_eq!(line["request"], rotated.header("request-id"));
+}
+
 #[tokio::test]
 async fn planted_secrets_do_not_show_up() {
     let world = TestWorld::new(7).await;

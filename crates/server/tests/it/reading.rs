@@ -99,7 +99,10 @@ async fn the_trace_of_a_request_stands_in_its_event_and_the_request_id_stays_our
     let form = [("grant_type", "client_credentials"), ("scope", "crm:read")];
     let ask = Ask::post(scene.org.path("/oauth/token")).basic(&scene.client).form(&form);
     world.ask(ask.header("traceparent", &parent)).await.expect(200);
-    for kind in ["person.created", "token.issued"] {
+    let operator = crate::root::operator(&world).await;
+    let ask = Ask::post("/v1/root/rotate").bearer(&operator);
+    world.ask(ask.header("traceparent", &parent)).await.expect(200);
+    for kind in ["person.created", "token.issued", "root_key.rotated"] {
         let events = crate::events(&world, &scene.org, kind).await;
         assert_eq!(events.last().expect("one")["payload"]["trace"], trace, "{kind}");
     }

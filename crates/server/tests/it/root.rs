@@ -18,7 +18,7 @@ use crate::events;
 const READ: [(&str, &str); 1] = [("scope", "crm:read")];
 
 /// A key of the installation's operator.
-async fn operator(world: &TestWorld) -> String {
+pub(crate) async fn operator(world: &TestWorld) -> String {
     use accredit_domain::audit::event::{Body, Event, EventKind};
     use accredit_domain::ports::{Audited, Change, Row};
     let now = world.now();
