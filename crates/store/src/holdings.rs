@@ -14,19 +14,53 @@ use crate::failure::Failure;
 use crate::ledger::Expired;
 use crate::page::READ_ROWS_MAX;
 
-/// Lowers a count by the live rows of a table that have expired.
+/// The live rows of a table that have expired at `$1` and were not taken off the count yet.
 macro_rules! expired {
     ($table:literal, $which:literal) => {
         concat!(
-            "UPDATE holding SET (held, expired_to) = (SELECT held - count(*), \
-             coalesce(max(row.expires_at), expired_to) FROM ",
             $table,
-            " row WHERE row.org = $1 AND row.state = 'active' ",
+            " row WHERE row.org = holding.org AND row.state = 'active' ",
             $which,
-            "AND row.expires_at > expired_to AND row.expires_at <= $2) \
-             WHERE org = $1 AND noun = $3",
+            "AND row.expires_at > holding.expired_to AND row.expires_at <= $1",
         )
     };
+}
+
+/// How it is found out that something of a count, `$2`, has expired at `$1`, and how that is taken
+/// off.
+struct Expiring {
+    /// Organizations of whom something has, at most `$3`.
+    found: &'static str,
+    /// Lowers the count of the organization `$3`.
+    taken_off: &'static str,
+}
+
+macro_rules! expiring {
+    ($table:literal, $which:literal) => {
+        Some(Expiring {
+            found: concat!(
+                "SELECT org FROM holding WHERE EXISTS (SELECT 1 FROM ",
+                expired!($table, $which),
+                ") AND noun = $2 LIMIT $3"
+            ),
+            taken_off: concat!(
+                "UPDATE holding SET (held, expired_to) = (SELECT held - count(*), \
+                 coalesce(max(row.expires_at), expired_to) FROM ",
+                expired!($table, $which),
+                ") WHERE noun = $2 AND org = $3"
+            ),
+        })
+    };
+}
+
+/// Nothing of what counts for ever.
+const fn expiring(counted: Counted) -> Option<Expiring> {
+    match counted {
+        Counted::Agents | Counted::Persons | Counted::Resources => None,
+        Counted::Instances => expiring!("instance", ""),
+        Counted::Credentials => expiring!("credential", "AND row.permissions IS NULL "),
+        Counted::AdminKeys => expiring!("credential", "AND row.permissions IS NOT NULL "),
+    }
 }
 
 /// Refuses a change that, with its rows written, makes for more than its organization may have.
@@ -81,12 +115,8 @@ fn made(change: &Change, counted: Counted) -> usize {
 
 /// Whether a row is a credential of a kind that is given its successor.
 fn is_succeeded(row: &Row, counted: Counted) -> bool {
-    match row {
-        Row::Credential(row) => {
-            row.version > 0 && row.successor.is_some() && counted == credential(&row.holder)
-        }
-        _ => false,
-    }
+    let Row::Credential(row) = row else { return false };
+    row.version > 0 && row.successor.is_some() && counted == credential(&row.holder)
 }
 
 fn credential(holder: &Holder) -> Counted {
@@ -98,35 +128,24 @@ fn credential(holder: &Holder) -> Counted {
 
 /// Counts from which something has expired since it was last taken off.
 pub(crate) fn over(conn: &mut dyn Conn, now: Time) -> Result<Vec<Expired>, DriverError> {
-    conn.all(
-        "SELECT h.org, h.noun FROM holding h WHERE CASE h.noun \
-         WHEN 'instances' THEN EXISTS (SELECT 1 FROM instance i WHERE i.org = h.org \
-         AND i.state = 'active' AND i.expires_at > h.expired_to AND i.expires_at <= $1) \
-         WHEN 'credentials' THEN EXISTS (SELECT 1 FROM credential c WHERE c.org = h.org \
-         AND c.state = 'active' AND c.permissions IS NULL \
-         AND c.expires_at > h.expired_to AND c.expires_at <= $1) \
-         WHEN 'admin_keys' THEN EXISTS (SELECT 1 FROM credential c WHERE c.org = h.org \
-         AND c.state = 'active' AND c.permissions IS NOT NULL \
-         AND c.expires_at > h.expired_to AND c.expires_at <= $1) \
-         ELSE 0 END LIMIT $2",
-        &[now.into(), Value::Int(READ_ROWS_MAX as i64)],
-        |row| {
-            let (org, noun) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
-            Ok(Expired::Held { org, noun })
-        },
-    )
+    let mut over = Vec::new();
+    for counted in Counted::ALL {
+        let Some(expiring) = expiring(counted) else { continue };
+        let values = [now.into(), counted.as_str().into(), Value::Int(READ_ROWS_MAX as i64)];
+        over.extend(conn.all(expiring.found, &values, |row| {
+            Ok(Expired::Held { org: row.text(0)?.to_owned(), counted })
+        })?);
+    }
+    Ok(over)
 }
 
 /// Takes off a count what has expired at `now`. A clock that goes back adds nothing again.
 pub(crate) fn take_off(
     conn: &mut dyn Conn,
-    (org, noun): (&str, &str),
+    org: &str,
+    counted: Counted,
     now: Time,
 ) -> Result<usize, DriverError> {
-    let sql = match noun {
-        "instances" => expired!("instance", ""),
-        "credentials" => expired!("credential", "AND row.permissions IS NULL "),
-        _ => expired!("credential", "AND row.permissions IS NOT NULL "),
-    };
-    conn.execute(sql, &[org.into(), now.into(), noun.into()])
+    let Some(expiring) = expiring(counted) else { return Ok(0) };
+    conn.execute(expiring.taken_off, &[now.into(), counted.as_str().into(), org.into()])
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use accredit_domain::Fault;
 use accredit_domain::ports::{Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use};
 use accredit_domain::registry::jwks::Followed;
+use accredit_domain::registry::quota::Counted;
 use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::revocation::KEPT_LONGER;
 use accredit_wire::ids::OrganizationId;
@@ -42,7 +43,7 @@ pub(crate) enum Expired {
     /// Not a row but a count, which is lowered by what has expired.
     Held {
         org: String,
-        noun: String,
+        counted: Counted,
     },
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result
                 &[org.into(), (*rev).into(), now.into()],
             ),
             Expired::Answer { org, caller, key } => answers::forget(conn, (org, caller, key), now),
-            Expired::Held { org, noun } => holdings::take_off(conn, (org, noun), now),
+            Expired::Held { org, counted } => holdings::take_off(conn, org, *counted, now),
         };
         done.map_err(|error| Failure::of("forget what is over", error))?;
     }
