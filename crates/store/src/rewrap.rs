@@ -26,19 +26,6 @@ pub(crate) struct Written {
     pub(crate) events: Vec<(OrganizationId, SealedEvent)>,
 }
 
-/// The signing keys of all organizations, whatever their state.
-fn every_key(
-    conn: &mut dyn Conn,
-) -> Result<Vec<(OrganizationId, Vec<accredit_domain::keys::SealedKey>)>, DriverError> {
-    let orgs: Vec<OrganizationId> =
-        conn.all("SELECT org FROM organization ORDER BY org", &[], |row| row.parsed(0))?;
-    let sealed = |org| {
-        let keys = keys::all(conn, org)?;
-        Ok((org, keys.into_iter().map(|key| key.sealed).collect()))
-    };
-    orgs.into_iter().map(sealed).collect()
-}
-
 /// Whether the store is under this one of its root keys. One that was never founded is under its
 /// first.
 pub(crate) fn check(conn: &mut dyn Conn, root: u32) -> Result<(), Failure> {
@@ -68,9 +55,12 @@ pub(crate) fn write(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<Writ
     }
     let rewrapped = Rewrapped { root: rewrapping.to(), at: rewrapping.at(), keys: Vec::new() };
     let mut written = Written { rewrapped, events: Vec::new() };
-    for (org, sealed) in every_key(conn).map_err(failed)? {
-        for key in sealed {
-            let key = rewrapping.key(&key).map_err(Failure::Fault)?;
+    let orgs: Vec<OrganizationId> = conn
+        .all("SELECT org FROM organization ORDER BY org", &[], |row| row.parsed(0))
+        .map_err(failed)?;
+    for org in orgs {
+        for key in keys::all(conn, org).map_err(failed)? {
+            let key = rewrapping.key(&key.sealed).map_err(Failure::Fault)?;
             let (org, id) = (key.org.to_string(), key.id.to_string());
             let changed = conn
                 .execute(

@@ -32,7 +32,7 @@ use crate::maintenance::Journal;
 use crate::member::{self, Done, Member, Work};
 use crate::shared::Shared;
 use crate::spent::Spent;
-use crate::{revocations, rewrap};
+use crate::{installation, revocations, rewrap};
 
 /// Members of one batch: work that takes a few milliseconds at most.
 pub const BATCH_MAX: usize = 256;
@@ -74,6 +74,8 @@ enum Witness {
     Lane(String, Head),
     /// A single-use value, where no lane moved.
     Spent(OrganizationId, u64),
+    /// Under which of its root keys the store came, where there is no organization yet.
+    Root(u32),
 }
 
 impl Doubt {
@@ -90,6 +92,7 @@ impl Doubt {
                 }))
             }
             Some(Witness::Spent(org, seq)) => Spent::is_written(conn, *org, *seq),
+            Some(Witness::Root(root)) => Ok(installation::root(conn)? == *root),
             // Nothing of it is kept in memory.
             None => Ok(false),
         }
@@ -307,7 +310,13 @@ impl Writer {
             let lane = self.lanes.values().find(moved);
             let lane = lane.map(|lane| Witness::Lane(lane.org.clone(), lane.head));
             let spent = || self.spent.last_used().map(|(org, seq)| Witness::Spent(org, seq));
-            self.doubt = Some(Doubt { witness: lane.or_else(spent), outcomes });
+            let root = || {
+                let mut rewrapped =
+                    outcomes.iter().flatten().filter_map(|it| it.rewrapped.as_ref());
+                rewrapped.next_back().map(|rewrapped| Witness::Root(rewrapped.root))
+            };
+            let witness = lane.or_else(spent).or_else(root);
+            self.doubt = Some(Doubt { witness, outcomes });
             return Err(error.into());
         }
         self.spent.keep();
@@ -637,6 +646,6 @@ pub struct Stats {
     pub members: u64,
     /// Members of the largest batch.
     pub members_max: u64,
-    /// Of which kinds members were: a bit for each place in [`crate::KINDS`].
+    /// Of which kinds members were: a bit for each, of [`crate::KINDS`] bits.
     pub kinds: u32,
 }

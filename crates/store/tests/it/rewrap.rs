@@ -1,7 +1,7 @@
 //! Another root key: all of what is wrapped is replaced, or nothing; and what was wrapped before is
 //! not written afterwards.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use accredit_domain::audit::event::Body;
@@ -12,9 +12,13 @@ use accredit_domain::ports::{
 };
 use accredit_domain::root::{Rewrapped, Rewrapping};
 use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_store::driver::DriverError;
+use accredit_store::driver::sqlite::SqliteDriver;
+use accredit_store::{Options, SqliteStore};
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::OrganizationId;
 
+use crate::around::{Around, DriverAround, Step};
 use crate::given::{NOW, World, commit, found_organization, issue, signing_key};
 use crate::log::check_chain;
 
@@ -234,4 +238,47 @@ async fn who_is_told_that_a_key_is_stale_finds_the_new_root_key_in_use() {
     again.expect("committed");
     assert_eq!(*told.1.lock().expect("held"), 7, "the key of its own batch is among them");
     check_opens(2, &at_rest(&world, &orgs).await).await;
+}
+
+/// A disk that fails to say that it has committed, once.
+#[derive(Default)]
+struct Unsaid(AtomicBool);
+
+impl Around for Unsaid {
+    fn writing<T>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        let done = run()?;
+        if step == Step::Commit && self.0.swap(false, Ordering::SeqCst) {
+            return Err(DriverError::Failed("committed, and not said".to_owned()));
+        }
+        Ok(done)
+    }
+}
+
+/// With organizations a lane says whether a commit happened; without any, the root key itself does.
+#[tokio::test]
+async fn a_rewrapping_that_was_committed_and_not_said_is_told_with_organizations_and_without() {
+    for organizations in [0, 1] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a driver");
+        let unsaid = Arc::new(Unsaid::default());
+        let driver = Arc::new(DriverAround(driver, Arc::clone(&unsaid)));
+        let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+        let (vault, installation) = vault();
+        store.found(installation).await.expect("founded");
+        for number in 0..organizations {
+            found_organization(&store, &format!("org-{number}")).await;
+        }
+        let told = Arc::new(Told::default());
+        store.observe(Arc::clone(&told) as Arc<dyn Observer>);
+        unsaid.0.store(true, Ordering::SeqCst);
+        let failed = store.rewrap(rewrapping(&vault, 2)).await;
+        assert!(matches!(failed, Err(CommitError::Fault(_))), "{failed:?}");
+        assert_eq!(told.0.load(Ordering::SeqCst), 2, "with {organizations} organizations");
+        let founded = store.installation().await.expect("read").expect("founded");
+        assert_eq!(founded.root, 2);
+    }
 }
