@@ -7,11 +7,10 @@
 //! as there are streams. So it is counted here; a body that comes in one piece never waits, and is
 //! not. Beyond the bounds a request is refused as one too many is.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use accredit_domain::audit::refusals::network;
+use crate::shares::{Shares, SharesMax, network_of};
 
 /// Bytes of all bodies that are being read.
 pub const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -21,29 +20,22 @@ pub const BODIES_OF_NETWORK_BYTES_MAX: usize = BODIES_BYTES_MAX / 4;
 /// The bodies that are being read.
 #[derive(Debug, Default)]
 pub struct Bodies {
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    all: usize,
-    of: HashMap<IpAddr, usize>,
+    held: Mutex<Shares>,
 }
 
 impl Bodies {
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Shares> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to read a body that `peer` sends. Loopback is no network: there stands a proxy.
+    /// Begins to read a body that `peer` sends.
     pub fn begin(self: &Arc<Self>, peer: Option<IpAddr>) -> Reading {
-        let network = peer.filter(|peer| !peer.is_loopback()).map(network);
-        Reading { of: Arc::clone(self), network, bytes: 0 }
+        Reading { of: Arc::clone(self), network: peer.and_then(network_of), bytes: 0 }
     }
 
     /// Bytes that are held now.
     pub fn bytes(&self) -> usize {
-        self.held().all
+        self.held().all()
     }
 }
 
@@ -59,36 +51,19 @@ impl Reading {
     /// Counts what came; false where that is beyond a bound.
     #[must_use]
     pub fn more(&mut self, bytes: usize) -> bool {
-        let mut held = self.of.held();
-        let of = self.network.map_or(0, |network| held.of.get(&network).copied().unwrap_or(0));
-        let (all, of) = (held.all.saturating_add(bytes), of.saturating_add(bytes));
-        let is_over = self.network.is_some() && of > BODIES_OF_NETWORK_BYTES_MAX;
-        if all > BODIES_BYTES_MAX || is_over {
-            return false;
+        let max = SharesMax { all: BODIES_BYTES_MAX, network: BODIES_OF_NETWORK_BYTES_MAX };
+        let is_within = self.of.held().take(self.network, bytes, max).is_ok();
+        if is_within {
+            self.bytes += bytes;
         }
-        held.all = all;
-        if let Some(network) = self.network {
-            held.of.insert(network, of);
-        }
-        self.bytes += bytes;
-        true
+        is_within
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        let mut held = self.of.held();
-        held.all = held.all.saturating_sub(self.bytes);
-        if let Some(network) = self.network
-            && let Some(of) = held.of.get_mut(&network)
-        {
-            *of = of.saturating_sub(self.bytes);
-            if *of == 0 {
-                held.of.remove(&network);
-            }
+        if self.bytes > 0 {
+            self.of.held().give_back(self.network, self.bytes);
         }
     }
 }
@@ -114,7 +89,7 @@ mod tests {
         assert!(neighbour.more(20));
         drop((neighbour, others));
         assert_eq!(bodies.bytes(), 0);
-        assert!(bodies.held().of.is_empty(), "who has left is forgotten");
+        assert_eq!(bodies.held().networks(), 0, "who has left is forgotten");
         let mut proxy = bodies.begin(Some(IpAddr::from([127, 0, 0, 1])));
         assert!(proxy.more(BODIES_BYTES_MAX), "a proxy on loopback is no network");
         assert!(!proxy.more(1));

@@ -1,16 +1,15 @@
 //! Places for connections: a bound on all, and one on those of a network, so that nobody takes
 //! every place. Who gets none is counted, and told in our log at most once a minute.
 //!
-//! Loopback is no network here: there stands a proxy, through which everybody comes. Absent on
-//! purpose: a queue. A connection without a place is closed at once, and its client tries again.
+//! Absent on purpose: a queue. A connection without a place is closed at once, and its client tries
+//! again.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use accredit_domain::audit::refusals::network;
+use crate::shares::{Reached, Shares, SharesMax, network_of};
 
 /// Connections at a time.
 pub const CONNECTIONS_MAX: usize = 16_384;
@@ -53,15 +52,9 @@ impl NoPlace {
 #[derive(Debug)]
 pub struct Connections {
     max: AtomicUsize,
-    open: Mutex<Open>,
+    open: Mutex<Shares>,
     refused: [AtomicU64; NoPlace::ALL.len()],
     told: Mutex<Option<Instant>>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    all: usize,
-    of: HashMap<IpAddr, usize>,
 }
 
 impl Default for Connections {
@@ -81,25 +74,18 @@ impl Connections {
         self.max.store(max.min(CONNECTIONS_MAX), Ordering::Relaxed);
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, Shares> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a place for a connection from `peer`.
     pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, NoPlace> {
-        let network = (!peer.is_loopback()).then(|| network(peer));
-        let mut open = self.open();
-        let of = network.map_or(0, |network| open.of.get(&network).copied().unwrap_or(0));
-        let refusal = if open.all >= self.max.load(Ordering::Relaxed) {
-            NoPlace::Full
-        } else if of >= CONNECTIONS_OF_NETWORK_MAX {
-            NoPlace::Network
-        } else {
-            open.all += 1;
-            if let Some(network) = network {
-                open.of.insert(network, of + 1);
-            }
-            return Ok(Place { of: Arc::clone(self), network });
+        let all = self.max.load(Ordering::Relaxed);
+        let (network, max) = (network_of(peer), CONNECTIONS_OF_NETWORK_MAX);
+        let refusal = match self.open().take(network, 1, SharesMax { all, network: max }) {
+            Ok(()) => return Ok(Place { of: Arc::clone(self), network }),
+            Err(Reached::All) => NoPlace::Full,
+            Err(Reached::Network) => NoPlace::Network,
         };
         self.refused[refusal.index()].fetch_add(1, Ordering::Relaxed);
         Err(refusal)
@@ -107,7 +93,7 @@ impl Connections {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.open().all
+        self.open().all()
     }
 
     /// How many were refused for this reason.
@@ -135,15 +121,7 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.of.open();
-        open.all -= 1;
-        let Some(network) = self.network else { return };
-        if let Some(count) = open.of.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                open.of.remove(&network);
-            }
-        }
+        self.of.open().give_back(self.network, 1);
     }
 }
 
@@ -185,7 +163,7 @@ mod tests {
         assert_eq!(connections.refused(NoPlace::Network), 1);
         drop(places);
         assert_eq!(connections.count(), 0);
-        assert!(connections.open().of.is_empty(), "who has left is forgotten");
+        assert_eq!(connections.open().networks(), 0, "who has left is forgotten");
         drop(connections.enter(greedy(0)).expect("a place"));
     }
 

@@ -206,15 +206,16 @@ pub async fn follow_all(server: &Server) {
 
 /// The same, in so many organizations at a time as there are places.
 async fn follow_in(server: &Server, places: &Semaphore) {
-    let turns = server.tenants.all().into_iter().map(async |tenant| {
-        let Some(turn) = tenant.follows.turn() else { return };
-        let Ok(_place) = places.acquire().await else { return };
+    // A place before anything is begun, so that few wait in memory.
+    let placed =
+        stream::iter(server.tenants.all()).then(async |tenant| (tenant, places.acquire().await));
+    let turn = async |(tenant, place): (Arc<Tenant>, Result<_, _>)| {
+        let (Some(turn), Ok(_place)) = (tenant.follows.turn(), place) else { return };
         if let Err(fault) = jwks::tick(&system(server, Arc::clone(&tenant)), turn).await {
             tracing::error!(%fault, org = %tenant.name, "key sets not followed");
         }
-    });
-    // As many as have a place, so that few wait in memory.
-    stream::iter(turns).buffer_unordered(FOLLOWING_MAX).collect::<()>().await;
+    };
+    placed.for_each_concurrent(None, turn).await;
 }
 
 /// The context of what the system does by the clock.

@@ -30,6 +30,7 @@ mod rates;
 pub mod reply;
 pub mod room;
 pub mod serve;
+mod shares;
 pub mod waiting;
 pub mod watch;
 
