@@ -348,4 +348,37 @@ mod tests {
             assert!(sign(&moved).is_err());
         }
     }
+
+    /// What was freed cannot be looked at without `unsafe`: held is the type that wipes, or this
+    /// does not compile.
+    fn wipes<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+
+    #[test]
+    fn a_root_key_is_held_in_what_wipes_itself() {
+        let mut key = RootKey::new([7; 32]);
+        wipes(&key.0);
+        zeroize::Zeroize::zeroize(&mut key.0);
+        assert_eq!(*key.0, [0; 32]);
+    }
+
+    /// Beyond these bytes a key is the cryptographic library's, which wipes what it frees.
+    #[test]
+    fn bytes_of_peppers_and_private_keys_are_held_in_what_wipes_itself() {
+        let root = RootKey::new([7; 32]);
+        wipes(&root.backup_key(&[1; 32]));
+        let sealed = seal(&root.0, [0; 12], b"aad", b"a pepper").expect("sealed");
+        let mut opened = open(&root.0, b"aad", &sealed).expect("opened");
+        wipes(&opened);
+        assert_eq!(opened.as_slice(), b"a pepper");
+        zeroize::Zeroize::zeroize(&mut opened);
+        assert!(opened.is_empty());
+        for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+            let (_, mut der) = PrivateKey::generate(algorithm).expect("a key");
+            wipes(&der);
+            zeroize::Zeroize::zeroize(&mut der);
+            assert!(der.is_empty());
+        }
+        // A key in memory has no copy of its bytes, and its end runs what the library does at it.
+        assert!(std::mem::needs_drop::<MacKey>() && std::mem::needs_drop::<PrivateKey>());
+    }
 }
