@@ -24,6 +24,7 @@ SCRIPTS = [
     "node_openid_client.mjs",
     "node_jose.mjs",
     "audit.py",
+    "guide.py",
 ]
 
 

@@ -2,9 +2,14 @@
 //! types every command and sees what it says they print. How is said in `stage/reader.rs`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::stage::binary::{self, workspace};
+use crate::stage::cast::text;
 use crate::stage::reader::{Block, Reader, blocks};
+use crate::stage::server::{Folder, free_port};
+use crate::stage::{Server, until};
+use crate::story_restart::write_certificate;
 
 /// Chapters without commands: a table of settings, which is generated.
 const WITHOUT_COMMANDS: [&str; 1] = ["configuration.md"];
@@ -73,6 +78,7 @@ fn every_chapter_is_read_by_a_test_and_has_commands_in_blocks_that_are_run() {
                         lines.iter().find(|line| typed.iter().any(|t| line.starts_with(t)));
                     assert_eq!(hidden, None, "{chapter} hides a command in its output");
                 }
+                Block::Settings(_) => {}
             }
         }
         let is_exempt = WITHOUT_COMMANDS.contains(&chapter.as_str());
@@ -81,10 +87,70 @@ fn every_chapter_is_read_by_a_test_and_has_commands_in_blocks_that_are_run() {
             is_exempt || this.contains(&format!("read(\"{chapter}\")")),
             "who reads {chapter}?"
         );
-        let kinds = guide(&chapter);
-        let mut kinds = kinds.lines().filter_map(|line| line.trim().strip_prefix("```"));
-        let odd = kinds.find(|kind| !["", "sh", "text", "rust", "python", "toml"].contains(kind));
-        assert_eq!(odd, None, "{chapter} has a block that nobody runs");
+    }
+}
+
+#[test]
+#[should_panic(expected = "nobody runs a block marked `json`")]
+fn a_block_of_a_language_that_nobody_runs_is_refused() {
+    blocks("It says:\n\n```json\n{}\n```\n");
+}
+
+#[test]
+#[should_panic(expected = "nobody runs a block marked `sh,ignore`")]
+fn a_block_that_is_marked_to_be_left_out_is_refused() {
+    blocks("```sh,ignore\naccredit dev\n```\n");
+}
+
+/// Settings in a chapter or in the README, each in an installation of its own: they are taken as
+/// they stand, the check looks at every one of them, and a server runs with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_in_a_chapter_are_served_with() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("a README");
+    let texts = chapters().into_iter().map(|chapter| guide(&chapter)).chain([readme]);
+    let mut found = Vec::new();
+    for block in texts.flat_map(|text| blocks(&text)) {
+        if let Block::Settings(lines) = block {
+            found.push(lines);
+        }
+    }
+    assert!(found.len() >= 2, "{found:?}");
+    for settings in found {
+        let folder = Folder::new();
+        let address = format!("127.0.0.1:{}", free_port());
+        let url = format!("https://{address}");
+        let public = settings.iter().find_map(|line| line.strip_prefix("public_url = "));
+        let public = public.map_or(url.as_str(), |public| public.trim_matches('"'));
+        let data = folder.file("data");
+        let init = ["init", "--data", &data, "--org", "acme", "--public-url", public];
+        let init = [&init[..], &["--listen", &address, "--output", "json"]].concat();
+        let mut founded = binary::run(binary::command(&init)).json();
+        let certificate = write_certificate(&folder);
+        let config = text(&founded, "config");
+        let written = std::fs::read_to_string(&config).expect("a configuration");
+        // A whole file stands for itself. A part joins the file that `init` wrote.
+        let is_whole = settings.iter().any(|line| line.starts_with("public_url "));
+        let before = if is_whole { "" } else { written.as_str() };
+        let together = |lines: &[String]| format!("{before}\n{}\n", lines.join("\n"));
+        for left_out in 0..settings.len() {
+            let Some((name, _)) = settings[left_out].split_once(" = ") else { continue };
+            let mut misspelled = settings.clone();
+            misspelled[left_out] = settings[left_out].replacen(name, &format!("{name}s"), 1);
+            std::fs::write(&config, together(&misspelled)).expect("a file");
+            let ran = binary::run(binary::command(&["config", "check", "--config", &config]));
+            assert_ne!(ran.code, 0, "`{name}s` is taken for a setting: {ran:?}");
+        }
+        std::fs::write(&config, together(&settings)).expect("a file");
+        binary::run(binary::command(&["config", "check", "--config", &config])).good();
+        // It listens where nobody else does; its clients reach it there.
+        let mut serve = binary::command(&["serve", "--config", &config]);
+        serve.env("ACCREDIT_LISTEN", &address);
+        let is_tls = settings.iter().any(|line| line == "[tls]");
+        founded["url"] = if is_tls { url } else { format!("http://{address}") }.into();
+        let server = Server::serve_by(serve, folder.clone(), &founded).await;
+        let ca = certificate.to_str().expect("a path");
+        let list = ["org", "list", "--ca-file", ca];
+        until("it serves", Duration::from_secs(20), async || server.cli(&list).code == 0).await;
     }
 }
 

@@ -94,16 +94,22 @@ async fn an_installation_is_set_up_once_and_serves_from_its_configuration() {
 /// An installation that speaks TLS: what `init` printed, and its certificate.
 pub(crate) fn with_certificate(folder: &Folder) -> (Value, PathBuf) {
     let founded = init(folder, "https");
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-    let pem = made.cert.pem();
-    let (certificate, key) = (folder.data().join("tls.pem"), folder.data().join("tls.key"));
-    std::fs::write(&certificate, &pem).expect("a file");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    let certificate = write_certificate(folder);
     let config = text(&founded, "config");
     let tls = "\n[tls]\ncertificate_file = \"tls.pem\"\nkey_file = \"tls.key\"\n";
     let written = std::fs::read_to_string(&config).expect("a configuration");
     std::fs::write(&config, written + tls).expect("a file");
     (founded, certificate)
+}
+
+/// A certificate and its key in the folder of the data, as `tls.pem` and `tls.key`.
+pub(crate) fn write_certificate(folder: &Folder) -> PathBuf {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let pem = made.cert.pem();
+    let (certificate, key) = (folder.data().join("tls.pem"), folder.data().join("tls.key"));
+    std::fs::write(&certificate, &pem).expect("a file");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    certificate
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,9 @@
 //! - `export` and `umask` hold for all later commands.
 //! - Where there is no `curl`, its commands are left out, and that is said.
 //!
-//! Blocks marked otherwise (`rust`, `python`, `toml`) are somebody else's program.
+//! A block marked `toml` has settings, which a test of its own serves with. Blocks marked `rust` are
+//! compiled by the library's tests, and `python` is run by `interop/guide.py`. There are no others:
+//! of another language nobody would know that it does not work.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -50,6 +52,8 @@ pub(crate) enum Block {
     Commands(Vec<String>),
     /// To be seen.
     Output(Vec<String>),
+    /// To be written into the configuration.
+    Settings(Vec<String>),
 }
 
 /// The blocks of a document in Markdown, in their order. Continued lines are joined.
@@ -62,11 +66,14 @@ pub(crate) fn blocks(document: &str) -> Vec<Block> {
                 open = Some(match kind {
                     "sh" => Some(Block::Commands(Vec::new())),
                     "text" => Some(Block::Output(Vec::new())),
-                    _ => None,
+                    "toml" => Some(Block::Settings(Vec::new())),
+                    "rust" | "python" => None,
+                    _ => panic!("nobody runs a block marked `{kind}`"),
                 });
             }
             (None, Some(mut block)) => {
-                if let Some(Block::Commands(lines) | Block::Output(lines)) = &mut block
+                if let Some(Block::Commands(lines) | Block::Output(lines) | Block::Settings(lines)) =
+                    &mut block
                     && !line.trim().is_empty()
                 {
                     lines.push(line.trim().to_owned());
@@ -139,6 +146,7 @@ impl Reader {
                     }
                 }
                 Block::Output(lines) => lines.iter().for_each(|line| self.expect_printed(line)),
+                Block::Settings(_) => {}
             }
         }
     }
