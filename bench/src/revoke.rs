@@ -1,14 +1,17 @@
 //! From the revoke request sent to the refusal at a Verifier that follows the feed.
 
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use accredit::Verifier;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
 use crate::client::Client;
 use crate::histogram::Histogram;
@@ -35,13 +38,21 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let case = Case { runtime: &runtime, server: &server, key: &key, agent: &agent };
 
     let alone = case.measure(effort.revocations, 1)?;
-    let drain = case.drain(setting, FOLLOWERS - VERIFIERS)?;
+    let mut drain = case.drain(setting, FOLLOWERS - VERIFIERS)?;
     let crowd = case.measure(effort.revocations, VERIFIERS)?;
-    drop(drain);
+    all_heard(&drain.finish()?, effort.revocations)?;
     Ok(vec![
         figure("p99, a single follower, a full Verifier", &alone, 5.0),
         figure("p99, 1,000 followers: 10 full Verifiers, 990 draining", &crowd, 50.0),
     ])
+}
+
+/// Fails where a follower that drains did not get each revocation: then it was no load.
+fn all_heard(least: &str, revocations: usize) -> Answer<()> {
+    match least.parse::<usize>() {
+        Ok(heard) if heard >= revocations => Ok(()),
+        _ => Err(format!("of {revocations} revocations a follower that drains got {least}")),
+    }
 }
 
 fn figure(what: &str, seen: &Seen, most: f64) -> Figure {
@@ -165,7 +176,8 @@ async fn watch(verifier: Verifier, token: String) -> Answer<Instant> {
     }
 }
 
-/// The program's entry for followers that drain: connects them, says so, and reads until killed.
+/// The program's entry for followers that drain: connects them, says so, reads until its standard
+/// input ends, and says how many revocations came to the one that got the fewest.
 pub(crate) fn drain(address: &str, path: &str, key: &Path, count: usize) -> Answer<()> {
     let key = std::fs::read_to_string(key).map_err(|error| error.to_string())?;
     let request = format!(
@@ -175,34 +187,67 @@ pub(crate) fn drain(address: &str, path: &str, key: &Path, count: usize) -> Answ
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let mut streams = Vec::new();
+        let mut followers = Vec::new();
         for _ in 0..count {
-            streams.push(connect(address, &request).await?);
+            followers.push(connect(address, &request).await?);
         }
         println!("connected");
-        let reading = streams.into_iter().map(|stream| tokio::spawn(read_on(stream)));
-        for ended in reading.collect::<Vec<_>>() {
-            ended.await.map_err(|error| error.to_string())?;
+        let revs: Rc<[Cell<(u64, u64)>]> =
+            followers.iter().map(|(_, rev)| Cell::new((*rev, *rev))).collect();
+        let local = LocalSet::new();
+        for (place, (stream, _)) in followers.into_iter().enumerate() {
+            local.spawn_local(read_on(stream, Rc::clone(&revs), place));
         }
+        let ended = local.run_until(tokio::io::stdin().read_to_end(&mut Vec::new())).await;
+        ended.map_err(|error| error.to_string())?;
+        let heard = revs.iter().map(Cell::get).map(|(from, to)| to - from);
+        println!("{}", heard.min().unwrap_or(0));
         Ok(())
     })
 }
 
-/// A follower that has its first message.
-async fn connect(address: &str, request: &str) -> Answer<TcpStream> {
+/// A follower that has its first message, and the revocation counter in it.
+async fn connect(address: &str, request: &str) -> Answer<(Lines<BufReader<TcpStream>>, u64)> {
     let failed = |error: std::io::Error| format!("{address}: {error}");
     let mut stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
-    let mut text = Vec::new();
-    while !text.windows(5).any(|window| window == b"data:") {
-        if stream.read_buf(&mut text).await.map_err(failed)? == 0 || text.len() > 1 << 20 {
-            return Err(format!("no feed: {}", String::from_utf8_lossy(&text)));
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next_line().await.map_err(failed)? {
+        if let Some(rev) = rev_of(&line) {
+            return Ok((lines, rev));
         }
     }
-    Ok(stream)
+    Err(format!("{address}: no feed"))
 }
 
-async fn read_on(mut stream: TcpStream) {
-    let mut buffer = vec![0; 4096];
-    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+/// The revocation counter in the line of a server-sent event that is its id.
+fn rev_of(line: &str) -> Option<u64> {
+    line.strip_prefix("id: ")?.split_once('.')?.1.parse().ok()
+}
+
+/// Reads, and keeps the newest revocation counter that it was told.
+async fn read_on(
+    mut lines: Lines<BufReader<TcpStream>>,
+    revs: Rc<[Cell<(u64, u64)>]>,
+    place: usize,
+) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let (Some(rev), Some(seen)) = (rev_of(&line), revs.get(place)) {
+            seen.set((seen.get().0, rev));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_that_missed_one_revocation_makes_the_run_worthless() {
+        assert_eq!(rev_of("id: 1.42"), Some(42));
+        assert_eq!(rev_of("data: 1.42"), None);
+        assert!(all_heard("200", 200).is_ok());
+        assert!(all_heard("199", 200).is_err());
+        assert!(all_heard("a panic", 200).is_err());
+    }
 }

@@ -14,8 +14,8 @@ pub(crate) const WARM_UP: Duration = Duration::from_millis(300);
 /// After a round, so that what the server puts off is done, and charged to it, before the other
 /// side's turn.
 const PAUSE: Duration = Duration::from_millis(1200);
-/// Assertions a second to sign before anything is known of the rate.
-const RATE_GUESS: f64 = 40_000.0;
+/// Assertions to sign for each second of a round: more than any side answers.
+const ASSERTIONS_A_SECOND: f64 = 40_000.0;
 
 /// One side of the comparison.
 pub(crate) struct Side {
@@ -49,9 +49,7 @@ impl Rounds {
     /// One closed-loop round against one side.
     pub(crate) fn round(&self, side: &mut Side, among: Among) -> Answer<()> {
         let time = self.time;
-        let known = side.rates.iter().copied().fold(0.0, f64::max);
-        let estimate = if known > 0.0 { known * 1.6 } else { RATE_GUESS };
-        let assertions = estimate * (time + WARM_UP).as_secs_f64();
+        let assertions = ASSERTIONS_A_SECOND * (time + WARM_UP).as_secs_f64();
         let script = Script {
             address: side.address.clone(),
             connections: CONNECTIONS,

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use accredit_wire::crypto::{Algorithm, PrivateKey};
@@ -26,35 +26,50 @@ pub(crate) const RESOURCE: &str = "crm";
 pub(crate) const AUDIENCE: &str = "https://crm.bench.example";
 
 /// A child process, killed when dropped.
-pub(crate) struct Process(Child);
+pub(crate) struct Process {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
 
 impl Process {
     /// Starts a program and reads the first line that it prints.
     pub(crate) fn start(program: &Path, args: &[&str]) -> Answer<(Self, String)> {
         let name = program.display();
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
-        let process = Self(child);
+        let mut process = Self { child, said: BufReader::new(stdout) };
+        let line = process.line().map_err(|why| format!("{name} {}: {why}", args.join(" ")))?;
+        Ok((process, line))
+    }
+
+    /// Ends its standard input and reads the next line that it prints.
+    pub(crate) fn finish(&mut self) -> Answer<String> {
+        drop(self.child.stdin.take());
+        self.line()
+    }
+
+    fn line(&mut self) -> Answer<String> {
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).map_err(|error| format!("{name}: {error}"))?;
+        self.said.read_line(&mut line).map_err(|error| error.to_string())?;
         if line.is_empty() {
-            return Err(format!("{name} {} ended without a word", args.join(" ")));
+            Err("it ended without a word".into())
+        } else {
+            Ok(line.trim_end().into())
         }
-        Ok((process, line.trim_end().to_owned()))
     }
 
     /// Its number.
     pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -113,7 +128,7 @@ impl Server {
         let mut stop = Command::new("kill");
         stop.arg("-TERM").arg(self.process.pid().to_string());
         let status = stop.status().map_err(|error| format!("kill: {error}"))?;
-        let ended = self.process.0.wait().map_err(|error| error.to_string())?;
+        let ended = self.process.child.wait().map_err(|error| error.to_string())?;
         if !status.success() || !ended.success() {
             return Err(format!("the server did not stop well: {ended}"));
         }
@@ -229,8 +244,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Killed first: the folder of a running server cannot be cleaned up.
-        let _ = self.process.0.kill();
-        let _ = self.process.0.wait();
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
         if !self.kept {
             let _ = std::fs::remove_dir_all(&self.data);
         }
