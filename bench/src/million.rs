@@ -212,11 +212,22 @@ fn lists(server: &Server, agents: usize) -> Answer<Vec<Figure>> {
             format!("/v1/agents?limit=200&q=agent-{:05}", middle / 100),
         ),
         ("agents of a state that none has", "/v1/agents?limit=200&state=suspended".to_owned()),
+        (
+            "agents by their review, from the end",
+            "/v1/agents?limit=200&sort=-review_due_at".to_owned(),
+        ),
+        (
+            "agents last seen before any was",
+            "/v1/agents?limit=200&last_seen_after=2000-01-01T00:00:00Z\
+             &last_seen_before=2000-01-02T00:00:00Z"
+                .to_owned(),
+        ),
+        ("credentials by their end", "/v1/credentials?limit=200&sort=expires_at".to_owned()),
         ("an agent by its name", format!("/v1/agents/agent-{last:07}")),
         ("first page of credentials", "/v1/credentials?limit=200".to_owned()),
         ("credentials of an agent", format!("/v1/credentials?agent=agent-{middle:07}")),
         ("a person by the e-mail address", "/v1/persons?q=owner-0999".to_owned()),
-        ("newest events", "/v1/events?limit=200&newest=true".to_owned()),
+        ("newest events", "/v1/events?limit=200&sort=-created_at".to_owned()),
         ("events of a kind that is rare", "/v1/events?limit=200&type=resource.created".to_owned()),
     ];
     let mut admin = server.admin()?;

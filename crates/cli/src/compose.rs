@@ -267,7 +267,7 @@ pub(crate) async fn renew_operator(composed: &Composed) -> Result<Secret, Failur
     let failed = |fault: accredit_domain::Fault| refused(fault.into());
     let first = Page { limit: 1, ..Page::default() };
     let first = composed.store.organizations(first).await.map_err(failed)?;
-    let first = first.first().map(|org| org.name.as_str()).unwrap_or_default();
+    let first = first.items.first().map(|org| org.name.as_str()).unwrap_or_default();
     let tenant = composed.server.tenants.get(first, now).await.map_err(failed)?;
     let tenant = tenant.ok_or_else(|| {
         let detail = "the store holds no organization, in whose log it could be recorded";

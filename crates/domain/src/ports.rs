@@ -27,7 +27,7 @@ use crate::registry::jwks::Followed;
 use crate::registry::operator::OperatorKey;
 use crate::registry::quota::{Quotas, Reached};
 use crate::registry::rotation_schedule::Looked;
-use crate::registry::{Agent, Credential, Instance, Organization, Person, Resource};
+use crate::registry::{Agent, Credential, Instance, Listed, Organization, Person, Resource};
 use crate::restoration::NewGeneration;
 use crate::revocation::{Blast, Revocation};
 use crate::root::{Rewrapped, Rewrapping};
@@ -223,6 +223,10 @@ pub enum Order {
     Name,
     /// By name, backwards.
     NameBackwards,
+    /// By when something about it is due: an agent's review, a credential's end.
+    Due,
+    /// By when something about it is due, the last first.
+    DueBackwards,
 }
 
 impl Order {
@@ -230,23 +234,88 @@ impl Order {
     pub const fn is_by_name(self) -> bool {
         matches!(self, Self::Name | Self::NameBackwards)
     }
+
+    /// Whether it is an order by when something is due.
+    pub const fn is_by_due(self) -> bool {
+        matches!(self, Self::Due | Self::DueBackwards)
+    }
+
+    /// The order of a list whose rows have no unique name.
+    #[must_use]
+    pub const fn without_name(self) -> Self {
+        match self {
+            Self::Oldest | Self::Name => Self::Oldest,
+            Self::Newest | Self::NameBackwards => Self::Newest,
+            Self::Due | Self::DueBackwards => self,
+        }
+    }
+
+    /// The order of a list of whose rows nothing is due.
+    #[must_use]
+    pub const fn without_due(self) -> Self {
+        match self {
+            Self::Oldest | Self::Due => Self::Oldest,
+            Self::Newest | Self::DueBackwards => Self::Newest,
+            Self::Name | Self::NameBackwards => self,
+        }
+    }
+
+    /// Whether what is less comes later.
+    pub const fn is_backwards(self) -> bool {
+        matches!(self, Self::Newest | Self::NameBackwards | Self::DueBackwards)
+    }
 }
+
+/// Times from one on and before another, as far as they are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// At this time or after it.
+    pub from: Option<Time>,
+    /// Before this time.
+    pub before: Option<Time>,
+}
+
+impl Span {
+    /// Whether every time is in it.
+    pub const fn is_all(self) -> bool {
+        self.from.is_none() && self.before.is_none()
+    }
+
+    /// Whether a time is in it.
+    pub fn holds(self, time: Time) -> bool {
+        self.from.is_none_or(|from| time >= from) && self.before.is_none_or(|end| time < end)
+    }
+}
+
+/// Rows that one page looks at, at most, where no index leads to those that are wanted: some ten
+/// milliseconds.
+pub const LOOKED_ROWS_MAX: usize = 5_000;
 
 /// What one page of a list asks for: rows after `cursor`, at most `limit`, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The last id of the page before, or its last name where the order is by name.
+    /// Where the page before said that the next one starts; it holds for that page's order.
     pub cursor: Option<String>,
-    /// In which order; those without a unique name are read by id alone.
+    /// In which order; those without a name or a due time are read by id.
     pub order: Order,
     /// Only rows whose name begins so; the order is by name then.
     pub prefix: Option<String>,
     /// At most so many rows.
     pub limit: usize,
+    /// At most so many rows are looked at, where no index leads to those that are wanted:
+    /// [`LOOKED_ROWS_MAX`] where nothing is said. A page that ends there goes on with the next one.
+    pub looked_max: Option<usize>,
     /// Only rows with this state.
     pub state: Option<String>,
     /// The time at which it is told whether a row has expired.
     pub at: Time,
+    /// Only rows that were made then. An id holds the millisecond at which its row was made.
+    pub created: Span,
+    /// Only rows of which something is due then: an agent's review, or the end of what ends. What
+    /// never ends does so after every time.
+    pub due: Span,
+    /// Only rows that were last used then; what never was, was so before every time.
+    pub used: Span,
     /// Only rows in this environment.
     pub environment: Option<Environment>,
     /// Only rows of this owner.
@@ -255,6 +324,8 @@ pub struct Page {
     pub agent: Option<AgentId>,
     /// Only rows of this resource.
     pub resource: Option<ResourceId>,
+    /// Only revocations of this.
+    pub target: Option<AnyId>,
 }
 
 /// By id, or by the name that is unique in the organization (a person's e-mail address).
@@ -279,7 +350,7 @@ pub trait Registry: Send + Sync {
     /// How many organizations there are.
     fn organization_count(&self) -> BoxFuture<'_, Result<u64, Fault>>;
     /// Organizations of the installation.
-    fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Vec<Organization>, Fault>>;
+    fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Listed<Organization>, Fault>>;
 
     /// One person.
     fn person(
@@ -288,8 +359,11 @@ pub trait Registry: Send + Sync {
         key: Lookup<PersonId>,
     ) -> BoxFuture<'_, Result<Option<Person>, Fault>>;
     /// Persons.
-    fn persons(&self, org: OrganizationId, page: Page)
-    -> BoxFuture<'_, Result<Vec<Person>, Fault>>;
+    fn persons(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Listed<Person>, Fault>>;
 
     /// One resource.
     fn resource(
@@ -302,7 +376,7 @@ pub trait Registry: Send + Sync {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Resource>, Fault>>;
+    ) -> BoxFuture<'_, Result<Listed<Resource>, Fault>>;
 
     /// One agent with its permissions, its times of use and what of its credentials is live at
     /// `now`.
@@ -313,7 +387,11 @@ pub trait Registry: Send + Sync {
         now: Time,
     ) -> BoxFuture<'_, Result<Option<Agent>, Fault>>;
     /// Agents.
-    fn agents(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Vec<Agent>, Fault>>;
+    fn agents(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Listed<Agent>, Fault>>;
 
     /// Agents at which the job of rotation is to look at `now`, the longest due first; at most
     /// `limit`.
@@ -335,7 +413,7 @@ pub trait Registry: Send + Sync {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Instance>, Fault>>;
+    ) -> BoxFuture<'_, Result<Listed<Instance>, Fault>>;
 
     /// One credential.
     fn credential(
@@ -348,7 +426,7 @@ pub trait Registry: Send + Sync {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
+    ) -> BoxFuture<'_, Result<Listed<Credential>, Fault>>;
 
     /// The uses for which a holder has a secret that is live at `now` and has no successor, with
     /// the secret; at most `limit`.
@@ -396,7 +474,7 @@ pub trait Registry: Send + Sync {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
+    ) -> BoxFuture<'_, Result<Listed<Credential>, Fault>>;
 
     /// When the last of the organization's live keys with `administrators` ends, apart from one;
     /// nothing where there is none.
@@ -607,7 +685,7 @@ pub trait Revocations: Send + Sync {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>>;
+    ) -> BoxFuture<'_, Result<Listed<Revocation>, Fault>>;
 
     /// The newest entry whose target this is.
     fn newest_revocation(

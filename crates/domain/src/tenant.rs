@@ -453,11 +453,13 @@ impl Tenants {
         let mut page = Page { limit: PAGE_ROWS_MAX, ..Page::default() };
         loop {
             let found = self.store.organizations(page.clone()).await?;
-            let Some(last) = found.last() else { return Ok(()) };
-            page.cursor = Some(last.id.to_string());
-            for organization in &found {
+            for organization in &found.items {
                 self.by_id(organization.id, now).await?;
             }
+            if found.next.is_none() {
+                return Ok(());
+            }
+            page.cursor = found.next;
         }
     }
 

@@ -35,7 +35,7 @@ use crate::bodies::Reading;
 use crate::caller::{self, Proved, Requirement};
 use crate::conditions;
 use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
-use crate::failure::{self, Failure};
+use crate::failure::{self, Failure, Language};
 use crate::metrics::{self, Operation, UNMATCHED};
 use crate::rates;
 use crate::reply::{self, Reply};
@@ -46,6 +46,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// How long the body of a request may take, from its head to its end.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a parameter's name that a refusal repeats.
+const PARAMETER_BYTES_SHOWN_MAX: usize = 64;
 
 /// What a handler gives back.
 pub type Handled = BoxFuture<'static, Result<Reply, Failure>>;
@@ -371,6 +374,33 @@ async fn check_caller(call: &mut Call) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses a query with a parameter that the endpoint does not take, or with one twice: a filter
+/// that is misspelled would otherwise show more than was asked for. Values are not repeated.
+fn check_query(call: &Call) -> Result<(), Refusal> {
+    let known = call.endpoint.query;
+    let query = call.parts.uri.query().unwrap_or_default();
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        let Some(known) = known.iter().find(|known| **known == name) else {
+            let is_a_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            let is_shown = (1..=PARAMETER_BYTES_SHOWN_MAX).contains(&name.len())
+                && name.chars().all(is_a_name);
+            let name = if is_shown { &*name } else { "query" };
+            let hint = if known.is_empty() {
+                "this endpoint takes none".to_owned()
+            } else {
+                format!("this endpoint takes: {}", known.join(", "))
+            };
+            return Err(Refusal::field(name, "is no parameter of this endpoint", hint));
+        };
+        if seen.contains(known) {
+            return Err(Refusal::field(known, "is given twice", "give it once"));
+        }
+        seen.push(known);
+    }
+    Ok(())
+}
+
 /// Who calls.
 enum Found {
     Operator(Box<Operator>),
@@ -540,6 +570,9 @@ async fn receive(
     if let (Requirement::Admin(_), Some(cx)) = (endpoint.caller, &call.cx) {
         call.standing = cx.world.limits.organization(cx.tenant.id, now);
         call.standing.map_or(Ok(()), |standing| standing.refusal())?;
+    }
+    if endpoint.caller.is_checked_first() && endpoint.language == Language::Problem {
+        check_query(&call)?;
     }
     Ok(call)
 }

@@ -5,6 +5,7 @@
 
 use accredit_domain::audit::prune::{Prune, PruneReport};
 use accredit_domain::audit::read::EventView;
+use accredit_domain::keys::SigningKeyView;
 use accredit_domain::keys::rotation::{RotateKey, RotatedKeys};
 use accredit_domain::registry::admin_key::{AdminKeyView, CreateAdminKey, RotateAdminKey};
 use accredit_domain::registry::agent::{Agent, CreateAgent, Reason, UpdateAgent};
@@ -127,6 +128,8 @@ pub struct Endpoint {
     pub standard: &'static str,
     /// Parameters of the query.
     pub query: &'static [&'static str],
+    /// The orders of a list, as `sort` names them; the first holds where none is asked for.
+    pub sorts: &'static [&'static str],
     /// The body it takes.
     pub takes: Shape,
     /// The body it gives.
@@ -157,6 +160,7 @@ const fn row(
         language: OAuth,
         standard,
         query: &[],
+        sorts: &[],
         takes: Shape::None,
         gives: Shape::None,
         handler,
@@ -190,18 +194,64 @@ impl Endpoint {
     const fn gives(self, gives: Shape) -> Self {
         Self { gives, ..self }
     }
+    const fn sorts(self, sorts: &'static [&'static str]) -> Self {
+        Self { sorts, ..self }
+    }
     const fn query(self, query: &'static [&'static str]) -> Self {
         Self { query, ..self }
     }
 }
 
-const PAGE: &[&str] = &["limit", "cursor"];
-/// Of a list whose rows have states.
-const STATES: &[&str] = &["limit", "cursor", "state"];
+/// The filters of a list whose rows have states.
+const STATES: &[&str] = &["limit", "cursor", "sort", "state", "created_after", "created_before"];
 /// Of a list whose rows have states and unique names.
-const NAMES: &[&str] = &["limit", "cursor", "state", "q", "sort"];
+const NAMES: &[&str] =
+    &["limit", "cursor", "sort", "state", "q", "created_after", "created_before"];
 /// Of the list of agents.
-const AGENTS: &[&str] = &["limit", "cursor", "state", "q", "sort", "owner", "environment"];
+#[rustfmt::skip]
+const AGENTS: &[&str] = &[
+    "limit", "cursor", "sort", "state", "q", "owner", "environment", "created_after",
+    "created_before", "review_due_after", "review_due_before", "last_seen_after",
+    "last_seen_before",
+];
+/// Of the list of instances.
+#[rustfmt::skip]
+const INSTANCES: &[&str] = &[
+    "limit", "cursor", "sort", "state", "agent", "created_after", "created_before",
+    "expires_after", "expires_before", "last_seen_after", "last_seen_before",
+];
+/// Of the list of credentials.
+#[rustfmt::skip]
+const CREDENTIALS: &[&str] = &[
+    "limit", "cursor", "sort", "state", "agent", "resource", "created_after", "created_before",
+    "expires_after", "expires_before", "last_used_after", "last_used_before",
+];
+/// Of the list of administrators' keys.
+#[rustfmt::skip]
+const ADMIN_KEYS: &[&str] = &[
+    "limit", "cursor", "sort", "state", "created_after", "created_before", "expires_after",
+    "expires_before", "last_used_after", "last_used_before",
+];
+/// Of the list of revocations.
+const REVOCATIONS: &[&str] =
+    &["limit", "cursor", "sort", "target", "created_after", "created_before"];
+
+/// The orders of a list, the one first that holds where none is asked for. What changes with every
+/// token, such as when an agent was last seen, is no order: an index of it would have to be written
+/// with every token.
+const CREATED: &[&str] = &["created_at", "-created_at"];
+/// Of a list that begins with the newest.
+const NEWEST: &[&str] = &["-created_at", "created_at"];
+/// Of a list whose rows have unique names.
+const NAMED: &[&str] = &["created_at", "-created_at", "name", "-name"];
+/// Of the list of agents.
+#[rustfmt::skip]
+const REVIEWED: &[&str] =
+    &["created_at", "-created_at", "name", "-name", "review_due_at", "-review_due_at"];
+/// Of a list of what expires.
+const EXPIRING: &[&str] = &["created_at", "-created_at", "expires_at", "-expires_at"];
+/// Of the list of permissions, which are read from their agent.
+const BY_RESOURCE: &[&str] = &["resource", "-resource"];
 
 /// The table.
 #[rustfmt::skip]
@@ -226,60 +276,60 @@ pub const ENDPOINTS: &[Endpoint] = &[
 
     // Administration.
     api(Creates, Verb::Post, "/v1/orgs", "create_org", Admin(Organizations), admin::organizations::create).and_operator().takes(Shape::of::<CreateOrganization>()).gives(Shape::of::<CreatedOrganization>()),
-    api(Reads, Verb::Get, "/v1/orgs", "list_orgs", Admin(Read), admin::organizations::list).and_operator().query(STATES).gives(Shape::list_of::<Organization>()),
+    api(Reads, Verb::Get, "/v1/orgs", "list_orgs", Admin(Read), admin::organizations::list).and_operator().query(STATES).sorts(CREATED).gives(Shape::list_of::<Organization>()),
     api(Reads, Verb::Get, "/v1/orgs/{key}", "get_org", Admin(Read), admin::organizations::get).and_operator().gives(Shape::of::<Organization>()),
     api(Changes, Verb::Patch, "/v1/orgs/{key}", "update_org", Admin(Registry), admin::organizations::update).takes(Shape::of::<UpdateOrganization>()).gives(Shape::of::<Organization>()),
     api(Changes, Verb::Post, "/v1/orgs/{key}/suspend", "suspend_org", Admin(MayRevoke), admin::organizations::suspend).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
     api(Changes, Verb::Post, "/v1/orgs/{key}/activate", "activate_org", Admin(MayRevoke), admin::organizations::activate).and_operator().takes(Shape::of::<Reason>()).gives(Shape::of::<Organization>()),
 
     api(Creates, Verb::Post, "/v1/admin-keys", "create_admin_key", Admin(Administrators), admin::admin_keys::create).takes(Shape::of::<CreateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
-    api(Reads, Verb::Get, "/v1/admin-keys", "list_admin_keys", Admin(Read), admin::admin_keys::list).query(STATES).gives(Shape::list_of::<AdminKeyView>()),
+    api(Reads, Verb::Get, "/v1/admin-keys", "list_admin_keys", Admin(Read), admin::admin_keys::list).query(ADMIN_KEYS).sorts(EXPIRING).gives(Shape::list_of::<AdminKeyView>()),
     api(Reads, Verb::Get, "/v1/admin-keys/{key}", "get_admin_key", Admin(Read), admin::admin_keys::get).gives(Shape::of::<AdminKeyView>()),
     api(CreatesFrom, Verb::Post, "/v1/admin-keys/{key}/rotate", "rotate_admin_key", Admin(Administrators), admin::admin_keys::rotate).takes(Shape::of::<RotateAdminKey>()).gives(Shape::of::<AdminKeyView>()),
 
     api(Creates, Verb::Post, "/v1/persons", "create_person", Admin(Registry), admin::persons::create).takes(Shape::of::<CreatePerson>()).gives(Shape::of::<Person>()),
-    api(Reads, Verb::Get, "/v1/persons", "list_persons", Admin(Read), admin::persons::list).query(NAMES).gives(Shape::list_of::<Person>()),
+    api(Reads, Verb::Get, "/v1/persons", "list_persons", Admin(Read), admin::persons::list).query(NAMES).sorts(NAMED).gives(Shape::list_of::<Person>()),
     api(Reads, Verb::Get, "/v1/persons/{key}", "get_person", Admin(Read), admin::persons::get).gives(Shape::of::<Person>()),
     api(Changes, Verb::Patch, "/v1/persons/{key}", "update_person", Admin(Registry), admin::persons::update).takes(Shape::of::<UpdatePerson>()).gives(Shape::of::<Person>()),
     api(Changes, Verb::Post, "/v1/persons/{key}/suspend", "suspend_person", Admin(MayRevoke), admin::persons::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
     api(Changes, Verb::Post, "/v1/persons/{key}/activate", "activate_person", Admin(MayRevoke), admin::persons::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
 
     api(Creates, Verb::Post, "/v1/resources", "create_resource", Admin(Registry), admin::resources::create).takes(Shape::of::<CreateResource>()).gives(Shape::of::<Resource>()),
-    api(Reads, Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(NAMES).gives(Shape::list_of::<Resource>()),
+    api(Reads, Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(NAMES).sorts(NAMED).gives(Shape::list_of::<Resource>()),
     api(Reads, Verb::Get, "/v1/resources/{key}", "get_resource", Admin(Read), admin::resources::get).gives(Shape::of::<Resource>()),
     api(Changes, Verb::Patch, "/v1/resources/{key}", "update_resource", Admin(Registry), admin::resources::update).takes(Shape::of::<UpdateResource>()).gives(Shape::of::<Resource>()),
     api(Changes, Verb::Post, "/v1/resources/{key}/suspend", "suspend_resource", Admin(MayRevoke), admin::resources::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
     api(Changes, Verb::Post, "/v1/resources/{key}/activate", "activate_resource", Admin(MayRevoke), admin::resources::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Resource>()),
 
     api(Creates, Verb::Post, "/v1/agents", "create_agent", Admin(Registry), admin::agents::create).takes(Shape::of::<CreateAgent>()).gives(Shape::of::<Agent>()),
-    api(Reads, Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(AGENTS).gives(Shape::list_of::<Agent>()),
+    api(Reads, Verb::Get, "/v1/agents", "list_agents", Admin(Read), admin::agents::list).query(AGENTS).sorts(REVIEWED).gives(Shape::list_of::<Agent>()),
     api(Reads, Verb::Get, "/v1/agents/{key}", "get_agent", Admin(Read), admin::agents::get).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Patch, "/v1/agents/{key}", "update_agent", Admin(Registry), admin::agents::update).takes(Shape::of::<UpdateAgent>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Post, "/v1/agents/{key}/suspend", "suspend_agent", Admin(MayRevoke), admin::agents::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Post, "/v1/agents/{key}/decommission", "decommission_agent", Admin(MayRevoke), admin::agents::decommission).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
-    api(Reads, Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).query(PAGE).gives(Shape::list_of::<PermissionView>()),
+    api(Reads, Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).query(&["limit", "cursor", "sort"]).sorts(BY_RESOURCE).gives(Shape::list_of::<PermissionView>()),
     api(Changes, Verb::Put, "/v1/agents/{key}/permissions/{resource}", "set_permission", Admin(Registry), admin::agents::set_permission).takes(Shape::of::<SetPermission>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Delete, "/v1/agents/{key}/permissions/{resource}", "delete_permission", Admin(Registry), admin::agents::delete_permission).gives(Shape::of::<Agent>()),
 
     api(Creates, Verb::Post, "/v1/instances", "create_instance", Admin(Registry), admin::instances::create).takes(Shape::of::<CreateInstance>()).gives(Shape::of::<InstanceView>()),
-    api(Reads, Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(&["limit", "cursor", "state", "agent"]).gives(Shape::list_of::<InstanceView>()),
+    api(Reads, Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(INSTANCES).sorts(CREATED).gives(Shape::list_of::<InstanceView>()),
     api(Reads, Verb::Get, "/v1/instances/{key}", "get_instance", Admin(Read), admin::instances::get).gives(Shape::of::<InstanceView>()),
 
     api(Creates, Verb::Post, "/v1/credentials", "create_credential", Admin(Registry), admin::credentials::create).takes(Shape::of::<CreateCredential>()).gives(Shape::of::<CredentialView>()),
-    api(Reads, Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(&["limit", "cursor", "state", "agent", "resource"]).gives(Shape::list_of::<CredentialView>()),
+    api(Reads, Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(CREDENTIALS).sorts(EXPIRING).gives(Shape::list_of::<CredentialView>()),
     api(Reads, Verb::Get, "/v1/credentials/{key}", "get_credential", Admin(Read), admin::credentials::get).gives(Shape::of::<CredentialView>()),
 
     api(CreatesFrom, Verb::Post, "/v1/credentials/{key}/rotate", "rotate_credential", Admin(Registry), admin::credentials::rotate).takes(Shape::of::<RotateCredential>()).gives(Shape::of::<RotatedCredential>()),
     api(Asks, Verb::Post, "/v1/credentials/identify", "identify_credential", Admin(Audit), admin::credentials::identify).takes(Shape::of::<Identify>()).gives(Shape::of::<Identified>()),
 
     api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
-    api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).gives(Shape::Json),
+    api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
     api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
     api(Reads, Verb::Get, "/v1/revocations/preview", "preview_revocation", Admin(MayRevoke), admin::revocations::preview).query(&["target"]).gives(Shape::of::<revocation::Effect>()),
-    api(Reads, Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(PAGE).gives(Shape::list_of::<RevocationView>()),
+    api(Reads, Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(REVOCATIONS).sorts(NEWEST).gives(Shape::list_of::<RevocationView>()),
 
-    api(Reads, Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "after", "type", "newest"]).gives(Shape::list_of::<EventView>()),
+    api(Reads, Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "sort", "after", "type"]).sorts(CREATED).gives(Shape::list_of::<EventView>()),
     api(Reads, Verb::Get, "/v1/events/export", "export_events", Admin(Audit), admin::events::export).gives(Shape::Lines),
     api(Reads, Verb::Get, "/v1/events/{key}", "get_event", Admin(Audit), admin::events::get).gives(Shape::of::<EventView>()),
     api(Reads, Verb::Get, "/v1/log", "get_log", Admin(Audit), admin::events::lanes).gives(Shape::Json),

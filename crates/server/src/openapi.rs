@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use accredit_domain::registry::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
@@ -208,7 +209,8 @@ fn parameters(endpoint: &Endpoint) -> Value {
         }))
     });
     let in_query = endpoint.query.iter().map(|name| {
-        json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } })
+        let schema = in_query(endpoint, name);
+        json!({ "name": name, "in": "query", "required": false, "schema": schema })
     });
     let mut headers = Vec::new();
     if endpoint.semantics.creates() {
@@ -221,4 +223,21 @@ fn parameters(endpoint: &Endpoint) -> Value {
         json!({ "name": name, "in": "header", "required": false, "schema": { "type": "string" } })
     });
     Value::Array(in_path.chain(in_query).chain(in_header).collect())
+}
+
+/// The schema of a parameter of the query.
+fn in_query(endpoint: &Endpoint, name: &str) -> Value {
+    if name == "sort" {
+        let first = endpoint.sorts.first();
+        return json!({ "type": "string", "enum": endpoint.sorts, "default": first });
+    }
+    if name == "limit" {
+        let (rows, most) = (PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX);
+        return json!({ "type": "integer", "minimum": 1, "maximum": most, "default": rows });
+    }
+    let is_time = name.ends_with("_after") || name.ends_with("_before");
+    if is_time {
+        return json!({ "type": "string", "format": "date-time" });
+    }
+    json!({ "type": "string" })
 }

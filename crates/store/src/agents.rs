@@ -5,13 +5,13 @@ use accredit_domain::ports::{Lookup, Order, Page};
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::jwks::FollowedView;
 use accredit_domain::registry::rotation_schedule::{Looked, WARN_AHEAD};
-use accredit_domain::registry::{Agent, agent::AgentState};
-use accredit_wire::ids::AgentId;
+use accredit_domain::registry::{Agent, Listed, agent::AgentState};
+use accredit_wire::ids::{AgentId, Kind};
 use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
-use crate::page;
+use crate::page::{self, Ends, Given, Key};
 
 const OPERATION: &str = "write an agent";
 
@@ -59,9 +59,9 @@ macro_rules! select {
              a.rotation_asked_at, a.rotation_asked_because, \
              f.url, f.fetched_at, f.failing_since, f.failure, a.look_at \
              FROM agent a \
+             LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id \
              LEFT JOIN followed f ON f.org = a.org AND f.agent = a.id \
-             LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
-             LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id ",
+             LEFT JOIN person p ON p.org = a.org AND p.id = a.owner ",
             $rest
         )
     };
@@ -134,66 +134,97 @@ pub(crate) fn find(
 
 /// A page of agents. One filter leads, so that an index answers it in the order of the page: the
 /// owner, who has few; a state in which few are; the environment; or the state.
-pub(crate) fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Agent>, DriverError> {
-    macro_rules! by {
-        ($filters:expr, $column:literal, $direction:literal) => {
-            concat!(
-                select!("WHERE a.org = $2 AND "),
-                $column,
-                " >= $3 AND ",
-                $column,
-                " < $4 AND ",
-                $filters,
-                " ORDER BY ",
-                $column,
-                $direction,
-                " LIMIT $8"
-            )
+pub(crate) fn list(
+    conn: &mut dyn Conn,
+    org: &str,
+    page: &Page,
+) -> Result<Listed<Agent>, DriverError> {
+    macro_rules! rows {
+        () => {
+            select!("WHERE a.org = $2 AND ")
+        };
+    }
+    macro_rules! from {
+        () => {
+            "FROM agent a WHERE CAST($1 AS BIGINT) IS NOT NULL AND a.org = $2 AND "
         };
     }
     macro_rules! filters {
-        ($state:literal, $environment:literal, $owner:literal) => {
-            concat!(
-                $state,
-                "a.state = $5) AND ",
-                $environment,
-                "a.environment = $6) AND ",
-                $owner,
-                "a.owner = $7)"
+        () => {
+            " AND a.created_at >= $8 AND a.created_at < $9 AND coalesce(u.at, -1) >= $10 \
+             AND coalesce(u.at, -1) < $11 AND ($12 = '' OR a.state = $12) \
+             AND ($13 = '' OR a.environment = $13) AND ($14 = '' OR a.owner = $14)"
+        };
+    }
+    macro_rules! text {
+        ($lead:literal, $column:literal $direction:literal) => {
+            page::by_text!(
+                rows!(),
+                from!(),
+                $lead,
+                $column $direction,
+                ["$4" "$5" "$6"],
+                concat!(" AND +a.review_due_at >= $6 AND +a.review_due_at < $7", filters!()),
+                "$15"
             )
         };
     }
-    macro_rules! ordered {
-        ($state:literal, $environment:literal, $owner:literal) => {
+    macro_rules! due {
+        ($lead:literal, $direction:literal) => {
+            page::by_due!(
+                rows!(),
+                from!(),
+                $lead,
+                "a.review_due_at",
+                "a.id",
+                $direction,
+                ["$4" "$5" "$6" "$7" "$8"],
+                filters!(),
+                "$15"
+            )
+        };
+    }
+    macro_rules! led {
+        ($lead:literal) => {
             match page.order {
-                Order::Oldest => by!(filters!($state, $environment, $owner), "a.id", ""),
-                Order::Newest => by!(filters!($state, $environment, $owner), "a.id", " DESC"),
-                Order::Name => by!(filters!($state, $environment, $owner), "a.name", ""),
-                Order::NameBackwards => {
-                    by!(filters!($state, $environment, $owner), "a.name", " DESC")
-                }
+                Order::Oldest => text!($lead, "a.id" ""),
+                Order::Newest => text!($lead, "a.id" " DESC"),
+                Order::Name => text!($lead, "a.name" ""),
+                Order::NameBackwards => text!($lead, "a.name" " DESC"),
+                Order::Due => due!($lead, ""),
+                Order::DueBackwards => due!($lead, " DESC"),
             }
         };
     }
     let state = page.state.as_deref().unwrap_or("");
     let environment = page.environment.map_or("", Environment::as_str);
     let owner = page.owner.map_or_else(String::new, |owner| owner.to_string());
-    let most = AgentState::Active.as_str();
-    let sql = if !owner.is_empty() {
-        ordered!("($5 = '' OR ", "($6 = '' OR ", "(")
-    } else if !state.is_empty() && (state != most || environment.is_empty()) {
-        ordered!("(", "($6 = '' OR ", "($7 = '' OR ")
-    } else if !environment.is_empty() {
-        ordered!("($5 = '' OR ", "(", "($7 = '' OR ")
+    // No index goes by environment and review.
+    let by_environment = !environment.is_empty() && !page.order.is_by_due();
+    let (statements, lead) = if !owner.is_empty() {
+        (led!("a.owner = $3"), owner.as_str())
+    } else if !state.is_empty() && (state != AgentState::Active.as_str() || !by_environment) {
+        (led!("a.state = $3"), state)
+    } else if by_environment {
+        (led!("a.environment = $3"), environment)
     } else {
-        ordered!("($5 = '' OR ", "($6 = '' OR ", "($7 = '' OR ")
+        (led!("$3 = ''"), "")
     };
-    let (first, end) = page::bounds(page);
-    let filters = [first.as_str(), end.as_str(), state, environment, owner.as_str()];
-    let [first, end, state, environment, owner] = filters.map(Value::from);
-    let values =
-        [page.at.into(), org.into(), first, end, state, environment, owner, page::limit(page)];
-    conn.all(sql, &values, read)
+    let filters = [state, environment, owner.as_str()];
+    let given = filters.iter().filter(|filter| !filter.is_empty()).count();
+    let [state, environment, owner] = filters.map(Value::from);
+    let times = [page::created(page), page::used(page)].concat();
+    let tail = [times.as_slice(), &[state, environment, owner]].concat();
+    let given = Given {
+        page,
+        ends: Ends::of(page, page.order, Kind::Agent, page.due),
+        head: &[page.at.into(), org.into(), lead.into()],
+        tail: &tail,
+        filters: given - usize::from(!lead.is_empty()),
+    };
+    page::read(conn, given, &statements, read, |row| {
+        Key::at(page.order, row.id.to_string(), &row.name, row.review_due_at.micros())
+    })
 }
 
 /// Agents at which the job of rotation is to look, the longest due first.

@@ -1,17 +1,17 @@
 //! Credentials as rows: a MAC or a public key, never a secret.
 
-use accredit_domain::ports::{KeysWanted, Page};
-use accredit_domain::registry::Credential;
+use accredit_domain::ports::{KeysWanted, Order, Page};
 use accredit_domain::registry::admin_key::{AdminRole, Administrator};
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder, Proof};
 use accredit_domain::registry::credential_use::UseName;
+use accredit_domain::registry::{Credential, Listed};
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, Kind, OrganizationId};
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
-use crate::page;
+use crate::page::{self, Ends, Given, Key, Statements};
 
 const OPERATION: &str = "write a credential";
 
@@ -87,46 +87,102 @@ pub(crate) fn find(
     conn.first(select!("WHERE c.org = $1 AND c.id = $2"), &[org.into(), id.as_str().into()], read)
 }
 
-/// A page of credentials, of one agent or one resource where the page says so.
+/// How a page of credentials is read in an order, by a filter that leads.
+macro_rules! led {
+    ($order:expr, $lead:literal) => {
+        match $order {
+            Order::Oldest | Order::Name => led!(text $lead, ""),
+            Order::Newest | Order::NameBackwards => led!(text $lead, " DESC"),
+            Order::Due => led!(due $lead, ""),
+            Order::DueBackwards => led!(due $lead, " DESC"),
+        }
+    };
+    (text $lead:literal, $direction:literal) => {
+        page::by_text!(
+            select!("WHERE c.org = $1 AND "),
+            "FROM credential c WHERE c.org = $1 AND ",
+            $lead,
+            "c.id" $direction,
+            ["$3" "$4" "$5"],
+            concat!(" AND +c.expires_at >= $5 AND +c.expires_at < $6", led!(filters)),
+            "$12"
+        )
+    };
+    (due $lead:literal, $direction:literal) => {
+        page::by_due!(
+            select!("WHERE c.org = $1 AND "),
+            "FROM credential c WHERE c.org = $1 AND ",
+            $lead,
+            "c.expires_at",
+            "c.id",
+            $direction,
+            ["$3" "$4" "$5" "$6" "$7"],
+            led!(filters),
+            "$12"
+        )
+    };
+    (filters) => {
+        " AND c.created_at >= $7 AND c.created_at < $8 AND coalesce(u.at, -1) >= $9 \
+         AND coalesce(u.at, -1) < $10 AND ($11 = '' OR c.state = $11)"
+    };
+}
+
+/// A page of credentials. One filter leads, so that an index answers it in the order of the page:
+/// the holder, or the state.
 pub(crate) fn list(
     conn: &mut dyn Conn,
     org: &str,
     page: &Page,
-) -> Result<Vec<Credential>, DriverError> {
-    macro_rules! of {
-        ($holder:literal) => {
-            match page.state.as_deref() {
-                Some("active") => {
-                    in_state!($holder, "c.state = 'active' AND c.expires_at > $4")
-                }
-                Some("expired") => {
-                    in_state!($holder, "c.state = 'active' AND c.expires_at <= $4")
-                }
-                Some("revoked") => {
-                    in_state!($holder, "c.state = 'revoked' AND CAST($4 AS BIGINT) IS NOT NULL")
-                }
-                _ => in_state!($holder, "CAST($4 AS BIGINT) IS NOT NULL"),
-            }
-        };
-    }
-    macro_rules! in_state {
-        ($holder:literal, $state:literal) => {
-            select!(concat!(
-                "WHERE c.org = $1 AND ",
-                $holder,
-                " AND c.id > $3 AND ",
-                $state,
-                " ORDER BY c.id LIMIT $5"
-            ))
-        };
-    }
-    let (sql, holder) = match (page.agent, page.resource) {
-        (Some(agent), _) => (of!("c.agent = $2"), agent.to_string()),
-        (None, Some(resource)) => (of!("c.resource = $2"), resource.to_string()),
-        (None, None) => (of!("$2 = ''"), String::new()),
+) -> Result<Listed<Credential>, DriverError> {
+    let holder = match (page.agent, page.resource) {
+        (Some(agent), _) => agent.to_string(),
+        (None, Some(resource)) => resource.to_string(),
+        (None, None) => String::new(),
     };
-    let (cursor, limit) = (page::cursor(page), page::limit(page));
-    conn.all(sql, &[org.into(), holder.as_str().into(), cursor, page.at.into(), limit], read)
+    let order = page.order.without_name();
+    let (state, _) = page::expiring(page);
+    if page.agent.is_some() {
+        read_page(conn, (org, &holder), page, &led!(order, "c.agent = $2"))
+    } else if page.resource.is_some() {
+        read_page(conn, (org, &holder), page, &led!(order, "c.resource = $2"))
+    } else if state.is_empty() {
+        read_page(conn, (org, ""), page, &led!(order, "$2 = ''"))
+    } else {
+        read_page(conn, (org, state), page, &led!(order, "c.state = $2"))
+    }
+}
+
+/// A page of administrators' keys.
+pub(crate) fn admin_keys(
+    conn: &mut dyn Conn,
+    org: &str,
+    page: &Page,
+) -> Result<Listed<Credential>, DriverError> {
+    let order = page.order.without_name();
+    read_page(conn, (org, ""), page, &led!(order, "c.permissions IS NOT NULL AND $2 = ''"))
+}
+
+/// Reads a page with the value of the filter that leads.
+fn read_page(
+    conn: &mut dyn Conn,
+    (org, lead): (&str, &str),
+    page: &Page,
+    statements: &Statements,
+) -> Result<Listed<Credential>, DriverError> {
+    let order = page.order.without_name();
+    let (state, due) = page::expiring(page);
+    let times = [page::created(page), page::used(page)].concat();
+    let tail = [times.as_slice(), &[state.into()]].concat();
+    let given = Given {
+        page,
+        ends: Ends::of(page, order, Kind::Credential, due),
+        head: &[org.into(), lead.into()],
+        tail: &tail,
+        filters: usize::from(state != lead && !state.is_empty()),
+    };
+    page::read(conn, given, statements, read, |row| {
+        Key::at(order, row.id.to_string(), "", row.expires_at.micros())
+    })
 }
 
 /// Public keys of an agent, its instances' too, or of a resource: the newest live ones, then the
@@ -190,23 +246,6 @@ pub(crate) fn keys_of(
     let mut found = some(live, wanted.live)?;
     found.extend(some(ended, wanted.ended)?);
     Ok(found)
-}
-
-/// A page of administrators' keys.
-pub(crate) fn admin_keys(
-    conn: &mut dyn Conn,
-    org: &str,
-    page: &Page,
-) -> Result<Vec<Credential>, DriverError> {
-    conn.all(
-        select!(
-            "WHERE c.org = $1 AND c.permissions IS NOT NULL AND c.id > $2 \
-             AND ($3 = '' OR $3 = CASE WHEN c.state = 'active' AND c.expires_at <= $4 \
-             THEN 'expired' ELSE c.state END) ORDER BY c.id LIMIT $5"
-        ),
-        &[org.into(), page::cursor(page), page::state(page), page.at.into(), page::limit(page)],
-        read,
-    )
 }
 
 /// When the last live owner's key but one ends.

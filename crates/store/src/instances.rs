@@ -1,12 +1,12 @@
 //! Instances as rows.
 
 use accredit_domain::ports::Page;
-use accredit_domain::registry::{Instance, instance::InstanceState};
-use accredit_wire::ids::{AgentId, InstanceId};
+use accredit_domain::registry::{Instance, Listed, instance::InstanceState};
+use accredit_wire::ids::{AgentId, InstanceId, Kind};
 
 use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
-use crate::page;
+use crate::page::{self, Ends, Given, Key};
 
 const OPERATION: &str = "write an instance";
 
@@ -45,42 +45,55 @@ pub(crate) fn find(
     conn.first(select!("WHERE i.org = $1 AND i.id = $2"), &[org.into(), id.as_str().into()], read)
 }
 
-/// A page of instances, of one agent where the page says so.
+/// A page of instances. One filter leads, so that an index answers it in the order of the page: the
+/// agent, or the state.
 pub(crate) fn list(
     conn: &mut dyn Conn,
     org: &str,
     page: &Page,
-) -> Result<Vec<Instance>, DriverError> {
-    macro_rules! of {
-        ($agent:literal) => {
-            match page.state.as_deref() {
-                Some("active") => in_state!(
-                    $agent,
-                    "i.state = 'active' AND (i.expires_at IS NULL OR i.expires_at > $4)"
-                ),
-                Some("expired") => in_state!($agent, "i.state = 'active' AND i.expires_at <= $4"),
-                Some("revoked") => {
-                    in_state!($agent, "i.state = 'revoked' AND CAST($4 AS BIGINT) IS NOT NULL")
-                }
-                _ => in_state!($agent, "CAST($4 AS BIGINT) IS NOT NULL"),
-            }
+) -> Result<Listed<Instance>, DriverError> {
+    macro_rules! by {
+        ($lead:literal, $direction:literal) => {
+            page::by_text!(
+                select!("WHERE i.org = $1 AND "),
+                "FROM instance i WHERE i.org = $1 AND ",
+                $lead,
+                "i.id" $direction,
+                ["$3" "$4" "$5"],
+                " AND coalesce(i.expires_at, 9223372036854775806) >= $5 \
+                 AND coalesce(i.expires_at, 9223372036854775806) < $6 \
+                 AND i.created_at >= $7 AND i.created_at < $8 \
+                 AND coalesce(u.at, -1) >= $9 AND coalesce(u.at, -1) < $10 \
+                 AND ($11 = '' OR i.state = $11)",
+                "$12"
+            )
         };
     }
-    macro_rules! in_state {
-        ($agent:literal, $state:literal) => {
-            select!(concat!(
-                "WHERE i.org = $1 AND ",
-                $agent,
-                " AND i.id > $3 AND ",
-                $state,
-                " ORDER BY i.id LIMIT $5"
-            ))
+    let order = page.order.without_name().without_due();
+    macro_rules! led {
+        ($lead:literal) => {
+            if order.is_backwards() { by!($lead, " DESC") } else { by!($lead, "") }
         };
     }
     let agent = page.agent.map_or_else(String::new, |agent| agent.to_string());
-    let sql = if agent.is_empty() { of!("$2 = ''") } else { of!("i.agent = $2") };
-    let (cursor, limit) = (page::cursor(page), page::limit(page));
-    conn.all(sql, &[org.into(), agent.as_str().into(), cursor, page.at.into(), limit], read)
+    let (state, due) = page::expiring(page);
+    let (statements, lead, filters) = if !agent.is_empty() {
+        (led!("i.agent = $2"), agent.as_str(), usize::from(!state.is_empty()))
+    } else if !state.is_empty() {
+        (led!("i.state = $2"), state, 0)
+    } else {
+        (led!("$2 = ''"), "", 0)
+    };
+    let times = [page::created(page), page::used(page)].concat();
+    let tail = [times.as_slice(), &[state.into()]].concat();
+    let given = Given {
+        page,
+        ends: Ends::of(page, order, Kind::Instance, due),
+        head: &[org.into(), lead.into()],
+        tail: &tail,
+        filters,
+    };
+    page::read(conn, given, &statements, read, |row| Key::at(order, row.id.to_string(), "", 0))
 }
 
 /// Ends all live instances of an agent, and says how many there were.

@@ -1,16 +1,16 @@
 //! Organizations as rows. The revocation counter in the row is written by [`crate::revocations`]
 //! alone; a new organization's first lane begins with it.
 
-use accredit_domain::ports::{Lookup, Page};
+use accredit_domain::ports::{Lookup, Page, Span};
 use accredit_domain::registry::rotation_schedule::RotationPolicy;
-use accredit_domain::registry::{Organization, State};
+use accredit_domain::registry::{Listed, Organization, State};
 use accredit_domain::restoration::Issuing;
-use accredit_wire::ids::OrganizationId;
+use accredit_wire::ids::{Kind, OrganizationId};
 
 use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
 use crate::log;
-use crate::page;
+use crate::page::{self, Ends, Given, Key};
 
 const OPERATION: &str = "write an organization";
 
@@ -54,12 +54,32 @@ pub(crate) fn find(
 }
 
 /// A page of organizations.
-pub(crate) fn list(conn: &mut dyn Conn, page: &Page) -> Result<Vec<Organization>, DriverError> {
-    conn.all(
-        select!("WHERE org > $1 AND ($2 = '' OR state = $2) ORDER BY org LIMIT $3"),
-        &[page::cursor(page), page::state(page), page::limit(page)],
-        read,
-    )
+pub(crate) fn list(conn: &mut dyn Conn, page: &Page) -> Result<Listed<Organization>, DriverError> {
+    macro_rules! by {
+        ($direction:literal) => {
+            page::by_text!(
+                select!("WHERE "),
+                "FROM organization WHERE ",
+                "TRUE",
+                "org" $direction,
+                ["$1" "$2" "$3"],
+                " AND CAST($3 AS BIGINT) IS NOT NULL AND CAST($4 AS BIGINT) IS NOT NULL \
+                 AND created_at >= $5 AND created_at < $6 AND ($7 = '' OR state = $7)",
+                "$8"
+            )
+        };
+    }
+    let order = page.order.without_name().without_due();
+    let statements = if order.is_backwards() { by!(" DESC") } else { by!("") };
+    let state = [page.state.as_deref().unwrap_or("").into()];
+    let given = Given {
+        page,
+        ends: Ends::of(page, order, Kind::Organization, Span::default()),
+        head: &[],
+        tail: &[page::created(page).as_slice(), &state].concat(),
+        filters: usize::from(page.state.is_some()),
+    };
+    page::read(conn, given, &statements, read, |row| Key::at(order, row.id.to_string(), "", 0))
 }
 
 /// Writes one row.

@@ -1,12 +1,12 @@
 //! Persons as rows.
 
-use accredit_domain::ports::{Lookup, Order, Page};
-use accredit_domain::registry::{Person, State};
-use accredit_wire::ids::PersonId;
+use accredit_domain::ports::{Lookup, Order, Page, Span};
+use accredit_domain::registry::{Listed, Person, State};
+use accredit_wire::ids::{Kind, PersonId};
 
 use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
-use crate::page;
+use crate::page::{self, Ends, Given, Key};
 
 const OPERATION: &str = "write a person";
 
@@ -48,49 +48,49 @@ pub(crate) fn find(
     }
 }
 
-/// A page of persons.
+/// A page of persons. A state that is asked for leads, so that an index answers it in the order of the
+/// page.
 pub(crate) fn list(
     conn: &mut dyn Conn,
     org: &str,
     page: &Page,
-) -> Result<Vec<Person>, DriverError> {
-    // A state that is asked for leads, so that an index answers it in the order of the page.
+) -> Result<Listed<Person>, DriverError> {
+    let order = page.order.without_due();
     macro_rules! by {
-        ($column:literal, $direction:literal) => {
-            if page.state.is_some() {
-                by!(" AND state = $4", $column, $direction)
-            } else {
-                by!(" AND $4 = ''", $column, $direction)
-            }
-        };
-        ($filter:literal, $column:literal, $direction:literal) => {
-            concat!(
+        ($lead:literal, $column:literal $direction:literal) => {
+            page::by_text!(
                 select!("WHERE org = $1 AND "),
-                $column,
-                " >= $2 AND ",
-                $column,
-                " < $3",
-                $filter,
-                " ORDER BY ",
-                $column,
-                $direction,
-                " LIMIT $5"
+                "FROM person WHERE org = $1 AND ",
+                $lead,
+                $column $direction,
+                ["$3" "$4" "$5"],
+                " AND CAST($5 AS BIGINT) IS NOT NULL AND CAST($6 AS BIGINT) IS NOT NULL \
+                 AND created_at >= $7 AND created_at < $8",
+                "$9"
             )
         };
     }
-    let sql = match page.order {
-        Order::Oldest => by!("id", ""),
-        Order::Newest => by!("id", " DESC"),
-        Order::Name => by!("email", ""),
-        Order::NameBackwards => by!("email", " DESC"),
+    macro_rules! led {
+        ($lead:literal) => {
+            match order {
+                Order::Oldest | Order::Due => by!($lead, "id" ""),
+                Order::Newest | Order::DueBackwards => by!($lead, "id" " DESC"),
+                Order::Name => by!($lead, "email" ""),
+                Order::NameBackwards => by!($lead, "email" " DESC"),
+            }
+        };
+    }
+    let statements = if page.state.is_some() { led!("state = $2") } else { led!("$2 = ''") };
+    let given = Given {
+        page,
+        ends: Ends::of(page, order, Kind::Person, Span::default()),
+        head: &[org.into(), page.state.as_deref().unwrap_or("").into()],
+        tail: &page::created(page),
+        filters: 0,
     };
-    let (first, end) = page::bounds(page);
-    let bounds = [first.as_str(), end.as_str()];
-    conn.all(
-        sql,
-        &[org.into(), bounds[0].into(), bounds[1].into(), page::state(page), page::limit(page)],
-        read,
-    )
+    page::read(conn, given, &statements, read, |row| {
+        Key::at(order, row.id.to_string(), &row.email, 0)
+    })
 }
 
 /// Writes one row.

@@ -8,7 +8,9 @@ use accredit_domain::ports::{
 use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::operator::OperatorKey;
-use accredit_domain::registry::{Agent, Credential, Instance, Organization, Person, Resource};
+use accredit_domain::registry::{
+    Agent, Credential, Instance, Listed, Organization, Person, Resource,
+};
 use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId,
@@ -42,7 +44,7 @@ impl Registry for SqliteStore {
         Box::pin(self.read("count organizations", move |conn| conn.number(COUNT, &[])))
     }
 
-    fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Vec<Organization>, Fault>> {
+    fn organizations(&self, page: Page) -> BoxFuture<'_, Result<Listed<Organization>, Fault>> {
         Box::pin(self.read("list organizations", move |conn| organizations::list(conn, &page)))
     }
 
@@ -58,7 +60,7 @@ impl Registry for SqliteStore {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Person>, Fault>> {
+    ) -> BoxFuture<'_, Result<Listed<Person>, Fault>> {
         self.read_in("list persons", org, move |conn, org| persons::list(conn, org, &page))
     }
 
@@ -74,7 +76,7 @@ impl Registry for SqliteStore {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Resource>, Fault>> {
+    ) -> BoxFuture<'_, Result<Listed<Resource>, Fault>> {
         self.read_in("list resources", org, move |conn, org| resources::list(conn, org, &page))
     }
 
@@ -87,7 +89,11 @@ impl Registry for SqliteStore {
         self.read_in("read an agent", org, move |conn, org| agents::find(conn, org, &key, now))
     }
 
-    fn agents(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Vec<Agent>, Fault>> {
+    fn agents(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Listed<Agent>, Fault>> {
         self.read_in("list agents", org, move |conn, org| agents::list(conn, org, &page))
     }
 
@@ -114,7 +120,7 @@ impl Registry for SqliteStore {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Instance>, Fault>> {
+    ) -> BoxFuture<'_, Result<Listed<Instance>, Fault>> {
         self.read_in("list instances", org, move |conn, org| instances::list(conn, org, &page))
     }
 
@@ -130,7 +136,7 @@ impl Registry for SqliteStore {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
+    ) -> BoxFuture<'_, Result<Listed<Credential>, Fault>> {
         self.read_in("list credentials", org, move |conn, org| credentials::list(conn, org, &page))
     }
 
@@ -183,7 +189,7 @@ impl Registry for SqliteStore {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
+    ) -> BoxFuture<'_, Result<Listed<Credential>, Fault>> {
         self.read_in("list administrators' keys", org, move |conn, org| {
             credentials::admin_keys(conn, org, &page)
         })

@@ -2,11 +2,12 @@
 
 use accredit_domain::Fault;
 use accredit_domain::ports::{BoxFuture, Page, Revocations};
+use accredit_domain::registry::Listed;
 use accredit_domain::revocation::{Blast, Revocation};
 use accredit_wire::ids::{AnyId, Kind, OrganizationId};
 use accredit_wire::time::Time;
 
-use crate::driver::{Conn, DriverError, Row};
+use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
 use crate::{SqliteStore, log, page};
 
@@ -14,7 +15,7 @@ use crate::{SqliteStore, log, page};
 pub const EVENTS_SEARCHED_MAX: u64 = 20_000;
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!("SELECT id, target, rev, reason, revoked_at, keep_until FROM revocation ", $rest)
     };
 }
@@ -91,17 +92,65 @@ fn after(
     )
 }
 
-fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Vec<Revocation>, DriverError> {
-    let below = match &page.cursor {
-        None => i64::MAX,
-        // A cursor that we did not write is after everything.
-        Some(cursor) => cursor.parse().unwrap_or(0),
+/// A page of entries in the order of their counts. A target leads; times sieve, and then as many
+/// counts are looked at as one page may.
+fn list(conn: &mut dyn Conn, org: &str, page: &Page) -> Result<Listed<Revocation>, DriverError> {
+    macro_rules! by {
+        ($lead:literal, $direction:literal) => {
+            (
+                select!(concat!(
+                    "WHERE org = $1 AND ",
+                    $lead,
+                    " AND rev >= $3 AND rev < $4 \
+                     AND revoked_at >= $5 AND revoked_at < $6 ORDER BY rev",
+                    $direction,
+                    " LIMIT $7"
+                )),
+                concat!(
+                    "SELECT rev FROM revocation WHERE org = $1 AND ",
+                    $lead,
+                    " AND rev >= $3 AND rev < $4 ORDER BY rev",
+                    $direction,
+                    " LIMIT 1 OFFSET $5"
+                ),
+            )
+        };
+    }
+    let backwards = page.order.is_backwards();
+    let target = page.target.map_or_else(String::new, |target| target.to_string());
+    let (rows, cut) = match (target.is_empty(), backwards) {
+        (true, false) => by!("$2 = ''", ""),
+        (true, true) => by!("$2 = ''", " DESC"),
+        (false, false) => by!("target = $2", ""),
+        (false, true) => by!("target = $2", " DESC"),
     };
-    conn.all(
-        select!("WHERE org = $1 AND rev < $2 ORDER BY rev DESC LIMIT $3"),
-        &[org.into(), below.into(), page::limit(page)],
-        read,
-    )
+    let (mut first, mut end) = (0, i64::MAX);
+    match page.cursor.as_ref().map(|cursor| cursor.parse()) {
+        None => {}
+        Some(Ok(rev)) if backwards => end = rev,
+        Some(Ok(rev)) => first = i64::saturating_add(rev, 1),
+        // A cursor that we did not write is after everything.
+        Some(Err(_)) => end = 0,
+    }
+    let head: [Value<'_>; 2] = [org.into(), (&target).into()];
+    let mut next = None;
+    if !page.created.is_all() {
+        let looked = [first.into(), end.into(), page::looked(page)];
+        next = conn.first(cut, &[&head, looked.as_slice()].concat(), |row| row.int(0))?;
+        match next {
+            Some(last) if backwards => first = last,
+            Some(last) => end = last.saturating_add(1),
+            None => {}
+        }
+    }
+    let ends = [first.into(), end.into()];
+    let values = [head.as_slice(), &ends, &page::created(page), &[page::rows(page.limit + 1)]];
+    let mut items = conn.all(rows, &values.concat(), read)?;
+    if items.len() > page.limit {
+        items.truncate(page.limit);
+        next = items.last().and_then(|row| i64::try_from(row.rev).ok());
+    }
+    Ok(Listed { items, next: next.map(|rev| rev.to_string()) })
 }
 
 fn newest_of(
@@ -245,7 +294,7 @@ impl Revocations for SqliteStore {
         &self,
         org: OrganizationId,
         page: Page,
-    ) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>> {
+    ) -> BoxFuture<'_, Result<Listed<Revocation>, Fault>> {
         self.read_in("list revocations", org, move |conn, org| list(conn, org, &page))
     }
 

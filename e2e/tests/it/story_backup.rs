@@ -538,7 +538,7 @@ async fn what_was_ended_after_a_backup_stays_ended_when_it_is_restored() {
     assert_eq!(&shown["payload"], &started["payload"]);
     let tail = server.cli(&["audit", "tail", "--lines", "3", "--output", "json"]).good();
     assert!(tail.contains("token.issued"), "{tail}");
-    let newest = server.get("/v1/events?newest=true&limit=200").await;
+    let newest = server.get("/v1/events?sort=-created_at&limit=200").await;
     let (first, all) = (&newest["items"][0]["lane"], newest["items"].as_array().expect("items"));
     assert_eq!(first, 1);
     assert!(all.len() >= types.len().min(200), "it goes on in the older lane");

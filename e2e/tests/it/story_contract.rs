@@ -107,7 +107,7 @@ async fn who_reads_the_log_stands_in_it() {
     let cast = Cast::new().await;
     let server = &cast.server;
     for _ in 0..10 {
-        server.get("/v1/events?newest=true&limit=1").await;
+        server.get("/v1/events?sort=-created_at&limit=1").await;
     }
     let reads = server.get("/v1/events?type=log.read").await;
     let reads = reads["items"].as_array().expect("items").clone();

@@ -49,9 +49,8 @@ pub(crate) async fn run(args: &Fsck, cx: &Context) -> Result<(), Failure> {
     let mut all_ok = true;
     let mut page = Page { limit: PAGE_ROWS_MAX, ..Page::default() };
     loop {
-        let rows = composed.store.organizations(page.clone()).await.map_err(failed)?;
-        let Some(last) = rows.last().map(|row| row.id.to_string()) else { break };
-        for row in rows {
+        let found = composed.store.organizations(page.clone()).await.map_err(failed)?;
+        for row in found.items {
             let now = composed.world.clock.now();
             let tenant = composed.server.tenants.by_id(row.id, now).await.map_err(failed)?;
             let Some(tenant) = tenant else { continue };
@@ -59,7 +58,10 @@ pub(crate) async fn run(args: &Fsck, cx: &Context) -> Result<(), Failure> {
             all_ok &= report.ok;
             print(&row.name, &report, cx)?;
         }
-        page.cursor = Some(last);
+        if found.next.is_none() {
+            break;
+        }
+        page.cursor = found.next;
     }
     composed.store.close();
     verdict(all_ok)

@@ -16,7 +16,7 @@ use crate::context::{Cx, World};
 use crate::ports::Page;
 use crate::refusal::{Error, Fault};
 use crate::registry::credential::AdminPermission;
-use crate::registry::{Listed, known_state, listed};
+use crate::registry::{Listed, known_state};
 
 /// What a key signs; a key signs one kind of thing only, so that nothing signed for one purpose
 /// can be offered for another.
@@ -216,19 +216,16 @@ pub(crate) fn of(
     keys.iter().filter(move |key| key.sealed.purpose == purpose)
 }
 
-/// The signing keys of the organization, oldest first.
+/// The signing keys of the organization.
 pub async fn list(cx: &Cx, page: Page) -> Result<Listed<SigningKeyView>, Error> {
     cx.require(AdminPermission::Read)?;
     known_state(&page, &KeyState::ALL.map(KeyState::as_str))?;
     // All of them are read: there are as many as were ever rotated.
     let mut keys = cx.world.store.signing_keys(cx.tenant.id).await?;
-    keys.sort_unstable_by_key(|key| key.sealed.id.to_string());
-    let read = |page: Page| {
-        let wanted = |key: &SigningKey| {
-            let state = page.state.as_ref().is_none_or(|state| state == key.state.as_str());
-            state && page.cursor.as_ref().is_none_or(|cursor| key.sealed.id.to_string() > *cursor)
-        };
-        std::future::ready(Ok(keys.into_iter().filter(wanted).take(page.limit).collect()))
-    };
-    listed(page, read, |key| key.sealed.id.to_string(), |key: SigningKey| key.view()).await
+    keys.retain(|key| {
+        let state = page.state.as_ref().is_none_or(|state| state == key.state.as_str());
+        state && page.created.holds(key.created_at)
+    });
+    let listed = Listed::of(keys, &page, |key| key.sealed.id.to_string());
+    Ok(listed.shown(|key| key.view()))
 }

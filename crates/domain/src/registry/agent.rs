@@ -16,7 +16,7 @@ use super::jwks::{self, Followed, FollowedView};
 use super::permission;
 use super::{
     DecideError, Listed, Person, commit, commit_created, decide, ending, find_agent, find_person,
-    known_state, listed, person, rotation_schedule, text,
+    known_state, person, rotation_schedule, text,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
@@ -391,11 +391,8 @@ pub async fn list(
     page.environment = environment.map(environment::asked).transpose()?;
     page.at = cx.now;
     known_state(&page, &AgentState::ALL.map(AgentState::as_str))?;
-    let read = |page| cx.world.store.agents(cx.tenant.id, page);
-    let shown = |row| rotation_schedule::at(row, cx.now);
-    let by_name = page.order.is_by_name();
-    let cursor = move |row: &Agent| if by_name { row.name.clone() } else { row.id.to_string() };
-    listed(page, read, cursor, shown).await
+    let found = cx.world.store.agents(cx.tenant.id, page).await?;
+    Ok(found.shown(|row| rotation_schedule::at(row, cx.now)))
 }
 
 /// One agent.

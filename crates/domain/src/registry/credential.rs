@@ -19,7 +19,7 @@ use super::credential_use::{self, UseName};
 use super::instance::find_live;
 use super::{
     DecideError, EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after,
-    find_agent, find_resource, id, known_state, listed, text,
+    find_agent, find_resource, id, known_state, text,
 };
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Cx, World};
@@ -502,8 +502,8 @@ pub async fn list(
     }
     known_state(&page, &EXPIRING_STATES)?;
     page.at = cx.now;
-    let read = |page| cx.world.store.credentials(cx.tenant.id, page);
-    listed(page, read, |row| row.id.to_string(), |row| row.view(cx.now)).await
+    let found = cx.world.store.credentials(cx.tenant.id, page).await?;
+    Ok(found.shown(|row| row.view(cx.now)))
 }
 
 /// One credential.

@@ -14,7 +14,7 @@ use super::credential::{
 use super::credential_use::UseName;
 use super::{
     EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after, find_agent, id,
-    known_state, listed, text,
+    known_state, text,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
@@ -216,8 +216,8 @@ pub async fn list(
     }
     known_state(&page, &EXPIRING_STATES)?;
     page.at = cx.now;
-    let read = |page| cx.world.store.instances(cx.tenant.id, page);
-    listed(page, read, |row| row.id.to_string(), |row| row.view(cx.now)).await
+    let found = cx.world.store.instances(cx.tenant.id, page).await?;
+    Ok(found.shown(|row| row.view(cx.now)))
 }
 
 /// One instance.

@@ -27,7 +27,6 @@ pub use organization::Organization;
 pub use person::Person;
 pub use resource::Resource;
 
-use std::future::Future;
 use std::time::Duration;
 
 use accredit_wire::ids::{AgentId, AnyId, Kind, PersonId, ResourceId};
@@ -85,27 +84,34 @@ impl State {
 pub struct Listed<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// Where the next page starts, or nothing where this was the last.
+    /// Where the next page starts, or nothing where this was the last. A page may have fewer rows
+    /// than were asked for, or none, and yet a next one: as many rows were looked at as one page
+    /// may.
     pub next: Option<String>,
 }
 
-/// Reads one page, and one row more, to know whether there is a next one.
-pub(crate) async fn listed<T, R, F>(
-    mut page: Page,
-    read: impl FnOnce(Page) -> F,
-    cursor: impl Fn(&R) -> String,
-    view: impl Fn(R) -> T,
-) -> Result<Listed<T>, Error>
-where
-    F: Future<Output = Result<Vec<R>, Fault>>,
-{
-    let limit = page.limit;
-    page.limit += 1;
-    let mut rows = read(page).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = if more { rows.last().map(cursor) } else { None };
-    Ok(Listed { items: rows.into_iter().map(view).collect(), next })
+impl<T> Listed<T> {
+    /// A page of what is held in memory and was read whole, in any order; `key` is what it is
+    /// ordered by.
+    pub(crate) fn of(mut rows: Vec<T>, page: &Page, key: impl Fn(&T) -> String) -> Self {
+        let backwards = page.order.is_backwards();
+        rows.sort_by_cached_key(&key);
+        if backwards {
+            rows.reverse();
+        }
+        if let Some(cursor) = &page.cursor {
+            rows.retain(|row| if backwards { key(row) < *cursor } else { key(row) > *cursor });
+        }
+        let more = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        let next = if more { rows.last().map(key) } else { None };
+        Self { items: rows, next }
+    }
+
+    /// The same page with its rows as they are shown.
+    pub(crate) fn shown<V>(self, view: impl Fn(T) -> V) -> Listed<V> {
+        Listed { items: self.items.into_iter().map(view).collect(), next: self.next }
+    }
 }
 
 /// Refuses a filter by a state that there is not.

@@ -17,7 +17,7 @@ use accredit_wire::time::Time;
 
 use super::organization::{CreateOrganization, CreatedOrganization, found_once};
 use super::quota::Quotas;
-use super::{Listed, Organization, listed, lookup};
+use super::{Listed, Organization, STATES, known_state, lookup};
 use crate::audit::event::{Actor, Body, Event, EventKind, Source};
 use crate::context::World;
 use crate::ports::{Audited, Change, CommitError, Page, Row};
@@ -136,8 +136,8 @@ pub async fn create(
 
 /// Organizations of the installation.
 pub async fn list(by: &Operator, page: Page) -> Result<Listed<Organization>, Error> {
-    let read = |page| by.world.store.organizations(page);
-    listed(page, read, |row| row.id.to_string(), |row| row).await
+    known_state(&page, &STATES)?;
+    Ok(by.world.store.organizations(page).await?)
 }
 
 /// One organization.

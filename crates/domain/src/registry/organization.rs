@@ -14,8 +14,8 @@ use super::operator::{OperatorKey, operator_until};
 use super::quota::Quotas;
 use super::rotation_schedule::RotationPolicy;
 use super::{
-    ANSWER_KEY, DecideError, Listed, STATES, State, answer, commit, decide, known_state, listed,
-    lookup, text, turn,
+    ANSWER_KEY, DecideError, Listed, STATES, State, answer, commit, decide, known_state, lookup,
+    text, turn,
 };
 use crate::audit::changes;
 use crate::audit::event::{Actor, Body, Event, EventKind};
@@ -80,13 +80,15 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 
 /// The organizations that the caller may see: its own, or all for an operator.
 pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Organization>, Error> {
+    known_state(&page, &STATES)?;
     if cx.require(AdminPermission::Organizations).is_err() {
         let own = find(cx, cx.tenant.name.as_str()).await?;
-        return Ok(Listed { items: vec![own], next: None });
+        let wanted = page.created.holds(own.created_at)
+            && page.state.is_none_or(|state| state == own.state.as_str());
+        let own: Vec<_> = Some(own).filter(|_| wanted).into_iter().collect();
+        return Ok(Listed { items: own, next: None });
     }
-    known_state(&page, &STATES)?;
-    let read = |page| cx.world.store.organizations(page);
-    listed(page, read, |row| row.id.to_string(), |row| row).await
+    Ok(cx.world.store.organizations(page).await?)
 }
 
 /// One organization: the caller's own, or any for an operator.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::{Agent, AgentState, alive};
 use super::environment::{Environment, apart};
 use super::{
-    Listed, Resource, commit, decide, ending, find_agent, find_resource, listed, rotation_schedule,
+    Listed, Resource, commit, decide, ending, find_agent, find_resource, rotation_schedule,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
@@ -82,15 +82,8 @@ fn permission(resource: &Resource, actions: BTreeSet<ActionName>) -> Result<Perm
 pub async fn list(cx: &Cx, agent: &str, page: Page) -> Result<Listed<Permission>, Error> {
     cx.require(AdminPermission::Read)?;
     let agent = find_agent(cx, agent).await?;
-    let mut held = agent.permissions.permissions().to_vec();
-    held.sort_unstable_by(|a, b| a.resource.as_str().cmp(b.resource.as_str()));
-    let read = |page: Page| {
-        let wanted = |held: &Permission| {
-            page.cursor.as_ref().is_none_or(|cursor| held.resource.as_str() > cursor.as_str())
-        };
-        std::future::ready(Ok(held.into_iter().filter(wanted).take(page.limit).collect()))
-    };
-    listed(page, read, |held| held.resource.as_str().to_owned(), |held: Permission| held).await
+    let held = agent.permissions.permissions().to_vec();
+    Ok(Listed::of(held, &page, |held| held.resource.to_string()))
 }
 
 /// Sets what an agent may do at a resource. Taking an action away ends the agent's live tokens.

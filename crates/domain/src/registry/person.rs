@@ -5,8 +5,7 @@ use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Listed, STATES, State, commit, commit_created, decide, find_person, known_state, listed, text,
-    turn,
+    Listed, STATES, State, commit, commit_created, decide, find_person, known_state, text, turn,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
@@ -113,10 +112,7 @@ pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Person>, Error> {
     known_state(&page, &STATES)?;
     let prefix = page.prefix.map(|prefix| prefix.to_ascii_lowercase());
     let page = Page { prefix, ..page };
-    let read = |page| cx.world.store.persons(cx.tenant.id, page);
-    let by_name = page.order.is_by_name();
-    let cursor = move |row: &Person| if by_name { row.email.clone() } else { row.id.to_string() };
-    listed(page, read, cursor, |row| row).await
+    Ok(cx.world.store.persons(cx.tenant.id, page).await?)
 }
 
 /// One person.

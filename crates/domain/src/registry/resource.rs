@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::{self, Environment};
 use super::{
     Listed, STATES, State, commit, commit_created, decide, ending, find_resource, known_state,
-    listed, text, turn,
+    text, turn,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
@@ -174,11 +174,7 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
 pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Resource>, Error> {
     cx.require(AdminPermission::Read)?;
     known_state(&page, &STATES)?;
-    let read = |page| cx.world.store.resources(cx.tenant.id, page);
-    let by_name = page.order.is_by_name();
-    let cursor =
-        move |row: &Resource| if by_name { row.name.to_string() } else { row.id.to_string() };
-    listed(page, read, cursor, |row| row).await
+    Ok(cx.world.store.resources(cx.tenant.id, page).await?)
 }
 
 /// One resource.

@@ -22,7 +22,7 @@ use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::registry::{
     DecideError, Listed, State, agent, already, commit, credential, decide, ending, instance,
-    keep_for, listed, organization, person, resource, text,
+    keep_for, organization, person, resource, text,
 };
 
 pub use preview::{Effect, preview};
@@ -305,9 +305,16 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<KeyPurpose, Error> {
     .await
 }
 
-/// Entries of the graph, newest first.
-pub async fn list(cx: &Cx, page: Page) -> Result<Listed<RevocationView>, Error> {
+/// Entries of the graph, in the order in which they were made or backwards; of one target where it
+/// is given.
+pub async fn list(
+    cx: &Cx,
+    mut page: Page,
+    target: Option<&str>,
+) -> Result<Listed<RevocationView>, Error> {
     cx.require(AdminPermission::Read)?;
-    let read = |page| cx.world.store.revocations(cx.tenant.id, page);
-    listed(page, read, |row| row.rev.to_string(), |row| row.view()).await
+    let wrong = |error| Refusal::field("target", error, "name what was revoked by its id");
+    page.target = target.map(str::parse).transpose().map_err(wrong)?;
+    let found = cx.world.store.revocations(cx.tenant.id, page).await?;
+    Ok(found.shown(|row| row.view()))
 }

@@ -9,7 +9,7 @@ async fn a_reader_is_recorded_once_a_minute_with_a_count() {
     let world = TestWorld::new(81).await;
     let org = world.found("acme").await;
     let auditor = world.admin_with(&org, &[AdminPermission::Audit]).await;
-    for path in ["/v1/events", "/v1/events/0", "/v1/events?newest=true&limit=1"] {
+    for path in ["/v1/events", "/v1/events/0", "/v1/events?sort=-created_at&limit=1"] {
         let page = world.ask(Ask::get(path).bearer(&auditor)).await.expect(200);
         let own = path == "/v1/events" && page.text().contains("log.read");
         assert!(!own, "the first page shows its own reading");

@@ -44,6 +44,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (16, "root", include_str!("../../migrations/sqlite/0016_root.sql")),
     (17, "statement", include_str!("../../migrations/sqlite/0017_statement.sql")),
     (18, "holdings", include_str!("../../migrations/sqlite/0018_holdings.sql")),
+    (19, "orders", include_str!("../../migrations/sqlite/0019_orders.sql")),
 ];
 
 /// A store in one file, held by this process alone.

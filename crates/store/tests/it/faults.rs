@@ -99,8 +99,8 @@ impl Faulty {
         let found = store.organization(Lookup::Id(org)).await.expect("read").expect("there");
         Counted {
             leaves: check_chain(store, org).await.len(),
-            persons: store.persons(org, page.clone()).await.expect("listed").len(),
-            agents: store.agents(org, page).await.expect("listed").len(),
+            persons: store.persons(org, page.clone()).await.expect("listed").items.len(),
+            agents: store.agents(org, page).await.expect("listed").items.len(),
             keys: store.signing_keys(org).await.expect("read").len(),
             rev: found.rev,
             entries: store.revocations_after(org, 0, NOW).await.expect("read").len(),

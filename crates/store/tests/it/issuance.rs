@@ -154,7 +154,7 @@ async fn a_member_that_fails_does_not_disturb_the_others() {
     assert_eq!(leaves.iter().filter(|leaf| leaf.kind == "token.issued").count(), 30);
     assert_eq!(leaves.len(), 32);
     let page = accredit_domain::ports::Page { limit: 100, ..Default::default() };
-    assert_eq!(world.store.persons(world.org, page).await.expect("persons").len(), 1);
+    assert_eq!(world.store.persons(world.org, page).await.expect("persons").items.len(), 1);
 }
 
 #[tokio::test]

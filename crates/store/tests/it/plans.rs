@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use accredit_domain::ports::{Log as _, Order, Page, Registry as _, Revocations as _};
+use accredit_domain::ports::{Log as _, Order, Page, Registry as _, Revocations as _, Span};
 use accredit_domain::registry::environment::Environment;
 use accredit_store::driver::DriverError;
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::ids::{AgentId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::time::Time;
 
 use crate::around::{Around, DriverAround, Step};
 
@@ -76,66 +77,142 @@ fn page(order: Order) -> Page {
     Page { limit: 51, order, ..Page::default() }
 }
 
+const ORDERS: [Order; 6] = [
+    Order::Oldest,
+    Order::Newest,
+    Order::Name,
+    Order::NameBackwards,
+    Order::Due,
+    Order::DueBackwards,
+];
+
+/// The page as it is, and with every time filter there is, which sieve it or bound it.
+fn with_times(page: Page) -> [Page; 2] {
+    let span = Span { from: Some(Time::from_seconds(1)), before: Some(Time::from_seconds(2)) };
+    [page.clone(), Page { created: span, due: span, used: span, ..page }]
+}
+
+/// The columns by which a page in this order seeks behind those of its filter.
+fn range(order: Order, name: &str, due: &str) -> String {
+    match order {
+        Order::Oldest | Order::Newest => "id>?".to_owned(),
+        Order::Name | Order::NameBackwards => format!("{name}>?"),
+        Order::Due | Order::DueBackwards => format!("({due},id)>(?,?)"),
+    }
+}
+
 #[tokio::test]
-async fn every_list_is_answered_from_an_index_that_begins_with_its_filter() {
+async fn agents_are_listed_from_an_index_that_begins_with_the_filter() {
     let stage = Stage::new();
     let (store, org) = (&stage.store, OrganizationId::new(1, [1; 10]));
-    let some = |state: &str| Some(state.to_owned());
-    for order in [Order::Oldest, Order::Newest, Order::Name, Order::NameBackwards] {
-        let (by_name, column) =
-            (order.is_by_name(), if order.is_by_name() { "name" } else { "id" });
-        let index = |plain: &'static str, named: &'static str| if by_name { named } else { plain };
-        store.agents(org, page(order)).await.expect("a page");
-        let own = index("PRIMARY KEY", "sqlite_autoindex_agent_2");
-        stage.check("agents", own, &format!("(org=? AND {column}>?"));
+    for order in ORDERS {
+        let range = range(order, "name", "review_due_at");
+        let index = |by_id, by_name, by_due| match order {
+            Order::Oldest | Order::Newest => by_id,
+            Order::Name | Order::NameBackwards => by_name,
+            Order::Due | Order::DueBackwards => by_due,
+        };
+        let list = async |what: &str, wanted: Page, index: &str, lead: &str| {
+            for page in with_times(wanted) {
+                store.agents(org, page).await.expect("a page");
+                stage.check(what, index, &format!("(org=?{lead} AND {range}"));
+            }
+        };
+        let own = index("PRIMARY KEY", "sqlite_autoindex_agent_2", "agent_review ");
+        list("agents", page(order), own, "").await;
+        let owner = Some(PersonId::new(1, [2; 10]));
+        let of_owner = index("agent_owner ", "agent_owner_name", "agent_owner_review");
+        list("owner", Page { owner, ..page(order) }, of_owner, " AND owner=?").await;
+        let in_state = index("agent_state ", "agent_state_name", "agent_state_review");
         for state in ["draft", "active", "suspended"] {
-            let page = Page { state: some(state), ..page(order) };
-            store.agents(org, page).await.expect("a page");
-            let index = index("agent_state ", "agent_state_name");
-            stage.check(state, index, &format!("(org=? AND state=? AND {column}>?"));
+            let page = Page { state: Some(state.to_owned()), ..page(order) };
+            list(state, page, in_state, " AND state=?").await;
         }
         let prod = Page { environment: Some(Environment::Prod), ..page(order) };
-        let by = format!("(org=? AND environment=? AND {column}>?");
-        for page in [prod.clone(), Page { state: some("active"), ..prod }] {
-            store.agents(org, page).await.expect("a page");
-            stage.check("environment", index("agent_environment ", "agent_environment_name"), &by);
+        let prod_active = Page { state: Some("active".to_owned()), ..prod.clone() };
+        if order.is_by_due() {
+            list("environment", prod, own, "").await;
+            list("environment and state", prod_active, in_state, " AND state=?").await;
+            continue;
         }
-        for state in [None, some("suspended")] {
-            let page = Page { state, ..page(order) };
-            let by = if page.state.is_some() { "(org=? AND state=? AND " } else { "(org=? AND " };
-            store.persons(org, page.clone()).await.expect("a page");
-            stage.check("persons", "person", by);
-            store.resources(org, page).await.expect("a page");
-            stage.check("resources", "resource", by);
+        let there = index("agent_environment ", "agent_environment_name", "");
+        for page in [prod, prod_active] {
+            list("environment", page, there, " AND environment=?").await;
         }
     }
-    let owner = Some(PersonId::new(1, [2; 10]));
-    store.agents(org, Page { owner, ..page(Order::Oldest) }).await.expect("a page");
-    stage.check("owner", "agent_owner", "(org=? AND owner=? AND id>?");
-    for state in [None, some("active"), some("expired"), some("revoked")] {
-        let plain = Page { state: state.clone(), ..page(Order::Oldest) };
-        let (index, by) = match &state {
-            None => ("PRIMARY KEY", "(org=? AND id>?"),
-            Some(_) => ("_state", "(org=? AND state=? AND id>?"),
-        };
-        store.instances(org, plain.clone()).await.expect("a page");
-        stage.check("instances", index, by);
-        store.credentials(org, plain.clone()).await.expect("a page");
-        stage.check("credentials", index, by);
+}
+
+#[tokio::test]
+async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
+    let stage = Stage::new();
+    let (store, org) = (&stage.store, OrganizationId::new(1, [1; 10]));
+    let states =
+        [None, Some("active".to_owned()), Some("expired".to_owned()), Some("revoked".to_owned())];
+    for (order, state) in ORDERS.into_iter().flat_map(|order| states.clone().map(|s| (order, s))) {
+        let range = range(order.without_name(), "", "expires_at");
+        let by = |by_id, by_due| if order.is_by_due() { by_due } else { by_id };
+        let plain = Page { state: state.clone(), ..page(order) };
+        let lead = if state.is_some() { " AND state=?" } else { "" };
         let of_agent = Page { agent: Some(AgentId::new(1, [3; 10])), ..plain.clone() };
-        store.instances(org, of_agent.clone()).await.expect("a page");
-        stage.check("an agent's instances", "instance_agent", "(org=? AND agent=? AND id>?");
-        store.credentials(org, of_agent).await.expect("a page");
-        stage.check("an agent's credentials", "credential_agent", "(org=? AND agent=? AND id>?");
         let of_resource = Page { resource: Some(ResourceId::new(1, [4; 10])), ..plain.clone() };
-        store.credentials(org, of_resource).await.expect("a page");
-        let by = "(org=? AND resource=? AND id>?";
-        stage.check("a resource's credentials", "credential_resource", by);
-        store.admin_keys(org, plain).await.expect("a page");
-        stage.check("administrators' keys", "credential_admin", "(org=? AND id>?");
+        for page in with_times(plain) {
+            store.instances(org, page.clone()).await.expect("a page");
+            let index = if state.is_some() { "instance_state" } else { "PRIMARY KEY" };
+            stage.check("instances", index, &format!("(org=?{lead} AND id>?"));
+            store.credentials(org, page.clone()).await.expect("a page");
+            let index = match state {
+                None => by("PRIMARY KEY", "credential_expiry"),
+                Some(_) => by("credential_state ", "credential_state_expiry"),
+            };
+            stage.check("credentials", index, &format!("(org=?{lead} AND {range}"));
+            store.admin_keys(org, page).await.expect("a page");
+            let index = by("credential_admin ", "credential_admin_expiry");
+            stage.check("administrators' keys", index, &format!("(org=? AND {range}"));
+        }
+        for page in with_times(of_agent) {
+            store.instances(org, page.clone()).await.expect("a page");
+            stage.check("an agent's instances", "instance_agent", "(org=? AND agent=? AND id>?");
+            store.credentials(org, page).await.expect("a page");
+            let index = by("credential_agent ", "credential_agent_expiry");
+            let by = format!("(org=? AND agent=? AND {range}");
+            stage.check("an agent's credentials", index, &by);
+        }
+        for page in with_times(of_resource) {
+            store.credentials(org, page).await.expect("a page");
+            let index = by("credential_resource ", "credential_resource_expiry");
+            let by = format!("(org=? AND resource=? AND {range}");
+            stage.check("a resource's credentials", index, &by);
+        }
     }
-    store.revocations(org, page(Order::Oldest)).await.expect("a page");
-    stage.check("revocations", "PRIMARY KEY", "(org=? AND rev<?");
+}
+
+#[tokio::test]
+async fn every_other_list_is_answered_from_an_index_that_begins_with_its_filter() {
+    let stage = Stage::new();
+    let (store, org) = (&stage.store, OrganizationId::new(1, [1; 10]));
+    for order in ORDERS {
+        for state in [None, Some("suspended".to_owned())] {
+            let lead = if state.is_some() { " AND state=?" } else { "" };
+            for page in with_times(Page { state: state.clone(), ..page(order) }) {
+                store.organizations(page.clone()).await.expect("a page");
+                stage.check("organizations", "organization", "(org>?");
+                store.persons(org, page.clone()).await.expect("a page");
+                let by = format!("(org=?{lead} AND {}", range(order.without_due(), "email", ""));
+                stage.check("persons", "person", &by);
+                store.resources(org, page).await.expect("a page");
+                let by = format!("(org=?{lead} AND {}", range(order.without_due(), "name", ""));
+                stage.check("resources", "resource", &by);
+            }
+        }
+        for page in with_times(page(order)) {
+            store.revocations(org, page.clone()).await.expect("a page");
+            stage.check("revocations", "PRIMARY KEY", "(org=? AND rev>?");
+            let target = Some(AgentId::new(1, [5; 10]).any());
+            store.revocations(org, Page { target, ..page }).await.expect("a page");
+            let by = "(org=? AND target=? AND rev>?";
+            stage.check("revocations of one target", "revocation_target", by);
+        }
+    }
     for order in [Order::Oldest, Order::Newest] {
         let kinds = vec!["agent.created".to_owned()];
         store.leaves_of(org, 0, kinds, 0..9, (order, 50)).await.expect("a page");

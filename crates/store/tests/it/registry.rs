@@ -48,11 +48,11 @@ async fn an_organization_is_read_as_written_and_its_name_is_taken_for_ever() {
         crate::given::commit(&world.store, id, vec![Row::Organization(again)], None).await;
     assert_eq!(taken(outcome), "name");
     let other = found_organization(&world.store, "other").await;
-    let all = world.store.organizations(page(10)).await.expect("listed");
+    let all = world.store.organizations(page(10)).await.expect("listed").items;
     assert_eq!(all.iter().map(|org| org.id).collect::<Vec<_>>(), [world.org, other]);
     assert_eq!(all[0].display_name.as_deref(), Some("Development"));
     let after = Page { cursor: Some(world.org.to_string()), ..page(10) };
-    assert_eq!(world.store.organizations(after).await.expect("listed").len(), 1);
+    assert_eq!(world.store.organizations(after).await.expect("listed").items.len(), 1);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_resource_is_read_as_written_and_name_and_audience_are_taken() {
     assert_eq!(world.store.revocations_age_min(world.org).await.expect("read"), None);
     let found = world.store.resource(world.org, Lookup::Id(crm.id)).await.expect("read");
     assert_eq!(found.expect("there").revocations_age_max, 5);
-    assert_eq!(world.store.resources(world.org, page(10)).await.expect("listed").len(), 1);
+    assert_eq!(world.store.resources(world.org, page(10)).await.expect("listed").items.len(), 1);
 }
 
 #[tokio::test]
@@ -149,30 +149,30 @@ async fn lists_go_on_from_their_cursor_and_keep_to_their_filters() {
         ids.push(world.agent(&format!("a{n}")).await.id);
     }
     let (store, org) = (&world.store, world.org);
-    let first = store.agents(org, page(2)).await.expect("listed");
+    let first = store.agents(org, page(2)).await.expect("listed").items;
     assert_eq!(first.iter().map(|row| row.id).collect::<Vec<_>>(), ids[..2]);
     let next = Page { cursor: Some(ids[1].to_string()), ..page(10) };
-    let rest = store.agents(org, next).await.expect("listed");
+    let rest = store.agents(org, next).await.expect("listed").items;
     assert_eq!(rest.iter().map(|row| row.id).collect::<Vec<_>>(), ids[2..]);
     let suspended = Agent { state: AgentState::Suspended, ..first[0].clone() };
     world.commit(vec![Row::Agent(suspended)]).await.expect("committed");
     let stopped = Page { state: Some("suspended".to_owned()), ..page(10) };
-    assert_eq!(store.agents(org, stopped).await.expect("listed")[0].id, ids[0]);
+    assert_eq!(store.agents(org, stopped).await.expect("listed").items[0].id, ids[0]);
 
     let crm = world.resource("crm").await;
     let of_resource = world.credential(Holder::Resource(crm.id)).await;
     let (instance, of_instance) = world.instance(ids[3]).await;
     world.instance(ids[4]).await;
     let by_agent = Page { agent: Some(ids[3]), ..page(10) };
-    let found = store.instances(org, by_agent.clone()).await.expect("listed");
+    let found = store.instances(org, by_agent.clone()).await.expect("listed").items;
     assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [instance.id]);
-    assert_eq!(store.instances(org, page(10)).await.expect("listed").len(), 2);
-    let found = store.credentials(org, by_agent).await.expect("listed");
+    assert_eq!(store.instances(org, page(10)).await.expect("listed").items.len(), 2);
+    let found = store.credentials(org, by_agent).await.expect("listed").items;
     assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [of_instance.id]);
     let by_resource = Page { resource: Some(crm.id), ..page(10) };
-    let found = store.credentials(org, by_resource).await.expect("listed");
+    let found = store.credentials(org, by_resource).await.expect("listed").items;
     assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [of_resource.id]);
-    assert_eq!(store.credentials(org, page(10)).await.expect("listed").len(), 3);
+    assert_eq!(store.credentials(org, page(10)).await.expect("listed").items.len(), 3);
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn a_followed_key_is_written_for_the_agent_that_was_seen_alone() {
     world.commit(key()).await.expect("nothing has changed");
     let keys = async || {
         let page = Page { limit: 9, agent: Some(bot.id), ..Page::default() };
-        world.store.credentials(world.org, page).await.expect("read").len()
+        world.store.credentials(world.org, page).await.expect("read").items.len()
     };
     assert_eq!(keys().await, 1);
     world.commit(vec![follow("https://keys.example/other")]).await.expect("committed");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use accredit_domain::keys::KeyPurpose;
 use accredit_domain::ports::{
-    Notice, Observer, Page, Registry as _, Revocations as _, Row, Store as _,
+    Notice, Observer, Order, Page, Registry as _, Revocations as _, Row, Store as _,
 };
 use accredit_domain::registry::State;
 use accredit_domain::registry::agent::AgentState;
@@ -75,11 +75,11 @@ async fn entries_are_read_in_order_and_listed_newest_first() {
     assert_eq!(after.iter().map(|entry| entry.rev).collect::<Vec<_>>(), [3, 4, 5]);
     let later = NOW.plus(Duration::from_mins(62));
     assert!(world.store.revocations_after(world.org, 0, later).await.expect("read").is_empty());
-    let page = Page { limit: 2, ..Page::default() };
-    let first = world.store.revocations(world.org, page.clone()).await.expect("listed");
+    let page = Page { limit: 2, order: Order::Newest, ..Page::default() };
+    let first = world.store.revocations(world.org, page.clone()).await.expect("listed").items;
     assert_eq!(first.iter().map(|entry| entry.rev).collect::<Vec<_>>(), [5, 4]);
     let next = Page { cursor: Some("4".to_owned()), ..page };
-    let second = world.store.revocations(world.org, next).await.expect("listed");
+    let second = world.store.revocations(world.org, next).await.expect("listed").items;
     assert_eq!(second.iter().map(|entry| entry.rev).collect::<Vec<_>>(), [3, 2]);
     let other = found_organization(&world.store, "other").await;
     assert!(world.store.revocations_after(other, 0, NOW).await.expect("read").is_empty());

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::given::{NOW, World, found_organization, secret, unique};
 
-fn held_by(role: AdminRole) -> Administrator {
+pub(crate) fn held_by(role: AdminRole) -> Administrator {
     Administrator {
         role,
         permissions: role.permissions().to_vec(),
@@ -46,7 +46,7 @@ async fn administrators_keys_are_read_as_written_and_listed_apart() {
     }
     let page = |limit, cursor| Page { limit, cursor, ..Page::default() };
     let ids = async |org, page| -> Vec<CredentialId> {
-        let found = world.store.admin_keys(org, page).await.expect("read");
+        let found = world.store.admin_keys(org, page).await.expect("read").items;
         found.into_iter().map(|row| row.id).collect()
     };
     assert_eq!(ids(world.org, page(10, None)).await, made);

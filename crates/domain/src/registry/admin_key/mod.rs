@@ -17,7 +17,9 @@ use super::credential::{
 };
 use super::credential_use::UseName;
 use super::organization::BOOTSTRAP_LIFETIME_SECONDS;
-use super::{DecideError, Listed, commit_created, decide, ends_after, id, listed, text};
+use super::{
+    DecideError, EXPIRING_STATES, Listed, commit_created, decide, ends_after, id, known_state, text,
+};
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Caller, Cx};
 use crate::ports::{Lookup, Page, Row};
@@ -321,9 +323,9 @@ fn ends(cx: &Cx, asked: Option<u64>) -> Result<Time, Refusal> {
 /// Keys of the organization's administrators.
 pub async fn list(cx: &Cx, mut page: Page) -> Result<Listed<AdminKeyView>, Error> {
     cx.require(AdminPermission::Read)?;
+    known_state(&page, &EXPIRING_STATES)?;
     page.at = cx.now;
-    let read = |page| cx.world.store.admin_keys(cx.tenant.id, page);
-    let found = listed(page, read, |row| row.id.to_string(), |row| row).await?;
+    let found = cx.world.store.admin_keys(cx.tenant.id, page).await?;
     let items = found.items.into_iter().filter_map(|row| view(cx, row)).collect();
     Ok(Listed { items, next: found.next })
 }

@@ -2,7 +2,8 @@
 
 use accredit_domain::registry::admin_key;
 
-use super::{made, ok, page, shown};
+use super::lists::Asked;
+use super::{made, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Makes an administrator's key; it is in the answer.
@@ -17,7 +18,8 @@ pub fn create(mut call: Call) -> Handled {
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&admin_key::list(&cx, page(&call)?).await?)
+        let asked = Asked::of(&call)?;
+        asked.answer(admin_key::list(&cx, asked.page.clone()).await?)
     })
 }
 

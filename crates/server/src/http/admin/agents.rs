@@ -2,7 +2,8 @@
 
 use accredit_domain::registry::{agent, permission};
 
-use super::{made, ok, page, reason, shown};
+use super::lists::Asked;
+use super::{made, reason, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers an agent.
@@ -18,8 +19,9 @@ pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         let (owner, environment) = (call.query("owner"), call.query("environment"));
-        let page = page(&call)?;
-        ok(&agent::list(&cx, page, owner.as_deref(), environment.as_deref()).await?)
+        let asked = Asked::of(&call)?;
+        let (page, owner) = (asked.page.clone(), owner.as_deref());
+        asked.answer(agent::list(&cx, page, owner, environment.as_deref()).await?)
     })
 }
 
@@ -67,7 +69,8 @@ pub fn decommission(mut call: Call) -> Handled {
 pub fn permissions(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&permission::list(&cx, call.path("key"), page(&call)?).await?)
+        let asked = Asked::of(&call)?;
+        asked.answer(permission::list(&cx, call.path("key"), asked.page.clone()).await?)
     })
 }
 

@@ -2,7 +2,8 @@
 
 use accredit_domain::registry::{credential, identification, rotation};
 
-use super::{made, ok, page, shown};
+use super::lists::Asked;
+use super::{made, ok, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers a credential; a secret is in the answer.
@@ -18,9 +19,9 @@ pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         let (agent, resource) = (call.query("agent"), call.query("resource"));
-        let listed =
-            credential::list(&cx, page(&call)?, agent.as_deref(), resource.as_deref()).await?;
-        ok(&listed)
+        let asked = Asked::of(&call)?;
+        let (page, agent) = (asked.page.clone(), agent.as_deref());
+        asked.answer(credential::list(&cx, page, agent, resource.as_deref()).await?)
     })
 }
 

@@ -11,7 +11,8 @@ use futures_util::stream::unfold;
 use http::header::ETAG;
 use serde::Serialize;
 
-use super::{limit, ok};
+use super::lists::Asked;
+use super::ok;
 use crate::dispatch::{Call, Handled};
 use crate::reply;
 
@@ -19,21 +20,19 @@ use crate::reply;
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let after = match call.query("cursor").or_else(|| call.query("after")) {
-            Some(text) => Some(place(&text)?),
-            None => None,
-        };
+        let asked = Asked::of(&call)?;
+        let after = asked.page.cursor.clone().or_else(|| call.query("after"));
         let query = EventQuery {
-            after,
+            after: after.as_deref().map(place).transpose()?,
             kind: call.query("type"),
-            newest: call.query("newest").as_deref() == Some("true"),
-            limit: limit(&call)?,
+            newest: asked.page.order.is_backwards(),
+            limit: asked.page.limit,
         };
         // Recorded after reading, so that a page does not begin with its own event, and before
         // answering.
         let page = read::list(&cx, &query).await?;
         reads::record(&cx).await?;
-        ok(&page)
+        asked.answer(page)
     })
 }
 
@@ -41,7 +40,7 @@ pub fn list(mut call: Call) -> Handled {
 fn place(text: &str) -> Result<read::Place, Refusal> {
     let by_id = text.parse::<EventId>().map(EventId::place);
     by_id.or_else(|_| text.parse().map(|sequence| (0, sequence))).map_err(|_| {
-        Refusal::field("after", "must be an event's id or number", "take it from `next`")
+        Refusal::field("after", "must be an event's id or number", "take its `id` or `seq`")
     })
 }
 

@@ -2,7 +2,8 @@
 
 use accredit_domain::registry::instance;
 
-use super::{made, ok, page, shown};
+use super::lists::Asked;
+use super::{made, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers an instance; its secret is in the answer.
@@ -17,7 +18,9 @@ pub fn create(mut call: Call) -> Handled {
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&instance::list(&cx, page(&call)?, call.query("agent").as_deref()).await?)
+        let asked = Asked::of(&call)?;
+        let agent = call.query("agent");
+        asked.answer(instance::list(&cx, asked.page.clone(), agent.as_deref()).await?)
     })
 }
 

@@ -4,7 +4,8 @@ use accredit_domain::Cx;
 use accredit_domain::registry::{State, operator, organization};
 use accredit_domain::restoration;
 
-use super::{created, ok, page, reason, shown, tagged};
+use super::lists::Asked;
+use super::{created, reason, shown, tagged};
 use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 
@@ -33,10 +34,12 @@ pub fn create(mut call: Call) -> Handled {
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         if let Some(by) = call.operator() {
-            return ok(&operator::list(&by, page(&call)?).await?);
+            let asked = Asked::of(&call)?;
+            return asked.answer(operator::list(&by, asked.page.clone()).await?);
         }
         let cx = call.checked()?;
-        ok(&organization::list(&cx, page(&call)?).await?)
+        let asked = Asked::of(&call)?;
+        asked.answer(organization::list(&cx, asked.page.clone()).await?)
     })
 }
 

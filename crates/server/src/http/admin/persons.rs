@@ -2,7 +2,8 @@
 
 use accredit_domain::registry::{State, person};
 
-use super::{made, ok, page, reason, shown};
+use super::lists::Asked;
+use super::{made, reason, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers a person.
@@ -17,7 +18,8 @@ pub fn create(mut call: Call) -> Handled {
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&person::list(&cx, page(&call)?).await?)
+        let asked = Asked::of(&call)?;
+        asked.answer(person::list(&cx, asked.page.clone()).await?)
     })
 }
 

@@ -3,7 +3,8 @@
 use accredit_domain::keys::{self, rotation};
 use accredit_domain::revocation;
 
-use super::{created, ok, page};
+use super::lists::Asked;
+use super::{created, ok};
 use crate::dispatch::{Call, Handled};
 
 /// Ends whatever hangs on an id.
@@ -23,11 +24,13 @@ pub fn preview(mut call: Call) -> Handled {
     })
 }
 
-/// Entries of the revocation graph, newest first.
+/// Entries of the revocation graph, of one target where it is named.
 pub fn list(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&revocation::list(&cx, page(&call)?).await?)
+        let asked = Asked::of(&call)?;
+        let target = call.query("target");
+        asked.answer(revocation::list(&cx, asked.page.clone(), target.as_deref()).await?)
     })
 }
 
@@ -35,7 +38,8 @@ pub fn list(mut call: Call) -> Handled {
 pub fn signing_keys(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        ok(&keys::list(&cx, page(&call)?).await?)
+        let asked = Asked::of(&call)?;
+        asked.answer(keys::list(&cx, asked.page.clone()).await?)
     })
 }
 
