@@ -131,12 +131,6 @@ impl Api {
         Ok(Answer { text, value, replayed })
     }
 
-    /// A list that the server gives whole.
-    pub(crate) async fn whole_list(&self, path: RequestPath) -> Result<Page, Failure> {
-        let ListAnswer { items, next } = self.list_answer(path).await?;
-        Ok(Page { items, next })
-    }
-
     /// At most `items_max` items of a list, from `cursor` on.
     pub(crate) async fn list(
         &self,

@@ -2,6 +2,8 @@
 //!
 //! Each noun's own verbs stand beside the code that runs them, in `commands/`.
 
+pub(crate) mod lists;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +17,9 @@ use crate::client_settings::Surroundings;
 use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::request_path::RequestPath;
 use crate::{argv, commands, duration, input};
+
+pub(crate) use lists::{NameList, Paging, Sort, StateList};
 
 /// The most items that `--limit` takes.
 pub(crate) const LIST_ITEMS_MAX: u32 = 100_000;
@@ -216,66 +219,6 @@ pub(crate) enum Format {
     Table,
     /// The API's object, one JSON document.
     Json,
-}
-
-/// How much of a list is wanted.
-#[derive(Debug, Args)]
-pub(crate) struct Paging {
-    /// The most items to print
-    #[arg(long, value_name = "N", default_value_t = 50,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_ITEMS_MAX)))]
-    pub(crate) limit: u32,
-    /// Go on where an earlier list ended
-    #[arg(long, value_name = "CURSOR")]
-    pub(crate) cursor: Option<String>,
-    /// Print everything
-    #[arg(long, conflicts_with = "limit")]
-    pub(crate) all: bool,
-}
-
-impl Paging {
-    /// The most items to print.
-    pub(crate) fn items_max(&self) -> usize {
-        if self.all { LIST_ITEMS_MAX as usize } else { self.limit as usize }
-    }
-}
-
-/// A list of what has states.
-#[derive(Debug, Args)]
-pub(crate) struct StateList {
-    /// Only those in this state
-    #[arg(long, value_name = "STATE")]
-    pub(crate) state: Option<String>,
-    #[command(flatten)]
-    pub(crate) paging: Paging,
-}
-
-impl StateList {
-    /// The path with what is asked for.
-    pub(crate) fn of(&self, path: RequestPath) -> RequestPath {
-        path.query_opt("state", self.state.as_deref())
-    }
-}
-
-/// A list of what has states and unique names.
-#[derive(Debug, Args)]
-pub(crate) struct NameList {
-    /// Only those whose name (of a person: address) begins so
-    #[arg(long, value_name = "PREFIX")]
-    search: Option<String>,
-    /// In which order: created_at, -created_at, name or -name
-    #[arg(long, value_name = "ORDER", allow_hyphen_values = true)]
-    sort: Option<String>,
-    #[command(flatten)]
-    pub(crate) among: StateList,
-}
-
-impl NameList {
-    /// The path with what is asked for.
-    pub(crate) fn of(&self, path: RequestPath) -> RequestPath {
-        let path = self.among.of(path).query_opt("q", self.search.as_deref());
-        path.query_opt("sort", self.sort.as_deref())
-    }
 }
 
 /// One thing, by id or name.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 
+use crate::args::lists::{Expires, LastUsed};
 use crate::args::{self, Body, StateList};
 use crate::commands::{self, revocation};
 use crate::context::Context;
@@ -44,7 +45,7 @@ enum Verb {
     Create(Create),
     /// List administrators' keys
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit admin-key list")]
-    List(StateList),
+    List(List),
     /// Show one key, without its secret
     #[command(visible_alias = "show", after_help = "Example:\n  accredit admin-key get crd_…")]
     Get(One),
@@ -92,6 +93,16 @@ impl Role {
 }
 
 #[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    expires: Expires,
+    #[command(flatten)]
+    last_used: LastUsed,
+    #[command(flatten)]
+    among: StateList,
+}
+
+#[derive(Debug, Args)]
 struct One {
     /// Its id
     id: String,
@@ -135,7 +146,10 @@ pub(crate) async fn run(key: AdminKey, cx: &Context) -> Result<(), Failure> {
                 .json();
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body)).await?)
         }
-        Verb::List(args) => commands::list(args.of(all()), args.paging, &COLUMNS, cx).await,
+        Verb::List(args) => {
+            let path = args.last_used.of(args.expires.of(all()));
+            commands::list(args.among.of(path), args.among.paging, &COLUMNS, cx).await
+        }
         Verb::Get(one) => commands::show(all().segment(&one.id), cx).await,
         Verb::Revoke(args) => {
             revocation::check_kind::<accredit_wire::ids::CredentialId>(&args.id)?;

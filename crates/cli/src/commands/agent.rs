@@ -6,6 +6,7 @@ use accredit_wire::time::Time;
 use clap::{Args, Subcommand};
 use http::Method;
 
+use crate::args::lists::{LastSeen, ReviewDue};
 use crate::args::{self, Body, Consent, NameList, Named};
 use crate::commands;
 use crate::context::Context;
@@ -36,7 +37,12 @@ enum Verb {
                       --purpose \"plans visits\" --allow crm:read --activate")]
     Create(Create),
     /// List agents
-    #[command(visible_alias = "ls", after_help = "Example:\n  accredit agent list --state active")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  accredit agent list --state active\n  \
+                      accredit agent list --sort review_due_at --review-due-before 2027-01-01T00:00:00Z\n  \
+                      accredit agent list --last-seen-before 2026-10-01T00:00:00Z"
+    )]
     List(List),
     /// Show one agent
     #[command(visible_alias = "show", after_help = "Example:\n  accredit agent get planner")]
@@ -109,6 +115,10 @@ struct List {
     /// Only agents that run there
     #[arg(long, value_name = "ENVIRONMENT", value_parser = ["dev", "staging", "prod"])]
     environment: Option<String>,
+    #[command(flatten)]
+    review_due: ReviewDue,
+    #[command(flatten)]
+    last_seen: LastSeen,
     #[command(flatten)]
     names: NameList,
 }
@@ -200,6 +210,7 @@ pub(crate) async fn run(agent: Agent, cx: &Context) -> Result<(), Failure> {
         Verb::List(args) => {
             let path = args.names.of(all()).query_opt("owner", args.owner.as_deref());
             let path = path.query_opt("environment", args.environment.as_deref());
+            let path = args.last_seen.of(args.review_due.of(path));
             commands::list(path, args.names.among.paging, &COLUMNS, cx).await
         }
         Verb::Get(agent) => commands::show(all().segment(&agent.name), cx).await,

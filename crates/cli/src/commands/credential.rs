@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 use serde_json::Value;
 
+use crate::args::lists::{Expires, LastUsed};
 use crate::args::{self, Body, StateList};
 use crate::commands::{self, revocation};
 use crate::context::Context;
@@ -51,7 +52,8 @@ enum Verb {
     /// List credentials
     #[command(
         visible_alias = "ls",
-        after_help = "Example:\n  accredit credential list --agent planner"
+        after_help = "Examples:\n  accredit credential list --agent planner\n  \
+                      accredit credential list --state active --sort expires_at"
     )]
     List(List),
     /// Show one credential, without its secret
@@ -131,6 +133,10 @@ struct List {
     #[arg(long, value_name = "ID|NAME")]
     resource: Option<String>,
     #[command(flatten)]
+    expires: Expires,
+    #[command(flatten)]
+    last_used: LastUsed,
+    #[command(flatten)]
     among: StateList,
 }
 
@@ -176,6 +182,7 @@ pub(crate) async fn run(credential: Credential, cx: &Context) -> Result<(), Fail
             let path = all()
                 .query_opt("agent", args.agent.as_deref())
                 .query_opt("resource", args.resource.as_deref());
+            let path = args.last_used.of(args.expires.of(path));
             commands::list(args.among.of(path), args.among.paging, &COLUMNS, cx).await
         }
         Verb::Get(one) => commands::show(all().segment(&one.id), cx).await,

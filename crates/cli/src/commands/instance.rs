@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 
+use crate::args::lists::{Expires, LastSeen};
 use crate::args::{self, Body, StateList};
 use crate::commands::{self, revocation};
 use crate::context::Context;
@@ -66,6 +67,10 @@ struct List {
     #[arg(long, value_name = "ID|NAME")]
     agent: Option<String>,
     #[command(flatten)]
+    expires: Expires,
+    #[command(flatten)]
+    last_seen: LastSeen,
+    #[command(flatten)]
     among: StateList,
 }
 
@@ -100,6 +105,7 @@ pub(crate) async fn run(instance: Instance, cx: &Context) -> Result<(), Failure>
         }
         Verb::List(args) => {
             let path = all().query_opt("agent", args.agent.as_deref());
+            let path = args.last_seen.of(args.expires.of(path));
             commands::list(args.among.of(path), args.among.paging, &COLUMNS, cx).await
         }
         Verb::Get(one) => commands::show(all().segment(&one.id), cx).await,

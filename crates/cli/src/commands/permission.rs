@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::Body;
+use crate::args::{Body, Paging, Sort};
+use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::output::Column;
@@ -37,7 +38,7 @@ enum Verb {
         visible_aliases = ["ls", "get", "show"],
         after_help = "Example:\n  accredit permission list --agent planner"
     )]
-    List(Of),
+    List(List),
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +46,16 @@ struct Of {
     /// The agent's id or name
     #[arg(long, value_name = "ID|NAME")]
     agent: String,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    sort: Sort,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +106,9 @@ pub(crate) async fn run(permission: Permission, cx: &Context) -> Result<(), Fail
             cx.out.say(&format!("`{}` may do nothing at `{}` any more", at.of.agent, at.resource));
             cx.out.object(&answer)
         }
-        Verb::List(of) => cx.out.list(&cx.api()?.whole_list(of.path()).await?, &COLUMNS),
+        Verb::List(args) => {
+            let path = args.sort.of(args.of.path());
+            commands::list(path, args.paging, &COLUMNS, cx).await
+        }
     }
 }

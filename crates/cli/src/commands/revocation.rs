@@ -6,7 +6,8 @@ use accredit_wire::ids::{AnyId, IdError};
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::{Body, Paging};
+use crate::args::lists::Created;
+use crate::args::{Body, Paging, Sort};
 use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -49,7 +50,20 @@ pub(crate) struct Revocation {
 enum Verb {
     /// List revocations
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit revocation list --limit 10")]
-    List(Paging),
+    List(List),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only of this, by id
+    #[arg(long, value_name = "ID")]
+    target: Option<AnyId>,
+    #[command(flatten)]
+    sort: Sort,
+    #[command(flatten)]
+    created: Created,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 fn all() -> RequestPath {
@@ -59,7 +73,12 @@ fn all() -> RequestPath {
 /// Runs one of its verbs.
 pub(crate) async fn run(revocation: Revocation, cx: &Context) -> Result<(), Failure> {
     match revocation.verb {
-        Verb::List(paging) => commands::list(all(), paging, &COLUMNS, cx).await,
+        Verb::List(args) => {
+            let target = args.target.map(|target| target.to_string());
+            let path = args.created.of(args.sort.of(all()));
+            let path = path.query_opt("target", target.as_deref());
+            commands::list(path, args.paging, &COLUMNS, cx).await
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use http::Method;
 
-use crate::args::Body;
-use crate::commands::revocation;
+use crate::args::{Body, StateList};
+use crate::commands::{self, revocation};
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::output::Column;
@@ -30,7 +30,7 @@ pub(crate) struct SigningKey {
 enum Verb {
     /// List signing keys
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit signing-key list")]
-    List,
+    List(StateList),
     /// Let the next key sign; what the one until now signed is still believed
     #[command(after_help = "Examples:\n  accredit signing-key rotate\n  \
                       accredit signing-key rotate --now\n  \
@@ -66,9 +66,9 @@ struct Revoke {
 /// Runs one of its verbs.
 pub(crate) async fn run(key: SigningKey, cx: &Context) -> Result<(), Failure> {
     match key.verb {
-        Verb::List => {
-            let page = cx.api()?.whole_list(RequestPath::new("/v1/signing-keys")).await?;
-            cx.out.list(&page, &COLUMNS)
+        Verb::List(args) => {
+            let path = args.of(RequestPath::new("/v1/signing-keys"));
+            commands::list(path, args.paging, &COLUMNS, cx).await
         }
         Verb::Rotate(args) => {
             let body = Body::new().with("purpose", args.purpose);

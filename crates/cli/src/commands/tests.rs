@@ -302,7 +302,7 @@ async fn what_a_list_is_to_hold_is_asked_of_the_server() {
     ] {
         let of_agent =
             if path == "agents" { "&owner=mia%40example.com&environment=prod" } else { "" };
-        let asked = format!("GET /v1/{path}?state=suspended&q=a&sort=-name{of_agent}&limit=5");
+        let asked = format!("GET /v1/{path}?state=suspended&sort=-name&q=a{of_agent}&limit=5");
         check_asked(&[list, &all].concat(), &[(&asked, Value::Null)]).await;
     }
     for (noun, path) in [
@@ -315,4 +315,36 @@ async fn what_a_list_is_to_hold_is_asked_of_the_server() {
         let list = [noun, "list", "--limit", "5", "--state", "active"];
         check_asked(&list, &[(&asked, Value::Null)]).await;
     }
+}
+
+/// A list of the server is a list here, and each of its parameters a flag of the same name.
+#[test]
+fn every_list_takes_what_the_server_takes() {
+    use clap::CommandFactory as _;
+    let command = crate::args::Cli::command();
+    let mut lists = 0;
+    for row in accredit_server::endpoints::ENDPOINTS {
+        let Some(nouns) = row.operation.strip_prefix("list_") else { continue };
+        let noun = nouns.strip_suffix('s').unwrap_or(nouns).replace('_', "-");
+        let noun = if noun == "event" { "audit" } else { &noun };
+        let list = command.find_subcommand(noun).and_then(|noun| noun.find_subcommand("list"));
+        let list = list.unwrap_or_else(|| panic!("`{noun} list`"));
+        for name in row.query {
+            let flag = if *name == "q" { "search".to_owned() } else { name.replace('_', "-") };
+            let is_there = list.get_arguments().any(|arg| arg.get_long() == Some(&flag));
+            assert!(is_there, "`{noun} list` has no --{flag}");
+        }
+        lists += 1;
+    }
+    assert!(lists >= 11, "{lists}");
+}
+
+#[tokio::test]
+async fn times_of_a_list_are_asked_of_the_server_in_utc() {
+    let line = ["--review-due-before", "2027-01-01T01:00:00+01:00", "--sort", "-review_due_at"];
+    let asked = "GET /v1/agents?sort=-review_due_at&review_due_before=2027-01-01T00%3A00%3A00Z";
+    let server = FakeServer::start(|_| (200, json!({"items": [], "next": null}).to_string())).await;
+    command(&server, &[&["agent", "list"][..], &line].concat()).await.expect("a list");
+    let (line, wanted) = (server.lines().remove(0), asked.split(['?', '&']));
+    assert!(wanted.clone().all(|part| line.contains(part)), "{line}");
 }

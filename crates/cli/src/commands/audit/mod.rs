@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::args::{self, Paging};
+use crate::args::{self, Paging, Sort};
 use crate::commands;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -92,6 +92,8 @@ struct List {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
+    sort: Sort,
+    #[command(flatten)]
     paging: Paging,
 }
 
@@ -150,7 +152,7 @@ pub(crate) async fn run(audit: Audit, cx: &Context) -> Result<(), Failure> {
             let path = all()
                 .query_opt("after", args.after.as_deref())
                 .query_opt("type", args.filter.kind.as_deref());
-            commands::list(path, args.paging, &event::COLUMNS, cx).await
+            commands::list(args.sort.of(path), args.paging, &event::COLUMNS, cx).await
         }
         Verb::Show(args) => commands::show(all().segment(&args.event), cx).await,
         Verb::Export(args) => export::run(&args.file, cx).await,
