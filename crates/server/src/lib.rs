@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use accredit_domain::World;
+use accredit_domain::audit::refusals::Refusals;
 use accredit_domain::restoration::Issuing;
 use accredit_domain::tenant::{Tenant, Tenants};
 use accredit_wire::forwarded::TrustedProxies;
@@ -66,6 +67,9 @@ pub struct Server {
     pub watch: Watch,
     /// Whether the store writes.
     pub probe: Probe,
+    /// Failed authentications of administrators whom no organization knows. No log tells of them:
+    /// they are counted because those whom one knows are, and the time must not tell which.
+    pub strangers: Refusals,
     /// Whose keys were right lately.
     pub acquainted: Acquainted,
     /// Places for requests.
@@ -105,6 +109,7 @@ impl Server {
             metrics,
             watch,
             probe,
+            strangers: Refusals::default(),
             acquainted,
             room,
             connections,

@@ -16,6 +16,7 @@ pub mod entropy;
 pub mod fault;
 pub mod fixture;
 pub mod http;
+pub mod noting;
 mod outbound;
 pub mod pause;
 pub mod root;

@@ -1,6 +1,7 @@
 //! Something else happens between a decision and its write: the vault that signs the token is
 //! where a test gets in.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use accredit_domain::Fault;
@@ -19,12 +20,18 @@ pub type Meanwhile = BoxFuture<'static, ()>;
 pub struct PausingVault {
     vault: SoftVault,
     meanwhile: Mutex<Vec<Meanwhile>>,
+    macs: AtomicU64,
 }
 
 impl PausingVault {
     /// A vault that pauses when it is told to.
     pub fn new(vault: SoftVault) -> Arc<Self> {
-        Arc::new(Self { vault, meanwhile: Mutex::new(Vec::new()) })
+        Arc::new(Self { vault, meanwhile: Mutex::new(Vec::new()), macs: AtomicU64::new(0) })
+    }
+
+    /// How many secrets it has been asked for the MAC of.
+    pub fn macs(&self) -> u64 {
+        self.macs.load(Ordering::SeqCst)
     }
 
     /// Before the next token is signed, `meanwhile` happens; told twice, the next two tokens have
@@ -67,6 +74,7 @@ impl KeyVault for PausingVault {
     }
 
     fn mac(&self, version: u32, secret: &[u8]) -> Option<[u8; 32]> {
+        self.macs.fetch_add(1, Ordering::SeqCst);
         self.vault.mac(version, secret)
     }
 

@@ -107,10 +107,15 @@ impl Refusals {
 
     /// Counts a failed authentication.
     pub fn count(&self, cx: &Cx, claimed: Option<&str>, refusal: &Refusal) {
+        self.count_from(cx.source, claimed, refusal);
+    }
+
+    /// Counts a failed authentication of somebody who named no organization.
+    pub fn count_from(&self, source: Option<IpAddr>, claimed: Option<&str>, refusal: &Refusal) {
         let kind = FailureKind {
             rule: Some(refusal.rule),
             client: claimed.map(shortened),
-            network: cx.source.map(network),
+            network: source.map(network),
         };
         self.put_back([(kind, 1)].into_iter());
     }

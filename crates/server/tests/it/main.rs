@@ -31,6 +31,7 @@ mod restoration;
 mod revocation;
 mod root;
 mod rotation;
+mod same_work;
 mod semantics;
 mod stolen_key;
 mod timing;
