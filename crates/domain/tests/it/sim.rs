@@ -115,3 +115,8 @@ fn a_token_that_leaves_without_its_event_is_found_out() {
 fn a_secret_that_is_written_is_found_out() {
     found_out(Flaw::SecretIsWritten, Invariant::NoSecretInClear);
 }
+
+#[test]
+fn a_point_that_believes_any_key_is_found_out() {
+    found_out(Flaw::PointBelievesAnyKey, Invariant::UnknownIsNo);
+}

@@ -60,6 +60,10 @@ impl Simulation {
         must(!foreign, Invariant::OrganizationsNeverMeet, || {
             format!("a client of the other organization was given `{}`", issued.scope)
         })?;
+        let over = self.sides[place].overlaps.get(&client.credential).copied();
+        must(over.is_none_or(|end| world.now() < end), Invariant::RevokedIsDead, || {
+            format!("a token for {}, whose overlap ended at {over:?}", client.credential)
+        })?;
         let text = self.broken(&world, &cx.tenant, issued.token.expose()).await;
         self.note_token(place, &client, text)
     }

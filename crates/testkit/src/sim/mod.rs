@@ -9,8 +9,8 @@
 //! same seed therefore gives the same decisions and the same event payloads.
 //!
 //! Reading order: [`model`] is what ought to be, kept apart from the code under test; [`steps`] is
-//! what happens, [`together`] what happens at once; [`network`] are the enforcement points; [`log`] reads what was recorded; [`check`]
-//! compares. A [`Flaw`] breaks one thing on purpose, to show that its checker can fail.
+//! what happens, [`together`] what happens at once, [`strangers`] what comes from nobody; [`network`]
+//! are the enforcement points; [`log`] reads what was recorded; [`check`] compares. A [`Flaw`] breaks one thing on purpose, to show that its checker can fail.
 
 mod check;
 mod issue;
@@ -19,6 +19,7 @@ mod model;
 mod network;
 mod secrets;
 mod steps;
+mod strangers;
 mod together;
 
 use std::fmt;
@@ -48,6 +49,10 @@ pub enum Invariant {
     OrganizationsNeverMeet,
     /// 7. No secret stands in an event or in the store.
     NoSecretInClear,
+    /// 8. What is kept of what anybody may send has a named bound.
+    BoundsHold,
+    /// 9. What nobody knows is refused: a client, a secret, a name, a key.
+    UnknownIsNo,
     /// What is alive is accepted: without it, the others could hold by refusing everything.
     AliveIsAccepted,
     /// A step ended otherwise than it may: a fault that nobody asked for, or none where one was.
@@ -67,6 +72,8 @@ pub enum Flaw {
     PermitGrantsMore,
     /// A token leaves for which no event was written.
     TokenWithoutEvent,
+    /// An enforcement point takes whatever key it is shown.
+    PointBelievesAnyKey,
     /// The event of a revocation holds a client's secret.
     SecretIsWritten,
 }
@@ -100,7 +107,7 @@ pub struct Report {
     pub faults: usize,
     /// Restarts of the server.
     pub restarts: usize,
-    /// Signing keys that rotated.
+    /// Signing keys and secrets that rotated.
     pub rotated: usize,
     /// Decisions that a revocation overtook.
     pub overtaken: usize,

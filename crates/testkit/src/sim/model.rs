@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use accredit_domain::registry::find_agent;
 use accredit_wire::ids::{AgentId, AnyId};
+use accredit_wire::time::Time;
 use accredit_wire::token::AccessToken;
 
 use super::Plan;
@@ -48,6 +49,8 @@ pub(super) struct Side {
     pub(super) points: Vec<Point>,
     /// Ids of the other organization that somebody here named.
     pub(super) named: Vec<String>,
+    /// When credentials end that were rotated.
+    pub(super) overlaps: BTreeMap<String, Time>,
 }
 
 impl Side {
@@ -69,7 +72,8 @@ impl Side {
         let id = world.tenant(&org).await.id.any();
         let points = ["crm", "crm", "mail"].map(|at| Point::new(&org, at, plan.flaw)).into();
         let (tokens, revocations, named) = (Vec::new(), Vec::new(), Vec::new());
-        Self { org, id, agents, clients, tokens, revocations, points, named }
+        let overlaps = BTreeMap::new();
+        Self { org, id, agents, clients, tokens, revocations, points, named, overlaps }
     }
 
     /// The organization's revocation counter.

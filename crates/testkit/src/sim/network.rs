@@ -64,6 +64,12 @@ impl Point {
         &self.verifier
     }
 
+    /// Takes a key, whoever made it.
+    pub(super) fn believe(&mut self, key: &VerifyingKey) {
+        self.keys.push(key.clone());
+        self.verifier.set_keys(KeyRing::new(&JwkSet::new(self.keys.clone()).expect("a key set")));
+    }
+
     pub(super) fn audience(&self) -> &str {
         match &self.verifier.config().audience {
             AudienceRule::Exact(audience) => audience,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use accredit_domain::keys::rotation::{self, RotateKey};
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::permission::{self, SetPermission};
+use accredit_domain::registry::rotation::{self as credential, RotateCredential};
 use accredit_domain::registry::{State, agent, organization, person, resource};
 use accredit_domain::revocation::{self, Revoke};
 use accredit_domain::{Caller, Error};
@@ -13,8 +14,11 @@ use accredit_wire::ids::{AnyId, CredentialId, InstanceId, Kind};
 
 use super::model::{ACTIONS, AGENTS, RESOURCES};
 use super::{Broke, Flaw, Invariant, Simulation, must};
-use crate::TestWorld;
 use crate::fault::FailAt;
+use crate::{Client, TestWorld};
+
+/// Clients of one organization.
+const CLIENTS_MAX: usize = 12;
 
 /// A change that can take something away.
 enum Change {
@@ -30,7 +34,7 @@ impl Simulation {
         // Time passes, a little: what is signed later says so.
         world.clock.advance(Duration::from_millis(1 + self.chance.below(900) as u64));
         let place = self.chance.below(2);
-        match self.chance.below(32) {
+        match self.chance.below(37) {
             0..=9 => self.issue(place).await?,
             10..=12 => self.time_passes(&world),
             13 | 14 => {
@@ -62,6 +66,10 @@ impl Simulation {
                 drop(world);
                 self.together().await?;
             }
+            32 => self.a_stranger_asks(&world, place).await?,
+            33 => self.a_stranger_shows(&world, place).await?,
+            34 if self.chance.once_in(4) => self.a_flood(&world, place).await?,
+            35 | 36 => self.a_secret_rotates(&world, place).await?,
             _ => {}
         }
         self.messages_arrive(step).await?;
@@ -88,6 +96,34 @@ impl Simulation {
         };
         self.tell(format!("{place} the key of {purpose}: {said}"));
         self.report.rotated += usize::from(result.is_ok());
+        Ok(())
+    }
+
+    /// A client's secret gets a successor; both work for a while, then the old one ends by itself.
+    async fn a_secret_rotates(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
+        let overlap = 1 + self.chance.below(60) as u64;
+        let side = &mut self.sides[place];
+        if side.clients.len() >= CLIENTS_MAX {
+            return Ok(());
+        }
+        let old = side.clients[self.chance.below(side.clients.len())].clone();
+        let cx = world.cx(&side.org).await;
+        let asked = RotateCredential { overlap: Some(overlap), jwk: None };
+        let said = match credential::rotate(&cx, &old.credential, &asked).await {
+            Ok(rotated) => {
+                // As it was asked for, not as it was answered.
+                let end = world.now().plus(Duration::from_secs(overlap));
+                side.overlaps.insert(old.credential, end);
+                let (new, secret) = (rotated.credential.id, rotated.credential.client_secret);
+                let secret = secret.map(|secret| secret.expose().to_owned()).unwrap_or_default();
+                side.clients.push(Client { credential: new.to_string(), secret, ..old });
+                "rotates"
+            }
+            Err(Error::Refused(refusal)) => refusal.rule.code(),
+            Err(Error::Fault(fault)) => return Err((Invariant::StepEndsWell, fault.to_string())),
+        };
+        self.report.rotated += usize::from(said == "rotates");
+        self.tell(format!("{place} a secret, with {overlap} s of overlap: {said}"));
         Ok(())
     }
 
@@ -205,7 +241,7 @@ impl Simulation {
             let owner = self.sides[place].owner(world, name).await;
             results.push(person::set_state(&cx, &owner, active, why).await.map(drop));
             results.push(agent::activate(&cx, name, "a test").await.map(drop));
-            if self.chance.once_in(2) && self.sides[place].clients.len() < 12 {
+            if self.chance.once_in(2) && self.sides[place].clients.len() < CLIENTS_MAX {
                 let client = world.instance(&org, name, None).await;
                 self.sides[place].clients.push(client);
             }
