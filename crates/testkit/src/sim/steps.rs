@@ -116,7 +116,7 @@ impl Simulation {
                 side.overlaps.insert(old.credential, end);
                 let (new, secret) = (rotated.credential.id, rotated.credential.client_secret);
                 let secret = secret.map(|secret| secret.expose().to_owned()).unwrap_or_default();
-                side.clients.push(Client { credential: new.to_string(), secret, ..old });
+                side.clients.push(Client { credential: new, secret, ..old });
                 "rotates"
             }
             Err(Error::Refused(refusal)) => refusal.rule.code(),
