@@ -3,8 +3,8 @@
 //! Reading order: [`ports`] is the whole outside world; [`context`] says who asks, in which
 //! organization and when; [`registry`] holds the nouns; [`issuance`] is the path on which every
 //! token is made; [`revocation`] the graph that ends them; [`introspection`] answers whether one
-//! is alive; [`audit`] the log; [`keys`] and [`vault`] what signs, under a [`root`] key. [`refusal`] is
-//! every no.
+//! is alive; [`audit`] the log; [`keys`] and [`vault`] what signs, under a [`root`] key.
+//! [`page`] is what a list is asked for, and [`refusal`] is every no.
 //!
 //! Absent on purpose: sockets, SQL, an ambient clock, ambient randomness. A request comes in as
 //! facts; a decision is made from them and a time; one write records it with its event.
@@ -15,6 +15,7 @@ pub mod introspection;
 pub mod issuance;
 pub mod keys;
 pub mod limits;
+pub mod page;
 pub mod ports;
 pub mod refusal;
 pub mod registry;

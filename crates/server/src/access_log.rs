@@ -1,5 +1,5 @@
-//! One line a request: what an administrator or the operator changed, and where we failed or took long; everything
-//! else with `debug`.
+//! One line a request: what an administrator or the operator changed, and where we failed or took
+//! long; everything else with `debug`.
 //!
 //! A change is an event as well, which bears the same request's id. Absent on purpose: headers,
 //! queries, bodies and paths, which may hold secrets; what was refused, which a flood of it would

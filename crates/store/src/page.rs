@@ -201,6 +201,14 @@ pub(crate) struct Statements {
     pub(crate) cut: &'static str,
 }
 
+/// Between two keys, the second of them outside; the column in brackets where it is two.
+macro_rules! between {
+    ($column:expr, $first:expr, $end:expr) => {
+        concat!(" AND ", $column, " >= ", $first, " AND ", $column, " < ", $end)
+    };
+}
+pub(crate) use between;
+
 /// In the order of a column of texts of which no two are alike. What is given: how the statement of
 /// rows and the one of the cut begin, the filter that leads, the column, its direction, the
 /// parameters of both keys and the one behind them, the filters that sieve, the parameter of the
@@ -212,14 +220,7 @@ macro_rules! by_text {
             rows: concat!(
                 $rows,
                 $lead,
-                " AND ",
-                $column,
-                " >= ",
-                $first,
-                " AND ",
-                $column,
-                " < ",
-                $end,
+                $crate::page::between!($column, $first, $end),
                 $filters,
                 " ORDER BY ",
                 $column,
@@ -233,14 +234,7 @@ macro_rules! by_text {
                 " ",
                 $from,
                 $lead,
-                " AND ",
-                $column,
-                " >= ",
-                $first,
-                " AND ",
-                $column,
-                " < ",
-                $end,
+                $crate::page::between!($column, $first, $end),
                 " ORDER BY ",
                 $column,
                 $direction,
@@ -261,30 +255,9 @@ macro_rules! by_due {
             rows: concat!(
                 $rows,
                 $lead,
-                " AND (",
-                $due,
-                ", ",
-                $id,
-                ") >= (",
-                $a,
-                ", ",
-                $b,
-                ") AND (",
-                $due,
-                ", ",
-                $id,
-                ") < (",
-                $c,
-                ", ",
-                $d,
-                ")",
+                $crate::page::by_due!(between $due, $id, [$a $b $c $d]),
                 $filters,
-                " ORDER BY ",
-                $due,
-                $direction,
-                ", ",
-                $id,
-                $direction,
+                $crate::page::by_due!(order $due, $id, $direction),
                 " LIMIT ",
                 $limit
             ),
@@ -296,35 +269,64 @@ macro_rules! by_due {
                 " ",
                 $from,
                 $lead,
-                " AND (",
-                $due,
-                ", ",
-                $id,
-                ") >= (",
-                $a,
-                ", ",
-                $b,
-                ") AND (",
-                $due,
-                ", ",
-                $id,
-                ") < (",
-                $c,
-                ", ",
-                $d,
-                ") ORDER BY ",
-                $due,
-                $direction,
-                ", ",
-                $id,
-                $direction,
+                $crate::page::by_due!(between $due, $id, [$a $b $c $d]),
+                $crate::page::by_due!(order $due, $id, $direction),
                 " LIMIT 1 OFFSET ",
                 $looked
             ),
         }
     };
+    (between $due:literal, $id:literal, [$a:literal $b:literal $c:literal $d:literal]) => {
+        $crate::page::between!(
+            concat!("(", $due, ", ", $id, ")"),
+            concat!("(", $a, ", ", $b, ")"),
+            concat!("(", $c, ", ", $d, ")")
+        )
+    };
+    (order $due:literal, $id:literal, $direction:literal) => {
+        concat!(" ORDER BY ", $due, $direction, ", ", $id, $direction)
+    };
 }
 pub(crate) use by_due;
+
+/// How a page is read of rows of a table that have an id, a unique name and a state. A state that
+/// is asked for leads, so that an index answers it in the order of the page.
+macro_rules! by_id_or_name {
+    ($page:expr, $order:expr, $select:ident, $table:literal, $name:literal) => {
+        if $page.state.is_some() {
+            $crate::page::by_id_or_name!(led $order, $select, $table, $name, "state = $2")
+        } else {
+            $crate::page::by_id_or_name!(led $order, $select, $table, $name, "$2 = ''")
+        }
+    };
+    (led $order:expr, $select:ident, $table:literal, $name:literal, $lead:literal) => {
+        match $order {
+            Order::Oldest | Order::Due => {
+                $crate::page::by_id_or_name!(by $select, $table, $lead, "id" "")
+            }
+            Order::Newest | Order::DueBackwards => {
+                $crate::page::by_id_or_name!(by $select, $table, $lead, "id" " DESC")
+            }
+            Order::Name => $crate::page::by_id_or_name!(by $select, $table, $lead, $name ""),
+            Order::NameBackwards => {
+                $crate::page::by_id_or_name!(by $select, $table, $lead, $name " DESC")
+            }
+        }
+    };
+    (by $select:ident, $table:literal, $lead:literal, $column:literal $direction:literal) => {
+        $crate::page::by_text!(
+            $select!("WHERE org = $1 AND "),
+            concat!("FROM ", $table, " WHERE org = $1 AND "),
+            $lead,
+            $column $direction,
+            ["$3" "$4" "$5"],
+            " AND CAST($5 AS BIGINT) IS NOT NULL AND CAST($6 AS BIGINT) IS NOT NULL \
+             AND created_at >= $7 AND created_at < $8",
+            "$9"
+        )
+    };
+}
+pub(crate) use by_id_or_name;
 
 /// What a page is read with: parameters before and behind those of its ends, and how many filters
 /// besides times there are that do not lead the index.

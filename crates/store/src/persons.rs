@@ -48,39 +48,14 @@ pub(crate) fn find(
     }
 }
 
-/// A page of persons. A state that is asked for leads, so that an index answers it in the order of the
-/// page.
+/// A page of persons.
 pub(crate) fn list(
     conn: &mut dyn Conn,
     org: &str,
     page: &Page,
 ) -> Result<Listed<Person>, DriverError> {
     let order = page.order.without_due();
-    macro_rules! by {
-        ($lead:literal, $column:literal $direction:literal) => {
-            page::by_text!(
-                select!("WHERE org = $1 AND "),
-                "FROM person WHERE org = $1 AND ",
-                $lead,
-                $column $direction,
-                ["$3" "$4" "$5"],
-                " AND CAST($5 AS BIGINT) IS NOT NULL AND CAST($6 AS BIGINT) IS NOT NULL \
-                 AND created_at >= $7 AND created_at < $8",
-                "$9"
-            )
-        };
-    }
-    macro_rules! led {
-        ($lead:literal) => {
-            match order {
-                Order::Oldest | Order::Due => by!($lead, "id" ""),
-                Order::Newest | Order::DueBackwards => by!($lead, "id" " DESC"),
-                Order::Name => by!($lead, "email" ""),
-                Order::NameBackwards => by!($lead, "email" " DESC"),
-            }
-        };
-    }
-    let statements = if page.state.is_some() { led!("state = $2") } else { led!("$2 = ''") };
+    let statements = page::by_id_or_name!(page, order, select, "person", "email");
     let given = Given {
         page,
         ends: Ends::of(page, order, Kind::Person, Span::default()),

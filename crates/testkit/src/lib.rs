@@ -4,8 +4,8 @@
 //! Reading order: [`world`] puts a world together in a temporary folder; [`fixture`] fills it
 //! with organizations, resources, agents and credentials; [`http`] asks its router without a
 //! socket; [`assertion`] signs whatever a test wants signed; [`clock`] and [`entropy`] are what
-//! is set instead of given; [`root`] keeps the root key; [`fault`] breaks the database and [`pause`] the signing on purpose;
-//! [`sim`] lets all of it happen at random, from a seed, and checks what must hold.
+//! is set instead of given; [`root`] keeps the root key; [`fault`] breaks the database and [`pause`]
+//! the signing on purpose; [`noting`] writes down what the database is asked; [`sim`] lets all of it happen at random, from a seed, and checks what must hold.
 //!
 //! Absent on purpose: a mock of anything. Only time, chance and failure are made up.
 #![expect(clippy::expect_used, reason = "a fixture that cannot be built is a failed test")]

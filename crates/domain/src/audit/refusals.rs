@@ -105,12 +105,12 @@ impl Refusals {
         Some(std::mem::take(&mut allowance.suppressed))
     }
 
-    /// Counts a failed authentication.
+    /// Counts a failed authentication in an organization.
     pub fn count(&self, cx: &Cx, claimed: Option<&str>, refusal: &Refusal) {
         self.count_from(cx.source, claimed, refusal);
     }
 
-    /// Counts a failed authentication of somebody who named no organization.
+    /// Counts a failed authentication from an address.
     pub fn count_from(&self, source: Option<IpAddr>, claimed: Option<&str>, refusal: &Refusal) {
         let kind = FailureKind {
             rule: Some(refusal.rule),
