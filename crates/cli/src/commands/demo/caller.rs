@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use accredit::AccessToken;
-use accredit_net::{Chunks, Client, Config, Egress, RESPONSE_BODY_MAX};
+use accredit_net::{Chunks, Client, Config, Egress, NetError, RESPONSE_BODY_MAX};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode};
@@ -71,11 +71,27 @@ impl Caller {
         path: &str,
         token: &AccessToken,
     ) -> Result<Answered, String> {
+        let answered = self.call_while_ending(method, path, token).await?;
+        answered.map_err(|broken| broken.to_string())
+    }
+
+    /// One call while the token's end is under way: an answer that it meets is broken off, which is
+    /// the inner error.
+    pub(super) async fn call_while_ending(
+        &self,
+        method: Method,
+        path: &str,
+        token: &AccessToken,
+    ) -> Result<Result<Answered, NetError>, String> {
         let request = self.request(method, path, token)?;
-        let answer = self.client.send(request, RESPONSE_BODY_MAX).await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        let body = serde_json::from_slice(answer.body()).unwrap_or_default();
-        Ok(Answered { status: answer.status(), body })
+        match self.client.send(request, RESPONSE_BODY_MAX).await {
+            Ok(answer) => {
+                let body = serde_json::from_slice(answer.body()).unwrap_or_default();
+                Ok(Ok(Answered { status: answer.status(), body }))
+            }
+            Err(broken @ NetError::Broken { .. }) => Ok(Err(broken)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Opens the stream and goes on reading it.

@@ -90,16 +90,26 @@ async fn revoke(stage: &Stage, stream: &mut Following) -> Seen {
 }
 
 /// Calls again and again until it is refused: how long that took since `sent`, and how many calls
-/// passed before.
+/// passed before. The one answer that the end may meet on its way is broken off, as every answer to
+/// somebody whose authority has ended; the next call must be refused.
 pub(super) async fn first_refusal(
     stage: &Stage,
     token: &AccessToken,
     sent: Instant,
 ) -> Result<(Duration, u32), String> {
-    let mut passed = 0;
+    let (mut passed, mut cut) = (0, false);
     let refused = async {
         loop {
-            let answer = stage.caller.call(Method::GET, "/customers", token).await?;
+            let answered = stage.caller.call_while_ending(Method::GET, "/customers", token).await?;
+            let answer = match answered {
+                Ok(answer) if cut && !is_revoked(&answer) => return Err(answer.seen()),
+                Ok(answer) => answer,
+                Err(broken) if cut => return Err(broken.to_string()),
+                Err(_) => {
+                    cut = true;
+                    continue;
+                }
+            };
             let took = clock::now().duration_since(sent);
             match answer.status {
                 StatusCode::OK => {
