@@ -202,6 +202,7 @@ fn claims(numbers: &mut Numbers, key: KeyId) -> Answer<AccessToken> {
         expires_at: now.seconds() + 3600,
         id: TokenId::new(now.millis(), numbers.ten()),
         scope: "crm:read crm:write".parse::<Scope>().map_err(|e| e.to_string())?,
+        details: accredit_wire::oauth::authorization_details::AuthorizationDetails::default(),
         key,
         instance: Some(InstanceId::new(now.millis(), numbers.ten())),
         organization: OrganizationId::new(1, [1; 10]),

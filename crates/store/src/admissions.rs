@@ -79,10 +79,11 @@ impl Caches {
             return Ok(held);
         }
         let mut held = texts.parse()?;
-        for permission in held.authority.permissions() {
-            let since = (stamps, ticket);
-            held.resources.extend(self.resource(since, conn, org, &permission.resource)?);
+        let mut resources = Vec::new();
+        for name in held.authority.resources() {
+            resources.extend(self.resource((stamps, ticket), conn, org, name)?);
         }
+        held.resources = resources;
         let held = Arc::new(held);
         let bytes = key.1.len() + entitlement_bytes(&held);
         let entry = (key, Arc::clone(&held));
@@ -118,7 +119,7 @@ fn resource_bytes(facts: &ResourceFacts) -> usize {
 }
 
 fn entitlement_bytes(held: &Entitlements) -> usize {
-    let words = held.authority.tokens().count() + held.authority.permissions().len();
+    let words = held.authority.words();
     let scope = held.default_scope.as_ref().map_or(0, |scope| 2 * scope.len());
     size_of::<Entitlements>()
         + WORD_BYTES * (words + scope + held.across.len())

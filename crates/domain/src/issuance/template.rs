@@ -1,6 +1,7 @@
 //! RFC 9068 section 2.2: the one place that decides what goes into a credential.
 
 use accredit_wire::ids::{InstanceId, TokenId};
+use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::token::{AccessToken, SubjectKind};
 
 use super::admission::HolderFacts;
@@ -43,6 +44,7 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
         expires_at,
         id: TokenId::new(millis, random),
         scope: permitted.scope,
+        details: AuthorizationDetails::default(),
         key: key.id,
         instance,
         organization: cx.tenant.id,

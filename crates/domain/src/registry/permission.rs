@@ -75,7 +75,7 @@ fn permission(resource: &Resource, actions: BTreeSet<ActionName>) -> Result<Perm
             ),
         ));
     }
-    Ok(Permission { resource: resource.name.clone(), actions })
+    Ok(Permission::plain(resource.name.clone(), actions))
 }
 
 /// The permissions of an agent, in order of the resources' names.

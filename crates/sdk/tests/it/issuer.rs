@@ -14,6 +14,7 @@ use accredit_wire::ids::{
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use accredit_wire::oauth::Metadata;
+use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::revocations::feed::{FEED_TYPE, LaneCheckpoint, Message};
 use accredit_wire::revocations::witness::lane_origin;
 use accredit_wire::revocations::{Entry, Nonce, Reading, keys_hash};
@@ -388,6 +389,7 @@ impl Issuer {
             expires_at: now().seconds() + grant.life,
             id: TokenId::new(millis, [9; 10]),
             scope: grant.scope.parse().expect("a scope"),
+            details: AuthorizationDetails::default(),
             key: key.0,
             instance: None,
             organization: OrganizationId::new(millis, [1; 10]),

@@ -219,7 +219,7 @@ pub(crate) fn resource(name: &str) -> Resource {
 pub(crate) fn authority(resource: &str) -> Authority {
     let resource = ResourceName::new(resource).expect("a name");
     let actions = [action("read"), action("update")].into();
-    Authority::new([Permission { resource, actions }]).expect("an authority")
+    Authority::new([Permission::plain(resource, actions)]).expect("an authority")
 }
 
 pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::arguments::ARGUMENT_NAME_BYTES_MAX;
+
 /// The longest name of a Resource, in bytes.
 pub const RESOURCE_NAME_BYTES_MAX: usize = 63;
 
@@ -22,6 +24,8 @@ pub enum NameError {
     Resource,
     /// Not the name of an Action.
     Action,
+    /// Not the name of an argument that can be constrained.
+    Argument,
 }
 
 impl fmt::Display for NameError {
@@ -36,6 +40,11 @@ impl fmt::Display for NameError {
                 f,
                 "expected an action name: 1 to {ACTION_NAME_BYTES_MAX} of `A-Z a-z 0-9 . _ -`, \
                  first a letter or digit"
+            ),
+            Self::Argument => write!(
+                f,
+                "expected the name of an argument: 1 to {ARGUMENT_NAME_BYTES_MAX} of \
+                 `A-Z a-z 0-9 _ -`, first a letter or `_`"
             ),
         }
     }

@@ -15,6 +15,8 @@ use std::fmt::{self, Write as _};
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 
+mod deserialize;
+
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,7 @@
 //! Absent on purpose: whether a client exists, what it may have, and any HTTP type. The caller
 //! hands over header values and bodies as bytes; assertions and tokens pass through here unread.
 
+pub mod authorization_details;
 pub mod client_auth;
 pub mod errors;
 pub mod form;

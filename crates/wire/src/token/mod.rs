@@ -11,12 +11,15 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::authority::{Authority, Permission, Scope};
+use serde::{Deserialize as _, Serialize};
+
+use crate::authority::{Authority, PERMISSION_MEMBERS, Permission, Scope};
 use crate::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TokenId,
 };
 use crate::jose::TOKEN_BYTES_MAX;
 use crate::json::Json;
+use crate::oauth::authorization_details::AuthorizationDetails;
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +91,9 @@ pub struct AccessToken {
     pub id: TokenId,
     /// `scope`: what may be done at the audience. Empty where the claim is absent.
     pub scope: Scope,
+    /// `authorization_details` (RFC 9396 section 9.1): what may be done at the audience within
+    /// limits. Every permission in it has some, and none of it is in [`Self::scope`].
+    pub details: AuthorizationDetails,
     /// `kid` of the header.
     pub key: KeyId,
     /// The instance that authenticated; none where the agent's own credential did.
@@ -159,6 +165,10 @@ impl AccessToken {
             // Names of resources and actions have no character that JSON would escape.
             push(&mut out, format_args!(",\"scope\":\"{}\"", self.scope));
         }
+        if !self.details.is_empty() {
+            out.push_str(",\"authorization_details\":");
+            push_json(&mut out, &self.details);
+        }
         self.push_chain(&mut out);
         self.push_accredit(&mut out);
         out.push('}');
@@ -209,6 +219,11 @@ impl AccessToken {
             None => Scope::default(),
             Some(_) => parsed(&json, "scope")?,
         };
+        let details = match json.get("authorization_details") {
+            None => AuthorizationDetails::default(),
+            Some(details) => AuthorizationDetails::deserialize(details)
+                .map_err(|_| ClaimsError::Malformed("authorization_details"))?,
+        };
         let chain = match json.get("act") {
             None => Vec::new(),
             Some(act) => parse_chain(act, &issuer)?,
@@ -223,6 +238,7 @@ impl AccessToken {
             expires_at: integer(&json, "exp")?,
             id: parsed(&json, "jti")?,
             scope,
+            details,
             key,
             instance: accredit.instance,
             organization: accredit.organization,
@@ -321,20 +337,13 @@ fn next_id<T: TryFrom<AnyId>>(
     T::try_from(id).map_err(|_| ClaimsError::Malformed("lin"))
 }
 
+/// Reads permissions. A member that is not known can only narrow, so it is no reason to go on.
 fn parse_authority(json: &Json<'_>) -> Result<Authority, ClaimsError> {
     let wrong = || ClaimsError::Malformed("dlg");
-    let permissions = json.as_array().ok_or_else(wrong)?.iter().map(|permission| {
-        known_members(permission, "dlg", &["resource", "actions"])?;
-        let actions = member(permission, "actions")?.as_array().ok_or_else(wrong)?;
-        let action = |action: &Json<'_>| action.as_str().and_then(|text| text.parse().ok());
-        let actions = actions.iter().map(|json| action(json).ok_or_else(wrong));
-        Ok(Permission {
-            resource: parsed(permission, "resource")?,
-            actions: actions.collect::<Result<_, _>>()?,
-        })
-    });
-    let permissions: Vec<_> = permissions.collect::<Result<_, ClaimsError>>()?;
-    Authority::new(permissions).map_err(|_| wrong())
+    for permission in json.as_array().ok_or_else(wrong)? {
+        known_members(permission, "dlg", &PERMISSION_MEMBERS)?;
+    }
+    Authority::deserialize(json).map_err(|_| wrong())
 }
 
 /// RFC 8693 section 4.1: "a nested `act` claim … the outermost `act` claim represents the current
@@ -409,14 +418,24 @@ pub(crate) fn push(out: &mut String, what: fmt::Arguments<'_>) {
 
 fn push_permissions(out: &mut String, permissions: &[Permission]) {
     for (index, permission) in permissions.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        push(out, format_args!("{comma}{{\"resource\":\"{}\",\"actions\":[", permission.resource));
+        out.push_str(if index == 0 { "" } else { "," });
+        if permission.limits.is_some() {
+            push_json(out, permission);
+            continue;
+        }
+        push(out, format_args!("{{\"resource\":\"{}\",\"actions\":[", permission.resource));
         for (index, action) in permission.actions.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             push(out, format_args!("{comma}\"{action}\""));
         }
         out.push_str("]}");
     }
+}
+
+/// Appends plain data as JSON, which cannot fail; if it did, nothing would be said, and never a
+/// permission without its limits.
+fn push_json(out: &mut String, what: &impl Serialize) {
+    out.push_str(&serde_json::to_string(what).unwrap_or_default());
 }
 
 /// Why a signed payload is not the claims of one of our access tokens.

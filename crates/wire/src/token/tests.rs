@@ -18,6 +18,7 @@ fn sample() -> AccessToken {
         expires_at: 1_763_717_700,
         id: TokenId::new(7, [7; 10]),
         scope: "crm:read crm:write".parse().expect("a scope"),
+        details: AuthorizationDetails::default(),
         key: KeyId::new(1, KEY),
         instance: Some(InstanceId::new(6, [6; 10])),
         organization: OrganizationId::new(1, [1; 10]),
@@ -245,12 +246,22 @@ prop_compose! {
 }
 
 fn any_authority() -> impl Strategy<Value = Authority> {
-    let permission =
-        ("[a-z0-9][a-z0-9._-]{0,9}", prop::collection::btree_set("[A-Za-z0-9._]{1,9}", 1..4))
-            .prop_filter_map("names", |(resource, actions)| {
-                let actions: Result<_, _> = actions.iter().map(|action| action.parse()).collect();
-                Some(Permission { resource: resource.parse().ok()?, actions: actions.ok()? })
-            });
+    let limits = prop::sample::select(vec![
+        "",
+        "(/a/*)",
+        "(n<=5; to=\"é\\\"x\")",
+        "(until 2030-01-01T00:00:00Z)",
+    ]);
+    let permission = (
+        "[a-z0-9][a-z0-9._-]{0,9}",
+        prop::collection::btree_set("[A-Za-z0-9._]{1,9}", 1..4),
+        limits,
+    )
+        .prop_filter_map("names", |(resource, actions, limits)| {
+            let actions: Result<_, _> = actions.iter().map(|action| action.parse()).collect();
+            let limited: Permission = format!("a:a{limits}").parse().expect("a permission");
+            Some(Permission { resource: resource.parse().ok()?, actions: actions.ok()?, ..limited })
+        });
     prop::collection::vec(permission, 0..4)
         .prop_map(|permissions| Authority::new(permissions).expect("within the bounds"))
 }
@@ -271,6 +282,7 @@ prop_compose! {
         let kind = if user && !chain.is_empty() { SubjectKind::User } else { SubjectKind::Agent };
         let subject = if kind == SubjectKind::User { person.any() } else { agent.any() };
         let client_id = chain.first().map_or(agent, |actor| actor.agent);
+        let details = AuthorizationDetails::of(&delegable);
         let scope = if scoped { delegable.scope().unwrap_or_default() } else { Scope::default() };
         AccessToken {
             issuer: texts.0,
@@ -283,6 +295,7 @@ prop_compose! {
             expires_at: numbers.1,
             id: TokenId::new(3, ids[2]),
             scope,
+            details,
             key: KeyId::new(4, ids[3]),
             instance: scoped.then(|| InstanceId::new(5, ids[4])),
             organization: OrganizationId::new(5, ids[4]),

@@ -59,10 +59,9 @@ impl Known {
 
     fn bytes(&self) -> usize {
         let token = &self.token;
-        let permissions = token.delegable.permissions();
-        let actions: usize = permissions.iter().map(|permission| permission.actions.len()).sum();
-        let elements = token.scope.len() + token.further.len() + token.chain.len() + actions;
-        token.issuer.len() + token.audience.len() + ELEMENT_BYTES * (elements + permissions.len())
+        let words = token.delegable.words() + token.details.authority().words();
+        let elements = token.scope.len() + token.further.len() + token.chain.len();
+        token.issuer.len() + token.audience.len() + ELEMENT_BYTES * (elements + words)
     }
 }
 

@@ -74,6 +74,7 @@ fn claims(key: KeyId) -> AccessToken {
         expires_at: START + 300,
         id: TokenId::new(7, [7; 10]),
         scope: "crm:read crm:write".parse().expect("a scope"),
+        details: crate::oauth::authorization_details::AuthorizationDetails::default(),
         key,
         instance: Some(InstanceId::new(6, [6; 10])),
         organization: OrganizationId::new(1, [1; 10]),

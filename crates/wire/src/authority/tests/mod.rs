@@ -6,16 +6,19 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod forms;
+mod model;
+
 type Model = BTreeSet<(String, String)>;
 
 const RESOURCES: [&str; 4] = ["crm", "crm.eu", "crm-eu", "mail"];
 const ACTIONS: [&str; 5] = ["read", "readwrite", "Read", "write", "delete"];
 
 fn permission(resource: &str, actions: &[&str]) -> Permission {
-    Permission {
-        resource: resource.parse().expect("a resource name"),
-        actions: actions.iter().map(|action| action.parse().expect("an action name")).collect(),
-    }
+    Permission::plain(
+        resource.parse().expect("a resource name"),
+        actions.iter().map(|action| action.parse().expect("an action name")).collect(),
+    )
 }
 
 fn authority(model: &Model) -> Authority {
@@ -81,7 +84,7 @@ proptest! {
                 prop_assert_eq!(derived, asked);
             }
             Err(refused) => {
-                let named: Model = refused.tokens().iter()
+                let named: Model = refused.tokens()
                     .map(|t| (t.resource.to_string(), t.action.to_string())).collect();
                 prop_assert!(!named.is_empty());
                 prop_assert_eq!(named, excess);
