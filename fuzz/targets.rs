@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use accredit_wire::api_key::ApiKey;
-use accredit_wire::authority::{Authority, Scope};
+use accredit_wire::authority::{Arguments, Authority, Permission, Scope, attenuate};
 use accredit_wire::backup::{Header, Manifest, Opener, frame_head};
 use accredit_wire::crypto::{PrivateKey, sha256};
 use accredit_wire::forwarded::{ForwardedHeader, TrustedProxies};
@@ -16,6 +16,7 @@ use accredit_wire::jose::jwk::{Jwk, JwkSet, PrivateJwk};
 use accredit_wire::jose::jws::Unverified;
 use accredit_wire::jose::jwt::Claims;
 use accredit_wire::json::Json;
+use accredit_wire::oauth::authorization_details::{AskedDetail, AuthorizationDetails};
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::errors::ErrorBody;
 use accredit_wire::oauth::form::Form;
@@ -48,6 +49,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("answers", answers),
     ("api_key", api_key),
     ("authority", authority),
+    ("authorization_details", authorization_details),
     ("backup", backup),
     ("client_auth", client_auth),
     ("export", export),
@@ -211,14 +213,54 @@ fn api_key(bytes: &[u8]) {
     }
 }
 
+/// Permissions in both forms: JSON, and texts, one a line.
 fn authority(bytes: &[u8]) {
-    if let Ok(authority) = serde_json::from_slice::<Authority>(bytes) {
+    let json = serde_json::from_slice::<Authority>(bytes).ok();
+    let texts = text(bytes).and_then(|text| {
+        let read: Result<Vec<Permission>, _> = text.lines().map(str::parse).collect();
+        Authority::new(read.ok()?).ok()
+    });
+    for authority in json.into_iter().chain(texts) {
         let again = serde_json::to_vec(&authority).expect("plain data");
         assert_eq!(
             serde_json::from_slice::<Authority>(&again).expect("what was written"),
             authority
         );
+        let again = authority.texts().map(|text| text.parse().expect("what was written"));
+        assert_eq!(Authority::new(again.collect::<Vec<Permission>>()), Ok(authority.clone()));
         assert!(authority.covers(&authority));
+        assert_eq!(authority.meet(&authority), authority);
+        assert_eq!(attenuate(&authority, &authority), Ok(authority.clone()));
+        // Nothing that is limited can be had without its limits.
+        for limited in authority.limited().permissions() {
+            let plain = Permission::plain(limited.resource.clone(), limited.actions.clone());
+            let plain = Authority::new([plain]).expect("bounded");
+            let excess = attenuate(&authority, &plain).expect_err("it would have grown");
+            assert!(excess.to_string().ends_with("derived from"));
+            for action in &limited.actions {
+                let asked = (limited.resource.as_str(), action.as_str());
+                let now = Time::from_seconds(1);
+                let _ = authority.allow(asked, Some("/a/b"), &Arguments::none(), now);
+            }
+        }
+    }
+}
+
+fn authorization_details(bytes: &[u8]) {
+    if let Some(asked) = text(bytes).map(AskedDetail::parse_all).and_then(Result::ok) {
+        let resource = || "r".parse().expect("a name");
+        let permissions = asked.into_iter().map(|one| {
+            assert!(!one.limits.is_none() && (one.resource.is_some() || one.location.is_some()));
+            Permission::limited(one.resource.unwrap_or_else(resource), one.actions, one.limits)
+        });
+        if let Ok(authority) = Authority::new(permissions) {
+            assert!(authority.scope().expect("nothing").is_empty());
+        }
+    }
+    if let Ok(granted) = serde_json::from_slice::<AuthorizationDetails>(bytes) {
+        let again = serde_json::to_vec(&granted).expect("plain data");
+        let read: AuthorizationDetails = serde_json::from_slice(&again).expect("what was written");
+        assert_eq!(read, granted);
     }
 }
 
