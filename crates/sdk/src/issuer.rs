@@ -11,8 +11,8 @@ use accredit_net::{Client, Config, ConfigError, Egress, NetError, RESPONSE_BODY_
 use accredit_wire::oauth::metadata::{Metadata, WellKnown};
 use accredit_wire::secret::Secret;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use http::{Request, StatusCode, Uri};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
 
 /// The longest issuer, in bytes.
 const ISSUER_BYTES_MAX: usize = 512;
@@ -137,6 +137,8 @@ pub(crate) struct Endpoints {
     pub(crate) feed_jwks: String,
     pub(crate) revocations: String,
     pub(crate) feed: String,
+    /// Where it is said what was applied, where the issuer asks for it.
+    pub(crate) acknowledgements: Option<String>,
     /// The keys of the audit log's lanes, as they stand in the metadata.
     pub(crate) log_keys: Vec<String>,
     /// The statements by which one named the next, oldest first.
@@ -173,6 +175,10 @@ impl Endpoints {
                 "/revocations",
             )?,
             feed: own("accredit_feed_uri", metadata.accredit_feed_uri, "/revocations/feed")?,
+            acknowledgements: match metadata.accredit_acknowledgements_uri {
+                Some(url) => Some(own("accredit_acknowledgements_uri", Some(url), "")?),
+                None => None,
+            },
             log_keys: metadata.accredit_log_keys,
             log_statements: metadata.accredit_log_key_statements,
         })
@@ -231,6 +237,20 @@ impl IssuerClient {
             request.headers_mut().insert(AUTHORIZATION, bearer(key, what)?);
         }
         Ok(request)
+    }
+
+    /// `POST url` with the API key and a JSON body; the status of the answer.
+    pub(crate) async fn say(
+        &self,
+        url: &str,
+        body: Vec<u8>,
+        what: &'static str,
+    ) -> Result<StatusCode, IssuerError> {
+        let mut request = self.authorized(url, "*/*", what)?;
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Bytes::from(body);
+        Ok(self.http.send(request, RESPONSE_BODY_MAX).await?.status())
     }
 
     async fn body(

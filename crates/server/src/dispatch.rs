@@ -72,6 +72,7 @@ pub struct Call {
     pub request: RequestId,
     /// When it came.
     pub now: Time,
+    began: Instant,
     terms: Terms,
     parts: Parts,
     path: Vec<(String, String)>,
@@ -85,6 +86,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// When it came, by the monotonic clock.
+    pub fn came(&self) -> Duration {
+        self.server.world.clock.elapsed().saturating_sub(self.began.elapsed())
+    }
+
     /// The value of a parameter of the path; empty for one that the path does not have.
     pub fn path(&self, name: &str) -> &str {
         self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
@@ -540,6 +546,7 @@ async fn receive(
         body,
         request: id,
         now,
+        began,
         terms,
         parts,
         path,

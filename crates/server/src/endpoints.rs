@@ -33,9 +33,13 @@ use crate::dispatch::Handler;
 use crate::failure::Language::{self, OAuth, Problem};
 use crate::http::{admin, feed, health, log, oauth};
 use crate::openapi::Shape;
+use crate::points::Propagation;
 
 /// Bytes of a JSON body.
 pub const JSON_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of what a follower says that it has applied.
+pub const ACKNOWLEDGEMENT_BYTES_MAX: usize = 512;
 
 /// A method of HTTP that the table uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +189,9 @@ impl Endpoint {
     const fn form(self) -> Self {
         Self { body_max: FORM_BYTES_MAX, takes: Shape::Form, gives: Shape::Json, ..self }
     }
+    const fn short(self) -> Self {
+        Self { body_max: ACKNOWLEDGEMENT_BYTES_MAX, takes: Shape::Json, ..self }
+    }
     const fn and_operator(self) -> Self {
         Self { operator: true, ..self }
     }
@@ -268,7 +275,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
 
     // The revocation feed and the log.
     row(Verb::Get, "/o/{org}/revocations", "revocations_snapshot", Verifier, "the revocation graph (docs/formats.md)", feed::snapshot).query(&["nonce"]).gives(Shape::Text),
-    row(Verb::Get, "/o/{org}/revocations/feed", "revocations_feed", Verifier, "the revocation graph (docs/formats.md)", feed::follow).query(&["gen", "rev", "nonce"]).gives(Shape::Events),
+    row(Verb::Get, "/o/{org}/revocations/feed", "revocations_feed", Verifier, "the revocation graph (docs/formats.md)", feed::follow).query(&["gen", "rev", "nonce", "follower", "name", "age_max"]).gives(Shape::Events),
+    row(Verb::Post, "/o/{org}/revocations/acknowledgements", "acknowledge_revocations", Verifier, "the revocation graph (docs/formats.md)", feed::acknowledge).short().gives(Shape::Json),
     row(Verb::Get, "/o/{org}/log/{log}/checkpoint", "log_checkpoint", Verifier, "C2SP tlog-checkpoint", log::checkpoint).gives(Shape::Text),
     row(Verb::Get, "/o/{org}/log/{log}/consistency", "log_consistency", Verifier, "RFC 6962 section 2.1.2", log::consistency).query(&["from", "to"]).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/log/{log}/inclusion", "log_inclusion", Verifier, "RFC 6962 section 2.1.1", log::inclusion).query(&["index", "size"]).gives(Shape::Json),
@@ -327,6 +335,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
     api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
     api(Reads, Verb::Get, "/v1/revocations/preview", "preview_revocation", Admin(MayRevoke), admin::revocations::preview).query(&["target"]).gives(Shape::of::<revocation::Effect>()),
+    api(Reads, Verb::Get, "/v1/revocations/acknowledgements", "list_acknowledgements", Admin(Read), admin::revocations::acknowledgements).query(&["rev", "named", "unfollowed"]).gives(Shape::of::<Propagation>()),
     api(Reads, Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(REVOCATIONS).sorts(NEWEST).gives(Shape::list_of::<RevocationView>()),
 
     api(Reads, Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "sort", "after", "type"]).sorts(CREATED).gives(Shape::list_of::<EventView>()),

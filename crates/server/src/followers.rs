@@ -23,6 +23,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
 use crate::hub::{Frame, Hub};
+use crate::points::Present;
 
 /// Followers of this process.
 pub const FOLLOWERS_MAX: usize = 10_000;
@@ -131,6 +132,9 @@ pub struct Following {
     begun: bool,
     held: Held,
     place: Place,
+    /// Tells, when dropped, that the stream has ended.
+    #[expect(dead_code, reason = "held for its drop")]
+    present: Option<Present>,
 }
 
 impl Following {
@@ -139,9 +143,9 @@ impl Following {
         tenant: Arc<Tenant>,
         frames: broadcast::Receiver<Frame>,
         (rev, nonce): (Option<u64>, Option<Nonce>),
-        (held, place): (Held, Place),
+        (held, place, present): (Held, Place, Option<Present>),
     ) -> Self {
-        Self { hub, tenant, frames, rev, nonce, begun: false, held, place }
+        Self { hub, tenant, frames, rev, nonce, begun: false, held, place, present }
     }
 
     /// The next frame for this follower; `None` ends the stream.

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::followers::{Followers, Following, Held};
+use crate::points::{Introduced, Points};
 
 /// Frames a slow follower may be behind before it is given what it lacks in one.
 pub const FRAMES_WAITING_MAX: usize = 256;
@@ -100,12 +101,17 @@ pub struct Hub {
     /// Taken by the job that signs, for as long as it runs.
     waiting: tokio::sync::Mutex<mpsc::Receiver<Notice>>,
     followers: Followers,
+    /// Who follows, and what each says that it has applied.
+    pub points: Arc<Points>,
 }
 
 impl Observer for Hub {
     fn committed(&self, notice: &Notice) {
         for (credential, end) in &notice.credentials {
             self.ends(*credential, *end);
+        }
+        if notice.revocation.is_some() {
+            self.points.written(notice.org, notice.rev);
         }
         let tells = notice.revocation.is_some() || !notice.keys.is_empty();
         if tells && self.channel(notice.org).is_some() {
@@ -120,6 +126,7 @@ impl Hub {
     pub fn new(world: Arc<World>) -> Self {
         let (notices, waiting) = mpsc::channel(NOTICES_WAITING_MAX);
         let clock = u64::from_be_bytes(world.random());
+        let points = Arc::new(Points::new(Arc::clone(&world)));
         Self {
             world,
             clock,
@@ -128,6 +135,7 @@ impl Hub {
             notices,
             waiting: tokio::sync::Mutex::new(waiting),
             followers: Followers::default(),
+            points,
         }
     }
 
@@ -231,6 +239,7 @@ impl Hub {
     /// forgets organizations that nobody follows.
     pub async fn tick(&self, now: Time) {
         self.followers.end_expired(now);
+        self.points.forget();
         let up = self.world.clock.elapsed();
         let channels: Vec<Arc<Channel>> = self.channels().values().cloned().collect();
         for channel in channels {
@@ -313,6 +322,7 @@ impl Hub {
         tenant: Arc<Tenant>,
         from: Resume,
         held: Held,
+        who: Introduced,
     ) -> Option<Following> {
         let place = self.followers.enter(&held)?;
         // Subscribed under the lock, so that the channel is not forgotten as one without followers,
@@ -330,8 +340,11 @@ impl Hub {
             .frames
             .subscribe();
         let state = from.state.filter(|(generation, _)| *generation == tenant.generation);
+        // Whoever holds more than there is holds another state.
+        let holds = state.map(|(_, rev)| rev).filter(|rev| *rev <= tenant.rev());
+        let present = self.points.enter(tenant.id, held.credential, who, holds);
         let from = (state.map(|(_, rev)| rev), from.nonce);
-        Some(Following::new(Arc::clone(self), tenant, frames, from, (held, place)))
+        Some(Following::new(Arc::clone(self), tenant, frames, from, (held, place, present)))
     }
 
     /// Brings a follower from `rev` to what the tenant holds, with a message of its own.

@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod metrics_listener;
 pub mod openapi;
 pub mod patience;
+pub mod points;
 pub mod probe;
 mod rates;
 pub mod reply;
@@ -97,6 +98,7 @@ impl Server {
         world.store.observe(Arc::clone(&hub) as Arc<dyn accredit_domain::ports::Observer>);
         let metrics = Arc::new(Metrics::new(world.clock.now()));
         world.store.observe(Arc::clone(&metrics) as Arc<dyn accredit_domain::ports::Observer>);
+        hub.points.count_in(&metrics);
         let stopping = Arc::new(AtomicBool::new(false));
         let watch = Watch::new(Arc::clone(&world.latest));
         let room = Room::default();

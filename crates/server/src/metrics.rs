@@ -41,6 +41,9 @@ pub const UNMATCHED: &str = "unmatched";
 /// The upper bounds of the histogram of requests, seconds.
 const BUCKETS: [f64; 12] =
     [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Those of the histogram of propagation, seconds: up to the usual age bound of a follower.
+const PROPAGATION_BUCKETS: [f64; 12] =
+    [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
 /// The classes of a status.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -74,6 +77,7 @@ catalogue! {
     REFUSED "accredit_tokens_refused" "counter" "org, rule" "Requests for a token that were refused, by rule (docs/refusals.md); malformed ones are not among them";
     REQUESTS "accredit_request_duration_seconds" "histogram" "operation, status" "Time from a request's head to the head of its answer, by operation of the API and class of status";
     REVOCATIONS "accredit_revocations" "counter" "" "Entries of the revocation graph that were written, all organizations";
+    PROPAGATION "accredit_revocation_propagation_seconds" "histogram" "" "Time from the writing of a revocation to a follower's acknowledgement that it has applied it, one for each follower that acknowledges";
     FOLLOWERS "accredit_feed_followers" "gauge" "" "Followers of the revocation feed that are connected";
     CONNECTIONS "accredit_connections" "gauge" "" "Connections that are open";
     NO_PLACE "accredit_connections_refused" "counter" "reason" "Connections that were closed at once, because all places were taken (`full`) or those of their network (`network`)";
@@ -165,6 +169,7 @@ pub struct Metrics {
     /// The counter of tokens of each organization that is told apart.
     orgs: RwLock<HashMap<OrganizationId, Counter>>,
     revocations: Counter,
+    propagation: Histogram,
     asked: Asked,
 }
 
@@ -193,6 +198,8 @@ impl Metrics {
         register(to, &REQUESTS, requests.clone());
         let revocations = Counter::default();
         register(to, &REVOCATIONS, revocations.clone());
+        let propagation = Histogram::new(PROPAGATION_BUCKETS);
+        register(to, &PROPAGATION, propagation.clone());
         let asked = Asked::default();
         register(to, &FOLLOWERS, asked.followers.clone());
         register(to, &CONNECTIONS, asked.connections.clone());
@@ -210,7 +217,7 @@ impl Metrics {
         register(to, &KEY_SETS, asked.key_sets.clone());
         register(to, &DEGRADED, asked.degraded.clone());
         let orgs = RwLock::new(HashMap::new());
-        Self { registry, requests, refused, issued, orgs, revocations, asked }
+        Self { registry, requests, refused, issued, orgs, revocations, propagation, asked }
     }
 
     /// A token was issued.
@@ -242,6 +249,11 @@ impl Metrics {
             orgs.insert(tenant.id, self.issued.get_or_create_owned(&labels));
         }
         tenant.name.clone()
+    }
+
+    /// A follower says that it has applied a revocation, so long after it was written.
+    pub fn propagated(&self, took: Duration) {
+        self.propagation.observe(took.as_secs_f64());
     }
 
     /// The counters of an operation, to be kept where it is dispatched.

@@ -108,6 +108,9 @@ impl Prey {
             "update_agent" => json!({"purpose": "mine"}),
             "create_instance" => json!({"agent": agent}),
             "create_credential" => json!({"agent": agent, "type": "client-secret"}),
+            "acknowledge_revocations" => {
+                json!({"gen": 1, "rev": 0, "follower": "00".repeat(16), "waited": 0})
+            }
             "revoke_id" => json!({"target": agent, "reason": "mine"}),
             "suspend_org" | "activate_org" | "suspend_person" | "activate_person"
             | "suspend_resource" | "activate_resource" | "activate_agent" | "suspend_agent"

@@ -23,6 +23,7 @@ mod story_faults;
 mod story_first_token;
 mod story_guide;
 mod story_key_set;
+mod story_kill;
 mod story_log;
 mod story_no_secrets;
 mod story_older_store;

@@ -113,6 +113,9 @@ pub(crate) enum ClientCommand {
     /// End something, whatever it is, and everything that descends from it
     #[command(after_help = commands::revocation::REVOKE_EXAMPLE)]
     Revoke(commands::revocation::Revoke),
+    /// End something by its name, and wait until that is enforced everywhere
+    #[command(after_help = commands::kill::EXAMPLE)]
+    Kill(commands::kill::Kill),
     /// Revocations: what has been ended
     #[command(visible_alias = "revocations", alias = "rvk")]
     Revocation(commands::revocation::Revocation),

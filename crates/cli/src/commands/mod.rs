@@ -15,6 +15,7 @@ pub(crate) mod fsck;
 pub(crate) mod init;
 pub(crate) mod instance;
 pub(crate) mod key_check;
+pub(crate) mod kill;
 pub(crate) mod operator_key;
 pub(crate) mod org;
 pub(crate) mod permission;
@@ -78,6 +79,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Instance(noun) => instance::run(noun, cx).await,
         ClientCommand::Credential(noun) => credential::run(noun, cx).await,
         ClientCommand::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
+        ClientCommand::Kill(verb) => kill::run(&verb, cx).await,
         ClientCommand::Revocation(noun) => revocation::run(noun, cx).await,
         ClientCommand::SigningKey(noun) => signing_key::run(noun, cx).await,
         ClientCommand::KeyCheck(args) => key_check::run(&args, cx).await,

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::{self, Environment};
 use super::{
-    Listed, STATES, State, commit, commit_created, decide, ending, find_resource, known_state,
-    text, turn,
+    Listed, PAGE_ROWS_MAX, STATES, State, commit, commit_created, decide, ending, find_resource,
+    known_state, text, turn,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
@@ -25,6 +25,8 @@ use crate::registry::credential::AdminPermission;
 
 /// Actions of one resource.
 pub const ACTIONS_MAX: usize = 256;
+/// Resources that are looked at to tell which nobody follows for: five pages.
+pub const BESIDES_LOOKED_MAX: usize = 5 * PAGE_ROWS_MAX;
 /// How old a verifier's revocation state may be, seconds, where the resource does not say.
 pub const REVOCATIONS_AGE_DEFAULT_SECONDS: u32 = 60;
 /// The smallest age bound, seconds: three heartbeats of one second.
@@ -175,6 +177,27 @@ pub async fn list(cx: &Cx, page: Page) -> Result<Listed<Resource>, Error> {
     cx.require(AdminPermission::Read)?;
     known_state(&page, &STATES)?;
     Ok(cx.world.store.resources(cx.tenant.id, page).await?)
+}
+
+/// The names of active resources that are not among `these`, and whether there may be more: of so
+/// many as [`BESIDES_LOOKED_MAX`] says.
+pub async fn besides(
+    cx: &Cx,
+    these: &BTreeSet<ResourceId>,
+) -> Result<(Vec<ResourceName>, bool), Error> {
+    cx.require(AdminPermission::Read)?;
+    let (mut names, mut looked, mut cursor) = (Vec::new(), 0, None);
+    loop {
+        let page = Page { cursor, limit: PAGE_ROWS_MAX, at: cx.now, ..Page::default() };
+        let found = cx.world.store.resources(cx.tenant.id, page).await?;
+        looked += found.items.len();
+        let other = |row: &Resource| row.state == State::Active && !these.contains(&row.id);
+        names.extend(found.items.into_iter().filter(other).map(|row| row.name));
+        cursor = found.next;
+        if cursor.is_none() || looked >= BESIDES_LOOKED_MAX {
+            return Ok((names, cursor.is_some()));
+        }
+    }
 }
 
 /// One resource.

@@ -8,17 +8,20 @@ use std::time::Duration;
 
 use accredit_net::ConfigError;
 use accredit_wire::api_key::{ApiKey, ApiKeyError, SecretKind};
-use accredit_wire::revocations::Follower;
+use accredit_wire::revocations::acknowledgement::FollowerInvalid;
 use accredit_wire::revocations::feed::FEED_MESSAGE_BYTES_MAX;
 use accredit_wire::revocations::witness::LogWitness;
+use accredit_wire::revocations::{Follower, FollowerId, FollowerName};
 use accredit_wire::secret::Secret;
 use accredit_wire::verify::{AudienceRule, Config, REVOCATIONS_AGE_MAX};
 
+use super::acknowledge::{Introduction, acknowledge_forever};
 use super::follow::Follow;
 use super::keys::{KEYS_FILE_BYTES_MAX, Keys};
 use super::shared::Shared;
 use super::state_dir::{self, StateDir};
 use super::{Verifier, refresh_keys_forever};
+use crate::ambient;
 use crate::issuer::{Issuer, IssuerClient, IssuerInvalid};
 
 /// The shortest age bound: below it, one lost packet would refuse everything.
@@ -36,9 +39,10 @@ pub struct Builder {
     age_max: Duration,
     skew: Option<Duration>,
     restored: Option<u64>,
+    name: Option<String>,
 }
 
-/// Why a verifier could not be made. The first four are the operator's to mend.
+/// Why a verifier could not be made. The first five are the operator's to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectError {
     /// The issuer is not a URL of the right kind.
@@ -49,6 +53,10 @@ pub enum ConnectError {
     CredentialNotOfResource,
     /// The certificate authorities cannot be used.
     Net(ConfigError),
+    /// The verifier's name cannot be one.
+    Name(FollowerInvalid),
+    /// The system has no randomness to draw an id from.
+    Random,
     /// The state folder cannot be used; [`io::ErrorKind::ResourceBusy`] where another verifier
     /// has it.
     StateDir {
@@ -75,6 +83,8 @@ impl fmt::Display for ConnectError {
             Self::CredentialNotOfResource => f.write_str(
                 "the credential is not a resource's: make one for the resource, `acr_resource_…`",
             ),
+            Self::Name(error) => write!(f, "the verifier's name: {error}"),
+            Self::Random => f.write_str("the system has no randomness"),
             Self::Net(error) => error.fmt(f),
             Self::StateDir { path, reason: io::ErrorKind::ResourceBusy } => write!(
                 f,
@@ -104,6 +114,7 @@ impl Builder {
             age_max: REVOCATIONS_AGE_MAX,
             skew: None,
             restored: None,
+            name: None,
         }
     }
 
@@ -135,6 +146,13 @@ impl Builder {
         self
     }
 
+    /// What an administrator sees this verifier called where something is ended and it says that it
+    /// refuses it: letters, digits, `.`, `_`, `-` and `:`, such as a host name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// By how much clocks may differ when a token's times are compared.
     pub fn skew(mut self, skew: Duration) -> Self {
         self.skew = Some(skew);
@@ -159,6 +177,9 @@ impl Builder {
         let key = credential(self.credential.as_deref())?;
         let client = IssuerClient::new(issuer, Some(key), self.authorities.clone())
             .map_err(ConnectError::Net)?;
+        let follower_id = FollowerId::new(ambient::random().ok_or(ConnectError::Random)?);
+        let name = self.name.as_deref().map(str::parse::<FollowerName>).transpose();
+        let name = name.map_err(ConnectError::Name)?;
         let dir = self.state_dir.as_deref().map(open_dir).transpose()?;
         let known = dir.as_ref().map(|dir| Known::read(dir, &self.issuer)).unwrap_or_default();
         let Known { keys, follower } = known;
@@ -178,13 +199,15 @@ impl Builder {
         if let Some(generation) = self.restored {
             follower.accept_restored(generation);
         }
-        let mut follow = Follow::new(Arc::clone(&shared), follower, dir).await;
+        let introduction = Introduction { follower: follower_id, name };
+        let mut follow = Follow::new(Arc::clone(&shared), follower, dir, introduction).await;
         if fresh_keys && let Err(error) = follow.snapshot().await {
             excuse(stored, &error)?;
         }
         let tasks = [
             tokio::spawn(follow.run()).abort_handle(),
             tokio::spawn(refresh_keys_forever(Arc::clone(&shared), fresh_keys)).abort_handle(),
+            tokio::spawn(acknowledge_forever(Arc::clone(&shared), follower_id)).abort_handle(),
         ];
         Ok(Verifier::new(shared, tasks))
     }

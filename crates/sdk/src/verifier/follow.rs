@@ -21,6 +21,7 @@ use accredit_wire::tlog::proof::ConsistencyProof;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 
+use super::acknowledge::Introduction;
 use super::alarm::Contradiction;
 use super::keys::Keys;
 use super::shared::Shared;
@@ -84,6 +85,8 @@ pub(super) struct Follow {
     /// The keys whose log keys the witness has.
     keys: Arc<Keys>,
     keeper: Keeper,
+    /// Said with each stream that is asked for.
+    introduction: Introduction,
 }
 
 impl Follow {
@@ -92,13 +95,14 @@ impl Follow {
         shared: Arc<Shared>,
         mut follower: Follower,
         dir: Option<StateDir>,
+        introduction: Introduction,
     ) -> Self {
         if shared.publish(&follower) {
             shared.keep_keys().await;
         }
         let keys = shared.keys();
         follower.set_log_keys(keys.log.clone());
-        Self { shared, follower, keys, keeper: Keeper::new(dir) }
+        Self { shared, follower, keys, keeper: Keeper::new(dir), introduction }
     }
 
     /// Runs until it is cancelled.
@@ -133,6 +137,7 @@ impl Follow {
                     Ok(None) => return Err(Broken::Stream("the stream ended".to_owned())),
                     Ok(Some(event)) if event.event == "revocations" => {
                         self.take(&event.data).await?;
+                        self.note_applied();
                         if self.is_late() {
                             return Err(Broken::Late);
                         }
@@ -144,11 +149,18 @@ impl Follow {
                     wanted = false;
                     if self.shared.is_behind() {
                         self.snapshot().await?;
+                        self.note_applied();
                         not_before = ambient::instant() + SNAPSHOT_INTERVAL_MIN;
                     }
                 }
             }
         }
+    }
+
+    /// Whatever of the last message counts is what requests are judged by.
+    fn note_applied(&self) {
+        let state = self.follower.state();
+        self.shared.note_applied(state.generation(), state.rev());
     }
 
     /// Whether the state looks old although a message came just now.
@@ -172,7 +184,16 @@ impl Follow {
         let nonce = self.ask()?;
         let (state, feed) = (self.follower.state(), &endpoints.feed);
         let (generation, rev) = (state.generation(), state.rev());
-        let url = format!("{feed}?gen={generation}&rev={rev}&nonce={nonce}");
+        let Introduction { follower, name } = &self.introduction;
+        let age_max = self.shared.age_max.as_secs();
+        let mut url = format!(
+            "{feed}?gen={generation}&rev={rev}&nonce={nonce}&follower={follower}&age_max={age_max}"
+        );
+        if let Some(name) = name {
+            // Of letters and signs that stand for themselves in a query.
+            url.push_str("&name=");
+            url.push_str(name.as_str());
+        }
         let client = &self.shared.client;
         let request = client.authorized(&url, "text/event-stream", FEED)?;
         let response = client.http.stream(request).await.map_err(IssuerError::Net)?;

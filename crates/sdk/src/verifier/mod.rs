@@ -5,6 +5,7 @@
 //! every verifier compares with those it saw before. `shared` is where the two meet; `follow`
 //! writes, requests read.
 
+mod acknowledge;
 mod alarm;
 mod builder;
 mod follow;
@@ -49,7 +50,7 @@ pub struct Verifier(Arc<Running>);
 #[derive(Debug)]
 struct Running {
     shared: Arc<Shared>,
-    tasks: [AbortHandle; 2],
+    tasks: [AbortHandle; 3],
 }
 
 impl Drop for Running {
@@ -78,7 +79,7 @@ impl Verifier {
         Builder::new(issuer, audience)
     }
 
-    fn new(shared: Arc<Shared>, tasks: [AbortHandle; 2]) -> Self {
+    fn new(shared: Arc<Shared>, tasks: [AbortHandle; 3]) -> Self {
         Self(Arc::new(Running { shared, tasks }))
     }
 

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use super::Status;
+use super::acknowledge::AppliedState;
 use super::alarm::{Alarms, Contradiction};
 use super::keys::Keys;
 use super::state_dir::{self, StateDir};
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) verifier: verify::Verifier,
     pub(super) age_max: Duration,
     pub(super) alarms: Alarms,
+    /// The newest state that came by a stream and that requests are judged by.
+    pub(super) applied: watch::Sender<Option<AppliedState>>,
     /// Asks the follower for a snapshot.
     pub(super) snapshot_wanted: Notify,
     /// Counts the changes of state and keys.
@@ -96,6 +99,7 @@ impl Shared {
             verifier: verify::Verifier::new(config, KeyRing::new(&keys.tokens)),
             client,
             alarms: Alarms::default(),
+            applied: watch::Sender::new(None),
             snapshot_wanted: Notify::new(),
             changes: watch::Sender::new(0),
             rev: AtomicU64::new(0),
@@ -254,6 +258,18 @@ impl Shared {
         let current = async { while asked.changed().await.is_ok() && self.are_keys_behind() {} };
         // Whether they came in time or not, the token is judged by what is known then.
         let _ = tokio::time::timeout(KEYS_WAIT_MAX, current).await;
+    }
+
+    /// Takes note that requests are judged by what came by a stream up to here.
+    pub(super) fn note_applied(&self, generation: u64, rev: u64) {
+        let is_newer = |known: &AppliedState| (known.generation, known.rev) < (generation, rev);
+        self.applied.send_if_modified(|known| {
+            let newer = known.as_ref().is_none_or(is_newer);
+            if newer {
+                *known = Some(AppliedState { generation, rev, at: ambient::instant() });
+            }
+            newer
+        });
     }
 
     /// Whether a token was seen that the state does not know enough for.

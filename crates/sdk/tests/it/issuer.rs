@@ -17,7 +17,7 @@ use accredit_wire::oauth::Metadata;
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::revocations::feed::{FEED_TYPE, LaneCheckpoint, Message};
 use accredit_wire::revocations::witness::lane_origin;
-use accredit_wire::revocations::{Entry, Nonce, Reading, keys_hash};
+use accredit_wire::revocations::{Acknowledgement, Entry, Nonce, Reading, keys_hash};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint::Checkpoint;
@@ -60,6 +60,10 @@ pub(crate) struct Inner {
     pub(crate) snapshots: AtomicUsize,
     pub(crate) key_fetches: AtomicUsize,
     pub(crate) proofs: AtomicUsize,
+    /// What its followers said that they have applied, and what they say when they ask for a stream.
+    pub(crate) said: Mutex<Vec<Acknowledgement>>,
+    pub(crate) introduced: Mutex<Vec<String>>,
+    deaf: AtomicBool,
     pub(crate) token_requests: Mutex<Vec<(HeaderMap, String)>>,
     token_answers: Mutex<TokenAnswers>,
 }
@@ -289,6 +293,9 @@ impl Issuer {
             snapshots: AtomicUsize::new(0),
             key_fetches: AtomicUsize::new(0),
             proofs: AtomicUsize::new(0),
+            said: Mutex::default(),
+            introduced: Mutex::default(),
+            deaf: AtomicBool::new(false),
             token_requests: Mutex::new(Vec::new()),
             token_answers: Mutex::new(TokenAnswers {
                 status: 200,
@@ -303,6 +310,7 @@ impl Issuer {
             .route("/o/dev/.well-known/feed-jwks.json", get(feed_jwks))
             .route("/o/dev/revocations", get(snapshot))
             .route("/o/dev/revocations/feed", get(feed))
+            .route("/o/dev/revocations/acknowledgements", post(acknowledge))
             .route("/o/dev/log/{id}/consistency", get(consistency))
             .route("/o/dev/oauth/token", post(token))
             .with_state(issuer.clone());
@@ -469,6 +477,16 @@ impl Issuer {
     /// No heartbeats, while everything else works.
     pub(crate) fn fall_silent(&self, silent: bool) {
         self.0.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// Takes no acknowledgements, while everything else works.
+    pub(crate) fn set_deaf(&self, deaf: bool) {
+        self.0.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    /// The counters that were acknowledged, in order.
+    pub(crate) fn acknowledged(&self) -> Vec<u64> {
+        self.0.said.lock().expect("not poisoned").iter().map(|said| said.rev).collect()
     }
 
     /// Answers everything with 503 and breaks all streams off; or works again.
@@ -693,6 +711,8 @@ async fn feed(
     headers: HeaderMap,
 ) -> Answer {
     issuer.admit(&headers)?;
+    let asked = query.clone().unwrap_or_default();
+    issuer.0.introduced.lock().expect("not poisoned").push(asked);
     let receiver = issuer.0.feed.subscribe();
     let first = {
         let world = issuer.world();
@@ -710,6 +730,16 @@ async fn feed(
         Some((Ok::<_, std::io::Error>(Bytes::from(event)), (None, rest)))
     });
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)).into_response())
+}
+
+async fn acknowledge(State(issuer): State<Issuer>, headers: HeaderMap, body: Bytes) -> Answer {
+    issuer.admit(&headers)?;
+    if issuer.0.deaf.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let said = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    issuer.0.said.lock().expect("not poisoned").push(said);
+    Ok(r#"{"taken":true}"#.into_response())
 }
 
 async fn consistency(

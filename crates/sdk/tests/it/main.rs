@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "drives real sockets in real time")]
 #![expect(clippy::expect_used, reason = "the fixtures are tests too, and fail loudly")]
 
+mod acknowledge;
 mod agent;
 mod feed;
 mod grpc;

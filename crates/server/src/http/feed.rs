@@ -1,9 +1,10 @@
 //! The revocation feed: a signed snapshot, and signed deltas as server-sent events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use accredit_domain::{Fault, Refusal, Rule};
-use accredit_wire::revocations::Nonce;
+use accredit_wire::revocations::{Acknowledgement, Nonce};
 use futures_util::stream::unfold;
 use http::StatusCode;
 
@@ -11,6 +12,7 @@ use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 use crate::followers::{Following, Held};
 use crate::hub::Resume;
+use crate::points::Introduced;
 use crate::reply;
 
 /// The whole state as one signed message.
@@ -41,7 +43,8 @@ pub fn follow(mut call: Call) -> Handled {
         };
         let held = Held::by(&proved.facts, &cx.tenant, proved.rev);
         let from = Resume { state, nonce: nonce(&call)? };
-        let following = hub.follow(Arc::clone(&cx.tenant), from, held).ok_or_else(full)?;
+        let who = introduced(&call)?.by(&proved.facts);
+        let following = hub.follow(Arc::clone(&cx.tenant), from, held, who).ok_or_else(full)?;
         if following.is_over() {
             return Err(Refusal::new(
                 Rule::NotEntitled,
@@ -62,6 +65,39 @@ pub fn follow(mut call: Call) -> Handled {
         });
         Ok(reply::stream("text/event-stream", Box::pin(frames)))
     })
+}
+
+/// Takes note of what a follower says that it has applied.
+pub fn acknowledge(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let proved =
+            call.proved().ok_or_else(|| Fault::new("acknowledge", "nothing was proved"))?;
+        let said: Acknowledgement = call.json()?;
+        if said.generation != cx.tenant.generation || said.rev > cx.tenant.rev() {
+            return Err(Refusal::field(
+                "rev",
+                "is not a state that there has been",
+                "say the generation and the counter of the last message that was applied",
+            )
+            .into());
+        }
+        let points = &call.server.hub.points;
+        let taken = points.acknowledge(cx.tenant.id, proved.facts.id, &said)?;
+        Ok(reply::json(StatusCode::OK, &serde_json::json!({ "taken": taken }))?)
+    })
+}
+
+/// Who follows, as far as it says.
+fn introduced(call: &Call) -> Result<Introduced, Refusal> {
+    let wrong = |error| Refusal::field("follower", error, "draw 16 random bytes when you start");
+    let follower = call.query("follower").map(|text| text.parse()).transpose().map_err(wrong)?;
+    let wrong = |error| Refusal::field("name", error, "a host name does");
+    let name = call.query("name").map(|text| text.parse()).transpose().map_err(wrong)?;
+    let wrong = |error| Refusal::field("age_max", error, "say whole seconds");
+    let age = call.query("age_max").map(|text| text.parse::<u32>()).transpose().map_err(wrong)?;
+    let age_max = age.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    Ok(Introduced { follower, name, age_max, resource: None })
 }
 
 /// What the answer is to show, where the caller says so.

@@ -269,6 +269,9 @@ impl Stage {
             "create_credential" => json!({"agent": planner, "type": "client-secret"}),
             "identify_credential" => json!({"secret": self.scene.client.secret}),
             "rotate_signing_key" => json!({"now": true}),
+            "acknowledge_revocations" => {
+                json!({"gen": 1, "rev": 0, "follower": "00".repeat(16), "waited": 0})
+            }
             "revoke_id" => json!({"target": planner, "reason": "a test"}),
             "check_log" => json!({}),
             "prune_log" => json!({"older_than": 86_400}),

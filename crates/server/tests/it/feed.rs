@@ -5,6 +5,7 @@ use std::time::Duration;
 use accredit_server::followers::{FOLLOWERS_MAX, Held};
 use accredit_server::hub::{FRAMES_WAITING_MAX, Resume};
 use accredit_server::jobs;
+use accredit_server::points::Introduced;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Ask, Client, Events, TestWorld};
 use accredit_wire::jose::jwk::JwkSet;
@@ -431,8 +432,10 @@ async fn followers_are_bounded_and_one_that_leaves_makes_room() {
     let credential = verifying.crm.credential.parse().expect("an id");
     let (lineage, expires_at) = (Vec::new(), world.now());
     let held = Held { credential, lineage, rev: 0, expires_at, suspended: false };
-    let follow =
-        || world.server.hub.follow(std::sync::Arc::clone(&tenant), Resume::default(), held.clone());
+    let follow = || {
+        let (tenant, held) = (std::sync::Arc::clone(&tenant), held.clone());
+        world.server.hub.follow(tenant, Resume::default(), held, Introduced::default())
+    };
     let mut following = Vec::new();
     for _ in 0..FOLLOWERS_MAX {
         following.push(follow().expect("a place"));

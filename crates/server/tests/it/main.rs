@@ -3,6 +3,7 @@
 
 mod access;
 mod access_log;
+mod acknowledgements;
 mod admin_key;
 mod assertion;
 mod bodies;

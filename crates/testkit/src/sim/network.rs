@@ -5,6 +5,7 @@ use accredit_domain::audit::integrate;
 use accredit_domain::tenant::Tenant;
 use accredit_server::followers::Held;
 use accredit_server::hub::Resume;
+use accredit_server::points::Introduced;
 use accredit_wire::ids::CredentialId;
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::revocations::feed::FeedError;
@@ -204,7 +205,8 @@ async fn message(
         expires_at: world.now().plus(Duration::from_secs(1)),
         suspended: false,
     };
-    let following = world.server.hub.follow(std::sync::Arc::clone(tenant), from, by);
+    let following =
+        world.server.hub.follow(std::sync::Arc::clone(tenant), from, by, Introduced::default());
     let mut following = following.expect("a place for a follower");
     let frame = following.next().await.expect("a first message").map_err(failed)?;
     let frame = std::str::from_utf8(&frame).expect("text");

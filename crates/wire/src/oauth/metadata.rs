@@ -64,6 +64,9 @@ pub struct Metadata {
     /// Ours: its signed deltas, as server-sent events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accredit_feed_uri: Option<String>,
+    /// Ours: where a follower says what it has applied; absent where nobody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accredit_acknowledgements_uri: Option<String>,
     /// Ours: the keys that sign both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accredit_feed_jwks_uri: Option<String>,
@@ -99,6 +102,7 @@ impl Metadata {
             revocation_endpoint_auth_signing_alg_values_supported: algorithms,
             accredit_revocations_uri: Some(at("/revocations")),
             accredit_feed_uri: Some(at("/revocations/feed")),
+            accredit_acknowledgements_uri: Some(at("/revocations/acknowledgements")),
             accredit_feed_jwks_uri: Some(at("/.well-known/feed-jwks.json")),
             accredit_log_keys: Vec::new(),
             accredit_log_key_statements: Vec::new(),

@@ -3,8 +3,10 @@
 //! [`state`] is the set of what has ended; [`feed`] the signed messages that carry it;
 //! [`witness`] holds the audit log's checkpoints that come with them; [`age`] tells how old the
 //! state is, whatever the clocks say; [`published`] which keys there are; [`follower`] puts these
-//! together and survives a restart. Absent on purpose: fetching and streaming, which belong to the SDK.
+//! together and survives a restart; [`acknowledgement`] is what it says back. Absent on purpose:
+//! fetching and streaming, which belong to the SDK.
 
+pub mod acknowledgement;
 pub mod age;
 pub mod feed;
 pub mod follower;
@@ -12,6 +14,7 @@ pub mod published;
 pub mod state;
 pub mod witness;
 
+pub use acknowledgement::{Acknowledgement, FollowerId, FollowerName};
 pub use age::{Anchor, Nonce, Reading};
 pub use feed::{Message, SignedMessage};
 pub use follower::{Applied, Follower};

@@ -1,17 +1,21 @@
 //! `/v1/revocations` and `/v1/signing-keys`.
 
 use accredit_domain::keys::{self, rotation};
-use accredit_domain::revocation;
+use accredit_domain::registry::resource;
+use accredit_domain::{Refusal, revocation};
 
 use super::lists::Asked;
 use super::{created, ok};
 use crate::dispatch::{Call, Handled};
+use crate::points::{POINTS_SHOWN_MAX, Unfollowed};
 
 /// Ends whatever hangs on an id.
 pub fn create(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        created(&revocation::revoke(&cx, &call.json()?).await?)
+        let made = revocation::revoke(&cx, &call.json()?).await?;
+        call.server.hub.points.asked(cx.tenant.id, made.rev, call.came());
+        created(&made)
     })
 }
 
@@ -21,6 +25,30 @@ pub fn preview(mut call: Call) -> Handled {
         let cx = call.checked()?;
         let target = call.query("target").unwrap_or_default();
         ok(&revocation::preview(&cx, &target).await?)
+    })
+}
+
+/// Who follows, and up to where each says that it has applied the graph.
+pub fn acknowledgements(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let points = &call.server.hub.points;
+        let number = |name: &str| call.query(name).map(|text| text.parse::<u64>()).transpose();
+        let wrong = |name| move |error| Refusal::field(name, error, "say a whole number");
+        let newest = cx.tenant.rev();
+        let rev = number("rev").map_err(wrong("rev"))?.unwrap_or(newest);
+        if rev > newest {
+            let hint = "use the `rev` of an answer to a revocation";
+            return Err(Refusal::field("rev", "is above the newest there is", hint).into());
+        }
+        let named = number("named").map_err(wrong("named"))?.map(usize::try_from);
+        let named = named.transpose().unwrap_or_default().unwrap_or(POINTS_SHOWN_MAX);
+        let mut told = points.report(cx.tenant.id, rev, named.min(POINTS_SHOWN_MAX));
+        if call.query("unfollowed").is_some() {
+            let followed = points.followed(cx.tenant.id);
+            told.unfollowed = Some(Unfollowed::of(resource::besides(&cx, &followed).await?));
+        }
+        ok(&told)
     })
 }
 

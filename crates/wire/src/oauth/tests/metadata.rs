@@ -25,6 +25,7 @@ fn the_document_is_the_one_we_publish() {
   "revocation_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA"],
   "accredit_revocations_uri": "https://auth.example.com/o/acme/revocations",
   "accredit_feed_uri": "https://auth.example.com/o/acme/revocations/feed",
+  "accredit_acknowledgements_uri": "https://auth.example.com/o/acme/revocations/acknowledgements",
   "accredit_feed_jwks_uri": "https://auth.example.com/o/acme/.well-known/feed-jwks.json",
   "accredit_log_keys": ["auth.example.com/o/acme/log/0+530d903a+AekyeRrm"]
 }"#;

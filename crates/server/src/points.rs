@@ -1,0 +1,510 @@
+//! The enforcement points: who follows the feed, and up to where each says that it has applied it.
+//!
+//! A follower that says who it is ([`accredit_wire::revocations::acknowledgement`]) is one point for
+//! as long as it runs, over however many streams; one that does not is a point for each stream, and
+//! is named as one that does not acknowledge. A point whose stream ended may go on accepting what it
+//! accepted until its state is too old, so it is kept, and named, for that long.
+//!
+//! All of it is in memory and is lost with the process: a follower comes back within seconds and
+//! says what it holds. An acknowledgement is a follower's word, for people to read; nothing is
+//! decided by it. It costs one look-up; a follower that applies many messages in a row says only the
+//! last, and how long ago that was, so that what it says late is not taken for late.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use accredit_domain::World;
+use accredit_domain::issuance::TOKEN_LIFETIME_MAX_SECONDS;
+use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts};
+use accredit_domain::refusal::{Refusal, Rule};
+use accredit_domain::registry::resource::REVOCATIONS_AGE_DEFAULT_SECONDS;
+use accredit_wire::authority::ResourceName;
+use accredit_wire::ids::{CredentialId, OrganizationId, ResourceId};
+use accredit_wire::revocations::{Acknowledgement, FollowerId, FollowerName};
+use accredit_wire::time::Time;
+use serde::Serialize;
+
+use crate::followers::FOLLOWERS_MAX;
+use crate::metrics::Metrics;
+
+/// Points of this process that are remembered: those that are connected, and as many that left
+/// lately. Of more, the rest are counted as followers and not told apart.
+pub const POINTS_MAX: usize = 2 * FOLLOWERS_MAX;
+/// Acknowledgements of one follower that are taken in a second: each costs a look-up of its
+/// credential, and a follower that says more says nothing new.
+pub const ACKNOWLEDGEMENTS_PER_SECOND_MAX: u32 = 16;
+/// Acknowledgements of all followers that are taken in a second: more than this would take from
+/// those who ask for tokens. The rest are told to come again, and say then how long they waited.
+pub const ACKNOWLEDGEMENTS_OF_ALL_PER_SECOND_MAX: u32 = 2000;
+/// The longest wait that is believed.
+pub const WAITED_MAX: Duration = Duration::from_mins(1);
+/// Acknowledgements of one follower that are remembered, the newest: enough for whoever asks within
+/// seconds of a revocation.
+pub const ACKNOWLEDGEMENTS_HELD_MAX: usize = 64;
+/// Revocations of one organization whose time is remembered, the newest.
+pub const REVOCATIONS_HELD_MAX: usize = 1024;
+/// The longest age bound that a follower is believed to keep: what it says beyond is taken for this.
+pub const AGE_TOLD_MAX: Duration = Duration::from_hours(1);
+/// Points that one answer names; beyond, they are counted.
+pub const POINTS_SHOWN_MAX: usize = 1000;
+
+/// Who begins to follow, as far as it says and as its credential shows.
+#[derive(Clone, Debug, Default)]
+pub struct Introduced {
+    /// What tells it from others of its credential; nothing where it does not acknowledge.
+    pub follower: Option<FollowerId>,
+    /// What a person calls it.
+    pub name: Option<FollowerName>,
+    /// How old its state may be before it refuses everything, where it says so.
+    pub age_max: Option<Duration>,
+    /// Whose resource server it is; nothing for an administrator.
+    pub resource: Option<(ResourceId, ResourceName)>,
+}
+
+impl Introduced {
+    /// With the resource that the credential is of.
+    #[must_use]
+    pub fn by(self, facts: &CredentialFacts) -> Self {
+        let resource = match &facts.holder {
+            HolderFacts::Resource(resource) => Some((resource.id, resource.name.clone())),
+            HolderFacts::Agent(_) | HolderFacts::Instance { .. } | HolderFacts::Admin(_) => None,
+        };
+        Self { resource, ..self }
+    }
+}
+
+/// What tells points apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Key {
+    /// One that says who it is.
+    Told(CredentialId, FollowerId),
+    /// One stream of one that does not.
+    Silent(CredentialId, u64),
+}
+
+/// One enforcement point.
+struct Point {
+    who: Introduced,
+    /// Streams that it has now: two for a moment, where it begins one before the other was seen to
+    /// end.
+    streams: usize,
+    /// Since when it has none.
+    gone: Option<Duration>,
+    /// Up to where it has applied, by its word, and when it said so first.
+    applied: Option<(u64, Time)>,
+    /// The newest acknowledgements with the time of the monotonic clock, oldest first.
+    said: VecDeque<(u64, Duration)>,
+    /// How often it said something.
+    spoke: Second,
+}
+
+/// How often something happened in the second in which it last did.
+#[derive(Clone, Copy, Default)]
+struct Second {
+    second: u64,
+    times: u32,
+}
+
+impl Second {
+    /// Once more, at `up`; whether that is within `most` in this second.
+    fn once_more(&mut self, up: Duration, most: u32) -> Result<(), Refusal> {
+        let second = up.as_secs();
+        if self.second != second {
+            *self = Self { second, times: 0 };
+        }
+        if self.times >= most {
+            return Err(Refusal {
+                retry_after: Some(1),
+                ..Refusal::new(
+                    Rule::RateLimited,
+                    format!("more than {most} acknowledgements in a second"),
+                    "come again in a second, and say only the last of what was applied meanwhile",
+                )
+            });
+        }
+        self.times += 1;
+        Ok(())
+    }
+}
+
+impl Point {
+    fn age_max(&self) -> Duration {
+        let usual = Duration::from_secs(u64::from(REVOCATIONS_AGE_DEFAULT_SECONDS));
+        self.who.age_max.unwrap_or(usual).min(AGE_TOLD_MAX)
+    }
+
+    /// Whether it can no longer accept what it should not: it left, and its state is too old.
+    fn is_over(&self, up: Duration) -> bool {
+        self.gone.is_some_and(|gone| up.saturating_sub(gone) > self.age_max())
+    }
+
+    /// When it said first that it has applied `rev`, as far as that is remembered.
+    fn acknowledged(&self, rev: u64) -> Option<Duration> {
+        self.said.iter().find(|(said, _)| *said >= rev).map(|(_, at)| *at)
+    }
+
+    fn status(&self, key: Key, rev: u64) -> PointStatus {
+        match key {
+            _ if self.applied.is_some_and(|(applied, _)| applied >= rev) => {
+                PointStatus::Acknowledged
+            }
+            _ if self.gone.is_some() => PointStatus::Gone,
+            Key::Told(..) => PointStatus::Waiting,
+            Key::Silent(..) => PointStatus::Silent,
+        }
+    }
+}
+
+/// When a revocation was asked for and written.
+#[derive(Clone, Copy)]
+struct Written {
+    rev: u64,
+    asked: Option<Duration>,
+    committed: Duration,
+}
+
+#[derive(Default)]
+struct OfOrganization {
+    points: HashMap<Key, Point>,
+    written: VecDeque<Written>,
+}
+
+#[derive(Default)]
+struct Held {
+    organizations: HashMap<OrganizationId, OfOrganization>,
+    points: usize,
+    /// How often anybody said something.
+    spoke: Second,
+    /// The number of the next stream that does not say who it is.
+    next: u64,
+}
+
+/// The enforcement points that this process knows.
+pub struct Points {
+    world: Arc<World>,
+    metrics: std::sync::OnceLock<Arc<Metrics>>,
+    held: Mutex<Held>,
+}
+
+impl Points {
+    pub(crate) fn new(world: Arc<World>) -> Self {
+        Self { world, metrics: std::sync::OnceLock::new(), held: Mutex::default() }
+    }
+
+    /// Where propagation is counted.
+    pub(crate) fn count_in(&self, metrics: &Arc<Metrics>) {
+        // Set once, by whoever puts the server together.
+        let _ = self.metrics.set(Arc::clone(metrics));
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn up(&self) -> Duration {
+        self.world.clock.elapsed()
+    }
+
+    /// A stream begins, of a follower that says that it holds the state up to `holds`. Dropped, what
+    /// is returned ends it. Nothing where there are too many to tell apart.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        org: OrganizationId,
+        credential: CredentialId,
+        who: Introduced,
+        holds: Option<u64>,
+    ) -> Option<Present> {
+        let (now, up) = (self.world.clock.now(), self.up());
+        let mut held = self.held();
+        let held = &mut *held;
+        let key = if let Some(follower) = who.follower {
+            Key::Told(credential, follower)
+        } else {
+            held.next += 1;
+            Key::Silent(credential, held.next)
+        };
+        let of_org = held.organizations.entry(org).or_default();
+        let known = of_org.points.contains_key(&key);
+        if !known && held.points >= POINTS_MAX {
+            return None;
+        }
+        held.points += usize::from(!known);
+        let point = of_org.points.entry(key).or_insert_with(|| Point {
+            who: Introduced::default(),
+            streams: 0,
+            gone: None,
+            applied: None,
+            said: VecDeque::new(),
+            spoke: Second::default(),
+        });
+        point.who = who;
+        point.streams += 1;
+        point.gone = None;
+        if let Some(rev) = holds {
+            take(point, rev, now, up);
+        }
+        Some(Present { points: Arc::clone(self), org, key })
+    }
+
+    /// What a follower says that it has applied. Whether it is taken: not of one that is not
+    /// connected with this credential.
+    pub(crate) fn acknowledge(
+        &self,
+        org: OrganizationId,
+        credential: CredentialId,
+        said: &Acknowledgement,
+    ) -> Result<bool, Refusal> {
+        let (now, up) = (self.world.clock.now(), self.up());
+        let mut held = self.held();
+        let spoken = held.spoke.once_more(up, ACKNOWLEDGEMENTS_OF_ALL_PER_SECOND_MAX);
+        let of_org = held.organizations.get_mut(&org);
+        let key = Key::Told(credential, said.follower);
+        spoken?;
+        let Some(of_org) = of_org else { return Ok(false) };
+        let point = of_org.points.get_mut(&key).filter(|point| point.streams > 0);
+        let Some(point) = point else { return Ok(false) };
+        point.spoke.once_more(up, ACKNOWLEDGEMENTS_PER_SECOND_MAX)?;
+        let waited = Duration::from_micros(said.waited).min(WAITED_MAX);
+        let applied = up.saturating_sub(waited);
+        let before = point.applied.map_or(0, |(applied, _)| applied);
+        if take(point, said.rev, now, applied)
+            && let Some(metrics) = self.metrics.get()
+        {
+            let newly = of_org.written.iter().filter(|one| before < one.rev && one.rev <= said.rev);
+            for one in newly {
+                metrics.propagated(applied.saturating_sub(one.committed));
+            }
+        }
+        Ok(true)
+    }
+
+    /// A revocation was written.
+    pub(crate) fn written(&self, org: OrganizationId, rev: u64) {
+        let committed = self.up();
+        let mut held = self.held();
+        let Some(of_org) = held.organizations.get_mut(&org) else { return };
+        if of_org.written.len() == REVOCATIONS_HELD_MAX {
+            of_org.written.pop_front();
+        }
+        of_org.written.push_back(Written { rev, asked: None, committed });
+    }
+
+    /// The revocation `rev` was asked for by a request that came at `asked`, of the monotonic clock.
+    pub(crate) fn asked(&self, org: OrganizationId, rev: u64, asked: Duration) {
+        let mut held = self.held();
+        let of_org = held.organizations.get_mut(&org);
+        let written = of_org.and_then(|of| of.written.iter_mut().find(|one| one.rev == rev));
+        if let Some(written) = written {
+            written.asked = Some(asked);
+        }
+    }
+
+    /// Forgets points that left and can no longer accept what they should not, and organizations
+    /// that have none.
+    pub(crate) fn forget(&self) {
+        let up = self.up();
+        let mut held = self.held();
+        let held = &mut *held;
+        for of_org in held.organizations.values_mut() {
+            of_org.points.retain(|_, point| !point.is_over(up));
+        }
+        held.organizations.retain(|_, of_org| !of_org.points.is_empty());
+        held.points = held.organizations.values().map(|of_org| of_org.points.len()).sum();
+    }
+
+    /// The resources that somebody follows for, or did lately.
+    pub fn followed(&self, org: OrganizationId) -> BTreeSet<ResourceId> {
+        let up = self.up();
+        let held = self.held();
+        let points = held.organizations.get(&org).into_iter().flat_map(|of| of.points.values());
+        let here = points.filter(|point| !point.is_over(up));
+        here.filter_map(|point| point.who.resource.as_ref().map(|(id, _)| *id)).collect()
+    }
+
+    /// How far the state up to `rev` has come, as the points say; at most `limit` are named, those
+    /// that did not answer first, then the slowest.
+    pub fn report(&self, org: OrganizationId, rev: u64, limit: usize) -> Propagation {
+        let up = self.up();
+        let held = self.held();
+        let empty = OfOrganization::default();
+        let of_org = held.organizations.get(&org).unwrap_or(&empty);
+        let written = of_org.written.iter().find(|written| written.rev == rev);
+        let since = written.map(|written| written.asked.unwrap_or(written.committed));
+        let mut points: Vec<(Key, PointView)> = of_org
+            .points
+            .iter()
+            .filter(|(_, point)| !point.is_over(up))
+            .map(|(key, point)| (*key, view(*key, point, rev, since)))
+            .collect();
+        points.sort_by(|(a, one), (b, other)| {
+            let place = |view: &PointView| (view.status, view.microseconds);
+            place(other).cmp(&place(one)).then(a.cmp(b))
+        });
+        let count = |status| points.iter().filter(|(_, view)| view.status == status).count() as u64;
+        let mut times: Vec<u64> = points.iter().filter_map(|(_, view)| view.microseconds).collect();
+        times.sort_unstable();
+        let at =
+            |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1));
+        let unanswered = points.iter().filter_map(|(_, view)| view.bound_seconds).max();
+        Propagation {
+            rev,
+            acknowledged: count(PointStatus::Acknowledged),
+            waiting: count(PointStatus::Waiting),
+            silent: count(PointStatus::Silent),
+            gone: count(PointStatus::Gone),
+            microseconds_p50: at(50).copied(),
+            microseconds_p99: at(99).copied(),
+            microseconds_max: times.last().copied(),
+            bound_seconds: unanswered,
+            points: points.into_iter().take(limit).map(|(_, view)| view).collect(),
+            unfollowed: None,
+        }
+    }
+}
+
+/// Takes over what a follower says; whether it is more than it said before.
+fn take(point: &mut Point, rev: u64, now: Time, applied: Duration) -> bool {
+    if point.applied.is_some_and(|(applied, _)| rev <= applied) {
+        return false;
+    }
+    point.applied = Some((rev, now));
+    if point.said.len() == ACKNOWLEDGEMENTS_HELD_MAX {
+        point.said.pop_front();
+    }
+    point.said.push_back((rev, applied));
+    true
+}
+
+fn view(key: Key, point: &Point, rev: u64, since: Option<Duration>) -> PointView {
+    let (Key::Told(credential, _) | Key::Silent(credential, _)) = key;
+    let status = point.status(key, rev);
+    let took = since.zip(point.acknowledged(rev)).map(|(since, at)| at.saturating_sub(since));
+    let micros = |took: Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let life = u64::from(TOKEN_LIFETIME_MAX_SECONDS);
+    let acknowledged = status == PointStatus::Acknowledged;
+    PointView {
+        resource: point.who.resource.as_ref().map(|(_, name)| name.to_string()),
+        resource_id: point.who.resource.as_ref().map(|(id, _)| *id),
+        credential,
+        follower: point.who.follower.map(|id| id.to_string()),
+        name: point.who.name.as_ref().map(|name| name.as_str().to_owned()),
+        status,
+        applied: point.applied.map(|(applied, _)| applied),
+        applied_at: point.applied.map(|(_, at)| at),
+        microseconds: if acknowledged { took.map(micros) } else { None },
+        bound_seconds: (!acknowledged).then(|| point.age_max().as_secs().min(life)),
+    }
+}
+
+/// A stream of a point; dropped, it has ended.
+pub(crate) struct Present {
+    points: Arc<Points>,
+    org: OrganizationId,
+    key: Key,
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let up = self.points.up();
+        let mut held = self.points.held();
+        let of_org = held.organizations.get_mut(&self.org);
+        if let Some(point) = of_org.and_then(|of_org| of_org.points.get_mut(&self.key)) {
+            point.streams = point.streams.saturating_sub(1);
+            point.gone = (point.streams == 0).then_some(up);
+        }
+    }
+}
+
+/// How an enforcement point stands to a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PointStatus {
+    /// It says that it has applied it.
+    Acknowledged,
+    /// It left, and may accept what it accepted until its state is too old.
+    Gone,
+    /// It follows and does not acknowledge: nobody knows before its bound is over.
+    Silent,
+    /// It follows, and has not said so yet.
+    Waiting,
+}
+
+/// One enforcement point and its word.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PointView {
+    /// The name of the resource whose server it is; nothing for a follower with an administrator's
+    /// key.
+    pub resource: Option<String>,
+    /// The resource's id.
+    #[schema(value_type = Option<String>)]
+    pub resource_id: Option<ResourceId>,
+    /// The credential with which it follows.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// The id that the follower drew; nothing where it does not acknowledge.
+    pub follower: Option<String>,
+    /// What its operator calls it.
+    pub name: Option<String>,
+    /// How it stands.
+    pub status: PointStatus,
+    /// The counter up to which it says that it has applied all.
+    pub applied: Option<u64>,
+    /// When it said so.
+    #[schema(value_type = Option<String>)]
+    pub applied_at: Option<Time>,
+    /// From the request that revoked, or from its commit where the request was another server's, to
+    /// the acknowledgement, microseconds.
+    pub microseconds: Option<u64>,
+    /// Where it has not acknowledged: for how long it may accept what has ended at most, seconds,
+    /// the smaller of its age bound and the longest life of a token.
+    pub bound_seconds: Option<u64>,
+}
+
+/// How far a state has come.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Propagation {
+    /// The counter that is asked about.
+    pub rev: u64,
+    /// Enforcement points that say they have applied it.
+    pub acknowledged: u64,
+    /// Those that follow and have not yet said so.
+    pub waiting: u64,
+    /// Those that follow and do not acknowledge.
+    pub silent: u64,
+    /// Those that left lately and may accept what they accepted until their bound is over.
+    pub gone: u64,
+    /// Half of the acknowledgements came within, microseconds.
+    pub microseconds_p50: Option<u64>,
+    /// 99 of 100 came within.
+    pub microseconds_p99: Option<u64>,
+    /// All came within.
+    pub microseconds_max: Option<u64>,
+    /// For how long any of those that have not acknowledged may accept what has ended, seconds.
+    pub bound_seconds: Option<u64>,
+    /// The points, those that have not acknowledged first, then the slowest.
+    pub points: Vec<PointView>,
+    /// The active resources that nobody follows for, where they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfollowed: Option<Unfollowed>,
+}
+
+/// Active resources that nobody follows for: what checks tokens there learns of what has ended by
+/// introspection, or when the tokens expire.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Unfollowed {
+    /// Their names.
+    pub resources: Vec<String>,
+    /// Whether there may be more.
+    pub more: bool,
+    /// The longest life of a token, seconds.
+    pub bound_seconds: u64,
+}
+
+impl Unfollowed {
+    /// As the registry knows them.
+    pub fn of((resources, more): (Vec<ResourceName>, bool)) -> Self {
+        let resources = resources.iter().map(ToString::to_string).collect();
+        Self { resources, more, bound_seconds: u64::from(TOKEN_LIFETIME_MAX_SECONDS) }
+    }
+}
