@@ -335,7 +335,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
     api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
     api(Reads, Verb::Get, "/v1/revocations/preview", "preview_revocation", Admin(MayRevoke), admin::revocations::preview).query(&["target"]).gives(Shape::of::<revocation::Effect>()),
-    api(Reads, Verb::Get, "/v1/revocations/acknowledgements", "list_acknowledgements", Admin(Read), admin::revocations::acknowledgements).query(&["rev", "named", "unfollowed"]).gives(Shape::of::<Propagation>()),
+    api(Reads, Verb::Get, "/v1/revocations/acknowledgements", "get_acknowledgements", Admin(Read), admin::revocations::acknowledgements).query(&["rev", "named", "unfollowed"]).gives(Shape::of::<Propagation>()),
     api(Reads, Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(REVOCATIONS).sorts(NEWEST).gives(Shape::list_of::<RevocationView>()),
 
     api(Reads, Verb::Get, "/v1/events", "list_events", Admin(Audit), admin::events::list).query(&["limit", "cursor", "sort", "after", "type"]).sorts(CREATED).gives(Shape::list_of::<EventView>()),
