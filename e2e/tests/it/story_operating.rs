@@ -93,6 +93,8 @@ async fn an_installation_is_checked_watched_and_mended() {
     ] {
         assert_eq!(level(&doctor, check), "ok", "{doctor}");
     }
+    // The key that `init` printed is not yet replaced by one of somebody's own.
+    assert_eq!(level(&doctor, "owner-keys"), "warn", "{doctor}");
 
     // Its metrics, apart from its API.
     let address = address_of(&format!("http://{metrics}"));

@@ -7,6 +7,7 @@
 mod certificate;
 mod offline;
 mod online;
+mod owner_keys;
 mod probe;
 
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use accredit_wire::time::Time;
 use serde_json::Value;
 
-use super::{Checks, NAMES_SHOWN_MAX, offline};
+use super::{Checks, NAMES_SHOWN_MAX, offline, owner_keys};
 use crate::api::Api;
 use crate::args::LIST_ITEMS_MAX;
 use crate::errors::one_line;
@@ -11,7 +11,9 @@ use crate::output::counted;
 use crate::request_path::RequestPath;
 
 /// Days before the end of a credential in which it is remarked upon.
-const EXPIRES_SOON_DAYS: i64 = 14;
+pub(super) const EXPIRES_SOON_DAYS: i64 = 14;
+/// Seconds of a day.
+pub(super) const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Asks about the organization of the key.
 pub(super) async fn check(api: &Api, now: Time, checks: &mut Checks) {
@@ -27,6 +29,10 @@ pub(super) async fn check(api: &Api, now: Time, checks: &mut Checks) {
         Ok(rows) => credentials(&rows, now, checks),
         Err(failure) => checks.failed("credentials", &failure),
     }
+    match all(api, "/v1/admin-keys").await {
+        Ok(rows) => owner_keys::check(&rows, now, checks),
+        Err(failure) => checks.failed(owner_keys::NAME, &failure),
+    }
     match api.get(RequestPath::new("/v1/log")).await {
         Ok(answer) => log(&answer.value, checks),
         Err(failure) => checks.failed("log", &failure),
@@ -39,11 +45,11 @@ async fn all(api: &Api, path: &'static str) -> Result<Vec<Value>, crate::errors:
     Ok(rows.map(|item| serde_json::from_str(item.get()).unwrap_or_default()).collect())
 }
 
-fn text<'a>(row: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(row: &'a Value, name: &str) -> &'a str {
     row[name].as_str().unwrap_or_default()
 }
 
-fn time(row: &Value, name: &str) -> Option<Time> {
+pub(super) fn time(row: &Value, name: &str) -> Option<Time> {
     text(row, name).parse().ok()
 }
 
@@ -90,7 +96,7 @@ pub(super) fn agents(rows: &[Value], now: Time, checks: &mut Checks) {
 
 /// Credentials that end soon.
 pub(super) fn credentials(rows: &[Value], now: Time, checks: &mut Checks) {
-    let soon = now.seconds() + EXPIRES_SOON_DAYS * 86_400;
+    let soon = now.seconds() + EXPIRES_SOON_DAYS * SECONDS_PER_DAY;
     let ending: Vec<&Value> = rows
         .iter()
         .filter(|row| text(row, "state") == "active")

@@ -99,6 +99,41 @@ fn agents_and_credentials_that_need_somebody_are_named() {
 }
 
 #[test]
+fn the_first_owners_key_is_remarked_upon_until_it_has_ended() {
+    let key = |id: &str, by: Option<&str>, state: &str, end: &str| {
+        json!({"id": id, "role": "owner", "created_by": by, "state": state, "expires_at": end,
+        "permissions": ["read", "administrators"]})
+    };
+    let later = "2026-08-01T00:00:00Z";
+    let first = |state: &str| key("crd_first", None, state, later);
+    let own = |state: &str, end: &str| key("crd_own", Some("crd_first"), state, end);
+    let auditor = json!({"id": "crd_a", "created_by": "crd_first", "state": "active", "expires_at": later,
+            "role": "auditor", "permissions": ["read", "audit"]});
+    for (rows, level, found, hint) in [
+        (vec![first("active")], Level::Warn, "only owner's key, until 2026-08-01", "create --role"),
+        // No auditor and no owner of yesterday stands in for an owner.
+        (vec![auditor.clone(), first("active")], Level::Warn, "crd_first is the only", "create"),
+        (vec![own("expired", later), first("active")], Level::Warn, "is the only owner", "create"),
+        (
+            vec![own("active", later), first("active")],
+            Level::Warn,
+            "crd_first still works until 2026-08-01T00:00:00Z, beside 1 other owner's key",
+            "accredit admin-key revoke crd_first",
+        ),
+        (vec![own("active", later), first("revoked")], Level::Ok, "1 owner's key", ""),
+        (vec![own("active", later), first("expired"), auditor.clone()], Level::Ok, "1 owner", ""),
+        (vec![own("active", "2026-06-14T00:00:00Z")], Level::Warn, "ends at 2026-06-14", "rotate"),
+        (vec![auditor, first("revoked")], Level::Fail, "no owner's key works", "organization"),
+    ] {
+        let mut checks = Checks::default();
+        owner_keys::check(&rows, now(), &mut checks);
+        let [check] = &checks.0[..] else { panic!("{checks:?}") };
+        assert_eq!((check.name, check.level), ("owner-keys", level), "{check:?}");
+        assert!(check.found.contains(found) && check.hint.contains(hint), "{check:?}");
+    }
+}
+
+#[test]
 fn a_log_that_is_not_kept_up_is_remarked_upon() {
     assert_eq!(told(|to| offline::log(1000, 990, to)), [("log", Level::Ok)]);
     assert_eq!(told(|to| offline::log(200_000, 990, to)), [("log", Level::Warn)]);
