@@ -65,13 +65,23 @@ impl Checkpoint {
 /// Opens a signed checkpoint: at least one of `vkeys` with the name of the checkpoint's origin
 /// signed it, no other known key's signature fails, and unknown signatures are ignored.
 pub fn open(note: &[u8], vkeys: &[Vkey]) -> Result<Checkpoint, NoteError> {
+    open_signed(note, vkeys).map(|(checkpoint, _)| checkpoint)
+}
+
+/// The same, with those of `vkeys` that signed it under the name of its origin, in their order in
+/// the note.
+pub fn open_signed<'v>(
+    note: &[u8],
+    vkeys: &'v [Vkey],
+) -> Result<(Checkpoint, Vec<&'v Vkey>), NoteError> {
     let opened = note::open(note, vkeys)?;
     let checkpoint = Checkpoint::parse(opened.text)?;
-    if opened.signers.iter().any(|vkey| vkey.name() == checkpoint.origin) {
-        Ok(checkpoint)
-    } else {
-        Err(NoteError::WrongOrigin(checkpoint.origin))
+    let mut signers = opened.signers;
+    signers.retain(|vkey| vkey.name() == checkpoint.origin);
+    if signers.is_empty() {
+        return Err(NoteError::WrongOrigin(checkpoint.origin));
     }
+    Ok((checkpoint, signers))
 }
 
 #[cfg(test)]

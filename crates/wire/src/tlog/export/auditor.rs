@@ -3,13 +3,15 @@
 use super::super::checkpoint::{self, Checkpoint};
 use super::super::note::{NoteError, Vkey};
 use super::super::succession;
-use super::finding::{Finding, Findings, Report};
+use super::finding::{Finding, Findings, Report, Signer};
 use super::lane::Lane;
 use super::line::{self, EventRecord, Header, LINE_LEN_MAX, LineError};
 
 /// Reads an export and finds what was altered. Its memory does not grow with the file.
 pub struct Auditor {
+    /// Those that were given, then those that statements in the file introduced.
     vkeys: Vec<Vkey>,
+    given: usize,
     kept: Vec<Checkpoint>,
     findings: Findings,
     stage: Stage,
@@ -30,6 +32,7 @@ impl Auditor {
     /// An auditor who trusts these keys: the keys of the logs, each named like its log's origin.
     pub fn new(vkeys: Vec<Vkey>) -> Self {
         Self {
+            given: vkeys.len(),
             vkeys,
             kept: Vec::new(),
             findings: Findings::default(),
@@ -116,9 +119,9 @@ impl Auditor {
     fn checkpoint(&mut self, line: &str) -> Result<(), LineError> {
         let note = line::read_checkpoint(line).ok_or(LineError::Checkpoint)?;
         let origin = note.split('\n').next().unwrap_or_default();
-        let lane = self.lanes.iter_mut().find(|lane| lane.origin == origin);
-        let checkpoint = match checkpoint::open(note.as_bytes(), &self.vkeys) {
-            Ok(checkpoint) => checkpoint,
+        let lane = self.lanes.iter().find(|lane| lane.origin == origin);
+        let (checkpoint, signers) = match checkpoint::open_signed(note.as_bytes(), &self.vkeys) {
+            Ok(opened) => opened,
             Err(error) => {
                 let (lane, reason) = (lane.map(|lane| lane.number), error.to_string());
                 let line = self.lines;
@@ -127,9 +130,26 @@ impl Auditor {
             }
         };
         self.checkpoints += 1;
-        let placed =
-            lane.ok_or(LineError::UnknownLane)?.checkpoint(&checkpoint, &mut self.findings);
+        let signers = self.signers(&signers);
+        let lane = self.lanes.iter_mut().find(|lane| lane.origin == origin);
+        let placed = lane.ok_or(LineError::UnknownLane)?.checkpoint(
+            &checkpoint,
+            signers,
+            &mut self.findings,
+        );
         if placed { Ok(()) } else { Err(LineError::LateCheckpoint) }
+    }
+
+    /// Each key once, also where it was given twice.
+    fn signers(&self, signers: &[&Vkey]) -> Vec<Signer> {
+        let mut named: Vec<Signer> = Vec::new();
+        for key in signers.iter().map(ToString::to_string) {
+            if named.iter().all(|signer| signer.key != key) {
+                let given = self.vkeys[..self.given].iter().any(|vkey| vkey.to_string() == key);
+                named.push(Signer { key, given });
+            }
+        }
+        named
     }
 
     fn end(&mut self, line: &str) -> Result<(), LineError> {

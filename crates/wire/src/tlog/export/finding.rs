@@ -234,8 +234,20 @@ pub struct LaneReport {
     pub size: u64,
     /// How many of them a signed root vouches for; 0 where no root could be checked.
     pub proven: u64,
+    /// Which keys signed that root, in the order of the note; none where no root could be checked.
+    pub signed_by: Vec<Signer>,
     /// The root in hex, where everything from 0 on was there to compute it.
     pub root: Option<String>,
+}
+
+/// A key that signed the root that vouches for a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Signer {
+    /// The verifier key, `name+id+base64`.
+    pub key: String,
+    /// Whether it is one that the auditor was given. Where not, a chain of statements in the file
+    /// leads to it from one that was.
+    pub given: bool,
 }
 
 /// Findings up to their bound.

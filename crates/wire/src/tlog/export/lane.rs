@@ -9,7 +9,7 @@
 use super::super::Hash;
 use super::super::checkpoint::Checkpoint;
 use super::super::tree::Frontier;
-use super::finding::{Finding, Findings, LaneReport};
+use super::finding::{Finding, Findings, LaneReport, Signer};
 use super::line::{EventRecord, LaneHeader};
 use crate::ids::EventId;
 use crate::time::Time;
@@ -35,6 +35,8 @@ pub(super) struct Lane {
     good: u64,
     /// The size of the last accepted checkpoint.
     signed: u64,
+    /// Who signed the last one whose root the events give.
+    signed_by: Vec<Signer>,
 }
 
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Lane {
             gaps: Vec::new(),
             good: 0,
             signed: header.from,
+            signed_by: Vec::new(),
         })
     }
 
@@ -156,8 +159,14 @@ impl Lane {
         }
     }
 
-    /// A checkpoint of this log from the file. `false` where it stands behind later events.
-    pub(super) fn checkpoint(&mut self, checkpoint: &Checkpoint, findings: &mut Findings) -> bool {
+    /// A checkpoint of this log from the file, and who signed it. `false` where it stands behind
+    /// later events.
+    pub(super) fn checkpoint(
+        &mut self,
+        checkpoint: &Checkpoint,
+        signers: Vec<Signer>,
+        findings: &mut Findings,
+    ) -> bool {
         if checkpoint.size < self.next {
             return false;
         }
@@ -166,8 +175,10 @@ impl Lane {
         }
         self.signed = checkpoint.size;
         let (lane, good, bad) = (self.number, self.good, checkpoint.size);
-        if self.is_root(&checkpoint.root, findings) == Some(false) {
-            findings.add(Finding::RootMismatch { lane, good, bad });
+        match self.is_root(&checkpoint.root, findings) {
+            Some(true) => self.signed_by = signers,
+            Some(false) => drop(findings.add(Finding::RootMismatch { lane, good, bad })),
+            None => {}
         }
         true
     }
@@ -246,6 +257,7 @@ impl Lane {
             from: self.from,
             size: self.next,
             proven: self.good,
+            signed_by: self.signed_by,
             root: root.map(|frontier| frontier.root().to_string()),
         }
     }

@@ -31,7 +31,7 @@ mod lane;
 mod line;
 
 pub use auditor::Auditor;
-pub use finding::{FINDINGS_MAX, Finding, LaneReport, Report};
+pub use finding::{FINDINGS_MAX, Finding, LaneReport, Report, Signer};
 pub use line::{
     Body, EventRecord, Header, LANE_MAX, LINE_LEN_MAX, LaneHeader, LineError, SEQUENCE_MAX,
     checkpoint_line, end_line,

@@ -258,6 +258,12 @@ fn a_log_whose_key_was_rotated_verifies_with_the_first_key_or_any_that_signed_it
     let said = vec![statement(1, 2)];
     let report = check(&rotated(said.clone()), None);
     assert!(report.ok && report.complete, "{report:?}");
+    let signed_by = |report: &Report| -> Vec<(String, bool)> {
+        let signers = report.lanes[0].signed_by.iter();
+        signers.map(|signer| (signer.key.clone(), signer.given)).collect()
+    };
+    let last = key(0, 2).1.to_string();
+    assert_eq!(signed_by(&report), [(last.clone(), false)], "by whom the first one named");
     // Both keys need no statement; the new one alone does not vouch for what it did not sign.
     let with_keys = |seeds: &[u8], lines: &[String]| {
         let own = seeds.iter().map(|&seed| key(0, seed).1);
@@ -267,12 +273,15 @@ fn a_log_whose_key_was_rotated_verifies_with_the_first_key_or_any_that_signed_it
         }
         auditor.finish()
     };
-    assert!(with_keys(&[1, 2], &rotated(Vec::new())).ok);
+    let report = with_keys(&[2, 1], &rotated(Vec::new()));
+    assert!(report.ok && signed_by(&report) == [(last.clone(), true)], "{report:?}");
     // A key that is given twice is one key.
     let report = with_keys(&[1, 1], &rotated(said.clone()));
     assert!(report.ok && report.complete, "{report:?}");
     let findings = with_keys(&[2], &rotated(said.clone())).findings;
     assert!(matches!(findings[..], [Finding::BadSignature { lane: Some(0), .. }]), "{findings:?}");
+    let report = with_keys(&[9], &rotated(said.clone()));
+    assert_eq!(signed_by(&report), [], "nobody whom this one knows");
     // A chain; broken, out of order, of a stranger, for another log.
     let chain = vec![statement(1, 5), statement(5, 2)];
     assert!(check(&rotated(chain.clone()), None).ok);

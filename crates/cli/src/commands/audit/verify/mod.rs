@@ -178,6 +178,10 @@ fn words(report: &Report) -> Vec<String> {
             "log {origin}: events {} to {}, proven to {}, root {root}",
             lane.from, lane.size, lane.proven
         ));
+        lines.extend(lane.signed_by.iter().map(|signer| {
+            let how = if signer.given { "" } else { ", which a key before it named" };
+            format!("  the root is signed by {}{how}", one_line(&signer.key))
+        }));
     }
     lines.extend(
         report.findings.iter().map(|finding| format!("- {}", one_line(&finding.to_string()))),

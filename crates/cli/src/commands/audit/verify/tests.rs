@@ -25,6 +25,27 @@ fn a_good_export_is_verified_and_says_up_to_where() {
         words.iter().any(|line| line.starts_with("log id.example/o/dev/log/g1l0:")),
         "{words:?}"
     );
+    let keys = std::fs::read_to_string(vector("keys.txt")).expect("the keys");
+    for key in keys.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let said = format!("  the root is signed by {key}");
+        assert_eq!(words.iter().filter(|line| **line == said).count(), 1, "{words:?}");
+    }
+}
+
+#[test]
+fn the_key_that_signed_is_named_and_how_it_is_known() {
+    let signer = |export: &str| {
+        let (report, _) = check(export, false);
+        let words = words(&report).join("\n");
+        let signed_by = report.lanes[0].signed_by.clone();
+        let shown = signed_by.iter().all(|signer| words.contains(&signer.key));
+        assert!(shown, "{words}");
+        (signed_by.len(), words.contains(", which a key before it named"))
+    };
+    assert_eq!(signer("good.ndjson"), (1, false));
+    assert_eq!(signer("rotated.ndjson"), (1, true));
+    assert_eq!(signer("all-hashes-recomputed.ndjson").0, 1, "the root before the alteration");
+    assert_eq!(signer("rotated-by-a-stranger.ndjson"), (1, false), "the root before the stranger");
 }
 
 #[test]
