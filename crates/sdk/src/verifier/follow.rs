@@ -102,7 +102,8 @@ impl Follow {
         }
         let keys = shared.keys();
         follower.set_log_keys(keys.log.clone());
-        Self { shared, follower, keys, keeper: Keeper::new(dir), introduction }
+        let keeper = Keeper::new(dir, shared.age_max);
+        Self { shared, follower, keys, keeper, introduction }
     }
 
     /// Runs until it is cancelled.

@@ -77,29 +77,46 @@ pub(super) const KEYS: &str = "keys.json";
 /// Writing the state takes at most this part of the time: a large state is written less often.
 const WRITING_SHARE: u32 = 20;
 
+/// But it is written again within this part of the age bound: with the third that lies between two
+/// heartbeats, and the write itself, what a restart finds is still younger than the bound, unless a
+/// write takes a fifth of it.
+const KEPT_WITHIN: u32 = 4;
+
 /// Writes the state of a follower, one write at a time and none of them in the follower's way.
 #[derive(Debug)]
 pub(super) struct Keeper {
     dir: Option<StateDir>,
-    writing: Option<tokio::task::JoinHandle<Duration>>,
+    /// When the write ended, and how long it took.
+    writing: Option<tokio::task::JoinHandle<(Instant, Duration)>>,
     not_before: Instant,
+    age_max: Duration,
+}
+
+/// For how long nothing is written after a write that took so long.
+fn pause(took: Duration, age_max: Duration) -> Duration {
+    took.saturating_mul(WRITING_SHARE).min(age_max / KEPT_WITHIN)
 }
 
 impl Keeper {
-    pub(super) fn new(dir: Option<StateDir>) -> Self {
-        Self { dir, writing: None, not_before: ambient::instant() }
+    /// A keeper of states that are believed for `age_max`.
+    pub(super) fn new(dir: Option<StateDir>, age_max: Duration) -> Self {
+        Self { dir, writing: None, not_before: ambient::instant(), age_max }
     }
 
     /// Keeps what `follower` holds, unless the last time was just now: the next message, a
-    /// heartbeat at the latest, brings it here again. A restart goes on from what was written: what
-    /// came after, for [`WRITING_SHARE`] times as long as a write takes, is asked for anew, and that
-    /// the log had been longer by then is not held against the issuer.
+    /// heartbeat at the latest, brings it here again.
+    ///
+    /// A restart goes on from what was written. What came after is asked for anew, and that the log
+    /// had been longer by then is not held against the issuer. The age of what was written counts
+    /// on from when it was known ([`Anchor::signed_after`](accredit_wire::revocations::Anchor)), also
+    /// while no process ran: whatever a slow disk or a long stop made of it, beyond the bound nothing
+    /// is accepted by it.
     pub(super) fn keep(&mut self, follower: &Follower) {
         let Some(dir) = &self.dir else { return };
         if let Some(writing) = self.writing.take_if(|writing| writing.is_finished())
-            && let Some(Ok(took)) = writing.now_or_never()
+            && let Some(Ok((ended, took))) = writing.now_or_never()
         {
-            self.not_before = ambient::instant() + took * WRITING_SHARE;
+            self.not_before = ended + pause(took, self.age_max);
         }
         if self.writing.is_some() || ambient::instant() < self.not_before {
             return;
@@ -113,7 +130,7 @@ impl Keeper {
             if let Err(error) = written {
                 tracing::error!(%error, "the revocation state cannot be kept");
             }
-            start.elapsed()
+            (ambient::instant(), start.elapsed())
         }));
     }
 }
@@ -159,6 +176,15 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = fs::metadata(path.join("keys")).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_slow_disk_does_not_let_the_kept_state_grow_old() {
+        let age_max = Duration::from_mins(1);
+        assert_eq!(pause(Duration::from_millis(5), age_max), Duration::from_millis(100));
+        for slow in [Duration::from_secs(1), Duration::from_secs(40), Duration::MAX] {
+            assert_eq!(pause(slow, age_max), Duration::from_secs(15), "{slow:?}");
         }
     }
 

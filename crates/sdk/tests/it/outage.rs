@@ -67,6 +67,30 @@ async fn a_restart_needs_no_issuer_and_forgets_no_revocation() {
 }
 
 #[tokio::test]
+async fn what_a_restart_finds_is_as_old_as_when_it_was_known() {
+    let issuer = Issuer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let age_max = Duration::from_secs(3);
+    let connect = || issuer.builder().age_max(age_max).state_dir(folder.path()).connect();
+    let token = issuer.token(&Grant::default());
+    let first = connect().await.expect("a verifier");
+    assert_eq!(rejection(&first, &token).await, None);
+    // A heartbeat or two, so that the state is written.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    issuer.set_down(true);
+    drop(first);
+    // No process runs, for a part of the bound, then for more than all of it.
+    tokio::time::sleep(age_max / 6).await;
+    let second = connect().await.expect("from what is stored");
+    assert_eq!(rejection(&second, &token).await, None, "still younger than the bound");
+    drop(second);
+    tokio::time::sleep(age_max).await;
+    let third = connect().await.expect("from what is stored");
+    let late = rejection(&third, &token).await;
+    assert!(matches!(late, Some(Rejection::Stale { .. })), "a start makes nothing young: {late:?}");
+}
+
+#[tokio::test]
 async fn the_log_is_remembered_over_a_restart() {
     let issuer = Issuer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
