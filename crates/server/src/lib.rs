@@ -68,8 +68,9 @@ pub struct Server {
     pub watch: Watch,
     /// Whether the store writes.
     pub probe: Probe,
-    /// Failed authentications of administrators whom no organization knows. No log tells of them:
-    /// they are counted because those whom one knows are, and the time must not tell which.
+    /// Failed authentications of administrators whom no organization knows, since metrics were told
+    /// last. No log tells of them; they are counted as those are whom one knows, so that the time
+    /// does not tell which.
     pub strangers: Refusals,
     /// Whose keys were right lately.
     pub acquainted: Acquainted,

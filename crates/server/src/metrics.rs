@@ -78,6 +78,7 @@ catalogue! {
     REQUESTS "accredit_request_duration_seconds" "histogram" "operation, status" "Time from a request's head to the head of its answer, by operation of the API and class of status";
     REVOCATIONS "accredit_revocations" "counter" "" "Entries of the revocation graph that were written, all organizations";
     PROPAGATION "accredit_revocation_propagation_seconds" "histogram" "" "Time from the writing of a revocation to a follower's acknowledgement that it has applied it, one for each follower that acknowledges";
+    STRANGERS "accredit_unknown_administrators" "counter" "" "Requests with an administrator's key that no organization knows; those with a wrong key of a known one are events of its log";
     FOLLOWERS "accredit_feed_followers" "gauge" "" "Followers of the revocation feed that are connected";
     CONNECTIONS "accredit_connections" "gauge" "" "Connections that are open";
     NO_PLACE "accredit_connections_refused" "counter" "reason" "Connections that were closed at once, because all places were taken (`full`) or those of their network (`network`)";
@@ -157,6 +158,7 @@ struct Asked {
     integrated: Gauge,
     key_sets: Family<OfOutcome, Counter>,
     degraded: Family<OfState, Gauge>,
+    strangers: Counter,
 }
 
 /// The counters of this process.
@@ -201,6 +203,7 @@ impl Metrics {
         let propagation = Histogram::new(PROPAGATION_BUCKETS);
         register(to, &PROPAGATION, propagation.clone());
         let asked = Asked::default();
+        register(to, &STRANGERS, asked.strangers.clone());
         register(to, &FOLLOWERS, asked.followers.clone());
         register(to, &CONNECTIONS, asked.connections.clone());
         register(to, &NO_PLACE, asked.no_place.clone());
@@ -298,6 +301,8 @@ pub async fn render(server: &Server) -> Result<String, Fault> {
         let counter = asked.no_place.get_or_create_owned(&OfReason { reason: why.name() });
         counter.inner().store(server.connections.refused(why), Ordering::Relaxed);
     }
+    let strangers = server.strangers.take();
+    asked.strangers.inc_by(strangers.iter().map(|(_, count)| count).sum());
     asked.organizations.set(tenants.len() as i64);
     asked.batches.inner().store(health.batches, Ordering::Relaxed);
     asked.writes.inner().store(health.members, Ordering::Relaxed);

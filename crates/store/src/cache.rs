@@ -17,7 +17,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use accredit_wire::ids::AnyId;
 use hashbrown::HashTable;
 
-type Random = foldhash::fast::RandomState;
+// Its bits in the middle say which shard: the faster one is a single multiplication, of which some
+// factors (one process in a thousand draws such a one) put keys that follow one another into a few
+// shards, and what would fit does not.
+type Random = foldhash::quality::RandomState;
 
 /// Slots that stamps are kept in: 128 KiB. With a million agents, one in 16,384 entries is ended
 /// by a change that was not its own.

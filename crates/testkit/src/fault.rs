@@ -1,9 +1,10 @@
 //! A database that fails at the n-th statement of its writer, before or after doing it.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 
-use accredit_store::driver::{Conn, DiskTrouble, Driver, DriverError, EachRow, Value};
+use accredit_store::driver::around::{Around, Step};
+use accredit_store::driver::{DiskTrouble, DriverError};
 
 /// Where the writer is to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,112 +91,44 @@ impl Faults {
     }
 }
 
-/// A driver whose writers fail as told.
-pub struct FaultyDriver {
-    driver: Arc<dyn Driver>,
-    faults: Arc<Faults>,
-}
-
-impl FaultyDriver {
-    /// Around a driver that works.
-    pub fn new(driver: Arc<dyn Driver>, faults: Arc<Faults>) -> Self {
-        Self { driver, faults }
-    }
-}
-
-impl Driver for FaultyDriver {
-    fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
-        let conn = self.driver.writer()?;
-        Ok(Box::new(FaultyConn { conn, faults: Arc::clone(&self.faults) }))
-    }
-
-    fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
-        self.driver.reader()
-    }
-
-    fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        self.driver.migrations()
-    }
-}
-
 /// How the writer asks what was revoked since a decision.
 const FENCE_SQL: &str =
     "SELECT rev, target FROM revocation WHERE org = $1 AND rev > $2 ORDER BY rev";
 
-struct FaultyConn {
-    conn: Box<dyn Conn>,
-    faults: Arc<Faults>,
-}
-
-impl Conn for FaultyConn {
-    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
-        self.faults.called()?;
-        self.conn.execute(sql, params)
-    }
-
-    fn query(
-        &mut self,
-        sql: &'static str,
-        params: &[Value<'_>],
-        each: &mut EachRow<'_>,
-    ) -> Result<(), DriverError> {
-        self.faults.called()?;
-        self.faults.looks()?;
-        if self.faults.blind.load(Ordering::SeqCst) && sql == FENCE_SQL {
-            return Ok(());
+impl Around for Faults {
+    fn writing<T: Default>(
+        &self,
+        step: Step,
+        run: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        match step {
+            Step::Execute | Step::BeginWrite | Step::Savepoint | Step::Release => {
+                self.called()?;
+                run()
+            }
+            Step::Query(sql) => {
+                self.called()?;
+                self.looks()?;
+                let is_blind = self.blind.load(Ordering::SeqCst) && sql == FENCE_SQL;
+                if is_blind { Ok(T::default()) } else { run() }
+            }
+            Step::Commit => {
+                self.called()?;
+                let disk = *self.disk.lock().expect("no thread panics with it");
+                if let Some(trouble) = disk {
+                    let why = "a disk as the test wants it".to_owned();
+                    return Err(DriverError::Disk(trouble, why));
+                }
+                let commit = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
+                self.fails(|at| at == FailAt::BeforeCommit(commit))?;
+                let committed = run()?;
+                let after = [FailAt::AfterCommit(commit), FailAt::AfterCommitBlindly(commit)];
+                self.fails(|at| after.contains(&at))?;
+                Ok(committed)
+            }
+            Step::Script | Step::BeginRead | Step::Rollback | Step::Undo | Step::Checkpoint => {
+                run()
+            }
         }
-        self.conn.query(sql, params, each)
-    }
-
-    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.conn.script(sql)
-    }
-
-    fn begin_write(&mut self) -> Result<(), DriverError> {
-        self.faults.called()?;
-        self.conn.begin_write()
-    }
-
-    fn begin_read(&mut self) -> Result<(), DriverError> {
-        self.conn.begin_read()
-    }
-
-    fn commit(&mut self) -> Result<(), DriverError> {
-        self.faults.called()?;
-        let disk = *self.faults.disk.lock().expect("no thread panics with it");
-        if let Some(trouble) = disk {
-            return Err(DriverError::Disk(trouble, "a disk as the test wants it".to_owned()));
-        }
-        let commit = self.faults.commits.fetch_add(1, Ordering::SeqCst) + 1;
-        self.faults.fails(|at| at == FailAt::BeforeCommit(commit))?;
-        self.conn.commit()?;
-        let after = [FailAt::AfterCommit(commit), FailAt::AfterCommitBlindly(commit)];
-        self.faults.fails(|at| after.contains(&at))
-    }
-
-    fn rollback(&mut self) -> Result<(), DriverError> {
-        self.conn.rollback()
-    }
-
-    fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.faults.called()?;
-        self.conn.savepoint()
-    }
-
-    fn release(&mut self) -> Result<(), DriverError> {
-        self.faults.called()?;
-        self.conn.release()
-    }
-
-    fn undo(&mut self) -> Result<(), DriverError> {
-        self.conn.undo()
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.conn.in_transaction()
-    }
-
-    fn checkpoint(&mut self) -> Result<u64, DriverError> {
-        self.conn.checkpoint()
     }
 }

@@ -14,6 +14,7 @@ use accredit_net::JwkSets;
 use accredit_server::Server;
 use accredit_server::dispatch;
 use accredit_store::driver::Driver;
+use accredit_store::driver::around::DriverAround;
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::time::Time;
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::clock::SettableClock;
 use crate::entropy::SeededEntropy;
-use crate::fault::{Faults, FaultyDriver};
+use crate::fault::Faults;
 use crate::fixture::Org;
 use crate::outbound::Outside;
 use crate::pause::PausingVault;
@@ -144,6 +145,8 @@ impl TestWorld {
             limits: Limits::default(),
         });
         let server = Server::new(Arc::clone(&world));
+        // As a job does at once.
+        server.look();
         let router = dispatch::router(&server);
         Self { clock, world, server, vault, root, outside, faults, router, store, folder }
     }
@@ -179,6 +182,6 @@ fn open_store(
     wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
 ) -> Arc<SqliteStore> {
     let driver = wrap(SqliteDriver::open(file).expect("a database"));
-    let driver = Arc::new(FaultyDriver::new(driver, Arc::clone(faults)));
+    let driver = Arc::new(DriverAround::new(driver, Arc::clone(faults)));
     SqliteStore::open_on(driver, &Options::default()).expect("a store")
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use accredit_server::metrics::{CATALOGUE, documentation, render};
 use accredit_server::metrics_listener::MetricsListening;
 use accredit_testkit::{Ask, TestWorld};
+use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::ids::CredentialId;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -28,6 +30,11 @@ async fn tokens_requests_and_revocations_are_counted() {
     let revoke = json!({ "target": scene.client.id, "reason": "test" });
     world.admin(&scene.org, "POST", "/v1/revocations", Some(revoke)).await;
     world.ask(Ask::get("/nothing/here")).await.expect(404);
+    let nobody = CredentialId::new(1_767_225_600_000, [9; 10]);
+    let of_nobody = ApiKey::new(SecretKind::Admin, nobody, [1; 32]);
+    for _ in 0..2 {
+        world.ask(Ask::get("/v1/agents").bearer(of_nobody.expose())).await.expect(401);
+    }
     world.ask(Ask::new("PUT", "/livez")).await.expect(405);
     let text = render(&world.server).await.expect("metrics");
     let org = &scene.org.name;
@@ -35,6 +42,7 @@ async fn tokens_requests_and_revocations_are_counted() {
         (format!("accredit_tokens_issued_total{{org=\"{org}\"}}"), 3.0),
         (format!("accredit_tokens_refused_total{{org=\"{org}\",rule=\"scope-not-held\"}}"), 1.0),
         ("accredit_revocations_total".to_owned(), 1.0),
+        ("accredit_unknown_administrators_total".to_owned(), 2.0),
         ("accredit_feed_followers".to_owned(), 0.0),
         ("accredit_degraded{state=\"store-full\"}".to_owned(), 0.0),
         ("accredit_log_integrated_events".to_owned(), 0.0),
@@ -57,6 +65,9 @@ async fn tokens_requests_and_revocations_are_counted() {
     assert!(sample(&text, "accredit_store_batches_total") > 5.0);
     assert!(sample(&text, "accredit_store_cache_hits_total") > 0.0);
     assert!(text.contains("accredit_build_info{version="));
+    // What was told is told again, and not counted twice.
+    let again = render(&world.server).await.expect("metrics");
+    assert!((sample(&again, "accredit_unknown_administrators_total") - 2.0).abs() < f64::EPSILON);
     // Nothing that names a single agent, credential or secret.
     for hidden in [&scene.client.id, &scene.client.secret, &scene.org.admin] {
         assert!(!text.contains(hidden.as_str()));

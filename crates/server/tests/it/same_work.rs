@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use accredit_domain::Rule;
-use accredit_testkit::noting::{Asked, Noting};
+use accredit_testkit::noting::{Asked, noting};
 use accredit_testkit::{Ask, Client, TestWorld};
 use accredit_wire::api_key::{ApiKey, SecretKind};
 use accredit_wire::ids::CredentialId;
@@ -20,7 +20,7 @@ impl Counted {
     async fn new(seed: u64) -> Self {
         let asked = Asked::default();
         let noted = Arc::clone(&asked);
-        let wrap = |driver| Arc::new(Noting::new(driver, noted)) as _;
+        let wrap = |driver| noting(driver, noted);
         let world = TestWorld::on(Path::new(env!("CARGO_TARGET_TMPDIR")), seed, wrap).await;
         Self { world, asked }
     }

@@ -5,6 +5,7 @@
 //! `RETURNING`. Where the dialects differ there is a named method here; an operation never asks
 //! which engine it is on. Absent on purpose: a query builder, row types, connection strings.
 
+pub mod around;
 pub mod sqlite;
 
 use std::fmt;

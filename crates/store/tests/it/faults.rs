@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use accredit_domain::keys::KeyPurpose;
 use accredit_domain::ports::{Lookup, Page, Registry as _, Revocations as _, Row};
 use accredit_store::driver::DriverError;
+use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::ids::{AnyId, OrganizationId};
 
-use crate::around::{Around, DriverAround, Step};
 use crate::given::{
     NOW, agent, commit, found_organization, issue, person, revocation, signing_key, single_use,
 };
@@ -47,7 +47,7 @@ impl Fuse {
 }
 
 impl Around for Fuse {
-    fn writing<T>(
+    fn writing<T: Default>(
         &self,
         step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
@@ -72,7 +72,7 @@ async fn faulty() -> Faulty {
     let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a driver");
     let fuse = Arc::new(Fuse::default());
     fuse.set(-1);
-    let driver = Arc::new(DriverAround(driver, Arc::clone(&fuse)));
+    let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fuse)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     let org = found_organization(&store, "dev").await;
     let bot = agent("bot", None);

@@ -2,25 +2,25 @@
 
 use accredit_domain::ports::{Admissions as _, Installation, Store as _, StoreTrouble};
 use accredit_domain::vault::WrappedPepper;
+use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::driver::{DiskTrouble, Driver as _, DriverError};
 use accredit_store::inspect::inspect;
 use accredit_store::{Options, SqliteStore};
 use std::sync::{Arc, Mutex};
 
-use crate::around::{Around, DriverAround, Step};
 use crate::given::{World, found_organization};
 
 /// A disk that takes nothing while a test says so.
-type Disk = Mutex<Option<DiskTrouble>>;
+struct Disk(Mutex<Option<DiskTrouble>>);
 
 impl Around for Disk {
-    fn writing<T>(
+    fn writing<T: Default>(
         &self,
         step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
-        match *self.lock().expect("the disk") {
+        match *self.0.lock().expect("the disk") {
             Some(trouble) if step == Step::Commit => {
                 Err(DriverError::Disk(trouble, "nothing is taken".to_owned()))
             }
@@ -48,17 +48,17 @@ async fn writes_and_looks_into_the_cache_are_counted() {
 async fn a_disk_that_takes_nothing_is_named_until_it_takes_something() {
     let folder = tempfile::tempdir().expect("a folder");
     let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
-    let disk = Arc::new(Mutex::new(None));
-    let driver = Arc::new(DriverAround(driver, Arc::clone(&disk)));
+    let disk = Arc::new(Disk(Mutex::new(None)));
+    let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&disk)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     found_organization(&store, "dev").await;
     for (trouble, named) in
         [(DiskTrouble::Full, StoreTrouble::Full), (DiskTrouble::ReadOnly, StoreTrouble::ReadOnly)]
     {
-        *disk.lock().expect("the disk") = Some(trouble);
+        *disk.0.lock().expect("the disk") = Some(trouble);
         assert!(store.check().await.is_err());
         assert_eq!(store.health().trouble, Some(named));
-        *disk.lock().expect("the disk") = None;
+        *disk.0.lock().expect("the disk") = None;
         store.check().await.expect("it goes on by itself");
         assert_eq!(store.health().trouble, None);
     }

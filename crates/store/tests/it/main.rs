@@ -3,7 +3,6 @@
 
 mod admissions;
 mod answers;
-mod around;
 mod fault_matrix;
 mod faults;
 mod file;

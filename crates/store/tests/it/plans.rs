@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex};
 use accredit_domain::ports::{Log as _, Order, Page, Registry as _, Revocations as _, Span};
 use accredit_domain::registry::environment::Environment;
 use accredit_store::driver::DriverError;
+use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::ids::{AgentId, OrganizationId, PersonId, ResourceId};
 use accredit_wire::time::Time;
 
-use crate::around::{Around, DriverAround, Step};
+/// What the readers asked for.
+#[derive(Default)]
+struct Heard(Mutex<BTreeSet<&'static str>>);
 
-type Heard = Mutex<BTreeSet<&'static str>>;
-
-/// Writes down what the readers ask for.
 impl Around for Heard {
-    fn reading<T>(
+    fn reading<T: Default>(
         &self,
         step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
         if let Step::Query(sql) = step {
-            self.lock().expect("what was heard").insert(sql);
+            self.0.lock().expect("what was heard").insert(sql);
         }
         run()
     }
@@ -42,9 +42,9 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let heard = Arc::new(Heard::default());
         let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
-        let driver = Arc::new(DriverAround(driver, Arc::clone(&heard)));
+        let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&heard)));
         let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
-        heard.lock().expect("what was heard").clear();
+        heard.0.lock().expect("what was heard").clear();
         Self { folder, store, heard }
     }
 
@@ -52,7 +52,7 @@ impl Stage {
     /// with `index` by as many columns, and sorts nothing.
     #[track_caller]
     fn check(&self, what: &str, index: &str, by: &str) {
-        let heard = std::mem::take(&mut *self.heard.lock().expect("what was heard"));
+        let heard = std::mem::take(&mut *self.heard.0.lock().expect("what was heard"));
         assert!(!heard.is_empty(), "{what}: nothing was read");
         let file = self.folder.path().join("accredit.db");
         let conn = rusqlite::Connection::open(file).expect("the file");

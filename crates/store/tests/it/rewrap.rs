@@ -13,12 +13,12 @@ use accredit_domain::ports::{
 use accredit_domain::root::{Rewrapped, Rewrapping};
 use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_store::driver::DriverError;
+use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqliteStore};
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::OrganizationId;
 
-use crate::around::{Around, DriverAround, Step};
 use crate::given::{NOW, World, commit, found_organization, issue, signing_key};
 use crate::log::check_chain;
 
@@ -245,7 +245,7 @@ async fn who_is_told_that_a_key_is_stale_finds_the_new_root_key_in_use() {
 struct Unsaid(AtomicBool);
 
 impl Around for Unsaid {
-    fn writing<T>(
+    fn writing<T: Default>(
         &self,
         step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
@@ -265,7 +265,7 @@ async fn a_rewrapping_that_was_committed_and_not_said_is_told_with_organizations
         let folder = tempfile::tempdir().expect("a folder");
         let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a driver");
         let unsaid = Arc::new(Unsaid::default());
-        let driver = Arc::new(DriverAround(driver, Arc::clone(&unsaid)));
+        let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&unsaid)));
         let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
         let (vault, installation) = vault();
         store.found(installation).await.expect("founded");

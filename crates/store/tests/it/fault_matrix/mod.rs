@@ -21,11 +21,11 @@ use accredit_domain::ports::{
     Registry as _, Revocations as _, Store as _,
 };
 use accredit_store::driver::DriverError;
+use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{KINDS, Options, SqliteStore};
 
 use self::operations::{Base, OPERATIONS, Operation, REWRAP, ROWS, WRITTEN, event, hours};
-use crate::around::{Around, DriverAround, Step};
 use crate::given::{self, NOW};
 use crate::log::check_chain;
 
@@ -137,7 +137,7 @@ impl Fault {
 }
 
 impl Around for Fault {
-    fn writing<T>(
+    fn writing<T: Default>(
         &self,
         step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
@@ -150,7 +150,7 @@ impl Around for Fault {
     }
 
     /// What writes is not asked of a connection that reads.
-    fn reading<T>(
+    fn reading<T: Default>(
         &self,
         step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
@@ -250,7 +250,7 @@ async fn strike(
     let folder = copy(base.folder.path());
     let fault = Fault::new(kind);
     let driver = SqliteDriver::open(&folder.path().join(FILE)).expect("a driver");
-    let driver = Arc::new(DriverAround(driver, Arc::clone(&fault)));
+    let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fault)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     fault.arm(statement);
     let said_yes = operation(base, &store).await;
@@ -376,7 +376,7 @@ async fn a_read_that_fails_at_any_statement_is_told_and_the_next_one_is_whole() 
                 let folder = copy(base.folder.path());
                 let fault = Fault::new(kind);
                 let driver = SqliteDriver::open(&folder.path().join(FILE)).expect("a driver");
-                let driver = Arc::new(DriverAround(driver, Arc::clone(&fault)));
+                let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fault)));
                 let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
                 fault.reads_left.store(statement, Ordering::SeqCst);
                 let told = read(&base, &store).await;
@@ -404,7 +404,7 @@ async fn a_journal_that_cannot_be_moved_keeps_nobody_from_writing() {
     let base = Base::new().await;
     let fault = Fault::new(Kind::FailsBefore);
     let driver = SqliteDriver::open(&base.folder.path().join(FILE)).expect("a driver");
-    let driver = Arc::new(DriverAround(driver, Arc::clone(&fault)));
+    let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fault)));
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     let write = async || {
         for _ in 0..WRITES {

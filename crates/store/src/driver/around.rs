@@ -1,31 +1,43 @@
-//! A driver that lets a test in around each call of SQLite's connections: what all such drivers have
-//! in common, so that a test says only what it does where.
+//! A driver that lets somebody in around each call of another one's connections: what fails on
+//! purpose, counts or listens has this in common, and says only what it does where. For tests; the
+//! product itself opens its databases without it.
 
 use std::sync::Arc;
 
-use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::driver::{Conn, Driver, DriverError, EachRow, Value};
+use super::{Conn, Driver, DriverError, EachRow, Value};
 
 /// What a connection is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
+    /// [`Conn::execute`].
     Execute,
+    /// [`Conn::query`], of this text.
     Query(&'static str),
+    /// [`Conn::script`].
     Script,
+    /// [`Conn::begin_write`].
     BeginWrite,
+    /// [`Conn::begin_read`].
     BeginRead,
+    /// [`Conn::commit`].
     Commit,
+    /// [`Conn::rollback`].
     Rollback,
+    /// [`Conn::savepoint`].
     Savepoint,
+    /// [`Conn::release`].
     Release,
+    /// [`Conn::undo`].
     Undo,
+    /// [`Conn::checkpoint`].
     Checkpoint,
 }
 
-/// What a test does around a step, which it carries out by calling `run`.
-pub(crate) trait Around: Send + Sync + 'static {
+/// What is done around a step, which is carried out by calling `run`. A step that is left out has
+/// the empty answer.
+pub trait Around: Send + Sync + 'static {
     /// Of the connection that writes.
-    fn writing<T>(
+    fn writing<T: Default>(
         &self,
         _step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
@@ -34,7 +46,7 @@ pub(crate) trait Around: Send + Sync + 'static {
     }
 
     /// Of a connection that reads.
-    fn reading<T>(
+    fn reading<T: Default>(
         &self,
         _step: Step,
         run: impl FnOnce() -> Result<T, DriverError>,
@@ -44,21 +56,31 @@ pub(crate) trait Around: Send + Sync + 'static {
 }
 
 /// The driver.
-pub(crate) struct DriverAround<A>(pub(crate) SqliteDriver, pub(crate) Arc<A>);
+pub struct DriverAround<A> {
+    driver: Arc<dyn Driver>,
+    around: Arc<A>,
+}
+
+impl<A: Around> DriverAround<A> {
+    /// Around a driver.
+    pub fn new(driver: Arc<dyn Driver>, around: Arc<A>) -> Self {
+        Self { driver, around }
+    }
+}
 
 impl<A: Around> Driver for DriverAround<A> {
     fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
-        let (conn, around) = (self.0.writer()?, Arc::clone(&self.1));
+        let (conn, around) = (self.driver.writer()?, Arc::clone(&self.around));
         Ok(Box::new(ConnAround { conn, around, writes: true }))
     }
 
     fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
-        let (conn, around) = (self.0.reader()?, Arc::clone(&self.1));
+        let (conn, around) = (self.driver.reader()?, Arc::clone(&self.around));
         Ok(Box::new(ConnAround { conn, around, writes: false }))
     }
 
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        self.0.migrations()
+        self.driver.migrations()
     }
 }
 
@@ -69,7 +91,7 @@ struct ConnAround<A> {
 }
 
 impl<A: Around> ConnAround<A> {
-    fn step<T>(
+    fn step<T: Default>(
         &mut self,
         step: Step,
         run: impl FnOnce(&mut dyn Conn) -> Result<T, DriverError>,
