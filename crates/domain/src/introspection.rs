@@ -7,7 +7,7 @@ use accredit_wire::oauth::introspection::{ActiveToken, Introspection};
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
-use accredit_wire::verify::IssuedTo;
+use accredit_wire::verify::{IssuedTo, Rejection};
 
 use crate::context::Cx;
 use crate::issuance::admission::HolderFacts;
@@ -30,9 +30,10 @@ pub fn introspect(cx: &Cx, client: Option<&AuthenticatedClient>, token: &Secret)
     if !entitled {
         return Introspection::Inactive;
     }
-    match verifier.verify_token(token.expose(), cx.now) {
+    let now = cx.world.latest.judged_at(cx.now);
+    match verifier.verify_token(token.expose(), now) {
         // The token's end was set by this clock: nothing is forgiven, as a resource would.
-        Ok(principal) if cx.now < principal.expires_at() => {
+        Ok(principal) if now < principal.expires_at() => {
             Introspection::Active(Box::new(active(principal.token())))
         }
         Ok(_) | Err(_) => Introspection::Inactive,
@@ -55,7 +56,9 @@ fn active(claims: &AccessToken) -> ActiveToken {
     }
 }
 
-/// Ends a token at its client's wish. A token that is none, or over, needs nothing done.
+/// Ends a token at its client's wish. A token that is none, or over, needs nothing done; one that is
+/// over only because somebody has set the clock ahead, or is not valid yet because it was ahead when
+/// the token was issued, is ended.
 ///
 /// RFC 7009 section 2.1: the server "verifies whether the token was issued to the client making
 /// the revocation request. If this validation fails, the request is refused". That is said of dead
@@ -69,9 +72,14 @@ pub async fn revoke_own(
     let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else { return Ok(()) };
     issued_to_them(&client.credential.holder, issued)?;
     // Also in the minute after its end, in which a resource with another clock still takes it.
-    let Ok(principal) = verifier.verify_token(token.expose(), cx.now) else { return Ok(()) };
-    let claims = principal.token();
-    revocation::token(cx, claims.id, Some(claims.client_id), "revoked by its client").await?;
+    let over = |at| match verifier.verify_token(token.expose(), at) {
+        Ok(_) | Err(Rejection::NotYetValid { .. }) => false,
+        Err(_) => true,
+    };
+    if over(cx.now) && over(cx.world.latest.latest_or(cx.now)) {
+        return Ok(());
+    }
+    revocation::token(cx, issued.id, Some(issued.client), "revoked by its client").await?;
     Ok(())
 }
 

@@ -227,7 +227,7 @@ impl Tenant {
         let entries: Vec<Entry> = revoked.iter().map(entry).collect();
         let state =
             revocations::State::new(organization.generation, organization.rev, now, &entries);
-        verifier.set_standing(Standing::current(state.clone(), now));
+        verifier.set_standing(Standing::own(state.clone()));
         Ok(Self {
             id: organization.id,
             name: organization.name.clone(),
@@ -357,7 +357,7 @@ impl Tenant {
         if notice.revocation.is_some() {
             let new = notice.revocation.as_ref().map(entry);
             let state = self.revoked.load().advanced(notice.rev, notice.at, new);
-            self.verifier.set_standing(Standing::current(state.clone(), notice.at));
+            self.verifier.set_standing(Standing::own(state.clone()));
             self.revoked.store(Arc::new(state));
             self.rev.store(notice.rev, Ordering::Release);
         }

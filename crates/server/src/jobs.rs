@@ -188,9 +188,11 @@ pub async fn rotate_all(server: &Server) {
     if let Err(fault) = server.tenants.load_all(server.world.clock.now()).await {
         tracing::error!(%fault, "organizations not loaded");
     }
-    for tenant in server.tenants.all() {
+    server.look();
+    let surely = server.watch.surely(server.world.clock.elapsed());
+    for tenant in in_order(server) {
         let cx = system(server, Arc::clone(&tenant));
-        if let Err(fault) = rotation::tick(&cx).await {
+        if let Err(fault) = rotation::tick(&cx, surely).await {
             tracing::error!(%fault, org = %tenant.name, "signing keys not rotated on");
         }
         if let Err(fault) = rotation_schedule::tick(&cx).await {
@@ -218,6 +220,13 @@ async fn follow_in(server: &Server, places: &Semaphore) {
     placed.for_each_concurrent(None, turn).await;
 }
 
+/// The organizations in memory, always in the same order: what is recorded of each draws on chance.
+fn in_order(server: &Server) -> Vec<Arc<Tenant>> {
+    let mut tenants = server.tenants.all();
+    tenants.sort_unstable_by_key(|tenant| tenant.id);
+    tenants
+}
+
 /// The context of what the system does by the clock.
 fn system(server: &Server, tenant: Arc<Tenant>) -> Cx {
     let now = server.world.clock.now();
@@ -237,7 +246,7 @@ pub async fn flush_all(server: &Server) {
     let now = server.world.clock.now();
     server.look();
     let surely = server.watch.surely(server.world.clock.elapsed());
-    for tenant in server.tenants.all() {
+    for tenant in in_order(server) {
         if let Err(fault) = flush::flush(&server.world, &tenant, now).await {
             tracing::error!(%fault, org = %tenant.name, "uses and counters not written");
         }

@@ -4,6 +4,7 @@
 use accredit_domain::Fault;
 use accredit_domain::audit::event::Event;
 use accredit_domain::restoration::{NewGeneration, first_rev};
+use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError};
 use crate::failure::Failure;
@@ -29,7 +30,9 @@ pub(crate) fn begin(
         )
         .map_err(failed)?;
     Failure::unless_one(changed)?;
-    let entry = revocations::write(conn, &org, &new.revocation)?;
+    let last_at =
+        log::head(conn, &org).map_err(failed)?.map_or(Time::default(), |head| head.last_at);
+    let entry = revocations::write(conn, &org, &new.revocation, last_at)?;
     if entry.rev != rev {
         return Err(Failure::wrong(OPERATION, "the counter is not where the generation begins"));
     }

@@ -359,7 +359,7 @@ pub(crate) fn complete(
     let failed = |error| Failure::of(OPERATION, error);
     let mut entry = None;
     if let Some(revocation) = &change.revocation {
-        let written = revocations::write(conn, org, revocation)?;
+        let written = revocations::write(conn, org, revocation, head.last_at)?;
         head.fence = written.rev;
         for row in &change.rows {
             if let Row::Answer(row) = row {

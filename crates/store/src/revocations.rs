@@ -36,6 +36,7 @@ pub(crate) fn write(
     conn: &mut dyn Conn,
     org: &str,
     entry: &Revocation,
+    last_at: Time,
 ) -> Result<Revocation, Failure> {
     const OPERATION: &str = "write a revocation";
     let failed = |error| Failure::of(OPERATION, error);
@@ -48,6 +49,9 @@ pub(crate) fn write(
         .map_err(failed)?
         .ok_or_else(|| Failure::wrong(OPERATION, "there is no such organization"))?;
     let (id, target) = (entry.id.to_string(), entry.target.to_string());
+    // Every token has its event, whose time is not before the token's: where the clock is back, or
+    // was ahead, tokens live until later than the entry says.
+    let keep_until = entry.keep_until.plus(last_at.since(entry.revoked_at));
     conn.execute(
         "INSERT INTO revocation (org, rev, id, target, reason, revoked_at, keep_until) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -58,12 +62,12 @@ pub(crate) fn write(
             target.as_str().into(),
             (&entry.reason).into(),
             entry.revoked_at.into(),
-            entry.keep_until.into(),
+            keep_until.into(),
         ],
     )
     .map_err(failed)?;
     log::fence(conn, org, rev).map_err(failed)?;
-    Ok(Revocation { rev, ..entry.clone() })
+    Ok(Revocation { rev, keep_until, ..entry.clone() })
 }
 
 /// The targets revoked after `rev`, with the count of each.

@@ -9,6 +9,9 @@ use accredit_wire::time::Time;
 /// When every world begins: 2026-01-01T00:00:00Z.
 pub const BEGINNING: Time = Time::from_seconds(1_767_225_600);
 
+/// The machine has run for a while.
+const BOOTED_BEFORE: Duration = Duration::from_hours(1);
+
 /// A clock that a test sets: the time of day, and the monotonic clock beside it.
 pub struct SettableClock {
     now: AtomicI64,
@@ -17,8 +20,7 @@ pub struct SettableClock {
 
 impl Default for SettableClock {
     fn default() -> Self {
-        // The machine has run for a while.
-        let elapsed = Duration::from_hours(1).as_micros() as u64;
+        let elapsed = BOOTED_BEFORE.as_micros() as u64;
         Self { now: AtomicI64::new(BEGINNING.micros()), elapsed: AtomicU64::new(elapsed) }
     }
 }
@@ -28,6 +30,16 @@ impl SettableClock {
     pub fn advance(&self, by: Duration) {
         self.elapsed.fetch_add(by.as_micros() as u64, Ordering::SeqCst);
         self.set(self.now().plus(by));
+    }
+
+    /// How long the world has been there, whatever its time of day was set to.
+    pub fn passed(&self) -> Duration {
+        self.elapsed().saturating_sub(BOOTED_BEFORE)
+    }
+
+    /// The time of day, had nobody ever set it.
+    pub fn right(&self) -> Time {
+        BEGINNING.plus(self.passed())
     }
 
     /// Sets the time of day, also backwards, without any time going by.

@@ -182,6 +182,16 @@ pub async fn generate(
     now: Time,
 ) -> Result<SigningKey, Fault> {
     let id = KeyId::new(now.millis(), world.random());
+    generate_as(world, (org, id), purpose, state, now).await
+}
+
+async fn generate_as(
+    world: &World,
+    (org, id): (OrganizationId, KeyId),
+    purpose: KeyPurpose,
+    state: KeyState,
+    now: Time,
+) -> Result<SigningKey, Fault> {
     let sealed = world.vault.generate(org, id, purpose, purpose.algorithm()).await?;
     Ok(SigningKey { sealed, state, created_at: now, changed_at: None, statement: None, version: 0 })
 }
@@ -195,7 +205,11 @@ pub async fn generate_next(
     now: Time,
 ) -> Result<SigningKey, Fault> {
     let (org, purpose) = (predecessor.org, predecessor.purpose);
-    let next = generate(world, org, purpose, KeyState::Next, now).await?;
+    // Keys are told in the order of their ids, and whoever is led from key to key needs them in the
+    // order in which they followed one another, whatever was done to the clock.
+    let millis = now.millis().max(predecessor.id.millis() + 1);
+    let id = KeyId::new(millis, world.random());
+    let next = generate_as(world, (org, id), purpose, KeyState::Next, now).await?;
     if purpose != KeyPurpose::Log {
         return Ok(next);
     }

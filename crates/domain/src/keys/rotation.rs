@@ -147,7 +147,10 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
         }
         let old = in_state(&keys, purpose, KeyState::Active)
             .ok_or_else(|| Fault::new("signing keys", "no active key for a purpose"))?;
-        let retiring = old.clone().turned(KeyState::Retiring, cx.now);
+        // It is published for so long after the last that it may have signed, also where the time of
+        // day is back.
+        let since = cx.world.latest.judged_at(cx.now);
+        let retiring = old.clone().turned(KeyState::Retiring, since);
         let Moved { active, next } = succeed(cx, &old.sealed, &keys).await?;
         let mut body = Body {
             key: Some(active.sealed.id),
@@ -183,9 +186,10 @@ fn retires_at(key: &SigningKey) -> Time {
 }
 
 /// One turn of the job: publishes a next key where a store of an earlier version has none, and
-/// retires the keys that were published for long enough after their last signature. Returns how
-/// many keys it changed.
-pub async fn tick(cx: &Cx) -> Result<u64, Fault> {
+/// retires the keys that were published for long enough after their last signature at `surely`, a
+/// time that has come whatever was done to the clock: a key that is taken away too early takes tokens
+/// that are alive with it. Returns how many keys it changed.
+pub async fn tick(cx: &Cx, surely: Option<Time>) -> Result<u64, Fault> {
     let held = cx.tenant.keys();
     let mut turns = Vec::new();
     for purpose in KeyPurpose::ALL {
@@ -196,7 +200,7 @@ pub async fn tick(cx: &Cx) -> Result<u64, Fault> {
         }
     }
     for key in held.all() {
-        if key.state == KeyState::Retiring && retires_at(key) <= cx.now {
+        if key.state == KeyState::Retiring && surely.is_some_and(|at| retires_at(key) <= at) {
             let retired = key.clone().turned(KeyState::Retired, cx.now);
             turns.push((EventKind::KeyRetired, retired));
         }

@@ -54,6 +54,9 @@ fn whatever_happens_in_whatever_order_the_invariants_hold() {
     assert!(sum(|report| report.faults) > SEEDS / 2, "{} faults", sum(|report| report.faults));
     assert!(sum(|report| report.restarts) > SEEDS / 2, "{} starts", sum(|report| report.restarts));
     assert!(sum(|report| report.rotated) > SEEDS / 2, "{} keys", sum(|report| report.rotated));
+    assert!(sum(|report| report.log_keys) > SEEDS / 2, "{} log", sum(|report| report.log_keys));
+    assert!(sum(|report| report.clocks) > SEEDS / 2, "{} clocks", sum(|report| report.clocks));
+    assert!(sum(|report| report.back) > SEEDS / 4, "{} back", sum(|report| report.back));
     assert!(sum(|report| report.overtaken) > SEEDS / 4, "{} races", sum(|report| report.overtaken));
     assert!(sum(|report| report.shared) > 2 * SEEDS, "{} batches", sum(|report| report.shared));
 }
@@ -114,6 +117,16 @@ fn a_token_that_leaves_without_its_event_is_found_out() {
 #[test]
 fn a_secret_that_is_written_is_found_out() {
     found_out(Flaw::SecretIsWritten, Invariant::NoSecretInClear);
+}
+
+#[test]
+fn a_server_that_does_not_look_at_the_clock_is_found_out() {
+    found_out(Flaw::NobodyLooksAtTheClock, Invariant::NothingIsIssuedBack);
+}
+
+#[test]
+fn a_log_key_that_nobody_named_is_found_out() {
+    found_out(Flaw::LogKeyIsNotNamed, Invariant::LogIsWhole);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use accredit_domain::issuance::clock::CLOCK_BACK_ISSUING_MAX;
 use accredit_server::jobs;
 use accredit_testkit::{Ask, TestWorld};
 use accredit_wire::crypto::Algorithm;
-use serde_json::Value;
+use accredit_wire::time::Time;
+use accredit_wire::tlog::succession;
+use serde_json::{Value, json};
 
 /// Issuing goes on where the clock is back by no more than this many seconds.
 const BACK_MAX: i64 = CLOCK_BACK_ISSUING_MAX.as_secs() as i64;
@@ -127,4 +129,107 @@ async fn what_is_over_is_deleted_once_it_surely_is() {
     world.advance(2);
     jobs::flush_all(&world.server).await;
     assert_eq!(entries().await, 0);
+}
+
+/// Until when the newest entry of the revocation graph is kept.
+async fn kept_until(world: &TestWorld, org: &accredit_testkit::Org) -> Time {
+    let id = world.tenant(org).await.id;
+    let entries = world.world.store.revocations_after(id, 0, Time::default()).await;
+    entries.expect("entries").last().expect("one").keep_until
+}
+
+#[tokio::test]
+async fn what_ends_while_the_clock_is_back_is_not_forgotten_when_it_is_right_again() {
+    let world = TestWorld::new(81).await;
+    let scene = world.scene().await;
+    let (org, right) = (&scene.org, world.now());
+    for back in [7_200, 3 * 86_400] {
+        world.clock.set(right);
+        let gone = world.agent_secret(org, "planner", None).await;
+        world.token(org, &gone, &[("scope", "crm:read")]).await.expect(200);
+        world.clock.set(right.minus(Duration::from_secs(back)));
+        world.revoke(org, &gone.credential).await.expect("revoked");
+        let kept = kept_until(&world, org).await;
+        assert!(kept >= right.plus(Duration::from_hours(1)), "back by {back} s: {kept}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_leaves_nobody_without_an_answer_when_it_is_right_again() {
+    let world = TestWorld::new(82).await;
+    let scene = world.scene().await;
+    let (org, right) = (&scene.org, world.now());
+    let issue =
+        async || world.token(org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    let alive = issue().await.member("access_token");
+    // What is revoked meanwhile is of a time that has not come.
+    world.clock.set(right.plus(Duration::from_hours(2)));
+    world.server.look();
+    let gone = world.agent_secret(org, "planner", None).await;
+    world.revoke(org, &gone.credential).await.expect("revoked");
+    let ahead = issue().await.member("access_token");
+    world.clock.set(right.plus(Duration::from_secs(2)));
+    world.server.look();
+    assert!(is_active(&world, org, &alive).await, "what lives lives on");
+    assert!(!is_active(&world, org, &ahead).await, "its time has not come");
+    // Its client ends it all the same, and for as long as it would have lived.
+    let revoke = Ask::post(org.path("/oauth/revoke")).basic(&scene.client);
+    world.ask(revoke.form(&[("token", &ahead)])).await.expect(200);
+    let kept = kept_until(&world, org).await;
+    assert!(kept >= right.plus(Duration::from_hours(3)), "{kept}");
+    world.clock.set(right.plus(Duration::from_hours(2)));
+    assert!(!is_active(&world, org, &ahead).await, "nor is it alive when its time has come");
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_stays_so_where_the_clock_is_set_back() {
+    let world = TestWorld::new(83).await;
+    let scene = world.scene().await;
+    let (org, right) = (&scene.org, world.now());
+    let token = world.token(org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    let token = token.member("access_token");
+    world.advance(600);
+    world.server.look();
+    assert!(!is_active(&world, org, &token).await);
+    world.clock.set(right);
+    world.server.look();
+    assert!(!is_active(&world, org, &token).await, "set back to when it was issued");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_takes_away_no_key_whose_tokens_live() {
+    let world = TestWorld::new(84).await;
+    let scene = world.scene().await;
+    let (org, right) = (&scene.org, world.now());
+    world.advance(700);
+    jobs::flush_all(&world.server).await;
+    let token = world.token(org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+    let token = token.member("access_token");
+    let now = json!({ "now": true });
+    world.admin(org, "POST", "/v1/signing-keys/rotate", Some(now)).await.expect(201);
+    world.clock.set(right.plus(Duration::from_hours(48)));
+    jobs::rotate_all(&world.server).await;
+    world.clock.set(right.plus(Duration::from_secs(701)));
+    jobs::rotate_all(&world.server).await;
+    assert!(is_active(&world, org, &token).await, "its key is published");
+}
+
+#[tokio::test]
+async fn keys_of_the_log_are_told_in_their_order_also_where_the_clock_was_set_back() {
+    let world = TestWorld::new(85).await;
+    let org = world.found("acme").await;
+    let right = world.now();
+    let first = world.tenant(&org).await.log_key().sealed.public.clone();
+    for back in [0, 3_600, 7_200, 86_400] {
+        world.clock.set(right.minus(Duration::from_secs(back)));
+        let now = json!({ "purpose": "log", "now": true });
+        world.admin(&org, "POST", "/v1/signing-keys/rotate", Some(now)).await.expect(201);
+    }
+    world.clock.set(right);
+    let world = world.reopened(86).await;
+    let tenant = world.tenant(&org).await;
+    let name = succession::log_name(&org.issuer);
+    let believed = succession::follow(&name, [first], &tenant.keys().log_statements());
+    assert_eq!(believed.len(), 6, "the first, four that signed, and the next");
+    assert!(succession::is_among(&tenant.log_key().sealed.public, &believed));
 }

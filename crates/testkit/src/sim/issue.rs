@@ -56,6 +56,7 @@ impl Simulation {
         if failed {
             self.report.faults += 1;
         }
+        self.check_answer(cx.now, outcome.as_ref().ok())?;
         let Ok(Outcome::Issued(issued)) = outcome else { return Ok(()) };
         must(!foreign, Invariant::OrganizationsNeverMeet, || {
             format!("a client of the other organization was given `{}`", issued.scope)

@@ -5,14 +5,26 @@ use std::collections::BTreeMap;
 
 use accredit_domain::audit::fsck;
 use accredit_domain::ports::{Leaf, LeafBody};
+use accredit_domain::tenant::Tenant;
 use accredit_wire::time::Time;
-use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::leaf::{leaf_hash, payload_digest};
+use accredit_wire::tlog::{Hash, checkpoint, succession};
 use serde_json::Value;
 
 use super::model::Side;
-use super::{Broke, Invariant, must};
+use super::{Broke, Flaw, Invariant, must};
 use crate::{Org, TestWorld};
+
+impl Written {
+    /// The payload without what is a key or a signature, which are drawn outside of the seed.
+    pub(super) fn masked(&self) -> Value {
+        let mut payload = self.payload.clone();
+        if let Some(changes) = payload.get_mut("changes").and_then(Value::as_object_mut) {
+            changes.remove("statement");
+        }
+        payload
+    }
+}
 
 /// Leaves read at a time.
 const LEAVES_MAX: usize = 500;
@@ -103,12 +115,43 @@ pub(super) async fn check(world: &TestWorld, side: &Side, events: &[Written]) ->
             || format!("{token} left with `{}`, and its event says {scope:?}", left.token.scope),
         )?;
     }
+    let back = events.windows(2).position(|two| two[0].at > two[1].at);
+    must(back.is_none(), Invariant::LogIsWhole, || {
+        format!("the time goes back behind event {back:?}")
+    })?;
     accredit_server::jobs::integrate_all(&world.server).await;
     let tenant = world.tenant(&side.org).await;
+    check_keys(world, &tenant, side).await?;
     let report = fsck::fsck(&world.world, &tenant).await.map_err(failed)?;
     must(report.ok && report.leaves == events.len() as u64, Invariant::LogIsWhole, || {
         format!("{report:?}")
     })
+}
+
+/// The checkpoint is signed by every key of the log that is published, and whoever knows only the
+/// first one is led to each of them.
+async fn check_keys(world: &TestWorld, tenant: &Tenant, side: &Side) -> Result<(), Broke> {
+    let mut statements = tenant.keys().log_statements();
+    if side.flaw == Some(Flaw::LogKeyIsNotNamed) {
+        statements.clear();
+    }
+    let name = succession::log_name(&side.org.issuer);
+    let believed = succession::follow(&name, [side.log_key.clone()], &statements);
+    for lane in world.world.store.lanes(tenant.id).await.map_err(failed)? {
+        let note = lane.note.clone().unwrap_or_default();
+        for (n, vkey) in tenant.log_vkeys(&lane).map_err(failed)?.iter().enumerate() {
+            let opened = checkpoint::open(note.as_bytes(), std::slice::from_ref(vkey));
+            let size = opened.map(|checkpoint| checkpoint.size);
+            must(size == Ok(lane.sequenced), Invariant::LogIsWhole, || {
+                format!("key {n} signs {size:?} of {} leaves", lane.sequenced)
+            })?;
+            let is_known = succession::is_among(vkey.key(), &believed);
+            must(is_known, Invariant::LogIsWhole, || {
+                format!("nobody named key {n} of {}", statements.len())
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// No event names anything of the other organization.

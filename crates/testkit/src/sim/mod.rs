@@ -9,10 +9,11 @@
 //! same seed therefore gives the same decisions and the same event payloads.
 //!
 //! Reading order: [`model`] is what ought to be, kept apart from the code under test; [`steps`] is
-//! what happens, [`together`] what happens at once, [`strangers`] what comes from nobody; [`network`]
-//! are the enforcement points; [`log`] reads what was recorded; [`check`] compares. A [`Flaw`] breaks one thing on purpose, to show that its checker can fail.
+//! what happens, [`together`] what happens at once, [`strangers`] what comes from nobody, [`day`] how the
+//! clock is set; [`network`] are the enforcement points; [`log`] reads what was recorded; [`check`] compares. A [`Flaw`] breaks one thing on purpose, to show that its checker can fail.
 
 mod check;
+mod day;
 mod issue;
 mod log;
 mod model;
@@ -30,6 +31,7 @@ use accredit_wire::crypto::sha256_of;
 
 use crate::TestWorld;
 use crate::entropy::Chance;
+use day::Day;
 use model::Side;
 
 /// An invariant of ARCHITECTURE.md, as a checker names it.
@@ -53,6 +55,8 @@ pub enum Invariant {
     BoundsHold,
     /// 9. What nobody knows is refused: a client, a secret, a name, a key.
     UnknownIsNo,
+    /// No token is issued while the time of day is back.
+    NothingIsIssuedBack,
     /// What is alive is accepted: without it, the others could hold by refusing everything.
     AliveIsAccepted,
     /// A step ended otherwise than it may: a fault that nobody asked for, or none where one was.
@@ -76,6 +80,10 @@ pub enum Flaw {
     PointBelievesAnyKey,
     /// The event of a revocation holds a client's secret.
     SecretIsWritten,
+    /// The server does not look whether its time of day was set.
+    NobodyLooksAtTheClock,
+    /// A key of the log comes without the statement by which the one before it names it.
+    LogKeyIsNotNamed,
 }
 
 /// What a simulation does.
@@ -107,8 +115,14 @@ pub struct Report {
     pub faults: usize,
     /// Restarts of the server.
     pub restarts: usize,
-    /// Signing keys and secrets that rotated.
+    /// Signing keys of tokens and of the feed, and secrets, that rotated.
     pub rotated: usize,
+    /// Keys of the log that rotated.
+    pub log_keys: usize,
+    /// How often the clock was set to a time that is not the right one.
+    pub clocks: usize,
+    /// Tokens that were asked for while the time of day was back.
+    pub back: usize,
     /// Decisions that a revocation overtook.
     pub overtaken: usize,
     /// Batches in which several requests shared a commit.
@@ -156,6 +170,7 @@ struct Simulation {
     plan: Plan,
     chance: Chance,
     sides: [Side; 2],
+    day: Day,
     report: Report,
 }
 
@@ -195,10 +210,17 @@ impl Simulation {
             faults: 0,
             restarts: 0,
             rotated: 0,
+            log_keys: 0,
+            clocks: 0,
+            back: 0,
             overtaken: 0,
             shared: 0,
         };
-        Self { world: Some(world), plan, chance: Chance::new(plan.seed), sides, report }
+        let (day, chance) = (Day::begin(&world), Chance::new(plan.seed));
+        let mut simulation =
+            Self { world: Some(Arc::clone(&world)), plan, chance, sides, day, report };
+        simulation.look(&world);
+        simulation
     }
 
     fn world(&self) -> Arc<TestWorld> {
@@ -219,6 +241,8 @@ impl Simulation {
         let world = world.reopened(seed).await;
         world.faults.blind_fence(self.plan.flaw == Some(Flaw::FenceIsBlind));
         world.clock.advance(Duration::from_secs(1));
+        self.day = Day::begin(&world);
+        self.look(&world);
         self.world = Some(Arc::new(world));
         self.tell("restart".to_owned());
     }
@@ -235,7 +259,7 @@ impl Simulation {
             log::check_apart(&events, side, &self.sides[1 - place])?;
             let written = events
                 .iter()
-                .map(|event| format!("{} {} {}\n", event.kind, event.at.micros(), event.payload));
+                .map(|event| format!("{} {} {}\n", event.kind, event.at.micros(), event.masked()));
             let written: Vec<String> = written.collect();
             for side in &self.sides {
                 written.iter().try_for_each(|line| secrets::check(side, "an event", line))?;

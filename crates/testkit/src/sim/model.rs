@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use accredit_domain::registry::find_agent;
+use accredit_wire::crypto::PublicKey;
 use accredit_wire::ids::{AgentId, AnyId};
 use accredit_wire::time::Time;
 use accredit_wire::token::AccessToken;
 
-use super::Plan;
 use super::network::Point;
+use super::{Flaw, Plan};
 use crate::{Client, Org, TestWorld};
 
 /// Actions that every resource knows.
@@ -46,6 +47,10 @@ pub(super) struct Side {
     pub(super) tokens: Vec<Left>,
     /// Every revocation, in order: what, and at which counter.
     pub(super) revocations: Vec<(AnyId, u64)>,
+    /// What is broken on purpose.
+    pub(super) flaw: Option<Flaw>,
+    /// The first key of the log.
+    pub(super) log_key: PublicKey,
     pub(super) points: Vec<Point>,
     /// Ids of the other organization that somebody here named.
     pub(super) named: Vec<String>,
@@ -69,11 +74,24 @@ impl Side {
             clients.push(world.agent_secret(&org, name, None).await);
             clients.push(world.instance(&org, name, None).await);
         }
-        let id = world.tenant(&org).await.id.any();
+        let tenant = world.tenant(&org).await;
+        let (id, log_key) = (tenant.id.any(), tenant.log_key().sealed.public.clone());
         let points = ["crm", "crm", "mail"].map(|at| Point::new(&org, at, plan.flaw)).into();
         let (tokens, revocations, named) = (Vec::new(), Vec::new(), Vec::new());
         let overlaps = BTreeMap::new();
-        Self { org, id, agents, clients, tokens, revocations, points, named, overlaps }
+        Self {
+            org,
+            id,
+            agents,
+            clients,
+            tokens,
+            revocations,
+            flaw: plan.flaw,
+            log_key,
+            points,
+            named,
+            overlaps,
+        }
     }
 
     /// The organization's revocation counter.

@@ -2,16 +2,20 @@
 //! loses; and their restarts.
 
 use accredit_domain::audit::integrate;
+use accredit_domain::ports::LaneHead;
 use accredit_domain::tenant::Tenant;
 use accredit_server::followers::Held;
 use accredit_server::hub::Resume;
 use accredit_server::points::Introduced;
+use accredit_wire::crypto::PublicKey;
 use accredit_wire::ids::CredentialId;
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::revocations::feed::FeedError;
 use accredit_wire::revocations::witness::{LaneProof, LogWitness};
 use accredit_wire::revocations::{Applied, Follower, Nonce, SignedMessage, State};
 use accredit_wire::time::Time;
+use accredit_wire::tlog::note::Vkey;
+use accredit_wire::tlog::succession;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
 use std::time::Duration;
 
@@ -26,6 +30,8 @@ const DELAY_MAX: usize = 6;
 struct OnItsWay {
     /// The step at which it arrives.
     due: usize,
+    /// When it was asked for, which is when it was signed.
+    asked_at: Time,
     text: String,
 }
 
@@ -34,12 +40,16 @@ pub(super) struct Point {
     follower: Follower,
     verifier: Verifier,
     keys: Vec<VerifyingKey>,
+    /// Keys of the log: those that it was shown first, and whom they name.
+    log_keys: Vec<PublicKey>,
     on_its_way: Vec<OnItsWay>,
     flaw: Option<Flaw>,
     /// What it must know: the counter of the newest message that it took.
     pub(super) rev: u64,
-    /// How young its knowledge is: the signed time of that message.
+    /// How young its knowledge is: when that message was asked for, by the right time.
     pub(super) at: Option<Time>,
+    /// The time of day of the server in that message, microseconds beside the right one.
+    off: i64,
 }
 
 impl Point {
@@ -54,10 +64,12 @@ impl Point {
             follower: Follower::new(org.issuer.clone(), Some(LogWitness::new(Vec::new()))),
             verifier: Verifier::new(config, KeyRing::new(&none)),
             keys: Vec::new(),
+            log_keys: Vec::new(),
             on_its_way: Vec::new(),
             flaw,
             rev: 0,
             at: None,
+            off: 0,
         }
     }
 
@@ -69,6 +81,12 @@ impl Point {
     pub(super) fn believe(&mut self, key: &VerifyingKey) {
         self.keys.push(key.clone());
         self.verifier.set_keys(KeyRing::new(&JwkSet::new(self.keys.clone()).expect("a key set")));
+    }
+
+    /// The time by which it must judge a token at the right time `now`: that of the server, as far as
+    /// it was told, which signs what it issues by it; never less than its own.
+    pub(super) fn judges_at(&self, now: Time) -> Time {
+        now.max(Time::from_micros(now.micros() + self.off))
     }
 
     pub(super) fn audience(&self) -> &str {
@@ -89,7 +107,8 @@ impl Point {
         let state = self.follower.state();
         let held = self.at.map(|_| (state.generation(), state.rev()));
         let nonce = Nonce::new(world.world.random());
-        self.follower.ask(nonce, world.now());
+        let asked_at = world.clock.right();
+        self.follower.ask(nonce, asked_at);
         let from = Resume { state: held, nonce: Some(nonce) };
         let text = message(world, &tenant, from).await?;
         if chance.once_in(5) {
@@ -98,7 +117,7 @@ impl Point {
         let times = if chance.once_in(6) { 2 } else { 1 };
         for _ in 0..times {
             let due = step + chance.below(DELAY_MAX);
-            self.on_its_way.push(OnItsWay { due, text: text.clone() });
+            self.on_its_way.push(OnItsWay { due, asked_at, text: text.clone() });
         }
         Ok(())
     }
@@ -116,12 +135,13 @@ impl Point {
         arrived.sort_by_key(|sent| sent.due);
         let mut taken = 0;
         for sent in arrived {
-            taken += usize::from(self.take(world, org, &sent.text).await?);
+            taken += usize::from(self.take(world, org, &sent).await?);
         }
         Ok(taken)
     }
 
-    async fn take(&mut self, world: &TestWorld, org: &Org, text: &str) -> Result<bool, Broke> {
+    async fn take(&mut self, world: &TestWorld, org: &Org, sent: &OnItsWay) -> Result<bool, Broke> {
+        let now = world.clock.right();
         let tenant = world.tenant(org).await;
         let keys = tenant.keys();
         for key in keys.token_jwks().keys() {
@@ -132,13 +152,12 @@ impl Point {
         }
         self.verifier.set_keys(KeyRing::new(&JwkSet::new(self.keys.clone()).expect("a key set")));
         let lanes = world.world.store.lanes(tenant.id).await.map_err(failed)?;
-        let vkeys: Result<_, _> = lanes.iter().map(|lane| tenant.log_vkey(lane)).collect();
-        self.follower.set_log_keys(vkeys.map_err(failed)?);
-        let signed = SignedMessage::verify(text, keys.feed_jwks(), &org.issuer)
+        self.learn_log_keys(&tenant, &lanes, org)?;
+        let signed = SignedMessage::verify(&sent.text, keys.feed_jwks(), &org.issuer)
             .map_err(|error| (Invariant::StepEndsWell, format!("a message: {error:?}")))?;
         let mut proofs: Vec<LaneProof> = Vec::new();
         let applied = loop {
-            match self.follower.apply(&signed, &proofs, world.now()) {
+            match self.follower.apply(&signed, &proofs, now) {
                 Err(FeedError::NeedsProof { lane, from, to }) if proofs.is_empty() => {
                     let proof = integrate::consistency(&world.world, &tenant, lane, from, to);
                     proofs.push(LaneProof { lane, proof: proof.await.map_err(failed)? });
@@ -146,16 +165,43 @@ impl Point {
                 other => break other,
             }
         };
-        self.publish(world.now());
+        self.publish(now);
         match applied {
             Ok(Applied::Old) | Err(FeedError::NeedsSnapshot) => Ok(false),
             Ok(_) => {
-                (self.rev, self.at) = (signed.message().to, Some(signed.message().at));
+                (self.rev, self.at) = (signed.message().to, Some(sent.asked_at));
+                self.off = signed.message().at.micros() - sent.asked_at.micros();
                 Ok(true)
             }
             // The server is honest here: an alarm is a false one, or it was made to lie.
             Err(error) => Err((Invariant::LogIsWhole, format!("a witness says: {error:?}"))),
         }
+    }
+
+    /// Fetches the log's keys: of those that are published it takes whom the ones that it knows
+    /// name, and all where it knows none yet.
+    fn learn_log_keys(
+        &mut self,
+        tenant: &Tenant,
+        lanes: &[LaneHead],
+        org: &Org,
+    ) -> Result<(), Broke> {
+        let Some(lane) = lanes.last() else { return Ok(()) };
+        let published = tenant.log_vkeys(lane).map_err(failed)?;
+        if self.log_keys.is_empty() {
+            self.log_keys.extend(published.iter().map(|vkey| vkey.key().clone()));
+        }
+        let statements = tenant.keys().log_statements();
+        let name = succession::log_name(&org.issuer);
+        self.log_keys = succession::follow(&name, self.log_keys.clone(), &statements);
+        let mut vkeys = Vec::new();
+        for lane in lanes {
+            let of_lane = tenant.log_vkeys(lane).map_err(failed)?;
+            let known = |vkey: &Vkey| succession::is_among(vkey.key(), &self.log_keys);
+            vkeys.extend(of_lane.into_iter().filter(known));
+        }
+        self.follower.set_log_keys(vkeys);
+        Ok(())
     }
 
     fn publish(&self, now: Time) {

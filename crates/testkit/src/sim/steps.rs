@@ -33,8 +33,9 @@ impl Simulation {
         let world = self.world();
         // Time passes, a little: what is signed later says so.
         world.clock.advance(Duration::from_millis(1 + self.chance.below(900) as u64));
+        self.look(&world);
         let place = self.chance.below(2);
-        match self.chance.below(37) {
+        match self.chance.below(41) {
             0..=9 => self.issue(place).await?,
             10..=12 => self.time_passes(&world),
             13 | 14 => {
@@ -70,6 +71,9 @@ impl Simulation {
             33 => self.a_stranger_shows(&world, place).await?,
             34 if self.chance.once_in(4) => self.a_flood(&world, place).await?,
             35 | 36 => self.a_secret_rotates(&world, place).await?,
+            37 | 38 => self.a_clock_is_set(&world),
+            39 => self.a_log_key_rotates(&world, place).await?,
+            40 => self.jobs_run(&world).await,
             _ => {}
         }
         self.messages_arrive(step).await?;
@@ -79,6 +83,7 @@ impl Simulation {
     fn time_passes(&mut self, world: &TestWorld) {
         let seconds = if self.chance.once_in(6) { 100 } else { self.chance.below(25) as u64 };
         world.advance(seconds);
+        self.look(world);
         self.tell(format!("{seconds} s pass"));
     }
 
@@ -86,6 +91,24 @@ impl Simulation {
     /// one signed is believed as before. Of tokens or of the feed.
     async fn a_key_rotates(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
         let purpose = ["token", "feed"][self.chance.below(2)];
+        let rotated = self.rotate_key(world, place, purpose).await?;
+        self.report.rotated += usize::from(rotated);
+        Ok(())
+    }
+
+    /// The next key of the log signs from now on; the one before it named it, and signs along.
+    async fn a_log_key_rotates(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
+        let rotated = self.rotate_key(world, place, "log").await?;
+        self.report.log_keys += usize::from(rotated);
+        Ok(())
+    }
+
+    async fn rotate_key(
+        &mut self,
+        world: &TestWorld,
+        place: usize,
+        purpose: &str,
+    ) -> Result<bool, Broke> {
         let asked = RotateKey { purpose: Some(purpose.to_owned()), now: true };
         let cx = world.cx(&self.sides[place].org).await;
         let result = rotation::rotate(&cx, &asked).await;
@@ -95,8 +118,17 @@ impl Simulation {
             Err(Error::Fault(fault)) => return Err((Invariant::StepEndsWell, fault.to_string())),
         };
         self.tell(format!("{place} the key of {purpose}: {said}"));
-        self.report.rotated += usize::from(result.is_ok());
-        Ok(())
+        Ok(result.is_ok())
+    }
+
+    /// What the server does by itself: keys retire, counters become events, what is over is
+    /// forgotten.
+    async fn jobs_run(&mut self, world: &TestWorld) {
+        if self.plan.flaw != Some(Flaw::NobodyLooksAtTheClock) {
+            accredit_server::jobs::rotate_all(&world.server).await;
+            accredit_server::jobs::flush_all(&world.server).await;
+        }
+        self.tell("jobs run".to_owned());
     }
 
     /// A client's secret gets a successor; both work for a while, then the old one ends by itself.
@@ -269,7 +301,7 @@ impl Simulation {
     fn a_point_restarts(&mut self, world: &TestWorld, place: usize) -> Result<(), Broke> {
         let side = &mut self.sides[place];
         let n = self.chance.below(side.points.len());
-        side.points[n].restart(&side.org, world.now())?;
+        side.points[n].restart(&side.org, world.clock.right())?;
         self.tell(format!("{place} point {n} restarts"));
         Ok(())
     }

@@ -78,9 +78,10 @@ impl Simulation {
             side.points.iter_mut().for_each(|point| point.believe(&key));
         }
         let tenant = world.tenant(&side.org).await;
-        let points = side.points.iter().map(super::network::Point::verifier);
-        for verifier in [&tenant.verifier].into_iter().chain(points) {
-            let accepted = verifier.verify_token(&text, world.now()).is_ok();
+        let right = world.clock.right();
+        let points = side.points.iter().map(|point| (point.verifier(), right));
+        for (verifier, at) in [(&tenant.verifier, world.now())].into_iter().chain(points) {
+            let accepted = verifier.verify_token(&text, at).is_ok();
             must(!accepted, Invariant::UnknownIsNo, || {
                 format!("a token by a key that nobody published, like {}", left.told())
             })?;

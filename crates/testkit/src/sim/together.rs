@@ -148,6 +148,9 @@ impl Simulation {
         failed: bool,
     ) -> Result<(), Broke> {
         let place = request.place;
+        if let Came::Token(outcome) = &came {
+            self.check_answer(world.now(), outcome.as_ref().ok())?;
+        }
         let faulty = |fault: Fault| {
             must(failed, Invariant::StepEndsWell, || format!("at once with others: {fault}"))
         };

@@ -172,7 +172,8 @@ impl Verifier {
         if token.issuer != self.config.issuer {
             return Err(Rejection::Issuer);
         }
-        Ok(IssuedTo { client: token.client_id, instance: token.instance, resource: token.resource })
+        let (id, client, resource) = (token.id, token.client_id, token.resource);
+        Ok(IssuedTo { id, client, instance: token.instance, resource })
     }
 
     /// Whether what was accepted once would still be: what a guard of a long-lived body or stream

@@ -23,6 +23,8 @@ pub struct Evidence {
 /// Who got a token and for what; says nothing of whether it is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuedTo {
+    /// The token.
+    pub id: TokenId,
     /// The agent that it was issued to.
     pub client: AgentId,
     /// The instance that it was issued to, where one authenticated.

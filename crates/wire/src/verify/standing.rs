@@ -20,7 +20,8 @@ const NOTED_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Standing {
     state: State,
-    anchor: Anchor,
+    /// Nothing where it is never older than now: [`Standing::own`].
+    anchor: Option<Anchor>,
     /// The latest local time seen with this state, microseconds.
     latest: AtomicI64,
 }
@@ -31,14 +32,20 @@ impl Standing {
         Some(Self::new(follower.state().clone(), follower.anchor()?, follower.seen()))
     }
 
-    /// The state as the server itself reads it from its store, at the local time `now`.
+    /// The state of who makes it: it is as young as can be, whatever is done to the clock, and the
+    /// server's time is the time that is asked about.
+    pub fn own(state: State) -> Self {
+        Self { state, anchor: None, latest: AtomicI64::default() }
+    }
+
+    /// The state as it was read from its source at the local time `now`.
     pub fn current(state: State, now: Time) -> Self {
         Self::new(state, Anchor::current(now), now)
     }
 
     fn new(state: State, anchor: Anchor, seen: Time) -> Self {
         let latest = AtomicI64::new(seen.max(anchor.received_at()).micros());
-        Self { state, anchor, latest }
+        Self { state, anchor: Some(anchor), latest }
     }
 
     /// The state.
@@ -48,16 +55,17 @@ impl Standing {
 
     /// The server's time at the local time `now`, as far as it is known.
     pub fn server_time(&self, now: Time) -> Time {
-        self.anchor.server_time(now)
+        self.anchor.map_or(now, |anchor| anchor.server_time(now))
     }
 
     /// How old the state is at the local time `now`; `None` where the local clock was set back.
     pub fn age(&self, now: Time) -> Option<Duration> {
+        let Some(anchor) = self.anchor else { return Some(Duration::ZERO) };
         let latest = self.latest.load(Ordering::Relaxed);
         if now.since(Time::from_micros(latest)) >= NOTED_EVERY {
             self.latest.fetch_max(now.micros(), Ordering::Relaxed);
         }
-        self.anchor.age(now, Time::from_micros(latest))
+        anchor.age(now, Time::from_micros(latest))
     }
 
     /// Refuses where the state is older than `age_max`.
