@@ -41,7 +41,8 @@ pub fn introspect(cx: &Cx, client: Option<&AuthenticatedClient>, token: &Secret)
 }
 
 fn active(claims: &AccessToken) -> ActiveToken {
-    let payload: Option<serde_json::Value> = serde_json::from_slice(&claims.to_payload()).ok();
+    let mut payload: Option<serde_json::Value> = serde_json::from_slice(&claims.to_payload()).ok();
+    let mut stands = |name: &str| payload.as_mut()?.get_mut(name).map(std::mem::take);
     ActiveToken {
         scope: claims.scope.clone(),
         client_id: claims.client_id.to_string(),
@@ -52,7 +53,8 @@ fn active(claims: &AccessToken) -> ActiveToken {
         aud: claims.audience.clone(),
         iss: claims.issuer.clone(),
         jti: claims.id.to_string(),
-        accredit: payload.and_then(|mut payload| payload.get_mut("accredit").map(std::mem::take)),
+        act: stands("act"),
+        accredit: stands("accredit"),
     }
 }
 

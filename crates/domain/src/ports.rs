@@ -18,7 +18,7 @@ use accredit_wire::ids::{
 use accredit_wire::time::Time;
 
 use crate::audit::event::Event;
-use crate::issuance::admission::{AgentFacts, CredentialFacts};
+use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
 pub use crate::page::{LOOKED_ROWS_MAX, Order, Page, Span};
 use crate::refusal::{Error, Fault};
@@ -418,6 +418,13 @@ pub trait Admissions: Send + Sync {
         org: OrganizationId,
         agent: AgentId,
     ) -> BoxFuture<'_, Result<Option<Arc<AgentFacts>>, Fault>>;
+
+    /// The facts about a resource, or `None` where there is none of that id in the organization.
+    fn resource_facts(
+        &self,
+        org: OrganizationId,
+        resource: ResourceId,
+    ) -> BoxFuture<'_, Result<Option<Arc<ResourceFacts>>, Fault>>;
 
     /// The facts about a credential of the organization.
     fn credential_facts(

@@ -82,6 +82,12 @@ rules! {
     RotationRequired "rotation-required" UnauthorizedClient "The agent has changed, and its credential was not rotated since; the organization enforces that.";
     GrantNotForClient "grant-not-for-client" UnauthorizedClient "This kind of client cannot use this grant.";
     ScopeNotHeld "scope-not-held" Scope "The agent does not hold a scope that was asked for.";
+    SubjectToken "subject-token" Invalid "The subject token of an exchange is none, or is over.";
+    SubjectTokenNotYours "subject-token-not-yours" Invalid "The subject token was neither issued to the client nor sent to a resource that it serves.";
+    ChainTooDeep "chain-too-deep" Invalid "The chain of acting parties has as many as it may have.";
+    ChainCycle "chain-cycle" Invalid "The client is in the chain already, or may be.";
+    DelegationNone "delegation-none" Scope "The subject token lets its holder pass nothing on.";
+    DelegationExceeded "delegation-exceeded" Scope "More was asked for than was passed on.";
     ScopeMissing "scope-missing" Scope "Nothing was asked for, and the agent has no default scope.";
     TargetTwo "target-two" Target "The request reaches two resources; a token is for one.";
     TargetUnknown "target-unknown" Target "The resource is none that the agent holds a permission on.";

@@ -39,13 +39,14 @@ struct Keys {
     until: Option<Time>,
 }
 
-/// The caches of a store. A sixteenth of the bytes each is for resources and for what agents hold,
-/// an eighth for lists of keys, the rest for agents and credentials.
+/// The caches of a store. A sixteenth of the bytes each is for resources, by name and by id, and for
+/// what agents hold, an eighth for lists of keys, the rest for agents and credentials.
 pub(crate) struct Caches {
     agents: Cache<(OrganizationId, AgentId), Arc<AgentFacts>>,
     credentials: Cache<(OrganizationId, CredentialId), Arc<CredentialFacts>>,
     keys: Cache<KeysAsked, Keys>,
     resources: Cache<(OrganizationId, ResourceName), Arc<ResourceFacts>>,
+    resources_by_id: Cache<(OrganizationId, ResourceId), Arc<ResourceFacts>>,
     entitlements: Cache<(OrganizationId, Box<str>), Arc<Entitlements>>,
 }
 
@@ -55,7 +56,8 @@ impl Caches {
             agents: Cache::new(bytes / 16 * 6),
             credentials: Cache::new(bytes / 16 * 6),
             keys: Cache::new(bytes / 16 * 2),
-            resources: Cache::new(bytes / 16),
+            resources: Cache::new(bytes / 32),
+            resources_by_id: Cache::new(bytes / 32),
             entitlements: Cache::new(bytes / 16),
         }
     }
@@ -351,6 +353,31 @@ impl Admissions for SqliteStore {
                 read_agent((&caches, &shared, ticket), conn, org, agent)
             })
             .await
+        })
+    }
+
+    fn resource_facts(
+        &self,
+        org: OrganizationId,
+        resource: ResourceId,
+    ) -> BoxFuture<'_, Result<Option<Arc<ResourceFacts>>, Fault>> {
+        let key = (org, resource);
+        if let Some(facts) = self.caches.resources_by_id.get(&self.shared.stamps, &key) {
+            return Box::pin(ready(Ok(Some(facts))));
+        }
+        Box::pin(async move {
+            let ticket = self.shared.stamps.ticket();
+            let found = self
+                .read("read a resource's facts", move |conn| {
+                    resources::facts(conn, &org.to_string(), &Lookup::Id(resource))
+                })
+                .await?;
+            if let Some(facts) = &found {
+                let (tags, bytes) = ([Tag::of(org.any())], resource_bytes(facts));
+                let entry = (key, Arc::clone(facts));
+                self.caches.resources_by_id.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
+            }
+            Ok(found)
         })
     }
 

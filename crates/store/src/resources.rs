@@ -18,7 +18,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, audience, actions, state, revocations_age_max, created_at, version, \
-             environment FROM resource ",
+             environment, agent FROM resource ",
             $rest
         )
     };
@@ -36,6 +36,7 @@ fn read(row: &dyn Row) -> Result<Resource, DriverError> {
         created_at: row.time(6)?,
         version: row.int(7)?,
         environment: row.word(8, Environment::parse)?,
+        agent: row.opt_parsed(9)?,
     })
 }
 
@@ -75,6 +76,7 @@ pub(crate) fn facts(
             actions: row.actions,
             state: row.state,
             environment: row.environment,
+            agent: row.agent,
         })
     }))
 }
@@ -116,13 +118,14 @@ pub(crate) fn revocations_age_min(
 pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<(), Failure> {
     let id = row.id.to_string();
     let failed = |error| Failure::of(OPERATION, error);
+    let agent = row.agent.map(|agent| agent.to_string());
     let actions = serde_json::to_string(&row.actions)
         .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
     if row.version == 0 {
         conn.execute(
             "INSERT INTO resource (org, id, name, audience, actions, state, \
-             revocations_age_max, created_at, environment, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
+             revocations_age_max, created_at, environment, agent, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -133,6 +136,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
                 row.revocations_age_max.into(),
                 row.created_at.into(),
                 row.environment.as_str().into(),
+                agent.as_deref().into(),
             ],
         )
         .map_err(failed)?;
@@ -140,12 +144,13 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
     }
     let changed = conn
         .execute(
-            "UPDATE resource SET actions = $1, state = $2, revocations_age_max = $3, \
-             version = version + 1 WHERE org = $4 AND id = $5 AND version = $6",
+            "UPDATE resource SET actions = $1, state = $2, revocations_age_max = $3, agent = $4, \
+             version = version + 1 WHERE org = $5 AND id = $6 AND version = $7",
             &[
                 (&actions).into(),
                 row.state.as_str().into(),
                 row.revocations_age_max.into(),
+                agent.as_deref().into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

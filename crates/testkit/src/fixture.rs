@@ -131,6 +131,7 @@ impl TestWorld {
             actions: actions.iter().map(ToString::to_string).collect(),
             environment: None,
             revocations_age_max: None,
+            agent: None,
         };
         resource::create(&self.cx(org).await, &asked).await.expect("a new resource")
     }

@@ -49,6 +49,11 @@ async fn tokens_are_verified_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_is_delegated_as_the_guide_says() {
+    read("delegating.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn things_rotate_and_end_as_the_guide_says() {
     read("rotating-and-revoking.md").await;
 }

@@ -41,7 +41,8 @@ enum Verb {
     /// Show one resource
     #[command(visible_alias = "show", after_help = "Example:\n  accredit resource get crm")]
     Get(Named),
-    /// Replace its actions, or the age up to which its verifiers trust revocations
+    /// Replace its actions, the agent that serves it, or the age up to which its verifiers trust
+    /// revocations
     #[command(
         after_help = "Example:\n  accredit resource update crm --action read --revocations-age-max 30s"
     )]
@@ -71,6 +72,9 @@ struct Create {
     /// come at least three times within it
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     revocations_age_max: Option<Duration>,
+    /// The agent that serves it, where it is one: that may exchange the tokens that are sent to it
+    #[arg(long, value_name = "ID|NAME")]
+    agent: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +89,9 @@ struct Update {
     /// at least three times within it
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     revocations_age_max: Option<Duration>,
+    /// The agent that serves it from now on; "" for none
+    #[arg(long, value_name = "ID|NAME")]
+    agent: Option<String>,
 }
 
 fn all() -> RequestPath {
@@ -100,7 +107,8 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
                 .with("audience", args.audience)
                 .with("actions", args.actions)
                 .with_opt("environment", args.environment)
-                .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()));
+                .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()))
+                .with_opt("agent", args.agent);
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body.json())).await?)
         }
         Verb::List(args) => commands::list(args.of(all()), args.among.paging, &COLUMNS, cx).await,
@@ -109,7 +117,8 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
             let body = Body::new()
                 .with_opt("actions", args.actions)
                 .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()))
-                .changed("--action and --revocations-age-max")?;
+                .with_opt("agent", args.agent)
+                .changed("--action, --revocations-age-max and --agent")?;
             let path = all().segment(&args.name);
             cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body)).await?)
         }

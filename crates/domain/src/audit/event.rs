@@ -7,7 +7,9 @@
 use std::net::IpAddr;
 
 use accredit_wire::crypto::sha256_of;
-use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, KeyId, RequestId, TokenId};
+use accredit_wire::ids::{
+    AgentId, AnyId, CredentialId, InstanceId, KeyId, RequestId, TaskId, TokenId,
+};
 use accredit_wire::time::Time;
 use accredit_wire::trace::TraceId;
 use serde::Serialize;
@@ -106,6 +108,8 @@ pub struct Body {
     pub agent: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
     #[serde(skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +135,8 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<AnyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TokenId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
@@ -145,7 +151,11 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<AnyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<AnyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,6 +217,7 @@ mod tests {
             actor: Some(Actor { id: Some(AgentId::new(1, [1; 10]).any()), kind: "agent" }),
             agent: Some(AgentId::new(1, [1; 10])),
             audience: Some("https://crm.example/\u{e9}".into()),
+            chain: Some("agt_a/ins_b agt_c".into()),
             changes: Changes::from([
                 ("purpose".into(), "a \"b\"".into()),
                 ("name".into(), "x".into()),
@@ -222,6 +233,7 @@ mod tests {
             method: Some("client_secret_basic"),
             name: Some("n".into()),
             owner: None,
+            parent: Some(TokenId::new(1, [7; 10])),
             reason: Some("line\nbreak".into()),
             request: Some(RequestId::new(1, [5; 10])),
             resource: None,
@@ -229,7 +241,9 @@ mod tests {
             rule: Some("scope-not-held"),
             scope: Some("crm:read".into()),
             source: Some(Source { ip: IpAddr::from([127, 0, 0, 1]) }),
+            subject: Some(AgentId::new(1, [8; 10]).any()),
             target: None,
+            task: Some(TaskId::new(1, [9; 10])),
             token: Some(TokenId::new(1, [6; 10])),
             trace: TraceId::from_traceparent(
                 "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",

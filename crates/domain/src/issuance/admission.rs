@@ -65,6 +65,8 @@ pub struct ResourceFacts {
     pub state: State,
     /// Where it runs.
     pub environment: Environment,
+    /// The agent that serves it, and so may exchange what is sent to it.
+    pub agent: Option<AgentId>,
 }
 
 /// Whose a credential is, with what may end it.

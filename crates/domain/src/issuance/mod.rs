@@ -115,8 +115,12 @@ async fn attempt(
     {
         return Err(Stopped::Refused(Box::new(client), refusal));
     }
-    let proposed = match request.grant {
+    let proposed = match &request.grant {
         Grant::ClientCredentials => grants::client_credentials::propose(cx, &client, request).await,
+        // Boxed: every request would carry the room that it needs.
+        Grant::TokenExchange(exchange) => {
+            Box::pin(grants::token_exchange::propose(cx, &client, (request, exchange))).await
+        }
     };
     let permitted = match proposed.and_then(permit::permit) {
         Ok(permitted) => permitted,

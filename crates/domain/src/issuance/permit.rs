@@ -1,10 +1,11 @@
-//! What may be granted: the meet of what the agent holds and what the resource knows, and never
-//! more. Policy will speak here too; today holding a permission is the whole rule.
+//! What may be granted: the meet of what the agent holds, what the resource knows and, where the
+//! agent acts for somebody, what was passed on to it. Never more. Policy will speak here too; today
+//! holding a permission is the whole rule.
 
-use accredit_wire::authority::{Authority, Scope, ScopeToken};
+use accredit_wire::authority::{Authority, Scope, ScopeToken, attenuate};
 
-use super::admission::AgentFacts;
-use super::grants::client_credentials::ProposedGrant;
+use super::admission::{AgentFacts, ResourceFacts};
+use super::grants::{Origin, ProposedGrant};
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::environment;
 
@@ -56,8 +57,41 @@ pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
         )
         .into());
     }
-    let delegable =
-        if agent.may_delegate { agent.entitlements.authority.clone() } else { Authority::none() };
-    let scope = std::mem::take(&mut proposed.scope);
+    let delegable = if agent.may_delegate { passed_on(&proposed) } else { Authority::none() };
+    let asked = std::mem::take(&mut proposed.scope);
+    let scope = match &proposed.origin {
+        None => asked,
+        Some(origin) => passed_to(origin, &asked)?,
+    };
     Ok(PermittedGrant { proposed, scope, delegable })
+}
+
+/// What of the scope asked for was passed on to the agent: all of it, or a refusal.
+fn passed_to(origin: &Origin, asked: &Scope) -> Result<Scope, Error> {
+    let granted = attenuate(&origin.ceiling, &Authority::from(asked)).map_err(|excess| {
+        let held = origin.ceiling.scope().map(|scope| scope.to_string()).unwrap_or_default();
+        let hint = format!("what was passed on: {held}");
+        Refusal::new(Rule::DelegationExceeded, excess.to_string(), hint)
+    })?;
+    granted.scope().map_err(|error| crate::Fault::new("permit", error).into())
+}
+
+/// What the holder of the token may pass on: what the agent holds, at resources that it may meet
+/// itself, and nothing that was not passed on to it.
+fn passed_on(proposed: &ProposedGrant) -> Authority {
+    let agent = &proposed.agent;
+    let held = &agent.entitlements;
+    let meets = |resource: &ResourceFacts| {
+        resource.environment == agent.environment || held.across.contains(&resource.name)
+    };
+    let own = if held.resources.iter().all(|resource| meets(resource)) {
+        held.authority.clone()
+    } else {
+        let names = held.resources.iter().filter(|resource| meets(resource));
+        held.authority.at_any(names.map(|resource| &resource.name))
+    };
+    match &proposed.origin {
+        None => own,
+        Some(origin) => origin.ceiling.meet(&own),
+    }
 }

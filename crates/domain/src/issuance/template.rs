@@ -1,12 +1,15 @@
 //! RFC 9068 section 2.2: the one place that decides what goes into a credential.
 
+use accredit_wire::authority::Authority;
 use accredit_wire::ids::{InstanceId, TokenId};
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
-use accredit_wire::token::{AccessToken, SubjectKind};
+use accredit_wire::time::Time;
+use accredit_wire::token::{AccessToken, Actor, SubjectKind};
 
-use super::admission::HolderFacts;
+use super::admission::{AgentFacts, HolderFacts};
+use super::grants::Origin;
 use super::permit::PermittedGrant;
-use crate::audit::event::{Actor, Body};
+use crate::audit::event::{self, Body};
 use crate::context::Cx;
 use crate::tenant::ActiveKey;
 use std::sync::Arc;
@@ -16,6 +19,7 @@ pub struct CredentialTemplate {
     /// The claims.
     pub token: AccessToken,
     pub(super) key: Arc<ActiveKey>,
+    parent: Option<TokenId>,
 }
 
 /// Fills in the claims of a permitted grant. A token never outlives what it was got with.
@@ -27,16 +31,21 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
     expires_at = expires_at.min(grant.credential.expires_at.seconds());
     let instance: Option<InstanceId> = match &grant.credential.holder {
         HolderFacts::Instance { id, expires_at: end, .. } => {
-            expires_at = expires_at.min(end.map_or(i64::MAX, accredit_wire::time::Time::seconds));
+            expires_at = expires_at.min(end.map_or(i64::MAX, Time::seconds));
             Some(*id)
         }
         _ => None,
     };
     let (millis, random) = cx.seed();
+    let origin = match grant.origin {
+        Some(origin) => *origin,
+        None => for_itself(&grant.agent, grant.credential.expires_at),
+    };
+    expires_at = expires_at.min(origin.expires_at.seconds());
     let token = AccessToken {
         issuer: cx.tenant.issuer.clone(),
-        subject: grant.agent.id.any(),
-        kind: SubjectKind::Agent,
+        subject: origin.subject,
+        kind: origin.kind,
         client_id: grant.agent.id,
         audience: grant.resource.audience.clone(),
         issued_at,
@@ -51,13 +60,26 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
         credential: grant.credential.id,
         owner: grant.owner,
         resource: grant.resource.id,
-        further: Vec::new(),
+        further: origin.further,
         rev: grant.rev,
         delegable: permitted.delegable,
-        chain: Vec::new(),
+        chain: origin.chain,
         demands_binding: false,
     };
-    CredentialTemplate { token, key }
+    CredentialTemplate { token, key, parent: origin.parent }
+}
+
+/// The origin of a machine token: its agent, and nothing before it.
+fn for_itself(agent: &AgentFacts, ends: Time) -> Origin {
+    Origin {
+        kind: SubjectKind::Agent,
+        subject: agent.id.any(),
+        chain: Vec::new(),
+        further: Vec::new(),
+        ceiling: Authority::none(),
+        expires_at: ends,
+        parent: None,
+    }
 }
 
 impl CredentialTemplate {
@@ -65,8 +87,9 @@ impl CredentialTemplate {
     pub(super) fn described(&self, method: &'static str) -> Body {
         let token = &self.token;
         Body {
-            actor: Some(Actor { id: Some(token.client_id.any()), kind: "agent" }),
+            actor: Some(event::Actor { id: Some(token.client_id.any()), kind: "agent" }),
             audience: Some(token.audience.clone()),
+            chain: chain_text(token),
             credential: Some(token.credential),
             decision: Some("allow"),
             expires_at: Some(token.expires_at.saturating_mul(1_000_000)),
@@ -74,11 +97,24 @@ impl CredentialTemplate {
             key: Some(token.key),
             method: Some(method),
             owner: Some(token.owner.any()),
+            parent: self.parent,
             resource: Some(token.resource.any()),
             rev: Some(token.rev),
+            subject: (!token.chain.is_empty()).then_some(token.subject),
             scope: (!token.scope.is_empty()).then(|| token.scope.to_string()),
+            task: token.task(),
             token: Some(token.id),
             ..Body::default()
         }
     }
+}
+
+/// The acting parties as an event names them, newest first: `agt_…` or `agt_…/ins_…` each.
+fn chain_text(token: &AccessToken) -> Option<String> {
+    let party = |actor: &Actor| match actor.instance {
+        Some(instance) => format!("{}/{instance}", actor.agent),
+        None => actor.agent.to_string(),
+    };
+    let parties: Vec<String> = token.chain.iter().map(party).collect();
+    (!parties.is_empty()).then(|| parties.join(" "))
 }

@@ -6,14 +6,15 @@
 use std::collections::BTreeSet;
 
 use accredit_wire::authority::{ActionName, ResourceName};
-use accredit_wire::ids::ResourceId;
+use accredit_wire::ids::{AgentId, ResourceId};
 use accredit_wire::oauth::resource_indicator::{self, RESOURCE_BYTES_MAX};
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::environment::{self, Environment};
 use super::{
-    Listed, PAGE_ROWS_MAX, STATES, State, commit, commit_created, decide, ending, find_resource,
+    Listed, PAGE_ROWS_MAX, STATES, State, commit, commit_created, decide, ending, find_agent,
+    find_resource,
     known_state, text, turn,
 };
 use crate::audit::changes;
@@ -51,6 +52,10 @@ pub struct Resource {
     /// Where it runs: immutable. Agents of other environments do not reach it unless a permission
     /// says so.
     pub environment: Environment,
+    /// The agent that serves it, where it is one: that may exchange the tokens that are sent to it.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
     /// Suspended: no tokens for it.
     pub state: State,
     /// How old its verifiers' revocation state may be, seconds.
@@ -77,16 +82,20 @@ pub struct CreateResource {
     pub environment: Option<String>,
     /// How old its verifiers' revocation state may be, seconds.
     pub revocations_age_max: Option<u32>,
+    /// The agent that serves it: its id or name.
+    pub agent: Option<String>,
 }
 
 /// What may be changed.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateResource {
     /// All its actions from now on.
     pub actions: Option<Vec<String>>,
     /// How old its verifiers' revocation state may be, seconds.
     pub revocations_age_max: Option<u32>,
+    /// The agent that serves it from now on: its id or name, or nothing.
+    pub agent: Option<String>,
 }
 
 fn actions(asked: &[String]) -> Result<BTreeSet<ActionName>, Refusal> {
@@ -133,6 +142,23 @@ fn age(asked: Option<u32>) -> Result<u32, Refusal> {
     Ok(age)
 }
 
+/// The agent that is to serve a resource: of its environment, or none for an empty text.
+async fn server(cx: &Cx, asked: &str, environment: Environment) -> Result<Option<AgentId>, Error> {
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let agent = find_agent(cx, asked).await?;
+    if agent.environment != environment {
+        return Err(Refusal::field(
+            "agent",
+            format!("`{}` is in another environment than the resource", agent.name),
+            "name an agent of the resource's own environment",
+        )
+        .into());
+    }
+    Ok(Some(agent.id))
+}
+
 /// Registers a resource.
 pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> {
     cx.require(AdminPermission::Registry)?;
@@ -144,6 +170,7 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
     let environment = asked.environment.as_deref().map(environment::asked).transpose()?;
     let environment = environment.unwrap_or_default();
     let revocations_age_max = age(asked.revocations_age_max)?;
+    let agent = server(cx, asked.agent.as_deref().unwrap_or(""), environment).await?;
     decide(|| async {
         let (millis, random) = cx.seed();
         let mut resource = Resource {
@@ -152,6 +179,7 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
             audience: audience.clone(),
             actions: actions.clone(),
             environment,
+            agent,
             state: State::Active,
             revocations_age_max,
             created_at: cx.now,
@@ -220,6 +248,9 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateResource) -> Result<Resour
         }
         if let Some(age) = new_age {
             resource.revocations_age_max = age;
+        }
+        if let Some(agent) = asked.agent.as_deref() {
+            resource.agent = server(cx, agent, resource.environment).await?;
         }
         let narrowed = !before.actions.is_subset(&resource.actions);
         let changes = changes::made_different(&before, &resource)?;

@@ -46,10 +46,8 @@ impl Scenery {
 
     async fn ask(&mut self, auth: &ClientAuth, scope: &str) -> Result<Outcome, Fault> {
         let request = TokenRequest {
-            grant: Grant::ClientCredentials,
             scope: Some(scope.parse().expect("a scope")),
-            resources: Vec::new(),
-            expires_in: None,
+            ..TokenRequest::default()
         };
         let cx = self.world.cx(&self.scene.org).await;
         let outcome = issuance::issue(&cx, auth, &request).await;

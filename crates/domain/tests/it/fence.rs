@@ -39,10 +39,8 @@ impl Race {
 
     async fn ask(&self, auth: ClientAuth, scope: &str) -> Result<Outcome, Fault> {
         let request = TokenRequest {
-            grant: Grant::ClientCredentials,
             scope: Some(scope.parse().expect("a scope")),
-            resources: Vec::new(),
-            expires_in: None,
+            ..TokenRequest::default()
         };
         issuance::issue(&self.world.cx(&self.scene.org).await, &auth, &request).await
     }

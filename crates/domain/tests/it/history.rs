@@ -122,10 +122,9 @@ impl History {
             ClientAuth::SecretBasic { client_id: client.id.clone(), secret }
         };
         let request = TokenRequest {
-            grant: Grant::ClientCredentials,
             scope: (!wanted.is_empty()).then(|| wanted.join(" ").parse().expect("a scope")),
             resources: vec![format!("https://{resource}.example/")],
-            expires_in: None,
+            ..TokenRequest::default()
         };
         let cx = self.cx().await;
         let outcome = issuance::issue(&cx, &auth, &request).await.expect("no fault");
@@ -225,7 +224,7 @@ impl History {
             self.note("activate resource", result, None);
             let actions = actions.clone();
             let asked =
-                UpdateResource { actions: Some(actions.clone()), revocations_age_max: None };
+                UpdateResource { actions: Some(actions.clone()), ..UpdateResource::default() };
             let result = resource::update(&cx, name, &asked).await;
             self.note("widen resource", result, None);
             for agent in AGENTS {
@@ -269,7 +268,7 @@ impl History {
         let actions = ACTIONS[..kept].iter().map(ToString::to_string).collect();
         let cx = self.cx().await;
         let before = find_resource(&cx, name).await.expect("a resource");
-        let asked = UpdateResource { actions: Some(actions), revocations_age_max: None };
+        let asked = UpdateResource { actions: Some(actions), ..UpdateResource::default() };
         let result = resource::update(&cx, name, &asked).await;
         let narrowed = |after: &Resource| !before.actions.is_subset(&after.actions);
         let ends = result.as_ref().is_ok_and(narrowed).then_some(before.id.any());
@@ -460,10 +459,8 @@ async fn under_concurrency_no_issuance_is_written_after_what_overtook_it() {
                 let secret = Secret::new(client.secret.clone());
                 let auth = ClientAuth::SecretBasic { client_id: client.id.clone(), secret };
                 let request = TokenRequest {
-                    grant: Grant::ClientCredentials,
                     scope: Some("crm:read".parse().expect("a scope")),
-                    resources: Vec::new(),
-                    expires_in: None,
+                    ..TokenRequest::default()
                 };
                 // A fault says that it was overtaken too often: no token, which is all that counts.
                 if let Ok(Outcome::Issued(issued)) = issuance::issue(&cx, &auth, &request).await {

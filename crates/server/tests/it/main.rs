@@ -13,6 +13,7 @@ mod defaults;
 mod degraded;
 mod environments;
 mod events;
+mod exchange;
 mod feed;
 mod introspection;
 mod jwks;

@@ -45,6 +45,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (17, "statement", include_str!("../../migrations/sqlite/0017_statement.sql")),
     (18, "holdings", include_str!("../../migrations/sqlite/0018_holdings.sql")),
     (19, "orders", include_str!("../../migrations/sqlite/0019_orders.sql")),
+    (20, "served", include_str!("../../migrations/sqlite/0020_served.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -209,6 +209,7 @@ pub(crate) fn resource(name: &str) -> Resource {
         audience: format!("https://{name}.example"),
         actions: [action("read"), action("update")].into(),
         environment: Environment::Dev,
+        agent: None,
         state: State::Active,
         revocations_age_max: 60,
         created_at: NOW,

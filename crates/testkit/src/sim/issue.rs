@@ -10,7 +10,7 @@ use accredit_wire::ids::{AnyId, KeyId, TokenId};
 use accredit_wire::jose::jws::Unverified;
 use accredit_wire::jose::{alg_name, b64url_decode, b64url_encode};
 use accredit_wire::oauth::client_auth::ClientAuth;
-use accredit_wire::oauth::token_request::{Grant, TokenRequest};
+use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
 
@@ -77,10 +77,9 @@ impl Simulation {
             .map(|action| format!("{resource}:{action}"))
             .collect();
         TokenRequest {
-            grant: Grant::ClientCredentials,
             scope: (!wanted.is_empty()).then(|| wanted.join(" ").parse().expect("a scope")),
             resources: vec![format!("https://{resource}.example/")],
-            expires_in: None,
+            ..TokenRequest::default()
         }
     }
 

@@ -211,6 +211,13 @@ impl Authority {
         Self(self.run(resource).to_vec())
     }
 
+    /// What it allows at some Resources.
+    #[must_use]
+    pub fn at_any<'r>(&self, resources: impl Iterator<Item = &'r ResourceName>) -> Self {
+        let resources: BTreeSet<&ResourceName> = resources.collect();
+        Self(self.0.iter().filter(|held| resources.contains(&held.resource)).cloned().collect())
+    }
+
     /// The part that has no limits.
     #[must_use]
     pub fn plain(&self) -> Self {

@@ -65,6 +65,9 @@ pub struct ActiveToken {
     pub iss: String,
     /// Its id.
     pub jti: String,
+    /// The acting party of a delegated token, as it stands in the token (RFC 8693 section 4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Value>,
     /// Our own claims, as they stand in the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accredit: Option<Value>,

@@ -92,7 +92,7 @@ impl Metadata {
             jwks_uri: at("/.well-known/jwks.json"),
             introspection_endpoint: Some(at("/oauth/introspect")),
             revocation_endpoint: Some(at("/oauth/revoke")),
-            grant_types_supported: Grant::ALL.map(|grant| grant.name().to_owned()).to_vec(),
+            grant_types_supported: Grant::NAMES.map(str::to_owned).to_vec(),
             response_types_supported: Vec::new(),
             token_endpoint_auth_methods_supported: methods.clone(),
             token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),

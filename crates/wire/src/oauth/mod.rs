@@ -1,8 +1,8 @@
 //! OAuth 2.0 messages: what a client sends to the token, introspection and revocation endpoints,
 //! and what it gets back.
 //!
-//! A request goes [`form`] → [`client_auth`] → [`token_request`], [`introspection`] or
-//! [`revocation`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as RFC
+//! A request goes [`form`] → [`client_auth`] → [`token_request`] (and [`token_exchange`]),
+//! [`introspection`] or [`revocation`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as RFC
 //! 6749 wants it. [`metadata`] says where the endpoints are.
 //!
 //! Absent on purpose: whether a client exists, what it may have, and any HTTP type. The caller
@@ -17,6 +17,7 @@ pub mod metadata;
 pub mod rejection;
 pub mod resource_indicator;
 pub mod revocation;
+pub mod token_exchange;
 pub mod token_request;
 pub mod token_response;
 
@@ -30,5 +31,6 @@ pub use introspection::{Introspection, IntrospectionRequest};
 pub use metadata::Metadata;
 pub use rejection::Rejection;
 pub use revocation::RevocationRequest;
+pub use token_exchange::TokenExchange;
 pub use token_request::TokenRequest;
 pub use token_response::TokenResponse;

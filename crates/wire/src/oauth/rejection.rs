@@ -43,6 +43,12 @@ pub enum Rejection {
     TooManyResources,
     /// `expires_in` is not a positive whole number of seconds.
     ExpiresIn,
+    /// `task` is not the id of one.
+    Task,
+    /// An exchange names an actor beside the client that authenticates.
+    ActorToken,
+    /// This parameter names a token type that is not taken, or not issued, here.
+    TokenType(&'static str),
     /// There are two `Authorization` headers.
     AuthorizationTwice,
     /// The `Authorization` header has a scheme that is not taken here.
@@ -82,6 +88,9 @@ impl Rejection {
             | Self::ParameterMissing(_)
             | Self::ParameterMalformed(_)
             | Self::ExpiresIn
+            | Self::Task
+            | Self::ActorToken
+            | Self::TokenType(_)
             | Self::AuthorizationTwice
             | Self::TwoClientAuthentications
             | Self::ClientIdDiffers => ErrorCode::InvalidRequest,
@@ -104,6 +113,9 @@ impl Rejection {
             Self::Resource => "resource-malformed",
             Self::TooManyResources => "too-many-resources",
             Self::ExpiresIn => "expires-in-malformed",
+            Self::Task => "task-malformed",
+            Self::ActorToken => "actor-token-not-taken",
+            Self::TokenType(_) => "token-type-unsupported",
             Self::AuthorizationTwice => "authorization-twice",
             Self::AuthorizationScheme => "authorization-scheme",
             Self::Basic => "basic-malformed",
@@ -129,11 +141,19 @@ impl Rejection {
             }
             Self::ParameterMissing(_) => "add the parameter with a value",
             Self::ParameterMalformed(_) => "send the value as it was given to you, unchanged",
-            Self::GrantType(_) => "use `grant_type=client_credentials`",
+            Self::GrantType(_) => {
+                "use `client_credentials`, or `urn:ietf:params:oauth:grant-type:token-exchange`"
+            }
             Self::Scope(_) => "list `resource:action` tokens separated by single spaces",
             Self::Resource => "send the audience of a registered resource, unchanged",
             Self::TooManyResources => "ask for one token for each resource",
             Self::ExpiresIn => "send a whole number of seconds above 0, or leave it out",
+            Self::Task => "send the task's id as it was given to you, or leave it out",
+            Self::ActorToken => "leave it out: the actor is the client that authenticates",
+            Self::TokenType(_) => {
+                "name one of RFC 8693 section 3: `access_token` or `jwt`, each in full; a user's \
+                 token may also be an `id_token`"
+            }
             Self::AuthorizationTwice => "send one `Authorization` header",
             Self::AuthorizationScheme => "use `Basic`, or a signed client assertion in the body",
             Self::Basic => "form-encode client id and secret, join them with `:`, then base64",
@@ -192,6 +212,11 @@ impl fmt::Display for Rejection {
             Self::TooManyResources => write!(f, "at most {RESOURCES_MAX} resources can be named"),
             Self::ExpiresIn => {
                 f.write_str("`expires_in` is not a positive whole number of seconds")
+            }
+            Self::Task => f.write_str("`task` is not the id of a task"),
+            Self::ActorToken => f.write_str("an exchange here takes no `actor_token`"),
+            Self::TokenType(name) => {
+                write!(f, "the parameter `{name}` names a token type that is not supported")
             }
             Self::AuthorizationTwice => f.write_str("there are two `Authorization` headers"),
             Self::AuthorizationScheme => {

@@ -1,12 +1,16 @@
 //! RFC 6749 section 4.4 (client credentials): what is asked of the token endpoint.
 //!
-//! Who asks is read by [`super::client_auth`]. One addition of ours: `expires_in`, the longest
-//! life the client wants, in seconds; it can only shorten what policy gives.
+//! Who asks is read by [`super::client_auth`], what an exchange has besides by
+//! [`super::token_exchange`]. Two additions of ours: `expires_in`, the longest life the client
+//! wants, in seconds, which can only shorten what policy gives; and `task`, the unit of work that
+//! the token is for.
 
 use super::form::Form;
 use super::rejection::Rejection;
 use super::resource_indicator;
+use super::token_exchange::TokenExchange;
 use crate::authority::Scope;
+use crate::ids::TaskId;
 
 /// The most `resource` parameters in one request.
 pub const RESOURCES_MAX: usize = 8;
@@ -14,27 +18,37 @@ pub const RESOURCES_MAX: usize = 8;
 /// How much of an unknown grant type an error repeats, in characters.
 const GRANT_TYPE_SHOWN_MAX: usize = 64;
 
-/// What a token is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The `grant_type` of [`Grant::ClientCredentials`].
+const CLIENT_CREDENTIALS: &str = "client_credentials";
+
+/// The `grant_type` of [`Grant::TokenExchange`].
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// On what grounds a token is asked for.
+#[derive(Clone, Debug, Default)]
 pub enum Grant {
     /// For the client itself (RFC 6749 section 4.4).
+    #[default]
     ClientCredentials,
+    /// For whom another token speaks, by the client (RFC 8693 section 2.1).
+    TokenExchange(TokenExchange),
 }
 
 impl Grant {
-    /// Every grant.
-    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+    /// The `grant_type` of every grant.
+    pub const NAMES: [&'static str; 2] = [CLIENT_CREDENTIALS, TOKEN_EXCHANGE];
 
-    /// Its `grant_type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClientCredentials => "client_credentials",
+    fn parse(form: &Form) -> Result<Self, Rejection> {
+        match form.require("grant_type")? {
+            CLIENT_CREDENTIALS => Ok(Self::ClientCredentials),
+            TOKEN_EXCHANGE => TokenExchange::parse(form).map(Self::TokenExchange),
+            unknown => Err(Rejection::GrantType(shown(unknown))),
         }
     }
 }
 
 /// A request for a token, well formed and not yet judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct TokenRequest {
     /// The grant.
     pub grant: Grant,
@@ -44,17 +58,18 @@ pub struct TokenRequest {
     pub resources: Vec<String>,
     /// The longest life wanted, in seconds; above 0.
     pub expires_in: Option<u32>,
+    /// The task that it is for.
+    pub task: Option<TaskId>,
 }
 
 impl TokenRequest {
     /// Reads the parameters; unknown ones are ignored (RFC 6749 section 3.2).
     pub fn parse(form: &Form) -> Result<Self, Rejection> {
-        let name = form.require("grant_type")?;
-        let grant = Grant::ALL.into_iter().find(|grant| grant.name() == name);
-        let grant = grant.ok_or_else(|| Rejection::GrantType(shown(name)))?;
+        let grant = Grant::parse(form)?;
         let scope = form.get("scope").map(str::parse::<Scope>).transpose()?;
         let expires_in = form.get("expires_in").map(seconds).transpose()?;
-        Ok(Self { grant, scope, resources: resources(form)?, expires_in })
+        let task = form.get("task").map(|task| task.parse().map_err(|_| Rejection::Task));
+        Ok(Self { grant, scope, resources: resources(form)?, expires_in, task: task.transpose()? })
     }
 }
 

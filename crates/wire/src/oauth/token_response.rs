@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::token_exchange::IssuedTokenType;
 use crate::authority::Scope;
 use crate::secret::Secret;
 
@@ -60,6 +61,9 @@ pub struct TokenResponse {
     /// is nothing.
     #[serde(default, skip_serializing_if = "Scope::is_empty")]
     pub scope: Scope,
+    /// What was issued, where it was by an exchange (RFC 8693 section 2.2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<String>,
 }
 
 impl fmt::Debug for TokenResponse {
@@ -69,13 +73,19 @@ impl fmt::Debug for TokenResponse {
             .field("token_type", &self.token_type)
             .field("expires_in", &self.expires_in)
             .field("scope", &self.scope)
+            .field("issued_token_type", &self.issued_token_type)
             .finish()
     }
 }
 
 /// [`TokenResponse`] as JSON, written by hand: the token is most of it, and no character of a
 /// compact JWS or of a scope needs escaping, so nobody looks at each again.
-pub fn json(token: &Secret, expires_in: u32, scope: &Scope) -> String {
+pub fn json(
+    token: &Secret,
+    expires_in: u32,
+    scope: &Scope,
+    issued: Option<IssuedTokenType>,
+) -> String {
     let token = token.expose();
     let mut text = String::with_capacity(token.len() + 128);
     text.push_str("{\"access_token\":\"");
@@ -85,6 +95,11 @@ pub fn json(token: &Secret, expires_in: u32, scope: &Scope) -> String {
     if !scope.is_empty() {
         text.push_str(",\"scope\":\"");
         text.push_str(&scope.to_string());
+        text.push('"');
+    }
+    if let Some(issued) = issued {
+        text.push_str(",\"issued_token_type\":\"");
+        text.push_str(issued.uri());
         text.push('"');
     }
     text.push('}');

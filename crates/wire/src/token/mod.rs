@@ -15,7 +15,8 @@ use serde::{Deserialize as _, Serialize};
 
 use crate::authority::{Authority, PERMISSION_MEMBERS, Permission, Scope};
 use crate::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TokenId,
+    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TaskId,
+    TokenId,
 };
 use crate::jose::TOKEN_BYTES_MAX;
 use crate::json::Json;
@@ -33,8 +34,9 @@ pub const ACCREDIT_VERSION: i64 = 1;
 /// The most parties in `act`, which is the most hops from the root of a chain.
 pub const CHAIN_DEPTH_MAX: usize = 16;
 
-/// The most ids in `lin`.
-pub const LINEAGE_MAX: usize = 64;
+/// The most ids in `lin`: four of the token's own, five for each hop before it (key, credential,
+/// owner, resource, token), and as much again for tasks, grants and issuers.
+pub const LINEAGE_MAX: usize = 4 + 6 * CHAIN_DEPTH_MAX + 12;
 
 /// The largest number read as a time or a counter: above it, numbers in JSON are not exact in
 /// every reader (RFC 7493 section 2.2).
@@ -122,6 +124,11 @@ impl AccessToken {
     /// Hops from the root of the chain: 0 for a machine token.
     pub fn depth(&self) -> usize {
         self.chain.len()
+    }
+
+    /// The task that it was minted for, where it was for one: it is of no use outside.
+    pub fn task(&self) -> Option<TaskId> {
+        self.further.iter().find_map(|id| TaskId::try_from(*id).ok())
     }
 
     /// Every id whose revocation ends this token. An id may come twice.

@@ -1,7 +1,7 @@
-//! RFC 6749 section 4.4: a client credentials request from the command line.
+//! RFC 6749 section 4.4, RFC 8693 section 2.1: a request for a token from the command line.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use accredit_wire::secret::Secret;
 
@@ -13,15 +13,38 @@ use crate::errors::{Failure, one_line};
 use crate::request_path::RequestPath;
 use crate::{input, output};
 
+/// A token to be exchanged.
+pub(super) struct Subject {
+    /// Where it is.
+    pub(super) file: PathBuf,
+    /// The end of its type's identifier.
+    pub(super) kind: String,
+}
+
 /// Gets a token and prints it alone, or the server's whole answer as JSON.
-pub(super) async fn run(args: Get, cx: &Context) -> Result<(), Failure> {
+pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Result<(), Failure> {
+    if subject.as_ref().is_some_and(|subject| subject.file == Path::new("-"))
+        && args.secret_file.is_none()
+        && cx.around.client_secret.is_none()
+    {
+        return Err(Failure::usage(
+            "two things would be read from standard input",
+            "the token to be exchanged and the secret",
+            "set ACCREDIT_CLIENT_SECRET, or use --secret-file FILE",
+        ));
+    }
     let (api, issuer) = server(&args, cx).await?;
     let secret_file = args.secret_file.clone();
     let secret = match (&secret_file, &cx.around.client_secret) {
         (None, Some(secret)) => secret.clone(),
         (file, _) => read_secret(file.as_deref()).await?,
     };
-    let answer = api.token(&issuer, (&args.client_id, &secret), &form(&args)).await?;
+    let subject = match subject {
+        Some(subject) => Some((read_secret(Some(&subject.file)).await?, subject.kind)),
+        None => None,
+    };
+    let form = form(&args, subject.as_ref());
+    let answer = api.token(&issuer, (&args.client_id, &secret), form.expose()).await?;
     if cx.out.is_json() {
         return cx.out.object(&answer);
     }
@@ -39,9 +62,22 @@ pub(super) async fn run(args: Get, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-fn form(args: &Get) -> String {
+fn form(args: &Get, subject: Option<&(Secret, String)>) -> Secret {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials");
+    match subject {
+        None => {
+            form.append_pair("grant_type", "client_credentials");
+        }
+        Some((token, kind)) => {
+            let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
+            form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+            form.append_pair("subject_token", token.expose());
+            form.append_pair("subject_token_type", &kind);
+        }
+    }
+    if let Some(task) = &args.task {
+        form.append_pair("task", task);
+    }
     if !args.scope.is_empty() {
         form.append_pair("scope", &args.scope.join(" "));
     }
@@ -51,7 +87,7 @@ fn form(args: &Get) -> String {
     if let Some(expires) = args.expires_in {
         form.append_pair("expires_in", &expires.as_secs().to_string());
     }
-    form.finish()
+    Secret::new(form.finish())
 }
 
 /// Whom to ask: the issuer as it was named, or the organization at the server, or the only

@@ -1,4 +1,4 @@
-//! `accredit token`: get one as an agent would, and look into one.
+//! `accredit token`: get one as an agent would, exchange one, and look into one.
 
 mod get;
 mod inspect;
@@ -28,6 +28,14 @@ enum Verb {
                       standard input."
     )]
     Get(Get),
+    /// Exchange a token that was sent to an agent for one with which it goes on (RFC 8693)
+    #[command(
+        after_help = "Example:\n  accredit token exchange --org dev --client-id agt_… --scope crm:read \
+                      --subject-token received\n\n\
+                      The secret is read from --secret-file, else ACCREDIT_CLIENT_SECRET, else \
+                      standard input."
+    )]
+    Exchange(Exchange),
     /// Say in plain words what a token on standard input says, without verifying it
     #[command(after_help = "Example:\n  accredit token inspect < token")]
     Inspect(Inspect),
@@ -41,6 +49,9 @@ struct Get {
     /// A file with the secret (`-`: standard input)
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
+    /// The task that it is for
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
     /// What to ask for
     #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_delimiter = ' ',
           value_parser = args::scope_token)]
@@ -60,6 +71,19 @@ struct Get {
 }
 
 #[derive(Debug, Args)]
+struct Exchange {
+    /// A file with the token that was received (`-`: standard input)
+    #[arg(long, value_name = "FILE")]
+    subject_token: PathBuf,
+    /// What it is: an access token of the same issuer, or a user's token of another one
+    #[arg(long, value_name = "TYPE", default_value = "access_token",
+          value_parser = ["access_token", "jwt", "id_token"])]
+    subject_token_type: String,
+    #[command(flatten)]
+    get: Get,
+}
+
+#[derive(Debug, Args)]
 struct Inspect {
     /// A file with the token (`-`: standard input)
     #[arg(value_name = "FILE", default_value = "-")]
@@ -69,7 +93,11 @@ struct Inspect {
 /// Runs one of its verbs.
 pub(crate) async fn run(token: Token, cx: &Context) -> Result<(), Failure> {
     match token.verb {
-        Verb::Get(args) => get::run(args, cx).await,
+        Verb::Get(args) => get::run(args, None, cx).await,
+        Verb::Exchange(args) => {
+            let subject = get::Subject { file: args.subject_token, kind: args.subject_token_type };
+            get::run(args.get, Some(subject), cx).await
+        }
         Verb::Inspect(args) => inspect::run(&args.file, cx).await,
     }
 }

@@ -1,3 +1,51 @@
-//! One grant, one file: each turns a request into a proposal, and decides nothing else.
+//! One grant, one file: each turns a request into a proposal, and decides nothing else. What they
+//! share stands beside them: who acts ([`actor`]) and at which resource ([`target`]).
 
+pub mod actor;
 pub mod client_credentials;
+pub mod target;
+pub mod token_exchange;
+
+use std::sync::Arc;
+
+use accredit_wire::authority::{Authority, Scope};
+use accredit_wire::ids::{AnyId, PersonId, TokenId};
+use accredit_wire::time::Time;
+use accredit_wire::token::{Actor, SubjectKind};
+
+use super::admission::{AgentFacts, CredentialFacts, ResourceFacts};
+
+/// What a grant proposes: who would get what, where and for how long. Not yet permitted.
+#[derive(Debug)]
+pub struct ProposedGrant {
+    pub(in crate::issuance) agent: Arc<AgentFacts>,
+    pub(in crate::issuance) credential: Arc<CredentialFacts>,
+    pub(in crate::issuance) resource: Arc<ResourceFacts>,
+    pub(in crate::issuance) scope: Scope,
+    pub(in crate::issuance) owner: PersonId,
+    pub(in crate::issuance) lifetime: u32,
+    pub(in crate::issuance) rev: u64,
+    /// None where the agent acts for itself.
+    pub(in crate::issuance) origin: Option<Box<Origin>>,
+}
+
+/// On whose behalf an agent acts, and what bounds it besides what the agent holds itself.
+#[derive(Debug)]
+pub struct Origin {
+    /// What the subject is.
+    pub(in crate::issuance) kind: SubjectKind,
+    /// For whom the chain acts.
+    pub(in crate::issuance) subject: AnyId,
+    /// The acting parties, newest first; the agent that asks is the first of them, unless it is the
+    /// subject itself.
+    pub(in crate::issuance) chain: Vec<Actor>,
+    /// Ids whose revocation ends the result, besides those that its own claims name: the lineage of
+    /// what it was derived from.
+    pub(in crate::issuance) further: Vec<AnyId>,
+    /// What was passed on: nothing beyond it is granted, nor passed on again.
+    pub(in crate::issuance) ceiling: Authority,
+    /// When what it is derived from ends.
+    pub(in crate::issuance) expires_at: Time,
+    /// The token that it is derived from, where it is one of ours.
+    pub(in crate::issuance) parent: Option<TokenId>,
+}

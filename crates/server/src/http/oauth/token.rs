@@ -3,7 +3,7 @@
 use accredit_domain::issuance::{self, Outcome};
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::form::Form;
-use accredit_wire::oauth::token_request::TokenRequest;
+use accredit_wire::oauth::token_request::{Grant, TokenRequest};
 use accredit_wire::oauth::token_response;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -27,7 +27,12 @@ pub fn token(call: Call) -> Handled {
             Outcome::Issued(issued) => {
                 let standing = cx.world.limits.client_stands(issued.client.any(), cx.now);
                 call.server.metrics.issued(&cx.tenant);
-                let body = token_response::json(&issued.token, issued.expires_in, &issued.scope);
+                let exchanged = match &request.grant {
+                    Grant::ClientCredentials => None,
+                    Grant::TokenExchange(exchange) => Some(exchange.requested_token_type),
+                };
+                let (token, life) = (&issued.token, issued.expires_in);
+                let body = token_response::json(token, life, &issued.scope, exchanged);
                 Ok(rates::told(reply::json_text(StatusCode::OK, body), standing))
             }
             Outcome::Refused(refusal) => {

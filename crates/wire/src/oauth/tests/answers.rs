@@ -8,6 +8,7 @@ use crate::authority::{Scope, ScopeError};
 use crate::oauth::errors::{ERROR_TEXT_BYTES_MAX, www_authenticate_basic, www_authenticate_bearer};
 use crate::oauth::introspection::ActiveToken;
 use crate::oauth::revocation::TokenTypeHint;
+use crate::oauth::token_exchange::IssuedTokenType;
 use crate::oauth::token_response::TokenType;
 use crate::oauth::{
     ErrorBody, ErrorCode, Introspection, IntrospectionRequest, Rejection, RevocationRequest,
@@ -33,6 +34,7 @@ fn active() -> ActiveToken {
         aud: "https://crm.example".into(),
         iss: "https://a.example/o/acme".into(),
         jti: "tok_x".into(),
+        act: None,
         accredit: Some(json!({"rev": 7})),
     }
 }
@@ -52,6 +54,9 @@ fn rejections() -> Vec<Rejection> {
         Rejection::Resource,
         Rejection::TooManyResources,
         Rejection::ExpiresIn,
+        Rejection::Task,
+        Rejection::ActorToken,
+        Rejection::TokenType("subject_token_type"),
         Rejection::AuthorizationTwice,
         Rejection::AuthorizationScheme,
         Rejection::Basic,
@@ -194,6 +199,7 @@ fn a_token_response_is_what_the_standard_says_and_hides_its_token() {
         token_type: TokenType::Bearer,
         expires_in: 300,
         scope: scope("crm:write crm:read"),
+        issued_token_type: None,
     };
     let text = serde_json::to_string(&response).expect("serializes");
     assert_eq!(
@@ -233,13 +239,16 @@ fn the_answer_written_by_hand_is_the_one_that_serde_writes() {
     for scope in ["", "crm:read", "crm:read crm:update ledger:post"] {
         let scope: Scope = scope.parse().unwrap_or_default();
         let token = crate::secret::Secret::new("eyJh.eyJp-_9.c2ln".to_owned());
-        let response = TokenResponse {
-            access_token: token.expose().to_owned(),
-            token_type: TokenType::Bearer,
-            expires_in: 300,
-            scope: scope.clone(),
-        };
-        let written = crate::oauth::token_response::json(&token, 300, &scope);
-        assert_eq!(written, serde_json::to_string(&response).expect("plain data"));
+        for issued in [None, Some(IssuedTokenType::AccessToken), Some(IssuedTokenType::Jwt)] {
+            let response = TokenResponse {
+                access_token: token.expose().to_owned(),
+                token_type: TokenType::Bearer,
+                expires_in: 300,
+                scope: scope.clone(),
+                issued_token_type: issued.map(|issued| issued.uri().to_owned()),
+            };
+            let written = crate::oauth::token_response::json(&token, 300, &scope, issued);
+            assert_eq!(written, serde_json::to_string(&response).expect("plain data"));
+        }
     }
 }

@@ -16,13 +16,11 @@ fn a_full_request_is_read() {
         "&scope=crm:read+crm:write&resource=https%3A%2F%2Fcrm.example%2Fv1%3Fa=b&expires_in=300\
          &audience=ignored&client_id=agt_x&unknown=1",
     );
-    let expected = TokenRequest {
-        grant: Grant::ClientCredentials,
-        scope: Some("crm:write crm:read".parse::<Scope>().expect("a scope")),
-        resources: vec!["https://crm.example/v1?a=b".to_owned()],
-        expires_in: Some(300),
-    };
-    assert_eq!(request, Ok(expected));
+    let request = request.expect("a request");
+    assert!(matches!(request.grant, Grant::ClientCredentials));
+    assert_eq!(request.scope, Some("crm:write crm:read".parse::<Scope>().expect("a scope")));
+    assert_eq!(request.resources, ["https://crm.example/v1?a=b"]);
+    assert_eq!((request.expires_in, request.task), (Some(300), None));
     let least = parse("").expect("nothing but the grant");
     assert_eq!((least.scope, least.resources.len(), least.expires_in), (None, 0, None));
 }
@@ -98,7 +96,7 @@ fn a_resource_is_an_absolute_uri_without_fragment() {
     }
     let long = |n: usize| format!("&resource=https:{}", "x".repeat(n - 6));
     assert!(parse(&long(RESOURCE_BYTES_MAX)).is_ok());
-    assert_eq!(parse(&long(RESOURCE_BYTES_MAX + 1)), Err(Rejection::Resource));
+    assert_eq!(parse(&long(RESOURCE_BYTES_MAX + 1)).expect_err("long"), Rejection::Resource);
 }
 
 #[test]
@@ -121,6 +119,18 @@ fn expires_in_is_a_positive_whole_number() {
         assert_eq!(rejection, Rejection::ExpiresIn, "{wrong}");
         assert_eq!(rejection.code(), ErrorCode::InvalidRequest);
     }
+}
+
+#[test]
+fn a_task_is_named_by_its_id() {
+    let task = crate::ids::TaskId::new(1, [1; 10]);
+    assert_eq!(parse(&format!("&task={task}")).expect("a request").task, Some(task));
+    for wrong in ["x", "agt_01hzy3v7q4e8r9t0w1x2y3z4a5", "TSK_x", "tsk_"] {
+        let rejection = parse(&format!("&task={wrong}")).expect_err(wrong);
+        assert_eq!(rejection, Rejection::Task, "{wrong}");
+        assert_eq!(rejection.code(), ErrorCode::InvalidRequest);
+    }
+    assert_eq!(parse("&task=").expect("empty is absent").task, None);
 }
 
 proptest! {

@@ -1,0 +1,216 @@
+//! RFC 8693: an agent asks for a token with which it acts for whom another token speaks.
+//!
+//! The actor is the client that authenticates. What it gets is what was passed on to it, met with
+//! what it holds itself and with what it asks for; it never outlives what it is derived from, and
+//! dies with anything that would end that. A token may be exchanged by whoever holds it, which adds
+//! no party to the chain, and by the agent that serves the resource it is for, which adds one:
+//! so a token that was received is never passed on, and is of no use to whoever finds it.
+//!
+//! Absent on purpose: a token without the actor in it (impersonation), and refresh tokens.
+
+use std::sync::Arc;
+
+use accredit_wire::authority::Authority;
+use accredit_wire::ids::{AgentId, AnyId, InstanceId};
+use accredit_wire::oauth::token_exchange::{SubjectTokenType, TokenExchange};
+use accredit_wire::oauth::token_request::TokenRequest;
+use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX};
+
+use super::actor::acting;
+use super::target::{named, target};
+use super::{Origin, ProposedGrant};
+use crate::context::Cx;
+use crate::issuance::admission::HolderFacts;
+use crate::issuance::authenticate::AuthenticatedClient;
+use crate::refusal::{Error, Refusal, Rule};
+
+/// Hops from the root of a chain where an organization does not say.
+pub const CHAIN_DEPTH_DEFAULT: usize = 4;
+
+/// Ids in `lin` that are a token's own, and room for the task and the issuer that may follow.
+const OWN_IDS: usize = 6;
+
+/// Proposes what is asked for on behalf of the subject token's subject.
+pub async fn propose(
+    cx: &Cx,
+    client: &AuthenticatedClient,
+    (request, exchange): (&TokenRequest, &TokenExchange),
+) -> Result<ProposedGrant, Error> {
+    let (agent, owner) = acting(cx, client).await?;
+    let scope = request.scope.clone().ok_or_else(|| {
+        Refusal::new(
+            Rule::ScopeMissing,
+            "an exchange says what it is for: `scope` was not given",
+            "ask for what the next step needs, and no more",
+        )
+    })?;
+    let named = named(&agent, &request.resources, &exchange.audiences);
+    let resource = target(&agent, &scope, &named)?;
+    let actor = Actor { agent: agent.id, instance: instance_of(client) };
+    let origin = of_subject_token(cx, exchange, actor).await?;
+    let lifetime = request.expires_in.unwrap_or(agent.token_lifetime).min(agent.token_lifetime);
+    Ok(ProposedGrant {
+        credential: Arc::clone(&client.credential),
+        rev: client.rev,
+        agent,
+        resource,
+        owner,
+        scope,
+        lifetime,
+        origin: Some(Box::new(origin)),
+    })
+}
+
+fn instance_of(client: &AuthenticatedClient) -> Option<InstanceId> {
+    match &client.credential.holder {
+        HolderFacts::Instance { id, .. } => Some(*id),
+        HolderFacts::Agent(_) | HolderFacts::Resource(_) | HolderFacts::Admin(_) => None,
+    }
+}
+
+async fn of_subject_token(
+    cx: &Cx,
+    exchange: &TokenExchange,
+    actor: Actor,
+) -> Result<Origin, Error> {
+    let token = exchange.subject_token.expose();
+    let ours = match exchange.subject_token_type {
+        SubjectTokenType::AccessToken => true,
+        SubjectTokenType::Jwt => cx.tenant.verifier.issued_to(token, cx.now).is_ok(),
+        SubjectTokenType::IdToken => false,
+    };
+    if !ours {
+        return Err(not_accepted("it is none of this issuer's").into());
+    }
+    let principal = cx
+        .tenant
+        .verifier
+        .verify_token(token, cx.now)
+        .map_err(|rejection| not_accepted(&rejection.to_string()))?;
+    // The token's end was set by this clock: nothing is forgiven.
+    if principal.expires_at() <= cx.now {
+        return Err(not_accepted("the token is expired").into());
+    }
+    let parent = principal.token();
+    let chain = if is_held_by(parent, actor) {
+        parent.chain.clone()
+    } else {
+        serves(cx, parent, actor.agent).await?;
+        extended(parent, actor)?
+    };
+    Ok(Origin {
+        kind: parent.kind,
+        subject: parent.subject,
+        chain,
+        further: inherited(parent)?,
+        ceiling: passed_on(parent)?,
+        expires_at: principal.expires_at(),
+        parent: Some(parent.id),
+    })
+}
+
+/// Why a subject token is not accepted.
+///
+/// RFC 8693 section 2.2.2: where it is "invalid for any reason, or \[is\] unacceptable based on
+/// policy", the error is `invalid_request`.
+fn not_accepted(detail: &str) -> Refusal {
+    Refusal::new(
+        Rule::SubjectToken,
+        format!("the subject token is not accepted: {detail}"),
+        "send a live token of this issuer that you hold, or that was sent to the resource you serve",
+    )
+}
+
+/// Whether the token was issued to this very party.
+fn is_held_by(token: &AccessToken, party: Actor) -> bool {
+    token.client_id == party.agent && token.instance == party.instance
+}
+
+/// Refuses where the agent does not serve the resource that the token is for.
+async fn serves(cx: &Cx, token: &AccessToken, agent: AgentId) -> Result<(), Error> {
+    let resource = cx.world.store.resource_facts(cx.tenant.id, token.resource).await?;
+    if resource.is_some_and(|resource| resource.agent == Some(agent)) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Rule::SubjectTokenNotYours,
+        "the subject token was neither issued to this client nor sent to a resource that it serves",
+        "an administrator says which agent serves a resource: `accredit resource update --agent`",
+    )
+    .into())
+}
+
+/// The chain with one more party.
+fn extended(parent: &AccessToken, actor: Actor) -> Result<Vec<Actor>, Refusal> {
+    if parent.depth() >= CHAIN_DEPTH_DEFAULT {
+        return Err(Refusal::new(
+            Rule::ChainTooDeep,
+            format!("the chain has {CHAIN_DEPTH_DEFAULT} parties already, and may have no more"),
+            "let an earlier party do this step",
+        ));
+    }
+    if comes_back(parent, actor) {
+        return Err(Refusal::new(
+            Rule::ChainCycle,
+            "the client is in the chain already",
+            "each instance acts once in a chain; let the earlier one exchange the token it holds",
+        ));
+    }
+    let mut chain = Vec::with_capacity(parent.chain.len() + 1);
+    chain.push(actor);
+    chain.extend_from_slice(&parent.chain);
+    Ok(chain)
+}
+
+/// Whether a party would act a second time in a chain, or may: of two without an instance nobody
+/// can tell that they are different ones. An agent that began a chain gains nothing by acting for
+/// itself.
+fn comes_back(parent: &AccessToken, actor: Actor) -> bool {
+    let began = parent.subject == actor.agent.any();
+    let acted = parent.chain.iter().any(|earlier| {
+        earlier.agent == actor.agent
+            && (earlier.instance.is_none()
+                || actor.instance.is_none()
+                || earlier.instance == actor.instance)
+    });
+    let instance = actor.instance.map(AnyId::from);
+    began || acted || instance.is_some_and(|id| parent.lineage().any(|held| held == id))
+}
+
+/// What the holder of a token may pass on.
+fn passed_on(parent: &AccessToken) -> Result<Authority, Refusal> {
+    if parent.delegable.is_empty() {
+        return Err(Refusal::new(
+            Rule::DelegationNone,
+            "the subject token lets its holder pass nothing on",
+            "an administrator lets an agent delegate: `accredit agent update --may-delegate`",
+        ));
+    }
+    Ok(parent.delegable.clone())
+}
+
+/// The ids by which a token dies, for one that is derived from it: those that its `act` and `sub`
+/// do not name again.
+fn inherited(parent: &AccessToken) -> Result<Vec<AnyId>, Refusal> {
+    let mut ids: Vec<AnyId> = Vec::new();
+    let again = |id: &AnyId| {
+        *id == parent.organization.any()
+            || *id == parent.subject
+            || parent.chain.iter().any(|actor| {
+                actor.agent.any() == *id || actor.instance.map(AnyId::from) == Some(*id)
+            })
+    };
+    for id in parent.lineage().filter(|id| !again(id)) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    if ids.len() + OWN_IDS > LINEAGE_MAX {
+        return Err(Refusal::new(
+            Rule::ChainTooDeep,
+            format!("the token would hang on more than {LINEAGE_MAX} things"),
+            "exchange the token that was received, not one that was made from it many times over",
+        ));
+    }
+    Ok(ids)
+}

@@ -1,0 +1,173 @@
+//! RFC 8693: OAuth 2.0 Token Exchange, what is asked of the token endpoint.
+//!
+//! The actor is always the client that authenticates, and what comes back is always delegation: a
+//! token that names both. So there is no `actor_token` here: whoever sends one means somebody
+//! else, or says the same thing twice.
+//!
+//! The target is named by `resource` (RFC 8707) or by `audience`: the audience URI, or the name
+//! under which the resource is registered.
+
+use super::form::Form;
+use super::rejection::Rejection;
+use super::resource_indicator::RESOURCE_BYTES_MAX;
+use super::token_request::RESOURCES_MAX;
+use crate::secret::Secret;
+
+/// What a subject token is said to be (RFC 8693 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectTokenType {
+    /// An access token of the issuer that is asked.
+    AccessToken,
+    /// A JWT: of the issuer that is asked, or a user's of an issuer that it trusts.
+    Jwt,
+    /// A user's ID token of an issuer that it trusts.
+    IdToken,
+}
+
+impl SubjectTokenType {
+    /// Every type that is taken.
+    pub const ALL: [Self; 3] = [Self::AccessToken, Self::Jwt, Self::IdToken];
+
+    /// Its identifier.
+    pub const fn uri(self) -> &'static str {
+        match self {
+            Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
+            Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
+            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
+        }
+    }
+}
+
+/// What is to be issued (RFC 8693 section 2.1, `requested_token_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IssuedTokenType {
+    /// An access token, whatever its form.
+    #[default]
+    AccessToken,
+    /// A JWT, which is what our access tokens are.
+    Jwt,
+}
+
+impl IssuedTokenType {
+    /// Every type that is issued.
+    pub const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
+
+    /// Its identifier, the `issued_token_type` of the answer.
+    pub const fn uri(self) -> &'static str {
+        match self {
+            Self::AccessToken => SubjectTokenType::AccessToken.uri(),
+            Self::Jwt => SubjectTokenType::Jwt.uri(),
+        }
+    }
+}
+
+/// The parameters that only an exchange has.
+#[derive(Clone, Debug)]
+pub struct TokenExchange {
+    /// The token of the party on whose behalf the request is made, unread.
+    pub subject_token: Secret,
+    /// What it is said to be.
+    pub subject_token_type: SubjectTokenType,
+    /// What is to be issued.
+    pub requested_token_type: IssuedTokenType,
+    /// The targets named by `audience`, as sent: at most [`RESOURCES_MAX`].
+    pub audiences: Vec<String>,
+}
+
+impl TokenExchange {
+    /// Reads the parameters.
+    ///
+    /// RFC 8693 section 2.1: `actor_token_type` "MUST NOT be included when the `actor_token`
+    /// parameter is not present"; with one or without, neither is taken here.
+    pub fn parse(form: &Form) -> Result<Self, Rejection> {
+        if form.get("actor_token").is_some() || form.get("actor_token_type").is_some() {
+            return Err(Rejection::ActorToken);
+        }
+        let subject_token = form.require("subject_token")?;
+        let named = form.require("subject_token_type")?;
+        let subject_token_type =
+            SubjectTokenType::ALL.into_iter().find(|known| known.uri() == named);
+        let requested_token_type = match form.get("requested_token_type") {
+            None => Some(IssuedTokenType::default()),
+            Some(named) => IssuedTokenType::ALL.into_iter().find(|known| known.uri() == named),
+        };
+        Ok(Self {
+            subject_token: Secret::new(subject_token.to_owned()),
+            subject_token_type: subject_token_type
+                .ok_or(Rejection::TokenType("subject_token_type"))?,
+            requested_token_type: requested_token_type
+                .ok_or(Rejection::TokenType("requested_token_type"))?,
+            audiences: audiences(form)?,
+        })
+    }
+}
+
+fn audiences(form: &Form) -> Result<Vec<String>, Rejection> {
+    let named: Vec<String> =
+        form.all("audience").take(RESOURCES_MAX + 1).map(str::to_owned).collect();
+    if named.len() > RESOURCES_MAX {
+        return Err(Rejection::TooManyResources);
+    }
+    if named.iter().any(|name| name.len() > RESOURCE_BYTES_MAX) {
+        return Err(Rejection::ParameterMalformed("audience"));
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFIX: &str = "urn:ietf:params:oauth:token-type:";
+    const TOKEN: &str = "subject_token=a.b.c&subject_token_type=";
+
+    fn parse(body: &str) -> Result<TokenExchange, Rejection> {
+        TokenExchange::parse(&Form::parse(body.as_bytes()).expect("a form"))
+    }
+
+    fn refused(body: &str) -> Rejection {
+        parse(body).expect_err(body)
+    }
+
+    #[test]
+    fn an_exchange_names_its_subject_and_nobody_else() {
+        let jwt = format!("{TOKEN}{PREFIX}jwt");
+        let read = parse(&jwt).expect("an exchange");
+        assert_eq!(read.subject_token.expose(), "a.b.c");
+        assert_eq!(read.subject_token_type, SubjectTokenType::Jwt);
+        assert_eq!(read.requested_token_type, IssuedTokenType::AccessToken);
+        for actor in ["actor_token=x", &format!("actor_token_type={PREFIX}jwt")] {
+            assert_eq!(refused(&format!("{jwt}&{actor}")), Rejection::ActorToken);
+        }
+    }
+
+    #[test]
+    fn a_type_that_is_not_known_is_refused() {
+        for known in SubjectTokenType::ALL {
+            assert!(parse(&format!("{TOKEN}{}", known.uri())).is_ok());
+        }
+        let jwt = format!("{TOKEN}{PREFIX}jwt&requested_token_type=");
+        for known in IssuedTokenType::ALL {
+            let read = parse(&format!("{jwt}{}", known.uri())).expect("an exchange");
+            assert_eq!(read.requested_token_type, known);
+        }
+        for unknown in ["refresh_token", "saml2", "JWT", "jwt ", "n_a"] {
+            let subject = refused(&format!("{TOKEN}{PREFIX}{unknown}"));
+            assert_eq!(subject, Rejection::TokenType("subject_token_type"), "{unknown}");
+            let requested = refused(&format!("{jwt}{PREFIX}{unknown}"));
+            assert_eq!(requested, Rejection::TokenType("requested_token_type"), "{unknown}");
+        }
+        assert_eq!(refused(TOKEN), Rejection::ParameterMissing("subject_token_type"));
+        let bare = format!("subject_token_type={PREFIX}jwt");
+        assert_eq!(refused(&bare), Rejection::ParameterMissing("subject_token"));
+    }
+
+    #[test]
+    fn targets_are_counted_and_bounded() {
+        let with = |many: usize| format!("{TOKEN}{PREFIX}jwt{}", "&audience=crm".repeat(many));
+        assert_eq!(parse(&with(RESOURCES_MAX)).expect("few").audiences.len(), RESOURCES_MAX);
+        assert_eq!(refused(&with(RESOURCES_MAX + 1)), Rejection::TooManyResources);
+        let long = format!("{TOKEN}{PREFIX}jwt&audience={}", "x".repeat(RESOURCE_BYTES_MAX + 1));
+        assert_eq!(refused(&long), Rejection::ParameterMalformed("audience"));
+    }
+}
