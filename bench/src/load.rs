@@ -33,8 +33,13 @@ const DUE_MAX: usize = 100_000;
 pub(crate) enum Among {
     /// That of its own client, again and again.
     Own,
-    /// Those of the plan's first clients, one after the other.
-    InTurn(usize),
+    /// Those of the plan's clients from one on, so many of them, one after the other.
+    InTurn {
+        /// The first.
+        from: usize,
+        /// How many.
+        clients: usize,
+    },
     /// Those of the plan's first clients, at random.
     AtRandom(usize),
 }
@@ -113,7 +118,7 @@ impl Requests {
         let among = script.among;
         let clients = match among {
             Among::Own => script.connections,
-            Among::InTurn(clients) | Among::AtRandom(clients) => clients,
+            Among::InTurn { clients, .. } | Among::AtRandom(clients) => clients,
         };
         if plan.clients.is_empty() || clients == 0 {
             return Err("a script without clients".to_owned());
@@ -124,7 +129,8 @@ impl Requests {
             single.reverse();
             return Ok(Self::Single(RefCell::new(single)));
         }
-        let clients = plan.clients.iter().cycle().take(clients);
+        let from = if let Among::InTurn { from, .. } = among { from } else { 0 };
+        let clients = plan.clients.iter().cycle().skip(from).take(clients);
         let all = clients.map(|client| plan.basic(client, &script.address)).collect();
         let next = RefCell::new(Numbers::fresh());
         Ok(Self::Repeated { all, among, next, turn: Cell::new(0) })
@@ -136,7 +142,7 @@ impl Requests {
             Self::Repeated { all, among, next, turn } => {
                 let which = match among {
                     Among::Own => connection,
-                    Among::InTurn(_) => turn.replace(turn.get() + 1),
+                    Among::InTurn { .. } => turn.replace(turn.get() + 1),
                     Among::AtRandom(_) => next.borrow_mut().next() as usize,
                 };
                 all.get(which % all.len()).map(|request| Cow::Borrowed(request.as_slice()))

@@ -318,7 +318,7 @@ impl SqliteStore {
             let ticket = self.shared.stamps.ticket();
             let kid = key.2.clone();
             let found = self
-                .read("read public keys", move |conn| {
+                .read_short("read public keys", move |conn| {
                     let wanted = KeysWanted { kid: kid.as_deref(), live, ended, now };
                     read_keys(conn, org, holder, &wanted)
                 })
@@ -349,7 +349,7 @@ impl Admissions for SqliteStore {
         Box::pin(async move {
             let ticket = self.shared.stamps.ticket();
             let (caches, shared) = (Arc::clone(&self.caches), Arc::clone(&self.shared));
-            self.read("read an agent's facts", move |conn| {
+            self.read_short("read an agent's facts", move |conn| {
                 read_agent((&caches, &shared, ticket), conn, org, agent)
             })
             .await
@@ -368,7 +368,7 @@ impl Admissions for SqliteStore {
         Box::pin(async move {
             let ticket = self.shared.stamps.ticket();
             let found = self
-                .read("read a resource's facts", move |conn| {
+                .read_short("read a resource's facts", move |conn| {
                     resources::facts(conn, &org.to_string(), &Lookup::Id(resource))
                 })
                 .await?;
@@ -394,7 +394,7 @@ impl Admissions for SqliteStore {
             let ticket = self.shared.stamps.ticket();
             let (caches, shared) = (Arc::clone(&self.caches), Arc::clone(&self.shared));
             let found = self
-                .read("read a credential's facts", move |conn| {
+                .read_short("read a credential's facts", move |conn| {
                     let Some(row) = credentials::find(conn, &org.to_string(), id)? else {
                         return Ok(None);
                     };
@@ -419,7 +419,7 @@ impl Admissions for SqliteStore {
     fn credential_of_nobody(&self) -> BoxFuture<'_, Result<(), Fault>> {
         let org = OrganizationId::new(0, [0; 10]);
         let nobody = CredentialId::new(0, [0; 10]);
-        Box::pin(self.read("read a credential's facts", move |conn| {
+        Box::pin(self.read_short("read a credential's facts", move |conn| {
             credentials::find(conn, &org.to_string(), nobody).map(|_| ())
         }))
     }
@@ -429,7 +429,7 @@ impl Admissions for SqliteStore {
         let nobody = AgentId::new(0, [0; 10]).any();
         let KeysWanted { kid, live, ended, now } = wanted;
         let kid = kid.map(str::to_owned);
-        Box::pin(self.read("read public keys", move |conn| {
+        Box::pin(self.read_short("read public keys", move |conn| {
             let wanted = KeysWanted { kid: kid.as_deref(), live, ended, now };
             read_keys(conn, org, nobody, &wanted).map(|_| ())
         }))

@@ -64,7 +64,7 @@ use driver::{Conn, Driver, DriverError};
 use failure::Failure;
 use member::{Member, Work};
 use queue::{NotQueued, Queue};
-use readers::Readers;
+use readers::{Length, Readers};
 use shared::Shared;
 use spent::Spent;
 use writer::{Counters, Writer};
@@ -214,7 +214,16 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&mut dyn Conn) -> Result<T, DriverError> + Send + 'static,
     {
-        self.readers.read(operation, read).await
+        self.readers.read((operation, Length::Any), read).await
+    }
+
+    /// Runs a read of a few rows by their keys, which may share its snapshot with others.
+    async fn read_short<T, F>(&self, operation: &'static str, read: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Conn) -> Result<T, DriverError> + Send + 'static,
+    {
+        self.readers.read((operation, Length::Short), read).await
     }
 
     /// Reads on one snapshot, within one organization.

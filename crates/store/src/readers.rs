@@ -1,5 +1,8 @@
 //! Reading: a few threads that do one read after the other, each on a connection of its own.
 //!
+//! Short reads that wait together share one snapshot, which begins after all of them were asked for:
+//! beginning and ending one costs as much as such a read.
+//!
 //! They are threads of the store and no pool's: a read is handed over with one wake-up, and there
 //! are never more of them than there are connections, since each thread keeps memory of its own.
 //! One is started when a read comes and all others are busy.
@@ -18,8 +21,23 @@ use crate::driver::{Conn, Driver, DriverError};
 /// stays when its client has hung up.
 pub(crate) const READS_WAITING_MAX: usize = 4_096;
 
+/// Short reads that share a snapshot at most, so that none waits long for the others.
+const READS_TOGETHER_MAX: usize = 8;
+
 /// A read, with whom to answer.
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+struct Job {
+    run: Box<dyn FnOnce(&mut Snapshot<'_>) + Send>,
+    length: Length,
+}
+
+/// How long a read may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// A few rows by their keys.
+    Short,
+    /// Anything else.
+    Any,
+}
 
 /// The threads that read.
 pub(crate) struct Readers {
@@ -49,20 +67,24 @@ impl Readers {
         Self { shared: Arc::new(Shared { driver, state, wake }), most: readers.max(1) }
     }
 
-    /// Runs `read` on one snapshot that ends with it.
-    pub(crate) async fn read<T, F>(&self, operation: &'static str, read: F) -> Result<T, Fault>
+    /// Runs `read` on one snapshot.
+    pub(crate) async fn read<T, F>(
+        &self,
+        (operation, length): (&'static str, Length),
+        read: F,
+    ) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Conn) -> Result<T, DriverError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |conn| {
+        let run = Box::new(move |snapshot: &mut Snapshot<'_>| {
             // Whoever no longer waits needs no answer.
             if !reply.is_closed() {
-                drop(reply.send(conn.read(read)));
+                drop(reply.send(snapshot.read(read)));
             }
         });
-        self.push(job).map_err(|why| Fault::new(operation, why))?;
+        self.push(Job { run, length }).map_err(|why| Fault::new(operation, why))?;
         match answer.await {
             Ok(result) => result.map_err(|error| error.fault(operation)),
             Err(_) => Err(Fault::new(operation, "the read was broken off")),
@@ -125,24 +147,33 @@ impl Shared {
     /// Reads until the store is closed; what is left is the connection.
     fn run(&self) -> Option<Box<dyn Conn>> {
         let mut conn = Connection { driver: Arc::clone(&self.driver), open: None };
-        while let Some(job) = self.next() {
-            if catch_unwind(AssertUnwindSafe(|| job(&mut conn))).is_err() {
-                tracing::error!("a read panicked");
-                conn.open = None;
+        while let Some(jobs) = self.next() {
+            let mut snapshot = Snapshot { conn: &mut conn, begun: false };
+            for job in jobs {
+                if catch_unwind(AssertUnwindSafe(|| (job.run)(&mut snapshot))).is_err() {
+                    tracing::error!("a read panicked");
+                    snapshot.conn.open = None;
+                    snapshot.begun = false;
+                }
             }
+            snapshot.end();
         }
         conn.open
     }
 
-    /// The next read; `None` once the store is closed.
-    fn next(&self) -> Option<Job> {
+    /// The next reads; `None` once the store is closed. A share of what waits is left for the other
+    /// threads.
+    fn next(&self) -> Option<Vec<Job>> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.waiting.pop_front() {
-                return Some(job);
+            if !state.waiting.is_empty() {
+                let share = state.waiting.len().div_ceil(state.threads.len().max(1));
+                let short = state.waiting.iter().take(share.min(READS_TOGETHER_MAX));
+                let taken = short.take_while(|job| job.length == Length::Short).count();
+                return Some(state.waiting.drain(..taken.max(1)).collect());
             }
             state.idle += 1;
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -157,21 +188,44 @@ struct Connection {
     open: Option<Box<dyn Conn>>,
 }
 
-impl Connection {
+/// What reads that waited together see. It begins with the first of them that is still waited for.
+struct Snapshot<'c> {
+    conn: &'c mut Connection,
+    begun: bool,
+}
+
+impl Snapshot<'_> {
     fn read<T>(
         &mut self,
         read: impl FnOnce(&mut dyn Conn) -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
-        let mut conn = match self.open.take() {
+        let mut conn = match self.conn.open.take() {
             Some(conn) => conn,
-            None => self.driver.reader()?,
+            None => self.conn.driver.reader()?,
         };
-        conn.begin_read()?;
+        if !self.begun {
+            conn.begin_read()?;
+            self.begun = true;
+        }
         let value = read(&mut *conn);
-        // A connection that cannot end its snapshot is not used again.
-        conn.rollback()?;
-        self.open = Some(conn);
+        self.conn.open = Some(conn);
+        if value.is_err() {
+            // Nobody knows what became of the transaction.
+            self.end();
+        }
         value
+    }
+
+    /// Ends it. A connection that cannot end its snapshot is not used again.
+    fn end(&mut self) {
+        let begun = std::mem::take(&mut self.begun);
+        if let Some(conn) = self.conn.open.as_mut()
+            && begun
+            && let Err(error) = conn.rollback()
+        {
+            tracing::warn!(%error, "a connection is given up");
+            self.conn.open = None;
+        }
     }
 }
 
@@ -195,7 +249,7 @@ mod tests {
                     began.send(()).expect("the test waits");
                     wait.recv().map_err(|error| DriverError::Failed(error.to_string()))
                 };
-                readers.read("hold", hold).await
+                readers.read(("hold", Length::Any), hold).await
             }
         });
         while begun.try_recv().is_err() {
@@ -204,14 +258,17 @@ mod tests {
         let (told, done) = mpsc::channel();
         for number in 0..READS_WAITING_MAX {
             let told = told.clone();
-            let read = readers.read("wait", move |_| {
+            let read = readers.read(("wait", Length::Any), move |_| {
                 told.send(number).map_err(|error| DriverError::Failed(error.to_string()))
             });
             // Asked for once, and then hung up; the last one waits.
             let mut read = Box::pin(read);
             assert!(polled_once(read.as_mut()).await.is_none());
             if number + 1 == READS_WAITING_MAX {
-                let fault = readers.read("one more", |_| Ok(())).await.expect_err("too many");
+                let fault = readers
+                    .read(("one more", Length::Any), |_| Ok(()))
+                    .await
+                    .expect_err("too many");
                 assert!(fault.to_string().contains("too many reads"), "{fault}");
                 go.send(()).expect("the thread waits");
                 read.await.expect("an answer");
@@ -221,7 +278,7 @@ mod tests {
         busy.await.expect("no panic").expect("held until now");
         assert_eq!(done.try_iter().collect::<Vec<_>>(), [READS_WAITING_MAX - 1]);
         readers.close();
-        assert!(readers.read("late", |_| Ok(())).await.is_err());
+        assert!(readers.read(("late", Length::Any), |_| Ok(())).await.is_err());
     }
 
     /// Polls once.
