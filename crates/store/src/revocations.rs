@@ -264,10 +264,9 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
 
 /// Tokens issued since then that hang on `target`, at most.
 fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<u64, DriverError> {
-    if target.kind() == Kind::Token {
-        return Ok(1);
-    }
-    let Some((lane, from, end)) = log::window(conn, org, since)? else { return Ok(0) };
+    // A token is one itself; what was derived from it names it.
+    let least = u64::from(target.kind() == Kind::Token);
+    let Some((lane, from, end)) = log::window(conn, org, since)? else { return Ok(least) };
     if end - from > EVENTS_SEARCHED_MAX {
         return Ok(end - from);
     }
@@ -277,11 +276,12 @@ fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<
         Kind::Organization => "%".to_owned(),
         _ => format!("%{target}%"),
     };
-    conn.number(
+    let counted = conn.number(
         "SELECT count(*) FROM event WHERE org = $1 AND lane = $2 AND seq >= $3 \
          AND kind = 'token.issued' AND (payload LIKE $4 OR payload IS NULL)",
         &[org.into(), lane.into(), from.into(), pattern.as_str().into()],
-    )
+    )?;
+    Ok(counted.max(least))
 }
 
 impl Revocations for SqliteStore {

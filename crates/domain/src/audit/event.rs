@@ -129,6 +129,8 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -145,13 +147,13 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rev: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<AnyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subject: Option<AnyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<AnyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,6 +232,7 @@ mod tests {
             expires_at: Some(1),
             instance: Some(InstanceId::new(1, [3; 10])),
             key: Some(KeyId::new(1, [4; 10])),
+            lineage: Some("crd_a key_b".into()),
             method: Some("client_secret_basic"),
             name: Some("n".into()),
             owner: None,
@@ -238,10 +241,10 @@ mod tests {
             request: Some(RequestId::new(1, [5; 10])),
             resource: None,
             rev: None,
+            root: Some(AgentId::new(1, [8; 10]).any()),
             rule: Some("scope-not-held"),
             scope: Some("crm:read".into()),
             source: Some(Source { ip: IpAddr::from([127, 0, 0, 1]) }),
-            subject: Some(AgentId::new(1, [8; 10]).any()),
             target: None,
             task: Some(TaskId::new(1, [9; 10])),
             token: Some(TokenId::new(1, [6; 10])),

@@ -95,18 +95,26 @@ impl CredentialTemplate {
             expires_at: Some(token.expires_at.saturating_mul(1_000_000)),
             instance: token.instance,
             key: Some(token.key),
+            lineage: lineage_text(token),
             method: Some(method),
             owner: Some(token.owner.any()),
             parent: self.parent,
             resource: Some(token.resource.any()),
             rev: Some(token.rev),
-            subject: (!token.chain.is_empty()).then_some(token.subject),
+            root: (!token.chain.is_empty()).then_some(token.subject),
             scope: (!token.scope.is_empty()).then(|| token.scope.to_string()),
             task: token.task(),
             token: Some(token.id),
             ..Body::default()
         }
     }
+}
+
+/// What a derived token hangs on besides what its event names: so that whoever counts what an id
+/// ends finds it.
+fn lineage_text(token: &AccessToken) -> Option<String> {
+    let ids: Vec<String> = token.further.iter().map(ToString::to_string).collect();
+    (!ids.is_empty()).then(|| ids.join(" "))
 }
 
 /// The acting parties as an event names them, newest first: `agt_…` or `agt_…/ins_…` each.

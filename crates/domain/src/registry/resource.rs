@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::{self, Environment};
 use super::{
     Listed, PAGE_ROWS_MAX, STATES, State, commit, commit_created, decide, ending, find_agent,
-    find_resource,
-    known_state, text, turn,
+    find_resource, known_state, text, turn,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};

@@ -10,7 +10,7 @@ use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Client, Org, TestWorld};
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::oauth::client_auth::ClientAuth;
-use accredit_wire::oauth::token_request::{Grant, TokenRequest};
+use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
 

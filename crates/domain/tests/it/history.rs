@@ -14,7 +14,7 @@ use accredit_wire::crypto::Algorithm;
 use accredit_wire::ids::{AnyId, InstanceId};
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::oauth::client_auth::ClientAuth;
-use accredit_wire::oauth::token_request::{Grant, TokenRequest};
+use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::revocations::feed::SignedMessage;
 use accredit_wire::revocations::{Follower, Nonce};
 use accredit_wire::secret::Secret;

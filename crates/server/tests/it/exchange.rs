@@ -118,7 +118,7 @@ async fn a_delegated_token_names_both_and_what_may_be_passed_on() {
     let event = events(&case.world, &case.org, "token.issued").await.pop().expect("an event");
     let said = &event["payload"];
     assert_eq!(said["parent"], parent["jti"], "{event}");
-    assert_eq!(said["subject"], case.planner.id);
+    assert_eq!(said["root"], case.planner.id);
     assert_eq!(said["chain"], format!("{}/{}", case.worker.id, id(&case.worker)));
 }
 
@@ -266,7 +266,9 @@ async fn a_derived_token_dies_with_all_that_ends_its_parent() {
             _ => planner.id.clone(),
         };
         assert!(case.is_active(&third).await);
-        case.world.revoke(&case.org, &target).await.expect("revoked");
+        let ended = case.world.revoke(&case.org, &target).await.expect("revoked");
+        let counted = ended.blast.expect("counted").tokens_at_most;
+        assert!(counted >= 3, "all three hang on the {what}: {counted}");
         for token in [&first, &second, &third] {
             assert!(!case.is_active(token).await, "{what}");
         }
