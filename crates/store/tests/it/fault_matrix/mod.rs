@@ -371,7 +371,7 @@ async fn a_read_that_fails_at_any_statement_is_told_and_the_next_one_is_whole() 
             let folder = copy(base.folder.path());
             let store = given::open(&folder);
             let whole = read(&base, &store).await.expect("without a fault it is read");
-            let mut statement = 0;
+            let (mut statement, mut refused) = (0, 0);
             loop {
                 let folder = copy(base.folder.path());
                 let fault = Fault::new(kind);
@@ -382,7 +382,14 @@ async fn a_read_that_fails_at_any_statement_is_told_and_the_next_one_is_whole() 
                 let told = read(&base, &store).await;
                 let place = format!("{name}, {kind:?} at statement {statement}");
                 fault.reads_left.store(-1, Ordering::SeqCst);
-                assert_eq!(told.is_err(), fault.was_hit(), "{place}: {told:?}");
+                match told {
+                    Err(_) => {
+                        assert!(fault.was_hit(), "{place}");
+                        refused += 1;
+                    }
+                    // What had been read whole when its snapshot could not be ended was told.
+                    Ok(told) => assert_eq!(told, whole, "{place}"),
+                }
                 let again = read(&base, &store).await;
                 assert_eq!(again.expect("it goes on"), whole, "{place}");
                 if !fault.was_hit() {
@@ -391,7 +398,9 @@ async fn a_read_that_fails_at_any_statement_is_told_and_the_next_one_is_whole() 
                 statement += 1;
                 assert!(statement < STATEMENTS_MAX, "{name} has fewer statements");
             }
-            assert!(statement >= 3, "{name} has only {statement} statements");
+            // All but the end of the snapshot, which comes after the answer and may be too late to
+            // be hit.
+            assert!(refused >= 2 && refused + 1 >= statement, "{name}: {refused} of {statement}");
         }
     }
 }
