@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 use accredit_wire::api_key::ApiKey;
 use accredit_wire::authority::{Arguments, Authority, Permission, Scope, attenuate};
 use accredit_wire::backup::{Header, Manifest, Opener, frame_head};
+use accredit_wire::binding::dpop::{Expected, NonceRule, Proof};
+use accredit_wire::binding::nonce::Nonces;
+use accredit_wire::binding::uri::{BaseUri, Target as Uri};
 use accredit_wire::crypto::{PrivateKey, sha256};
 use accredit_wire::forwarded::{ForwardedHeader, TrustedProxies};
 use accredit_wire::ids::{AnyId, KeyId};
@@ -37,7 +40,7 @@ use accredit_wire::tlog::tile::{TilePath, decode_bundle};
 use accredit_wire::tlog::{HASH_LEN, Hash};
 use accredit_wire::token::AccessToken;
 use accredit_wire::trace::TraceId;
-use accredit_wire::verify::present::bearer_token;
+use accredit_wire::verify::present::presented;
 use accredit_wire::verify::{AudienceRule, Config, KeyRing, RequestHead, Standing, Verifier};
 
 /// A target's name and what it does with some bytes.
@@ -52,6 +55,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("authorization_details", authorization_details),
     ("backup", backup),
     ("client_auth", client_auth),
+    ("dpop", dpop),
     ("export", export),
     ("feed", feed),
     ("follower", follower),
@@ -378,6 +382,40 @@ fn form_request(bytes: &[u8]) {
     }
 }
 
+/// A proof of possession: as it was sent; as a header and claims that its own key truly signed; and
+/// its parts as URIs.
+fn dpop(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let base = BaseUri::parse("https://crm.example/api").expect("a base");
+    let (target, nonces) = (base.at("/contacts").expect("a path"), Nonces::new(&[1; 32]));
+    let rule = NonceRule::Accepted(&nonces);
+    let expected = Expected { method: "GET", target: &target, token: Some("t"), nonces: rule };
+    let now = Time::from_seconds(1_763_717_400);
+    assert!(Proof::check([bytes, bytes], &expected, now).is_err(), "two are none");
+    if let Ok(proof) = Proof::check([bytes], &expected, now) {
+        assert!(proof.remembered_until() >= now, "what is over is refused");
+    }
+    if let Some((header, claims)) = text.split_once('\n') {
+        let input = [header, claims].map(|part| b64url_encode(part.as_bytes())).join(".");
+        let private = PrivateKey::ed25519_from_seed(&SEED).expect("a key");
+        let signature = private.sign(input.as_bytes()).expect("a signature");
+        let signed = format!("{input}.{}", b64url_encode(&signature));
+        if Proof::check_text(&signed, &expected, now).is_ok() {
+            let claims: serde_json::Value = serde_json::from_str(claims).expect("JSON");
+            assert_eq!(claims["htm"], "GET");
+            let htu = claims["htu"].as_str().and_then(|uri| Uri::parse(uri).ok());
+            assert_eq!(htu, Some(target.clone()));
+        }
+    }
+    if let Ok(uri) = Uri::parse(text) {
+        assert_eq!(Uri::parse(uri.as_str()).as_ref(), Ok(&uri), "one URI, one spelling");
+    }
+    if let Ok(uri) = base.at(text) {
+        assert!(uri.as_str().starts_with("https://crm.example/api/"), "{text}");
+        assert_eq!(Uri::parse(uri.as_str()).as_ref(), Ok(&uri), "one URI, one spelling");
+    }
+}
+
 fn hash(bytes: &[u8]) {
     if let Some(text) = text(bytes)
         && let Some(hash) = Hash::from_hex(text)
@@ -393,7 +431,7 @@ fn head(bytes: &[u8]) {
     let Some(uri) = lines.next().and_then(text) else { return };
     let values: Vec<&[u8]> = lines.collect();
     let head = RequestHead::new("GET", uri, values.iter().copied());
-    if let Ok(token) = bearer_token(&head) {
+    if let Ok((_, token)) = presented(&head) {
         assert_eq!(values.len(), 1, "exactly one credential");
         assert!(token.bytes().all(|byte| byte.is_ascii_graphic()));
     }

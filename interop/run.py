@@ -23,6 +23,7 @@ SCRIPTS = [
     "py_revoke.py",
     "node_openid_client.mjs",
     "node_jose.mjs",
+    "node_dpop.mjs",
     "audit.py",
     "guide.py",
 ]
@@ -51,8 +52,13 @@ def main():
 def run_all(args, folder):
     """Starts the server, registers, runs the scripts; returns how many checks failed."""
     passed = failed = 0
-    with Server(args.accredit, folder / "server.log") as server:
+    nonces = {"ACCREDIT_DPOP_NONCES": "required"}
+    with (
+        Server(args.accredit, folder / "server.log") as server,
+        Server(args.accredit, folder / "demanding.log", nonces) as demanding,
+    ):
         context = register(server, folder)
+        context["demanding"] = demanding.facts | {"agent": agent_at(demanding)}
         path = folder / "context.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(context))
@@ -127,6 +133,18 @@ def register(server, folder):
         "es256": public_key(new_key(ECKey, "P-256", "ES256"), "es256"),
         "eddsa": public_key(new_key(OKPKey, "Ed25519", "EdDSA"), "eddsa"),
     }
+
+
+def agent_at(server):
+    """Registers an agent at a second server; returns what it authenticates with."""
+
+    def accredit(*words):
+        return json_command(server.accredit, server.environment(), *words)
+
+    accredit("resource", "create", "crm", "--audience", "https://crm.example/", "--action", "read")
+    words = ["--owner", "mia@example.com", "--purpose", "proves its key"]
+    accredit("agent", "create", "bot", *words, "--allow", "crm:read", "--activate")
+    return client(accredit("credential", "create", "--agent", "bot", "--type", "client-secret"))
 
 
 def client(credential):

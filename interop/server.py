@@ -21,8 +21,9 @@ def clean_environment():
 class Server:
     """`accredit dev` on a free port, as a context manager: it is ended whatever happens."""
 
-    def __init__(self, accredit, log_path):
+    def __init__(self, accredit, log_path, settings=None):
         self.accredit = accredit
+        self.settings = settings or {}
         self.log = open(log_path, "wb")
 
     def __enter__(self):
@@ -32,7 +33,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env=clean_environment(),
+            env=clean_environment() | self.settings,
         )
         try:
             self.facts = json.loads(self._first_line())

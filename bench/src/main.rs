@@ -3,13 +3,14 @@
 //! One program with several roles, so that each role is a process of its own: `run` starts the
 //! others and measures, `limit` is the bare server ([`limit`]), `load` the load generator
 //! ([`load`]), `drain` the followers that only read. One file per scenario: [`issue`],
-//! [`verify`], [`revoke`], [`empty`], [`overload`], [`log`], [`million`].
+//! [`verify`], [`bound`], [`revoke`], [`empty`], [`overload`], [`log`], [`million`].
 //!
 //! Absent on purpose: any knowledge of the server's inside. What a figure means, and what it does
 //! not, stands in `docs/performance.md`.
 #![expect(clippy::print_stdout, reason = "roles talk to each other and to people by stdout")]
 
 mod ambient;
+mod bound;
 mod client;
 mod empty;
 mod histogram;
@@ -45,7 +46,7 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 
 --registry FOLDER keeps the million agents there, and uses them again
 
-scenarios: empty verify revoke issue assertion overload log million (all where none is named)
+scenarios: empty verify bound revoke issue assertion overload log million (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -53,8 +54,8 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 8] =
-    ["empty", "verify", "revoke", "issue", "assertion", "overload", "log", "million"];
+const SCENARIOS: [&str; 9] =
+    ["empty", "verify", "bound", "revoke", "issue", "assertion", "overload", "log", "million"];
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -215,6 +216,7 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "issue" => issue::run(setting, effort, Method::Basic),
         "assertion" => issue::run(setting, effort, Method::Assertion),
         "verify" => verify::run(effort),
+        "bound" => bound::run(effort),
         "revoke" => revoke::run(setting, effort),
         "empty" => empty::run(setting, effort),
         "overload" => overload::run(setting, effort),

@@ -20,8 +20,8 @@ use crate::report::{Figure, Target, median, number, spread};
 use crate::{Answer, Effort, machine};
 
 const SCENARIO: &str = "verify";
-const ISSUER: &str = "https://id.example/o/bench";
-const AUDIENCE: &str = "https://crm.bench.example";
+pub(crate) const ISSUER: &str = "https://id.example/o/bench";
+pub(crate) const AUDIENCE: &str = "https://crm.bench.example";
 /// Tokens that are verified, all different.
 const TOKENS: usize = 10_000;
 /// The organization's counter.
@@ -107,15 +107,15 @@ fn warm(tokens: &Tokens, effort: Effort, count: usize, least: f64) -> Answer<[Fi
 }
 
 /// Processor time of this thread, or, where that is not told, time.
-struct Stopwatch(std::time::Instant, Option<Duration>);
+pub(crate) struct Stopwatch(std::time::Instant, Option<Duration>);
 
 impl Stopwatch {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(ambient::instant(), machine::cpu_of_thread())
     }
 
     /// So many of something, per second of one core.
-    fn rate(&self, count: usize) -> f64 {
+    pub(crate) fn rate(&self, count: usize) -> f64 {
         let used = machine::cpu_of_thread().zip(self.1).map(|(now, then)| now.saturating_sub(then));
         count as f64 / used.unwrap_or_else(|| self.0.elapsed()).as_secs_f64()
     }
@@ -188,7 +188,7 @@ impl Tokens {
 }
 
 /// A machine token of an instance, all of whose ids but key and organization are its own.
-fn claims(numbers: &mut Numbers, key: KeyId) -> Answer<AccessToken> {
+pub(crate) fn claims(numbers: &mut Numbers, key: KeyId) -> Answer<AccessToken> {
     let now = ambient::now();
     let agent = AgentId::new(now.millis(), numbers.ten());
     Ok(AccessToken {
@@ -213,12 +213,12 @@ fn claims(numbers: &mut Numbers, key: KeyId) -> Answer<AccessToken> {
         rev: REV,
         delegable: Authority::none(),
         chain: Vec::new(),
-        demands_binding: false,
+        cnf: None,
     })
 }
 
 /// A state in which so many ids are dead, none of which is in a token.
-fn dead(count: usize) -> State {
+pub(crate) fn dead(count: usize) -> State {
     let mut numbers = Numbers::new(2);
     let now = ambient::now();
     let keep_until = now.seconds() + 7200;

@@ -234,6 +234,7 @@ pub(crate) async fn put_together(
         store: Arc::clone(&store) as Arc<dyn Store>,
         public_url: installation.public_url,
         limits: Limits::default(),
+        nonces: std::sync::OnceLock::new(),
     });
     let server = Server::new(Arc::clone(&world));
     Ok(Composed { world, server, store, outbound })

@@ -4,13 +4,14 @@
 //! no [`Cx`] cannot reach an organization's data.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use accredit_wire::ids::{AnyId, CredentialId, RequestId};
 use accredit_wire::time::Time;
 
 use crate::audit::event::{Actor, Body, Event, EventKind, Source};
 use crate::issuance::clock::LatestTime;
+use crate::issuance::possession::NoncePolicy;
 use crate::limits::Limits;
 use crate::ports::{Clock, Entropy, KeyVault, Outbound, Store};
 use crate::refusal::{Refusal, Rule};
@@ -39,6 +40,8 @@ pub struct World {
     pub public_url: String,
     /// How many requests one caller may send.
     pub limits: Limits,
+    /// Whether proofs of possession need a nonce; they may come without where it is not set.
+    pub nonces: OnceLock<NoncePolicy>,
 }
 
 impl World {

@@ -3,7 +3,7 @@
 //! Introspection runs the same Verifier as every resource. Whoever may not know gets the same
 //! answer as for a token that never was: `{"active":false}`.
 
-use accredit_wire::oauth::introspection::{ActiveToken, Introspection};
+use accredit_wire::oauth::introspection::{ActiveToken, Confirmation, Introspection};
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
@@ -31,10 +31,10 @@ pub fn introspect(cx: &Cx, client: Option<&AuthenticatedClient>, token: &Secret)
         return Introspection::Inactive;
     }
     let now = cx.world.latest.judged_at(cx.now);
-    match verifier.verify_token(token.expose(), now) {
+    match verifier.alive(token.expose(), now) {
         // The token's end was set by this clock: nothing is forgiven, as a resource would.
-        Ok(principal) if now < principal.expires_at() => {
-            Introspection::Active(Box::new(active(principal.token())))
+        Ok(alive) if now < alive.expires_at() => {
+            Introspection::Active(Box::new(active(alive.token())))
         }
         Ok(_) | Err(_) => Introspection::Inactive,
     }
@@ -46,7 +46,8 @@ fn active(claims: &AccessToken) -> ActiveToken {
     ActiveToken {
         scope: claims.scope.clone(),
         client_id: claims.client_id.to_string(),
-        token_type: TokenType::Bearer,
+        token_type: TokenType::of(claims.cnf),
+        cnf: claims.cnf.map(|jkt| Confirmation { jkt }),
         exp: claims.expires_at,
         iat: claims.issued_at,
         sub: claims.subject.to_string(),
@@ -74,7 +75,7 @@ pub async fn revoke_own(
     let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else { return Ok(()) };
     issued_to_them(&client.credential.holder, issued)?;
     // Also in the minute after its end, in which a resource with another clock still takes it.
-    let over = |at| match verifier.verify_token(token.expose(), at) {
+    let over = |at| match verifier.alive(token.expose(), at) {
         Ok(_) | Err(Rejection::NotYetValid { .. }) => false,
         Err(_) => true,
     };

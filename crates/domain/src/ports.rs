@@ -476,6 +476,36 @@ pub struct SingleUse {
     pub until: Time,
 }
 
+/// What a request has used up, to be consumed with whatever is decided.
+#[derive(Clone, Debug, Default)]
+pub struct UsedUp {
+    /// The client assertion.
+    pub assertion: Option<SingleUse>,
+    /// The proof of possession.
+    pub possession: Option<SingleUse>,
+}
+
+impl UsedUp {
+    /// Nothing.
+    pub const NOTHING: Self = Self { assertion: None, possession: None };
+
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = &SingleUse> {
+        self.assertion.iter().chain(&self.possession)
+    }
+
+    /// Whether there is none.
+    pub fn is_nothing(&self) -> bool {
+        self.each().next().is_none()
+    }
+}
+
+impl From<SingleUse> for UsedUp {
+    fn from(assertion: SingleUse) -> Self {
+        Self { assertion: Some(assertion), possession: None }
+    }
+}
+
 /// One issuance, ready to be recorded.
 #[derive(Debug)]
 pub struct Issuance {
@@ -485,8 +515,8 @@ pub struct Issuance {
     pub lineage: Vec<AnyId>,
     /// The revocation counter that the decision saw.
     pub rev: u64,
-    /// What proving the client's identity used up.
-    pub single_use: Option<SingleUse>,
+    /// What proving the client's identity and its key used up.
+    pub used_up: UsedUp,
 }
 
 /// Why an issuance was not recorded. The token must not leave the process.
@@ -494,8 +524,10 @@ pub struct Issuance {
 pub enum NotRecorded {
     /// This member of the lineage was revoked since the decision: decide again.
     Overtaken(AnyId),
-    /// The single-use value was used before.
+    /// The client assertion was used before.
     Replayed,
+    /// The proof of possession was used before.
+    ProofReplayed,
     /// The store failed.
     Fault(Fault),
 }
@@ -512,7 +544,7 @@ pub trait Ledger: Send + Sync {
     /// consumed with it.
     fn record_event(
         &self,
-        event: Audited<(OrganizationId, Option<SingleUse>)>,
+        event: Audited<(OrganizationId, UsedUp)>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Consumes a single-use value with which nothing else happens; false where it was used.

@@ -25,6 +25,10 @@ pub enum Kind {
     Scope,
     /// The target is not one the client can have a token for.
     Target,
+    /// The proof of possession is missing or does not hold.
+    Proof,
+    /// The proof of possession needs a nonce that is given with the answer.
+    ProofNonce,
     /// The thing is not in the version that the request builds on.
     Precondition,
     /// The request is well formed and cannot be carried out as it is.
@@ -109,6 +113,10 @@ rules! {
     RateLimited "rate-limited" TooMany "More requests than the limit allows.";
     IssuingClosed "issuing-closed" Unavailable "A backup was restored, and nobody has said yet what was ended since it was made.";
     ClockBack "clock-back" Unavailable "The server's time of day was set back, and nobody knows what is over.";
+    DpopProof "dpop-proof" Proof "The proof of possession is malformed, or was made for another request.";
+    DpopReplayed "dpop-replayed" Proof "The proof of possession was used before.";
+    DpopRequired "dpop-required" Proof "A proof of possession is needed: the agent, the resource or the subject token is for holders of a key only.";
+    DpopNonce "dpop-nonce" ProofNonce "The proof of possession needs a current nonce of this server, which the answer gives.";
     TokenNotYours "token-not-yours" Denied "The token was issued to another client.";
 }
 

@@ -27,8 +27,8 @@
 //! ```no_run
 //! # async fn call(secret: accredit::Secret) -> Result<(), Box<dyn std::error::Error>> {
 //! let agent = accredit::Agent::new("https://id.example/o/dev", "agt_…", secret)?;
-//! let token = agent.token("crm:read").await?;
-//! let authorization = token.authorization(); // for the request's `Authorization` header
+//! let url = "https://crm.example/customers";
+//! let headers = agent.authorize("crm:read", &http::Method::GET, url).await?; // of this request alone
 //! # Ok(())
 //! # }
 //! ```
@@ -48,7 +48,7 @@ pub mod verifier;
 pub use accredit_wire::jose::jwk::PrivateJwk;
 pub use accredit_wire::secret::Secret;
 pub use accredit_wire::verify::Rejection;
-pub use agent::{AccessToken, Agent, AgentError, AgentSetupError, Proof};
+pub use agent::{AccessToken, Agent, AgentBuilder, AgentError, AgentSetupError, Proof};
 pub use guard::Guard;
 pub use issuer::{IssuerError, IssuerInvalid};
 pub use principal::{Ended, Principal};

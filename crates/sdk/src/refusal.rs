@@ -1,13 +1,17 @@
-//! RFC 6750 section 3: how a request that is not let through is answered.
+//! RFC 6750 section 3, RFC 9449 section 7.1: how a request that is not let through is answered.
 
 use std::fmt;
 
 use accredit_wire::authority::Scope;
-use accredit_wire::oauth::errors::{ErrorBody, ErrorCode, www_authenticate_bearer};
-use accredit_wire::verify::Rejection;
+use accredit_wire::binding::dpop::{NONCE_HEADER, ProofError};
+use accredit_wire::oauth::errors::{
+    ErrorBody, ErrorCode, www_authenticate_bearer, www_authenticate_dpop,
+};
+use accredit_wire::verify::{Rejection, Scheme};
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 
@@ -24,6 +28,8 @@ struct Inner {
     body: ErrorBody,
     /// The scope that is needed.
     scope: Scope,
+    /// Where proofs of possession are checked, the nonce to give.
+    nonce: Option<String>,
 }
 
 impl From<Rejection> for Refusal {
@@ -33,7 +39,7 @@ impl From<Rejection> for Refusal {
         let body = ErrorBody::new(code, &rejection.to_string())
             .with_rule(rejection.rule())
             .with_hint(rejection.hint());
-        Self(Box::new(Inner { rejection, body, scope: Scope::default() }))
+        Self(Box::new(Inner { rejection, body, scope: Scope::default(), nonce: None }))
     }
 }
 
@@ -42,6 +48,13 @@ impl Refusal {
     #[must_use]
     pub(crate) fn at(mut self, scope: &Scope) -> Self {
         self.0.scope = scope.clone();
+        self
+    }
+
+    /// The same where proofs of possession are checked, with the nonce to give to who needs one.
+    #[must_use]
+    pub(crate) fn with_proofs(mut self, nonce: String) -> Self {
+        self.0.nonce = Some(nonce);
         self
     }
 
@@ -62,8 +75,7 @@ impl Refusal {
 
     /// The HTTP status: 400, 401, 403 or 503.
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.0.body.error().status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.rejection.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The answer to a request with these headers: JSON, or a gRPC status where gRPC was spoken.
@@ -83,20 +95,44 @@ impl Refusal {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {
-                if let Ok(challenge) = HeaderValue::try_from(self.challenge()) {
-                    headers.insert(WWW_AUTHENTICATE, challenge);
+                for challenge in self.challenges(scheme(request)) {
+                    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+                        headers.append(WWW_AUTHENTICATE, challenge);
+                    }
                 }
             }
         }
+        self.give_nonce(headers);
         response
     }
 
-    fn challenge(&self) -> String {
-        let challenge = www_authenticate_bearer(REALM).scope(&self.0.scope);
+    /// One for each way in which the request may be sent again (RFC 9449 section 7.1): all there are,
+    /// where it had no token; otherwise that in which the token is good.
+    fn challenges(&self, sent: Option<Scheme>) -> Vec<String> {
+        let bearer = || www_authenticate_bearer(REALM).scope(&self.0.scope);
+        let dpop = || www_authenticate_dpop(REALM).scope(&self.0.scope);
         // RFC 6750 section 3.1: no error code where the request carried no token.
-        match self.0.rejection.code() {
-            None => challenge.to_string(),
-            Some(code) => challenge.error(code, self.0.body.description()).to_string(),
+        let Some(code) = self.0.rejection.code() else {
+            let mut all = vec![bearer().to_string()];
+            all.extend(self.0.nonce.is_some().then(|| dpop().to_string()));
+            return all;
+        };
+        let is_dpop = match self.0.rejection {
+            Rejection::Binding | Rejection::Proof(_) => true,
+            Rejection::NotBound => false,
+            _ => sent == Some(Scheme::Dpop),
+        };
+        let challenge = if is_dpop { dpop() } else { bearer() };
+        vec![challenge.error(code, self.0.body.description()).to_string()]
+    }
+
+    /// RFC 9449 section 9: the nonce that the next proof is to have.
+    fn give_nonce(&self, headers: &mut HeaderMap) {
+        let is_wanted = self.0.rejection == Rejection::Proof(ProofError::Nonce);
+        if let Some(nonce) = self.0.nonce.as_deref().filter(|_| is_wanted)
+            && let Ok(nonce) = HeaderValue::try_from(nonce)
+        {
+            headers.insert(NONCE_HEADER, nonce);
         }
     }
 
@@ -117,8 +153,15 @@ impl Refusal {
         if let Ok(message) = HeaderValue::try_from(message) {
             headers.insert("grpc-message", message);
         }
+        self.give_nonce(headers);
         response
     }
+}
+
+/// How a request presents its token.
+fn scheme(request: &HeaderMap) -> Option<Scheme> {
+    let value = request.get(AUTHORIZATION)?.to_str().ok()?;
+    Scheme::named(value.split(' ').next()?)
 }
 
 impl fmt::Display for Refusal {

@@ -14,6 +14,7 @@ use accredit_domain::registry::organization::check_name;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx, Fault, Refusal, Rule};
+use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::ids::{CredentialId, OrganizationId, RequestId};
 use accredit_wire::time::Time;
 use axum::Router;
@@ -158,6 +159,11 @@ impl Call {
     /// All values of the `Authorization` header.
     pub fn authorization(&self) -> Vec<&[u8]> {
         self.parts.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect()
+    }
+
+    /// All values of the `DPoP` header.
+    pub fn proofs(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.headers.get_all(PROOF_HEADER).iter().map(HeaderValue::as_bytes)
     }
 
     /// The address that the request came from: that of the peer, or what a trusted proxy says.

@@ -165,6 +165,8 @@ fn oauth_code(rule: Rule) -> (ErrorCode, Option<u16>) {
         Kind::Denied => (ErrorCode::UnauthorizedClient, Some(403)),
         Kind::Scope => (ErrorCode::InvalidScope, None),
         Kind::Target => (ErrorCode::InvalidTarget, None),
+        Kind::Proof => (ErrorCode::InvalidDpopProof, None),
+        Kind::ProofNonce => (ErrorCode::UseDpopNonce, None),
         Kind::NotFound => (ErrorCode::InvalidRequest, Some(404)),
         Kind::Invalid | Kind::Conflict => (ErrorCode::InvalidRequest, None),
         Kind::Precondition => (ErrorCode::InvalidRequest, Some(412)),
@@ -219,7 +221,9 @@ fn problem(failure: &Failure, request: RequestId) -> Result<Reply, Fault> {
 
 fn problem_status(rule: Rule) -> StatusCode {
     match rule.kind() {
-        Kind::Invalid | Kind::Scope | Kind::Target => StatusCode::BAD_REQUEST,
+        Kind::Invalid | Kind::Scope | Kind::Target | Kind::Proof | Kind::ProofNonce => {
+            StatusCode::BAD_REQUEST
+        }
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Denied | Kind::UnauthorizedClient => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,

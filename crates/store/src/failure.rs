@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Overtaken(AnyId),
     /// Its single-use value was used before.
     Replayed,
+    /// The proof of possession that came with it was used before.
+    ProofReplayed,
     /// A row is not as it was read.
     Stale,
     /// A value that must be unique is taken.
@@ -54,7 +56,7 @@ impl Failure {
         match self {
             Self::Fault(fault) => fault,
             Self::Overtaken(_) => Fault::new(operation, "was overtaken by a revocation"),
-            Self::Replayed => Fault::new(operation, "was written before"),
+            Self::Replayed | Self::ProofReplayed => Fault::new(operation, "was written before"),
             Self::Stale => Fault::new(operation, "a row has changed meanwhile"),
             Self::Taken(what) => Fault::new(operation, format_args!("the {what} is taken")),
             Self::Reached(reached) => {
@@ -71,9 +73,10 @@ impl From<Failure> for CommitError {
             Failure::Stale => Self::Stale,
             Failure::Taken(what) => Self::Taken(what),
             Failure::Reached(reached) => Self::Reached(reached),
-            Failure::Overtaken(_) | Failure::Replayed | Failure::Fault(_) => {
-                Self::Fault(failure.into_fault("commit a change"))
-            }
+            Failure::Overtaken(_)
+            | Failure::Replayed
+            | Failure::ProofReplayed
+            | Failure::Fault(_) => Self::Fault(failure.into_fault("commit a change")),
         }
     }
 }
@@ -83,6 +86,7 @@ impl From<Failure> for NotRecorded {
         match failure {
             Failure::Overtaken(id) => Self::Overtaken(id),
             Failure::Replayed => Self::Replayed,
+            Failure::ProofReplayed => Self::ProofReplayed,
             Failure::Stale | Failure::Taken(_) | Failure::Reached(_) | Failure::Fault(_) => {
                 Self::Fault(failure.into_fault("record an issuance"))
             }

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use};
+use accredit_domain::ports::{
+    Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use, UsedUp,
+};
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::quota::Counted;
 use accredit_domain::registry::rotation_schedule::Looked;
@@ -104,8 +106,14 @@ impl Ledger for SqliteStore {
         const OPERATION: &str = "record an issuance";
         Box::pin(async move {
             let (issuance, event) = issuance.into_parts();
-            if issuance.single_use.as_ref().is_some_and(|value| self.is_forgotten(value)) {
+            let is_forgotten = |value: &Option<SingleUse>| {
+                value.as_ref().is_some_and(|value| self.is_forgotten(value))
+            };
+            if is_forgotten(&issuance.used_up.assertion) {
                 return Err(NotRecorded::Replayed);
+            }
+            if is_forgotten(&issuance.used_up.possession) {
+                return Err(NotRecorded::ProofReplayed);
             }
             // Sealed here, on the caller's thread: the writer only gives it its place.
             let event = event
@@ -118,13 +126,13 @@ impl Ledger for SqliteStore {
 
     fn record_event(
         &self,
-        event: Audited<(OrganizationId, Option<SingleUse>)>,
+        event: Audited<(OrganizationId, UsedUp)>,
     ) -> BoxFuture<'_, Result<(), Fault>> {
         const OPERATION: &str = "record an event";
         Box::pin(async move {
-            let ((org, value), event) = event.into_parts();
+            let ((org, used_up), event) = event.into_parts();
             let event = event.seal(None).map_err(|error| Fault::new(OPERATION, error))?;
-            let done = self.write(OPERATION, Work::Event(org, value, event)).await;
+            let done = self.write(OPERATION, Work::Event(org, used_up, event)).await;
             done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
     }

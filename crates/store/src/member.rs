@@ -5,7 +5,7 @@
 
 use accredit_domain::audit::event::{Event, SealedEvent};
 use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
-use accredit_domain::ports::{Pruned, SingleUse, Use};
+use accredit_domain::ports::{Pruned, SingleUse, Use, UsedUp};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_domain::registry::jwks::Followed;
@@ -32,7 +32,7 @@ pub(crate) enum Work {
     /// An issuance with its event, unless it was overtaken.
     Issue(Issuance, SealedEvent),
     /// An event, and what a proof used up.
-    Event(OrganizationId, Option<SingleUse>, SealedEvent),
+    Event(OrganizationId, UsedUp, SealedEvent),
     /// What a proof used up.
     Consume(OrganizationId, SingleUse),
     /// A change of the registry with its event.
@@ -106,8 +106,8 @@ impl Work {
     /// Whether it is one statement, which is atomic by itself and needs no savepoint.
     pub(crate) fn is_one_statement(&self) -> bool {
         match self {
-            Self::Issue(issuance, _) => issuance.single_use.is_none(),
-            Self::Event(_, value, _) => value.is_none(),
+            Self::Issue(issuance, _) => issuance.used_up.is_nothing(),
+            Self::Event(_, used_up, _) => used_up.is_nothing(),
             Self::Consume(..) | Self::Followed(..) | Self::Beat => true,
             Self::Change(_)
             | Self::Generation(_)
@@ -197,10 +197,14 @@ pub(crate) fn issue(
     if let Some((_, target)) = newer.iter().find(dead) {
         return Err(Failure::Overtaken(*target));
     }
-    if let Some(value) = &issuance.single_use
-        && !spent.spend(conn, (issuance.org, org), value)?
+    let UsedUp { assertion, possession } = &issuance.used_up;
+    for (value, replayed) in [(assertion, Failure::Replayed), (possession, Failure::ProofReplayed)]
     {
-        return Err(Failure::Replayed);
+        if let Some(value) = value
+            && !spent.spend(conn, (issuance.org, org), value)?
+        {
+            return Err(replayed);
+        }
     }
     log::append(conn, org, head, event).map_err(|error| Failure::of(OPERATION, error))?;
     Ok(Done::quiet(head.fence))
@@ -210,11 +214,11 @@ pub(crate) fn issue(
 pub(crate) fn event(
     conn: &mut dyn Conn,
     (org, head): (&str, &mut Head),
-    used_up: Option<(OrganizationId, &SingleUse)>,
+    (id, used_up): (OrganizationId, &UsedUp),
     event: &SealedEvent,
     spent: &mut Spent,
 ) -> Result<Done, Failure> {
-    if let Some((id, value)) = used_up {
+    for value in used_up.each() {
         spent.spend(conn, (id, org), value)?;
     }
     log::append(conn, org, head, event).map_err(|error| Failure::of("record an event", error))?;

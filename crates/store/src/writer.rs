@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use accredit_domain::Fault;
-use accredit_domain::ports::{Committed, StoreHealth, StoreTrouble};
+use accredit_domain::ports::{Committed, StoreHealth, StoreTrouble, UsedUp};
 use accredit_domain::root::Rewrapping;
 use accredit_wire::ids::{AnyId, OrganizationId};
 use hashbrown::HashMap;
@@ -373,11 +373,10 @@ impl Writer {
                 let lane = lane_of(&mut self.lanes, issuance.org)?;
                 member::issue(&mut *self.conn, lane, (issuance, event), newer, &mut self.spent)
             }
-            Work::Event(org, value, event) => {
+            Work::Event(org, used_up, event) => {
                 self.need_lane(*org)?;
                 let lane = lane_of(&mut self.lanes, *org)?;
-                let used_up = value.as_ref().map(|value| (*org, value));
-                member::event(&mut *self.conn, lane, used_up, event, &mut self.spent)
+                member::event(&mut *self.conn, lane, (*org, used_up), event, &mut self.spent)
             }
             Work::Change(both) => {
                 let (change, event) = (&both.0, &both.1);
@@ -427,7 +426,7 @@ impl Writer {
         for (org, event) in &written.events {
             self.need_lane(*org)?;
             let lane = lane_of(&mut self.lanes, *org)?;
-            member::event(&mut *self.conn, lane, None, event, &mut self.spent)?;
+            member::event(&mut *self.conn, lane, (*org, &UsedUp::NOTHING), event, &mut self.spent)?;
         }
         let mut done = Done::quiet(0);
         done.committed.ended = written.rewrapped.keys.len() as u64;

@@ -143,6 +143,7 @@ impl TestWorld {
             store: Arc::clone(&store) as Arc<dyn Store>,
             public_url: installation.public_url,
             limits: Limits::default(),
+            nonces: std::sync::OnceLock::new(),
         });
         let server = Server::new(Arc::clone(&world));
         // As a job does at once.

@@ -8,6 +8,7 @@
 mod stage;
 
 mod attacks_admin;
+mod attacks_bound;
 mod attacks_connections;
 mod attacks_limits;
 mod attacks_oauth;

@@ -27,7 +27,7 @@ fn the_demo_keeps_every_promise() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(shown["ok"], true, "{shown}");
     let steps = shown["steps"].as_array().expect("steps");
-    assert!(steps.len() >= 24, "{shown}");
+    assert!(steps.len() >= 26, "{shown}");
     shows_no_secret(&shown.to_string());
     for step in steps {
         assert_eq!(step["ok"], true, "{step}");
@@ -43,6 +43,7 @@ fn the_demo_keeps_every_promise() {
         "a credential is rotated",
         "not one call fails",
         "a leaked secret is recognized",
+        "a stolen token that is bound to a key is refused",
         "goes on verifying",
         "nothing is issued",
         "verifies offline",

@@ -133,8 +133,9 @@ async fn tls_is_spoken_where_there_is_a_certificate() {
     let of_agent = create(&["credential", "create", "--agent", "planner"]);
     let of_crm = create(&["credential", "create", "--resource", "crm"]);
     let secret = Secret::new(text(&of_agent, "client_secret"));
-    let (id, trusts) = (text(&agent, "id"), Some(certificate.clone()));
-    let client = Agent::with_authorities(&server.issuer, &id, secret, trusts).expect("an agent");
+    let id = text(&agent, "id");
+    let client = Agent::builder(&server.issuer, &id, secret).authorities(&certificate);
+    let client = client.bearer_tokens().build().expect("an agent");
     let token = client.token("crm:read").await.expect("a token");
     let verifier = accredit::Verifier::builder(&server.issuer, CRM)
         .credential(text(&of_crm, "client_secret"))

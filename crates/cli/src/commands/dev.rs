@@ -56,6 +56,11 @@ pub(crate) async fn run(args: &Dev, cx: &Context) -> Result<(), Failure> {
         Failure::usage("no outbound client", &detail, "write loopback addresses, as 127.0.0.1:9000")
     })?;
     serving::allow_outbound(&composed, &loopback)?;
+    if let Some(nonces) = cx.around.settings.get("dpop.nonces") {
+        let nonces = settings::nonces(nonces)
+            .map_err(|detail| Failure::usage("no server", &detail, "write accepted or required"))?;
+        let _ = composed.world.nonces.set(nonces);
+    }
     let url = composed.world.public_url.clone();
     let issuer = format!("{url}/o/{DEV_ORGANIZATION}");
     if cx.out.is_json() {

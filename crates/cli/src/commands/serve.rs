@@ -83,6 +83,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         // Set once, before anything is served.
         let _ = composed.server.proxies.set(settings.proxies.clone());
     }
+    let _ = composed.world.nonces.set(settings.nonces);
     serving::allow_outbound(&composed, &settings.outbound_loopback)?;
     let metrics = serving::bind_metrics(settings.metrics_listen).await?;
     if let Ok(address) = listening.address() {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use accredit_domain::issuance::possession::NoncePolicy;
 use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
 use accredit_domain::registry::quota::{Counted, QUOTA_MAX, Quotas};
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
@@ -47,7 +48,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 20] = [
+pub(crate) const SETTINGS: [Setting; 21] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -201,6 +202,14 @@ pub(crate) const SETTINGS: [Setting; 20] = [
         help: "The header to which those proxies add who came to them; the other one is not read",
     },
     Setting {
+        key: "dpop.nonces",
+        env: Some("ACCREDIT_DPOP_NONCES"),
+        flag: None,
+        default: "accepted",
+        unit: "accepted or required",
+        help: "Whether proofs of possession need a nonce of the server, at most five minutes old",
+    },
+    Setting {
         key: "outbound.loopback",
         env: Some("ACCREDIT_OUTBOUND_LOOPBACK"),
         flag: None,
@@ -260,6 +269,8 @@ pub(crate) struct Settings {
     pub(crate) quotas: Quotas,
     /// Which proxies are believed.
     pub(crate) proxies: TrustedProxies,
+    /// Whether proofs of possession need a nonce.
+    pub(crate) nonces: NoncePolicy,
     /// Every setting's value as it is used, and where it comes from.
     pub(crate) shown: Vec<(&'static Setting, String, Source)>,
 }
@@ -369,6 +380,8 @@ impl Settings {
             quotas: quotas(&said)
                 .map_err(|detail| wrong(file, &detail, "write a number, or `off`"))?,
             proxies: proxies(&said).map_err(|(detail, hint)| wrong(file, &detail, hint))?,
+            nonces: nonces(said.value("dpop.nonces").unwrap_or("accepted"))
+                .map_err(|detail| wrong(file, &detail, "write accepted or required"))?,
             shown: Vec::new(),
         };
         settings.shown = SETTINGS
@@ -403,6 +416,7 @@ impl Settings {
                 all.collect::<Vec<_>>().join(",")
             }
             "proxies.header" => self.proxies.header.name().to_owned(),
+            "dpop.nonces" => self.nonces.as_str().to_owned(),
             "limits.client" => shown_max(self.limits.client.into()),
             "limits.failures" => shown_max(self.limits.failures.into()),
             "limits.organization" => shown_max(self.limits.organization.into()),
@@ -425,6 +439,14 @@ pub(crate) fn loopback(text: &str) -> Result<Vec<SocketAddr>, String> {
         _ => Err(format!("`outbound.loopback`: `{one}` is no loopback address with a port")),
     })
     .collect()
+}
+
+/// Whether proofs of possession need a nonce.
+pub(crate) fn nonces(text: &str) -> Result<NoncePolicy, String> {
+    [NoncePolicy::Accepted, NoncePolicy::Required]
+        .into_iter()
+        .find(|policy| policy.as_str() == text)
+        .ok_or_else(|| format!("`dpop.nonces`: `{text}` is neither"))
 }
 
 /// The proxies that are believed.

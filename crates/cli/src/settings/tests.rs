@@ -45,6 +45,18 @@ fn an_unknown_key_and_an_unsafe_listener_are_refused() {
 }
 
 #[test]
+fn nonces_are_accepted_or_required() {
+    let with = |line: &str| read(&format!("public_url = \"https://a.example\"\n{line}\n"));
+    assert_eq!(with("").expect("settings").nonces, NoncePolicy::Accepted);
+    let settings = with("[dpop]\nnonces = \"required\"").expect("settings");
+    assert_eq!(settings.nonces, NoncePolicy::Required);
+    assert_eq!(settings.shown_value("dpop.nonces"), "required");
+    for wrong in ["nonces = \"off\"", "nonces = true", "nonce = \"required\""] {
+        assert_eq!(with(&format!("[dpop]\n{wrong}")).expect_err(wrong).exit, Exit::Usage);
+    }
+}
+
+#[test]
 fn proxies_are_trusted_by_network_and_in_one_header() {
     let with =
         |lines: &str| read(&format!("public_url = \"https://a.example\"\n[proxies]\n{lines}"));

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use accredit_wire::binding::Thumbprint;
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, RequestId, TaskId, TokenId,
@@ -108,6 +109,8 @@ pub struct Body {
     pub agent: Option<AgentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_to: Option<Thumbprint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
     #[serde(skip_serializing_if = "Changes::is_empty")]
@@ -219,6 +222,7 @@ mod tests {
             actor: Some(Actor { id: Some(AgentId::new(1, [1; 10]).any()), kind: "agent" }),
             agent: Some(AgentId::new(1, [1; 10])),
             audience: Some("https://crm.example/\u{e9}".into()),
+            bound_to: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".parse().ok(),
             chain: Some("agt_a/ins_b agt_c".into()),
             changes: Changes::from([
                 ("purpose".into(), "a \"b\"".into()),

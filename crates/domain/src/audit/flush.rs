@@ -6,7 +6,7 @@ use super::event::{Actor, Body, Event, EventKind, Source};
 use super::reads;
 use super::refusals::FailureKind;
 use crate::context::World;
-use crate::ports::Audited;
+use crate::ports::{Audited, UsedUp};
 use crate::refusal::Fault;
 use crate::tenant::Tenant;
 
@@ -26,8 +26,9 @@ pub async fn flush(world: &World, tenant: &Tenant, now: Time) -> Result<(), Faul
         }
         uses.written(USES_AT_A_TIME_MAX);
     }
-    let record =
-        async |event| world.store.record_event(Audited::new((tenant.id, None), event)).await;
+    let record = async |event| {
+        world.store.record_event(Audited::new((tenant.id, UsedUp::NOTHING), event)).await
+    };
     let mut failures = tenant.refusals.take().into_iter();
     while let Some((kind, count)) = failures.next() {
         let event = failed(&kind, count, now, world.random());

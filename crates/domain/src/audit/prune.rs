@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::ports::{Audited, LeafBody, Pruned};
+use crate::ports::{Audited, LeafBody, Pruned, UsedUp};
 use crate::refusal::{Error, Fault, Refusal};
 use crate::registry::credential::AdminPermission;
 
@@ -61,7 +61,7 @@ pub async fn prune(cx: &Cx, asked: &Prune) -> Result<PruneReport, Error> {
     let (org, store) = (cx.tenant.id, &cx.world.store);
     let body = Body { changes: [("before".into(), before.to_string())].into(), ..Body::default() };
     let event = cx.event(EventKind::LogPruned, body);
-    store.record_event(Audited::new((org, None), event)).await?;
+    store.record_event(Audited::new((org, UsedUp::NOTHING), event)).await?;
     let mut report = PruneReport { pruned: 0, before, more: false };
     for lane in store.lanes(org).await? {
         let mut from = lane.pruned;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::integrate::integrate;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::ports::{Audited, LaneHead, Leaf, LeafBody, Order};
+use crate::ports::{Audited, LaneHead, Leaf, LeafBody, Order, UsedUp};
 use crate::refusal::{Error, Fault, Refusal};
 use crate::registry::Listed;
 use crate::registry::credential::AdminPermission;
@@ -359,7 +359,7 @@ enum Stage {
 pub async fn export(cx: &Cx) -> Result<Export, Error> {
     cx.require(AdminPermission::Audit)?;
     let event = cx.event(EventKind::LogExported, Body::default());
-    cx.world.store.record_event(Audited::new((cx.tenant.id, None), event)).await?;
+    cx.world.store.record_event(Audited::new((cx.tenant.id, UsedUp::NOTHING), event)).await?;
     let lanes = integrate(&cx.world, &cx.tenant).await?;
     Ok(Export { lanes, at: 0, next: 0, events: 0, notes: Vec::new(), stage: Stage::Header })
 }

@@ -13,7 +13,7 @@ use accredit_wire::time::Time;
 use super::window_is_over;
 use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::context::{Caller, Cx};
-use crate::ports::Audited;
+use crate::ports::{Audited, UsedUp};
 use crate::refusal::Fault;
 
 /// The time between two events of one reader.
@@ -84,7 +84,7 @@ pub async fn record(cx: &Cx) -> Result<(), Fault> {
     let Caller::Admin { credential, .. } = &cx.caller else { return Ok(()) };
     let Some(count) = cx.tenant.reads.count(*credential, cx.now) else { return Ok(()) };
     let event = cx.event(EventKind::LogRead, Body { count: Some(count), ..Body::default() });
-    cx.world.store.record_event(Audited::new((cx.tenant.id, None), event)).await
+    cx.world.store.record_event(Audited::new((cx.tenant.id, UsedUp::NOTHING), event)).await
 }
 
 /// The event of reads that were counted and that no further read has told of.

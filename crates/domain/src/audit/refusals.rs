@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use super::event::{Body, EventKind};
 use super::window_is_over;
 use crate::context::Cx;
-use crate::ports::Audited;
+use crate::ports::{Audited, UsedUp};
 use crate::refusal::{Fault, Refusal, Rule};
 
 /// Refusal events for one client in one window.
@@ -167,7 +167,7 @@ pub async fn record(
         ..Body::default()
     };
     let event = cx.event(EventKind::AccessRefused, body);
-    cx.world.store.record_event(Audited::new((cx.tenant.id, None), event)).await
+    cx.world.store.record_event(Audited::new((cx.tenant.id, UsedUp::NOTHING), event)).await
 }
 
 fn shortened(client: &str) -> String {

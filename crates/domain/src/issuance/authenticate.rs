@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accredit_wire::api_key::{ApiKey, SecretKind};
+use accredit_wire::binding::Thumbprint;
 use accredit_wire::crypto::{PrivateKey, PublicKey, equal_in_constant_time, sha256};
 use accredit_wire::ids::{AgentId, AnyId, Kind, OrganizationId, ResourceId};
 use accredit_wire::jose::jwk::VerifyingKey;
@@ -20,7 +21,7 @@ use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use crate::audit::event::Actor;
 use crate::context::{Caller, Cx, World};
-use crate::ports::{ClientKeys, KeysWanted, LookedUp, SingleUse};
+use crate::ports::{ClientKeys, KeysWanted, LookedUp, SingleUse, UsedUp};
 use crate::refusal::{Fault, Refusal, Rule};
 use crate::registry::instance::InstanceState;
 use crate::registry::jwks;
@@ -39,8 +40,11 @@ pub struct AuthenticatedClient {
     pub credential: Arc<CredentialFacts>,
     /// By which method, as RFC 8414 names it.
     pub method: &'static str,
-    /// What the proof used up; to be consumed with whatever is decided.
-    pub single_use: Option<SingleUse>,
+    /// What the proofs used up; to be consumed with whatever is decided.
+    pub used_up: UsedUp,
+    /// The key that it proved to hold in this request (RFC 9449 section 5); none where it proved
+    /// none. What is issued is bound to it.
+    pub proof: Option<Thumbprint>,
     /// The revocation counter before anything was read.
     pub rev: u64,
 }
@@ -124,7 +128,7 @@ impl From<NotAuthenticated> for Stopped {
 pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, NotAuthenticated> {
     let rev = cx.tenant.rev();
     let method = auth.method();
-    let (credential, single_use) = match auth {
+    let (credential, assertion) = match auth {
         ClientAuth::SecretBasic { client_id, secret }
         | ClientAuth::SecretPost { client_id, secret } => {
             (by_secret(cx, Some(client_id), secret).await?, None)
@@ -135,7 +139,8 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
             (credential, Some(used))
         }
     };
-    let client = AuthenticatedClient { credential, method, single_use, rev };
+    let used_up = UsedUp { assertion, possession: None };
+    let client = AuthenticatedClient { credential, method, used_up, proof: None, rev };
     match usable(cx, &client.credential) {
         Ok(()) => Ok(client),
         Err(refusal) => Err(NotAuthenticated::Ended(Box::new(client), refusal)),

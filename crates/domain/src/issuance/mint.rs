@@ -1,6 +1,7 @@
 //! RFC 7515: signing what the template says. Nothing is decided here.
 
 use accredit_wire::jose::jws::SigningInput;
+use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 
 use super::IssuedToken;
@@ -18,6 +19,7 @@ pub async fn mint(cx: &Cx, template: CredentialTemplate) -> Result<IssuedToken, 
     Ok(IssuedToken {
         token: Secret::new(input.finish(&signature)),
         expires_in: u32::try_from(said.expires_at - said.issued_at).unwrap_or(0),
+        token_type: TokenType::of(said.cnf),
         scope: said.scope,
         client: said.client_id,
     })

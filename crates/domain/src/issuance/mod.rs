@@ -5,7 +5,7 @@
 //! permitted, what was not permitted cannot be minted. The token is durable in the log before it
 //! is visible, and the write re-checks its lineage against what was revoked since the decision.
 //!
-//! [`authenticate`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
+//! [`authenticate`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
 
 pub mod admission;
 pub mod authenticate;
@@ -13,12 +13,14 @@ pub mod clock;
 pub mod grants;
 pub mod mint;
 pub mod permit;
+pub mod possession;
 pub mod template;
 
 use accredit_wire::authority::Scope;
 use accredit_wire::ids::{AgentId, AnyId};
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::oauth::token_request::{Grant, TokenRequest};
+use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use accredit_wire::verify::fresh::TOKEN_LIFE_MAX;
 
@@ -45,6 +47,8 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// What was granted.
     pub scope: Scope,
+    /// Whether whoever has it may use it, or whoever holds its key.
+    pub token_type: TokenType,
     /// To whom.
     pub client: AgentId,
 }
@@ -109,10 +113,13 @@ async fn attempt(
     auth: &ClientAuth,
     request: &TokenRequest,
 ) -> Result<IssuedToken, Stopped> {
-    let client = authenticate::client(cx, auth).await?;
+    let mut client = authenticate::client(cx, auth).await?;
     if let Some(standing) = cx.world.limits.client(client.id(), cx.now)
         && let Err(refusal) = standing.refusal()
     {
+        return Err(Stopped::Refused(Box::new(client), refusal));
+    }
+    if let Err(refusal) = possession::prove(cx, &mut client, &request.proofs) {
         return Err(Stopped::Refused(Box::new(client), refusal));
     }
     let proposed = match &request.grant {
@@ -135,13 +142,16 @@ async fn attempt(
         org: cx.tenant.id,
         lineage: template.token.lineage().collect(),
         rev: template.token.rev,
-        single_use: client.single_use.clone(),
+        used_up: client.used_up.clone(),
     };
     let minted = mint::mint(cx, template).await?;
     match cx.world.store.record_issuance(Audited::new(issuance, event)).await {
         Ok(()) => {}
         Err(NotRecorded::Overtaken(id)) => return Err(Stopped::Overtaken(id)),
         Err(NotRecorded::Replayed) => return Err(Stopped::Unauthenticated(replayed())),
+        Err(NotRecorded::ProofReplayed) => {
+            return Err(Stopped::Refused(Box::new(client), possession::replayed()));
+        }
         Err(NotRecorded::Fault(fault)) => return Err(Stopped::Fault(fault)),
     }
     let uses = [Some(client.id()), Some(client.credential.id.any()), client.instance()];
@@ -168,10 +178,10 @@ async fn record_refusal(
 ) -> Result<(), Fault> {
     let store = &cx.world.store;
     let Some(suppressed) = cx.tenant.refusals.admit(client.id(), cx.now) else {
-        return match client.single_use {
-            Some(value) => store.consume_once(cx.tenant.id, value).await.map(|_| ()),
-            None => Ok(()),
-        };
+        for value in client.used_up.each() {
+            store.consume_once(cx.tenant.id, value.clone()).await?;
+        }
+        return Ok(());
     };
     let body = Body {
         actor: Some(client.actor()),
@@ -184,5 +194,5 @@ async fn record_refusal(
         ..Body::default()
     };
     let event = cx.event(EventKind::TokenRefused, body);
-    store.record_event(Audited::new((cx.tenant.id, client.single_use), event)).await
+    store.record_event(Audited::new((cx.tenant.id, client.used_up), event)).await
 }

@@ -64,7 +64,7 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
         rev: grant.rev,
         delegable: permitted.delegable,
         chain: origin.chain,
-        demands_binding: false,
+        cnf: grant.proof,
     };
     CredentialTemplate { token, key, parent: origin.parent }
 }
@@ -89,6 +89,7 @@ impl CredentialTemplate {
         Body {
             actor: Some(event::Actor { id: Some(token.client_id.any()), kind: "agent" }),
             audience: Some(token.audience.clone()),
+            bound_to: token.cnf,
             chain: chain_text(token),
             credential: Some(token.credential),
             decision: Some("allow"),

@@ -14,7 +14,7 @@ use crate::audit::event::{Body, EventKind};
 use crate::audit::read::{self, About, EventView};
 use crate::context::Cx;
 use crate::issuance::authenticate::{self, NotAuthenticated};
-use crate::ports::Audited;
+use crate::ports::{Audited, UsedUp};
 use crate::refusal::{Error, Refusal, Rule};
 
 /// Events about a found credential that are told.
@@ -75,7 +75,7 @@ pub async fn identify(cx: &Cx, asked: &Identify) -> Result<Identified, Error> {
         read::about(cx, credential.id.any(), credential.created_at, EVENTS_TOLD_MAX).await?;
     let body = Body { target: Some(credential.id.any()), ..described(&credential) };
     let event = cx.event(EventKind::CredentialIdentified, body);
-    cx.world.store.record_event(Audited::new((cx.tenant.id, None), event)).await?;
+    cx.world.store.record_event(Audited::new((cx.tenant.id, UsedUp::NOTHING), event)).await?;
     let About { events, tokens_issued, last_issued, looked_back_to } = about;
     let credential = credential.view(cx.now);
     Ok(Identified { credential, events, tokens_issued, last_issued, looked_back_to })

@@ -31,6 +31,8 @@ fn told(kind: Kind) -> (&'static str, &'static str, u16) {
         Kind::UnauthorizedClient => ("unauthorized client", "`unauthorized_client` 400", 403),
         Kind::Scope => ("scope", "`invalid_scope` 400", 400),
         Kind::Target => ("target", "`invalid_target` 400", 400),
+        Kind::Proof => ("proof", "`invalid_dpop_proof` 400", 400),
+        Kind::ProofNonce => ("proof", "`use_dpop_nonce` 400", 400),
         Kind::Precondition => ("precondition", "`invalid_request` 412", 412),
         Kind::Unprocessable => ("unprocessable", "`invalid_request` 422", 422),
         Kind::TooMany => ("too many", "`temporarily_unavailable` 429", 429),

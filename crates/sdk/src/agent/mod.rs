@@ -1,29 +1,37 @@
-//! RFC 6749 section 4.4: an agent's access tokens by the client credentials grant.
+//! RFC 6749 section 4.4, RFC 9449: an agent's access tokens by the client credentials grant.
 //!
 //! A token is asked for once and handed out until two thirds of its life are over. Then it is
 //! renewed in the background and still handed out meanwhile; if that fails, it serves until it
-//! ends. The key or secret goes to the issuer's own token endpoint and nowhere else.
+//! ends. The secret goes to the issuer's own token endpoint and nowhere else.
+//!
+//! Tokens are bound to a key that this process makes and never shows (RFC 9449), unless the builder
+//! says otherwise: then a token goes with a proof that is made anew for each request.
 
 mod assertion;
 mod cache;
+mod possession;
 mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use accredit_net::{ConfigError, RESPONSE_BODY_MAX};
+use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::jose::jwk::PrivateJwk;
+use accredit_wire::oauth::ErrorCode;
+use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Request, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode};
 use tokio::sync::OnceCell;
 
 use crate::ambient;
 use crate::issuer::{Issuer, IssuerClient, IssuerError, IssuerInvalid};
 use cache::{Cache, Wanted};
+use possession::Holder;
 pub use token::{AccessToken, AgentError};
 
 /// What an agent proves itself with.
@@ -54,6 +62,8 @@ pub enum AgentSetupError {
     Issuer(IssuerInvalid),
     /// The certificate authorities cannot be used.
     Net(ConfigError),
+    /// This machine has no randomness to make a key from.
+    Key,
 }
 
 impl std::fmt::Display for AgentSetupError {
@@ -61,11 +71,55 @@ impl std::fmt::Display for AgentSetupError {
         match self {
             Self::Issuer(error) => error.fmt(f),
             Self::Net(error) => error.fmt(f),
+            Self::Key => f.write_str("cannot make a key: the operating system has no randomness"),
         }
     }
 }
 
 impl std::error::Error for AgentSetupError {}
+
+/// The settings of an [`Agent`].
+#[derive(Debug)]
+#[must_use = "`build` makes the agent"]
+pub struct AgentBuilder {
+    issuer: String,
+    client_id: String,
+    proof: Proof,
+    authorities: Option<PathBuf>,
+    token_type: TokenType,
+}
+
+impl AgentBuilder {
+    /// A PEM file with certificate authorities to trust beside the built-in ones.
+    pub fn authorities(mut self, path: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(path.into());
+        self
+    }
+
+    /// Asks for plain tokens, which whoever has them may use: for resources that check no proofs.
+    pub fn bearer_tokens(mut self) -> Self {
+        self.token_type = TokenType::Bearer;
+        self
+    }
+
+    /// The agent. Nothing is sent yet.
+    pub fn build(self) -> Result<Agent, AgentSetupError> {
+        let issuer = Issuer::parse(&self.issuer).map_err(AgentSetupError::Issuer)?;
+        let issuer = IssuerClient::new(issuer, None, self.authorities);
+        let holder = match self.token_type {
+            TokenType::Bearer => None,
+            TokenType::Dpop => Some(Holder::generate().ok_or(AgentSetupError::Key)?),
+        };
+        Ok(Agent(Arc::new(Inner {
+            issuer: issuer.map_err(AgentSetupError::Net)?,
+            client_id: self.client_id,
+            proof: self.proof,
+            holder,
+            token_endpoint: OnceCell::new(),
+            cache: Cache::default(),
+        })))
+    }
+}
 
 /// An agent as an OAuth client. Cheap to clone; clones share their tokens.
 #[derive(Clone, Debug)]
@@ -76,6 +130,8 @@ struct Inner {
     issuer: IssuerClient,
     client_id: String,
     proof: Proof,
+    /// The key that tokens are bound to; none where they are plain.
+    holder: Option<Holder>,
     token_endpoint: OnceCell<String>,
     cache: Cache,
 }
@@ -87,7 +143,18 @@ impl Agent {
         client_id: &str,
         proof: impl Into<Proof>,
     ) -> Result<Self, AgentSetupError> {
-        Self::with_authorities(issuer, client_id, proof, None)
+        Self::builder(issuer, client_id, proof).build()
+    }
+
+    /// The settings of an agent, to change some of them.
+    pub fn builder(issuer: &str, client_id: &str, proof: impl Into<Proof>) -> AgentBuilder {
+        AgentBuilder {
+            issuer: issuer.to_owned(),
+            client_id: client_id.to_owned(),
+            proof: proof.into(),
+            authorities: None,
+            token_type: TokenType::Dpop,
+        }
     }
 
     /// Like [`Agent::new`], trusting the certificate authorities in a PEM file too.
@@ -97,15 +164,53 @@ impl Agent {
         proof: impl Into<Proof>,
         authorities: Option<PathBuf>,
     ) -> Result<Self, AgentSetupError> {
-        let issuer = Issuer::parse(issuer).map_err(AgentSetupError::Issuer)?;
-        let issuer = IssuerClient::new(issuer, None, authorities).map_err(AgentSetupError::Net)?;
-        Ok(Self(Arc::new(Inner {
-            issuer,
-            client_id: client_id.to_owned(),
-            proof: proof.into(),
-            token_endpoint: OnceCell::new(),
-            cache: Cache::default(),
-        })))
+        let mut builder = Self::builder(issuer, client_id, proof);
+        builder.authorities = authorities;
+        builder.build()
+    }
+
+    /// What goes into the headers of one request to a resource: `Authorization`, and `DPoP` where the
+    /// token is bound. They are of no use for another request. `url` is the whole URL.
+    ///
+    /// Where the resource then answers 401 with a `DPoP-Nonce`, ask [`Agent::learn`] whether to send
+    /// the request once more, with new headers.
+    pub async fn authorize(
+        &self,
+        scope: &str,
+        method: &Method,
+        url: &str,
+    ) -> Result<HeaderMap, AgentError> {
+        let token = self.token(scope).await?;
+        self.headers_for(&token, method, url)
+    }
+
+    /// [`Agent::authorize`] with a token of this agent that is at hand.
+    pub fn headers_for(
+        &self,
+        token: &AccessToken,
+        method: &Method,
+        url: &str,
+    ) -> Result<HeaderMap, AgentError> {
+        let mut headers = HeaderMap::with_capacity(2);
+        headers.insert(AUTHORIZATION, token.authorization());
+        if token.is_bound() {
+            let holder = self.0.holder.as_ref().ok_or(AgentError::Signing)?;
+            let proof = holder.prove(method.as_str(), url, Some(token.text().expose()))?;
+            headers.insert(PROOF_HEADER, proof);
+        }
+        Ok(headers)
+    }
+
+    /// Keeps the nonce that the server at `url` gave in the headers of an answer, for later proofs.
+    /// Says whether there was a new one: if the answer was a refusal, the request may be sent once
+    /// more, with headers from [`Agent::authorize`].
+    pub fn learn(&self, url: &str, headers: &HeaderMap) -> bool {
+        self.0.holder.as_ref().is_some_and(|holder| holder.learn(url, headers))
+    }
+
+    /// The thumbprint of the key that tokens are bound to (RFC 7638); none where they are plain.
+    pub fn thumbprint(&self) -> Option<String> {
+        self.0.holder.as_ref().map(|holder| holder.thumbprint().to_string())
     }
 
     /// An access token for `scope`, such as `crm:read crm:write`. An empty scope asks for the
@@ -135,15 +240,39 @@ impl Agent {
         let endpoint = self.0.token_endpoint.get_or_try_init(|| async {
             Ok::<_, IssuerError>(self.0.issuer.endpoints().await?.token)
         });
-        let request = self.request(endpoint.await?, wanted)?;
+        let endpoint = endpoint.await?;
+        match self.ask(endpoint, wanted).await? {
+            Asked::Token(token) => Ok(token),
+            // RFC 9449 section 8: once more, with the nonce that the refusal gave.
+            Asked::WithNonce(_) => match self.ask(endpoint, wanted).await? {
+                Asked::Token(token) => Ok(token),
+                Asked::WithNonce(refusal) => Err(refusal),
+            },
+        }
+    }
+
+    async fn ask(&self, endpoint: &str, wanted: &Wanted) -> Result<Asked, AgentError> {
+        let request = self.request(endpoint, wanted)?;
         // The life of a token counts from before it was asked for, so that no delay prolongs it.
         let asked_at = ambient::instant();
         let now = ambient::now();
         let response = self.0.issuer.http.send(request, RESPONSE_BODY_MAX).await;
         let response = response.map_err(IssuerError::Net)?;
+        let is_new = self.learn(endpoint, response.headers());
+        let holder = self.0.holder.as_ref();
+        let token_type = TokenType::of(holder.map(Holder::thumbprint));
         match response.status() {
-            StatusCode::OK => AccessToken::read(response.body(), asked_at, now),
-            status => Err(AgentError::from_answer(status, response.body())),
+            StatusCode::OK => {
+                AccessToken::read(response.body(), token_type, asked_at, now).map(Asked::Token)
+            }
+            status => match AgentError::from_answer(status, response.body()) {
+                AgentError::Refused(refusal)
+                    if refusal.error() == ErrorCode::UseDpopNonce && is_new =>
+                {
+                    Ok(Asked::WithNonce(AgentError::Refused(refusal)))
+                }
+                error => Err(error),
+            },
         }
     }
 
@@ -175,8 +304,18 @@ impl Agent {
         if let Some(value) = authorization {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
+        if let Some(holder) = &self.0.holder {
+            request.headers_mut().insert(PROOF_HEADER, holder.prove("POST", endpoint, None)?);
+        }
         Ok(request)
     }
+}
+
+/// What the token endpoint answered.
+enum Asked {
+    Token(AccessToken),
+    /// It wants the nonce in the proof that it gave with this refusal.
+    WithNonce(AgentError),
 }
 
 /// RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.

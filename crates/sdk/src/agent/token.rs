@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use accredit_wire::authority::Scope;
+use accredit_wire::binding::uri::UriError;
 use accredit_wire::jose::TOKEN_BYTES_MAX;
+use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::oauth::{ErrorBody, TokenResponse};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
@@ -21,6 +23,7 @@ const LIFE_MAX: Duration = Duration::from_hours(24);
 pub struct AccessToken {
     text: Secret,
     authorization: HeaderValue,
+    token_type: TokenType,
     scope: Scope,
     expires_at: Time,
     ends: Instant,
@@ -33,7 +36,14 @@ impl AccessToken {
         &self.text
     }
 
-    /// The value of an `Authorization` header, `Bearer …`, marked as sensitive.
+    /// Whether it is bound to the key of this process: then each request that it goes with needs a
+    /// proof, see [`Agent::authorize`](super::Agent::authorize).
+    pub fn is_bound(&self) -> bool {
+        self.token_type == TokenType::Dpop
+    }
+
+    /// The value of an `Authorization` header, `DPoP …` or `Bearer …`, marked as sensitive. For a
+    /// bound token it does not do alone.
     pub fn authorization(&self) -> HeaderValue {
         self.authorization.clone()
     }
@@ -56,21 +66,43 @@ impl AccessToken {
         now < self.renew
     }
 
-    pub(super) fn read(body: &[u8], asked_at: Instant, now: Time) -> Result<Self, AgentError> {
+    /// Reads the answer to a request for a token of this type. Another one is refused: a plain token
+    /// where one was to be bound would be of use to whoever steals it.
+    pub(super) fn read(
+        body: &[u8],
+        wanted: TokenType,
+        asked_at: Instant,
+        now: Time,
+    ) -> Result<Self, AgentError> {
         let malformed = |reason: &str| IssuerError::malformed("token answer", reason);
         let answer: TokenResponse = serde_json::from_slice(body)
-            .map_err(|_| malformed("it is not an answer with a bearer token"))?;
+            .map_err(|_| malformed("it is not an answer with a bearer or DPoP token"))?;
+        match (wanted, answer.token_type) {
+            (TokenType::Bearer, TokenType::Bearer) | (TokenType::Dpop, TokenType::Dpop) => {}
+            (TokenType::Bearer, TokenType::Dpop) => {
+                return Err(malformed("the token is bound to a key, and no key was offered").into());
+            }
+            (TokenType::Dpop, TokenType::Bearer) => {
+                return Err(malformed(
+                    "the token is not bound to the key that was offered; an issuer that binds \
+                     none needs an agent with `bearer_tokens`",
+                )
+                .into());
+            }
+        }
         let text = Secret::new(answer.access_token);
         if !(1..=TOKEN_BYTES_MAX).contains(&text.expose().len()) || answer.expires_in == 0 {
             return Err(malformed("the token is empty, too long or has no life").into());
         }
         let life = Duration::from_secs(u64::from(answer.expires_in)).min(LIFE_MAX);
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", text.expose()))
-            .map_err(|_| malformed("`access_token` cannot stand in a header"))?;
+        let mut authorization =
+            HeaderValue::try_from(format!("{} {}", wanted.name(), text.expose()))
+                .map_err(|_| malformed("`access_token` cannot stand in a header"))?;
         authorization.set_sensitive(true);
         Ok(Self {
             text,
             authorization,
+            token_type: wanted,
             scope: answer.scope,
             expires_at: now.plus(life),
             ends: asked_at + life,
@@ -90,6 +122,8 @@ pub enum AgentError {
     /// This machine could not make the proof: no randomness, or a key or client id that cannot be
     /// used.
     Signing,
+    /// The request that is to be authorized has no URL of the right kind.
+    Url(UriError),
 }
 
 impl AgentError {
@@ -119,6 +153,7 @@ impl fmt::Display for AgentError {
                 None => write!(f, "the issuer refused: {refusal}"),
             },
             Self::Issuer(error) => error.fmt(f),
+            Self::Url(error) => error.fmt(f),
             Self::Signing => f.write_str(
                 "cannot make the client's proof; check the key, the `client_id`, and that the \
                  system has randomness",
@@ -136,7 +171,7 @@ mod tests {
     fn check(body: &str) -> Result<AccessToken, AgentError> {
         #[expect(clippy::disallowed_methods, reason = "an `Instant` has no other origin")]
         let asked_at = Instant::now();
-        AccessToken::read(body.as_bytes(), asked_at, Time::from_seconds(100))
+        AccessToken::read(body.as_bytes(), TokenType::Bearer, asked_at, Time::from_seconds(100))
     }
 
     #[test]
@@ -149,6 +184,21 @@ mod tests {
         assert_eq!(token.text().expose(), "abc");
         assert_eq!(token.ends - token.renew, Duration::from_secs(10));
         assert!(!format!("{token:?}").contains("abc"));
+    }
+
+    #[test]
+    fn a_token_that_was_to_be_bound_is_bound() {
+        let read = |token_type: &str| {
+            let body =
+                format!(r#"{{"access_token":"abc","token_type":"{token_type}","expires_in":30}}"#);
+            #[expect(clippy::disallowed_methods, reason = "an `Instant` has no other origin")]
+            let asked_at = Instant::now();
+            AccessToken::read(body.as_bytes(), TokenType::Dpop, asked_at, Time::from_seconds(100))
+        };
+        let token = read("dpop").expect("a token");
+        assert!(token.is_bound());
+        assert_eq!(token.authorization(), "DPoP abc");
+        assert!(matches!(read("Bearer"), Err(AgentError::Issuer(_))));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! RFC 6750 at the door of a service: a tower layer for axum, hyper and tonic.
+//! RFC 6750 and RFC 9449 at the door of a service: a tower layer for axum, hyper and tonic.
 //!
 //! `verifier.guard().require("crm:read")` lets a request through when its token is good and holds
 //! that scope, and puts the [`Principal`](crate::Principal) into the request's extensions. Everything else is
@@ -19,8 +19,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use accredit_wire::authority::{Scope, ScopeError};
+use accredit_wire::binding::dpop::NONCE_HEADER;
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 
@@ -118,7 +119,11 @@ where
             let body = GuardedBody::new(body, principal.clone());
             let mut request = Request::from_parts(head, body);
             request.extensions_mut().insert(principal.clone());
-            let response = inner.call(request).await?;
+            let nonce = principal.bound_to().and_then(|_| guard.verifier.next_nonce());
+            let mut response = inner.call(request).await?;
+            if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
+                response.headers_mut().insert(NONCE_HEADER, nonce);
+            }
             Ok(response.map(|body| GuardedBody::new(body, principal)))
         })
     }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use accredit_net::ConfigError;
 use accredit_wire::api_key::{ApiKey, ApiKeyError, SecretKind};
+use accredit_wire::binding::replay::REPLAY_ENTRIES_MAX;
+use accredit_wire::binding::uri::{BaseUri, UriError};
 use accredit_wire::revocations::acknowledgement::FollowerInvalid;
 use accredit_wire::revocations::feed::FEED_MESSAGE_BYTES_MAX;
 use accredit_wire::revocations::witness::LogWitness;
 use accredit_wire::revocations::{Follower, FollowerId, FollowerName};
 use accredit_wire::secret::Secret;
-use accredit_wire::verify::{AudienceRule, Config, REVOCATIONS_AGE_MAX};
+use accredit_wire::verify::{AudienceRule, Config, Proofs, REVOCATIONS_AGE_MAX};
 
 use super::acknowledge::{Introduction, acknowledge_forever};
 use super::follow::Follow;
@@ -40,6 +42,16 @@ pub struct Builder {
     skew: Option<Duration>,
     restored: Option<u64>,
     name: Option<String>,
+    public_url: Option<String>,
+    nonces: Nonces,
+    proofs_remembered_max: usize,
+}
+
+/// Whether proofs of possession need a nonce.
+#[derive(Clone, Copy, Debug)]
+enum Nonces {
+    Accepted,
+    Required,
 }
 
 /// Why a verifier could not be made. The first five are the operator's to mend.
@@ -57,6 +69,8 @@ pub enum ConnectError {
     Name(FollowerInvalid),
     /// The system has no randomness to draw an id from.
     Random,
+    /// The public URL is none.
+    PublicUrl(UriError),
     /// The state folder cannot be used; [`io::ErrorKind::ResourceBusy`] where another verifier
     /// has it.
     StateDir {
@@ -86,6 +100,7 @@ impl fmt::Display for ConnectError {
             Self::Name(error) => write!(f, "the verifier's name: {error}"),
             Self::Random => f.write_str("the system has no randomness"),
             Self::Net(error) => error.fmt(f),
+            Self::PublicUrl(error) => write!(f, "the public URL cannot be used: {error}"),
             Self::StateDir { path, reason: io::ErrorKind::ResourceBusy } => write!(
                 f,
                 "the state folder `{}` belongs to another running verifier; each needs its own",
@@ -115,6 +130,9 @@ impl Builder {
             skew: None,
             restored: None,
             name: None,
+            public_url: None,
+            nonces: Nonces::Accepted,
+            proofs_remembered_max: REPLAY_ENTRIES_MAX,
         }
     }
 
@@ -170,6 +188,49 @@ impl Builder {
         self
     }
 
+    /// Where the service is reached, such as `https://crm.example/api`: what proofs of possession must
+    /// have been made for, joined with the path that the service sees. Where it is not set it is the
+    /// audience, if that is a URL; if it is not, tokens that are bound to a key are refused. A
+    /// request's own `Host` is never believed.
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.public_url = Some(url.into());
+        self
+    }
+
+    /// Demands in each proof a nonce that this verifier gave at most five minutes ago (RFC 9449
+    /// section 9), so that nobody makes proofs for later. Clients without one are refused once and
+    /// told it. Each process has nonces of its own: behind a balancer, requests of one client should
+    /// come to one process.
+    pub fn require_nonces(mut self) -> Self {
+        self.nonces = Nonces::Required;
+        self
+    }
+
+    /// How many proofs are remembered at a time, so that each is taken once: for a minute or two, 64
+    /// bytes each. Where it is reached, bound tokens are refused until some are over. Each process
+    /// remembers its own: behind a balancer, requests of one client should come to one process.
+    pub fn proofs_remembered_max(mut self, entries: usize) -> Self {
+        self.proofs_remembered_max = entries;
+        self
+    }
+
+    /// How proofs are checked, where that is possible.
+    fn proofs(&self) -> Result<Option<Proofs>, ConnectError> {
+        let base = match &self.public_url {
+            Some(url) => BaseUri::parse(url).map_err(ConnectError::PublicUrl)?,
+            None => match BaseUri::parse(&self.audience) {
+                Ok(base) => base,
+                Err(_) => return Ok(None),
+            },
+        };
+        let secret = ambient::random::<32>().ok_or(ConnectError::Random)?;
+        let proofs = Proofs::new(base, &secret).remembering(self.proofs_remembered_max);
+        Ok(Some(match self.nonces {
+            Nonces::Accepted => proofs,
+            Nonces::Required => proofs.with_nonces(),
+        }))
+    }
+
     /// Asks the issuer for its keys and its revocations, and starts to follow it. Where the
     /// issuer cannot be asked, starts from the state folder. Needs a tokio runtime.
     pub async fn connect(self) -> Result<Verifier, ConnectError> {
@@ -184,7 +245,9 @@ impl Builder {
         let known = dir.as_ref().map(|dir| Known::read(dir, &self.issuer)).unwrap_or_default();
         let Known { keys, follower } = known;
         let stored = follower.is_some();
+        let proofs = self.proofs()?;
         let mut config = Config::new(&self.issuer, AudienceRule::Exact(self.audience));
+        config.proofs = proofs;
         config.revocations_age_max = self.age_max;
         config.skew = self.skew.unwrap_or(config.skew);
 

@@ -16,6 +16,7 @@ mod state_dir;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::time::Time;
 use accredit_wire::verify::{self, Rejection, RequestHead};
 use http::header::AUTHORIZATION;
@@ -93,11 +94,14 @@ impl Verifier {
         let uri = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let values = head.headers.get_all(AUTHORIZATION);
         let authorization = values.iter().map(http::HeaderValue::as_bytes);
+        let proofs = head.headers.get_all(PROOF_HEADER).iter().map(http::HeaderValue::as_bytes);
         let request = RequestHead::new(head.method.as_str(), uri, authorization);
+        let request = request.with_proofs(proofs);
         self.decide(|verifier, now| verifier.verify(&request, now)).await
     }
 
-    /// Whose token this is.
+    /// Whose plain token this is. One that is bound to a key is refused: it proves something only
+    /// together with the request that it came with.
     pub async fn verify_token(&self, token: &str) -> Result<Principal, Refusal> {
         self.decide(|verifier, now| verifier.verify_token(token, now)).await
     }
@@ -120,8 +124,23 @@ impl Verifier {
         }
         match answer {
             Ok(principal) => Ok(Principal::new(principal, self.clone())),
-            Err(rejection) => Err(rejection.into()),
+            Err(rejection) => {
+                let wire = &shared.verifier;
+                let refusal = Refusal::from(rejection);
+                Err(match wire.nonce(ambient::now()) {
+                    Some(nonce) => refusal.with_proofs(nonce),
+                    None => refusal,
+                })
+            }
         }
+    }
+
+    /// The nonce to give with the answer to a request that came with a proof, where each proof needs
+    /// one (RFC 9449 section 8.2).
+    pub(crate) fn next_nonce(&self) -> Option<String> {
+        let wire = &self.0.shared.verifier;
+        let proofs = wire.config().proofs.as_ref()?;
+        proofs.are_nonces_required().then(|| proofs.nonce(ambient::now()))
     }
 
     /// Where the issuer contradicted itself, oldest first, at most [`ALARMS_MAX`]. Each was also

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use accredit::Verifier;
 use accredit_wire::api_key::{ApiKey, SecretKind};
 use accredit_wire::authority::Authority;
+use accredit_wire::binding::Thumbprint;
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, KeyId, OrganizationId, PersonId, ResourceId, TokenId,
@@ -249,12 +250,13 @@ pub(crate) struct Grant {
     pub(crate) scope: &'static str,
     pub(crate) audience: &'static str,
     pub(crate) life: i64,
+    pub(crate) cnf: Option<Thumbprint>,
 }
 
 impl Default for Grant {
     fn default() -> Self {
         let agent = AgentId::new(now().millis(), [1; 10]);
-        Self { agent, scope: "crm:read", audience: AUDIENCE, life: 600 }
+        Self { agent, scope: "crm:read", audience: AUDIENCE, life: 600, cnf: None }
     }
 }
 
@@ -408,7 +410,7 @@ impl Issuer {
             rev,
             delegable: Authority::none(),
             chain: Vec::new(),
-            demands_binding: false,
+            cnf: grant.cnf,
         };
         let kid = key.0.to_string();
         let header =
@@ -762,6 +764,7 @@ async fn consistency(
 
 async fn token(State(issuer): State<Issuer>, headers: HeaderMap, body: String) -> Answer {
     issuer.up()?;
+    let token_type = if headers.contains_key("dpop") { "DPoP" } else { "Bearer" };
     let number = {
         let mut requests = issuer.0.token_requests.lock().expect("not poisoned");
         requests.push((headers, body));
@@ -774,7 +777,7 @@ async fn token(State(issuer): State<Issuer>, headers: HeaderMap, body: String) -
     tokio::time::sleep(delay).await;
     let body = body.unwrap_or_else(|| {
         format!(
-            r#"{{"access_token":"t{number}","token_type":"Bearer","expires_in":{expires_in},"scope":"crm:read"}}"#
+            r#"{{"access_token":"t{number}","token_type":"{token_type}","expires_in":{expires_in},"scope":"crm:read"}}"#
         )
     });
     let status = StatusCode::from_u16(status).expect("a status");

@@ -4,6 +4,7 @@
 
 mod acknowledge;
 mod agent;
+mod bound;
 mod feed;
 mod grpc;
 mod guard;

@@ -8,7 +8,7 @@ use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
 use accredit_domain::ports::{
     Audited, Change, CommitError, Committed, Issuance, Ledger as _, NotRecorded, Registry as _,
-    Row, SingleUse,
+    Row, SingleUse, UsedUp,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
@@ -165,7 +165,8 @@ pub(crate) async fn issue(
         rev: Some(rev),
         ..Body::default()
     };
-    let issuance = Issuance { org, lineage, rev, single_use };
+    let used_up = UsedUp { assertion: single_use, possession: None };
+    let issuance = Issuance { org, lineage, rev, used_up };
     store.record_issuance(Audited::new(issuance, event(EventKind::TokenIssued, body))).await?;
     Ok(token)
 }

@@ -2,7 +2,7 @@
 
 use accredit_domain::audit::event::{Body, EventKind};
 use accredit_domain::ports::{
-    Audited, Issuance, Ledger as _, NotRecorded, Registry as _, Revocations as _, Row,
+    Audited, Issuance, Ledger as _, NotRecorded, Registry as _, Revocations as _, Row, UsedUp,
 };
 use accredit_domain::revocation::KEPT_LONGER;
 use accredit_wire::ids::{AgentId, OrganizationId};
@@ -85,11 +85,32 @@ async fn single_use_values_are_of_one_client_and_of_one_organization() {
 }
 
 #[tokio::test]
+async fn an_issuance_by_a_proof_of_possession_that_was_used_uses_up_nothing_else() {
+    let world = World::new().await;
+    let agent = world.agent("a").await.id.any();
+    let issue = async |assertion: u8, possession: u8| {
+        let used_up = UsedUp {
+            assertion: Some(single_use(agent, assertion)),
+            possession: Some(single_use(agent, possession)),
+        };
+        let issuance = Issuance { org: world.org, lineage: vec![agent], rev: 0, used_up };
+        let issued = event(EventKind::TokenIssued, Body::default());
+        world.store.record_issuance(Audited::new(issuance, issued)).await
+    };
+    assert!(issue(1, 101).await.is_ok());
+    assert!(matches!(issue(2, 101).await, Err(NotRecorded::ProofReplayed)));
+    assert!(matches!(issue(1, 102).await, Err(NotRecorded::Replayed)));
+    assert!(issue(2, 102).await.is_ok(), "neither was used up by what was refused");
+    let leaves = check_chain(&world.store, world.org).await;
+    assert_eq!(leaves.iter().filter(|leaf| leaf.kind == "token.issued").count(), 2);
+}
+
+#[tokio::test]
 async fn a_refusal_uses_up_the_proof_and_is_recorded_even_where_it_was_used() {
     let world = World::new().await;
     let agent = world.agent("a").await.id.any();
     for _ in 0..2 {
-        let what = (world.org, Some(single_use(agent, 1)));
+        let what = (world.org, UsedUp::from(single_use(agent, 1)));
         let refusal = event(EventKind::TokenRefused, Body::default());
         world.store.record_event(Audited::new(what, refusal)).await.expect("recorded");
     }
@@ -164,7 +185,7 @@ async fn an_issuance_of_an_unknown_organization_is_a_fault() {
         org: OrganizationId::new(1, unique()),
         lineage: vec![AgentId::new(1, unique()).any()],
         rev: 0,
-        single_use: None,
+        used_up: UsedUp::NOTHING,
     };
     let issued = event(EventKind::TokenIssued, Body::default());
     let outcome = world.store.record_issuance(Audited::new(issuance, issued)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::ports::{
     Audited, Installation, Integrated, Leaf, LeafBody, Ledger as _, Log as _, Lookup,
-    Registry as _, Revocations as _, SingleUse, Store as _, Tile,
+    Registry as _, Revocations as _, SingleUse, Store as _, Tile, UsedUp,
 };
 use accredit_domain::restoration::{Issuing, NewGeneration, first_rev};
 use accredit_store::SqliteStore;
@@ -39,10 +39,13 @@ pub(crate) async fn check_chain(store: &SqliteStore, org: OrganizationId) -> Vec
     first.expect("a lane")
 }
 
-fn at(seconds: i64) -> Audited<(OrganizationId, Option<SingleUse>)> {
+fn at(seconds: i64) -> Audited<(OrganizationId, UsedUp)> {
     let org = OrganizationId::new(0, [0; 10]);
     let time = Time::from_seconds(seconds);
-    Audited::new((org, None), Event::new(EventKind::TokenRefused, time, [1; 16], Body::default()))
+    Audited::new(
+        (org, UsedUp::NOTHING),
+        Event::new(EventKind::TokenRefused, time, [1; 16], Body::default()),
+    )
 }
 
 async fn record(world: &World, seconds: i64) {

@@ -187,7 +187,12 @@ impl Serialize for Jwk {
 
 /// The RFC 7638 thumbprint of a key with SHA-256, in base64url: 43 characters.
 pub fn thumbprint(key: &PublicKey) -> String {
-    b64url_encode(&sha256_of(&[bare_json(key).as_bytes()]))
+    b64url_encode(&thumbprint_bytes(key))
+}
+
+/// [`thumbprint`] before it is encoded.
+pub fn thumbprint_bytes(key: &PublicKey) -> [u8; 32] {
+    sha256_of(&[bare_json(key).as_bytes()])
 }
 
 fn bare_json(key: &PublicKey) -> String {

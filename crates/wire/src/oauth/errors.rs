@@ -8,7 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::token_response::TokenType;
 use crate::authority::Scope;
+use crate::binding::dpop::PROOF_ALGORITHMS;
 
 /// The longest text in an error body or a challenge, in bytes; what is beyond is cut off.
 pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
@@ -43,11 +45,15 @@ pub enum ErrorCode {
     InvalidToken,
     /// The access token does not carry enough scope (RFC 6750 section 3.1).
     InsufficientScope,
+    /// The proof of possession is missing or does not hold (RFC 9449 section 5).
+    InvalidDpopProof,
+    /// The proof of possession needs the nonce that the answer gives (RFC 9449 sections 8 and 9).
+    UseDpopNonce,
 }
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::InvalidRequest,
         Self::InvalidClient,
         Self::InvalidGrant,
@@ -61,6 +67,8 @@ impl ErrorCode {
         Self::UnsupportedTokenType,
         Self::InvalidToken,
         Self::InsufficientScope,
+        Self::InvalidDpopProof,
+        Self::UseDpopNonce,
     ];
 
     /// The code as it travels.
@@ -79,10 +87,13 @@ impl ErrorCode {
             Self::UnsupportedTokenType => "unsupported_token_type",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
 
-    /// The HTTP status it is sent with.
+    /// The HTTP status it is sent with; a resource answers 401 where proofs are concerned (RFC 9449
+    /// section 7.1), see [`crate::verify::Rejection::status`].
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest
@@ -92,7 +103,9 @@ impl ErrorCode {
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::AccessDenied
-            | Self::UnsupportedTokenType => 400,
+            | Self::UnsupportedTokenType
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce => 400,
             Self::InvalidClient | Self::InvalidToken => 401,
             Self::InsufficientScope => 403,
             Self::ServerError => 500,
@@ -194,9 +207,15 @@ fn cleaned_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
     Ok(text.map(|text| clean(&text)))
 }
 
-/// A `WWW-Authenticate` value for a request that needs an access token. See [`BearerChallenge`].
-pub fn www_authenticate_bearer(realm: &str) -> BearerChallenge<'_> {
-    BearerChallenge { realm, error: None, scope: None, resource_metadata: None }
+/// A `WWW-Authenticate` value for a request that needs an access token. See [`TokenChallenge`].
+pub fn www_authenticate_bearer(realm: &str) -> TokenChallenge<'_> {
+    TokenChallenge::new(TokenType::Bearer, realm)
+}
+
+/// The same for a token that is bound to a key (RFC 9449 section 7.1): it says by which algorithms
+/// proofs may be signed.
+pub fn www_authenticate_dpop(realm: &str) -> TokenChallenge<'_> {
+    TokenChallenge::new(TokenType::Dpop, realm)
 }
 
 /// A `WWW-Authenticate` value for a client that tried to authenticate by the `Authorization`
@@ -205,18 +224,23 @@ pub fn www_authenticate_basic(realm: &str) -> String {
     format!("Basic realm=\"{}\", charset=\"UTF-8\"", clean(realm))
 }
 
-/// RFC 6750 section 3: the `WWW-Authenticate` value, rendered by `Display`.
+/// RFC 6750 section 3, RFC 9449 section 7.1: the `WWW-Authenticate` value, rendered by `Display`.
 ///
 /// No value can end its quoted string or the header: every character that could is replaced.
 #[derive(Clone, Debug)]
-pub struct BearerChallenge<'a> {
+pub struct TokenChallenge<'a> {
+    token_type: TokenType,
     realm: &'a str,
     error: Option<(ErrorCode, String)>,
     scope: Option<&'a Scope>,
     resource_metadata: Option<&'a str>,
 }
 
-impl<'a> BearerChallenge<'a> {
+impl<'a> TokenChallenge<'a> {
+    const fn new(token_type: TokenType, realm: &'a str) -> Self {
+        Self { token_type, realm, error: None, scope: None, resource_metadata: None }
+    }
+
     /// The same with why the token was refused. Leave it out where no token was sent (RFC 6750
     /// section 3.1).
     #[must_use]
@@ -237,14 +261,17 @@ impl<'a> BearerChallenge<'a> {
     }
 }
 
-impl fmt::Display for BearerChallenge<'_> {
+impl fmt::Display for TokenChallenge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bearer realm=\"{}\"", clean(self.realm))?;
+        write!(f, "{} realm=\"{}\"", self.token_type.name(), clean(self.realm))?;
         if let Some((code, description)) = &self.error {
             write!(f, ", error=\"{code}\", error_description=\"{description}\"")?;
         }
         if let Some(scope) = self.scope.filter(|scope| !scope.is_empty()) {
             write!(f, ", scope=\"{scope}\"")?;
+        }
+        if self.token_type == TokenType::Dpop {
+            write!(f, ", algs=\"{}\"", PROOF_ALGORITHMS.join(" "))?;
         }
         if let Some(url) = self.resource_metadata {
             write!(f, ", resource_metadata=\"{}\"", clean(url))?;

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::token_request::Grant;
+use crate::binding::dpop::PROOF_ALGORITHMS;
 
 /// The client authentication methods of the token endpoint.
 pub const AUTH_METHODS: [&str; 3] =
@@ -58,6 +59,9 @@ pub struct Metadata {
     /// With which algorithms it may sign.
     #[serde(default)]
     pub revocation_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    /// With which algorithms a proof of possession may be signed (RFC 9449 section 5.1).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dpop_signing_alg_values_supported: Vec<String>,
     /// Ours: the signed snapshot of the revocation state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accredit_revocations_uri: Option<String>,
@@ -100,6 +104,7 @@ impl Metadata {
             introspection_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
             revocation_endpoint_auth_methods_supported: methods,
             revocation_endpoint_auth_signing_alg_values_supported: algorithms,
+            dpop_signing_alg_values_supported: PROOF_ALGORITHMS.map(str::to_owned).to_vec(),
             accredit_revocations_uri: Some(at("/revocations")),
             accredit_feed_uri: Some(at("/revocations/feed")),
             accredit_acknowledgements_uri: Some(at("/revocations/acknowledgements")),

@@ -60,6 +60,8 @@ pub struct TokenRequest {
     pub expires_in: Option<u32>,
     /// The task that it is for.
     pub task: Option<TaskId>,
+    /// The values of its `DPoP` headers (RFC 9449 section 5), unread; none where it has none.
+    pub proofs: Vec<Vec<u8>>,
 }
 
 impl TokenRequest {
@@ -69,7 +71,16 @@ impl TokenRequest {
         let scope = form.get("scope").map(str::parse::<Scope>).transpose()?;
         let expires_in = form.get("expires_in").map(seconds).transpose()?;
         let task = form.get("task").map(|task| task.parse().map_err(|_| Rejection::Task));
-        Ok(Self { grant, scope, resources: resources(form)?, expires_in, task: task.transpose()? })
+        let (resources, task, proofs) = (resources(form)?, task.transpose()?, Vec::new());
+        Ok(Self { grant, scope, resources, expires_in, task, proofs })
+    }
+
+    /// The same with the values of *all* its `DPoP` headers.
+    #[must_use]
+    pub fn with_proofs<'v>(self, values: impl IntoIterator<Item = &'v [u8]>) -> Self {
+        // Of more than two, two are as wrong.
+        let proofs = values.into_iter().take(2).map(<[u8]>::to_vec).collect();
+        Self { proofs, ..self }
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::token_exchange::IssuedTokenType;
 use crate::authority::Scope;
+use crate::binding::Thumbprint;
 use crate::secret::Secret;
 
 /// How an access token is used. A client that does not know the type must not use the token
@@ -19,13 +20,24 @@ use crate::secret::Secret;
 pub enum TokenType {
     /// Whoever has it may use it (RFC 6750).
     Bearer,
+    /// Whoever holds its key may use it, with a proof for each request (RFC 9449 section 5).
+    Dpop,
 }
 
 impl TokenType {
+    /// The type of a token that is bound to this key, or to none.
+    pub const fn of(cnf: Option<Thumbprint>) -> Self {
+        match cnf {
+            None => Self::Bearer,
+            Some(_) => Self::Dpop,
+        }
+    }
+
     /// The type as it travels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
         }
     }
 }
@@ -40,11 +52,10 @@ impl<'de> Deserialize<'de> for TokenType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // RFC 6749 section 5.1: "Value is case insensitive."
         let text = Cow::<str>::deserialize(deserializer)?;
-        if text.eq_ignore_ascii_case(Self::Bearer.name()) {
-            Ok(Self::Bearer)
-        } else {
-            Err(D::Error::custom("expected the token type `Bearer`"))
-        }
+        [Self::Bearer, Self::Dpop]
+            .into_iter()
+            .find(|known| text.eq_ignore_ascii_case(known.name()))
+            .ok_or_else(|| D::Error::custom("expected the token type `Bearer` or `DPoP`"))
     }
 }
 
@@ -82,15 +93,17 @@ impl fmt::Debug for TokenResponse {
 /// compact JWS or of a scope needs escaping, so nobody looks at each again.
 pub fn json(
     token: &Secret,
+    (token_type, issued): (TokenType, Option<IssuedTokenType>),
     expires_in: u32,
     scope: &Scope,
-    issued: Option<IssuedTokenType>,
 ) -> String {
     let token = token.expose();
     let mut text = String::with_capacity(token.len() + 128);
     text.push_str("{\"access_token\":\"");
     text.push_str(token);
-    text.push_str("\",\"token_type\":\"Bearer\",\"expires_in\":");
+    text.push_str("\",\"token_type\":\"");
+    text.push_str(token_type.name());
+    text.push_str("\",\"expires_in\":");
     text.push_str(&expires_in.to_string());
     if !scope.is_empty() {
         text.push_str(",\"scope\":\"");

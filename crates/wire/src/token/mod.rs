@@ -2,7 +2,7 @@
 //!
 //! One type both ways: the issuer fills an [`AccessToken`] and writes [`AccessToken::to_payload`];
 //! the Verifier reads the same from a payload whose signature holds. Reading is strict where the
-//! claim is ours: an unknown member of `accredit` or `act` is refused, since it may be an id by
+//! claim is ours: an unknown member of `accredit`, `act` or `cnf` is refused, since it may be an id by
 //! whose revocation the token should die. Unknown claims at top level are ignored, as RFC 7519
 //! section 4 wants.
 //!
@@ -14,6 +14,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize as _, Serialize};
 
 use crate::authority::{Authority, PERMISSION_MEMBERS, Permission, Scope};
+use crate::binding::Thumbprint;
 use crate::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TaskId,
     TokenId,
@@ -116,8 +117,9 @@ pub struct AccessToken {
     pub delegable: Authority,
     /// `act`, newest first: the acting party, then the one it acted for. Empty in a machine token.
     pub chain: Vec<Actor>,
-    /// Whether the token carries `cnf` (RFC 7800) and so demands proof of possession.
-    pub demands_binding: bool,
+    /// `cnf` (RFC 7800): the thumbprint `jkt` of the key by which whoever sends the token must prove
+    /// that it is theirs (RFC 9449 section 6.1). None in a token that whoever has it may use.
+    pub cnf: Option<Thumbprint>,
 }
 
 impl AccessToken {
@@ -175,6 +177,9 @@ impl AccessToken {
         if !self.details.is_empty() {
             out.push_str(",\"authorization_details\":");
             push_json(&mut out, &self.details);
+        }
+        if let Some(thumbprint) = self.cnf {
+            push(&mut out, format_args!(",\"cnf\":{{\"jkt\":\"{thumbprint}\"}}"));
         }
         self.push_chain(&mut out);
         self.push_accredit(&mut out);
@@ -256,7 +261,7 @@ impl AccessToken {
             rev: accredit.rev,
             delegable: accredit.delegable,
             chain,
-            demands_binding: json.get("cnf").is_some(),
+            cnf: json.get("cnf").map(parse_cnf).transpose()?,
             issuer,
         };
         token.check_consistency(accredit.depth)?;
@@ -342,6 +347,12 @@ fn next_id<T: TryFrom<AnyId>>(
 ) -> Result<T, ClaimsError> {
     let id = ids.next().ok_or(ClaimsError::Malformed("lin"))??;
     T::try_from(id).map_err(|_| ClaimsError::Malformed("lin"))
+}
+
+/// RFC 7800 section 3.1: a member that is not known here may demand more than is checked here.
+fn parse_cnf(json: &Json<'_>) -> Result<Thumbprint, ClaimsError> {
+    known_members(json, "cnf", &["jkt"])?;
+    parsed(json, "jkt").map_err(|_| ClaimsError::Malformed("cnf"))
 }
 
 /// Reads permissions. A member that is not known can only narrow, so it is no reason to go on.

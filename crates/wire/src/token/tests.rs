@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::TaskId;
+use crate::jose::b64url_encode;
 
 const KEY: [u8; 10] = [1; 10];
 
@@ -29,7 +30,7 @@ fn sample() -> AccessToken {
         rev: 17,
         delegable: Authority::none(),
         chain: Vec::new(),
-        demands_binding: false,
+        cnf: None,
     }
 }
 
@@ -232,10 +233,28 @@ fn a_chain_is_as_deep_as_the_bound_and_no_deeper() {
 }
 
 #[test]
-fn a_token_with_cnf_demands_binding() {
+fn a_confirmation_is_a_thumbprint_and_nothing_beside_it() {
+    let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
     let mut bound = json();
-    bound["cnf"] = serde_json::json!({"jkt": "x"});
-    assert!(parse(&bound).expect("claims").demands_binding);
+    bound["cnf"] = serde_json::json!({ "jkt": jkt });
+    let cnf = parse(&bound).expect("claims").cnf;
+    assert_eq!(cnf.map(|cnf| cnf.to_string()).as_deref(), Some(jkt));
+    for wrong in [
+        serde_json::json!({}),
+        serde_json::json!(null),
+        serde_json::json!([]),
+        serde_json::json!(jkt),
+        serde_json::json!({ "jkt": 1 }),
+        serde_json::json!({ "jkt": "" }),
+        serde_json::json!({ "jkt": &jkt[1..] }),
+        serde_json::json!({ "jkt": format!("{jkt}=") }),
+        serde_json::json!({ "x5t#S256": jkt }),
+        serde_json::json!({ "jkt": jkt, "x5t#S256": jkt }),
+        serde_json::json!({ "jkt": jkt, "jwk": {} }),
+    ] {
+        bound["cnf"] = wrong.clone();
+        assert!(parse(&bound).is_err(), "{wrong}");
+    }
 }
 
 prop_compose! {
@@ -275,9 +294,11 @@ prop_compose! {
         numbers in (0..=INTEGER_MAX, 0..=INTEGER_MAX, 0..=INTEGER_MAX as u64),
         not_before in prop::option::of(0..=INTEGER_MAX),
         (user, delegable, scoped) in (any::<bool>(), any_authority(), any::<bool>()),
+        (bound, seed) in any::<(bool, [u8; 32])>(),
     ) -> AccessToken {
         let agent = AgentId::new(1, ids[0]);
         let person = PersonId::new(2, ids[1]);
+        let cnf = b64url_encode(&seed).parse().expect("a thumbprint");
         // A person's chain has an actor.
         let kind = if user && !chain.is_empty() { SubjectKind::User } else { SubjectKind::Agent };
         let subject = if kind == SubjectKind::User { person.any() } else { agent.any() };
@@ -306,7 +327,7 @@ prop_compose! {
             rev: numbers.2,
             delegable,
             chain,
-            demands_binding: false,
+            cnf: bound.then_some(cnf),
         }
     }
 }

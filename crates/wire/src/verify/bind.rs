@@ -1,12 +1,114 @@
-//! RFC 7800 proof of possession: a token that demands one is refused, since none is understood.
+//! RFC 7800 proof of possession, RFC 9449: a token that is bound to a key has no way through but a
+//! proof by that key, made for this request and this token, that was not seen before.
 //!
-//! DPoP (RFC 9449) and mutual TLS (RFC 8705) will be checked here. Until then a token with `cnf`
-//! has no way through: to accept it as a bearer token would be to ignore what its issuer demanded.
+//! A bound token that is sent as if it were a plain one is refused, and so is a plain one that is sent
+//! as if it were bound. Where to a request went is what the operator configured, joined with the path
+//! that was sent; where nothing is configured, bound tokens are refused.
+
+use std::sync::Arc;
 
 use super::Rejection;
+use super::present::{RequestHead, Scheme};
+use crate::binding::dpop::{Expected, NonceRule, Proof, ProofError};
+use crate::binding::nonce::Nonces;
+use crate::binding::replay::{REPLAY_ENTRIES_MAX, Replays, Seen};
+use crate::binding::uri::BaseUri;
+use crate::time::Time;
 use crate::token::AccessToken;
 
-/// Refuses a token that is bound to a key.
-pub fn check(token: &AccessToken) -> Result<(), Rejection> {
-    if token.demands_binding { Err(Rejection::Binding) } else { Ok(()) }
+/// How a resource checks proofs. Clones share what they have seen.
+#[derive(Clone, Debug)]
+pub struct Proofs {
+    base: BaseUri,
+    nonces: Arc<Nonces>,
+    are_nonces_required: bool,
+    replays: Arc<Replays>,
+}
+
+impl Proofs {
+    /// For a resource that is reached at `base`. `secret` is random, and of this resource alone.
+    pub fn new(base: BaseUri, secret: &[u8; 32]) -> Self {
+        Self {
+            base,
+            nonces: Arc::new(Nonces::new(secret)),
+            are_nonces_required: false,
+            replays: Arc::new(Replays::new(REPLAY_ENTRIES_MAX)),
+        }
+    }
+
+    /// The same where each proof needs a nonce.
+    #[must_use]
+    pub fn with_nonces(self) -> Self {
+        Self { are_nonces_required: true, ..self }
+    }
+
+    /// The same where at most so many proofs are remembered at a time.
+    #[must_use]
+    pub fn remembering(self, entries_max: usize) -> Self {
+        Self { replays: Arc::new(Replays::new(entries_max)), ..self }
+    }
+
+    /// Whether each proof needs a nonce.
+    pub fn are_nonces_required(&self) -> bool {
+        self.are_nonces_required
+    }
+
+    /// The nonce to give at `now`.
+    pub fn nonce(&self, now: Time) -> String {
+        self.nonces.at(now)
+    }
+
+    /// Checks the proof of a request that carries `token`, whose text is `text`.
+    fn check(
+        &self,
+        head: &RequestHead<'_>,
+        (token, text): (&AccessToken, &str),
+        now: Time,
+    ) -> Result<(), Rejection> {
+        let target = self.base.at(head.uri).map_err(|_| ProofError::Uri);
+        let expected = Expected {
+            method: head.method,
+            target: &target.map_err(Rejection::Proof)?,
+            token: Some(text),
+            nonces: if self.are_nonces_required {
+                NonceRule::Required(&self.nonces)
+            } else {
+                NonceRule::Accepted(&self.nonces)
+            },
+        };
+        let proof = head.proof().and_then(|text| Proof::check_text(text, &expected, now));
+        let proof = proof.map_err(Rejection::Proof)?;
+        if token.cnf != Some(proof.key()) {
+            return Err(Rejection::Proof(ProofError::OtherKey));
+        }
+        match self.replays.see(&proof, now) {
+            Seen::First => Ok(()),
+            Seen::Before => Err(Rejection::Proof(ProofError::Replayed)),
+            Seen::Full => Err(Rejection::Proof(ProofError::Full)),
+        }
+    }
+}
+
+/// Refuses a token that is not presented as what it is.
+pub(super) fn check_scheme(scheme: Scheme, token: &AccessToken) -> Result<(), Rejection> {
+    match (scheme, token.cnf) {
+        (Scheme::Bearer, None) | (Scheme::Dpop, Some(_)) => Ok(()),
+        (Scheme::Bearer, Some(_)) => Err(Rejection::Binding),
+        (Scheme::Dpop, None) => Err(Rejection::NotBound),
+    }
+}
+
+/// Checks the proof that a bound token demands, when nothing else speaks against the request: only
+/// what is let through is remembered as seen.
+pub(super) fn check_proof(
+    proofs: Option<&Proofs>,
+    head: &RequestHead<'_>,
+    (token, text): (&AccessToken, &str),
+    now: Time,
+) -> Result<(), Rejection> {
+    if token.cnf.is_none() {
+        return Ok(());
+    }
+    let proofs = proofs.ok_or(Rejection::ProofsUnchecked)?;
+    proofs.check(head, (token, text), now)
 }

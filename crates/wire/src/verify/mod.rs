@@ -1,11 +1,11 @@
-//! The Verifier: RFC 6750 bearer requests and RFC 9068 access tokens, checked without asking the
-//! server.
+//! The Verifier: RFC 6750 and RFC 9449 requests with RFC 9068 access tokens, checked without asking
+//! the server.
 //!
 //! One path for the SDK, the gateway, introspection and the server's own API. Its steps are the
 //! files beside this one, in this order: [`present`] finds the one credential; the signature and
-//! the claims are checked, or remembered by [`cache`]; [`bind`] refuses what demands a proof;
-//! [`fresh`] compares times; issuer and audience are compared; [`standing`] asks the revocation
-//! state and its age. What comes out is a [`Principal`], and there is no other way to one.
+//! the claims are checked, or remembered by [`cache`]; [`fresh`] compares times; issuer and audience
+//! are compared; [`standing`] asks the revocation state and its age; [`bind`] checks the proof where
+//! the token demands one. What comes out is a [`Principal`], and there is no other way to one.
 //!
 //! Only signature and claims are remembered, and whether a token was alive in one version of the
 //! state. Everything that depends on the time or on the configuration runs on every call.
@@ -37,9 +37,10 @@ use crate::time::Time;
 use crate::token::{AccessToken, TOKEN_TYPE};
 use cache::{Cache, Known};
 
+pub use bind::Proofs;
 pub use keys::KeyRing;
-pub use present::RequestHead;
-pub use principal::{Evidence, IssuedTo, Principal};
+pub use present::{RequestHead, Scheme};
+pub use principal::{Alive, Evidence, IssuedTo, Principal};
 pub use rejection::Rejection;
 pub use standing::Standing;
 
@@ -74,6 +75,8 @@ pub struct Config {
     pub skew: Duration,
     /// Bytes that remembered tokens may take; 0 remembers none.
     pub cache_bytes_max: usize,
+    /// How proofs of possession are checked; where they are not, bound tokens are refused.
+    pub proofs: Option<Proofs>,
 }
 
 impl Config {
@@ -85,6 +88,7 @@ impl Config {
             revocations_age_max: REVOCATIONS_AGE_MAX,
             skew: crate::jose::jwt::SKEW_MAX,
             cache_bytes_max: CACHE_BYTES_MAX,
+            proofs: None,
         }
     }
 }
@@ -153,14 +157,33 @@ impl Verifier {
 
     /// Who sends this request, and what they may do.
     pub fn verify(&self, head: &RequestHead<'_>, now: Time) -> Result<Principal, Rejection> {
-        self.verify_token(present::bearer_token(head)?, now)
+        let (scheme, text) = present::presented(head)?;
+        let known = self.known(text, now)?;
+        bind::check_scheme(scheme, known.token())?;
+        let evidence = self.check_now(&known, now)?;
+        bind::check_proof(self.config.proofs.as_ref(), head, (known.token(), text), now)?;
+        Ok(Principal::new(known, evidence))
     }
 
-    /// Whose token this is, and what it allows.
+    /// Whose plain token this is, and what it allows. One that is bound to a key is refused: there is
+    /// no request here that could prove anything.
     pub fn verify_token(&self, token: &str, now: Time) -> Result<Principal, Rejection> {
         let known = self.known(token, now)?;
-        bind::check(known.token())?;
+        bind::check_scheme(Scheme::Bearer, known.token())?;
         self.check_now(&known, now).map(|evidence| Principal::new(known, evidence))
+    }
+
+    /// What a token says that is alive, bound or not: for the issuer, which tells a resource about
+    /// it, ends it, or asks for a proof itself. It says nothing of who sends it, and nobody may do
+    /// anything because of it.
+    pub fn alive(&self, token: &str, now: Time) -> Result<Alive, Rejection> {
+        let known = self.known(token, now)?;
+        self.check_now(&known, now).map(|_| Alive::new(known))
+    }
+
+    /// The nonce to give to whoever must prove something here; none where proofs are not checked.
+    pub fn nonce(&self, now: Time) -> Option<String> {
+        self.config.proofs.as_ref().map(|proofs| proofs.nonce(now))
     }
 
     /// To whom a token with the signature of a current key was issued, whether it is alive or not:
@@ -226,6 +249,7 @@ impl Verifier {
             verified_at: now,
             rev: value.state().rev(),
             generation: value.state().generation(),
+            bound_to: token.cnf,
         })
     }
 }

@@ -1,10 +1,11 @@
-//! RFC 6750 section 2: which credential a request presents. Exactly one, in the header.
+//! RFC 6750 section 2, RFC 9449 section 7.1: which credential a request presents. Exactly one, in the header.
 //!
 //! Absent on purpose: tokens in the body (section 2.2) and in the query (section 2.3, which
 //! RFC 9700 section 4.3.2 forbids): a token in a URL ends up in logs. A request that has one is
 //! refused even if it also has a header, since somebody before or behind us may read the other.
 
 use super::Rejection;
+use crate::binding::dpop::{self, ProofError};
 
 /// What of a request decides who sends it.
 #[derive(Clone, Copy, Debug)]
@@ -13,15 +14,27 @@ pub struct RequestHead<'a> {
     pub method: &'a str,
     /// Path and query, or the whole URI, as it was sent.
     pub uri: &'a str,
-    authorization: Authorization<'a>,
+    authorization: Header<'a>,
+    proof: Header<'a>,
 }
 
-/// The values of the `Authorization` header.
+/// The values of one header.
 #[derive(Clone, Copy, Debug)]
-enum Authorization<'a> {
+enum Header<'a> {
     None,
     One(&'a [u8]),
     Several,
+}
+
+impl<'a> Header<'a> {
+    fn of(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut values = values.into_iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::None,
+            (Some(value), None) => Self::One(value),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
 }
 
 impl<'a> RequestHead<'a> {
@@ -31,38 +44,63 @@ impl<'a> RequestHead<'a> {
         uri: &'a str,
         authorization: impl IntoIterator<Item = &'a [u8]>,
     ) -> Self {
-        let mut values = authorization.into_iter();
-        let authorization = match (values.next(), values.next()) {
-            (None, _) => Authorization::None,
-            (Some(value), None) => Authorization::One(value),
-            (Some(_), Some(_)) => Authorization::Several,
-        };
-        Self { method, uri, authorization }
+        Self { method, uri, authorization: Header::of(authorization), proof: Header::None }
+    }
+
+    /// The same with the values of *all* its `DPoP` headers.
+    #[must_use]
+    pub fn with_proofs(self, proofs: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self { proof: Header::of(proofs), ..self }
+    }
+
+    /// The one proof of possession.
+    pub(super) fn proof(&self) -> Result<&'a str, ProofError> {
+        match self.proof {
+            Header::None => dpop::the_one([]),
+            Header::One(value) => dpop::the_one([value]),
+            Header::Several => Err(ProofError::Several),
+        }
     }
 }
 
-/// The bearer token of a request.
-pub fn bearer_token<'a>(head: &RequestHead<'a>) -> Result<&'a str, Rejection> {
+/// How a token is presented (RFC 9110 section 11.1, the scheme).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// RFC 6750: whoever has it may use it.
+    Bearer,
+    /// RFC 9449 section 7.1: with a proof that its key is held.
+    Dpop,
+}
+
+impl Scheme {
+    /// The scheme with this name, whatever its case.
+    pub fn named(name: &str) -> Option<Self> {
+        [("bearer", Self::Bearer), ("dpop", Self::Dpop)]
+            .into_iter()
+            .find_map(|(known, scheme)| known.eq_ignore_ascii_case(name).then_some(scheme))
+    }
+}
+
+/// The token of a request, and how it is presented.
+pub fn presented<'a>(head: &RequestHead<'a>) -> Result<(Scheme, &'a str), Rejection> {
     if has_token_in_query(head.uri) {
         return Err(Rejection::TokenInQuery);
     }
     let value = match head.authorization {
-        Authorization::None => return Err(Rejection::NoCredential),
-        Authorization::Several => return Err(Rejection::SeveralCredentials),
-        Authorization::One(value) => value,
+        Header::None => return Err(Rejection::NoCredential),
+        Header::Several => return Err(Rejection::SeveralCredentials),
+        Header::One(value) => value,
     };
     let value = std::str::from_utf8(value).map_err(|_| Rejection::MalformedHeader)?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     // RFC 9110 section 11.1: the scheme is case-insensitive.
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Rejection::NotBearer);
-    }
+    let scheme = Scheme::named(scheme).ok_or(Rejection::NotBearer)?;
     // RFC 9110 section 11.4: one or more spaces before the token.
     let token = token.trim_start_matches(' ');
     if token.is_empty() || !is_token68(token) {
         return Err(Rejection::MalformedHeader);
     }
-    Ok(token)
+    Ok((scheme, token))
 }
 
 /// RFC 6750 section 2.1: `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Rejection;
 use super::cache::Known;
 use crate::authority::Scope;
+use crate::binding::Thumbprint;
 use crate::ids::{AgentId, AnyId, InstanceId, ResourceId, TokenId};
 use crate::time::Time;
 use crate::token::{AccessToken, Actor, SubjectKind};
@@ -18,6 +19,28 @@ pub struct Evidence {
     pub rev: u64,
     /// The generation of that counter.
     pub generation: u64,
+    /// The key that whoever sent the request proved to hold, where the token is bound to one.
+    pub bound_to: Option<Thumbprint>,
+}
+
+/// What a token says that is alive. It is no [`Principal`]: who sent it proved nothing.
+#[derive(Clone, Debug)]
+pub struct Alive(Arc<Known>);
+
+impl Alive {
+    pub(super) fn new(known: Arc<Known>) -> Self {
+        Self(known)
+    }
+
+    /// All its claims.
+    pub fn token(&self) -> &AccessToken {
+        self.0.token()
+    }
+
+    /// When it ends.
+    pub fn expires_at(&self) -> Time {
+        Time::from_seconds(self.token().expires_at)
+    }
 }
 
 /// Who got a token and for what; says nothing of whether it is alive.
@@ -88,6 +111,12 @@ impl Principal {
     /// access control decisions".
     pub fn chain(&self) -> &[Actor] {
         &self.token().chain
+    }
+
+    /// The key that whoever sent the request proved to hold; none where the token is a plain one,
+    /// which whoever has it may send.
+    pub fn bound_to(&self) -> Option<Thumbprint> {
+        self.evidence.bound_to
     }
 
     /// What the token allows here.

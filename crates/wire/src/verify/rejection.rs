@@ -1,9 +1,10 @@
-//! RFC 6750 section 3.1: why a request is not accepted, for the caller, its developer and the log.
+//! RFC 6750 section 3.1, RFC 9449 section 7.1: why a request is not accepted, for the caller, its developer and the log.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::authority::Scope;
+use crate::binding::dpop::ProofError;
 use crate::ids::AnyId;
 use crate::jose::jws::JwsError;
 use crate::oauth::errors::ErrorCode;
@@ -16,7 +17,7 @@ pub enum Rejection {
     // What the request is.
     /// There is no `Authorization` header.
     NoCredential,
-    /// The header's scheme is not `Bearer`.
+    /// The header's scheme is neither `Bearer` nor `DPoP`.
     NotBearer,
     /// There is more than one `Authorization` header.
     SeveralCredentials,
@@ -31,8 +32,14 @@ pub enum Rejection {
     UnknownKey,
     /// Its claims are not those of our access tokens.
     Claims(ClaimsError),
-    /// It demands a proof of possession.
+    /// It is bound to a key, and was sent as if it were not.
     Binding,
+    /// It is bound to no key, and was sent as if it were.
+    NotBound,
+    /// It is bound to a key, and no proof is checked here.
+    ProofsUnchecked,
+    /// The proof that it demands is missing or does not hold.
+    Proof(ProofError),
     /// `exp` has passed.
     Expired {
         /// The claim.
@@ -91,12 +98,15 @@ impl Rejection {
             | Self::UnknownKey
             | Self::Claims(_)
             | Self::Binding
+            | Self::NotBound
+            | Self::ProofsUnchecked
             | Self::Expired { .. }
             | Self::NotYetValid { .. }
             | Self::LivesTooLong
             | Self::Issuer
             | Self::Audience
             | Self::Revoked { .. } => Some(ErrorCode::InvalidToken),
+            Self::Proof(error) => Some(error.code()),
             Self::InsufficientScope { .. } => Some(ErrorCode::InsufficientScope),
             Self::Stale { .. } | Self::Behind { .. } => Some(ErrorCode::TemporarilyUnavailable),
         }
@@ -105,7 +115,8 @@ impl Rejection {
     /// The HTTP status.
     pub const fn status(&self) -> u16 {
         match self.code() {
-            None => 401,
+            // RFC 9449 sections 7.1 and 9: at a resource, a proof that does not do is a 401.
+            None | Some(ErrorCode::InvalidDpopProof | ErrorCode::UseDpopNonce) => 401,
             Some(code) => code.status(),
         }
     }
@@ -115,6 +126,9 @@ impl Rejection {
         match self {
             Self::NoCredential => "credential-missing",
             Self::NotBearer => "credential-not-bearer",
+            Self::NotBound => "token-not-bound",
+            Self::ProofsUnchecked => "dpop-unchecked",
+            Self::Proof(error) => error.rule(),
             Self::SeveralCredentials => "credential-not-single",
             Self::TokenInQuery => "token-in-query",
             Self::MalformedHeader => "authorization-malformed",
@@ -138,7 +152,7 @@ impl Rejection {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::NoCredential | Self::NotBearer | Self::MalformedHeader => {
-                "send `Authorization: Bearer` and an access token"
+                "send `Authorization: Bearer`, or `DPoP` and a proof, and an access token"
             }
             Self::SeveralCredentials => "send exactly one `Authorization` header",
             Self::TokenInQuery => "send the token in the `Authorization` header only",
@@ -146,7 +160,14 @@ impl Rejection {
                 "send the access token exactly as the token endpoint answered it"
             }
             Self::UnknownKey | Self::Expired { .. } => "get a new token",
-            Self::Binding => "get a token that is not bound to a key: proofs are not checked here",
+            Self::Binding => "send it with the scheme `DPoP`, and a proof in the `DPoP` header",
+            Self::NotBound => {
+                "send it with the scheme `Bearer`, or get one with a proof of your key"
+            }
+            Self::ProofsUnchecked => {
+                "the resource's operator configures its public URL; or get a token without a proof"
+            }
+            Self::Proof(error) => error.hint(),
             Self::NotYetValid { .. } => "check the clocks of the issuer and of this resource",
             Self::LivesTooLong => "get a token with a shorter life",
             Self::Issuer => "get a token from the issuer that this resource trusts",
@@ -167,14 +188,23 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCredential => f.write_str("the request has no credential"),
-            Self::NotBearer => f.write_str("the `Authorization` header is not of scheme `Bearer`"),
+            Self::NotBearer => {
+                f.write_str("the `Authorization` header is of neither scheme, `Bearer` nor `DPoP`")
+            }
             Self::SeveralCredentials => f.write_str("the request has more than one credential"),
             Self::TokenInQuery => f.write_str("the request has a token in its query"),
             Self::MalformedHeader => f.write_str("the `Authorization` header has no token"),
             Self::Token(error) => error.fmt(f),
             Self::UnknownKey => f.write_str("the token is signed by no current key of the issuer"),
             Self::Claims(error) => error.fmt(f),
-            Self::Binding => f.write_str("the token demands a proof of possession"),
+            Self::Binding => f.write_str("the token is bound to a key, and was sent without proof"),
+            Self::NotBound => {
+                f.write_str("the token is bound to no key, and was sent as if it were")
+            }
+            Self::ProofsUnchecked => {
+                f.write_str("the token is bound to a key, and this resource checks no proofs")
+            }
+            Self::Proof(error) => error.fmt(f),
             Self::Expired { expires_at } => write!(f, "the token expired at {expires_at}"),
             Self::NotYetValid { begins } => write!(f, "the token is valid from {begins} on"),
             Self::LivesTooLong => f.write_str("the token lives longer than is accepted"),

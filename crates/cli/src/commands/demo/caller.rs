@@ -8,7 +8,7 @@ use accredit::AccessToken;
 use accredit_net::{Chunks, Client, Config, Egress, NetError, RESPONSE_BODY_MAX};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -83,7 +83,28 @@ impl Caller {
         path: &str,
         token: &AccessToken,
     ) -> Result<Result<Answered, NetError>, String> {
-        let request = self.request(method, path, token)?;
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, token.authorization())]);
+        self.send(method, path, &headers).await
+    }
+
+    /// One call with these headers.
+    pub(super) async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Answered, String> {
+        let answered = self.send(method, path, headers).await?;
+        answered.map_err(|broken| broken.to_string())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Result<Answered, NetError>, String> {
+        let request = self.request(method, path, headers)?;
         match self.client.send(request, RESPONSE_BODY_MAX).await {
             Ok(answer) => {
                 let body = serde_json::from_slice(answer.body()).unwrap_or_default();
@@ -96,7 +117,8 @@ impl Caller {
 
     /// Opens the stream and goes on reading it.
     pub(super) async fn follow(&self, token: &AccessToken) -> Result<Following, String> {
-        let request = self.request(Method::GET, "/stream", token)?;
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, token.authorization())]);
+        let request = self.request(Method::GET, "/stream", &headers)?;
         let answer = self.client.stream(request).await.map_err(|error| error.to_string())?;
         if answer.status() != StatusCode::OK {
             return Err(format!("the stream was answered {}", answer.status().as_u16()));
@@ -110,14 +132,12 @@ impl Caller {
         &self,
         method: Method,
         path: &str,
-        token: &AccessToken,
+        headers: &HeaderMap,
     ) -> Result<Request<Bytes>, String> {
-        Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url))
-            .header(AUTHORIZATION, token.authorization())
-            .body(Bytes::new())
-            .map_err(|error| error.to_string())
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let mut request = request.body(Bytes::new()).map_err(|error| error.to_string())?;
+        request.headers_mut().extend(headers.clone());
+        Ok(request)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accredit::Agent;
+use accredit::{Agent, AgentBuilder};
 use accredit_wire::secret::Secret;
 use http::Method;
 use serde_json::{Value, json};
@@ -145,7 +145,8 @@ impl Office {
 
     fn held(&self, answer: &Answer) -> Result<Held, String> {
         let secret = Secret::new(member(answer, "client_secret")?.to_owned());
-        let agent = Agent::new(&self.issuer, member(answer, "client_id")?, secret.clone());
+        let agent = Agent::builder(&self.issuer, member(answer, "client_id")?, secret.clone());
+        let agent = agent.bearer_tokens().build();
         let agent = agent.map_err(|error| error.to_string())?;
         Ok(Held { id: member(answer, "id")?.to_owned(), secret, agent })
     }
@@ -158,11 +159,25 @@ impl Office {
         self.post("/v1/agents", agent).await
     }
 
+    /// A new instance of an agent, which gets plain tokens.
     async fn instance(&self, agent: &str) -> Result<Actor, String> {
+        self.instance_with(agent, AgentBuilder::bearer_tokens).await
+    }
+
+    /// A new instance of an agent, whose tokens are bound to a key of its own.
+    pub(super) async fn bound_instance(&self, agent: &str) -> Result<Actor, String> {
+        self.instance_with(agent, |builder| builder).await
+    }
+
+    async fn instance_with(
+        &self,
+        agent: &str,
+        change: fn(AgentBuilder) -> AgentBuilder,
+    ) -> Result<Actor, String> {
         let instance = self.post("/v1/instances", json!({"agent": agent})).await?;
         let secret = Secret::new(member(&instance, "client_secret")?.to_owned());
         let client_id = member(&instance, "client_id")?;
-        let agent = Agent::new(&self.issuer, client_id, secret);
+        let agent = change(Agent::builder(&self.issuer, client_id, secret)).build();
         Ok(Actor {
             agent_id: client_id.to_owned(),
             instance_id: member(&instance, "id")?.to_owned(),

@@ -43,13 +43,15 @@ impl ResourceServer {
         credential: &str,
         state: PathBuf,
     ) -> Result<Self, String> {
-        let verifier = Verifier::builder(issuer, AUDIENCE).credential(credential).state_dir(state);
-        let verifier = verifier.connect().await.map_err(|error| error.to_string())?;
-        let app = routes(&verifier);
-
         let bound = TcpListener::bind("127.0.0.1:0").await;
         let listener = bound.map_err(|error| format!("the resource cannot listen: {error}"))?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
+
+        // Its audience is a name; it is reached elsewhere, and proofs are made for there.
+        let verifier = Verifier::builder(issuer, AUDIENCE).credential(credential).state_dir(state);
+        let verifier = verifier.public_url(format!("http://{address}")).connect().await;
+        let verifier = verifier.map_err(|error| error.to_string())?;
+        let app = routes(&verifier);
         // Without this a short line waits until the one before it was acknowledged.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let serving = tokio::spawn(async move {
@@ -115,5 +117,6 @@ fn who(caller: &Principal) -> Value {
         "instance": caller.instance().map(|id| id.to_string()),
         "owner": owner.map(|id| id.to_string()),
         "token": caller.token_id().to_string(),
+        "bound_to": caller.bound_to().map(|key| key.to_string()),
     })
 }

@@ -30,6 +30,7 @@ pub async fn propose(
     Ok(ProposedGrant {
         credential: Arc::clone(&client.credential),
         rev: client.rev,
+        proof: client.proof,
         agent,
         resource,
         owner,

@@ -9,6 +9,7 @@ pub mod token_exchange;
 use std::sync::Arc;
 
 use accredit_wire::authority::{Authority, Scope};
+use accredit_wire::binding::Thumbprint;
 use accredit_wire::ids::{AnyId, PersonId, TokenId};
 use accredit_wire::time::Time;
 use accredit_wire::token::{Actor, SubjectKind};
@@ -25,6 +26,8 @@ pub struct ProposedGrant {
     pub(in crate::issuance) owner: PersonId,
     pub(in crate::issuance) lifetime: u32,
     pub(in crate::issuance) rev: u64,
+    /// The key that the agent proved to hold, to which the token is bound.
+    pub(in crate::issuance) proof: Option<Thumbprint>,
     /// None where the agent acts for itself.
     pub(in crate::issuance) origin: Option<Box<Origin>>,
 }

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use accredit_wire::authority::Authority;
+use accredit_wire::binding::Thumbprint;
 use accredit_wire::ids::{AgentId, AnyId, InstanceId};
 use accredit_wire::oauth::token_exchange::{SubjectTokenType, TokenExchange};
 use accredit_wire::oauth::token_request::TokenRequest;
@@ -47,11 +48,12 @@ pub async fn propose(
     let named = named(&agent, &request.resources, &exchange.audiences);
     let resource = target(&agent, &scope, &named)?;
     let actor = Actor { agent: agent.id, instance: instance_of(client) };
-    let origin = of_subject_token(cx, exchange, actor).await?;
+    let origin = of_subject_token(cx, exchange, (actor, client.proof)).await?;
     let lifetime = request.expires_in.unwrap_or(agent.token_lifetime).min(agent.token_lifetime);
     Ok(ProposedGrant {
         credential: Arc::clone(&client.credential),
         rev: client.rev,
+        proof: client.proof,
         agent,
         resource,
         owner,
@@ -71,7 +73,7 @@ fn instance_of(client: &AuthenticatedClient) -> Option<InstanceId> {
 async fn of_subject_token(
     cx: &Cx,
     exchange: &TokenExchange,
-    actor: Actor,
+    (actor, proof): (Actor, Option<Thumbprint>),
 ) -> Result<Origin, Error> {
     let token = exchange.subject_token.expose();
     let ours = match exchange.subject_token_type {
@@ -82,20 +84,23 @@ async fn of_subject_token(
     if !ours {
         return Err(not_accepted("it is none of this issuer's").into());
     }
-    let principal = cx
+    // Whether it is the holder who sends it is looked at below.
+    let alive = cx
         .tenant
         .verifier
-        .verify_token(token, cx.now)
+        .alive(token, cx.now)
         .map_err(|rejection| not_accepted(&rejection.to_string()))?;
     // The token's end was set by this clock: nothing is forgiven.
-    if principal.expires_at() <= cx.now {
+    if alive.expires_at() <= cx.now {
         return Err(not_accepted("the token is expired").into());
     }
-    let parent = principal.token();
+    let parent = alive.token();
     let chain = if is_held_by(parent, actor) {
+        is_proved(parent, proof)?;
         parent.chain.clone()
     } else {
         serves(cx, parent, actor.agent).await?;
+        is_bound_again(parent, proof)?;
         extended(parent, actor)?
     };
     Ok(Origin {
@@ -104,7 +109,7 @@ async fn of_subject_token(
         chain,
         further: inherited(parent)?,
         ceiling: passed_on(parent)?,
-        expires_at: principal.expires_at(),
+        expires_at: alive.expires_at(),
         parent: Some(parent.id),
     })
 }
@@ -124,6 +129,34 @@ fn not_accepted(detail: &str) -> Refusal {
 /// Whether the token was issued to this very party.
 fn is_held_by(token: &AccessToken, party: Actor) -> bool {
     token.client_id == party.agent && token.instance == party.instance
+}
+
+/// Refuses the holder of a bound token who does not prove its key in this request: a thief of token
+/// and credential is no holder.
+fn is_proved(token: &AccessToken, proof: Option<Thumbprint>) -> Result<(), Refusal> {
+    if token.cnf.is_none() || token.cnf == proof {
+        return Ok(());
+    }
+    Err(unproved("the subject token is bound to a key, and the proof is not by it"))
+}
+
+/// Refuses who was sent a bound token and proves no key: what is derived from it would be of use to
+/// whoever steals it. Their key is their own; the one that the token is bound to proved itself where
+/// it was sent.
+fn is_bound_again(token: &AccessToken, proof: Option<Thumbprint>) -> Result<(), Refusal> {
+    if token.cnf.is_none() || proof.is_some() {
+        return Ok(());
+    }
+    Err(unproved("the subject token is bound to a key, and no proof of the client's own came"))
+}
+
+fn unproved(detail: &str) -> Refusal {
+    Refusal::new(
+        Rule::DpopRequired,
+        detail,
+        "send a `DPoP` header with a proof for this request (RFC 9449): as its holder by the key of \
+         the subject token, as the agent that it was sent to by a key of your own",
+    )
 }
 
 /// Refuses where the agent does not serve the resource that the token is for.

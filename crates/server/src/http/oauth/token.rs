@@ -1,19 +1,20 @@
-//! RFC 6749 section 3.2: the token endpoint.
+//! RFC 6749 section 3.2, RFC 9449 section 5: the token endpoint.
 
-use accredit_domain::issuance::{self, Outcome};
+use accredit_domain::issuance::{self, IssuedToken, Outcome, possession};
+use accredit_wire::binding::dpop::NONCE_HEADER;
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::form::Form;
 use accredit_wire::oauth::token_request::{Grant, TokenRequest};
-use accredit_wire::oauth::token_response;
+use accredit_wire::oauth::token_response::{self, TokenType};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 
 use crate::dispatch::{Call, Handled};
 use crate::failure::{self, Failure, Language};
 use crate::rates;
 use crate::reply::{self, Reply};
-use accredit_domain::Refusal;
 use accredit_domain::refusal::Kind;
+use accredit_domain::{Cx, Refusal, Rule};
 
 /// Issues a token.
 pub fn token(call: Call) -> Handled {
@@ -21,7 +22,7 @@ pub fn token(call: Call) -> Handled {
         let cx = call.cx(call.tenant().await?);
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
         let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Refused)?;
-        let request = TokenRequest::parse(&form)?;
+        let request = TokenRequest::parse(&form)?.with_proofs(call.proofs());
         rates::may_try(&cx, &auth)?;
         match issuance::issue(&cx, &auth, &request).await? {
             Outcome::Issued(issued) => {
@@ -31,17 +32,34 @@ pub fn token(call: Call) -> Handled {
                     Grant::ClientCredentials => None,
                     Grant::TokenExchange(exchange) => Some(exchange.requested_token_type),
                 };
-                let (token, life) = (&issued.token, issued.expires_in);
-                let body = token_response::json(token, life, &issued.scope, exchanged);
-                Ok(rates::told(reply::json_text(StatusCode::OK, body), standing))
+                let IssuedToken { token, token_type, expires_in, scope, .. } = &issued;
+                let kind = (*token_type, exchanged);
+                let body = token_response::json(token, kind, *expires_in, scope);
+                let mut reply = reply::json_text(StatusCode::OK, body);
+                if *token_type == TokenType::Dpop && possession::are_nonces_required(&cx) {
+                    give_nonce(&mut reply, &cx);
+                }
+                Ok(rates::told(reply, standing))
             }
             Outcome::Refused(refusal) => {
                 rates::note(&cx, &auth, &refusal);
                 call.server.metrics.refused(&cx.tenant, refusal.rule.code());
-                Ok(refused(&call, &auth, refusal))
+                let wants_nonce = refusal.rule == Rule::DpopNonce;
+                let mut reply = refused(&call, &auth, refusal);
+                if wants_nonce {
+                    give_nonce(&mut reply, &cx);
+                }
+                Ok(reply)
             }
         }
     })
+}
+
+/// RFC 9449 section 8: the nonce that the next proof is to have.
+fn give_nonce(reply: &mut Reply, cx: &Cx) {
+    if let Some(nonce) = possession::nonce(cx) {
+        reply::set(reply, HeaderName::from_static(NONCE_HEADER), &nonce);
+    }
 }
 
 /// A refusal, with a challenge where the client used the `Authorization` header (RFC 6749

@@ -88,7 +88,7 @@ async fn authenticated(
         }
         Err(NotAuthenticated::Fault(fault)) => return Err(fault.into()),
     };
-    if let Some(value) = client.single_use.clone()
+    if let Some(value) = client.used_up.assertion.clone()
         && !cx.world.store.consume_once(cx.tenant.id, value).await?
     {
         return Err(Refusal::new(

@@ -18,7 +18,7 @@ use accredit_domain::Fault as StoreFault;
 use accredit_domain::audit::event::EventKind;
 use accredit_domain::ports::{
     Admissions as _, Audited, Issuance, KeysWanted, Ledger as _, Log as _, Lookup, Order, Page,
-    Registry as _, Revocations as _, Store as _,
+    Registry as _, Revocations as _, Store as _, UsedUp,
 };
 use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
@@ -290,7 +290,7 @@ async fn strike(
     let head = base.org;
     let rev = store.organization(Lookup::Id(head)).await.expect("read");
     let rev = rev.expect("there").rev;
-    let issuance = Issuance { org: head, lineage: Vec::new(), rev, single_use: None };
+    let issuance = Issuance { org: head, lineage: Vec::new(), rev, used_up: UsedUp::NOTHING };
     let issuance = Audited::new(issuance, event(EventKind::TokenIssued));
     store.record_issuance(issuance).await.unwrap_or_else(|error| panic!("{place}: {error:?}"));
     check_chain(&store, head).await;
@@ -417,7 +417,7 @@ async fn a_journal_that_cannot_be_moved_keeps_nobody_from_writing() {
     let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
     let write = async || {
         for _ in 0..WRITES {
-            let refused = Audited::new((base.org, None), event(EventKind::TokenRefused));
+            let refused = Audited::new((base.org, UsedUp::NOTHING), event(EventKind::TokenRefused));
             store.record_event(refused).await.expect("recorded");
         }
     };

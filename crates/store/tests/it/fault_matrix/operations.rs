@@ -9,7 +9,7 @@ use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{
     Audited, Change, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _, Lookup, Pruned,
-    Registry as _, Row, SingleUse, Store as _, Tile, Use,
+    Registry as _, Row, SingleUse, Store as _, Tile, Use, UsedUp,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
@@ -132,7 +132,12 @@ impl Base {
 
     fn issuance(&self, single_use: Option<SingleUse>) -> Audited<Issuance> {
         let lineage = vec![self.agent.id.any()];
-        let issuance = Issuance { org: self.org, lineage, rev: 1, single_use };
+        let issuance = Issuance {
+            org: self.org,
+            lineage,
+            rev: 1,
+            used_up: UsedUp { assertion: single_use, possession: None },
+        };
         Audited::new(issuance, event(EventKind::TokenIssued))
     }
 }
@@ -210,9 +215,19 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         let value = single_use(base.agent.id.any(), 1);
         Box::pin(async { store.record_issuance(base.issuance(Some(value))).await.is_ok() })
     }),
+    ("issue by a proof, bound to a key", |base, store| {
+        let (client, key) = (base.agent.id.any(), single_use(base.agent.id.any(), 21));
+        let mut issuance = base.issuance(Some(single_use(client, 20)));
+        issuance = {
+            let (mut change, event) = issuance.into_parts();
+            change.used_up.possession = Some(key);
+            Audited::new(change, event)
+        };
+        Box::pin(async { store.record_issuance(issuance).await.is_ok() })
+    }),
     ("record an event", |base, store| {
         let value = single_use(base.agent.id.any(), 2);
-        let refused = Audited::new((base.org, Some(value)), event(EventKind::TokenRefused));
+        let refused = Audited::new((base.org, UsedUp::from(value)), event(EventKind::TokenRefused));
         Box::pin(async { store.record_event(refused).await.is_ok() })
     }),
     ("consume", |base, store| {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::form;
 use crate::authority::{Scope, ScopeError};
 use crate::oauth::errors::{ERROR_TEXT_BYTES_MAX, www_authenticate_basic, www_authenticate_bearer};
-use crate::oauth::introspection::ActiveToken;
+use crate::oauth::introspection::{ActiveToken, Confirmation};
 use crate::oauth::revocation::TokenTypeHint;
 use crate::oauth::token_exchange::IssuedTokenType;
 use crate::oauth::token_response::TokenType;
@@ -28,6 +28,7 @@ fn active() -> ActiveToken {
         scope: scope("crm:read"),
         client_id: "agt_x".into(),
         token_type: TokenType::Bearer,
+        cnf: None,
         exp: 1_763_717_700,
         iat: 1_763_717_400,
         sub: "agt_x".into(),
@@ -167,6 +168,15 @@ fn an_active_answer_round_trips() {
     let text = serde_json::to_string(&answer).expect("serializes");
     assert_eq!(serde_json::from_str::<Introspection>(&text).expect("parses"), answer);
 
+    let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    let confirmation = Confirmation { jkt: jkt.parse().expect("a thumbprint") };
+    let token_type = TokenType::Dpop;
+    let bound = ActiveToken { token_type, cnf: Some(confirmation), ..active() };
+    let bound = Introspection::Active(Box::new(bound));
+    let sent = serde_json::to_value(&bound).expect("serializes");
+    assert_eq!((&sent["token_type"], &sent["cnf"]["jkt"]), (&json!("DPoP"), &json!(jkt)));
+    assert_eq!(serde_json::from_value::<Introspection>(sent).expect("parses"), bound);
+
     let least = ActiveToken { scope: Scope::default(), accredit: None, ..active() };
     let sent = serde_json::to_value(Introspection::Active(Box::new(least))).expect("serializes");
     assert_eq!((sent.get("scope"), sent.get("accredit")), (None, None));
@@ -210,8 +220,13 @@ fn a_token_response_is_what_the_standard_says_and_hides_its_token() {
     assert!(!format!("{response:?}").contains("hunter2"));
     let lower = text.replace("Bearer", "bearer");
     assert!(serde_json::from_str::<TokenResponse>(&lower).is_ok());
-    let bound = text.replace("Bearer", "DPoP");
-    assert!(serde_json::from_str::<TokenResponse>(&bound).is_err(), "an unknown type is not used");
+    let bound = serde_json::from_str::<TokenResponse>(&text.replace("Bearer", "dpop"));
+    assert_eq!(bound.expect("parses").token_type, TokenType::Dpop);
+    for unknown in ["MAC", "N_A", "DPoP2", ""] {
+        let text = text.replace("Bearer", unknown);
+        let read = serde_json::from_str::<TokenResponse>(&text);
+        assert!(read.is_err(), "an unknown type is not used");
+    }
 }
 
 proptest! {
@@ -236,18 +251,22 @@ proptest! {
 
 #[test]
 fn the_answer_written_by_hand_is_the_one_that_serde_writes() {
-    for scope in ["", "crm:read", "crm:read crm:update ledger:post"] {
+    let scopes = ["", "crm:read", "crm:read crm:update ledger:post"];
+    for (scope, token_type) in
+        scopes.iter().flat_map(|scope| [(scope, TokenType::Bearer), (scope, TokenType::Dpop)])
+    {
         let scope: Scope = scope.parse().unwrap_or_default();
         let token = crate::secret::Secret::new("eyJh.eyJp-_9.c2ln".to_owned());
         for issued in [None, Some(IssuedTokenType::AccessToken), Some(IssuedTokenType::Jwt)] {
             let response = TokenResponse {
                 access_token: token.expose().to_owned(),
-                token_type: TokenType::Bearer,
+                token_type,
                 expires_in: 300,
                 scope: scope.clone(),
                 issued_token_type: issued.map(|issued| issued.uri().to_owned()),
             };
-            let written = crate::oauth::token_response::json(&token, 300, &scope, issued);
+            let kind = (token_type, issued);
+            let written = crate::oauth::token_response::json(&token, kind, 300, &scope);
             assert_eq!(written, serde_json::to_string(&response).expect("plain data"));
         }
     }

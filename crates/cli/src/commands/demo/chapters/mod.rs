@@ -6,6 +6,7 @@ pub(super) mod log;
 mod outage;
 mod revocation;
 mod rotation;
+mod stolen;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,11 +45,12 @@ struct Tokens {
 /// Tells the whole story, with its files in `folder`. An error is one of the output: a promise
 /// that does not hold stands in the card.
 pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<(), Failure> {
-    let Some(mut stage) = access::tell(folder, card).await? else { return Ok(()) };
+    let Some(mut stage) = Box::pin(access::tell(folder, card)).await? else { return Ok(()) };
     let before = log::visit(&stage).await;
     let sibling = revocation::tell(&stage, card).await?;
     let held = rotation::tell(&mut stage, card).await?;
     leak::tell(folder, &mut stage, held, card).await?;
+    stolen::tell(&mut stage, card).await?;
     let kept = log::keep(folder, &stage, before, card).await?;
     outage::tell(&mut stage, sibling, card).await?;
     match kept {

@@ -36,6 +36,8 @@ pub(super) enum Promise {
     TellsOwn,
     TellsNoOther,
     EndsLeaks,
+    Binds,
+    RefusesThieves,
     Records,
     Stops,
     VerifiesAlone,
@@ -47,7 +49,7 @@ pub(super) enum Promise {
 
 impl Promise {
     /// Every promise.
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 26] = [
         Self::Starts,
         Self::Registers,
         Self::Issues,
@@ -65,6 +67,8 @@ impl Promise {
         Self::TellsOwn,
         Self::TellsNoOther,
         Self::EndsLeaks,
+        Self::Binds,
+        Self::RefusesThieves,
         Self::Records,
         Self::Stops,
         Self::VerifiesAlone,
@@ -95,6 +99,8 @@ impl Promise {
             Self::TellsOwn => "its own administrator is told whose it is and what it was used for",
             Self::TellsNoOther => "another organization's administrator is told nothing of it",
             Self::EndsLeaks => "once revoked it gets no more tokens, and those it got are refused",
+            Self::Binds => "a token is bound to a key that never leaves its holder's process",
+            Self::RefusesThieves => "a stolen token that is bound to a key is refused",
             Self::Records => "everything that was done stands in the audit log",
             Self::Stops => "the server stops in good order when it is told to",
             Self::VerifiesAlone => "with the server down, the resource goes on verifying",
