@@ -45,6 +45,7 @@ fn active(claims: &AccessToken) -> ActiveToken {
     let mut stands = |name: &str| payload.as_mut()?.get_mut(name).map(std::mem::take);
     ActiveToken {
         scope: claims.scope.clone(),
+        authorization_details: claims.details.clone(),
         client_id: claims.client_id.to_string(),
         token_type: TokenType::of(claims.cnf),
         cnf: claims.cnf.map(|jkt| Confirmation { jkt }),

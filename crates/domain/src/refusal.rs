@@ -23,6 +23,8 @@ pub enum Kind {
     UnauthorizedClient,
     /// The scope is more than the client holds.
     Scope,
+    /// What is asked for within limits is more than the client holds.
+    Details,
     /// The target is not one the client can have a token for.
     Target,
     /// The proof of possession is missing or does not hold.
@@ -92,6 +94,7 @@ rules! {
     ChainCycle "chain-cycle" Invalid "The client is in the chain already, or may be.";
     DelegationNone "delegation-none" Scope "The subject token lets its holder pass nothing on.";
     DelegationExceeded "delegation-exceeded" Scope "More was asked for than was passed on.";
+    DetailsNotHeld "authorization-details-not-held" Details "The agent does not hold what was asked for, within these limits.";
     ScopeMissing "scope-missing" Scope "Nothing was asked for, and the agent has no default scope.";
     TargetTwo "target-two" Target "The request reaches two resources; a token is for one.";
     TargetUnknown "target-unknown" Target "The resource is none that the agent holds a permission on.";

@@ -45,7 +45,9 @@ mod principal;
 mod refusal;
 pub mod verifier;
 
+pub use accredit_wire::authority::{Arguments, Denial, Value};
 pub use accredit_wire::jose::jwk::PrivateJwk;
+pub use accredit_wire::json::{Json, JsonError};
 pub use accredit_wire::secret::Secret;
 pub use accredit_wire::verify::Rejection;
 pub use agent::{AccessToken, Agent, AgentBuilder, AgentError, AgentSetupError, Proof};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use accredit_wire::authority::Scope;
+use accredit_wire::authority::{Arguments, Scope};
 use accredit_wire::verify::{self, Rejection};
 
 use crate::ambient;
@@ -52,6 +52,22 @@ impl Principal {
     /// known recently enough. Costs about a microsecond.
     pub fn check(&self) -> Result<(), Ended> {
         self.verifier.standing_of(&self.inner, ambient::now()).map_err(Ended)
+    }
+
+    /// Refuses unless the caller may do this now: the action, as `resource:action`, on this object,
+    /// with these arguments.
+    ///
+    /// What is allowed without limits is in [`Self::scope`], and is all that [`Self::allows`] and
+    /// [`Self::require`] look at; this looks at the limits of `authorization_details` too. Call it
+    /// with the object and the arguments that the action is then done with, and answer the
+    /// refusal's status.
+    pub fn may(
+        &self,
+        action: &str,
+        object: Option<&str>,
+        arguments: &Arguments,
+    ) -> Result<(), Rejection> {
+        self.inner.may(action, object, arguments, ambient::now())
     }
 
     /// Resolves when the caller may no longer go on, with the reason.

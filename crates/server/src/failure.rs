@@ -164,6 +164,7 @@ fn oauth_code(rule: Rule) -> (ErrorCode, Option<u16>) {
         Kind::UnauthorizedClient => (ErrorCode::UnauthorizedClient, None),
         Kind::Denied => (ErrorCode::UnauthorizedClient, Some(403)),
         Kind::Scope => (ErrorCode::InvalidScope, None),
+        Kind::Details => (ErrorCode::InvalidAuthorizationDetails, None),
         Kind::Target => (ErrorCode::InvalidTarget, None),
         Kind::Proof => (ErrorCode::InvalidDpopProof, None),
         Kind::ProofNonce => (ErrorCode::UseDpopNonce, None),
@@ -221,9 +222,12 @@ fn problem(failure: &Failure, request: RequestId) -> Result<Reply, Fault> {
 
 fn problem_status(rule: Rule) -> StatusCode {
     match rule.kind() {
-        Kind::Invalid | Kind::Scope | Kind::Target | Kind::Proof | Kind::ProofNonce => {
-            StatusCode::BAD_REQUEST
-        }
+        Kind::Invalid
+        | Kind::Scope
+        | Kind::Details
+        | Kind::Target
+        | Kind::Proof
+        | Kind::ProofNonce => StatusCode::BAD_REQUEST,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Denied | Kind::UnauthorizedClient => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,

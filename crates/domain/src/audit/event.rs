@@ -142,6 +142,8 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<TokenId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
@@ -241,6 +243,7 @@ mod tests {
             name: Some("n".into()),
             owner: None,
             parent: Some(TokenId::new(1, [7; 10])),
+            permissions: Some(vec!["crm:update(note=\"a b\")".into()]),
             reason: Some("line\nbreak".into()),
             request: Some(RequestId::new(1, [5; 10])),
             resource: None,

@@ -21,6 +21,7 @@ pub async fn mint(cx: &Cx, template: CredentialTemplate) -> Result<IssuedToken, 
         expires_in: u32::try_from(said.expires_at - said.issued_at).unwrap_or(0),
         token_type: TokenType::of(said.cnf),
         scope: said.scope,
+        details: said.details,
         client: said.client_id,
     })
 }

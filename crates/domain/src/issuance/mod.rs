@@ -18,6 +18,7 @@ pub mod template;
 
 use accredit_wire::authority::Scope;
 use accredit_wire::ids::{AgentId, AnyId};
+use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::oauth::token_request::{Grant, TokenRequest};
 use accredit_wire::oauth::token_response::TokenType;
@@ -47,6 +48,8 @@ pub struct IssuedToken {
     pub expires_in: u32,
     /// What was granted.
     pub scope: Scope,
+    /// What was granted within limits.
+    pub details: AuthorizationDetails,
     /// Whether whoever has it may use it, or whoever holds its key.
     pub token_type: TokenType,
     /// To whom.

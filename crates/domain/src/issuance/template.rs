@@ -53,7 +53,7 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
         expires_at,
         id: TokenId::new(millis, random),
         scope: permitted.scope,
-        details: AuthorizationDetails::default(),
+        details: permitted.details,
         key: key.id,
         instance,
         organization: cx.tenant.id,
@@ -82,6 +82,11 @@ fn for_itself(agent: &AgentFacts, ends: Time) -> Origin {
     }
 }
 
+/// What was granted within limits, as texts.
+fn told(details: &AuthorizationDetails) -> Option<Vec<String>> {
+    (!details.is_empty()).then(|| details.authority().texts().collect())
+}
+
 impl CredentialTemplate {
     /// What the event says about it.
     pub(super) fn described(&self, method: &'static str) -> Body {
@@ -100,6 +105,7 @@ impl CredentialTemplate {
             method: Some(method),
             owner: Some(token.owner.any()),
             parent: self.parent,
+            permissions: told(&token.details),
             resource: Some(token.resource.any()),
             rev: Some(token.rev),
             root: (!token.chain.is_empty()).then_some(token.subject),

@@ -1,9 +1,10 @@
-//! Permission: which actions of a resource an agent may ask for.
+//! Permission: which actions of a resource an agent may ask for, and within which limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName, ScopeToken};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::agent::{Agent, AgentState, alive};
 use super::environment::{Environment, apart};
@@ -24,14 +25,50 @@ pub struct PermissionView {
     pub resource: String,
     /// What may be done.
     pub actions: Vec<String>,
+    /// On which objects, where that is limited: a path, whose last segment may be `*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// With which arguments, where that is limited: by the argument's name, one of `equals`,
+    /// `one_of`, `prefix`, and `min` with `max`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub constraints: Option<Map<String, Value>>,
+    /// From which second of Unix time on, where that is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<i64>,
+    /// Until which second of Unix time, where that is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<i64>,
 }
 
-/// All actions from now on.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SetPermission {
+/// Actions within limits: a permission without its resource.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct LimitedActions {
     /// What may be done.
     pub actions: Vec<String>,
+    /// On which objects, where that is limited: a path, whose last segment may be `*`.
+    pub object: Option<String>,
+    /// With which arguments, where that is limited: by the argument's name, one of `equals`,
+    /// `one_of`, `prefix`, and `min` with `max`.
+    #[schema(value_type = Option<Object>)]
+    pub constraints: Option<Map<String, Value>>,
+    /// From which second of Unix time on, where that is limited.
+    pub not_before: Option<i64>,
+    /// Until which second of Unix time, where that is limited.
+    pub not_after: Option<i64>,
+}
+
+/// All that may be done at a resource from now on.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPermission {
+    /// What may be done without limits.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    /// What may be done within limits.
+    #[serde(default)]
+    #[schema(value_type = Vec<LimitedActions>)]
+    pub limited: Vec<Map<String, Value>>,
     /// Whether the agent may reach the resource although they are in different environments.
     #[serde(default)]
     pub across_environments: bool,
@@ -44,27 +81,36 @@ pub(super) async fn resolve(
     agent: (&str, Environment),
     allow: &[String],
 ) -> Result<Authority, Error> {
-    let mut wanted: BTreeMap<ResourceName, BTreeSet<ActionName>> = BTreeMap::new();
+    let mut wanted: BTreeMap<ResourceName, Vec<Permission>> = BTreeMap::new();
     for text in allow {
-        let token: ScopeToken = text
-            .parse()
-            .map_err(|error| Refusal::field("allow", error, "write it as `resource:action`"))?;
-        wanted.entry(token.resource).or_default().insert(token.action);
+        let permission: Permission = text.parse().map_err(|error| {
+            Refusal::field(
+                "allow",
+                error,
+                "write it as `resource:action`, with limits as \
+                 `resource:action(/objects/*; amount<=100)`",
+            )
+        })?;
+        wanted.entry(permission.resource.clone()).or_default().push(permission);
     }
-    let mut permissions = Vec::with_capacity(wanted.len());
-    for (name, actions) in wanted {
+    let mut permissions = Vec::with_capacity(allow.len());
+    for (name, wanted) in wanted {
         let found = cx.world.store.resource(cx.tenant.id, Lookup::Name(name.to_string())).await?;
         let resource = found.ok_or_else(|| Refusal::not_found("resource", &name))?;
         if resource.environment != agent.1 {
             return Err(apart(agent, (name.as_str(), resource.environment)).into());
         }
-        permissions.push(permission(&resource, actions)?);
+        for one in &wanted {
+            knows(&resource, &one.actions)?;
+        }
+        permissions.extend(wanted);
     }
     Authority::new(permissions)
         .map_err(|error| Refusal::field("allow", error, "split the work among more agents").into())
 }
 
-fn permission(resource: &Resource, actions: BTreeSet<ActionName>) -> Result<Permission, Refusal> {
+/// Whether a resource has all these actions.
+fn knows(resource: &Resource, actions: &BTreeSet<ActionName>) -> Result<(), Refusal> {
     if let Some(unknown) = actions.iter().find(|action| !resource.actions.contains(*action)) {
         return Err(Refusal::field(
             "actions",
@@ -75,15 +121,49 @@ fn permission(resource: &Resource, actions: BTreeSet<ActionName>) -> Result<Perm
             ),
         ));
     }
-    Ok(Permission::plain(resource.name.clone(), actions))
+    Ok(())
+}
+
+/// Reads actions within limits at a resource.
+fn limited(resource: &Resource, asked: &Map<String, Value>) -> Result<Permission, Refusal> {
+    let wrong = |detail: String| {
+        Refusal::field(
+            "limited",
+            detail,
+            "each has `actions` and at least one of `object`, `constraints`, `not_before`, \
+             `not_after`; amounts are integers",
+        )
+    };
+    let mut members = asked.clone();
+    if members.insert("resource".to_owned(), resource.name.as_str().into()).is_some() {
+        return Err(wrong("names a resource, which is the one in the path".to_owned()));
+    }
+    let read = Permission::deserialize(Value::Object(members));
+    let permission = read.map_err(|error| wrong(error.to_string()))?;
+    if permission.limits.is_none() {
+        return Err(wrong("has no limit: name the actions in `actions` instead".to_owned()));
+    }
+    Ok(permission)
 }
 
 /// The permissions of an agent, in order of the resources' names.
 pub async fn list(cx: &Cx, agent: &str, page: Page) -> Result<Listed<Permission>, Error> {
     cx.require(AdminPermission::Read)?;
     let agent = find_agent(cx, agent).await?;
-    let held = agent.permissions.permissions().to_vec();
-    Ok(Listed::of(held, &page, |held| held.resource.to_string()))
+    Ok(Listed::of(keyed(&agent.permissions), &page, |(key, _)| key.clone()).shown(|(_, held)| held))
+}
+
+/// Permissions with what they are ordered by: the resource's name; with a number behind it where
+/// there are several, which sorts before every longer name.
+fn keyed(held: &Authority) -> Vec<(String, Permission)> {
+    let runs = held.permissions().chunk_by(|a, b| a.resource == b.resource);
+    let keyed = runs.flat_map(|run| {
+        run.iter().enumerate().map(|(place, one)| match place {
+            0 => (one.resource.to_string(), one.clone()),
+            _ => (format!("{} {place:03}", one.resource), one.clone()),
+        })
+    });
+    keyed.collect()
 }
 
 /// Sets what an agent may do at a resource. Taking an action away ends the agent's live tokens.
@@ -102,12 +182,20 @@ pub async fn set(
                 .map_err(|error| Refusal::field("actions", error, "name what may be done"))
         })
         .collect::<Result<BTreeSet<_>, _>>()?;
-    if actions.is_empty() {
+    if actions.is_empty() && asked.limited.is_empty() {
         return Err(Refusal::field("actions", "is empty", "delete the permission instead").into());
     }
     let resource = find_resource(cx, resource).await?;
+    let limited = asked.limited.iter().map(|asked| limited(&resource, asked));
+    let mut permissions = limited.collect::<Result<Vec<_>, Refusal>>()?;
+    if !actions.is_empty() {
+        permissions.push(Permission::plain(resource.name.clone(), actions));
+    }
+    for permission in &permissions {
+        knows(&resource, &permission.actions)?;
+    }
     let wanted = Wanted {
-        permission: permission(&resource, actions)?,
+        permissions,
         environment: resource.environment,
         across: asked.across_environments,
     };
@@ -123,7 +211,7 @@ pub async fn delete(cx: &Cx, agent: &str, resource: &str) -> Result<Agent, Error
 
 /// What an agent is to hold at a resource.
 struct Wanted {
-    permission: Permission,
+    permissions: Vec<Permission>,
     /// The resource's.
     environment: Environment,
     /// Whether they may meet all the same, where the agent's is another.
@@ -142,7 +230,7 @@ async fn change(
         cx.terms.expected.check(agent.version)?;
         let (agent_before, before) = (agent.clone(), agent.permissions.clone());
         let kept = before.permissions().iter().filter(|held| held.resource != *resource);
-        let added = wanted.map(|wanted| wanted.permission.clone());
+        let added = wanted.map(|wanted| wanted.permissions.clone()).unwrap_or_default();
         agent.permissions = Authority::new(kept.cloned().chain(added))
             .map_err(|error| Refusal::field("actions", error, "split the work"))?;
         if agent.permissions == before && wanted.is_none() {

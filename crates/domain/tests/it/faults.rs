@@ -46,6 +46,7 @@ impl Scenery {
 
     async fn ask(&mut self, auth: &ClientAuth, scope: &str) -> Result<Outcome, Fault> {
         let request = TokenRequest {
+            details: Vec::new(),
             scope: Some(scope.parse().expect("a scope")),
             ..TokenRequest::default()
         };

@@ -39,6 +39,7 @@ impl Race {
 
     async fn ask(&self, auth: ClientAuth, scope: &str) -> Result<Outcome, Fault> {
         let request = TokenRequest {
+            details: Vec::new(),
             scope: Some(scope.parse().expect("a scope")),
             ..TokenRequest::default()
         };
@@ -113,7 +114,7 @@ async fn what_narrows_the_agent_is_seen_by_the_second_decision() {
             &cx,
             "planner",
             "crm",
-            &SetPermission { actions, across_environments: false },
+            &SetPermission { actions, limited: Vec::new(), across_environments: false },
         )
         .await
         .expect("set");

@@ -122,6 +122,7 @@ impl History {
             ClientAuth::SecretBasic { client_id: client.id.clone(), secret }
         };
         let request = TokenRequest {
+            details: Vec::new(),
             scope: (!wanted.is_empty()).then(|| wanted.join(" ").parse().expect("a scope")),
             resources: vec![format!("https://{resource}.example/")],
             ..TokenRequest::default()
@@ -228,7 +229,11 @@ impl History {
             let result = resource::update(&cx, name, &asked).await;
             self.note("widen resource", result, None);
             for agent in AGENTS {
-                let asked = SetPermission { actions: actions.clone(), across_environments: true };
+                let asked = SetPermission {
+                    actions: actions.clone(),
+                    limited: Vec::new(),
+                    across_environments: true,
+                };
                 let result = permission::set(&cx, agent, name, &asked).await;
                 self.note("widen permission", result, None);
             }
@@ -244,7 +249,7 @@ impl History {
         let cx = self.cx().await;
         let before = find_agent(&cx, name).await.expect("an agent");
         let across_environments = self.chance.once_in(2);
-        let asked = SetPermission { actions, across_environments };
+        let asked = SetPermission { actions, limited: Vec::new(), across_environments };
         let result = permission::set(&cx, name, of, &asked).await;
         let narrowed = |after: &Agent| {
             !after.permissions.covers(&before.permissions)
@@ -459,6 +464,7 @@ async fn under_concurrency_no_issuance_is_written_after_what_overtook_it() {
                 let secret = Secret::new(client.secret.clone());
                 let auth = ClientAuth::SecretBasic { client_id: client.id.clone(), secret };
                 let request = TokenRequest {
+                    details: Vec::new(),
                     scope: Some("crm:read".parse().expect("a scope")),
                     ..TokenRequest::default()
                 };

@@ -30,6 +30,7 @@ fn told(kind: Kind) -> (&'static str, &'static str, u16) {
         Kind::Conflict => ("conflict", "`invalid_request` 400", 409),
         Kind::UnauthorizedClient => ("unauthorized client", "`unauthorized_client` 400", 403),
         Kind::Scope => ("scope", "`invalid_scope` 400", 400),
+        Kind::Details => ("authorization details", "`invalid_authorization_details` 400", 400),
         Kind::Target => ("target", "`invalid_target` 400", 400),
         Kind::Proof => ("proof", "`invalid_dpop_proof` 400", 400),
         Kind::ProofNonce => ("proof", "`use_dpop_nonce` 400", 400),

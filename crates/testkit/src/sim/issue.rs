@@ -77,6 +77,7 @@ impl Simulation {
             .map(|action| format!("{resource}:{action}"))
             .collect();
         TokenRequest {
+            details: Vec::new(),
             scope: (!wanted.is_empty()).then(|| wanted.join(" ").parse().expect("a scope")),
             resources: vec![format!("https://{resource}.example/")],
             ..TokenRequest::default()

@@ -231,7 +231,8 @@ impl Simulation {
             Change::Suspend(n) => agent::suspend(&cx, AGENTS[*n], "a test").await.map(drop),
             Change::Set(n, of, actions) => {
                 let actions = actions.iter().map(ToString::to_string).collect();
-                let asked = SetPermission { actions, across_environments: false };
+                let asked =
+                    SetPermission { actions, limited: Vec::new(), across_environments: false };
                 permission::set(&cx, AGENTS[*n], of, &asked).await.map(drop)
             }
         }

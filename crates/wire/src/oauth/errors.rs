@@ -33,6 +33,9 @@ pub enum ErrorCode {
     InvalidScope,
     /// The resource is malformed, unknown or not for this client (RFC 8707 section 2).
     InvalidTarget,
+    /// The authorization details are malformed, unknown or more than there is to give (RFC 9396
+    /// section 5).
+    InvalidAuthorizationDetails,
     /// Somebody, or policy, said no (RFC 6749 section 4.1.2.1, RFC 8628 section 3.5).
     AccessDenied,
     /// Overloaded or closed for now (RFC 6749 section 4.1.2.1).
@@ -53,7 +56,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidRequest,
         Self::InvalidClient,
         Self::InvalidGrant,
@@ -61,6 +64,7 @@ impl ErrorCode {
         Self::UnsupportedGrantType,
         Self::InvalidScope,
         Self::InvalidTarget,
+        Self::InvalidAuthorizationDetails,
         Self::AccessDenied,
         Self::TemporarilyUnavailable,
         Self::ServerError,
@@ -81,6 +85,7 @@ impl ErrorCode {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::AccessDenied => "access_denied",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
@@ -102,6 +107,7 @@ impl ErrorCode {
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
+            | Self::InvalidAuthorizationDetails
             | Self::AccessDenied
             | Self::UnsupportedTokenType
             | Self::InvalidDpopProof

@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::authorization_details::AuthorizationDetails;
 use super::form::Form;
 use super::rejection::Rejection;
 use super::revocation::TokenTypeHint;
@@ -58,6 +59,9 @@ pub struct ActiveToken {
     /// What may be done at the audience; left out where it is nothing.
     #[serde(default, skip_serializing_if = "Scope::is_empty")]
     pub scope: Scope,
+    /// What may be done there within limits (RFC 9396 section 9.2).
+    #[serde(default, skip_serializing_if = "AuthorizationDetails::is_empty")]
+    pub authorization_details: AuthorizationDetails,
     /// The acting Agent.
     pub client_id: String,
     /// How the token is used.

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::authorization_details::DETAIL_TYPE;
 use super::token_request::Grant;
 use crate::binding::dpop::PROOF_ALGORITHMS;
 
@@ -40,6 +41,9 @@ pub struct Metadata {
     /// authorization endpoint whose response types could stand in it.
     #[serde(default)]
     pub response_types_supported: Vec<String>,
+    /// The types of authorization details (RFC 9396 section 10).
+    #[serde(default)]
+    pub authorization_details_types_supported: Vec<String>,
     /// How a client authenticates at the token endpoint.
     #[serde(default)]
     pub token_endpoint_auth_methods_supported: Vec<String>,
@@ -98,6 +102,7 @@ impl Metadata {
             revocation_endpoint: Some(at("/oauth/revoke")),
             grant_types_supported: Grant::NAMES.map(str::to_owned).to_vec(),
             response_types_supported: Vec::new(),
+            authorization_details_types_supported: vec![DETAIL_TYPE.to_owned()],
             token_endpoint_auth_methods_supported: methods.clone(),
             token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
             introspection_endpoint_auth_methods_supported: introspection_methods,

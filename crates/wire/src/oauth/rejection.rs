@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::authorization_details::DetailsError;
 use super::client_auth::{ASSERTION_TYPE, BASIC_BYTES_MAX};
 use super::errors::{ErrorBody, ErrorCode, www_authenticate_basic};
 use super::form::{FORM_BYTES_MAX, FORM_PARAMETERS_MAX};
@@ -37,6 +38,8 @@ pub enum Rejection {
     GrantType(String),
     /// The scope is not one.
     Scope(ScopeError),
+    /// The authorization details are none that are known here.
+    Details(DetailsError),
     /// A resource is not an absolute URI without fragment.
     Resource,
     /// There are more than [`RESOURCES_MAX`] resources.
@@ -73,6 +76,7 @@ impl Rejection {
         match self {
             Self::GrantType(_) => ErrorCode::UnsupportedGrantType,
             Self::Scope(_) => ErrorCode::InvalidScope,
+            Self::Details(_) => ErrorCode::InvalidAuthorizationDetails,
             Self::Resource | Self::TooManyResources => ErrorCode::InvalidTarget,
             Self::AuthorizationScheme
             | Self::Basic
@@ -110,6 +114,7 @@ impl Rejection {
             Self::ParameterMalformed(_) => "parameter-malformed",
             Self::GrantType(_) => "grant-type-unsupported",
             Self::Scope(_) => "scope-malformed",
+            Self::Details(_) => "authorization-details-malformed",
             Self::Resource => "resource-malformed",
             Self::TooManyResources => "too-many-resources",
             Self::ExpiresIn => "expires-in-malformed",
@@ -145,6 +150,12 @@ impl Rejection {
                 "use `client_credentials`, or `urn:ietf:params:oauth:grant-type:token-exchange`"
             }
             Self::Scope(_) => "list `resource:action` tokens separated by single spaces",
+            Self::Details(DetailsError::Unlimited) => "ask for it with `scope`: it has no limit",
+            Self::Details(_) => {
+                "send a list of objects of `type` `accredit` with `resource`, `actions` and \
+                 at least one of `object`, `constraints`, `not_before`, `not_after`; amounts are \
+                 integers"
+            }
             Self::Resource => "send the audience of a registered resource, unchanged",
             Self::TooManyResources => "ask for one token for each resource",
             Self::ExpiresIn => "send a whole number of seconds above 0, or leave it out",
@@ -204,6 +215,7 @@ impl fmt::Display for Rejection {
                 write!(f, "the grant type `{name}` is not supported; `client_credentials` is")
             }
             Self::Scope(error) => fmt::Display::fmt(error, f),
+            Self::Details(error) => fmt::Display::fmt(error, f),
             Self::Resource => write!(
                 f,
                 "`resource` must be an absolute URI without fragment, at most \
@@ -247,6 +259,12 @@ impl std::error::Error for Rejection {}
 impl From<ScopeError> for Rejection {
     fn from(error: ScopeError) -> Self {
         Self::Scope(error)
+    }
+}
+
+impl From<DetailsError> for Rejection {
+    fn from(error: DetailsError) -> Self {
+        Self::Details(error)
     }
 }
 

@@ -5,6 +5,7 @@
 //! wants, in seconds, which can only shorten what policy gives; and `task`, the unit of work that
 //! the token is for.
 
+use super::authorization_details::AskedDetail;
 use super::form::Form;
 use super::rejection::Rejection;
 use super::resource_indicator;
@@ -54,6 +55,8 @@ pub struct TokenRequest {
     pub grant: Grant,
     /// The scope asked for, where one is named; never empty.
     pub scope: Option<Scope>,
+    /// What is asked for within limits (RFC 9396); empty where nothing is.
+    pub details: Vec<AskedDetail>,
     /// The resources named, as sent: resource indicators, at most [`RESOURCES_MAX`].
     pub resources: Vec<String>,
     /// The longest life wanted, in seconds; above 0.
@@ -69,10 +72,12 @@ impl TokenRequest {
     pub fn parse(form: &Form) -> Result<Self, Rejection> {
         let grant = Grant::parse(form)?;
         let scope = form.get("scope").map(str::parse::<Scope>).transpose()?;
+        let details = form.get("authorization_details").map(AskedDetail::parse_all).transpose()?;
         let expires_in = form.get("expires_in").map(seconds).transpose()?;
         let task = form.get("task").map(|task| task.parse().map_err(|_| Rejection::Task));
-        let (resources, task, proofs) = (resources(form)?, task.transpose()?, Vec::new());
-        Ok(Self { grant, scope, resources, expires_in, task, proofs })
+        let (details, task) = (details.unwrap_or_default(), task.transpose()?);
+        let (resources, proofs) = (resources(form)?, Vec::new());
+        Ok(Self { grant, scope, details, resources, expires_in, task, proofs })
     }
 
     /// The same with the values of *all* its `DPoP` headers.

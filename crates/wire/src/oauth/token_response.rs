@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::authorization_details::AuthorizationDetails;
 use super::token_exchange::IssuedTokenType;
 use crate::authority::Scope;
 use crate::binding::Thumbprint;
@@ -72,6 +73,9 @@ pub struct TokenResponse {
     /// is nothing.
     #[serde(default, skip_serializing_if = "Scope::is_empty")]
     pub scope: Scope,
+    /// What was granted within limits, of which the scope does not tell (RFC 9396 section 7).
+    #[serde(default, skip_serializing_if = "AuthorizationDetails::is_empty")]
+    pub authorization_details: AuthorizationDetails,
     /// What was issued, where it was by an exchange (RFC 8693 section 2.2.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_token_type: Option<String>,
@@ -85,6 +89,7 @@ impl fmt::Debug for TokenResponse {
             .field("expires_in", &self.expires_in)
             .field("scope", &self.scope)
             .field("issued_token_type", &self.issued_token_type)
+            .field("authorization_details", &self.authorization_details)
             .finish()
     }
 }
@@ -95,7 +100,7 @@ pub fn json(
     token: &Secret,
     (token_type, issued): (TokenType, Option<IssuedTokenType>),
     expires_in: u32,
-    scope: &Scope,
+    (scope, details): (&Scope, &AuthorizationDetails),
 ) -> String {
     let token = token.expose();
     let mut text = String::with_capacity(token.len() + 128);
@@ -109,6 +114,13 @@ pub fn json(
         text.push_str(",\"scope\":\"");
         text.push_str(&scope.to_string());
         text.push('"');
+    }
+    // Plain data, which cannot fail to be written; if it did, less would be said.
+    if !details.is_empty()
+        && let Ok(details) = serde_json::to_string(details)
+    {
+        text.push_str(",\"authorization_details\":");
+        text.push_str(&details);
     }
     if let Some(issued) = issued {
         text.push_str(",\"issued_token_type\":\"");

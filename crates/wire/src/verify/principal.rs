@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Rejection;
 use super::cache::Known;
-use crate::authority::Scope;
+use crate::authority::{Arguments, Scope};
 use crate::binding::Thumbprint;
 use crate::ids::{AgentId, AnyId, InstanceId, ResourceId, TokenId};
+use crate::oauth::authorization_details::AuthorizationDetails;
 use crate::time::Time;
 use crate::token::{AccessToken, Actor, SubjectKind};
 
@@ -138,6 +139,32 @@ impl Principal {
         }
         let held = self.token().scope.clone();
         Err(Rejection::InsufficientScope { needed: needed.to_owned(), held })
+    }
+
+    /// What the token allows here within limits; none of it is in [`Self::scope`].
+    pub fn details(&self) -> &AuthorizationDetails {
+        &self.token().details
+    }
+
+    /// Refuses unless the token allows this: the action, as `resource:action`, on this object, with
+    /// these arguments, at the time `now`. It may be allowed without limits, by the scope, or
+    /// within the limits of an authorization detail.
+    ///
+    /// The object is spelled as [`crate::authority::is_object`] wants it; where a resource has no
+    /// objects it is none. An argument that a limit names and that is not given means no.
+    pub fn may(
+        &self,
+        action: &str,
+        object: Option<&str>,
+        arguments: &Arguments,
+        now: Time,
+    ) -> Result<(), Rejection> {
+        if self.allows(action) {
+            return Ok(());
+        }
+        let asked = action.split_once(':').unwrap_or_default();
+        let allowed = self.details().authority().allow(asked, object, arguments, now);
+        allowed.map_err(|why| Rejection::NotAllowed { needed: action.to_owned(), why })
     }
 
     /// When the token ends.

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::authority::Scope;
+use crate::authority::{Denial, Scope};
 use crate::binding::dpop::ProofError;
 use crate::ids::AnyId;
 use crate::jose::jws::JwsError;
+use crate::json::quoted;
 use crate::oauth::errors::ErrorCode;
 use crate::time::Time;
 use crate::token::ClaimsError;
@@ -68,6 +69,13 @@ pub enum Rejection {
         /// What it allows.
         held: Scope,
     },
+    /// The token does not allow this action on this object with these arguments, now.
+    NotAllowed {
+        /// What it would take: `resource:action`.
+        needed: String,
+        /// What of it is not allowed.
+        why: Denial,
+    },
     // What we do not know.
     /// The revocation state is too old, or there is none, so nobody knows whether it is revoked.
     Stale {
@@ -107,7 +115,9 @@ impl Rejection {
             | Self::Audience
             | Self::Revoked { .. } => Some(ErrorCode::InvalidToken),
             Self::Proof(error) => Some(error.code()),
-            Self::InsufficientScope { .. } => Some(ErrorCode::InsufficientScope),
+            Self::InsufficientScope { .. } | Self::NotAllowed { .. } => {
+                Some(ErrorCode::InsufficientScope)
+            }
             Self::Stale { .. } | Self::Behind { .. } => Some(ErrorCode::TemporarilyUnavailable),
         }
     }
@@ -143,6 +153,7 @@ impl Rejection {
             Self::Audience => "token-audience",
             Self::Revoked { .. } => "token-revoked",
             Self::InsufficientScope { .. } => "scope-insufficient",
+            Self::NotAllowed { .. } => "authorization-details-insufficient",
             Self::Stale { .. } => "revocations-stale",
             Self::Behind { .. } => "revocations-behind",
         }
@@ -176,6 +187,10 @@ impl Rejection {
                 "do not retry: what this token rests on was ended; ask the agent's owner"
             }
             Self::InsufficientScope { .. } => "get a token with the scope that is needed",
+            Self::NotAllowed { .. } => {
+                "stay within the token's `scope` and `authorization_details`, or get a token \
+                 with more"
+            }
             Self::Stale { .. } => {
                 "retry soon: this resource cannot learn at the moment what was revoked"
             }
@@ -217,6 +232,7 @@ impl fmt::Display for Rejection {
             Self::InsufficientScope { needed, held } => {
                 write!(f, "this needs the scope `{needed}` and the token has `{held}`")
             }
+            Self::NotAllowed { needed, why } => write!(f, "`{}`: {why}", quoted(needed)),
             Self::Stale { age: Some(age), age_max } => write!(
                 f,
                 "what is known of revocations is {} s old; at most {} s are allowed",

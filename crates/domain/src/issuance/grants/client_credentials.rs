@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use accredit_wire::authority::Scope;
 use accredit_wire::oauth::token_request::TokenRequest;
 
 use super::ProposedGrant;
@@ -23,9 +24,11 @@ pub async fn propose(
     let (agent, owner) = acting(cx, client).await?;
     let scope = match &request.scope {
         Some(scope) => scope.clone(),
+        // Who asks for something within limits has said what it needs.
+        None if !request.details.is_empty() => Scope::default(),
         None => agent.entitlements.default_scope.clone().unwrap_or_default(),
     };
-    let resource = target(&agent, &scope, &request.resources)?;
+    let resource = target(&agent, (&scope, &request.details), &request.resources)?;
     let lifetime = request.expires_in.unwrap_or(agent.token_lifetime).min(agent.token_lifetime);
     Ok(ProposedGrant {
         credential: Arc::clone(&client.credential),
@@ -35,6 +38,7 @@ pub async fn propose(
         resource,
         owner,
         scope,
+        details: request.details.clone(),
         lifetime,
         origin: None,
     })

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use accredit_wire::authority::{Authority, Scope};
 use accredit_wire::binding::Thumbprint;
 use accredit_wire::ids::{AnyId, PersonId, TokenId};
+use accredit_wire::oauth::authorization_details::AskedDetail;
 use accredit_wire::time::Time;
 use accredit_wire::token::{Actor, SubjectKind};
 
@@ -23,6 +24,7 @@ pub struct ProposedGrant {
     pub(in crate::issuance) credential: Arc<CredentialFacts>,
     pub(in crate::issuance) resource: Arc<ResourceFacts>,
     pub(in crate::issuance) scope: Scope,
+    pub(in crate::issuance) details: Vec<AskedDetail>,
     pub(in crate::issuance) owner: PersonId,
     pub(in crate::issuance) lifetime: u32,
     pub(in crate::issuance) rev: u64,

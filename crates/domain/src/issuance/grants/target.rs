@@ -1,9 +1,11 @@
 //! RFC 8707: the one resource that a token is for. It is the one named, or the one that the scopes
 //! belong to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use accredit_wire::authority::Scope;
+use accredit_wire::oauth::authorization_details::AskedDetail;
 
 use crate::issuance::admission::{AgentFacts, ResourceFacts};
 use crate::issuance::permit::held_hint;
@@ -28,7 +30,7 @@ pub fn named(agent: &AgentFacts, resources: &[String], audiences: &[String]) -> 
 /// The one resource that the token is for.
 pub fn target(
     agent: &AgentFacts,
-    scope: &Scope,
+    (scope, details): (&Scope, &[AskedDetail]),
     named: &[String],
 ) -> Result<Arc<ResourceFacts>, Refusal> {
     let held = || {
@@ -36,17 +38,20 @@ pub fn target(
             agent.entitlements.resources.iter().map(|r| r.audience.as_str()).collect();
         format!("the agent can have a token for: {}", audiences.join(" "))
     };
-    let by_scope = scope.resources();
-    if named.len() > 1 || by_scope.len() > 1 {
+    let mut by_scope = scope.resources();
+    by_scope.extend(details.iter().filter_map(|detail| detail.resource.as_ref()));
+    let mut uris: BTreeSet<&str> = named.iter().map(String::as_str).collect();
+    uris.extend(details.iter().filter_map(|detail| detail.location.as_deref()));
+    if named.len() > 1 || uris.len() > 1 || by_scope.len() > 1 {
         return Err(Refusal::new(
             Rule::TargetTwo,
             "the request reaches two resources",
             "ask for one token for each resource",
         ));
     }
-    let by_name = match named.first() {
+    let by_name = match uris.first() {
         Some(uri) => Some(
-            agent.entitlements.resources.iter().find(|r| r.audience == *uri).ok_or_else(|| {
+            agent.entitlements.resources.iter().find(|r| r.audience == **uri).ok_or_else(|| {
                 Refusal::new(
                     Rule::TargetUnknown,
                     "the agent holds no permission on the resource that was named",

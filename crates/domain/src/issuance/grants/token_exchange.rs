@@ -38,15 +38,18 @@ pub async fn propose(
     (request, exchange): (&TokenRequest, &TokenExchange),
 ) -> Result<ProposedGrant, Error> {
     let (agent, owner) = acting(cx, client).await?;
-    let scope = request.scope.clone().ok_or_else(|| {
-        Refusal::new(
+    let scope = request.scope.clone();
+    if scope.is_none() && request.details.is_empty() {
+        return Err(Refusal::new(
             Rule::ScopeMissing,
-            "an exchange says what it is for: `scope` was not given",
+            "an exchange says what it is for: neither `scope` nor `authorization_details` was given",
             "ask for what the next step needs, and no more",
         )
-    })?;
+        .into());
+    }
+    let scope = scope.unwrap_or_default();
     let named = named(&agent, &request.resources, &exchange.audiences);
-    let resource = target(&agent, &scope, &named)?;
+    let resource = target(&agent, (&scope, &request.details), &named)?;
     let actor = Actor { agent: agent.id, instance: instance_of(client) };
     let origin = of_subject_token(cx, exchange, (actor, client.proof)).await?;
     let lifetime = request.expires_in.unwrap_or(agent.token_lifetime).min(agent.token_lifetime);
@@ -58,6 +61,7 @@ pub async fn propose(
         resource,
         owner,
         scope,
+        details: request.details.clone(),
         lifetime,
         origin: Some(Box::new(origin)),
     })

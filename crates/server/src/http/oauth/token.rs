@@ -32,9 +32,9 @@ pub fn token(call: Call) -> Handled {
                     Grant::ClientCredentials => None,
                     Grant::TokenExchange(exchange) => Some(exchange.requested_token_type),
                 };
-                let IssuedToken { token, token_type, expires_in, scope, .. } = &issued;
+                let IssuedToken { token, token_type, expires_in, scope, details, .. } = &issued;
                 let kind = (*token_type, exchanged);
-                let body = token_response::json(token, kind, *expires_in, scope);
+                let body = token_response::json(token, kind, *expires_in, (scope, details));
                 let mut reply = reply::json_text(StatusCode::OK, body);
                 if *token_type == TokenType::Dpop && possession::are_nonces_required(&cx) {
                     give_nonce(&mut reply, &cx);

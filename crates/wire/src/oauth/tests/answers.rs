@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::form;
 use crate::authority::{Scope, ScopeError};
+use crate::oauth::authorization_details::{AuthorizationDetails, DetailsError};
 use crate::oauth::errors::{ERROR_TEXT_BYTES_MAX, www_authenticate_basic, www_authenticate_bearer};
 use crate::oauth::introspection::{ActiveToken, Confirmation};
 use crate::oauth::revocation::TokenTypeHint;
@@ -26,6 +27,7 @@ fn scope(text: &str) -> Scope {
 fn active() -> ActiveToken {
     ActiveToken {
         scope: scope("crm:read"),
+        authorization_details: AuthorizationDetails::default(),
         client_id: "agt_x".into(),
         token_type: TokenType::Bearer,
         cnf: None,
@@ -43,6 +45,7 @@ fn active() -> ActiveToken {
 fn rejections() -> Vec<Rejection> {
     vec![
         Rejection::ContentType,
+        Rejection::Details(DetailsError::NotJson),
         Rejection::Query,
         Rejection::BodyTooLarge,
         Rejection::TooManyParameters,
@@ -210,6 +213,7 @@ fn a_token_response_is_what_the_standard_says_and_hides_its_token() {
         expires_in: 300,
         scope: scope("crm:write crm:read"),
         issued_token_type: None,
+        authorization_details: AuthorizationDetails::default(),
     };
     let text = serde_json::to_string(&response).expect("serializes");
     assert_eq!(
@@ -251,9 +255,14 @@ proptest! {
 
 #[test]
 fn the_answer_written_by_hand_is_the_one_that_serde_writes() {
+    let details = r#"[{"type":"accredit","resource":"crm","actions":["pay"],"object":"/a/*","constraints":{"to":{"equals":"\"\\é"}}}]"#;
+    let details: AuthorizationDetails = serde_json::from_str(details).expect("details");
+    let none = AuthorizationDetails::default();
     let scopes = ["", "crm:read", "crm:read crm:update ledger:post"];
-    for (scope, token_type) in
-        scopes.iter().flat_map(|scope| [(scope, TokenType::Bearer), (scope, TokenType::Dpop)])
+    let kinds =
+        [(TokenType::Bearer, &none), (TokenType::Dpop, &none), (TokenType::Bearer, &details)];
+    for (scope, (token_type, details)) in
+        scopes.iter().flat_map(|scope| kinds.map(|kind| (scope, kind)))
     {
         let scope: Scope = scope.parse().unwrap_or_default();
         let token = crate::secret::Secret::new("eyJh.eyJp-_9.c2ln".to_owned());
@@ -263,10 +272,11 @@ fn the_answer_written_by_hand_is_the_one_that_serde_writes() {
                 token_type,
                 expires_in: 300,
                 scope: scope.clone(),
+                authorization_details: details.clone(),
                 issued_token_type: issued.map(|issued| issued.uri().to_owned()),
             };
             let kind = (token_type, issued);
-            let written = crate::oauth::token_response::json(&token, kind, 300, &scope);
+            let written = crate::oauth::token_response::json(&token, kind, 300, (&scope, details));
             assert_eq!(written, serde_json::to_string(&response).expect("plain data"));
         }
     }

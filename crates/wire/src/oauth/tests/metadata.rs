@@ -17,6 +17,7 @@ fn the_document_is_the_one_we_publish() {
   "revocation_endpoint": "https://auth.example.com/o/acme/oauth/revoke",
   "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
   "response_types_supported": [],
+  "authorization_details_types_supported": ["accredit"],
   "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
   "token_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA"],
   "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "Bearer"],

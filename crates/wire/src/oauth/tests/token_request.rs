@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::form;
 use crate::authority::{Scope, ScopeError};
+use crate::oauth::authorization_details::{DETAILS_BYTES_MAX, DETAILS_MAX};
 use crate::oauth::resource_indicator::RESOURCE_BYTES_MAX;
 use crate::oauth::token_request::{Grant, RESOURCES_MAX};
 use crate::oauth::{ErrorCode, Rejection, TokenRequest};
@@ -58,6 +59,76 @@ fn scope_tricks_are_invalid_scope() {
         assert_eq!(rejection.code(), ErrorCode::InvalidScope);
     }
     assert_eq!(parse("&scope=").expect("empty is absent").scope, None);
+}
+
+#[test]
+fn pentest_21_authorization_details_are_read_strictly_and_not_as_text() {
+    let asks = |json: &str| {
+        let encoded: String = form_urlencoded::byte_serialize(json.as_bytes()).collect();
+        parse(&format!("&authorization_details={encoded}"))
+    };
+    let one = |members: &str| {
+        format!(r#"[{{"type":"accredit","resource":"crm","actions":["update"],{members}}}]"#)
+    };
+    let read = asks(&one(r#""constraints":{"amount":{"max":100},"to":{"one_of":["b","a"]}}"#));
+    let same = asks(
+        r#"[ {"constraints":{"to":{"one_of":["a","b","a"]},"amount":{"max":100}},
+            "actions":["update","update"],"resource":"crm","type":"\u0061ccredit"} ]"#,
+    );
+    assert_eq!(read.expect("details").details, same.expect("the same").details);
+    let located = asks(
+        r#"[{"type":"accredit","locations":["https://crm.example/"],"actions":["a"],"object":"/x"}]"#,
+    );
+    let located = located.expect("details").details.remove(0);
+    assert_eq!(located.location.as_deref(), Some("https://crm.example/"));
+    assert_eq!(located.resource, None);
+    assert_eq!(asks("").expect("empty is absent").details, []);
+
+    let limited = one(r#""object":"/a""#);
+    let many = vec![limited.trim_matches(['[', ']']); DETAILS_MAX + 1].join(",");
+    for wrong in [
+        "{}".to_owned(),
+        "[]".to_owned(),
+        "[1]".to_owned(),
+        "null".to_owned(),
+        "accredit".to_owned(),
+        limited.trim_matches(['[', ']']).to_owned(),
+        format!("[{many}]"),
+        format!("{limited} []"),
+        limited.replace("accredit", "Accredit"),
+        limited.replace("accredit", "payment_initiation"),
+        limited.replace("\"accredit\"", "1"),
+        limited.replace("\"type\":\"accredit\",", ""),
+        limited.replace("\"resource\":\"crm\",", ""),
+        limited.replace("\"crm\"", "null"),
+        limited.replace("\"update\"", ""),
+        limited.replace("\"update\"", "\"*\""),
+        limited.replace("[\"update\"]", "\"update\""),
+        one(r#""locations":[],"object":"/a""#),
+        one(r#""locations":["https://a/","https://b/"],"object":"/a""#),
+        one(r#""locations":["crm"],"object":"/a""#),
+        one(r#""locations":"https://a/","object":"/a""#),
+        one(r#""identifier":"7","object":"/a""#),
+        one(r#""privileges":["admin"],"object":"/a""#),
+        one(r#""datatypes":["contacts"],"object":"/a""#),
+        one(r#""object":"/a","object":"/b""#),
+        one(r#""object":"/a","limit":5"#),
+        one(r#""object":null"#),
+        one(r#""constraints":{"amount":{"max":"100"}}"#),
+        one(r#""constraints":{"amount":{"max":1e2}}"#),
+        one(r#""constraints":{"amount":{"max":100.0}}"#),
+        one(r#""constraints":{"amount":{"limit":100}}"#),
+        one(r#""constraints":{"amount":{}}"#),
+        one(r#""constraints":{"amount":{"max":1},"\u0061mount":{"max":9}}"#),
+        one(r#""not_after":"2030-01-01T00:00:00Z""#),
+        // Without a limit: it is a scope, and an absent limit is not a wide one.
+        r#"[{"type":"accredit","resource":"crm","actions":["update"]}]"#.to_owned(),
+        one(&format!(r#""object":"/a"{}"#, " ".repeat(DETAILS_BYTES_MAX))),
+    ] {
+        let rejection = asks(&wrong).expect_err(&wrong);
+        assert_eq!(rejection.code(), ErrorCode::InvalidAuthorizationDetails, "{wrong}");
+        assert!(matches!(rejection, Rejection::Details(_)), "{wrong}");
+    }
 }
 
 #[test]

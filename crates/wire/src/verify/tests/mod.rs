@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::authority::Authority;
+use crate::authority::{Arguments, Authority, Permission};
 use crate::binding::dpop::ProofError;
 use crate::crypto::{Algorithm, MacKey, PrivateKey};
 use crate::ids::{
@@ -13,6 +13,7 @@ use crate::ids::{
 use crate::jose::b64url_encode;
 use crate::jose::jwk::{JwkSet, VerifyingKey};
 use crate::jose::jws::{JwsError, Segment};
+use crate::oauth::authorization_details::AuthorizationDetails;
 use crate::oauth::errors::ErrorCode;
 use crate::revocations::{Entry, Follower, State};
 use crate::token::{Actor, ClaimsError, SubjectKind};
@@ -77,7 +78,7 @@ fn claims(key: KeyId) -> AccessToken {
         expires_at: START + 300,
         id: TokenId::new(7, [7; 10]),
         scope: "crm:read crm:write".parse().expect("a scope"),
-        details: crate::oauth::authorization_details::AuthorizationDetails::default(),
+        details: AuthorizationDetails::default(),
         key,
         instance: Some(InstanceId::new(6, [6; 10])),
         organization: OrganizationId::new(1, [1; 10]),
@@ -829,6 +830,7 @@ fn every_rejection_has_a_rule_a_hint_and_a_sentence() {
             needed: "a:b".to_owned(),
             held: "c:d".parse().expect("c:d"),
         },
+        Rejection::NotAllowed { needed: "a:b".to_owned(), why: crate::authority::Denial::Time },
         Rejection::Stale { age: None, age_max: Duration::ZERO },
         Rejection::Behind { token: 2, state: 1 },
     ];
@@ -839,6 +841,80 @@ fn every_rejection_has_a_rule_a_hint_and_a_sentence() {
         assert!(rule.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{rule}");
         assert!(!text.ends_with('.') && text.len() > 10 && rejection.hint().len() > 10, "{text}");
         assert!(matches!(rejection.status(), 400 | 401 | 403 | 503));
+    }
+}
+
+#[test]
+fn what_is_allowed_within_limits_is_asked_with_object_and_arguments() {
+    let world = World::new();
+    let mut claims = world.claims();
+    let limited = [
+        "crm:update(/customers/eu/*; amount<=100; currency in CHF,EUR)",
+        "crm:close(until 2100-01-01T00:00:00Z)",
+    ];
+    let limited = Authority::new(limited.map(|text| text.parse().expect(text))).expect("bounded");
+    claims.details = AuthorizationDetails::of(&limited);
+    let principal = world.accepts(&world.signer.token(&claims));
+    let now = now();
+    let eur = |amount| Arguments::none().integer("amount", amount).text("currency", "EUR");
+    let may =
+        |action: &str, object, arguments: &Arguments| principal.may(action, object, arguments, now);
+    assert_eq!(may("crm:update", Some("/customers/eu/7"), &eur(100)), Ok(()));
+    assert_eq!(may("crm:close", None, &Arguments::none()), Ok(()));
+    // Without limits, whatever the object and the arguments.
+    assert_eq!(may("crm:read", Some("//"), &eur(1)), Ok(()));
+    // What has limits is in no scope, and nobody who looks at scopes alone lets it through.
+    assert!(!principal.allows("crm:update") && principal.require("crm:update").is_err());
+    let end = Time::from_seconds(4_102_444_800);
+    assert_eq!(principal.may("crm:close", None, &Arguments::none(), end), Ok(()));
+    let after = Time::from_seconds(4_102_444_801);
+    let late = principal.may("crm:close", None, &Arguments::none(), after);
+    for (refused, why) in [
+        (may("crm:update", Some("/customers/eu/7"), &eur(101)), "`amount`"),
+        (may("crm:update", Some("/customers/us/7"), &eur(1)), "this object"),
+        (may("crm:update", Some("/customers/eu/../us/7"), &eur(1)), "this object"),
+        (may("crm:update", None, &eur(1)), "this object"),
+        (may("crm:update", Some("/customers/eu/7"), &Arguments::none()), "`amount`"),
+        (may("crm:updates", Some("/customers/eu/7"), &eur(1)), "action is not allowed"),
+        (may("erp:update", Some("/customers/eu/7"), &eur(1)), "action is not allowed"),
+        (may("update", Some("/customers/eu/7"), &eur(1)), "action is not allowed"),
+        (may("crm:update(/customers/eu/*)", None, &eur(1)), "action is not allowed"),
+        (late, "this time"),
+    ] {
+        let refused = refused.expect_err(why);
+        assert_eq!(refused.code(), Some(ErrorCode::InsufficientScope));
+        assert_eq!((refused.status(), refused.rule()), (403, "authorization-details-insufficient"));
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+}
+
+#[test]
+fn pentest_21_details_that_are_not_ours_make_no_principal() {
+    let world = World::new();
+    let mut claims = world.claims();
+    let held: Permission = "crm:update(amount<=100)".parse().expect("a permission");
+    claims.details = AuthorizationDetails::of(&Authority::new([held]).expect("bounded"));
+    let payload = String::from_utf8(claims.to_payload()).expect("text");
+    let detail = r#"{"type":"accredit","resource":"crm","actions":["update"],"constraints":{"amount":{"max":100}}}"#;
+    assert!(payload.contains(&format!(r#""authorization_details":[{detail}]"#)), "{payload}");
+    for wrong in [
+        r#"{"type":"accredit","resource":"crm","actions":["update"]}"#.to_owned(),
+        detail.replace("accredit", "other"),
+        detail.replace("\"max\":100", "\"max\":\"100\""),
+        detail.replace("\"max\":100", "\"maximum\":100"),
+        detail.replace("\"max\":100", "\"max\":null"),
+        detail.replace("\"constraints\"", "\"constraint\""),
+        detail.replace("\"resource\":\"crm\",", ""),
+        detail.replace("\"resource\"", "\"locations\":[\"https://x/\"],\"resource\""),
+    ] {
+        let token =
+            world.signer.sign(&world.signer.header(), payload.replace(detail, &wrong).as_bytes());
+        let refused = world.refuses(&token);
+        assert_eq!(
+            refused,
+            Rejection::Claims(ClaimsError::Malformed("authorization_details")),
+            "{wrong}"
+        );
     }
 }
 
