@@ -6,6 +6,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use accredit_wire::authority::Permission;
+use accredit_wire::oauth::authorization_details::DETAIL_TYPE;
 use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -286,15 +288,25 @@ pub(crate) fn shown(value: &Value) -> String {
         Value::String(text) => one_line(text),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
-        Value::Object(members) => match (members.get("resource"), members.get("actions")) {
-            (Some(resource), Some(Value::Array(actions))) => {
-                let resource = shown(resource);
-                let scopes = actions.iter().map(|action| format!("{resource}:{}", shown(action)));
-                scopes.collect::<Vec<_>>().join(" ")
-            }
-            _ => one_line(&value.to_string()),
+        // A permission is shown whole or as it came: never without its limits.
+        Value::Object(_) => match permission(value) {
+            Some(permission) => one_line(&permission.texts().collect::<Vec<_>>().join(" ")),
+            None => one_line(&value.to_string()),
         },
     }
+}
+
+/// A permission, or an authorization detail that is one.
+fn permission(value: &Value) -> Option<Permission> {
+    let mut members = value.as_object()?.clone();
+    members.remove("type").is_none_or(|kind| kind == DETAIL_TYPE).then_some(())?;
+    serde_json::from_value(Value::Object(members)).ok()
+}
+
+/// What a permission is limited to, as text.
+pub(crate) fn limits(value: &Value) -> String {
+    let Some(permission) = permission(value) else { return value.to_string() };
+    permission.limits.map_or_else(|| "-".to_owned(), |limits| limits.to_string())
 }
 
 /// A list as a table, which with `fit` does not exceed the width of the terminal.

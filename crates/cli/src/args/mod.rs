@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accredit_wire::authority::{Permission, PermissionTextError};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -103,7 +104,7 @@ pub(crate) enum ClientCommand {
     Agent(commands::agent::Agent),
     /// Permissions: what an agent may do at a resource
     #[command(visible_alias = "permissions", alias = "perm")]
-    Permission(commands::permission::Permission),
+    Permission(commands::permission::Permissions),
     /// Instances: single running copies of an agent
     #[command(visible_alias = "instances", alias = "ins")]
     Instance(commands::instance::Instance),
@@ -303,6 +304,19 @@ pub(crate) fn scope_token(text: &str) -> Result<String, String> {
         }
         _ => Err("write RESOURCE:ACTION, for example crm:read".to_owned()),
     }
+}
+
+/// A permission as `--allow` takes it: `RESOURCE:ACTION`, with limits in parentheses behind it.
+pub(crate) fn permission(text: &str) -> Result<Permission, String> {
+    if !text.contains('(') {
+        scope_token(text)?;
+    }
+    text.parse().map_err(|error: PermissionTextError| error.to_string())
+}
+
+/// The texts of permissions, as the API takes them.
+pub(crate) fn texts(permissions: &[Permission]) -> Vec<String> {
+    permissions.iter().flat_map(Permission::texts).collect()
 }
 
 /// A duration for `--expires-in` and the like.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use accredit_wire::authority::Permission;
 use accredit_wire::time::Time;
 use clap::{Args, Subcommand};
 use http::Method;
@@ -78,9 +79,9 @@ struct Create {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     purpose: Option<String>,
-    /// What it may do
-    #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::scope_token)]
-    allow: Vec<String>,
+    /// What it may do; with limits: 'crm:update(/customers/eu/*; amount<=100)'
+    #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::permission)]
+    allow: Vec<Permission>,
     /// Where it runs (dev): it reaches resources of the same environment
     #[arg(long, value_name = "ENVIRONMENT", value_parser = ["dev", "staging", "prod"])]
     environment: Option<String>,
@@ -244,7 +245,7 @@ fn create_body(args: Create) -> serde_json::Value {
         .with(owner_member(&args.owner), args.owner)
         .with_opt("purpose", args.purpose)
         .with_opt("environment", args.environment)
-        .with_opt("allow", (!args.allow.is_empty()).then_some(args.allow))
+        .with_opt("allow", (!args.allow.is_empty()).then(|| args::texts(&args.allow)))
         .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
         .with_opt("may_delegate", args.may_delegate.then_some(true))
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))

@@ -110,6 +110,18 @@ async fn each_noun_asks_what_the_api_says() {
     let body = json!({"target": id, "reason": "left"});
     check_asked(&admin_key, &[("POST /v1/revocations", body)]).await;
     let permission = ["permission", "set", "--agent", "a", "--resource", "crm", "--action", "read"];
+    let limited = [
+        "permission",
+        "set",
+        "--agent",
+        "planner",
+        "--allow",
+        "crm:read",
+        "crm:update(/eu/*; amount<=100)",
+    ];
+    let body = json!({"actions": ["read"], "limited": [{"actions": ["update"], "object": "/eu/*",
+        "constraints": {"amount": {"max": 100}}}]});
+    check_asked(&limited, &[("PUT /v1/agents/planner/permissions/crm", body)]).await;
     let body = json!({"actions": ["read"]});
     check_asked(&permission, &[("PUT /v1/agents/a/permissions/crm", body)]).await;
     let person = ["person", "suspend", "jo@example.com", "--reason", "left"];

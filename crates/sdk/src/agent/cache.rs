@@ -19,6 +19,8 @@ const RENEWAL_INTERVAL_MIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
     pub(super) scope: String,
+    /// `authorization_details`; empty for none.
+    pub(super) details: String,
     pub(super) resource: Option<String>,
 }
 

@@ -19,6 +19,7 @@ use accredit_net::{ConfigError, RESPONSE_BODY_MAX};
 use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::jose::jwk::PrivateJwk;
 use accredit_wire::oauth::ErrorCode;
+use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use base64::Engine as _;
@@ -225,7 +226,30 @@ impl Agent {
         scope: &str,
         resource: Option<&str>,
     ) -> Result<Arc<AccessToken>, AgentError> {
-        let wanted = Wanted { scope: scope.to_owned(), resource: resource.map(str::to_owned) };
+        self.wanted(Wanted {
+            scope: scope.to_owned(),
+            details: String::new(),
+            resource: resource.map(str::to_owned),
+        })
+        .await
+    }
+
+    /// An access token for `scope`, which may be empty, and for what is allowed within limits:
+    /// `AuthorizationDetails::of(&authority)`. Nobody is granted its default scope beside those.
+    pub async fn token_within(
+        &self,
+        scope: &str,
+        details: &AuthorizationDetails,
+    ) -> Result<Arc<AccessToken>, AgentError> {
+        let details = if details.is_empty() {
+            String::new()
+        } else {
+            serde_json::to_string(details).map_err(|_| AgentError::Signing)?
+        };
+        self.wanted(Wanted { scope: scope.to_owned(), details, resource: None }).await
+    }
+
+    async fn wanted(&self, wanted: Wanted) -> Result<Arc<AccessToken>, AgentError> {
         let slot = self.0.cache.slot(&wanted);
         let agent = self.clone();
         slot.get(async move { agent.fetch(&wanted).await }).await
@@ -281,6 +305,9 @@ impl Agent {
         form.append_pair("grant_type", "client_credentials");
         if !wanted.scope.is_empty() {
             form.append_pair("scope", &wanted.scope);
+        }
+        if !wanted.details.is_empty() {
+            form.append_pair("authorization_details", &wanted.details);
         }
         if let Some(resource) = &wanted.resource {
             form.append_pair("resource", resource);

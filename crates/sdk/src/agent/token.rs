@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use accredit_wire::authority::Scope;
 use accredit_wire::binding::uri::UriError;
 use accredit_wire::jose::TOKEN_BYTES_MAX;
+use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::oauth::{ErrorBody, TokenResponse};
 use accredit_wire::secret::Secret;
@@ -25,6 +26,7 @@ pub struct AccessToken {
     authorization: HeaderValue,
     token_type: TokenType,
     scope: Scope,
+    details: AuthorizationDetails,
     expires_at: Time,
     ends: Instant,
     renew: Instant,
@@ -51,6 +53,11 @@ impl AccessToken {
     /// The scope that was granted; empty where it was nothing.
     pub fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// What was granted within limits, of which the scope does not tell.
+    pub fn details(&self) -> &AuthorizationDetails {
+        &self.details
     }
 
     /// When it ends, by this machine's clock.
@@ -104,6 +111,7 @@ impl AccessToken {
             authorization,
             token_type: wanted,
             scope: answer.scope,
+            details: answer.authorization_details,
             expires_at: now.plus(life),
             ends: asked_at + life,
             renew: asked_at + life * 2 / 3,

@@ -11,6 +11,7 @@ mod bootstrap;
 mod clock;
 mod defaults;
 mod degraded;
+mod details;
 mod dpop;
 mod environments;
 mod events;

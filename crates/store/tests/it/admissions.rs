@@ -7,6 +7,7 @@ use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::{Agent, Credential, Instance, State};
+use accredit_wire::authority::Authority;
 use accredit_wire::ids::AgentId;
 use accredit_wire::time::Time;
 use std::sync::Arc;
@@ -49,6 +50,38 @@ async fn an_agents_facts_follow_agent_owner_and_resource() {
     assert!(store.agent_facts(other, bot.id).await.expect("read").is_none());
     let nobody = AgentId::new(1, unique());
     assert!(store.agent_facts(org, nobody).await.expect("read").is_none());
+}
+
+#[tokio::test]
+async fn limits_come_back_as_they_were_and_are_held_once_for_all_who_hold_the_same() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    world.resource("crm").await;
+    let held = [
+        "crm:read",
+        "crm:update(/customers/eu/*; amount<=100; currency in CHF,EUR)",
+        "crm:update(note=\"a \\\"quoted\\\" \u{e9}\"; until 2030-12-31T23:59:59Z)",
+    ];
+    let held = Authority::new(held.map(|text| text.parse().expect(text))).expect("bounded");
+    let narrowed = held.plain();
+    let agents = [world.agent("one").await, world.agent("two").await];
+    for agent in &agents {
+        let limited = Agent { permissions: held.clone(), ..agent.clone() };
+        world.commit(vec![Row::Agent(limited)]).await.expect("committed");
+        let row = store.agent(org, Lookup::Id(agent.id), NOW).await.expect("read").expect("there");
+        assert_eq!(row.permissions, held);
+    }
+    let facts =
+        async |n: usize| store.agent_facts(org, agents[n].id).await.expect("read").expect("there");
+    let (one, two) = (facts(0).await, facts(1).await);
+    assert_eq!(one.entitlements.authority, held);
+    assert!(Arc::ptr_eq(&one.entitlements, &two.entitlements), "one value for both");
+    assert_eq!(one.entitlements.resources.len(), 1, "a resource once, however many permissions");
+    let row = store.agent(org, Lookup::Id(agents[0].id), NOW).await.expect("read").expect("there");
+    let row = Agent { permissions: narrowed.clone(), ..row };
+    world.commit(vec![Row::Agent(row)]).await.expect("committed");
+    assert_eq!(facts(0).await.entitlements.authority, narrowed);
+    assert_eq!(facts(1).await.entitlements.authority, held);
 }
 
 #[tokio::test]

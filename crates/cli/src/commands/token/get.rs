@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use accredit_wire::authority::Authority;
+use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::secret::Secret;
 
 use super::Get;
@@ -43,7 +45,7 @@ pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Re
         Some(subject) => Some((read_secret(Some(&subject.file)).await?, subject.kind)),
         None => None,
     };
-    let form = form(&args, subject.as_ref());
+    let form = form(&args, subject.as_ref())?;
     let answer = api.token(&issuer, (&args.client_id, &secret), form.expose()).await?;
     if cx.out.is_json() {
         return cx.out.object(&answer);
@@ -53,16 +55,24 @@ pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Re
         .ok_or_else(|| Failure::not_understood(&issuer, "it has no `access_token`"))?;
     output::line(&one_line(token))?;
     let lifetime = answer.value.get("expires_in").and_then(serde_json::Value::as_u64);
-    let scope = answer.member("scope").filter(|scope| !scope.is_empty());
+    let scope = answer.member("scope").filter(|scope| !scope.is_empty()).map(one_line);
+    let details = answer.value.get("authorization_details").map(output::shown);
+    let granted: Vec<String> = scope.into_iter().chain(details).collect();
+    let granted = match granted.as_slice() {
+        [] => "nothing (no scope was asked for)".to_owned(),
+        granted => granted.join(" "),
+    };
     cx.out.say(&format!(
-        "granted: {}; valid for {} s",
-        one_line(scope.unwrap_or("nothing (no scope was asked for)")),
+        "granted: {granted}; valid for {} s",
         lifetime.map_or_else(|| "?".to_owned(), |seconds| seconds.to_string()),
     ));
     Ok(())
 }
 
-fn form(args: &Get, subject: Option<&(Secret, String)>) -> Secret {
+fn form(args: &Get, subject: Option<&(Secret, String)>) -> Result<Secret, Failure> {
+    let asked = Authority::new(args.allow.iter().cloned()).map_err(|error| {
+        Failure::usage("that is too much for one token", &error.to_string(), "ask for less")
+    })?;
     let mut form = form_urlencoded::Serializer::new(String::new());
     match subject {
         None => {
@@ -78,8 +88,19 @@ fn form(args: &Get, subject: Option<&(Secret, String)>) -> Secret {
     if let Some(task) = &args.task {
         form.append_pair("task", task);
     }
-    if !args.scope.is_empty() {
-        form.append_pair("scope", &args.scope.join(" "));
+    // What has no limit is a scope.
+    let mut scope = args.scope.clone();
+    scope.extend(asked.tokens().map(|token| token.to_string()));
+    scope.sort_unstable();
+    scope.dedup();
+    if !scope.is_empty() {
+        form.append_pair("scope", &scope.join(" "));
+    }
+    let details = AuthorizationDetails::of(&asked);
+    if !details.is_empty()
+        && let Ok(details) = serde_json::to_string(&details)
+    {
+        form.append_pair("authorization_details", &details);
     }
     if let Some(resource) = &args.resource {
         form.append_pair("resource", resource);
@@ -87,7 +108,7 @@ fn form(args: &Get, subject: Option<&(Secret, String)>) -> Secret {
     if let Some(expires) = args.expires_in {
         form.append_pair("expires_in", &expires.as_secs().to_string());
     }
-    Secret::new(form.finish())
+    Ok(Secret::new(form.finish()))
 }
 
 /// Whom to ask: the issuer as it was named, or the organization at the server, or the only

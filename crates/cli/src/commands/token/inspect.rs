@@ -101,6 +101,7 @@ fn facts(header: &Value, claims: &Value, now: Time) -> Vec<(&'static str, String
     tell("acting", chain(claims));
     tell("good at", claim("aud").map(shown));
     tell("may", Some(claim("scope").map_or_else(|| "nothing (no scope)".to_owned(), shown)));
+    tell("may within limits", claim("authorization_details").map(shown));
     tell("may pass on", Some(own("dlg").map_or_else(|| "nothing".to_owned(), shown)));
     tell("hops", own("depth").map(shown));
     tell("issued at", claim("iat").and_then(|at| instant(at, now)));
@@ -114,8 +115,20 @@ fn facts(header: &Value, claims: &Value, now: Time) -> Vec<(&'static str, String
     let mut all: Vec<&str> =
         claims.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     all.retain(|name| {
-        !["iss", "sub", "client_id", "act", "aud", "scope", "iat", "exp", "jti", "accredit"]
-            .contains(name)
+        ![
+            "iss",
+            "sub",
+            "client_id",
+            "act",
+            "aud",
+            "scope",
+            "authorization_details",
+            "iat",
+            "exp",
+            "jti",
+            "accredit",
+        ]
+        .contains(name)
     });
     tell("also says", (!all.is_empty()).then(|| one_line(&all.join(", "))));
     facts
@@ -168,7 +181,9 @@ mod tests {
                 "exp": 1_763_717_700, "jti": "tok_1", "extra\u{1b}": 1,
                 "act": {"sub": "agt_2", "act": {"sub": "agt_1"}},
                 "accredit": {"v": 1, "kind": "user", "ins": "ins_1", "rev": 17, "depth": 1,
-                    "lin": ["org_1"], "dlg": [{"resource": "crm", "actions": ["read"]}]}}),
+                    "lin": ["org_1"], "dlg": [{"resource": "crm", "actions": ["read"]}]},
+                "authorization_details": [{"type": "accredit", "resource": "crm",
+                    "actions": ["update"], "constraints": {"amount": {"max": 100}}}]}),
         )
     }
 
@@ -186,6 +201,7 @@ mod tests {
         assert_eq!(fact("stands for"), Some("user usr_1"));
         assert_eq!(fact("acting"), Some("agt_2, before it agt_1"));
         assert_eq!(fact("may"), Some("crm:read"));
+        assert_eq!(fact("may within limits"), Some("crm:update(amount<=100)"));
         assert_eq!(fact("may pass on"), Some("crm:read"));
         assert_eq!(fact("issued at"), Some("2025-11-21T09:30:00Z (60 s ago)"));
         assert_eq!(fact("expires at"), Some("2025-11-21T09:35:00Z (4 min from now)"));

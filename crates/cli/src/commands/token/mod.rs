@@ -6,6 +6,7 @@ mod inspect;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accredit_wire::authority::Permission;
 use clap::{Args, Subcommand};
 
 use crate::args;
@@ -56,6 +57,9 @@ struct Get {
     #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_delimiter = ' ',
           value_parser = args::scope_token)]
     scope: Vec<String>,
+    /// What to ask for within limits: 'crm:update(amount<=100)'
+    #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::permission)]
+    allow: Vec<Permission>,
     /// The audience URI it is for, where the scopes do not tell
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
