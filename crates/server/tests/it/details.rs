@@ -298,3 +298,65 @@ async fn a_default_scope_is_not_granted_beside_what_is_asked_for_within_limits()
     let body = json!({"default_scope": "crm:update"});
     case.world.admin(&case.org, "PATCH", path, Some(body)).await.problem(400, "field-invalid");
 }
+
+#[tokio::test]
+async fn limits_narrow_along_a_chain_and_what_was_passed_on_bounds_what_is_exchanged() {
+    const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+    let world = TestWorld::new(6).await;
+    let org = world.found("acme").await;
+    world.resource(&org, "crm", &["read", "update"]).await;
+    world.resource(&org, "worker", &["run"]).await;
+    for (name, allow) in [
+        ("planner", ["worker:run", "crm:update(/eu/*; amount<=100)"]),
+        ("worker", ["worker:run", "crm:update(amount<=500; currency=EUR)"]),
+    ] {
+        let asked = CreateAgent {
+            name: name.to_owned(),
+            allow: allow.map(str::to_owned).to_vec(),
+            may_delegate: true,
+            ..CreateAgent::default()
+        };
+        world.agent_like(&org, asked).await;
+    }
+    let served = json!({"agent": "worker"});
+    world.admin(&org, "PATCH", "/v1/resources/worker", Some(served)).await.expect(200);
+    let planner = world.agent_secret(&org, "planner", None).await;
+    let worker = world.agent_secret(&org, "worker", None).await;
+    let sent = world.token(&org, &planner, &[("scope", "worker:run")]).await.expect(200);
+    let sent = sent.member("access_token");
+    assert!(claims(&sent)["accredit"]["dlg"].to_string().contains(r#""max":100"#));
+    let exchange = async |object: &str, amount: i64, currency: &str| {
+        let details = json!([{"type": "accredit", "resource": "crm", "actions": ["update"],
+            "object": object, "constraints": {"amount": {"max": amount},
+            "currency": {"equals": currency}}}])
+        .to_string();
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token", sent.as_str()),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("authorization_details", details.as_str()),
+        ];
+        world.ask(Ask::post(org.path("/oauth/token")).basic(&worker).form(&form)).await
+    };
+    let answer = exchange("/eu/7", 100, "EUR").await.expect(200);
+    let token = claims(&answer.member("access_token"));
+    assert_eq!(token["authorization_details"], answer.json()["authorization_details"]);
+    assert!(token.get("scope").is_none(), "{token}");
+    assert_eq!(token["accredit"]["depth"], 1);
+    // What may be passed on from here is within both.
+    let passed_on = &token["accredit"]["dlg"];
+    let both = json!({"resource": "crm", "actions": ["update"], "object": "/eu/*",
+        "constraints": {"amount": {"max": 100}, "currency": {"equals": "EUR"}}});
+    assert!(passed_on.as_array().expect("a list").contains(&both), "{passed_on}");
+    for (object, amount, currency, said) in [
+        ("/eu/7", 101, "EUR", "`amount` up to 101, but only up to 100 is allowed"),
+        ("/us/7", 100, "EUR", "on `/us/7`, and not all of that is allowed"),
+        ("/eu/7", 100, "CHF", "`currency` of `CHF`, which is not allowed"),
+    ] {
+        let answer = exchange(object, amount, currency).await;
+        let body = answer.json();
+        answer.refused(400, "invalid_authorization_details", "authorization-details-not-held");
+        let description = body["error_description"].as_str().expect("a description");
+        assert!(description.contains(said), "{description}");
+    }
+}
