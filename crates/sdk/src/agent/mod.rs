@@ -22,10 +22,11 @@ use accredit_wire::oauth::ErrorCode;
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
+use accredit_wire::trace::TraceId;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use tokio::sync::OnceCell;
 
@@ -111,20 +112,24 @@ impl AgentBuilder {
             TokenType::Bearer => None,
             TokenType::Dpop => Some(Holder::generate().ok_or(AgentSetupError::Key)?),
         };
-        Ok(Agent(Arc::new(Inner {
+        let inner = Inner {
             issuer: issuer.map_err(AgentSetupError::Net)?,
             client_id: self.client_id,
             proof: self.proof,
             holder,
             token_endpoint: OnceCell::new(),
             cache: Cache::default(),
-        })))
+        };
+        Ok(Agent(Arc::new(inner), None))
     }
 }
 
+/// W3C Trace Context: the header by which a request names its trace.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// An agent as an OAuth client. Cheap to clone; clones share their tokens.
 #[derive(Clone, Debug)]
-pub struct Agent(Arc<Inner>);
+pub struct Agent(Arc<Inner>, Option<HeaderValue>);
 
 #[derive(Debug)]
 struct Inner {
@@ -212,6 +217,16 @@ impl Agent {
     /// The thumbprint of the key that tokens are bound to (RFC 7638); none where they are plain.
     pub fn thumbprint(&self) -> Option<String> {
         self.0.holder.as_ref().map(|holder| holder.thumbprint().to_string())
+    }
+
+    /// The same agent, with the same tokens, at work in the trace that `traceparent` names (W3C Trace
+    /// Context): where it asks for a token it says so, and the issuer's events and log name the
+    /// trace. A text that is not well formed names none.
+    #[must_use]
+    pub fn in_trace(&self, traceparent: &str) -> Self {
+        let trace = TraceId::from_traceparent(traceparent);
+        let value = trace.and_then(|_| HeaderValue::from_str(traceparent).ok());
+        Self(Arc::clone(&self.0), value)
     }
 
     /// An access token for `scope`, such as `crm:read crm:write`. An empty scope asks for the
@@ -333,6 +348,9 @@ impl Agent {
         }
         if let Some(holder) = &self.0.holder {
             request.headers_mut().insert(PROOF_HEADER, holder.prove("POST", endpoint, None)?);
+        }
+        if let Some(trace) = &self.1 {
+            request.headers_mut().insert(TRACEPARENT, trace.clone());
         }
         Ok(request)
     }

@@ -46,6 +46,22 @@ async fn many_callers_make_one_request() {
 }
 
 #[tokio::test]
+async fn a_token_is_asked_for_in_the_trace_that_the_work_is_in() {
+    let issuer = Issuer::start().await;
+    let agent = agent(&issuer);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    agent.in_trace(trace).token("crm:read").await.expect("a token");
+    agent.token("crm:read").await.expect("the same token, which is held");
+    agent.token("crm:write").await.expect("a token");
+    agent.in_trace("00-0-0-01\r\nx: y").token("crm:delete").await.expect("a token");
+    let requests = issuer.inner().token_requests.lock().expect("not poisoned");
+    let traces: Vec<_> = requests.iter().map(|(headers, _)| headers.get("traceparent")).collect();
+    assert_eq!(traces.len(), 3, "held tokens are shared");
+    assert_eq!(traces[0].expect("its trace"), trace);
+    assert_eq!(traces[1..], [None, None], "no trace, and one that is none");
+}
+
+#[tokio::test]
 async fn a_secret_goes_into_the_header_form_encoded() {
     let issuer = Issuer::start().await;
     agent(&issuer).token("crm:read").await.expect("a token");
