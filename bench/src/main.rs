@@ -3,7 +3,7 @@
 //! One program with several roles, so that each role is a process of its own: `run` starts the
 //! others and measures, `limit` is the bare server ([`limit`]), `load` the load generator
 //! ([`load`]), `drain` the followers that only read. One file per scenario: [`issue`],
-//! [`verify`], [`bound`], [`revoke`], [`empty`], [`overload`], [`log`], [`million`].
+//! [`verify`], [`bound`], [`revoke`], [`kill`], [`empty`], [`overload`], [`log`], [`million`].
 //!
 //! Absent on purpose: any knowledge of the server's inside. What a figure means, and what it does
 //! not, stands in `docs/performance.md`.
@@ -15,6 +15,7 @@ mod client;
 mod empty;
 mod histogram;
 mod issue;
+mod kill;
 mod limit;
 mod load;
 mod log;
@@ -46,7 +47,7 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 
 --registry FOLDER keeps the million agents there, and uses them again
 
-scenarios: empty verify bound revoke issue assertion overload log million (all where none is named)
+scenarios: empty verify bound revoke kill issue assertion overload log million (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -54,8 +55,18 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 9] =
-    ["empty", "verify", "bound", "revoke", "issue", "assertion", "overload", "log", "million"];
+const SCENARIOS: [&str; 10] = [
+    "empty",
+    "verify",
+    "bound",
+    "revoke",
+    "kill",
+    "issue",
+    "assertion",
+    "overload",
+    "log",
+    "million",
+];
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -68,6 +79,8 @@ struct Effort {
     open_loop: Duration,
     /// Revocations for each number of followers.
     revocations: usize,
+    /// Live copies of the agent that is killed.
+    descendants: usize,
     /// Time for which too much is asked for.
     overload: Duration,
     /// Agents of a large registry, and how many of them are active.
@@ -81,6 +94,7 @@ const FULL: Effort = Effort {
     round: Duration::from_secs(2),
     open_loop: Duration::from_secs(20),
     revocations: 200,
+    descendants: 100_000,
     overload: Duration::from_mins(1),
     agents: (1_000_000, 200_000),
     log: Duration::from_secs(30),
@@ -91,6 +105,7 @@ const QUICK: Effort = Effort {
     round: Duration::from_secs(1),
     open_loop: Duration::from_secs(4),
     revocations: 20,
+    descendants: 2_000,
     overload: Duration::from_secs(10),
     agents: (20_000, 4_000),
     log: Duration::from_secs(5),
@@ -218,6 +233,7 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "verify" => verify::run(effort),
         "bound" => bound::run(effort),
         "revoke" => revoke::run(setting, effort),
+        "kill" => kill::run(setting, effort),
         "empty" => empty::run(setting, effort),
         "overload" => overload::run(setting, effort),
         "log" => log::run(setting, effort),

@@ -1,4 +1,5 @@
-//! From the revoke request sent to the refusal at a Verifier that follows the feed.
+//! From the revoke request sent to the refusal at a Verifier that follows the feed, and to the
+//! acknowledgements of all that follow.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -6,11 +7,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use accredit::Verifier;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::client::Client;
@@ -21,13 +22,17 @@ use crate::{Answer, Effort, Setting, ambient};
 
 const SCENARIO: &str = "revoke";
 /// Followers in all, where there are many.
-const FOLLOWERS: usize = 1000;
+pub(crate) const FOLLOWERS: usize = 1000;
 /// Those of them that are full Verifiers.
-const VERIFIERS: usize = 10;
+pub(crate) const VERIFIERS: usize = 10;
 /// Before each revocation: everybody waits by then.
 const GAP: Duration = Duration::from_millis(25);
 /// How long a refusal may take before the run is given up.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the last acknowledgement may take: each follower says one a second.
+pub(crate) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+/// The time between two acknowledgements of one follower, as of a Verifier.
+const SAY_EVERY: Duration = Duration::from_secs(1);
 
 /// Measures with one follower and with many.
 pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
@@ -40,11 +45,57 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let alone = case.measure(effort.revocations, 1)?;
     let mut drain = case.drain(setting, FOLLOWERS - VERIFIERS)?;
     let crowd = case.measure(effort.revocations, VERIFIERS)?;
+    let said = acknowledged(&server, ACKNOWLEDGED_WITHIN, FOLLOWERS - VERIFIERS)?;
     all_heard(&drain.finish()?, effort.revocations)?;
     Ok(vec![
         figure("p99, a single follower, a full Verifier", &alone, 5.0),
         figure("p99, 1,000 followers: 10 full Verifiers, 990 draining", &crowd, 50.0),
+        said.figure(SCENARIO, "p99 of acknowledgements of the last, 990 followers and more"),
     ])
+}
+
+/// What the server was told of its newest revocation.
+pub(crate) struct Said {
+    points: u64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+impl Said {
+    /// As a figure without a target: a follower that has said something within the last second
+    /// says the next thing later, and how long it waited.
+    pub(crate) fn figure(&self, scenario: &'static str, what: &str) -> Figure {
+        let beside = format!(
+            "revoke request come to applied, as {} followers say: p50 {:.2}, longest {:.2} ms",
+            self.points, self.p50, self.max
+        );
+        let (what, value) = (what.to_owned(), self.p99);
+        Figure { scenario, what, value, unit: "ms", target: Target::None, beside }
+    }
+}
+
+/// Waits until so many followers have acknowledged the newest revocation.
+pub(crate) fn acknowledged(server: &Server, within: Duration, least: usize) -> Answer<Said> {
+    let (mut admin, begun) = (server.admin()?, ambient::instant());
+    loop {
+        let told = admin.body("/v1/revocations/acknowledgements?named=0")?;
+        let told: Value = serde_json::from_str(&told).map_err(|error| error.to_string())?;
+        let count = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let millis = |name: &str| count(name) as f64 / 1000.0;
+        if count("acknowledged") >= least as u64 {
+            return Ok(Said {
+                points: count("acknowledged"),
+                p50: millis("microseconds_p50"),
+                p99: millis("microseconds_p99"),
+                max: millis("microseconds_max"),
+            });
+        }
+        if begun.elapsed() > within {
+            return Err(format!("of {least} followers not all acknowledged: {told}"));
+        }
+        ambient::sleep(GAP);
+    }
 }
 
 /// Fails where a follower that drains did not get each revocation: then it was no load.
@@ -77,11 +128,11 @@ struct Seen {
     answered: Histogram,
 }
 
-struct Case<'a> {
-    runtime: &'a Runtime,
-    server: &'a Server,
-    key: &'a str,
-    agent: &'a str,
+pub(crate) struct Case<'a> {
+    pub(crate) runtime: &'a Runtime,
+    pub(crate) server: &'a Server,
+    pub(crate) key: &'a str,
+    pub(crate) agent: &'a str,
 }
 
 impl Case<'_> {
@@ -116,7 +167,7 @@ impl Case<'_> {
     ) -> Answer<()> {
         let (sender, mut refusals) = mpsc::channel(verifiers.len());
         for verifier in verifiers {
-            let watching = watch(verifier.clone(), token.to_owned());
+            let watching = refused(verifier.clone(), token.to_owned());
             let sender = sender.clone();
             self.runtime.spawn(async move {
                 // The receiver goes only when the run has failed already.
@@ -146,13 +197,13 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn verifier(&self) -> Answer<Verifier> {
+    pub(crate) fn verifier(&self) -> Answer<Verifier> {
         let builder = Verifier::builder(&self.server.issuer, AUDIENCE).credential(self.key);
         self.runtime.block_on(builder.connect()).map_err(|error| error.to_string())
     }
 
-    /// A process with followers that read and throw away.
-    fn drain(&self, setting: &Setting, count: usize) -> Answer<Process> {
+    /// A process with followers that read, throw away, and acknowledge.
+    pub(crate) fn drain(&self, setting: &Setting, count: usize) -> Answer<Process> {
         let file = setting.work.join("drain.key");
         std::fs::write(&file, self.key).map_err(|e| format!("{}: {e}", file.display()))?;
         let path = self.server.token_path().replace("/oauth/token", "/revocations/feed");
@@ -166,7 +217,7 @@ impl Case<'_> {
 }
 
 /// When a Verifier that accepts the token first refuses it.
-async fn watch(verifier: Verifier, token: String) -> Answer<Instant> {
+pub(crate) async fn refused(verifier: Verifier, token: String) -> Answer<Instant> {
     let accepted = verifier.verify_token(&token).await;
     let principal = accepted.map_err(|refusal| format!("not accepted: {refusal:?}"))?;
     principal.revoked().await;
@@ -180,23 +231,33 @@ async fn watch(verifier: Verifier, token: String) -> Answer<Instant> {
 /// input ends, and says how many revocations came to the one that got the fewest.
 pub(crate) fn drain(address: &str, path: &str, key: &Path, count: usize) -> Answer<()> {
     let key = std::fs::read_to_string(key).map_err(|error| error.to_string())?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n\
-         Accept: text/event-stream\r\n\r\n"
-    );
+    let request = |follower: usize| {
+        format!(
+            "GET {path}?follower={follower:032x}&age_max=60 HTTP/1.1\r\nHost: {address}\r\n\
+             Authorization: Bearer {key}\r\nAccept: text/event-stream\r\n\r\n"
+        )
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let mut followers = Vec::new();
-        for _ in 0..count {
-            followers.push(connect(address, &request).await?);
+        for follower in 0..count {
+            followers.push(connect(address, &request(follower)).await?);
         }
         println!("connected");
         let revs: Rc<[Cell<(u64, u64)>]> =
             followers.iter().map(|(_, rev)| Cell::new((*rev, *rev))).collect();
         let local = LocalSet::new();
         for (place, (stream, _)) in followers.into_iter().enumerate() {
-            local.spawn_local(read_on(stream, Rc::clone(&revs), place));
+            let (heard, hears) = watch::channel(None);
+            local.spawn_local(read_on(stream, Rc::clone(&revs), (place, heard)));
+            let said = Saying {
+                address: address.to_owned(),
+                path: path.replace("/feed", "/acknowledgements"),
+                key: key.clone(),
+                follower: place,
+            };
+            local.spawn_local(said.on(hears));
         }
         let ended = local.run_until(tokio::io::stdin().read_to_end(&mut Vec::new())).await;
         ended.map_err(|error| error.to_string())?;
@@ -229,12 +290,51 @@ fn rev_of(line: &str) -> Option<u64> {
 async fn read_on(
     mut lines: Lines<BufReader<TcpStream>>,
     revs: Rc<[Cell<(u64, u64)>]>,
-    place: usize,
+    (place, heard): (usize, watch::Sender<Option<(u64, Instant)>>),
 ) {
     while let Ok(Some(line)) = lines.next_line().await {
         if let (Some(rev), Some(seen)) = (rev_of(&line), revs.get(place)) {
+            if rev > seen.get().1 {
+                heard.send_replace(Some((rev, ambient::instant())));
+            }
             seen.set((seen.get().0, rev));
         }
+    }
+}
+
+/// Acknowledges as a Verifier does: the newest, once a second at most, on a connection of its own.
+struct Saying {
+    address: String,
+    path: String,
+    key: String,
+    follower: usize,
+}
+
+impl Saying {
+    async fn on(self, mut heard: watch::Receiver<Option<(u64, Instant)>>) {
+        while heard.changed().await.is_ok() {
+            let newest = *heard.borrow_and_update();
+            let Some((rev, at)) = newest else { continue };
+            // One that fails is seen as one that is missing.
+            let _ = self.say(rev, at).await;
+            ambient::wait_until(ambient::instant() + SAY_EVERY).await;
+        }
+    }
+
+    async fn say(&self, rev: u64, at: Instant) -> std::io::Result<()> {
+        let Self { address, path, key, follower } = self;
+        let waited = at.elapsed().as_micros();
+        let body =
+            format!(r#"{{"gen":1,"rev":{rev},"follower":"{follower:032x}","waited":{waited}}}"#);
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        stream.read_to_end(&mut Vec::new()).await.map(drop)
     }
 }
 

@@ -616,6 +616,9 @@ pub trait Revocations: Send + Sync {
         target: AnyId,
     ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>>;
 
+    /// The entries that end by themselves, whether they have or not, while they are kept.
+    fn time_boxed(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>>;
+
     /// The rows that are active and hang on `target`, without its tokens.
     fn rows_below(&self, org: OrganizationId, target: AnyId)
     -> BoxFuture<'_, Result<Blast, Fault>>;

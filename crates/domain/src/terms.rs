@@ -29,6 +29,8 @@ pub struct Terms {
     pub expected: Expected,
     /// Under which key it is done once.
     pub once: Option<Once>,
+    /// When what it suspends goes on by itself.
+    pub ends_at: Option<Time>,
     /// The trace that it belongs to.
     pub trace: Option<TraceId>,
 }

@@ -13,6 +13,7 @@ use accredit_domain::registry::credential::AdminPermission::{
     Administrators, Audit, Organizations, Read, Registry, Revoke as MayRevoke,
 };
 use accredit_domain::registry::credential::{CreateCredential, CredentialView};
+use accredit_domain::registry::ghosts::Ghosts;
 use accredit_domain::registry::identification::{Identified, Identify};
 use accredit_domain::registry::instance::{CreateInstance, InstanceView};
 use accredit_domain::registry::organization::{
@@ -22,7 +23,9 @@ use accredit_domain::registry::permission::{PermissionView, SetPermission};
 use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
 use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
+use accredit_domain::registry::strip::{Strip, Stripped};
 use accredit_domain::restoration::Waive;
+use accredit_domain::revocation::time_boxed::Undo;
 use accredit_domain::revocation::{self, RevocationView, Revoke};
 use accredit_domain::root::RotatedRoot;
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
@@ -30,10 +33,11 @@ use accredit_wire::oauth::form::FORM_BYTES_MAX;
 use self::Semantics::{Acts, Asks, Changes, Creates, CreatesFrom, Reads};
 use crate::caller::Requirement::{self, Admin, Anyone, Client, OperatorAlone, Verifier};
 use crate::dispatch::Handler;
+use crate::drill;
 use crate::failure::Language::{self, OAuth, Problem};
 use crate::http::{admin, feed, health, log, oauth};
 use crate::openapi::Shape;
-use crate::points::Propagation;
+use crate::propagation::Propagation;
 
 /// Bytes of a JSON body.
 pub const JSON_BYTES_MAX: usize = 64 * 1024;
@@ -316,6 +320,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Changes, Verb::Post, "/v1/agents/{key}/activate", "activate_agent", Admin(Registry), admin::agents::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Post, "/v1/agents/{key}/suspend", "suspend_agent", Admin(MayRevoke), admin::agents::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Post, "/v1/agents/{key}/decommission", "decommission_agent", Admin(MayRevoke), admin::agents::decommission).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
+    api(Changes, Verb::Post, "/v1/agents/{key}/strip", "strip_agent", Admin(MayRevoke), admin::agents::strip).takes(Shape::of::<Strip>()).gives(Shape::of::<Stripped>()),
+    api(Reads, Verb::Get, "/v1/agents/{key}/ghosts", "get_ghosts", Admin(Read), admin::agents::ghosts).gives(Shape::of::<Ghosts>()),
     api(Reads, Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).query(&["limit", "cursor", "sort"]).sorts(BY_RESOURCE).gives(Shape::list_of::<PermissionView>()),
     api(Changes, Verb::Put, "/v1/agents/{key}/permissions/{resource}", "set_permission", Admin(Registry), admin::agents::set_permission).takes(Shape::of::<SetPermission>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Delete, "/v1/agents/{key}/permissions/{resource}", "delete_permission", Admin(Registry), admin::agents::delete_permission).gives(Shape::of::<Agent>()),
@@ -334,6 +340,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
     api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
+    api(Acts, Verb::Post, "/v1/revocations/undo", "undo_revocation", Admin(MayRevoke), admin::revocations::undo).takes(Shape::of::<Undo>()).gives(Shape::of::<RevocationView>()),
+    api(Creates, Verb::Post, "/v1/drills", "run_drill", Admin(MayRevoke), admin::drills::run).takes(Shape::of::<drill::RunDrill>()).gives(Shape::of::<drill::Drilled>()),
     api(Reads, Verb::Get, "/v1/revocations/preview", "preview_revocation", Admin(MayRevoke), admin::revocations::preview).query(&["target"]).gives(Shape::of::<revocation::Effect>()),
     api(Reads, Verb::Get, "/v1/revocations/acknowledgements", "get_acknowledgements", Admin(Read), admin::revocations::acknowledgements).query(&["rev", "named", "unfollowed"]).gives(Shape::of::<Propagation>()),
     api(Reads, Verb::Get, "/v1/revocations", "list_revocations", Admin(Read), admin::revocations::list).query(REVOCATIONS).sorts(NEWEST).gives(Shape::list_of::<RevocationView>()),

@@ -16,6 +16,7 @@ use accredit_domain::keys::rotation;
 use accredit_domain::ports::LaneHead;
 use accredit_domain::registry::jwks;
 use accredit_domain::registry::rotation_schedule;
+use accredit_domain::revocation::time_boxed;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx};
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::Server;
+use crate::drill;
 
 /// How often the log is integrated and a checkpoint signed.
 pub const INTEGRATE_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +41,12 @@ pub const LAP_EVERY: Duration = Duration::from_millis(50);
 
 /// How often it is looked what is due for rotation.
 pub const ROTATE_EVERY: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether a drill is due.
+pub const DRILL_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked which kills for a time are over.
+pub const LIFT_EVERY: Duration = Duration::from_secs(5);
 
 /// How often it is looked whose key sets are due.
 pub const FOLLOW_EVERY: Duration = Duration::from_secs(15);
@@ -89,6 +97,25 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
             every.tick().await;
             server.world.vault.forget_replaced(server.world.clock.now());
             rotate_all(&server).await;
+        }
+    });
+    keep(&mut jobs, server, "lift", async |server| {
+        let mut every = every(LIFT_EVERY);
+        loop {
+            every.tick().await;
+            lift_all(&server).await;
+        }
+    });
+    keep(&mut jobs, server, "drill", async |server| {
+        let (mut every, mut last) = (every(DRILL_LOOK_EVERY), server.world.clock.elapsed());
+        loop {
+            every.tick().await;
+            let Some(period) = server.drill_every.get() else { continue };
+            let up = server.world.clock.elapsed();
+            if up.saturating_sub(last) >= *period {
+                last = up;
+                drill_all(&server).await;
+            }
         }
     });
     keep(&mut jobs, server, "follow", follow);
@@ -197,6 +224,41 @@ pub async fn rotate_all(server: &Server) {
         }
         if let Err(fault) = rotation_schedule::tick(&cx).await {
             tracing::error!(%fault, org = %tenant.name, "rotations that are due not announced");
+        }
+    }
+}
+
+/// A drill in every organization that somebody follows.
+pub async fn drill_all(server: &Server) {
+    for tenant in server.tenants.all() {
+        if server.hub.points.followed(tenant.id).is_empty() {
+            continue;
+        }
+        let cx = system(server, Arc::clone(&tenant));
+        match drill::run(server, &cx, &drill::RunDrill::default()).await {
+            Ok(drilled) if drilled.passed => {}
+            Ok(drilled) => {
+                let told = &drilled.acknowledgements;
+                tracing::warn!(
+                    org = %tenant.name,
+                    acknowledged = told.acknowledged,
+                    waiting = told.waiting,
+                    silent = told.silent,
+                    gone = told.gone,
+                    "a drill failed: not every enforcement point acknowledged"
+                );
+            }
+            Err(error) => tracing::error!(%error, org = %tenant.name, "a drill was not finished"),
+        }
+    }
+}
+
+/// Lets go on what was ended for a time that is surely over, in every organization.
+pub async fn lift_all(server: &Server) {
+    let Some(surely) = server.watch.surely(server.world.clock.elapsed()) else { return };
+    for tenant in server.tenants.all() {
+        if let Err(fault) = time_boxed::tick(&system(server, Arc::clone(&tenant)), surely).await {
+            tracing::error!(%fault, org = %tenant.name, "a kill for a time was not lifted");
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod conditions;
 pub mod connections;
 pub mod course;
 pub mod dispatch;
+pub mod drill;
 pub mod endpoints;
 pub mod failure;
 pub mod followers;
@@ -27,6 +28,7 @@ pub mod openapi;
 pub mod patience;
 pub mod points;
 pub mod probe;
+pub mod propagation;
 mod rates;
 pub mod reply;
 pub mod room;
@@ -37,6 +39,7 @@ pub mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use accredit_domain::World;
 use accredit_domain::audit::refusals::Refusals;
@@ -82,6 +85,10 @@ pub struct Server {
     pub bodies: Arc<Bodies>,
     /// Which proxies are believed as to where a request came from: nobody, where it is not set.
     pub proxies: OnceLock<TrustedProxies>,
+    /// Held by the drill that is under way.
+    pub drilling: tokio::sync::Mutex<()>,
+    /// How often each organization is drilled by the clock: never, where it is not set.
+    pub drill_every: OnceLock<Duration>,
     /// Set when the process is told to stop: readiness says no, streams end.
     pub stopping: Arc<AtomicBool>,
 }
@@ -118,6 +125,8 @@ impl Server {
             connections,
             bodies: Arc::default(),
             proxies: OnceLock::new(),
+            drilling: tokio::sync::Mutex::new(()),
+            drill_every: OnceLock::new(),
             stopping,
         })
     }

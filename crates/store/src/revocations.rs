@@ -16,7 +16,10 @@ pub const EVENTS_SEARCHED_MAX: u64 = 20_000;
 
 macro_rules! select {
     ($rest:expr) => {
-        concat!("SELECT id, target, rev, reason, revoked_at, keep_until FROM revocation ", $rest)
+        concat!(
+            "SELECT id, target, rev, reason, revoked_at, keep_until, ends_at FROM revocation ",
+            $rest
+        )
     };
 }
 
@@ -28,6 +31,7 @@ fn read(row: &dyn Row) -> Result<Revocation, DriverError> {
         reason: row.text(3)?.to_owned(),
         revoked_at: row.time(4)?,
         keep_until: row.time(5)?,
+        ends_at: row.opt_time(6)?,
     })
 }
 
@@ -53,8 +57,8 @@ pub(crate) fn write(
     // was ahead, tokens live until later than the entry says.
     let keep_until = entry.keep_until.plus(last_at.since(entry.revoked_at));
     conn.execute(
-        "INSERT INTO revocation (org, rev, id, target, reason, revoked_at, keep_until) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO revocation (org, rev, id, target, reason, revoked_at, keep_until, ends_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         &[
             org.into(),
             rev.into(),
@@ -63,6 +67,7 @@ pub(crate) fn write(
             (&entry.reason).into(),
             entry.revoked_at.into(),
             keep_until.into(),
+            entry.ends_at.into(),
         ],
     )
     .map_err(failed)?;
@@ -165,6 +170,15 @@ fn newest_of(
     conn.first(
         select!("WHERE org = $1 AND target = $2 ORDER BY rev DESC LIMIT 1"),
         &[org.into(), target.to_string().as_str().into()],
+        read,
+    )
+}
+
+/// The entries that end by themselves, and are still kept.
+fn time_boxed(conn: &mut dyn Conn, org: &str) -> Result<Vec<Revocation>, DriverError> {
+    conn.all(
+        select!("WHERE org = $1 AND ends_at IS NOT NULL ORDER BY ends_at"),
+        &[org.into()],
         read,
     )
 }
@@ -308,6 +322,10 @@ impl Revocations for SqliteStore {
         target: AnyId,
     ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>> {
         self.read_in("find a revocation", org, move |conn, org| newest_of(conn, org, target))
+    }
+
+    fn time_boxed(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>> {
+        self.read_in("read what ends by itself", org, move |conn, org| time_boxed(conn, org))
     }
 
     fn rows_below(

@@ -242,7 +242,8 @@ impl TestWorld {
 
     /// Revokes an id.
     pub async fn revoke(&self, org: &Org, target: impl ToString) -> Result<RevocationView, Error> {
-        let asked = Revoke { target: target.to_string(), reason: "a test".to_owned() };
+        let (target, reason) = (target.to_string(), "a test".to_owned());
+        let asked = Revoke { target, reason, expires_in: None };
         revocation::revoke(&self.cx(org).await, &asked).await
     }
 

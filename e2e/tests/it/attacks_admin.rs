@@ -111,6 +111,12 @@ impl Prey {
             "acknowledge_revocations" => {
                 json!({"gen": 1, "rev": 0, "follower": "00".repeat(16), "waited": 0})
             }
+            // Refused before anything is made: it would be of their own.
+            "run_drill" => json!({"wait": 31}),
+            "strip_agent" => json!({"allow": [format!("{resource}:read")], "reason": "mine"}),
+            "undo_revocation" => {
+                json!({"revocation": "rvk_00000000000000000000000000", "reason": "mine"})
+            }
             "revoke_id" => json!({"target": agent, "reason": "mine"}),
             "suspend_org" | "activate_org" | "suspend_person" | "activate_person"
             | "suspend_resource" | "activate_resource" | "activate_agent" | "suspend_agent"
@@ -275,7 +281,7 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             // which was not restored.
             "rotate_signing_key" | "waive_restore" => answer.problem(409, "state-forbids"),
             // Whose it is stands in the query, which says nothing here.
-            "preview_revocation" => assert_eq!(answer.status, 400, "{name}"),
+            "preview_revocation" | "run_drill" => assert_eq!(answer.status, 400, "{name}"),
             // Only the bootstrap key makes organizations, and only the operator's rotates the root.
             "create_org" | "rotate_root" => answer.problem(403, "not-entitled"),
             // They name A's person or agent in the body.

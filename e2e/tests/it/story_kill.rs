@@ -114,3 +114,33 @@ async fn whoever_is_named_wrongly_is_not_ended() {
     assert!(!cast.server.is_active(&token).await);
     cast.token(&agent).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_passes_an_agent_is_stripped_and_of_one_that_is_gone_nothing_is_left() {
+    let cast = Cast::new().await;
+    let verifier = cast.verifier().name("crm-1").connect().await.expect("a verifier");
+    following(&cast, 1).await;
+    let drilled = cast.server.cli_json(&["drill"]);
+    assert_eq!((&drilled["passed"], &drilled["resource"]), (&true.into(), &"crm".into()));
+    let told = cast.server.cli(&["drill", "list"]).good();
+    assert!(told.contains("passed"), "{told}");
+    let left = cast.server.cli(&["agent", "ghosts", &text(&drilled, "agent")]);
+    assert_eq!(left.code, 0, "{left:?}");
+
+    let agent = cast.agent("planner").await;
+    let wide = cast.token(&agent).await;
+    verifier.verify_token(&wide).await.expect("alive");
+    let strip = ["agent", "strip", "planner", "--allow", "crm:update", "--reason", "a story"];
+    let told = cast.server.cli_json(&strip);
+    assert_eq!(count(&told, "acknowledged"), 1, "{told}");
+    verifier.verify_token(&wide).await.expect_err("it is wider than its agent");
+    let asked = cast.server.token(&agent.agent, &agent.secret, "crm:read").await;
+    asked.refused(400, "invalid_scope", "scope-not-held");
+    cast.server.token(&agent.agent, &agent.secret, "crm:update").await.good();
+
+    let alive = cast.server.cli(&["agent", "ghosts", "planner"]);
+    assert_eq!(alive.code, 1, "{alive:?}");
+    let end = ["agent", "decommission", "planner", "--reason", "a story", "--yes"];
+    cast.server.cli(&end).good();
+    assert!(cast.server.cli(&["agent", "ghosts", "planner"]).good().contains("credential-revoked"));
+}

@@ -117,6 +117,9 @@ pub(crate) enum ClientCommand {
     /// End something by its name, and wait until that is enforced everywhere
     #[command(after_help = commands::kill::EXAMPLE)]
     Kill(commands::kill::Kill),
+    /// Try a kill on something made for it, and measure who refuses it when
+    #[command(after_help = commands::drill::EXAMPLE)]
+    Drill(commands::drill::Drill),
     /// Revocations: what has been ended
     #[command(visible_alias = "revocations", alias = "rvk")]
     Revocation(commands::revocation::Revocation),

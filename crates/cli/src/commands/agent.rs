@@ -6,13 +6,15 @@ use accredit_wire::authority::Permission;
 use accredit_wire::time::Time;
 use clap::{Args, Subcommand};
 use http::Method;
+use serde_json::Value;
 
 use crate::args::lists::{LastSeen, ReviewDue};
 use crate::args::{self, Body, Consent, NameList, Named};
-use crate::commands;
+use crate::commands::{self, kill};
 use crate::context::Context;
 use crate::errors::Failure;
-use crate::output::Column;
+use crate::exit::Exit;
+use crate::output::{Column, Page};
 use crate::request_path::RequestPath;
 
 const COLUMNS: [Column; 6] = [
@@ -62,6 +64,14 @@ enum Verb {
         after_help = "Example:\n  accredit agent decommission planner --reason \"replaced\" --yes"
     )]
     Decommission(Decommission),
+    /// Narrow an agent to less than it may do now; its live tokens end, and it asks again
+    #[command(
+        after_help = "Example:\n  accredit agent strip planner --allow crm:read --reason \"writes oddly\""
+    )]
+    Strip(Strip),
+    /// Try whether anything of an agent still authenticates; ends with 1 where something does
+    #[command(after_help = "Example:\n  accredit agent ghosts planner")]
+    Ghosts(Named),
     /// Record that somebody looked at what an agent is and may do
     #[command(
         after_help = "Example:\n  accredit agent review planner --review-due 2027-01-01T00:00:00Z"
@@ -172,6 +182,22 @@ struct State {
 }
 
 #[derive(Debug, Args)]
+struct Strip {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    name: String,
+    /// All that it may still do
+    #[arg(long, required = true, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::scope_token)]
+    allow: Vec<String>,
+    /// Why; stands in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// How long to wait until all enforcement points have acknowledged; 0s does not wait
+    #[arg(long, value_name = "DURATION", default_value = kill::WAIT_DEFAULT, value_parser = kill::wait)]
+    wait: Duration,
+}
+
+#[derive(Debug, Args)]
 struct Decommission {
     #[command(flatten)]
     state: State,
@@ -229,6 +255,13 @@ pub(crate) async fn run(agent: Agent, cx: &Context) -> Result<(), Failure> {
             commands::change_state(path, "suspend", state.reason.as_deref(), cx).await
         }
         Verb::Decommission(args) => decommission(args, cx).await,
+        Verb::Strip(args) => {
+            let body = Body::new().with("allow", args.allow).with("reason", args.reason).json();
+            let (path, api) = (all().segment(&args.name).segment("strip"), cx.api()?);
+            let stripped = api.call(Method::POST, path, Some(body)).await?;
+            kill::report(stripped, args.wait, &api, cx).await
+        }
+        Verb::Ghosts(agent) => ghosts(&agent.name, cx).await,
         Verb::Review(args) => {
             let body = Body::new()
                 .with("reviewed", true)
@@ -277,6 +310,36 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
              --review-due, --rotation-days, --jwks-url",
         )
 }
+
+/// Prints what was tried; fails where something was let in.
+async fn ghosts(name: &str, cx: &Context) -> Result<(), Failure> {
+    let answer = cx.api()?.get(all().segment(name).segment("ghosts")).await?;
+    if cx.out.is_json() {
+        cx.out.object(&answer)?;
+    } else {
+        let items = answer.value.get("items").and_then(Value::as_array).cloned();
+        cx.out.list(&Page::of(items.unwrap_or_default().into_iter()), &GHOSTS)?;
+    }
+    let tried = answer.value.get("tried").and_then(Value::as_u64).unwrap_or_default();
+    if answer.value.get("gone").and_then(Value::as_bool) == Some(true) {
+        cx.out.say(&format!("{tried} tried, as if each proof were right: none was let in."));
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Failure,
+        "ghosts",
+        "it is not proved that nothing of the agent authenticates",
+        "something was let in, or not all could be tried, or it is not decommissioned",
+        "decommission it: `accredit agent decommission`",
+    ))
+}
+
+const GHOSTS: [Column; 4] = [
+    Column::new("ID", "id"),
+    Column::new("WHAT", "what"),
+    Column::new("LET IN", "alive"),
+    Column::new("REFUSED BY", "refused_by"),
+];
 
 async fn decommission(args: Decommission, cx: &Context) -> Result<(), Failure> {
     let path = all().segment(&args.state.name);

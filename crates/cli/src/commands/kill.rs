@@ -27,14 +27,15 @@ pub(crate) const EXAMPLE: &str = "Examples:
   accredit kill agent planner --reason \"acts oddly\"       the agent with all its copies
   accredit kill instance ins_… --reason \"acts oddly\"      one copy; its siblings go on
   accredit kill chain tok_… --reason \"user went away\"     a token and all that was made from it
-  accredit kill person jo@example.com --reason \"left\"     whoever acts for this person";
+  accredit kill person jo@example.com --reason \"left\"     whoever acts for this person
+  accredit kill agent planner --expires 30m --reason \"to look at it\"  for a time";
 
 /// How often it is asked how far the revocation has come, at first and later.
 const ASK_EVERY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
 /// How long is waited for acknowledgements where nothing is said: a live follower needs some
 /// milliseconds.
-const WAIT_DEFAULT: &str = "5s";
+pub(crate) const WAIT_DEFAULT: &str = "5s";
 
 /// Ends something, whatever it is.
 #[derive(Debug, Args)]
@@ -48,6 +49,9 @@ pub(crate) struct Kill {
     /// Why; stands in the audit log
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
+    /// Let it go on by itself after this time; of an organization, person, agent or resource
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    pub(crate) expires: Option<Duration>,
     /// How long to wait until all enforcement points have acknowledged; 0s does not wait
     #[arg(long, value_name = "DURATION", default_value = WAIT_DEFAULT, value_parser = wait)]
     pub(crate) wait: Duration,
@@ -103,7 +107,7 @@ impl KillKind {
 }
 
 /// A duration, or none at all.
-fn wait(text: &str) -> Result<Duration, String> {
+pub(crate) fn wait(text: &str) -> Result<Duration, String> {
     if text == "0" || text == "0s" { Ok(Duration::ZERO) } else { args::duration(text) }
 }
 
@@ -136,7 +140,11 @@ pub(crate) async fn run(kill: &Kill, cx: &Context) -> Result<(), Failure> {
     if cx.flags.dry_run {
         return revocation::preview(&target, cx).await;
     }
-    let body = Body::new().with("target", target).with("reason", kill.reason.as_str()).json();
+    let body = Body::new()
+        .with("target", target)
+        .with("reason", kill.reason.as_str())
+        .with_opt("expires_in", kill.expires.map(|time| time.as_secs()))
+        .json();
     let ended = api.call(Method::POST, RequestPath::new("/v1/revocations"), Some(body)).await?;
     report(ended, kill.wait, &api, cx).await
 }
@@ -157,13 +165,17 @@ pub(crate) async fn report(
         return cx.out.json(&format!("{{\"revocation\":{ended},\"acknowledgements\":{heard}}}"));
     }
     cx.out.object(&ended)?;
-    let heard = heard?.value;
+    points(&heard?.value, cx)
+}
+
+/// Prints who acknowledged what, and says it in words.
+pub(crate) fn points(heard: &Value, cx: &Context) -> Result<(), Failure> {
     let points = heard.get("points").and_then(Value::as_array).cloned().unwrap_or_default();
     if !points.is_empty() {
         crate::output::line("")?;
         cx.out.list(&Page::of(points.into_iter()), &COLUMNS)?;
     }
-    cx.out.say(&summary(&heard));
+    cx.out.say(&summary(heard));
     Ok(())
 }
 
@@ -224,7 +236,7 @@ fn number(value: &Value, name: &str) -> Option<u64> {
 }
 
 /// Microseconds as milliseconds.
-fn millis(micros: u64) -> String {
+pub(crate) fn millis(micros: u64) -> String {
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 

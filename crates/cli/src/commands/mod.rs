@@ -11,6 +11,7 @@ pub(crate) mod credential;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod drill;
 pub(crate) mod fsck;
 pub(crate) mod init;
 pub(crate) mod instance;
@@ -79,6 +80,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Instance(noun) => instance::run(noun, cx).await,
         ClientCommand::Credential(noun) => credential::run(noun, cx).await,
         ClientCommand::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
+        ClientCommand::Drill(verb) => drill::run(verb, cx).await,
         ClientCommand::Kill(verb) => kill::run(&verb, cx).await,
         ClientCommand::Revocation(noun) => revocation::run(noun, cx).await,
         ClientCommand::SigningKey(noun) => signing_key::run(noun, cx).await,

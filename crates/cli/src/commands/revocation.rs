@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use accredit_wire::ids::{AnyId, IdError};
+use accredit_wire::ids::{AnyId, IdError, RevocationId};
 use clap::{Args, Subcommand};
 use http::Method;
 
@@ -51,6 +51,19 @@ enum Verb {
     /// List revocations
     #[command(visible_alias = "ls", after_help = "Example:\n  accredit revocation list --limit 10")]
     List(List),
+    /// Lift a kill for a time before it is over
+    #[command(after_help = "Example:\n  accredit revocation undo rvk_… --reason \"looked at\"")]
+    Undo(Undo),
+}
+
+#[derive(Debug, Args)]
+struct Undo {
+    /// The revocation
+    #[arg(value_name = "ID")]
+    id: RevocationId,
+    /// Why; stands in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +91,11 @@ pub(crate) async fn run(revocation: Revocation, cx: &Context) -> Result<(), Fail
             let path = args.created.of(args.sort.of(all()));
             let path = path.query_opt("target", target.as_deref());
             commands::list(path, args.paging, &COLUMNS, cx).await
+        }
+        Verb::Undo(args) => {
+            let body = Body::new().with("revocation", args.id.to_string());
+            let body = body.with("reason", args.reason).json();
+            cx.out.object(&cx.api()?.call(Method::POST, all().segment("undo"), Some(body)).await?)
         }
     }
 }

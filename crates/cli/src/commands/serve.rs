@@ -79,6 +79,10 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     let composed = compose::put_together(opened, root, &settings.public_url, place).await?;
     composed.world.limits.set(settings.limits);
     composed.world.limits.set_quotas(settings.quotas);
+    if let Some(every) = settings.drill_every {
+        // Set once, before anybody reads it.
+        let _ = composed.server.drill_every.set(every);
+    }
     if !settings.proxies.networks.is_empty() {
         // Set once, before anything is served.
         let _ = composed.server.proxies.set(settings.proxies.clone());

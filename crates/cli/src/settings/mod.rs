@@ -9,6 +9,7 @@ mod written;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use accredit_domain::issuance::possession::NoncePolicy;
 use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
@@ -18,6 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::written::Written;
 use crate::client_settings::Surroundings;
+use crate::duration;
 use crate::errors::Failure;
 use crate::exit::Exit;
 
@@ -48,7 +50,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 21] = [
+pub(crate) const SETTINGS: [Setting; 22] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -210,6 +212,14 @@ pub(crate) const SETTINGS: [Setting; 21] = [
         help: "Whether proofs of possession need a nonce of the server, at most five minutes old",
     },
     Setting {
+        key: "drill.every",
+        env: None,
+        flag: None,
+        default: "off",
+        unit: "duration such as 24h, or off",
+        help: "How often a kill is drilled in each organization that a Verifier follows; its history is `accredit drill list`",
+    },
+    Setting {
         key: "outbound.loopback",
         env: Some("ACCREDIT_OUTBOUND_LOOPBACK"),
         flag: None,
@@ -271,6 +281,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: TrustedProxies,
     /// Whether proofs of possession need a nonce.
     pub(crate) nonces: NoncePolicy,
+    /// How often a kill is drilled; nothing for never.
+    pub(crate) drill_every: Option<Duration>,
     /// Every setting's value as it is used, and where it comes from.
     pub(crate) shown: Vec<(&'static Setting, String, Source)>,
 }
@@ -382,6 +394,9 @@ impl Settings {
             proxies: proxies(&said).map_err(|(detail, hint)| wrong(file, &detail, hint))?,
             nonces: nonces(said.value("dpop.nonces").unwrap_or("accepted"))
                 .map_err(|detail| wrong(file, &detail, "write accepted or required"))?,
+            drill_every: drill_every(&said).map_err(|detail| {
+                wrong(file, &detail, "write `drill.every` as 24h, at least 1m, or off")
+            })?,
             shown: Vec::new(),
         };
         settings.shown = SETTINGS
@@ -415,6 +430,9 @@ impl Settings {
                 let all = self.proxies.networks.iter().map(ToString::to_string);
                 all.collect::<Vec<_>>().join(",")
             }
+            "drill.every" => {
+                self.drill_every.map_or("off".to_owned(), |every| format!("{}s", every.as_secs()))
+            }
             "proxies.header" => self.proxies.header.name().to_owned(),
             "dpop.nonces" => self.nonces.as_str().to_owned(),
             "limits.client" => shown_max(self.limits.client.into()),
@@ -447,6 +465,21 @@ pub(crate) fn nonces(text: &str) -> Result<NoncePolicy, String> {
         .into_iter()
         .find(|policy| policy.as_str() == text)
         .ok_or_else(|| format!("`dpop.nonces`: `{text}` is neither"))
+}
+
+/// The shortest time between two drills: each leaves the tombstone of an agent.
+const DRILL_EVERY_MIN: Duration = Duration::from_mins(1);
+
+/// How often a kill is drilled.
+fn drill_every(said: &Said) -> Result<Option<Duration>, String> {
+    let Some(text) = said.value("drill.every").filter(|text| *text != "off") else {
+        return Ok(None);
+    };
+    let every = duration::parse(text).map_err(|error| format!("`drill.every`: {error}"))?;
+    if every < DRILL_EVERY_MIN {
+        return Err(format!("`drill.every`: `{text}` is too often"));
+    }
+    Ok(Some(every))
 }
 
 /// The proxies that are believed.

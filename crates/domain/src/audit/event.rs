@@ -52,6 +52,7 @@ kinds! {
     AgentUpdated "agent.updated";
     AgentActivated "agent.activated";
     AgentSuspended "agent.suspended";
+    AgentStripped "agent.stripped";
     AgentDecommissioned "agent.decommissioned";
     AgentJwksFollowed "agent.jwks_followed";
     AgentJwksFailing "agent.jwks_failing";
@@ -78,6 +79,7 @@ kinds! {
     LogGenerationStarted "log.generation_started";
     LogPruned "log.pruned";
     LogRead "log.read";
+    DrillFinished "drill.finished";
     RestoreReconciled "restore.reconciled";
     RestoreWaived "restore.waived";
 }

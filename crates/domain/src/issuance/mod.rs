@@ -15,6 +15,7 @@ pub mod mint;
 pub mod permit;
 pub mod possession;
 pub mod template;
+pub mod trial;
 
 use accredit_wire::authority::Scope;
 use accredit_wire::ids::{AgentId, AnyId};

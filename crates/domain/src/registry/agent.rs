@@ -493,6 +493,11 @@ pub(super) async fn alive(cx: &Cx, key: &str) -> Result<Agent, DecideError> {
 pub async fn activate(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
     cx.require(AdminPermission::Registry)?;
     let reason = text("reason", reason)?;
+    activate_again(cx, key, &reason).await
+}
+
+/// [`activate`] for whoever may lift what stopped the agent.
+pub(crate) async fn activate_again(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
     decide(|| async {
         let mut agent = alive(cx, key).await?;
         cx.terms.expected.check(agent.version)?;
@@ -504,7 +509,7 @@ pub async fn activate(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> 
         let body = Body {
             agent: Some(agent.id),
             target: Some(agent.id.any()),
-            reason: Some(reason.clone()),
+            reason: Some(reason.to_owned()),
             ..Body::default()
         };
         let event = cx.event(EventKind::AgentActivated, body);
@@ -530,6 +535,7 @@ pub async fn suspend(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
             agent: Some(agent.id),
             target: Some(agent.id.any()),
             reason: Some(reason.clone()),
+            expires_at: cx.terms.ends_at.map(Time::seconds),
             ..Body::default()
         };
         let event = cx.event(EventKind::AgentSuspended, body);

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod credential;
 pub mod credential_use;
 pub mod environment;
+pub mod ghosts;
 pub mod identification;
 pub mod instance;
 pub mod jwks;
@@ -19,6 +20,7 @@ pub mod quota;
 pub mod resource;
 pub mod rotation;
 pub mod rotation_schedule;
+pub mod strip;
 
 pub use agent::Agent;
 pub use credential::Credential;
@@ -274,7 +276,12 @@ pub(crate) fn turn(
         return Err(already(noun, to.as_str()));
     }
     *state = to;
-    let body = Body { target: Some(target), reason: Some(reason.to_owned()), ..Body::default() };
+    let body = Body {
+        target: Some(target),
+        reason: Some(reason.to_owned()),
+        expires_at: cx.terms.ends_at.map(Time::seconds),
+        ..Body::default()
+    };
     let [suspended, activated] = kinds;
     Ok(match to {
         State::Suspended => (cx.event(suspended, body), Some(ending(cx, target, reason))),
@@ -373,7 +380,8 @@ pub(crate) fn ending(cx: &Cx, target: AnyId, reason: &str) -> Revocation {
         rev: 0,
         reason: reason.to_owned(),
         revoked_at: cx.now,
-        keep_until: cx.now.plus(keep_for()),
+        keep_until: cx.now.plus(keep_for()).max(cx.terms.ends_at.unwrap_or(cx.now)),
+        ends_at: cx.terms.ends_at,
     }
 }
 

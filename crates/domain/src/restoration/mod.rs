@@ -103,6 +103,7 @@ pub async fn begin(
         reason: "a backup was restored".to_owned(),
         revoked_at: now,
         keep_until: now.plus(keep_for()),
+        ends_at: None,
     };
     let mut body = Body {
         actor: Some(Actor { id: None, kind: "system" }),

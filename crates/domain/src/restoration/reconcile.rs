@@ -344,7 +344,7 @@ pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<()
 }
 
 async fn end(cx: &Cx, id: AnyId, reason: &str, done: &mut Reconciled) -> Result<(), Error> {
-    let asked = Revoke { target: id.to_string(), reason: reason.to_owned() };
+    let asked = Revoke { target: id.to_string(), reason: reason.to_owned(), expires_in: None };
     let mut outcome = revoke(cx, &asked).await;
     if let Err(Error::Refused(refusal)) = &outcome
         && refusal.rule == Rule::LastOwner

@@ -3,7 +3,9 @@
 //! `revoke` takes any id of a lineage, writes one entry, one event and the target's own row, and
 //! touches no descendant. See `docs/formats.md`, "The revocation graph".
 
+pub mod drill;
 mod preview;
+pub mod time_boxed;
 
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, Kind, RevocationId, TokenId,
@@ -50,6 +52,8 @@ pub struct Revocation {
     pub revoked_at: Time,
     /// Until when verifiers must know it.
     pub keep_until: Time,
+    /// When what it suspended goes on by itself; nothing where somebody has to say so.
+    pub ends_at: Option<Time>,
 }
 
 /// What a revocation ends: exact for rows, an upper bound for tokens.
@@ -84,6 +88,10 @@ pub struct RevocationView {
     /// Until when verifiers must know it.
     #[schema(value_type = String)]
     pub keep_until: Time,
+    /// When what it suspended goes on by itself: the end of a kill for a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ends_at: Option<Time>,
     /// What it ended; only in the answer to the request, and only where it could be counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blast: Option<Blast>,
@@ -129,6 +137,7 @@ impl Revocation {
             rev: self.rev,
             revoked_at: self.revoked_at,
             keep_until: self.keep_until,
+            ends_at: self.ends_at,
             blast: None,
             elsewhere: None,
         }
@@ -143,6 +152,9 @@ pub struct Revoke {
     pub target: String,
     /// Why.
     pub reason: String,
+    /// After how many seconds what is suspended goes on by itself, at most
+    /// [`time_boxed::TIME_BOX_SECONDS_MAX`]; for an organization, person, resource or agent.
+    pub expires_in: Option<u64>,
 }
 
 /// Ends whatever hangs on an id.
@@ -152,6 +164,8 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     let target: AnyId = asked.target.parse().map_err(|error| {
         Refusal::field("target", error, "use an id such as `ins_…`; lists show them")
     })?;
+    let for_a_time = time_boxed::asked(cx, target.kind(), asked.expires_in).await?;
+    let cx = &for_a_time;
     if matches!(target.kind(), Kind::Token | Kind::Key) {
         // Nothing is known of their versions: no expectation holds.
         cx.terms.expected.check_none()?;
@@ -206,6 +220,14 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     let blast = blast(cx, target, rows).await;
     let elsewhere = (purpose == Some(KeyPurpose::Token)).then(|| Elsewhere::after(cx.now));
     Ok(RevocationView { blast, elsewhere, ..entry.view() })
+}
+
+/// The newest entry of a target of which nothing but tokens ended, as it is shown.
+pub(crate) async fn of_tokens(cx: &Cx, target: AnyId) -> Result<RevocationView, Error> {
+    let entry = cx.world.store.newest_revocation(cx.tenant.id, target).await?;
+    let entry = entry.ok_or_else(|| crate::Fault::new("revoke", "the entry is not there"))?;
+    let blast = blast(cx, target, Some(Blast::default())).await;
+    Ok(RevocationView { blast, ..entry.view() })
 }
 
 /// The rows below a target; nothing where they could not be counted, which stops no revocation.

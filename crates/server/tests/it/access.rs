@@ -96,6 +96,8 @@ pub(crate) struct Stage {
     person: String,
     key: String,
     event: String,
+    /// A kill for a time.
+    revocation: String,
 }
 
 impl Stage {
@@ -109,8 +111,11 @@ impl Stage {
         world.agent(&other, "stranger", &["vault:open"]).await;
         let acme = scene.org.clone();
         let person = scene.planner.owner.expect("an owner").to_string();
-        let (key, event) = (String::new(), String::new());
-        let mut stage = Self { world, acme, other, scene, person, key, event };
+        let spare = world.resource(&acme, "spare", &["open"]).await.id;
+        let body = json!({"target": spare, "reason": "a test", "expires_in": 3600});
+        let killed = world.admin(&acme, "POST", "/v1/revocations", Some(body)).await.expect(201);
+        let (key, event, revocation) = (String::new(), String::new(), killed.member("id"));
+        let mut stage = Self { world, acme, other, scene, person, key, event, revocation };
         let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
         stage.key = spare.credential;
         accredit_server::jobs::integrate_all(&stage.world.server).await;
@@ -276,6 +281,9 @@ impl Stage {
             "check_log" => json!({}),
             "prune_log" => json!({"older_than": 86_400}),
             "waive_restore" => json!({"reason": "a test"}),
+            "run_drill" => json!({"wait": 0}),
+            "strip_agent" => json!({"allow": ["crm:read"], "reason": "a test"}),
+            "undo_revocation" => json!({"revocation": self.revocation, "reason": "a test"}),
             name if name.ends_with("_org")
                 || name.ends_with("_person")
                 || name.ends_with("_resource")

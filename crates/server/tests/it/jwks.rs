@@ -17,8 +17,8 @@ use crate::events;
 const READ: (&str, &str) = ("scope", "crm:read");
 
 /// A server of one document on loopback.
-struct Served {
-    address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
     answer: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
     /// Held, it keeps answers back.
@@ -26,7 +26,7 @@ struct Served {
 }
 
 impl Served {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -52,7 +52,7 @@ impl Served {
         Self { address, answer, asked, gate }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/jwks", self.address)
     }
 
@@ -64,7 +64,7 @@ impl Served {
         );
     }
 
-    fn has(&self, keys: &[&Signer]) {
+    pub(crate) fn has(&self, keys: &[&Signer]) {
         let keys: Vec<Value> = keys.iter().map(|key| jwk(key)).collect();
         self.says("200 OK", "application/jwk-set+json", &json!({"keys": keys}).to_string());
     }

@@ -423,6 +423,7 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
             (Verb::Get | Verb::Delete, _) => ask,
             (_, "update_person") => ask.json(&json!({"name": "x"})),
             (_, "update_org") => ask.json(&json!({"display_name": "x"})),
+            (_, "strip_agent") => ask.json(&json!({"allow": ["crm:read"], "reason": "x"})),
             (_, "set_permission") => ask.json(&json!({"actions": ["read"]})),
             _ => ask.json(&body),
         };

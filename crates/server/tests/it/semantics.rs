@@ -178,6 +178,10 @@ async fn what_was_made_tells_its_version() {
                 check_is_ended(&stage, &made).await;
                 continue;
             }
+            "drills" => {
+                check_is_gone(&stage, &made).await;
+                continue;
+            }
             _ => {}
         }
         let path = format!("/v1/{noun}/{}", made.member("id"));
@@ -203,6 +207,14 @@ async fn check_key_is_listed(stage: &Stage, made: &Answer) {
     }
     let of_tokens = |key: &&Value| key["purpose"] == active["purpose"] && key["state"] == "active";
     assert_eq!(listed.iter().filter(of_tokens).count(), 1, "{listed:?}");
+}
+
+/// Nor is a drill: the agent that was made for it is gone.
+async fn check_is_gone(stage: &Stage, made: &Answer) {
+    assert_eq!(made.header("etag"), "");
+    let path = format!("/v1/agents/{}", made.member("agent"));
+    let agent = stage.world.admin(&stage.acme, "GET", &path, None).await.expect(200).json();
+    assert_eq!(agent["state"], "decommissioned", "{agent}");
 }
 
 /// Nor is a revocation: what it ended says so.

@@ -71,6 +71,7 @@ async fn a_revoked_key_is_believed_no_more_where_nothing_follows_it() {
         reason: "stolen".to_owned(),
         revoked_at: world.now(),
         keep_until: world.now().plus(std::time::Duration::from_hours(1)),
+        ends_at: None,
     };
     let rows = vec![Row::Key(row.turned(KeyState::Revoked, cx.now))];
     let change = Change {

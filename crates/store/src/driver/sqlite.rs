@@ -46,6 +46,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (18, "holdings", include_str!("../../migrations/sqlite/0018_holdings.sql")),
     (19, "orders", include_str!("../../migrations/sqlite/0019_orders.sql")),
     (20, "served", include_str!("../../migrations/sqlite/0020_served.sql")),
+    (21, "ends at", include_str!("../../migrations/sqlite/0021_ends_at.sql")),
 ];
 
 /// A store in one file, held by this process alone.

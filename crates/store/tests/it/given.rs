@@ -185,6 +185,7 @@ pub(crate) fn revocation(target: AnyId) -> Revocation {
         reason: "a test".to_owned(),
         revoked_at: NOW,
         keep_until: NOW.plus(std::time::Duration::from_mins(62)),
+        ends_at: None,
     }
 }
 

@@ -213,6 +213,8 @@ async fn every_other_list_is_answered_from_an_index_that_begins_with_its_filter(
             stage.check("revocations of one target", "revocation_target", by);
         }
     }
+    store.time_boxed(org).await.expect("the kills for a time");
+    stage.check("kills for a time", "revocation_ends", "(org=?");
     for order in [Order::Oldest, Order::Newest] {
         let kinds = vec!["agent.created".to_owned()];
         store.leaves_of(org, 0, kinds, 0..9, (order, 50)).await.expect("a page");

@@ -26,6 +26,23 @@ impl Observer for Told {
     }
 }
 
+#[tokio::test]
+async fn kills_for_a_time_are_found_by_when_they_end_and_others_are_not() {
+    let world = World::new().await;
+    let agent = world.agent("a").await.id.any();
+    let other = found_organization(&world.store, "other").await;
+    let at = |minutes: u64| Some(NOW.plus(Duration::from_mins(minutes)));
+    for (org, ends_at) in
+        [(world.org, at(9)), (world.org, None), (other, at(2)), (world.org, at(3))]
+    {
+        let entry = accredit_domain::revocation::Revocation { ends_at, ..revocation(agent) };
+        commit(&world.store, org, Vec::new(), Some(entry)).await.expect("committed");
+    }
+    let found = world.store.time_boxed(world.org).await.expect("read");
+    let ends: Vec<_> = found.iter().map(|entry| entry.ends_at).collect();
+    assert_eq!(ends, [at(3), at(9)]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_count_has_no_gap_and_observers_hear_it_in_order() {
     let world = World::new().await;

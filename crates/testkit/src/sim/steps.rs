@@ -224,7 +224,7 @@ impl Simulation {
         match change {
             Change::Revoke(target) if self.plan.flaw == Some(Flaw::SecretIsWritten) => {
                 let reason = self.sides[place].clients[0].secret.clone();
-                let asked = Revoke { target: target.to_string(), reason };
+                let asked = Revoke { target: target.to_string(), reason, expires_in: None };
                 revocation::revoke(&cx, &asked).await.map(drop)
             }
             Change::Revoke(target) => world.revoke(org, target).await.map(drop),
@@ -329,7 +329,8 @@ impl Simulation {
         let nobody = CredentialId::new(0, [0; 10]);
         let permissions = AdminPermission::ALL.to_vec();
         cx.caller = Caller::Admin { credential: nobody, permissions };
-        let asked = Revoke { target: target.to_string(), reason: "a test".to_owned() };
+        let (id, reason) = (target.to_string(), "a test".to_owned());
+        let asked = Revoke { target: id, reason, expires_in: None };
         let result = revocation::revoke(&cx, &asked).await;
         self.tell(format!("{place} names {target}"));
         let token = target.kind() == Kind::Token;

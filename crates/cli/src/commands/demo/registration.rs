@@ -103,6 +103,24 @@ impl Office {
         self.post("/v1/revocations", json!({"target": target, "reason": reason})).await
     }
 
+    /// What the enforcement points said of a revocation by now: for each its name and how long it took
+    /// from the request; nothing where it has not said so.
+    pub(super) async fn acknowledged(
+        &self,
+        rev: u64,
+    ) -> Result<Vec<(String, Option<Duration>)>, String> {
+        let path = RequestPath::new("/v1/revocations/acknowledgements");
+        let answer = self.api.get(path.query("rev", &rev.to_string())).await;
+        let answer = answer.map_err(|failure| told(&failure))?;
+        let points = answer.value.get("points").and_then(Value::as_array);
+        let points = points.ok_or("the server's answer names no points")?.iter().map(|point| {
+            let text = |name: &str| point.get(name).and_then(Value::as_str).unwrap_or("?");
+            let took = point.get("microseconds").and_then(Value::as_u64);
+            (format!("{}/{}", text("resource"), text("name")), took.map(Duration::from_micros))
+        });
+        Ok(points.collect())
+    }
+
     /// Gives an agent a secret of its own.
     pub(super) async fn credential(&self, agent: &str) -> Result<Held, String> {
         let asked = json!({"agent": agent, "type": "client-secret"});

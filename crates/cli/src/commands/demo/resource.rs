@@ -49,7 +49,8 @@ impl ResourceServer {
 
         // Its audience is a name; it is reached elsewhere, and proofs are made for there.
         let verifier = Verifier::builder(issuer, AUDIENCE).credential(credential).state_dir(state);
-        let verifier = verifier.public_url(format!("http://{address}")).connect().await;
+        let verifier = verifier.public_url(format!("http://{address}")).name("customers-1");
+        let verifier = verifier.connect().await;
         let verifier = verifier.map_err(|error| error.to_string())?;
         let app = routes(&verifier);
         // Without this a short line waits until the one before it was acknowledged.

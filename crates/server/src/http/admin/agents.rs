@@ -1,9 +1,9 @@
 //! `/v1/agents` and their permissions.
 
-use accredit_domain::registry::{agent, permission};
+use accredit_domain::registry::{agent, ghosts, permission, strip};
 
 use super::lists::Asked;
-use super::{made, reason, shown};
+use super::{made, ok, reason, shown};
 use crate::dispatch::{Call, Handled};
 
 /// Registers an agent.
@@ -54,6 +54,24 @@ pub fn suspend(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
         shown(&cx, &agent::suspend(&cx, call.path("key"), &reason(&call)?).await?)
+    })
+}
+
+/// Narrows an agent, and ends its live tokens.
+pub fn strip(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        let stripped = strip::strip(&cx, call.path("key"), &call.json()?).await?;
+        call.server.hub.points.asked(cx.tenant.id, stripped.revocation.rev, call.came());
+        shown(&cx, &stripped)
+    })
+}
+
+/// Whether anything of an agent still authenticates.
+pub fn ghosts(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&ghosts::ghosts(&cx, call.path("key")).await?)
     })
 }
 

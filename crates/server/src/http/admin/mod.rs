@@ -3,6 +3,7 @@
 pub mod admin_keys;
 pub mod agents;
 pub mod credentials;
+pub mod drills;
 pub mod events;
 pub mod instances;
 mod lists;

@@ -1,13 +1,15 @@
 //! `/v1/revocations` and `/v1/signing-keys`.
 
+use accredit_domain::Refusal;
 use accredit_domain::keys::{self, rotation};
 use accredit_domain::registry::resource;
-use accredit_domain::{Refusal, revocation};
+use accredit_domain::revocation::{self, time_boxed};
 
 use super::lists::Asked;
 use super::{created, ok};
 use crate::dispatch::{Call, Handled};
-use crate::points::{POINTS_SHOWN_MAX, Unfollowed};
+use crate::points::POINTS_SHOWN_MAX;
+use crate::propagation::Unfollowed;
 
 /// Ends whatever hangs on an id.
 pub fn create(mut call: Call) -> Handled {
@@ -16,6 +18,14 @@ pub fn create(mut call: Call) -> Handled {
         let made = revocation::revoke(&cx, &call.json()?).await?;
         call.server.hub.points.asked(cx.tenant.id, made.rev, call.came());
         created(&made)
+    })
+}
+
+/// Lifts a kill for a time before it is over.
+pub fn undo(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        ok(&time_boxed::undo(&cx, &call.json()?).await?)
     })
 }
 

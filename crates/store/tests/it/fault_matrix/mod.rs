@@ -348,6 +348,7 @@ const READS: &[(&str, Reading)] = &[
     }),
     ("revocations", reading!(base, store, store.revocations_after(base.org, 0, NOW))),
     ("below", reading!(base, store, store.rows_below(base.org, base.agent.id.any()))),
+    ("kills for a time", reading!(base, store, store.time_boxed(base.org))),
     ("lanes", reading!(base, store, store.lanes(base.org))),
     ("leaves", reading!(base, store, store.leaves(base.org, 0, 0, 9))),
     ("leaves of", |base, store| {

@@ -25,6 +25,8 @@ const CALL_EVERY: Duration = Duration::from_millis(1);
 struct Seen {
     /// How long until the server had answered.
     answered: Result<Duration, String>,
+    /// What each enforcement point said of it.
+    acknowledged: Result<Vec<(String, Duration)>, String>,
     /// How long until the client saw its stream break off.
     cut: Result<Duration, String>,
     /// How long until the first refusal, and how many calls passed before it.
@@ -72,10 +74,11 @@ async fn revoke(stage: &Stage, stream: &mut Following) -> Seen {
         let target = &stage.cast.planner.instance_id;
         let answer = stage.office.revoke(target, "reads more than it was asked to").await?;
         let took = clock::now().duration_since(sent);
-        if answer.member("target") == Some(target) {
-            return Ok(took);
+        let rev = answer.value.get("rev").and_then(serde_json::Value::as_u64);
+        match rev.filter(|_| answer.member("target") == Some(target)) {
+            Some(rev) => Ok((took, rev)),
+            None => Err(format!("the server answered {}", answer.text)),
         }
-        Err(format!("the server answered {}", answer.text))
     };
     let cut = async {
         let end = clock::within(WAIT_MAX, "the end of the stream", stream.end()).await??;
@@ -86,7 +89,26 @@ async fn revoke(stage: &Stage, stream: &mut Following) -> Seen {
     };
     let refused = first_refusal(stage, &stage.tokens.planner, sent);
     let (answered, cut, refused) = tokio::join!(answered, cut, refused);
-    Seen { answered, cut, refused }
+    let acknowledged = match &answered {
+        Ok((_, rev)) => acknowledged(stage, *rev).await,
+        Err(error) => Err(error.clone()),
+    };
+    Seen { answered: answered.map(|(took, _)| took), acknowledged, cut, refused }
+}
+
+/// Asks until every enforcement point has acknowledged.
+async fn acknowledged(stage: &Stage, rev: u64) -> Result<Vec<(String, Duration)>, String> {
+    let all = async {
+        loop {
+            let points = stage.office.acknowledged(rev).await?;
+            let said = points.into_iter().map(|(name, took)| Some((name, took?)));
+            match said.collect::<Option<Vec<_>>>() {
+                Some(said) if !said.is_empty() => return Ok(said),
+                _ => clock::pause(CALL_EVERY).await,
+            }
+        }
+    };
+    clock::within(WAIT_MAX, "the acknowledgement of every enforcement point", all).await?
 }
 
 /// Calls again and again until it is refused: how long that took since `sent`, and how many calls
@@ -133,15 +155,20 @@ fn is_revoked(answer: &Answered) -> bool {
 
 fn stream_ended(seen: &Seen, stream: &Following) -> Result<Proven<()>, String> {
     let (answered, cut) = (seen.answered.clone()?, seen.cut.clone()?);
+    let said = seen.acknowledged.clone()?;
+    let said = said.iter().map(|(name, took)| format!("`{name}` after {}", shown(*took)));
+    let said = said.collect::<Vec<_>>().join(", ");
     let proof = format!(
-        "broken off after {} lines, {} after the revoke request was sent (answered after {})",
+        "broken off after {} lines, {} after the revoke request was sent (answered after {}; \
+         acknowledged by {said})",
         stream.lines(),
         shown(cut),
         shown(answered)
     );
     let story = format!(
-        "The server answers after {}. The stream of the revoked instance breaks off after {}, \
-         counted at its reader from the moment the request was sent.",
+        "The server answers after {}, and each enforcement point acknowledges: {said}. The stream of \
+         the revoked instance breaks off after {}, counted at its reader from the moment the request \
+         was sent.",
         shown(answered),
         shown(cut)
     );
