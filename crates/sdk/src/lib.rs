@@ -46,11 +46,12 @@ mod refusal;
 pub mod verifier;
 
 pub use accredit_wire::authority::{Arguments, Authority, Denial, Permission, Value};
+pub use accredit_wire::ids::{PersonId, TaskId};
 pub use accredit_wire::jose::jwk::PrivateJwk;
 pub use accredit_wire::json::{Json, JsonError};
 pub use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 pub use accredit_wire::secret::Secret;
-pub use accredit_wire::verify::Rejection;
+pub use accredit_wire::verify::{Context as RequestContext, Demands, Rejection};
 pub use agent::{AccessToken, Agent, AgentBuilder, AgentError, AgentSetupError, Proof};
 pub use guard::Guard;
 pub use issuer::{IssuerError, IssuerInvalid};

@@ -13,6 +13,7 @@
 
 mod body;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::task::{Context, Poll};
 
 use accredit_wire::authority::{Scope, ScopeError};
 use accredit_wire::binding::dpop::NONCE_HEADER;
+use accredit_wire::verify::{Context as RequestContext, Demands};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
@@ -30,15 +32,31 @@ use crate::verifier::Verifier;
 pub use body::{BodyError, GuardedBody};
 
 /// A tower layer that lets only good tokens through. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Guard {
     verifier: Verifier,
     required: Arc<Scope>,
+    demands: Demands,
+    context: Option<Arc<ContextOf>>,
+}
+
+/// Says what a request is part of.
+type ContextOf = dyn Fn(&http::request::Parts) -> RequestContext + Send + Sync;
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("required", &self.required)
+            .field("demands", &self.demands)
+            .field("context", &self.context.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Guard {
     pub(crate) fn new(verifier: Verifier) -> Self {
-        Self { verifier, required: Arc::new(Scope::default()) }
+        let (required, demands) = (Arc::new(Scope::default()), Demands::default());
+        Self { verifier, required, demands, context: None }
     }
 
     /// Also demands `scope`, one or more `resource:action`, in addition to what was demanded.
@@ -59,7 +77,38 @@ impl Guard {
     pub fn try_require(self, scope: &str) -> Result<Self, ScopeError> {
         let more: Scope = scope.parse()?;
         let all = self.required.tokens().chain(more.tokens()).cloned();
-        Ok(Self { required: Arc::new(Scope::new(all)?), verifier: self.verifier })
+        Ok(Self { required: Arc::new(Scope::new(all)?), ..self })
+    }
+
+    /// Whose request it is and for which task, from the service's own session or route. A token that
+    /// speaks for a user is let through where that user is named here, and nowhere else: so one
+    /// instance that serves two users does not mix them.
+    #[must_use]
+    pub fn context(
+        self,
+        of: impl Fn(&http::request::Parts) -> RequestContext + Send + Sync + 'static,
+    ) -> Self {
+        Self { context: Some(Arc::new(of)), ..self }
+    }
+
+    /// Takes a user's token also where nobody says whose request it is. For services that keep
+    /// nothing of users, and ask [`Principal::subject`](crate::Principal::subject) for everything.
+    #[must_use]
+    pub fn waive_user_context(self) -> Self {
+        Self { demands: Demands { user_unsaid: true, ..self.demands }, ..self }
+    }
+
+    /// Demands that a user is at the root of the chain.
+    #[must_use]
+    pub fn require_user(self) -> Self {
+        Self { demands: Demands { user_at_root: true, ..self.demands }, ..self }
+    }
+
+    /// Demands at most so many hops from the root of the chain: 0 takes no delegated token of an
+    /// agent.
+    #[must_use]
+    pub fn require_depth_at_most(self, hops: usize) -> Self {
+        Self { demands: Demands { depth_max: Some(hops), ..self.demands }, ..self }
     }
 }
 
@@ -110,6 +159,8 @@ where
             let verified = guard.verifier.verify_request(&head).await;
             let verified = verified.and_then(|principal| {
                 principal.demand(&guard.required)?;
+                let context = guard.context.as_ref().map(|of| of(&head)).unwrap_or_default();
+                principal.fits(guard.demands, context)?;
                 Ok(principal)
             });
             let principal = match verified {

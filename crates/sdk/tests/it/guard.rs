@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use accredit::guard::GuardedBody;
-use accredit::{Ended, Principal, Verifier};
+use accredit::{Ended, Guard, PersonId, Principal, RequestContext, Verifier};
 use accredit_net::{Client, Config, Egress, NetError};
 use accredit_wire::ids::AgentId;
 use accredit_wire::verify::Rejection;
@@ -339,4 +339,69 @@ async fn an_upload_ends_with_its_token() {
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     let why = answer.headers()["x-cause"].to_str().expect("text");
     assert!(why.contains("expired"), "{why}");
+}
+
+/// One service for two users: whose session a request is stands in a cookie of the service's own.
+fn for_users(guard: Guard) -> axum::Router {
+    async fn data(Extension(principal): Extension<Principal>) -> String {
+        principal.subject().to_string()
+    }
+    axum::Router::new().route("/who", get(data)).layer(guard.require("crm:read"))
+}
+
+fn of_session(head: &axum::http::request::Parts) -> RequestContext {
+    let session = head.headers.get("cookie").and_then(|value| value.to_str().ok());
+    let user = session.and_then(|session| session.strip_prefix("user=")?.parse().ok());
+    RequestContext { user, ..RequestContext::default() }
+}
+
+async fn ask_as(routes: &axum::Router, token: &str, session: Option<PersonId>) -> (u16, String) {
+    let mut request = request("/who", Some(token));
+    if let Some(user) = session {
+        let cookie = format!("user={user}").parse().expect("a header");
+        request.headers_mut().insert(header::COOKIE, cookie);
+    }
+    let response = routes.clone().oneshot(request).await.expect("an answer");
+    (response.status().as_u16(), text(response).await)
+}
+
+#[tokio::test]
+async fn one_instance_serves_two_users_at_once_and_fails_to_mix_them() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier().await;
+    let [mia, tom] = [7, 8].map(|number| PersonId::new(now().millis(), [number; 10]));
+    let token = |user| issuer.token(&Grant { user, ..Grant::default() });
+    let (of_mia, of_tom, own) = (token(Some(mia)), token(Some(tom)), token(None));
+    let routes = for_users(verifier.guard().context(of_session));
+    let both =
+        tokio::join!(ask_as(&routes, &of_mia, Some(mia)), ask_as(&routes, &of_tom, Some(tom)),);
+    assert_eq!(both, ((200, mia.to_string()), (200, tom.to_string())));
+    for (token, session, rule) in [
+        (&of_mia, Some(tom), "user-context-other"),
+        (&of_tom, Some(mia), "user-context-other"),
+        (&of_mia, None, "user-context-missing"),
+    ] {
+        let (status, body) = ask_as(&routes, token, session).await;
+        assert_eq!(status, 403, "{body}");
+        assert!(body.contains(rule), "{body}");
+    }
+    // An agent for itself is nobody's user: the scope says what it may.
+    assert_eq!(ask_as(&routes, &own, Some(tom)).await.0, 200);
+    // Nobody said how contexts are told: then a user's token is of no use.
+    let silent = for_users(verifier.guard());
+    assert_eq!(ask_as(&silent, &of_mia, Some(mia)).await.0, 403);
+    assert_eq!(ask_as(&silent, &own, None).await.0, 200);
+    // Waived by configuration; a context that is told is held to all the same.
+    let waived = for_users(verifier.guard().context(of_session).waive_user_context());
+    assert_eq!(ask_as(&waived, &of_mia, None).await.0, 200);
+    assert_eq!(ask_as(&waived, &of_mia, Some(tom)).await.0, 403);
+    // Only users, and only so far from them.
+    let users = for_users(verifier.guard().waive_user_context().require_user());
+    assert_eq!(ask_as(&users, &of_mia, None).await.0, 200);
+    let (status, body) = ask_as(&users, &own, None).await;
+    assert!(status == 403 && body.contains("user-missing"), "{body}");
+    let near = for_users(verifier.guard().waive_user_context().require_depth_at_most(0));
+    let (status, body) = ask_as(&near, &of_mia, None).await;
+    assert!(status == 403 && body.contains("chain-too-deep-here"), "{body}");
+    assert_eq!(ask_as(&near, &own, None).await.0, 200);
 }

@@ -26,7 +26,7 @@ use accredit_wire::tlog::note::{self, Vkey};
 use accredit_wire::tlog::proof::ConsistencyProof;
 use accredit_wire::tlog::succession::{self, log_name};
 use accredit_wire::tlog::tree::{self, HashReader};
-use accredit_wire::token::{AccessToken, SubjectKind, TOKEN_TYPE};
+use accredit_wire::token::{AccessToken, Actor, SubjectKind, TOKEN_TYPE};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -251,12 +251,15 @@ pub(crate) struct Grant {
     pub(crate) audience: &'static str,
     pub(crate) life: i64,
     pub(crate) cnf: Option<Thumbprint>,
+    /// For whom the agent acts.
+    pub(crate) user: Option<PersonId>,
 }
 
 impl Default for Grant {
     fn default() -> Self {
         let agent = AgentId::new(now().millis(), [1; 10]);
-        Self { agent, scope: "crm:read", audience: AUDIENCE, life: 600, cnf: None }
+        let (scope, audience) = ("crm:read", AUDIENCE);
+        Self { agent, scope, audience, life: 600, cnf: None, user: None }
     }
 }
 
@@ -390,8 +393,8 @@ impl Issuer {
         let millis = now().millis();
         let token = AccessToken {
             issuer: self.url().to_owned(),
-            subject: grant.agent.any(),
-            kind: SubjectKind::Agent,
+            subject: grant.user.map_or(grant.agent.any(), AnyId::from),
+            kind: if grant.user.is_some() { SubjectKind::User } else { SubjectKind::Agent },
             client_id: grant.agent,
             audience: grant.audience.to_owned(),
             issued_at: now().seconds(),
@@ -409,7 +412,11 @@ impl Issuer {
             further: Vec::new(),
             rev,
             delegable: Authority::none(),
-            chain: Vec::new(),
+            chain: grant
+                .user
+                .map(|_| Actor { agent: grant.agent, instance: None })
+                .into_iter()
+                .collect(),
             cnf: grant.cnf,
         };
         let kid = key.0.to_string();

@@ -6,6 +6,7 @@
 //! the claims are checked, or remembered by [`cache`]; [`fresh`] compares times; issuer and audience
 //! are compared; [`standing`] asks the revocation state and its age; [`bind`] checks the proof where
 //! the token demands one. What comes out is a [`Principal`], and there is no other way to one.
+//! Whether it belongs to the request's own context, [`context`] says.
 //!
 //! Only signature and claims are remembered, and whether a token was alive in one version of the
 //! state. Everything that depends on the time or on the configuration runs on every call.
@@ -15,6 +16,7 @@
 
 pub mod bind;
 pub mod cache;
+pub mod context;
 pub mod fresh;
 pub mod keys;
 pub mod present;
@@ -38,6 +40,7 @@ use crate::token::{AccessToken, TOKEN_TYPE};
 use cache::{Cache, Known};
 
 pub use bind::Proofs;
+pub use context::{Context, Demands};
 pub use keys::KeyRing;
 pub use present::{RequestHead, Scheme};
 pub use principal::{Alive, Evidence, IssuedTo, Principal};

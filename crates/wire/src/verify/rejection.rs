@@ -76,6 +76,22 @@ pub enum Rejection {
         /// What of it is not allowed.
         why: Denial,
     },
+    // What the request is part of.
+    /// No user is at the root of its chain.
+    NoUser,
+    /// Its chain has come further from its root than is taken here.
+    ChainTooDeep {
+        /// Hops.
+        depth: usize,
+        /// Hops that are taken.
+        max: usize,
+    },
+    /// It speaks for a user, and the request does not say which user it is about.
+    UserUnsaid,
+    /// It speaks for another user than the request is about.
+    OtherUser,
+    /// It is for another task than the request, or for none.
+    OtherTask,
     // What we do not know.
     /// The revocation state is too old, or there is none, so nobody knows whether it is revoked.
     Stale {
@@ -115,9 +131,15 @@ impl Rejection {
             | Self::Audience
             | Self::Revoked { .. } => Some(ErrorCode::InvalidToken),
             Self::Proof(error) => Some(error.code()),
-            Self::InsufficientScope { .. } | Self::NotAllowed { .. } => {
-                Some(ErrorCode::InsufficientScope)
-            }
+            // A new token of the same kind would not help: RFC 6750 section 3.1, "higher privileges
+            // than provided by the access token".
+            Self::NoUser
+            | Self::ChainTooDeep { .. }
+            | Self::UserUnsaid
+            | Self::OtherUser
+            | Self::OtherTask
+            | Self::InsufficientScope { .. }
+            | Self::NotAllowed { .. } => Some(ErrorCode::InsufficientScope),
             Self::Stale { .. } | Self::Behind { .. } => Some(ErrorCode::TemporarilyUnavailable),
         }
     }
@@ -154,6 +176,11 @@ impl Rejection {
             Self::Revoked { .. } => "token-revoked",
             Self::InsufficientScope { .. } => "scope-insufficient",
             Self::NotAllowed { .. } => "authorization-details-insufficient",
+            Self::NoUser => "user-missing",
+            Self::ChainTooDeep { .. } => "chain-too-deep-here",
+            Self::UserUnsaid => "user-context-missing",
+            Self::OtherUser => "user-context-other",
+            Self::OtherTask => "task-context-other",
             Self::Stale { .. } => "revocations-stale",
             Self::Behind { .. } => "revocations-behind",
         }
@@ -191,6 +218,14 @@ impl Rejection {
                 "stay within the token's `scope` and `authorization_details`, or get a token \
                  with more"
             }
+            Self::NoUser => "let a user begin the chain: exchange the user's token",
+            Self::ChainTooDeep { .. } => "let an earlier party of the chain make this request",
+            Self::UserUnsaid => {
+                "the resource server says whose context a request is: `Guard::context`, or it waives \
+                 that"
+            }
+            Self::OtherUser => "use the token of the user whose request this is",
+            Self::OtherTask => "get a token for this task",
             Self::Stale { .. } => {
                 "retry soon: this resource cannot learn at the moment what was revoked"
             }
@@ -233,6 +268,15 @@ impl fmt::Display for Rejection {
                 write!(f, "this needs the scope `{needed}` and the token has `{held}`")
             }
             Self::NotAllowed { needed, why } => write!(f, "`{}`: {why}", quoted(needed)),
+            Self::NoUser => f.write_str("the token speaks for no user"),
+            Self::ChainTooDeep { depth, max } => {
+                write!(f, "the token is {depth} hops from its root, and {max} are taken here")
+            }
+            Self::UserUnsaid => {
+                f.write_str("the token speaks for a user, and nobody said whose request this is")
+            }
+            Self::OtherUser => f.write_str("the token speaks for another user"),
+            Self::OtherTask => f.write_str("the token is not for this task"),
             Self::Stale { age: Some(age), age_max } => write!(
                 f,
                 "what is known of revocations is {} s old; at most {} s are allowed",

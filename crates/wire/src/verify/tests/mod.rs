@@ -804,6 +804,57 @@ fn expired_tokens_leave_the_cache_first() {
     assert_eq!(found.count(), 0);
 }
 
+/// A token of a user, by an agent that acts for them.
+fn of_user(world: &World, user: PersonId) -> Principal {
+    let mut claims = world.claims();
+    claims.subject = user.any();
+    claims.kind = SubjectKind::User;
+    claims.chain = vec![Actor { agent: claims.client_id, instance: claims.instance }];
+    world.accepts(&world.signer.token(&claims))
+}
+
+#[test]
+fn a_token_of_a_user_is_of_use_in_that_users_context_alone() {
+    let world = World::new();
+    let [mia, tom] = [21, 22].map(|number| PersonId::new(1, [number; 10]));
+    let (of_mia, own) = (of_user(&world, mia), world.accepts(&world.good()));
+    let about = |user| Context { user, task: None };
+    let (strict, waived) =
+        (Demands::default(), Demands { user_unsaid: true, ..Demands::default() });
+    for demands in [strict, waived] {
+        assert_eq!(of_mia.fits(demands, about(Some(mia))), Ok(()));
+        assert_eq!(of_mia.fits(demands, about(Some(tom))), Err(Rejection::OtherUser));
+        assert_eq!(own.fits(demands, about(Some(tom))), Ok(()), "it speaks for nobody");
+    }
+    assert_eq!(of_mia.fits(strict, about(None)), Err(Rejection::UserUnsaid));
+    assert_eq!(of_mia.fits(waived, about(None)), Ok(()));
+}
+
+#[test]
+fn a_token_is_of_no_use_in_another_task_nor_too_far_from_its_root() {
+    let world = World::new();
+    let user = PersonId::new(1, [21; 10]);
+    let (of_user, own) = (of_user(&world, user), world.accepts(&world.good()));
+    let of_no_task = {
+        let claims = AccessToken { further: Vec::new(), ..world.claims() };
+        world.accepts(&world.signer.token(&claims))
+    };
+    let about = |task| Context { user: Some(user), task: Some(task) };
+    let task = own.token().task().expect("one of a task");
+    let (same, other) = (about(task), about(TaskId::new(9, [9; 10])));
+    let demands = Demands::default();
+    assert_eq!(own.fits(demands, same), Ok(()));
+    assert_eq!(own.fits(demands, other), Err(Rejection::OtherTask));
+    assert_eq!(of_no_task.fits(demands, same), Err(Rejection::OtherTask));
+    assert_eq!(own.fits(demands, Context::default()), Ok(()), "the request declares none");
+    let near = Demands { depth_max: Some(0), ..demands };
+    assert_eq!(own.fits(near, same), Ok(()));
+    assert_eq!(of_user.fits(near, same), Err(Rejection::ChainTooDeep { depth: 1, max: 0 }));
+    let users = Demands { user_at_root: true, ..demands };
+    assert_eq!(of_user.fits(users, same), Ok(()));
+    assert_eq!(own.fits(users, same), Err(Rejection::NoUser));
+}
+
 #[test]
 fn every_rejection_has_a_rule_a_hint_and_a_sentence() {
     let time = Time::from_seconds(1);
@@ -831,6 +882,11 @@ fn every_rejection_has_a_rule_a_hint_and_a_sentence() {
             held: "c:d".parse().expect("c:d"),
         },
         Rejection::NotAllowed { needed: "a:b".to_owned(), why: crate::authority::Denial::Time },
+        Rejection::NoUser,
+        Rejection::ChainTooDeep { depth: 2, max: 1 },
+        Rejection::UserUnsaid,
+        Rejection::OtherUser,
+        Rejection::OtherTask,
         Rejection::Stale { age: None, age_max: Duration::ZERO },
         Rejection::Behind { token: 2, state: 1 },
     ];
