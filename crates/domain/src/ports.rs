@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
+    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TaskId,
 };
 use accredit_wire::time::Time;
 
@@ -27,7 +27,8 @@ use crate::registry::jwks::Followed;
 use crate::registry::operator::OperatorKey;
 use crate::registry::quota::{Quotas, Reached};
 use crate::registry::rotation_schedule::Looked;
-use crate::registry::{Agent, Credential, Instance, Listed, Organization, Person, Resource};
+use crate::registry::task::TaskFacts;
+use crate::registry::{Agent, Credential, Instance, Listed, Organization, Person, Resource, Task};
 use crate::restoration::NewGeneration;
 use crate::revocation::{Blast, Revocation};
 use crate::root::{Rewrapped, Rewrapping};
@@ -140,6 +141,8 @@ pub enum Row {
     Agent(Agent),
     /// A running copy.
     Instance(Instance),
+    /// A unit of work.
+    Task(Task),
     /// What somebody proves itself with.
     Credential(Credential),
     /// A signing key.
@@ -298,6 +301,11 @@ pub trait Registry: Send + Sync {
         page: Page,
     ) -> BoxFuture<'_, Result<Listed<Instance>, Fault>>;
 
+    /// One task.
+    fn task(&self, org: OrganizationId, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, Fault>>;
+    /// Tasks.
+    fn tasks(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Listed<Task>, Fault>>;
+
     /// One credential.
     fn credential(
         &self,
@@ -425,6 +433,13 @@ pub trait Admissions: Send + Sync {
         org: OrganizationId,
         resource: ResourceId,
     ) -> BoxFuture<'_, Result<Option<Arc<ResourceFacts>>, Fault>>;
+
+    /// The facts about a task, or `None` where there is none of that id in the organization.
+    fn task_facts(
+        &self,
+        org: OrganizationId,
+        task: TaskId,
+    ) -> BoxFuture<'_, Result<Option<Arc<TaskFacts>>, Fault>>;
 
     /// The facts about a credential of the organization.
     fn credential_facts(

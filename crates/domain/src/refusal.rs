@@ -95,6 +95,9 @@ rules! {
     DelegationNone "delegation-none" Scope "The subject token lets its holder pass nothing on.";
     DelegationExceeded "delegation-exceeded" Scope "More was asked for than was passed on.";
     DetailsNotHeld "authorization-details-not-held" Details "The agent does not hold what was asked for, within these limits.";
+    TaskUnknown "task-unknown" Invalid "The task is none of the client's.";
+    TaskOver "task-over" Invalid "The task was ended, or its deadline has come.";
+    TaskOther "task-other" Invalid "The subject token is for another task than the one that was named.";
     ScopeMissing "scope-missing" Scope "Nothing was asked for, and the agent has no default scope.";
     TargetTwo "target-two" Target "The request reaches two resources; a token is for one.";
     TargetUnknown "target-unknown" Target "The resource is none that the agent holds a permission on.";

@@ -24,6 +24,7 @@ use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
 use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::registry::strip::{Strip, Stripped};
+use accredit_domain::registry::task::{CreateTask, TaskView};
 use accredit_domain::restoration::Waive;
 use accredit_domain::revocation::time_boxed::Undo;
 use accredit_domain::revocation::{self, RevocationView, Revoke};
@@ -231,6 +232,12 @@ const INSTANCES: &[&str] = &[
     "limit", "cursor", "sort", "state", "agent", "created_after", "created_before",
     "expires_after", "expires_before", "last_seen_after", "last_seen_before",
 ];
+/// Of the list of tasks.
+#[rustfmt::skip]
+const TASKS: &[&str] = &[
+    "limit", "cursor", "sort", "state", "agent", "created_after", "created_before",
+    "expires_after", "expires_before",
+];
 /// Of the list of credentials.
 #[rustfmt::skip]
 const CREDENTIALS: &[&str] = &[
@@ -329,6 +336,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Creates, Verb::Post, "/v1/instances", "create_instance", Admin(Registry), admin::instances::create).takes(Shape::of::<CreateInstance>()).gives(Shape::of::<InstanceView>()),
     api(Reads, Verb::Get, "/v1/instances", "list_instances", Admin(Read), admin::instances::list).query(INSTANCES).sorts(CREATED).gives(Shape::list_of::<InstanceView>()),
     api(Reads, Verb::Get, "/v1/instances/{key}", "get_instance", Admin(Read), admin::instances::get).gives(Shape::of::<InstanceView>()),
+
+    api(Creates, Verb::Post, "/v1/tasks", "create_task", Admin(Registry), admin::tasks::create).takes(Shape::of::<CreateTask>()).gives(Shape::of::<TaskView>()),
+    api(Reads, Verb::Get, "/v1/tasks", "list_tasks", Admin(Read), admin::tasks::list).query(TASKS).sorts(CREATED).gives(Shape::list_of::<TaskView>()),
+    api(Reads, Verb::Get, "/v1/tasks/{key}", "get_task", Admin(Read), admin::tasks::get).gives(Shape::of::<TaskView>()),
+    api(Changes, Verb::Post, "/v1/tasks/{key}/end", "end_task", Admin(MayRevoke), admin::tasks::end).takes(Shape::of::<Reason>()).gives(Shape::of::<TaskView>()),
 
     api(Creates, Verb::Post, "/v1/credentials", "create_credential", Admin(Registry), admin::credentials::create).takes(Shape::of::<CreateCredential>()).gives(Shape::of::<CredentialView>()),
     api(Reads, Verb::Get, "/v1/credentials", "list_credentials", Admin(Read), admin::credentials::list).query(CREDENTIALS).sorts(EXPIRING).gives(Shape::list_of::<CredentialView>()),

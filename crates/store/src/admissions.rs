@@ -16,15 +16,16 @@ use accredit_domain::issuance::admission::{
 use accredit_domain::ports::{Admissions, BoxFuture, ClientKeys, KeysWanted, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::environment::Environment;
+use accredit_domain::registry::task::TaskFacts;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
 use accredit_wire::authority::ResourceName;
-use accredit_wire::ids::{AgentId, AnyId, CredentialId, OrganizationId, ResourceId};
+use accredit_wire::ids::{AgentId, AnyId, CredentialId, OrganizationId, ResourceId, TaskId};
 use accredit_wire::time::Time;
 
 use crate::cache::{Cache, Stamps, Tag, Ticket};
 use crate::driver::{Conn, DriverError};
 use crate::shared::Shared;
-use crate::{SqliteStore, credentials, followed, instances, resources};
+use crate::{SqliteStore, credentials, followed, instances, resources, tasks};
 
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
 const WORD_BYTES: usize = 48;
@@ -39,14 +40,15 @@ struct Keys {
     until: Option<Time>,
 }
 
-/// The caches of a store. A sixteenth of the bytes each is for resources, by name and by id, and for
-/// what agents hold, an eighth for lists of keys, the rest for agents and credentials.
+/// The caches of a store. A sixteenth of the bytes is for resources and tasks, one for what agents
+/// hold, an eighth for lists of keys, the rest for agents and credentials.
 pub(crate) struct Caches {
     agents: Cache<(OrganizationId, AgentId), Arc<AgentFacts>>,
     credentials: Cache<(OrganizationId, CredentialId), Arc<CredentialFacts>>,
     keys: Cache<KeysAsked, Keys>,
     resources: Cache<(OrganizationId, ResourceName), Arc<ResourceFacts>>,
     resources_by_id: Cache<(OrganizationId, ResourceId), Arc<ResourceFacts>>,
+    tasks: Cache<(OrganizationId, TaskId), Arc<TaskFacts>>,
     entitlements: Cache<(OrganizationId, Box<str>), Arc<Entitlements>>,
 }
 
@@ -56,8 +58,9 @@ impl Caches {
             agents: Cache::new(bytes / 16 * 6),
             credentials: Cache::new(bytes / 16 * 6),
             keys: Cache::new(bytes / 16 * 2),
+            tasks: Cache::new(bytes / 64),
             resources: Cache::new(bytes / 32),
-            resources_by_id: Cache::new(bytes / 32),
+            resources_by_id: Cache::new(bytes / 64),
             entitlements: Cache::new(bytes / 16),
         }
     }
@@ -376,6 +379,29 @@ impl Admissions for SqliteStore {
                 let (tags, bytes) = ([Tag::of(org.any())], resource_bytes(facts));
                 let entry = (key, Arc::clone(facts));
                 self.caches.resources_by_id.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
+            }
+            Ok(found)
+        })
+    }
+
+    fn task_facts(
+        &self,
+        org: OrganizationId,
+        task: TaskId,
+    ) -> BoxFuture<'_, Result<Option<Arc<TaskFacts>>, Fault>> {
+        let key = (org, task);
+        if let Some(facts) = self.caches.tasks.get(&self.shared.stamps, &key) {
+            return Box::pin(ready(Ok(Some(facts))));
+        }
+        Box::pin(async move {
+            let ticket = self.shared.stamps.ticket();
+            let read = move |conn: &mut dyn Conn| tasks::facts(conn, &org.to_string(), task);
+            let found = self.read_short("read a task's facts", read).await?;
+            if let Some(facts) = &found {
+                let tags = [Tag::of(task.any()), Tag::of(facts.agent.any())];
+                let bytes = size_of::<TaskFacts>() + SHARED_BYTES;
+                let entry = (key, Arc::clone(facts));
+                self.caches.tasks.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
             }
             Ok(found)
         })

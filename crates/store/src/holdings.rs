@@ -58,6 +58,7 @@ const fn expiring(counted: Counted) -> Option<Expiring> {
     match counted {
         Counted::Agents | Counted::Persons | Counted::Resources => None,
         Counted::Instances => expiring!("instance", ""),
+        Counted::Tasks => expiring!("task", ""),
         Counted::Credentials => expiring!("credential", "AND row.permissions IS NULL "),
         Counted::AdminKeys => expiring!("credential", "AND row.permissions IS NOT NULL "),
     }
@@ -98,6 +99,7 @@ fn made(change: &Change, counted: Counted) -> usize {
         Row::Resource(row) => row.version == 0 && counted == Counted::Resources,
         Row::Instance(row) => row.version == 0 && counted == Counted::Instances,
         Row::Credential(row) => row.version == 0 && counted == credential(&row.holder),
+        Row::Task(row) => row.version == 0 && counted == Counted::Tasks,
         Row::Organization(_)
         | Row::Key(_)
         | Row::Operator(_)

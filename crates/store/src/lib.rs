@@ -40,6 +40,7 @@ mod revocations;
 mod rewrap;
 mod shared;
 mod spent;
+mod tasks;
 mod uses;
 mod writer;
 

@@ -24,7 +24,7 @@ use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
     agents, answers, credentials, followed, generations, holdings, installation, instances, keys,
-    operators, organizations, persons, resources, revocations, uses,
+    operators, organizations, persons, resources, revocations, tasks, uses,
 };
 
 /// What is to be written.
@@ -249,6 +249,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Resource(row) => resources::write(conn, org, row)?,
             Row::Agent(row) => agents::write(conn, org, row)?,
             Row::Instance(row) => instances::write(conn, org, row)?,
+            Row::Task(row) => tasks::write(conn, org, row)?,
             Row::Credential(row) => {
                 credentials::write(conn, org, row)?;
                 match (&row.holder, row.version) {
@@ -274,6 +275,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::EndAgent(agent) => {
                 done.committed.ended += instances::end_of_agent(conn, org, *agent)?;
                 done.committed.ended += credentials::end_of_agent(conn, org, *agent)?;
+                done.committed.ended += tasks::end_of_agent(conn, org, *agent)?;
             }
             Row::EndInstance(instance) => {
                 done.committed.ended += credentials::end_of_instance(conn, org, *instance)?;
@@ -311,6 +313,11 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         Row::Instance(row) => {
             if row.version > 0 {
                 touched.extend([Tag::of(row.id.any()), Tag::keys_of(row.agent.any())]);
+            }
+        }
+        Row::Task(row) => {
+            if row.version > 0 {
+                touched.push(Tag::of(row.id.any()));
             }
         }
         Row::Credential(row) => touch_credential(row, touched),
@@ -423,6 +430,7 @@ fn notice_rows(
             Row::Person(_)
             | Row::Agent(_)
             | Row::Instance(_)
+            | Row::Task(_)
             | Row::Credential(_)
             | Row::Operator(_)
             | Row::EndOperators

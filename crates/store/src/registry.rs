@@ -9,11 +9,11 @@ use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::operator::OperatorKey;
 use accredit_domain::registry::{
-    Agent, Credential, Instance, Listed, Organization, Person, Resource,
+    Agent, Credential, Instance, Listed, Organization, Person, Resource, Task,
 };
 use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId,
+    AgentId, AnyId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId, TaskId,
 };
 use accredit_wire::time::Time;
 
@@ -21,7 +21,7 @@ use crate::driver::Conn;
 use crate::member::Work;
 use crate::{
     SqliteStore, agents, answers, credentials, followed, instances, keys, operators, organizations,
-    persons, resources,
+    persons, resources, tasks,
 };
 
 impl Registry for SqliteStore {
@@ -122,6 +122,14 @@ impl Registry for SqliteStore {
         page: Page,
     ) -> BoxFuture<'_, Result<Listed<Instance>, Fault>> {
         self.read_in("list instances", org, move |conn, org| instances::list(conn, org, &page))
+    }
+
+    fn task(&self, org: OrganizationId, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, Fault>> {
+        self.read_in("read a task", org, move |conn, org| tasks::find(conn, org, id))
+    }
+
+    fn tasks(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Listed<Task>, Fault>> {
+        self.read_in("list tasks", org, move |conn, org| tasks::list(conn, org, &page))
     }
 
     fn credential(

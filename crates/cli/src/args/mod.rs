@@ -108,6 +108,9 @@ pub(crate) enum ClientCommand {
     /// Instances: single running copies of an agent
     #[command(visible_alias = "instances", alias = "ins")]
     Instance(commands::instance::Instance),
+    /// Tasks: units of work that tokens are minted for and end with
+    #[command(visible_alias = "tasks", alias = "tsk")]
+    Task(commands::task::Task),
     /// Credentials: what agents, instances and resources prove themselves with
     #[command(visible_alias = "credentials", aliases = ["cred", "creds"])]
     Credential(commands::credential::Credential),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, IdError, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
-    TokenId,
+    TaskId, TokenId,
 };
 use clap::{Args, ValueEnum};
 use http::Method;
@@ -68,6 +68,8 @@ pub(crate) enum KillKind {
     Instance,
     /// A token and all tokens that descend from it
     Chain,
+    /// A task, with all tokens that were minted for it
+    Task,
     /// A person, with all agents that they own
     Person,
     /// A signing key and all it has signed
@@ -88,7 +90,12 @@ impl KillKind {
             Self::Agent => Some("/v1/agents"),
             Self::Person => Some("/v1/persons"),
             Self::Resource => Some("/v1/resources"),
-            Self::Instance | Self::Chain | Self::Key | Self::Credential | Self::Token => None,
+            Self::Instance
+            | Self::Chain
+            | Self::Task
+            | Self::Key
+            | Self::Credential
+            | Self::Token => None,
         }
     }
 
@@ -101,6 +108,7 @@ impl KillKind {
             Self::Key => text.parse::<KeyId>().map(drop),
             Self::Credential => text.parse::<CredentialId>().map(drop),
             Self::Chain | Self::Token => text.parse::<TokenId>().map(drop),
+            Self::Task => text.parse::<TaskId>().map(drop),
             Self::Resource => text.parse::<ResourceId>().map(drop),
         }
     }

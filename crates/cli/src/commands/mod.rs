@@ -28,6 +28,7 @@ pub(crate) mod root;
 pub(crate) mod serve;
 pub(crate) mod serving;
 pub(crate) mod signing_key;
+pub(crate) mod task;
 pub(crate) mod token;
 
 use std::future::Future;
@@ -78,6 +79,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Agent(noun) => agent::run(noun, cx).await,
         ClientCommand::Permission(noun) => permission::run(noun, cx).await,
         ClientCommand::Instance(noun) => instance::run(noun, cx).await,
+        ClientCommand::Task(noun) => task::run(noun, cx).await,
         ClientCommand::Credential(noun) => credential::run(noun, cx).await,
         ClientCommand::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
         ClientCommand::Drill(verb) => drill::run(verb, cx).await,

@@ -319,6 +319,7 @@ async fn what_a_list_is_to_hold_is_asked_of_the_server() {
     }
     for (noun, path) in [
         ("instance", "instances"),
+        ("task", "tasks"),
         ("credential", "credentials"),
         ("org", "orgs"),
         ("admin-key", "admin-keys"),

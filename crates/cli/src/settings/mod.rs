@@ -188,6 +188,14 @@ pub(crate) const SETTINGS: [Setting; 22] = [
         help: "Live administrators' keys of one organization",
     },
     Setting {
+        key: "limits.tasks_max",
+        env: None,
+        flag: None,
+        default: "1000000",
+        unit: "number, or off",
+        help: "Tasks of one organization that are not over",
+    },
+    Setting {
         key: "proxies.trusted",
         env: Some("ACCREDIT_PROXIES_TRUSTED"),
         flag: None,

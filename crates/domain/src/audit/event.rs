@@ -70,6 +70,8 @@ kinds! {
     KeyRetired "key.retired";
     KeyRevoked "key.revoked";
     RootKeyRotated "root_key.rotated";
+    TaskCreated "task.created";
+    TaskEnded "task.ended";
     TokenIssued "token.issued";
     TokenRevoked "token.revoked";
     TokenRefused "token.refused";

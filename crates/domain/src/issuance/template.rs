@@ -37,11 +37,15 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
         _ => None,
     };
     let (millis, random) = cx.seed();
-    let origin = match grant.origin {
+    let mut origin = match grant.origin {
         Some(origin) => *origin,
         None => for_itself(&grant.agent, grant.credential.expires_at),
     };
     expires_at = expires_at.min(origin.expires_at.seconds());
+    if let Some(task) = &grant.task {
+        origin.further.push(task.id.any());
+        expires_at = expires_at.min(task.deadline.seconds());
+    }
     let token = AccessToken {
         issuer: cx.tenant.issuer.clone(),
         subject: origin.subject,

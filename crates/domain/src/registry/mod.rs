@@ -21,6 +21,7 @@ pub mod resource;
 pub mod rotation;
 pub mod rotation_schedule;
 pub mod strip;
+pub mod task;
 
 pub use agent::Agent;
 pub use credential::Credential;
@@ -28,6 +29,7 @@ pub use instance::Instance;
 pub use organization::Organization;
 pub use person::Person;
 pub use resource::Resource;
+pub use task::Task;
 
 use std::time::Duration;
 
@@ -193,6 +195,7 @@ versioned!(
     Resource,
     Agent,
     instance::InstanceView,
+    task::TaskView,
     credential::CredentialView
 );
 
@@ -242,6 +245,7 @@ fn new_id(row: &Row) -> Option<AnyId> {
         Row::Resource(row) if row.version == 0 => Some(row.id.any()),
         Row::Agent(row) if row.version == 0 => Some(row.id.any()),
         Row::Instance(row) if row.version == 0 => Some(row.id.any()),
+        Row::Task(row) if row.version == 0 => Some(row.id.any()),
         Row::Credential(row) if row.version == 0 => Some(row.id.any()),
         Row::Key(row) if row.version == 0 => Some(row.sealed.id.any()),
         _ => None,

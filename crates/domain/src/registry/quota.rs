@@ -31,17 +31,20 @@ pub enum Counted {
     Credentials,
     /// Live keys of administrators.
     AdminKeys,
+    /// Tasks that are not over.
+    Tasks,
 }
 
 impl Counted {
     /// Each of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Agents,
         Self::Persons,
         Self::Resources,
         Self::Instances,
         Self::Credentials,
         Self::AdminKeys,
+        Self::Tasks,
     ];
 
     /// As stored, and in the name of the setting: `limits.<this>_max`.
@@ -53,6 +56,7 @@ impl Counted {
             Self::Instances => "instances",
             Self::Credentials => "credentials",
             Self::AdminKeys => "admin_keys",
+            Self::Tasks => "tasks",
         }
     }
 
@@ -64,13 +68,16 @@ impl Counted {
             Self::Instances => "live instances",
             Self::Credentials => "live credentials",
             Self::AdminKeys => "live administrators' keys",
+            Self::Tasks => "tasks that are not over",
         }
     }
 
     const fn way_out(self) -> &'static str {
         match self {
             Self::Agents | Self::Persons | Self::Resources => "these are never deleted",
-            Self::Instances | Self::Credentials | Self::AdminKeys => "revoke what nobody needs",
+            Self::Instances | Self::Credentials | Self::AdminKeys | Self::Tasks => {
+                "end what nobody needs"
+            }
         }
     }
 }
@@ -88,6 +95,7 @@ impl Default for Quotas {
             .with(Counted::Instances, 2_000_000)
             .with(Counted::Credentials, 4_000_000)
             .with(Counted::AdminKeys, 1_000)
+            .with(Counted::Tasks, 1_000_000)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::registry::{
     DecideError, Listed, State, agent, already, commit, credential, decide, ending, instance,
-    keep_for, organization, person, resource, text,
+    keep_for, organization, person, resource, task, text,
 };
 
 pub use preview::{Effect, preview};
@@ -207,7 +207,10 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
             let id = KeyId::try_from(target).map_err(|_| unrevocable(target))?;
             purpose = Some(key(cx, id, &reason).await?);
         }
-        Kind::Task | Kind::Revocation | Kind::Event | Kind::Request => {
+        Kind::Task => {
+            task::end(cx, &name, &reason).await?;
+        }
+        Kind::Revocation | Kind::Event | Kind::Request => {
             return Err(unrevocable(target).into());
         }
     }
@@ -248,8 +251,8 @@ fn unrevocable(target: AnyId) -> Refusal {
     Refusal::field(
         "target",
         format!("nothing hangs on `{target}`"),
-        "revoke an organization, person, resource, agent, instance, credential, signing key or \
-         token",
+        "revoke an organization, person, resource, agent, instance, credential, task, signing key \
+         or token",
     )
 }
 

@@ -8,7 +8,7 @@ use crate::Fault;
 use crate::context::Cx;
 use crate::refusal::{Error, Refusal};
 use crate::registry::credential::AdminPermission;
-use crate::registry::{credential, find_agent, find_person, find_resource, instance};
+use crate::registry::{credential, find_agent, find_person, find_resource, instance, task};
 
 /// What ending an id would end.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -44,7 +44,8 @@ pub async fn preview(cx: &Cx, target: &str) -> Result<Effect, Error> {
         }
         // There are no rows of tokens: any may be ended.
         Kind::Token => {}
-        Kind::Task | Kind::Revocation | Kind::Event | Kind::Request => {
+        Kind::Task => drop(task::find(cx, &name).await?),
+        Kind::Revocation | Kind::Event | Kind::Request => {
             return Err(unrevocable(target).into());
         }
     }

@@ -41,6 +41,7 @@ mod rotation;
 mod same_work;
 mod semantics;
 mod stolen_key;
+mod task;
 mod timing;
 mod token;
 mod uses;

@@ -20,6 +20,8 @@ async fn one_more_of_each_kind_is_refused_and_says_the_limit_and_what_to_do() {
         world.resource(org, "crm", &["read"]).await;
         world.agent(org, "bot", &["crm:read"]).await;
         world.instance(org, "bot", None).await;
+        let task = json!({"agent": "bot", "purpose": "to be counted"});
+        post(&world, org, "/v1/tasks", &task).await.expect(201);
     }
     for (counted, there_are, path, body) in [
         (Counted::Agents, 1, "/v1/agents", json!({"name": "one-more"})),
@@ -45,6 +47,7 @@ async fn one_more_of_each_kind_is_refused_and_says_the_limit_and_what_to_do() {
             "/v1/credentials",
             json!({"agent": "bot", "type": "client-secret"}),
         ),
+        (Counted::Tasks, 1, "/v1/tasks", json!({"agent": "bot", "purpose": "one more"})),
         (
             Counted::AdminKeys,
             1,

@@ -17,6 +17,7 @@ use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::quota::Quotas;
 use accredit_domain::registry::rotation_schedule::RotationPolicy;
+use accredit_domain::registry::task::{Task, TaskState};
 use accredit_domain::registry::{
     Agent, Credential, Instance, Organization, Person, Resource, State,
 };
@@ -27,7 +28,7 @@ use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
-    RevocationId, TokenId,
+    RevocationId, TaskId, TokenId,
 };
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::time::Time;
@@ -215,6 +216,19 @@ pub(crate) fn resource(name: &str) -> Resource {
         state: State::Active,
         revocations_age_max: 60,
         created_at: NOW,
+        version: 0,
+    }
+}
+
+/// A task of an agent, for an hour.
+pub(crate) fn task(agent: AgentId) -> Task {
+    Task {
+        id: TaskId::new(NOW.millis(), unique()),
+        agent,
+        purpose: "to be tested".to_owned(),
+        state: TaskState::Active,
+        created_at: NOW,
+        deadline: NOW.plus(std::time::Duration::from_hours(1)),
         version: 0,
     }
 }

@@ -12,16 +12,17 @@ use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{CredentialState, Holder};
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::task::{Task, TaskState};
 use accredit_domain::registry::{Agent, Credential, Instance, Listed, Person, Resource, State};
 use accredit_domain::revocation::Revocation;
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, PersonId, ResourceId, RevocationId,
+    AgentId, AnyId, CredentialId, InstanceId, PersonId, ResourceId, RevocationId, TaskId,
 };
 use accredit_wire::time::Time;
 use proptest::prelude::*;
 
 use crate::given::{
-    NOW, World, agent, commit, instance, person, resource, revocation, secret, unique,
+    NOW, World, agent, commit, instance, person, resource, revocation, secret, task, unique,
 };
 use crate::roles::held_by;
 
@@ -133,16 +134,18 @@ enum List {
     Resources,
     Agents,
     Instances,
+    Tasks,
     Credentials,
     AdminKeys,
     Revocations,
 }
 
-const LISTS: [List; 7] = [
+const LISTS: [List; 8] = [
     List::Persons,
     List::Resources,
     List::Agents,
     List::Instances,
+    List::Tasks,
     List::Credentials,
     List::AdminKeys,
     List::Revocations,
@@ -172,7 +175,7 @@ impl Stage {
                 world.commit(vec![Row::Person(holder.clone())]).await.expect("committed");
             }
             persons.push(holder);
-            if matches!(list, List::Instances | List::Credentials) {
+            if matches!(list, List::Instances | List::Tasks | List::Credentials) {
                 agents.push(world.agent(&format!("held-{n}")).await);
             }
             if matches!(list, List::Credentials) {
@@ -262,6 +265,22 @@ impl Stage {
                 self.world.commit(vec![Row::Instance(row)]).await.expect("committed");
                 id
             }
+            List::Tasks => {
+                let row = Task {
+                    id: TaskId::new(millis, unique()),
+                    state: if revoked { TaskState::Ended } else { TaskState::Active },
+                    created_at: created,
+                    deadline: due,
+                    ..task(self.agents[holder].id)
+                };
+                known.due = Some(due);
+                let state = if revoked { "ended" } else { expired };
+                state.clone_into(&mut known.state);
+                known.holder = Some(row.agent.any());
+                let id = row.id.any();
+                self.world.commit(vec![Row::Task(row)]).await.expect("committed");
+                id
+            }
             List::Credentials | List::AdminKeys => {
                 let held = match (self.list, suspended) {
                     (List::AdminKeys, _) => Holder::Admin(held_by(AdminRole::Owner)),
@@ -316,7 +335,8 @@ impl Stage {
     fn page(&self, asked: &Asked) -> Page {
         let named = matches!(self.list, List::Persons | List::Resources | List::Agents);
         let due = matches!(self.list, List::Agents | List::Credentials | List::AdminKeys);
-        let ends = due || matches!(self.list, List::Instances);
+        let ends = due || matches!(self.list, List::Instances | List::Tasks);
+        let used = due || matches!(self.list, List::Instances);
         let order = if named { asked.order } else { asked.order.without_name() };
         let order = if due { order } else { order.without_due() };
         let holder = asked.holder.map(usize::from);
@@ -326,6 +346,7 @@ impl Stage {
             List::Instances | List::Credentials | List::AdminKeys => {
                 &["active", "expired", "revoked"]
             }
+            List::Tasks => &["active", "expired", "ended"],
             List::Revocations => &[],
         };
         let state = asked.state.and_then(|state| words.get(usize::from(state)));
@@ -338,7 +359,7 @@ impl Stage {
             state: state.map(|state| (*state).to_owned()),
             created: asked.created,
             due: if ends { asked.due } else { Span::default() },
-            used: if ends { asked.used } else { Span::default() },
+            used: if used { asked.used } else { Span::default() },
             ..Page::default()
         };
         match (self.list, asked.other, holder) {
@@ -349,7 +370,7 @@ impl Stage {
             (List::Credentials, Some(1), Some(holder)) => {
                 page.resource = Some(self.resources[holder].id);
             }
-            (List::Credentials | List::Instances, _, Some(holder)) => {
+            (List::Credentials | List::Instances | List::Tasks, _, Some(holder)) => {
                 page.agent = Some(self.agents[holder].id);
             }
             (List::Revocations, _, Some(holder)) => {
@@ -375,6 +396,7 @@ impl Stage {
             List::Instances => {
                 ids(store.instances(org, page).await.expect(read), |r| r.id.to_string())
             }
+            List::Tasks => ids(store.tasks(org, page).await.expect(read), |r| r.id.to_string()),
             List::Credentials => {
                 ids(store.credentials(org, page).await.expect(read), |r| r.id.to_string())
             }

@@ -159,6 +159,9 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
             store.instances(org, page.clone()).await.expect("a page");
             let index = if state.is_some() { "instance_state" } else { "PRIMARY KEY" };
             stage.check("instances", index, &format!("(org=?{lead} AND id>?"));
+            store.tasks(org, page.clone()).await.expect("a page");
+            let index = if state.is_some() { "task_state" } else { "PRIMARY KEY" };
+            stage.check("tasks", index, &format!("(org=?{lead} AND id>?"));
             store.credentials(org, page.clone()).await.expect("a page");
             let index = match state {
                 None => by("PRIMARY KEY", "credential_expiry"),
@@ -172,6 +175,8 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
         for page in with_times(of_agent) {
             store.instances(org, page.clone()).await.expect("a page");
             stage.check("an agent's instances", "instance_agent", "(org=? AND agent=? AND id>?");
+            store.tasks(org, page.clone()).await.expect("a page");
+            stage.check("an agent's tasks", "task_agent", "(org=? AND agent=? AND id>?");
             store.credentials(org, page).await.expect("a page");
             let index = by("credential_agent ", "credential_agent_expiry");
             let by = format!("(org=? AND agent=? AND {range}");

@@ -1,20 +1,24 @@
 //! The nouns: what is written is what is read, versions and names are held.
 
 use accredit_domain::keys::{KeyPurpose, KeyState};
-use accredit_domain::ports::{CommitError, Ledger as _, Lookup, Page, Registry as _, Row, Use};
+use accredit_domain::ports::{
+    Admissions as _, CommitError, Ledger as _, Lookup, Page, Registry as _, Row, Use,
+};
 use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::jwks::Followed;
+use accredit_domain::registry::task::{Task, TaskState};
 use accredit_domain::registry::{Agent, Credential, Person, Resource, State};
+use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::given::{
     NOW, World, agent, authority, found_organization, person, public_key, resource, secret,
-    signing_key,
+    signing_key, task,
 };
 
 fn taken(outcome: Result<accredit_domain::ports::Committed, CommitError>) -> &'static str {
@@ -203,6 +207,26 @@ async fn instances_and_credentials_are_read_as_written() {
     let key = world.credential(admin.clone()).await;
     let found = store.credential(org, key.id).await.expect("read").expect("there");
     assert_eq!(found.holder, admin);
+}
+
+#[tokio::test]
+async fn a_task_is_read_as_written_and_ends_with_its_agent() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let row = task(bot.id);
+    world.commit(vec![Row::Task(row.clone())]).await.expect("committed");
+    let read = async || world.store.task(world.org, row.id).await.expect("read").expect("there");
+    let found = read().await;
+    assert_eq!(format!("{found:?}"), format!("{:?}", Task { version: 1, ..row.clone() }));
+    let facts = async || world.store.task_facts(world.org, row.id).await.expect("read");
+    assert_eq!(facts().await.expect("there").state, TaskState::Active);
+    world.commit(vec![Row::EndAgent(bot.id)]).await.expect("committed");
+    assert_eq!(read().await.state, TaskState::Ended);
+    assert_eq!(facts().await.expect("there").state, TaskState::Ended, "not as remembered");
+    stale(world.commit(vec![Row::Task(found)]).await);
+    let elsewhere = OrganizationId::new(9, [9; 10]);
+    assert!(world.store.task(elsewhere, row.id).await.expect("read").is_none());
+    assert!(world.store.task_facts(elsewhere, row.id).await.expect("read").is_none());
 }
 
 #[tokio::test]

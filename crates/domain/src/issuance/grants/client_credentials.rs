@@ -14,6 +14,7 @@ use super::target::target;
 use crate::context::Cx;
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::Error;
+use crate::registry::task;
 
 /// Proposes what the request asks for, where the agent may act at all.
 pub async fn propose(
@@ -28,6 +29,11 @@ pub async fn propose(
         None if !request.details.is_empty() => Scope::default(),
         None => agent.entitlements.default_scope.clone().unwrap_or_default(),
     };
+    let task = match request.task {
+        // Boxed: it is asked for seldom, and every request would carry the room that it needs.
+        Some(task) => Some(Box::pin(task::for_token(cx, task, agent.id)).await?),
+        None => None,
+    };
     let resource = target(&agent, (&scope, &request.details), &request.resources)?;
     let lifetime = request.expires_in.unwrap_or(agent.token_lifetime).min(agent.token_lifetime);
     Ok(ProposedGrant {
@@ -40,6 +46,7 @@ pub async fn propose(
         scope,
         details: request.details.clone(),
         lifetime,
+        task,
         origin: None,
     })
 }

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use accredit_wire::authority::{Authority, Scope};
 use accredit_wire::binding::Thumbprint;
-use accredit_wire::ids::{AnyId, PersonId, TokenId};
+use accredit_wire::ids::{AnyId, PersonId, TaskId, TokenId};
 use accredit_wire::oauth::authorization_details::AskedDetail;
 use accredit_wire::time::Time;
 use accredit_wire::token::{Actor, SubjectKind};
 
 use super::admission::{AgentFacts, CredentialFacts, ResourceFacts};
+use crate::registry::task::TaskFacts;
 
 /// What a grant proposes: who would get what, where and for how long. Not yet permitted.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct ProposedGrant {
     pub(in crate::issuance) rev: u64,
     /// The key that the agent proved to hold, to which the token is bound.
     pub(in crate::issuance) proof: Option<Thumbprint>,
+    /// The task that it is for, with its deadline, where the request names one.
+    pub(in crate::issuance) task: Option<Arc<TaskFacts>>,
     /// None where the agent acts for itself.
     pub(in crate::issuance) origin: Option<Box<Origin>>,
 }
@@ -53,4 +56,11 @@ pub struct Origin {
     pub(in crate::issuance) expires_at: Time,
     /// The token that it is derived from, where it is one of ours.
     pub(in crate::issuance) parent: Option<TokenId>,
+}
+
+impl Origin {
+    /// The task that what it is derived from was minted for.
+    fn task(&self) -> Option<TaskId> {
+        self.further.iter().find_map(|id| TaskId::try_from(*id).ok())
+    }
 }

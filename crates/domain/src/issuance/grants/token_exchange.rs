@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use accredit_wire::authority::Authority;
 use accredit_wire::binding::Thumbprint;
-use accredit_wire::ids::{AgentId, AnyId, InstanceId};
+use accredit_wire::ids::{AgentId, AnyId, InstanceId, TaskId};
 use accredit_wire::oauth::token_exchange::{SubjectTokenType, TokenExchange};
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX};
@@ -24,6 +24,7 @@ use crate::context::Cx;
 use crate::issuance::admission::HolderFacts;
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
+use crate::registry::task;
 
 /// Hops from the root of a chain where an organization does not say.
 pub const CHAIN_DEPTH_DEFAULT: usize = 4;
@@ -52,6 +53,12 @@ pub async fn propose(
     let resource = target(&agent, (&scope, &request.details), &named)?;
     let actor = Actor { agent: agent.id, instance: instance_of(client) };
     let origin = of_subject_token(cx, exchange, (actor, client.proof)).await?;
+    let task = match (request.task, origin.task()) {
+        (None, _) => None,
+        (Some(named), Some(held)) if named == held => None,
+        (Some(_), Some(held)) => return Err(another_task(held).into()),
+        (Some(named), None) => Some(task::for_token(cx, named, agent.id).await?),
+    };
     let lifetime = request.expires_in.unwrap_or(agent.token_lifetime).min(agent.token_lifetime);
     Ok(ProposedGrant {
         credential: Arc::clone(&client.credential),
@@ -63,6 +70,7 @@ pub async fn propose(
         scope,
         details: request.details.clone(),
         lifetime,
+        task,
         origin: Some(Box::new(origin)),
     })
 }
@@ -127,6 +135,15 @@ fn not_accepted(detail: &str) -> Refusal {
         Rule::SubjectToken,
         format!("the subject token is not accepted: {detail}"),
         "send a live token of this issuer that you hold, or that was sent to the resource you serve",
+    )
+}
+
+/// A token that was minted for a task stays in it.
+fn another_task(held: TaskId) -> Refusal {
+    Refusal::new(
+        Rule::TaskOther,
+        format!("the subject token is for task `{held}`"),
+        "leave `task` out: it carries over",
     )
 }
 

@@ -12,6 +12,7 @@ pub mod persons;
 pub mod resources;
 pub mod revocations;
 pub mod root;
+pub mod tasks;
 
 use accredit_domain::Cx;
 use accredit_domain::registry::Versioned;

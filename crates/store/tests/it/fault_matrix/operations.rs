@@ -19,7 +19,7 @@ use accredit_domain::registry::operator::OperatorKey;
 use accredit_domain::registry::quota::Quotas;
 use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::registry::{
-    Agent, Credential, Instance, Organization, Person, Resource, State,
+    Agent, Credential, Instance, Organization, Person, Resource, State, Task,
 };
 use accredit_domain::restoration::{Issuing, NewGeneration};
 use accredit_domain::revocation::Revocation;
@@ -29,7 +29,7 @@ use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::{CredentialId, OrganizationId};
 
 use crate::given::{
-    self, NOW, agent, instance, organization, person, secret, signing_key, single_use,
+    self, NOW, agent, instance, organization, person, secret, signing_key, single_use, task,
 };
 use crate::rewrap;
 
@@ -47,6 +47,7 @@ pub(super) struct Base {
     keys: [SigningKey; 3],
     operator: OperatorKey,
     instance: Instance,
+    task: Task,
     of_instance: Credential,
     second: (Organization, SigningKey),
     newcomer: (Person, Agent, Credential),
@@ -96,6 +97,7 @@ impl Base {
             folder: world.folder,
             org,
             revocation: given::revocation(bot.id.any()),
+            task: task(bot.id),
             agent: bot,
             instance: copy,
             of_instance: of_copy,
@@ -170,6 +172,7 @@ rows! {
     "resource" Row::Resource(_),
     "agent" Row::Agent(_),
     "instance" Row::Instance(_),
+    "task" Row::Task(_),
     "credential" Row::Credential(_),
     "key" Row::Key(_),
     "operator" Row::Operator(_),
@@ -256,6 +259,10 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         let target = base.of_instance.id.any();
         let revocation = Revocation { target, ..base.revocation.clone() };
         let change = change(base.org, rows, Some(revocation));
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("make a task", |base, store| {
+        let change = change(base.org, vec![Row::Task(base.task.clone())], None);
         Box::pin(async { store.commit(change).await.is_ok() })
     }),
     ("suspend an owner", |base, store| {
