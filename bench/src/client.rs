@@ -50,6 +50,13 @@ impl Client {
         self.answer(path, &request)
     }
 
+    /// Changes something by JSON; another status than 2xx is an error.
+    pub(crate) fn patch(&mut self, path: &str, body: &Value) -> Answer<Value> {
+        let body = body.to_string();
+        let request = self.head("PATCH", path, "application/json", body.len()) + &body;
+        self.answer(path, &request)
+    }
+
     /// Posts a form and reads the object in the answer.
     pub(crate) fn post_form(&mut self, path: &str, body: &str) -> Answer<Value> {
         let kind = "application/x-www-form-urlencoded";

@@ -10,6 +10,9 @@ use crate::{Answer, Effort, Setting, machine};
 /// By how much a token of the limit may be shorter or longer than ours.
 const LENGTH_TOLERANCE: f64 = 0.05;
 
+/// Tokens to be exchanged for each second of a round: more than any side answers.
+const SUBJECTS_A_SECOND: f64 = 16_000.0;
+
 /// What a method is called, and what is promised of it.
 struct Promise {
     scenario: &'static str,
@@ -21,13 +24,14 @@ fn promise(method: Method) -> Promise {
     match method {
         Method::Basic => Promise { scenario: "issue", ratio: 60.0, rate: Some(7000.0) },
         Method::Assertion => Promise { scenario: "assertion", ratio: 70.0, rate: None },
+        Method::Exchange => Promise { scenario: "exchange", ratio: 60.0, rate: None },
     }
 }
 
 /// Measures one method, and for secrets also the open loop.
 pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<Vec<Figure>> {
     let server = Server::start(&setting.accredit, &setting.work)?;
-    let plan = server.plan(method, CONNECTIONS)?;
+    let mut plan = server.plan(method, CONNECTIONS)?;
     let file = setting.work.join("plan.json");
     plan.write(&file)?;
     let (limit, address) = Process::start(&setting.bench, &["limit", &file.to_string_lossy()])?;
@@ -41,6 +45,13 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
     let device = &setting.device;
     let mut flushes = Some(0);
     for round in 0..effort.rounds {
+        if method == Method::Exchange {
+            // Others for each round, and the same for both sides: whoever remembers a token that it
+            // has verified has not seen these.
+            let wanted = SUBJECTS_A_SECOND * (effort.round + WARM_UP).as_secs_f64();
+            plan.subjects = server.subjects(wanted as usize)?;
+            plan.write(&rounds.plan)?;
+        }
         if round % 2 == 1 {
             rounds.round(&mut theirs, Among::Own)?;
         }

@@ -1,6 +1,7 @@
 //! The limit: the least that any server of this kind must do, in the same HTTP stack.
 //!
-//! It checks one MAC of a secret (or one ES256 signature of an assertion), signs one ES256 token
+//! It checks one MAC of a secret (or one ES256 signature of an assertion, or both that and one of the
+//! token that is exchanged), signs one ES256 token
 //! as long as ours, and replies in the same shape. No store, no log, no tracing, hardly a parser.
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ struct Limit {
     mac: MacKey,
     secrets: HashMap<String, [u8; 32]>,
     keys: HashMap<String, PublicKey>,
+    subjects: Option<PublicKey>,
     signing: PrivateKey,
     header: ProtectedHeader,
     pad: String,
@@ -57,18 +59,35 @@ impl Limit {
         let mac = MacKey::new(&[7; 32]);
         let (mut secrets, mut keys) = (HashMap::new(), HashMap::new());
         for client in &plan.clients {
-            if plan.method == Method::Basic {
+            if plan.method != Method::Assertion {
                 secrets.insert(client.id.clone(), mac.mac(client.secret.as_bytes()));
             } else {
                 let key = client.private_key()?.public().map_err(|e| e.to_string())?;
                 keys.insert(client.id.clone(), key);
             }
         }
+        let subjects = match plan.method {
+            Method::Exchange => {
+                let bytes = b64url_decode(&plan.subject_key).map_err(|e| e.to_string())?;
+                let point = <&[u8; 65]>::try_from(bytes.as_slice()).map_err(|e| e.to_string())?;
+                Some(PublicKey::p256(point).map_err(|e| e.to_string())?)
+            }
+            Method::Basic | Method::Assertion => None,
+        };
         let (signing, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
         let header = ProtectedHeader::new("at+jwt", Algorithm::Es256, Some(&"k".repeat(30)));
         let header = header.map_err(|e| e.to_string())?;
-        let mut limit =
-            Self { mac, secrets, keys, signing, header, pad: String::new(), count: 0.into(), plan };
+        let mut limit = Self {
+            mac,
+            secrets,
+            keys,
+            subjects,
+            signing,
+            header,
+            pad: String::new(),
+            count: 0.into(),
+            plan,
+        };
         let id = limit.plan.clients.first().map_or("", |client| &client.id);
         let missing = limit.plan.token_bytes.saturating_sub(limit.token(id)?.len());
         limit.pad = "x".repeat(missing * 3 / 4);
@@ -106,6 +125,18 @@ impl Limit {
         Some(id.to_owned())
     }
 
+    /// Whether the signature of the token that is exchanged holds, where one is.
+    fn holds(&self, body: &[u8]) -> bool {
+        let Some(key) = &self.subjects else { return true };
+        let held = || {
+            let form = std::str::from_utf8(body).ok()?;
+            let token = form.split('&').find_map(|field| field.strip_prefix("subject_token="))?;
+            let (signed, signature) = token.rsplit_once('.')?;
+            key.verify(signed.as_bytes(), &b64url_decode(signature).ok()?).ok()
+        };
+        held().is_some()
+    }
+
     async fn answer(&self, request: Request) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
@@ -113,6 +144,7 @@ impl Limit {
             Some(value) => self.by_secret(value),
             None => self.by_assertion(&body),
         };
+        let client = client.filter(|_| self.holds(&body));
         let token = client.and_then(|client| self.token(&client).ok());
         let mut response = Response::new(Body::empty());
         let (Some(access_token), scope) = (token, &self.plan.scope) else {

@@ -129,6 +129,9 @@ impl Requests {
             single.reverse();
             return Ok(Self::Single(RefCell::new(single)));
         }
+        if plan.method == Method::Exchange {
+            return Ok(Self::Single(RefCell::new(plan.exchanges(&script.address))));
+        }
         let from = if let Among::InTurn { from, .. } = among { from } else { 0 };
         let clients = plan.clients.iter().cycle().skip(from).take(clients);
         let all = clients.map(|client| plan.basic(client, &script.address)).collect();

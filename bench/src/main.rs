@@ -47,7 +47,8 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 
 --registry FOLDER keeps the million agents there, and uses them again
 
-scenarios: empty verify bound revoke kill issue assertion overload log million (all where none is named)
+scenarios: empty verify bound revoke kill issue assertion exchange overload log million (all where
+none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -55,7 +56,7 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 11] = [
     "empty",
     "verify",
     "bound",
@@ -63,6 +64,7 @@ const SCENARIOS: [&str; 10] = [
     "kill",
     "issue",
     "assertion",
+    "exchange",
     "overload",
     "log",
     "million",
@@ -230,6 +232,7 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
     match name {
         "issue" => issue::run(setting, effort, Method::Basic),
         "assertion" => issue::run(setting, effort, Method::Assertion),
+        "exchange" => issue::run(setting, effort, Method::Exchange),
         "verify" => verify::run(effort),
         "bound" => bound::run(effort),
         "revoke" => revoke::run(setting, effort),

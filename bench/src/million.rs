@@ -171,6 +171,8 @@ fn register(server: &Server, agents: usize) -> Answer<Plan> {
         scope: format!("{RESOURCE}:read"),
         clients: clients.into_inner().map_err(|error| error.to_string())?,
         token_bytes: 0,
+        subjects: Vec::new(),
+        subject_key: String::new(),
     })
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Method {
     Basic,
     /// `private_key_jwt` with ES256; each request has an assertion of its own.
     Assertion,
+    /// `client_secret_basic`, and a token to be exchanged (RFC 8693), another for each request.
+    Exchange,
 }
 
 /// Everything that both sides of a comparison and the load generator must know.
@@ -40,6 +42,12 @@ pub(crate) struct Plan {
     pub(crate) clients: Vec<Client>,
     /// Length of a token of the real server: the limit's are as long.
     pub(crate) token_bytes: usize,
+    /// Tokens to be exchanged, each once.
+    #[serde(default)]
+    pub(crate) subjects: Vec<String>,
+    /// The key that signed them, uncompressed in base64url: the limit verifies them with it.
+    #[serde(default)]
+    pub(crate) subject_key: String,
 }
 
 /// A client and what it proves itself with.
@@ -78,10 +86,23 @@ impl Plan {
 
     /// One request with the client's secret.
     pub(crate) fn basic(&self, client: &Client, host: &str) -> Vec<u8> {
-        // Ids and secrets have no character that RFC 6749 section 2.3.1 would escape.
-        let pair = STANDARD.encode(format!("{}:{}", client.id, client.secret));
         let body = format!("grant_type=client_credentials&scope={}", escaped(&self.scope));
-        self.request(host, &format!("Authorization: Basic {pair}\r\n"), &body)
+        self.request(host, &authorization(client), &body)
+    }
+
+    /// A request for each token that is to be exchanged, by the clients in turn.
+    pub(crate) fn exchanges(&self, host: &str) -> Vec<Vec<u8>> {
+        let grant = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange";
+        let kind = "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token";
+        let scope = escaped(&self.scope);
+        let pairs = self.subjects.iter().zip(self.clients.iter().cycle());
+        let requests = pairs.map(|(subject, client)| {
+            let body = format!(
+                "grant_type={grant}&scope={scope}&subject_token_type={kind}&subject_token={subject}"
+            );
+            self.request(host, &authorization(client), &body)
+        });
+        requests.collect()
     }
 
     /// `count` requests with an assertion each, for the clients in turn.
@@ -124,6 +145,13 @@ impl Plan {
         )
         .into_bytes()
     }
+}
+
+/// The header of `client_secret_basic`.
+fn authorization(client: &Client) -> String {
+    // Ids and secrets have no character that RFC 6749 section 2.3.1 would escape.
+    let pair = STANDARD.encode(format!("{}:{}", client.id, client.secret));
+    format!("Authorization: Basic {pair}\r\n")
 }
 
 fn escaped(scope: &str) -> String {

@@ -86,7 +86,7 @@ impl Rounds {
             Load { failed: 1.., .. } => {
                 Err(format!("{} requests were not sent in their time", load.failed))
             }
-            Load { ran_dry: true, .. } => Err("the prepared assertions did not last".to_owned()),
+            Load { ran_dry: true, .. } => Err("what was prepared did not last".to_owned()),
             _ => Ok(load),
         }
     }

@@ -3,11 +3,13 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::jose::b64url_encode;
-use accredit_wire::jose::jwk::Jwk;
+use accredit_wire::jose::jwk::{Jwk, JwkSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -22,6 +24,11 @@ const START_TIME_MAX: Duration = Duration::from_secs(20);
 const READY_EVERY: Duration = Duration::from_millis(1);
 /// The resource that everything is for.
 pub(crate) const RESOURCE: &str = "crm";
+/// Who is called and calls on, and who calls first.
+const WORKER: &str = "worker";
+const PLANNER: &str = "planner";
+/// Connections on which tokens that are to be exchanged are got.
+const FETCHERS: usize = 32;
 /// Its audience.
 pub(crate) const AUDIENCE: &str = "https://crm.bench.example";
 
@@ -211,7 +218,11 @@ impl Server {
             registered.push(match method {
                 Method::Basic => with_secret(&mut admin, &name, id)?,
                 Method::Assertion => with_key(&mut admin, &name, id)?,
+                Method::Exchange => break,
             });
+        }
+        if method == Method::Exchange {
+            registered = self.workers(&mut admin, clients)?;
         }
         let mut plan = Plan {
             method,
@@ -220,9 +231,75 @@ impl Server {
             scope: format!("{RESOURCE}:read"),
             clients: registered,
             token_bytes: 0,
+            subjects: Vec::new(),
+            subject_key: String::new(),
         };
+        if method == Method::Exchange {
+            plan.subjects = self.subjects(1)?;
+            plan.subject_key = self.token_key()?;
+        }
         plan.token_bytes = first_token(&plan, &self.address)?.len();
         Ok(plan)
+    }
+
+    /// A worker that is called and calls on: a resource, the agent that serves it, with instances,
+    /// and a planner that may call it and pass on what it may.
+    fn workers(&self, admin: &mut Client, instances: usize) -> Answer<Vec<plan::Client>> {
+        let resource = json!({"name": WORKER, "audience": "https://worker.bench.example",
+            "actions": ["run"]});
+        admin.post("/v1/resources", &resource)?;
+        let allow = [format!("{RESOURCE}:read"), format!("{WORKER}:run")];
+        for name in [WORKER, PLANNER] {
+            let agent = json!({
+                "name": name, "owner_email": "owner@bench.example", "purpose": "to be measured",
+                "allow": allow, "may_delegate": true, "activate": true,
+            });
+            admin.post("/v1/agents", &agent)?;
+        }
+        admin.patch(&format!("/v1/resources/{WORKER}"), &json!({"agent": WORKER}))?;
+        let mut clients = Vec::new();
+        for _ in 0..instances {
+            let made = admin.post("/v1/instances", &json!({"agent": WORKER}))?;
+            let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
+            clients.push(plan::Client { id, secret, key: String::new(), kid: String::new() });
+        }
+        Ok(clients)
+    }
+
+    /// Tokens that the planner sends to the worker, each another.
+    pub(crate) fn subjects(&self, count: usize) -> Answer<Vec<String>> {
+        let mut admin = self.admin()?;
+        let made = admin.post("/v1/instances", &json!({"agent": PLANNER}))?;
+        let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
+        let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+        let (left, subjects) = (AtomicUsize::new(count), Mutex::new(Vec::with_capacity(count)));
+        let work = || -> Answer<()> {
+            let mut client = Client::connect(&self.address, &basic)?;
+            let body = format!("grant_type=client_credentials&scope={WORKER}%3Arun");
+            let mut own = Vec::new();
+            let one_less = |left: usize| left.checked_sub(1);
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+                own.push(text(&client.post_form(&self.token_path(), &body)?, "access_token")?);
+            }
+            subjects.lock().map_err(|error| error.to_string())?.append(&mut own);
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..FETCHERS.min(count)).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().map_err(|_| "a fetcher panicked".to_owned())?
+            })
+        })?;
+        subjects.into_inner().map_err(|error| error.to_string())
+    }
+
+    /// The public key that signs tokens.
+    fn token_key(&self) -> Answer<String> {
+        let path = self.token_path().replace("/oauth/token", "/.well-known/jwks.json");
+        let set = Client::connect(&self.address, "")?.body(&path)?;
+        let set = JwkSet::parse(set.as_bytes()).map_err(|error| error.to_string())?;
+        let key = set.keys().first().ok_or("no key signs tokens")?;
+        Ok(b64url_encode(key.key.bytes()))
     }
 
     /// Registers an instance and gets a token for it: the instance's id and the token.
@@ -304,6 +381,7 @@ pub(crate) fn first_token(plan: &Plan, address: &str) -> Answer<String> {
     let request = match plan.method {
         Method::Basic => plan.basic(client, address),
         Method::Assertion => plan.assertions(1, address)?.pop().unwrap_or_default(),
+        Method::Exchange => plan.exchanges(address).pop().unwrap_or_default(),
     };
     let request = String::from_utf8(request).map_err(|error| error.to_string())?;
     let (head, body) = request.split_once("\r\n\r\n").ok_or("a request without a body")?;
