@@ -27,7 +27,7 @@ fn the_demo_keeps_every_promise() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(shown["ok"], true, "{shown}");
     let steps = shown["steps"].as_array().expect("steps");
-    assert!(steps.len() >= 26, "{shown}");
+    assert!(steps.len() >= 29, "{shown}");
     shows_no_secret(&shown.to_string());
     for step in steps {
         assert_eq!(step["ok"], true, "{step}");
@@ -40,6 +40,9 @@ fn the_demo_keeps_every_promise() {
         "beyond the token's scope is refused",
         "breaks off the stream",
         "its sibling goes on",
+        "goes on for its caller",
+        "no more than was passed on",
+        "ending the caller ends",
         "a credential is rotated",
         "not one call fails",
         "a leaked secret is recognized",

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use accredit::AccessToken;
 use accredit_net::{Chunks, Client, Config, Egress, NetError, RESPONSE_BODY_MAX};
+use accredit_wire::secret::Secret;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -113,6 +114,19 @@ impl Caller {
             Err(broken @ NetError::Broken { .. }) => Ok(Err(broken)),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// One call with a bearer token that was got by hand.
+    pub(super) async fn call_bearing(
+        &self,
+        method: Method,
+        path: &str,
+        token: &Secret,
+    ) -> Result<Answered, String> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+            .map_err(|error| error.to_string())?;
+        value.set_sensitive(true);
+        self.call_with(method, path, &HeaderMap::from_iter([(AUTHORIZATION, value)])).await
     }
 
     /// Opens the stream and goes on reading it.

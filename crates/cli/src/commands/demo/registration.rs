@@ -54,6 +54,13 @@ pub(super) struct Held {
     pub(super) agent: Agent,
 }
 
+/// An agent and what it asks for tokens with, by hand.
+pub(super) struct Party {
+    /// The agent's id.
+    pub(super) id: String,
+    secret: Secret,
+}
+
 /// The administration of the server.
 pub(super) struct Office {
     api: Api,
@@ -96,6 +103,55 @@ impl Office {
             sibling: self.instance("planner").await?,
             reporter: self.instance("reporter").await?,
         })
+    }
+
+    /// Registers a worker, which serves a resource and may update customers, and two agents that may
+    /// call it, read customers, and pass on what they may.
+    pub(super) async fn register_chain(&self) -> Result<[Party; 3], String> {
+        let resource = json!({
+            "name": "worker", "audience": "https://worker.example", "actions": ["run"],
+        });
+        self.post("/v1/resources", resource).await?;
+        self.agent("worker", "looks customers up", &["crm:read", "crm:update"]).await?;
+        for name in ["lead", "assistant"] {
+            let agent = json!({
+                "name": name, "owner_email": OWNER, "purpose": "has customers looked up",
+                "allow": ["worker:run", "crm:read"], "may_delegate": true, "activate": true,
+            });
+            self.post("/v1/agents", agent).await?;
+        }
+        let path = RequestPath::new("/v1/resources").segment("worker");
+        let served = self.api.call(Method::PATCH, path, Some(json!({"agent": "worker"}))).await;
+        served.map_err(|failure| told(&failure))?;
+        let parties = [
+            self.party("worker").await?,
+            self.party("lead").await?,
+            self.party("assistant").await?,
+        ];
+        Ok(parties)
+    }
+
+    async fn party(&self, agent: &str) -> Result<Party, String> {
+        let instance = self.post("/v1/instances", json!({"agent": agent})).await?;
+        let secret = Secret::new(member(&instance, "client_secret")?.to_owned());
+        Ok(Party { id: member(&instance, "client_id")?.to_owned(), secret })
+    }
+
+    /// A token, asked for with a form.
+    pub(super) async fn ask_token(
+        &self,
+        party: &Party,
+        form: &[(&str, &str)],
+    ) -> Result<Secret, Failure> {
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(form);
+        let body = Secret::new(body.finish());
+        let by = (party.id.as_str(), &party.secret);
+        let answer = self.api.token(&self.issuer, by, body.expose()).await?;
+        let token = answer.member("access_token");
+        let token =
+            token.ok_or_else(|| Failure::not_understood(&self.issuer, "it has no token"))?;
+        Ok(Secret::new(token.to_owned()))
     }
 
     /// Ends something, and answers what the server said.

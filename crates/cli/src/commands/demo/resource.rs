@@ -116,6 +116,7 @@ fn who(caller: &Principal) -> Value {
     json!({
         "agent": caller.client_id().to_string(),
         "instance": caller.instance().map(|id| id.to_string()),
+        "acts_for": caller.subject().to_string(),
         "owner": owner.map(|id| id.to_string()),
         "token": caller.token_id().to_string(),
         "bound_to": caller.bound_to().map(|key| key.to_string()),

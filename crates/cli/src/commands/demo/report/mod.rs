@@ -28,6 +28,9 @@ pub(super) enum Promise {
     EndsStreams,
     EndsCalls,
     SparesSiblings,
+    Delegates,
+    NarrowsOnly,
+    EndsChains,
     RotatesCredentials,
     RotatesKeys,
     LosesNoCall,
@@ -49,7 +52,7 @@ pub(super) enum Promise {
 
 impl Promise {
     /// Every promise.
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 29] = [
         Self::Starts,
         Self::Registers,
         Self::Issues,
@@ -59,6 +62,9 @@ impl Promise {
         Self::EndsStreams,
         Self::EndsCalls,
         Self::SparesSiblings,
+        Self::Delegates,
+        Self::NarrowsOnly,
+        Self::EndsChains,
         Self::RotatesCredentials,
         Self::RotatesKeys,
         Self::LosesNoCall,
@@ -89,6 +95,11 @@ impl Promise {
             Self::EndsStreams => "revoking an instance breaks off the stream it is reading",
             Self::EndsCalls => "the revoked instance's calls are refused, and it gets no new token",
             Self::SparesSiblings => "its sibling goes on as if nothing had happened",
+            Self::Delegates => {
+                "an agent that is called goes on for its caller, with a token of its own"
+            }
+            Self::NarrowsOnly => "it gets no more than was passed on, though it holds more itself",
+            Self::EndsChains => "ending the caller ends what was derived from it, and nothing else",
             Self::RotatesCredentials => {
                 "a credential is rotated in use: both work for a while, then the old one ends"
             }
