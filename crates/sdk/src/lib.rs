@@ -22,6 +22,19 @@
 //! }
 //! ```
 //!
+//! A service that acts for several users says whose request each one is, from its own session; a
+//! token of another user is then of no use there:
+//!
+//! ```no_run
+//! # fn guarded(verifier: &accredit::Verifier) -> accredit::Guard {
+//! let guard = verifier.guard().require("crm:read").context(|head| accredit::RequestContext {
+//!     user: head.headers.get("x-session-user").and_then(|user| user.to_str().ok()?.parse().ok()),
+//!     ..accredit::RequestContext::default()
+//! });
+//! # guard
+//! # }
+//! ```
+//!
 //! An agent asks its [`Agent`] for a token whenever it needs one:
 //!
 //! ```no_run

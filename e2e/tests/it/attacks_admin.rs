@@ -46,6 +46,7 @@ struct Prey {
     event: String,
     /// An auditor's key.
     admin_key: String,
+    task: String,
     token: String,
 }
 
@@ -61,7 +62,9 @@ impl Prey {
         let event = text(&server.get("/v1/events?limit=1").await["items"][0], "id");
         let body = json!({"role": "auditor", "purpose": "to be in a story"});
         let admin_key = text(&server.post("/v1/admin-keys", body).await, "id");
-        Self { cast, client, instance, person, org, event, admin_key, token }
+        let body = json!({"agent": client.agent, "purpose": "to be in a story"});
+        let task = text(&server.post("/v1/tasks", body).await, "id");
+        Self { cast, client, instance, person, org, event, admin_key, task, token }
     }
 
     /// The path with A's ids in the places of its parameters.
@@ -76,6 +79,7 @@ impl Prey {
             "credentials" => &self.client.credential,
             "events" => &self.event,
             "admin-keys" => &self.admin_key,
+            "tasks" => &self.task,
             _ => "",
         };
         let filled = path
@@ -107,6 +111,7 @@ impl Prey {
                 "allow": [format!("{resource}:read")]}),
             "update_agent" => json!({"purpose": "mine"}),
             "create_instance" => json!({"agent": agent}),
+            "create_task" => json!({"agent": agent, "purpose": "mine"}),
             "create_credential" => json!({"agent": agent, "type": "client-secret"}),
             "acknowledge_revocations" => {
                 json!({"gen": 1, "rev": 0, "follower": "00".repeat(16), "waited": 0})
@@ -120,7 +125,7 @@ impl Prey {
             "revoke_id" => json!({"target": agent, "reason": "mine"}),
             "suspend_org" | "activate_org" | "suspend_person" | "activate_person"
             | "suspend_resource" | "activate_resource" | "activate_agent" | "suspend_agent"
-            | "decommission_agent" | "waive_restore" => json!({"reason": "mine"}),
+            | "decommission_agent" | "waive_restore" | "end_task" => json!({"reason": "mine"}),
             _ => return None,
         })
     }
@@ -141,14 +146,16 @@ impl Prey {
     fn ids(&self) -> Vec<&str> {
         let (client, instance) = (&self.client, &self.instance);
         let of_agents = [&client.agent, &client.credential, &instance.id, &instance.credential];
-        let others = [&self.cast.resource, &self.person, &self.org, &self.event, &self.admin_key];
-        of_agents.into_iter().chain(others).map(String::as_str).collect()
+        let others = [&self.cast.resource, &self.person, &self.org, &self.event];
+        let more = [&self.admin_key, &self.task];
+        of_agents.into_iter().chain(others).chain(more).map(String::as_str).collect()
     }
 
     /// All that can be seen of A, by its own administrator.
     async fn snapshot(&self) -> Vec<Value> {
         let mut seen = Vec::new();
-        for list in ["orgs", "persons", "resources", "agents", "instances", "revocations"] {
+        for list in ["orgs", "persons", "resources", "agents", "instances", "tasks", "revocations"]
+        {
             seen.push(self.cast.server.get(&format!("/v1/{list}")).await);
         }
         for list in ["credentials", "admin-keys"] {

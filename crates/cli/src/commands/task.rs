@@ -18,7 +18,7 @@ const COLUMNS: [Column; 5] = [
     Column::new("AGENT", "agent"),
     Column::new("PURPOSE", "purpose"),
     Column::new("STATE", "state"),
-    Column::new("DEADLINE", "deadline"),
+    Column::new("DEADLINE", "expires_at"),
 ];
 
 /// The noun.

@@ -50,7 +50,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 22] = [
+pub(crate) const SETTINGS: [Setting; 23] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),

@@ -100,9 +100,9 @@ pub struct TaskView {
     /// When it was made.
     #[schema(value_type = String)]
     pub created_at: Time,
-    /// When it ends by itself.
+    /// Its deadline: when it ends by itself.
     #[schema(value_type = String)]
-    pub deadline: Time,
+    pub expires_at: Time,
     /// The row's version.
     #[serde(skip)]
     pub version: i64,
@@ -121,7 +121,7 @@ impl Task {
                 TaskState::Active => "active",
             },
             created_at: self.created_at,
-            deadline: self.deadline,
+            expires_at: self.deadline,
             version: self.version,
         }
     }

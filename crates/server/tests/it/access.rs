@@ -98,6 +98,8 @@ pub(crate) struct Stage {
     event: String,
     /// A kill for a time.
     revocation: String,
+    /// A task of the planner's.
+    task: String,
 }
 
 impl Stage {
@@ -115,7 +117,10 @@ impl Stage {
         let body = json!({"target": spare, "reason": "a test", "expires_in": 3600});
         let killed = world.admin(&acme, "POST", "/v1/revocations", Some(body)).await.expect(201);
         let (key, event, revocation) = (String::new(), String::new(), killed.member("id"));
-        let mut stage = Self { world, acme, other, scene, person, key, event, revocation };
+        let body = json!({"agent": "planner", "purpose": "a test"});
+        let task = world.admin(&acme, "POST", "/v1/tasks", Some(body)).await.expect(201);
+        let task = task.member("id");
+        let mut stage = Self { world, acme, other, scene, person, key, event, revocation, task };
         let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
         stage.key = spare.credential;
         accredit_server::jobs::integrate_all(&stage.world.server).await;
@@ -220,6 +225,7 @@ impl Stage {
             "credentials" => &self.scene.client.credential,
             "admin-keys" => &self.key,
             "events" => &self.event,
+            "tasks" => &self.task,
             _ => "",
         };
         let path = endpoint
@@ -271,6 +277,7 @@ impl Stage {
             "create_agent" => json!({"name": "new", "owner_email": "new@example.com"}),
             "update_agent" => json!({"purpose": "another"}),
             "create_instance" => json!({"agent": planner}),
+            "create_task" => json!({"agent": planner, "purpose": "a test"}),
             "create_credential" => json!({"agent": planner, "type": "client-secret"}),
             "identify_credential" => json!({"secret": self.scene.client.secret}),
             "rotate_signing_key" => json!({"now": true}),
@@ -285,6 +292,7 @@ impl Stage {
             "strip_agent" => json!({"allow": ["crm:read"], "reason": "a test"}),
             "undo_revocation" => json!({"revocation": self.revocation, "reason": "a test"}),
             name if name.ends_with("_org")
+                || name == "end_task"
                 || name.ends_with("_person")
                 || name.ends_with("_resource")
                 || name.ends_with("_agent") =>

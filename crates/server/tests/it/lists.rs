@@ -72,8 +72,9 @@ fn every_list_takes_the_filters_and_orders_of_what_its_rows_have() {
             }
         }
         // When something was last used is written all the time, and is no order.
+        let unsorted = ["list_instances", "list_tasks"];
         for (name, is_order) in
-            [("expires_at", operation != "list_instances"), ("review_due_at", true)]
+            [("expires_at", !unsorted.contains(&operation)), ("review_due_at", true)]
         {
             let is_order = is_order && members.contains(name);
             assert_eq!(row.sorts.contains(&name), is_order, "{operation} by `{name}`");
@@ -97,6 +98,10 @@ async fn full() -> (TestWorld, Org) {
         let permission = format!("/v1/agents/a0/permissions/{name}");
         let actions = json!({"actions": ["read"]});
         world.admin(&org, "PUT", &permission, Some(actions)).await.expect(200);
+    }
+    for n in 0..4 {
+        let task = json!({"agent": "a0", "purpose": format!("to be listed {n}")});
+        world.admin(&org, "POST", "/v1/tasks", Some(task)).await.expect(201);
     }
     for n in 1..4 {
         world.revoke(&org, world.agent_id(&org, &format!("a{n}")).await).await.expect("revoked");

@@ -154,8 +154,14 @@ async fn a_task_is_its_agents_alone_and_no_token_leaves_it_for_another() {
 #[tokio::test]
 async fn tasks_are_listed_by_agent_and_state() {
     let case = Case::begin(504).await;
-    let (short, long) = (case.task("planner", 100).await, case.task("planner", 3600).await);
-    let (theirs, over) = (case.task("worker", 3600).await, case.task("worker", 3600).await);
+    let mut made = Vec::new();
+    for (agent, seconds) in
+        [("planner", 100), ("planner", 3600), ("worker", 3600), ("worker", 3600)]
+    {
+        made.push(case.task(agent, seconds).await);
+        case.world.advance(1);
+    }
+    let [short, long, theirs, over] = <[String; 4]>::try_from(made).expect("four");
     case.end(&over).await.expect(200);
     case.world.advance(100);
     let listed = async |query: &str| {

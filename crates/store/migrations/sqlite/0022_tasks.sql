@@ -21,7 +21,7 @@ CREATE TRIGGER organization_holds AFTER INSERT ON organization BEGIN
     INSERT INTO holding (org, noun, held, expired_to) VALUES
         (new.org, 'agents', 0, 0), (new.org, 'persons', 0, 0), (new.org, 'resources', 0, 0),
         (new.org, 'instances', 0, 0), (new.org, 'credentials', 0, 0),
-        (new.org, 'admin_keys', 0, 0), (new.org, 'federations', 0, 0), (new.org, 'tasks', 0, 0);
+        (new.org, 'admin_keys', 0, 0), (new.org, 'tasks', 0, 0);
 END;
 CREATE TRIGGER task_held AFTER INSERT ON task BEGIN
     UPDATE holding SET held = held + (new.state = 'active' AND new.expires_at > expired_to)

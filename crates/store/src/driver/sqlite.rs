@@ -47,6 +47,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (19, "orders", include_str!("../../migrations/sqlite/0019_orders.sql")),
     (20, "served", include_str!("../../migrations/sqlite/0020_served.sql")),
     (21, "ends at", include_str!("../../migrations/sqlite/0021_ends_at.sql")),
+    (22, "tasks", include_str!("../../migrations/sqlite/0022_tasks.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -9,11 +9,12 @@ use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::quota::{Counted, Quotas, Reached};
+use accredit_domain::registry::task::{Task, TaskState};
 use accredit_domain::registry::{Credential, Instance};
 use accredit_wire::ids::OrganizationId;
 
 use crate::given::{
-    NOW, World, event, found_organization, instance, open, person, resource, secret,
+    NOW, World, event, found_organization, instance, open, person, resource, secret, task,
 };
 use crate::older::of_schema;
 
@@ -56,11 +57,15 @@ async fn busy() -> World {
     }
     let revoked = world.credential(Holder::Agent(second.id)).await;
     let (ended, _) = world.instance(second.id).await;
+    let (over, goes_on) = (task(second.id), task(second.id));
+    let rows = [over.clone(), goes_on, task(first.id)].map(Row::Task);
+    world.commit(rows.to_vec()).await.expect("committed");
     world
         .commit(vec![
             Row::Credential(Credential { state: CredentialState::Revoked, ..revoked }),
             Row::Instance(Instance { state: InstanceState::Revoked, ..ended.clone() }),
             Row::EndInstance(ended.id),
+            Row::Task(Task { state: TaskState::Ended, version: 1, ..over }),
             Row::EndAgent(first.id),
         ])
         .await
@@ -74,8 +79,8 @@ async fn the_counts_are_what_is_there() {
     let (org, folder) = (world.org, world.folder);
     world.store.close();
     // Agents, persons, resources; two instances of the second agent; their secrets and the
-    // resource's; the administrator's.
-    assert_eq!(counts(&folder, org), [2, 2, 1, 2, 3, 1]);
+    // resource's; the administrator's; a task of the second agent.
+    assert_eq!(counts(&folder, org), [2, 2, 1, 2, 3, 1, 1]);
 }
 
 #[tokio::test]
@@ -83,6 +88,8 @@ async fn what_has_expired_is_taken_off_once_and_revoking_it_takes_nothing_off() 
     let world = World::new().await;
     let bot = world.agent("bot").await;
     let soon = NOW.plus(Duration::from_mins(1));
+    let brief = Task { deadline: soon, ..task(bot.id) };
+    world.commit(vec![Row::Task(brief)]).await.expect("committed");
     let short = Credential { expires_at: soon, ..secret(Holder::Agent(bot.id)) };
     world.commit(vec![Row::Credential(short.clone())]).await.expect("committed");
     let (instance, key) = instance(bot.id);
@@ -99,7 +106,7 @@ async fn what_has_expired_is_taken_off_once_and_revoking_it_takes_nothing_off() 
     world.commit(vec![Row::Credential(revoked)]).await.expect("committed");
     let (org, folder) = (world.org, world.folder);
     world.store.close();
-    assert_eq!(counts(&folder, org), [1, 1, 0, 0, 1, 0]);
+    assert_eq!(counts(&folder, org), [1, 1, 0, 0, 1, 0, 0]);
 }
 
 #[tokio::test]
@@ -166,5 +173,5 @@ fn a_store_from_before_there_were_counts_is_counted() {
     .expect("as it was");
     drop(conn);
     open(&folder).close();
-    assert_eq!(counts(&folder, org), [2, 1, 1, 1, 2, 1]);
+    assert_eq!(counts(&folder, org), [2, 1, 1, 1, 2, 1, 0]);
 }
