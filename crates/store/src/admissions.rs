@@ -185,7 +185,7 @@ fn read_agent(
     let found = conn.first(
         "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
          a.may_delegate, a.token_lifetime, a.environment, a.across, \
-         a.rotation_asked_at \
+         a.rotation_asked_at, a.bound_only \
          FROM agent a LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
          WHERE a.org = $1 AND a.id = $2",
         &[org_text.as_str().into(), id_text.as_str().into()],
@@ -202,6 +202,7 @@ fn read_agent(
                 environment: row.word(8, Environment::parse)?,
                 entitlements: Arc::default(),
                 may_delegate: row.int(6)? != 0,
+                bound_only: row.int(11)? != 0,
                 token_lifetime: row.small(7)?,
                 rotation_asked_at: row.opt_time(10)?,
             };

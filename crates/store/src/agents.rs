@@ -57,7 +57,7 @@ macro_rules! select {
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
              AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1)), a.across, \
              a.rotation_asked_at, a.rotation_asked_because, \
-             f.url, f.fetched_at, f.failing_since, f.failure, a.look_at \
+             f.url, f.fetched_at, f.failing_since, f.failure, a.look_at, a.bound_only \
              FROM agent a \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id \
              LEFT JOIN followed f ON f.org = a.org AND f.agent = a.id \
@@ -84,6 +84,7 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
             .map_err(|error| DriverError::unreadable(7, error))?,
         default_scope: row.opt_parsed(8)?,
         may_delegate: row.int(9)? != 0,
+        bound_only: row.int(28)? != 0,
         token_lifetime: row.small(10)?,
         review_due_at: row.time(11)?,
         created_at: row.time(12)?,
@@ -304,8 +305,9 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
         conn.execute(
             "INSERT INTO agent (org, id, name, owner, purpose, environment, state, permissions, \
              default_scope, may_delegate, token_lifetime, review_due_at, created_at, \
-             last_reviewed_at, rotation_days, across, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1)",
+             last_reviewed_at, rotation_days, across, bound_only, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+             1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -323,6 +325,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.last_reviewed_at.into(),
                 row.rotation_days.into(),
                 (&across).into(),
+                row.bound_only.into(),
             ],
         )
         .map_err(failed)?;
@@ -334,8 +337,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
              permissions = $5, default_scope = $6, may_delegate = $7, token_lifetime = $8, \
              review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
              rotation_warned_for = $12, across = $13, rotation_asked_at = $14, \
-             rotation_asked_because = $15, look_at = 0, version = version + 1 \
-             WHERE org = $16 AND id = $17 AND version = $18",
+             rotation_asked_because = $15, bound_only = $16, look_at = 0, \
+             version = version + 1 WHERE org = $17 AND id = $18 AND version = $19",
             &[
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
@@ -352,6 +355,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 (&across).into(),
                 row.rotation_asked_at.into(),
                 row.rotation_asked_because.as_deref().into(),
+                row.bound_only.into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

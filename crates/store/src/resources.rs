@@ -18,7 +18,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, audience, actions, state, revocations_age_max, created_at, version, \
-             environment, agent FROM resource ",
+             environment, agent, bound_only FROM resource ",
             $rest
         )
     };
@@ -37,6 +37,7 @@ fn read(row: &dyn Row) -> Result<Resource, DriverError> {
         version: row.int(7)?,
         environment: row.word(8, Environment::parse)?,
         agent: row.opt_parsed(9)?,
+        bound_only: row.int(10)? != 0,
     })
 }
 
@@ -75,6 +76,7 @@ pub(crate) fn facts(
             audience: row.audience,
             actions: row.actions,
             state: row.state,
+            bound_only: row.bound_only,
             environment: row.environment,
             agent: row.agent,
         })
@@ -124,8 +126,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
     if row.version == 0 {
         conn.execute(
             "INSERT INTO resource (org, id, name, audience, actions, state, \
-             revocations_age_max, created_at, environment, agent, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)",
+             revocations_age_max, created_at, environment, agent, bound_only, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -137,6 +139,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
                 row.created_at.into(),
                 row.environment.as_str().into(),
                 agent.as_deref().into(),
+                row.bound_only.into(),
             ],
         )
         .map_err(failed)?;
@@ -145,12 +148,14 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
     let changed = conn
         .execute(
             "UPDATE resource SET actions = $1, state = $2, revocations_age_max = $3, agent = $4, \
-             version = version + 1 WHERE org = $5 AND id = $6 AND version = $7",
+             bound_only = $5, version = version + 1 \
+             WHERE org = $6 AND id = $7 AND version = $8",
             &[
                 (&actions).into(),
                 row.state.as_str().into(),
                 row.revocations_age_max.into(),
                 agent.as_deref().into(),
+                row.bound_only.into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

@@ -132,6 +132,7 @@ impl TestWorld {
             environment: None,
             revocations_age_max: None,
             agent: None,
+            bound_only: false,
         };
         resource::create(&self.cx(org).await, &asked).await.expect("a new resource")
     }

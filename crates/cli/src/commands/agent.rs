@@ -101,6 +101,9 @@ struct Create {
     /// It may pass on what it is granted
     #[arg(long)]
     may_delegate: bool,
+    /// It gets tokens only that are bound to a key, by a DPoP proof in the request
+    #[arg(long)]
+    bound_only: bool,
     /// The life of its tokens (5m; at most 60m)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     token_lifetime: Option<Duration>,
@@ -157,6 +160,9 @@ struct Update {
     /// Whether it may pass on what it is granted
     #[arg(long, value_name = "BOOL")]
     may_delegate: Option<bool>,
+    /// Whether it gets tokens only that are bound to a key; its live tokens end
+    #[arg(long, value_name = "BOOL")]
+    bound_only: Option<bool>,
     /// The life of its tokens (5m; at most 60m)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     token_lifetime: Option<Duration>,
@@ -281,6 +287,7 @@ fn create_body(args: Create) -> serde_json::Value {
         .with_opt("allow", (!args.allow.is_empty()).then(|| args::texts(&args.allow)))
         .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
         .with_opt("may_delegate", args.may_delegate.then_some(true))
+        .with_opt("bound_only", args.bound_only.then_some(true))
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
@@ -301,13 +308,14 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
         .with_opt("environment", args.environment)
         .with_opt("default_scope", args.default_scope.map(|scope| scope.join(" ")))
         .with_opt("may_delegate", args.may_delegate)
+        .with_opt("bound_only", args.bound_only)
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
         .with_opt("jwks_url", args.jwks_url)
         .changed(
-            "--owner, --purpose, --environment, --default-scope, --may-delegate, --token-lifetime, \
-             --review-due, --rotation-days, --jwks-url",
+            "--owner, --purpose, --environment, --default-scope, --may-delegate, --bound-only, \
+             --token-lifetime, --review-due, --rotation-days, --jwks-url",
         )
 }
 

@@ -75,6 +75,9 @@ struct Create {
     /// The agent that serves it, where it is one: that may exchange the tokens that are sent to it
     #[arg(long, value_name = "ID|NAME")]
     agent: Option<String>,
+    /// There are tokens for it only that are bound to a key, by a DPoP proof in the request
+    #[arg(long)]
+    bound_only: bool,
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +95,9 @@ struct Update {
     /// The agent that serves it from now on; "" for none
     #[arg(long, value_name = "ID|NAME")]
     agent: Option<String>,
+    /// Whether there are tokens for it only that are bound to a key; the live tokens for it end
+    #[arg(long, value_name = "BOOL")]
+    bound_only: Option<bool>,
 }
 
 fn all() -> RequestPath {
@@ -108,7 +114,8 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
                 .with("actions", args.actions)
                 .with_opt("environment", args.environment)
                 .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()))
-                .with_opt("agent", args.agent);
+                .with_opt("agent", args.agent)
+                .with_opt("bound_only", args.bound_only.then_some(true));
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body.json())).await?)
         }
         Verb::List(args) => commands::list(args.of(all()), args.among.paging, &COLUMNS, cx).await,
@@ -118,7 +125,8 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
                 .with_opt("actions", args.actions)
                 .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()))
                 .with_opt("agent", args.agent)
-                .changed("--action, --revocations-age-max and --agent")?;
+                .with_opt("bound_only", args.bound_only)
+                .changed("--action, --revocations-age-max, --agent and --bound-only")?;
             let path = all().segment(&args.name);
             cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body)).await?)
         }

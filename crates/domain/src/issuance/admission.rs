@@ -31,6 +31,8 @@ pub struct AgentFacts {
     pub entitlements: Arc<Entitlements>,
     /// Whether its tokens carry a delegable Authority.
     pub may_delegate: bool,
+    /// Whether it gets tokens only that are bound to a key.
+    pub bound_only: bool,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
     /// When a change last asked for its credential to be rotated.
@@ -63,6 +65,8 @@ pub struct ResourceFacts {
     pub actions: BTreeSet<ActionName>,
     /// Whether there are tokens for it.
     pub state: State,
+    /// Whether those are bound to a key.
+    pub bound_only: bool,
     /// Where it runs.
     pub environment: Environment,
     /// The agent that serves it, and so may exchange what is sent to it.

@@ -51,6 +51,19 @@ pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
             ((&*agent.name, agent.environment), (resource.name.as_str(), resource.environment));
         return Err(environment::apart(agent, resource).into());
     }
+    if (agent.bound_only || resource.bound_only) && proposed.proof.is_none() {
+        let what = if agent.bound_only {
+            format!("agent `{}`", agent.name)
+        } else {
+            format!("resource `{}`", resource.name)
+        };
+        return Err(Refusal::new(
+            Rule::DpopRequired,
+            format!("{what} takes tokens only that are bound to a key, and no proof came"),
+            "send a `DPoP` header with a proof for this request (RFC 9449); the library's agents do",
+        )
+        .into());
+    }
     let granted = |token: &ScopeToken| {
         agent.entitlements.authority.allows(&token.resource, &token.action)
             && token.resource == resource.name

@@ -101,6 +101,8 @@ pub struct Agent {
     pub default_scope: Option<Scope>,
     /// Whether its tokens carry a delegable Authority.
     pub may_delegate: bool,
+    /// Whether it gets tokens only that are bound to a key (RFC 9449).
+    pub bound_only: bool,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
     /// When it is to be reviewed.
@@ -171,6 +173,9 @@ pub struct CreateAgent {
     /// Whether its tokens carry a delegable Authority.
     #[serde(default)]
     pub may_delegate: bool,
+    /// Whether it gets tokens only that are bound to a key (RFC 9449).
+    #[serde(default)]
+    pub bound_only: bool,
     /// The life of its tokens, seconds: 300 where not said, at most 3600.
     pub token_lifetime: Option<u32>,
     /// When it is to be reviewed; in 90 days where not said.
@@ -202,6 +207,9 @@ pub struct UpdateAgent {
     pub default_scope: Option<String>,
     /// Whether its tokens carry a delegable Authority.
     pub may_delegate: Option<bool>,
+    /// Whether it gets tokens only that are bound to a key (RFC 9449). From then on, its live tokens
+    /// end.
+    pub bound_only: Option<bool>,
     /// The life of its tokens, seconds.
     pub token_lifetime: Option<u32>,
     /// When it is to be reviewed.
@@ -338,6 +346,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             permissions: authority.clone(),
             default_scope: default_scope.clone(),
             may_delegate: asked.may_delegate,
+            bound_only: asked.bound_only,
             token_lifetime,
             review_due_at: asked.review_due_at.unwrap_or(cx.now.plus(REVIEW_DUE_AFTER)),
             created_at: cx.now,
@@ -439,6 +448,12 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
                 ends = Some("the agent may no longer delegate");
             }
             agent.may_delegate = may;
+        }
+        if let Some(only) = asked.bound_only {
+            if only && !agent.bound_only {
+                ends = Some("the agent gets bound tokens only");
+            }
+            agent.bound_only = only;
         }
         if let Some(seconds) = asked.token_lifetime {
             agent.token_lifetime = lifetime(Some(seconds))?;

@@ -59,6 +59,8 @@ pub struct Resource {
     pub state: State,
     /// How old its verifiers' revocation state may be, seconds.
     pub revocations_age_max: u32,
+    /// Whether there are tokens for it only that are bound to a key (RFC 9449).
+    pub bound_only: bool,
     /// When it was created.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -83,6 +85,9 @@ pub struct CreateResource {
     pub revocations_age_max: Option<u32>,
     /// The agent that serves it: its id or name.
     pub agent: Option<String>,
+    /// Whether there are tokens for it only that are bound to a key (RFC 9449).
+    #[serde(default)]
+    pub bound_only: bool,
 }
 
 /// What may be changed.
@@ -95,6 +100,9 @@ pub struct UpdateResource {
     pub revocations_age_max: Option<u32>,
     /// The agent that serves it from now on: its id or name, or nothing.
     pub agent: Option<String>,
+    /// Whether there are tokens for it only that are bound to a key (RFC 9449). From then on, the
+    /// live tokens for it end.
+    pub bound_only: Option<bool>,
 }
 
 fn actions(asked: &[String]) -> Result<BTreeSet<ActionName>, Refusal> {
@@ -181,6 +189,7 @@ pub async fn create(cx: &Cx, asked: &CreateResource) -> Result<Resource, Error> 
             agent,
             state: State::Active,
             revocations_age_max,
+            bound_only: asked.bound_only,
             created_at: cx.now,
             version: 0,
         };
@@ -251,11 +260,19 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateResource) -> Result<Resour
         if let Some(agent) = asked.agent.as_deref() {
             resource.agent = server(cx, agent, resource.environment).await?;
         }
-        let narrowed = !before.actions.is_subset(&resource.actions);
+        if let Some(only) = asked.bound_only {
+            resource.bound_only = only;
+        }
+        let ends = if !before.actions.is_subset(&resource.actions) {
+            Some("an action was taken away")
+        } else if resource.bound_only && !before.bound_only {
+            Some("there are bound tokens only for it")
+        } else {
+            None
+        };
         let changes = changes::made_different(&before, &resource)?;
         let body = Body { target: Some(resource.id.any()), changes, ..Body::default() };
-        let revocation =
-            narrowed.then(|| ending(cx, resource.id.any(), "an action was taken away"));
+        let revocation = ends.map(|why| ending(cx, resource.id.any(), why));
         let event = cx.event(EventKind::ResourceUpdated, body);
         commit(cx, vec![Row::Resource(resource.clone())], revocation, event).await?;
         resource.version += 1;

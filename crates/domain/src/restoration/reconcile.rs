@@ -32,8 +32,9 @@ pub const ENDS_MAX: usize = 1_000_000;
 /// Why things are ended again, for their events.
 const ENDED: &str = "it was ended after the backup that was restored";
 /// Members of an agent whose change may have taken something from it.
-const AGENT_NARROWED_BY: [&str; 7] = [
+const AGENT_NARROWED_BY: [&str; 8] = [
     "across_environments",
+    "bound_only",
     "default_scope",
     "environment",
     "jwks_url",
@@ -284,7 +285,7 @@ impl Ends {
                 }
             }
             "resource.updated" => {
-                if said.changes.contains_key("actions") {
+                if ["actions", "bound_only"].iter().any(|name| said.changes.contains_key(*name)) {
                     self.changed.insert(id);
                 }
             }

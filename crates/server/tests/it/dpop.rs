@@ -1,7 +1,7 @@
 //! RFC 9449 at the token endpoint and in introspection: a proof binds the token to its key.
 
 use accredit_domain::issuance::possession::NoncePolicy;
-use accredit_testkit::{Answer, Ask, Scene, TestWorld};
+use accredit_testkit::{Answer, Ask, Client, Scene, TestWorld};
 use accredit_wire::binding::dpop::{ProofKey, ToProve};
 use accredit_wire::binding::nonce::Nonces;
 use accredit_wire::crypto::{Algorithm, PrivateKey};
@@ -200,4 +200,126 @@ async fn a_nonce_of_another_server_is_refused_even_where_none_is_needed() {
     answer.refused(400, "use_dpop_nonce", "dpop-nonce");
     let nonce = answer.header("dpop-nonce").to_owned();
     bound.token(&[&bound.prove("POST", &bound.endpoint(), Some(&nonce))]).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_agent_or_a_resource_may_take_bound_tokens_only() {
+    let bound = Bound::begin().await;
+    let org = &bound.scene.org;
+    let crm = bound.world.resource_secret(org, "crm").await;
+    let is_active = async |token: &str| {
+        let ask = Ask::post(org.path("/oauth/introspect")).basic(&crm);
+        bound.world.ask(ask.form(&[("token", token)])).await.expect(200).json()["active"] == true
+    };
+    for path in ["/v1/agents/planner", "/v1/resources/crm"] {
+        let plain = bound.token(&[]).await.expect(200).member("access_token");
+        assert!(is_active(&plain).await);
+        let only = |only: bool| Some(json!({ "bound_only": only }));
+        let changed = bound.world.admin(org, "PATCH", path, only(true)).await.expect(200);
+        assert_eq!(changed.json()["bound_only"], true);
+        assert!(!is_active(&plain).await, "what whoever steals it may use ends with that");
+        let refused = bound.token(&[]).await;
+        refused.refused(400, "invalid_dpop_proof", "dpop-required");
+        let token = bound.token(&[&bound.good()]).await.expect(200).member("access_token");
+        assert!(is_active(&token).await);
+        bound.world.admin(org, "PATCH", path, only(true)).await.expect(200);
+        assert!(is_active(&token).await, "nothing became narrower");
+        bound.world.admin(org, "PATCH", path, only(false)).await.expect(200);
+        assert!(is_active(&token).await);
+        bound.token(&[]).await.expect(200);
+    }
+    let agent = json!({"name": "careful", "owner_email": "ann@example.com", "purpose": "cares",
+        "allow": ["crm:read"], "bound_only": true, "activate": true});
+    let agent = bound.world.admin(org, "POST", "/v1/agents", Some(agent)).await.expect(201);
+    assert_eq!(agent.json()["bound_only"], true);
+    let careful = bound.world.agent_secret(org, "careful", None).await;
+    let answer = bound.world.token(org, &careful, &[READ]).await;
+    answer.refused(400, "invalid_dpop_proof", "dpop-required");
+}
+
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// A planner that may delegate and holds a bound token for the resource that a worker serves.
+struct Delegation {
+    bound: Bound,
+    worker: Client,
+    token: String,
+}
+
+impl Delegation {
+    async fn begin() -> Self {
+        let bound = Bound::begin().await;
+        let (world, org) = (&bound.world, &bound.scene.org);
+        world.agent(org, "worker", &["crm:read"]).await;
+        let worker = world.agent_secret(org, "worker", None).await;
+        let served = json!({"name": "worker-api", "audience": "https://worker.example/",
+            "actions": ["ask"], "agent": "worker"});
+        world.admin(org, "POST", "/v1/resources", Some(served)).await.expect(201);
+        let path = "/v1/agents/planner/permissions/worker-api";
+        let actions = json!({"actions": ["ask"]});
+        world.admin(org, "PUT", path, Some(actions)).await.expect(200);
+        let may = json!({"may_delegate": true});
+        world.admin(org, "PATCH", "/v1/agents/planner", Some(may)).await.expect(200);
+        let ask = Ask::post(org.path("/oauth/token")).basic(&bound.scene.client);
+        let ask = ask.header("dpop", &bound.good()).form(&[GRANT, ("scope", "worker-api:ask")]);
+        let token = world.ask(ask).await.expect(200).member("access_token");
+        Self { bound, worker, token }
+    }
+
+    /// Exchanges the planner's token as somebody, with a proof by a key or with none.
+    async fn exchange(&self, client: &Client, key: Option<&ProofKey>) -> Answer {
+        let form = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", self.token.as_str()),
+            ("subject_token_type", ACCESS_TOKEN),
+            READ,
+        ];
+        let mut ask = Ask::post(self.bound.scene.org.path("/oauth/token")).basic(client);
+        if let Some(key) = key {
+            let (url, world) = (self.bound.endpoint(), &self.bound.world);
+            let request = ToProve { method: "POST", url: &url, token: None, nonce: None };
+            let proof = key.prove(&request, world.world.random(), world.now()).expect("a proof");
+            ask = ask.header("dpop", &proof);
+        }
+        self.bound.world.ask(ask.form(&form)).await
+    }
+}
+
+#[tokio::test]
+async fn a_bound_token_is_exchanged_by_its_holder_with_a_proof_by_its_key_alone() {
+    let story = Delegation::begin().await;
+    let holder = &story.bound.scene.client;
+    let required = ("invalid_dpop_proof", "dpop-required");
+    story.exchange(holder, None).await.refused(400, required.0, required.1);
+    story.exchange(holder, Some(&key())).await.refused(400, required.0, required.1);
+    let answer = story.exchange(holder, Some(&story.bound.key)).await.expect(200).json();
+    assert_eq!(answer["token_type"], "DPoP");
+    let claims = claims(answer["access_token"].as_str().expect("a token"));
+    assert_eq!(claims["cnf"]["jkt"], story.bound.key.thumbprint().to_string());
+}
+
+#[tokio::test]
+async fn whoever_was_sent_a_bound_token_exchanges_it_with_a_proof_of_their_own() {
+    let story = Delegation::begin().await;
+    let own = key();
+    let without = story.exchange(&story.worker, None).await;
+    without.refused(400, "invalid_dpop_proof", "dpop-required");
+    let answer = story.exchange(&story.worker, Some(&own)).await.expect(200).json();
+    assert_eq!(answer["token_type"], "DPoP");
+    let claims = claims(answer["access_token"].as_str().expect("a token"));
+    assert_eq!(claims["cnf"]["jkt"], own.thumbprint().to_string(), "bound to the presenter");
+    assert_eq!(claims["act"]["sub"], story.worker.id);
+
+    // Somebody who is neither, and has the token, the holder's proof aside.
+    let (world, org) = (&story.bound.world, &story.bound.scene.org);
+    world.agent(org, "thief", &["crm:read"]).await;
+    let thief = world.agent_secret(org, "thief", None).await;
+    for key in [None, Some(&own), Some(&story.bound.key)] {
+        let answer = story.exchange(&thief, key).await;
+        assert_eq!(
+            (answer.status, answer.member("rule").as_str()),
+            (400, "subject-token-not-yours")
+        );
+    }
 }

@@ -157,7 +157,7 @@ async fn the_event_of_a_change_says_all_that_differs_and_nothing_else() {
     case.ask("POST", "/v1/credentials", secret).await.expect(201);
     let person = ("PATCH", "/v1/persons/ann@example.com");
     case.changed(person, json!({"name": "Ann"}), "person.updated").await;
-    let crm = json!({"actions": ["read", "update"], "revocations_age_max": 30});
+    let crm = json!({"actions": ["read", "update"], "revocations_age_max": 30, "bound_only": true});
     case.changed(("PATCH", "/v1/resources/crm"), crm, "resource.updated").await;
     let org = json!({"display_name": "Acme", "rotation_policy": "enforce"});
     case.changed(("PATCH", "/v1/orgs/acme"), org, "organization.updated").await;
@@ -166,6 +166,7 @@ async fn the_event_of_a_change_says_all_that_differs_and_nothing_else() {
     case.changed(("PUT", path), more, "permission.set").await;
     for body in [
         json!({"default_scope": "crm:update", "may_delegate": true, "token_lifetime": 60}),
+        json!({"bound_only": true}),
         json!({"default_scope": "", "rotation_days": 3, "purpose": "plans more"}),
         json!({"reviewed": true, "review_due_at": "2026-05-01T00:00:00Z"}),
         json!({"owner_email": "bob@example.com"}),

@@ -215,6 +215,7 @@ pub(crate) fn resource(name: &str) -> Resource {
         agent: None,
         state: State::Active,
         revocations_age_max: 60,
+        bound_only: true,
         created_at: NOW,
         version: 0,
     }
@@ -254,6 +255,7 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         permissions: authority("crm"),
         default_scope: Some("crm:read".parse().expect("a scope")),
         may_delegate: true,
+        bound_only: true,
         token_lifetime: 300,
         review_due_at: NOW,
         created_at: NOW,
