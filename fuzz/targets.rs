@@ -11,10 +11,12 @@ use accredit_wire::backup::{Header, Manifest, Opener, frame_head};
 use accredit_wire::binding::dpop::{Expected, NonceRule, Proof};
 use accredit_wire::binding::nonce::Nonces;
 use accredit_wire::binding::uri::{BaseUri, Target as Uri};
+use accredit_wire::claim_rule::ClaimRule;
 use accredit_wire::crypto::{PrivateKey, sha256};
 use accredit_wire::forwarded::{ForwardedHeader, TrustedProxies};
 use accredit_wire::ids::{AnyId, KeyId};
 use accredit_wire::jose::b64url_encode;
+use accredit_wire::jose::issuer_keys::IssuerKeySet;
 use accredit_wire::jose::jwk::{Jwk, JwkSet, PrivateJwk};
 use accredit_wire::jose::jws::Unverified;
 use accredit_wire::jose::jwt::Claims;
@@ -54,6 +56,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("authority", authority),
     ("authorization_details", authorization_details),
     ("backup", backup),
+    ("claim_rule", claim_rule),
     ("client_auth", client_auth),
     ("dpop", dpop),
     ("export", export),
@@ -65,6 +68,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("forwarded", forwarded),
     ("head", head),
     ("id", id),
+    ("issuer_keys", issuer_keys),
     ("json", json),
     ("jwk", jwk),
     ("jws", jws),
@@ -464,6 +468,28 @@ fn jwk(bytes: &[u8]) {
     }
     let _ = JwkSet::parse(bytes);
     let _ = PrivateJwk::parse(bytes);
+}
+
+/// A key set of somebody else's issuer: what is kept of it is read again as the same.
+fn issuer_keys(bytes: &[u8]) {
+    if let Ok(set) = IssuerKeySet::parse(bytes) {
+        let kept = serde_json::to_vec(&set).expect("plain data");
+        let again = IssuerKeySet::parse(&kept).expect("what was kept");
+        assert_eq!(serde_json::to_vec(&again).expect("plain data"), kept);
+    }
+}
+
+/// The text of a claim rule and its object say the same, and read back.
+fn claim_rule(bytes: &[u8]) {
+    let written = text(bytes).and_then(|text| text.parse::<ClaimRule>().ok());
+    for rule in written.into_iter().chain(serde_json::from_slice::<ClaimRule>(bytes)) {
+        assert_eq!(rule.to_string().parse::<ClaimRule>().as_ref(), Ok(&rule));
+        let object = serde_json::to_vec(&rule).expect("plain data");
+        assert_eq!(serde_json::from_slice::<ClaimRule>(&object).ok(), Some(rule.clone()));
+        if let Ok(claims) = Json::parse(br#"{"groups":["sales"],"a":{"b":"c"}}"#, 64) {
+            let _ = rule.matches(&claims);
+        }
+    }
 }
 
 fn jws(bytes: &[u8]) {

@@ -11,6 +11,13 @@ impl Outbound for Outside {
         self.0.check(url).map_err(|error| error.to_string())
     }
 
+    fn fetch_metadata<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            let fetched = self.0.fetch_metadata(url).await;
+            fetched.map(Vec::from).map_err(|error| error.to_string())
+        })
+    }
+
     fn fetch_jwks<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>> {
         Box::pin(async move {
             self.0.fetch(url).await.map(Vec::from).map_err(|error| error.to_string())

@@ -11,6 +11,7 @@
 
 pub mod audit;
 pub mod context;
+pub mod federation;
 pub mod introspection;
 pub mod issuance;
 pub mod keys;

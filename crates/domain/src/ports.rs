@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TaskId,
+    AgentId, AnyId, CredentialId, FederationId, InstanceId, KeyId, OrganizationId, PersonId,
+    ResourceId, TaskId,
 };
 use accredit_wire::time::Time;
 
 use crate::audit::event::Event;
+use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonFacts};
 use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
 pub use crate::page::{LOOKED_ROWS_MAX, Order, Page, Span};
@@ -59,6 +61,10 @@ pub trait Entropy: Send + Sync {
 pub trait Outbound: Send + Sync {
     /// Whether a URL may be fetched from at all, as far as it says itself.
     fn check(&self, url: &str) -> Result<(), String>;
+
+    /// The bytes of an issuer's metadata (RFC 8414, OpenID Connect Discovery 1.0), unread, or why
+    /// they could not be had.
+    fn fetch_metadata<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>>;
 
     /// The bytes of a JWK set, unread, or why they could not be had.
     fn fetch_jwks<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>>;
@@ -137,6 +143,14 @@ pub enum Row {
     Person(Person),
     /// What is protected.
     Resource(Resource),
+    /// An external issuer.
+    Federation(Federation),
+    /// The keys of an external issuer, and how it goes with them.
+    FederationKeys(Box<KeptKeys>),
+    /// Who a person is at an external issuer: only ever a new one.
+    Identity(Box<Identity>),
+    /// A person is that no more.
+    EndIdentity(Box<Identity>),
     /// A role, with its permissions.
     Agent(Agent),
     /// A running copy.
@@ -263,6 +277,39 @@ pub trait Registry: Send + Sync {
         org: OrganizationId,
         page: Page,
     ) -> BoxFuture<'_, Result<Listed<Resource>, Fault>>;
+
+    /// One federation, with how it goes with its keys.
+    fn federation(
+        &self,
+        org: OrganizationId,
+        key: Lookup<FederationId>,
+    ) -> BoxFuture<'_, Result<Option<Federation>, Fault>>;
+    /// Federations.
+    fn federations(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Listed<Federation>, Fault>>;
+    /// The keys of a federation.
+    fn federation_keys(
+        &self,
+        org: OrganizationId,
+        federation: FederationId,
+    ) -> BoxFuture<'_, Result<Option<KeptKeys>, Fault>>;
+    /// Keys of federations that are to be fetched at `now`, the longest due first; at most `limit`.
+    fn federation_keys_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<KeptKeys>, Fault>>;
+    /// Who a person is at external issuers; at most `limit`.
+    fn identities(
+        &self,
+        org: OrganizationId,
+        person: PersonId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Identity>, Fault>>;
 
     /// One agent with its permissions, its times of use and what of its credentials is live at
     /// `now`.
@@ -448,6 +495,21 @@ pub trait Admissions: Send + Sync {
         id: CredentialId,
     ) -> BoxFuture<'_, Result<LookedUp<Option<Arc<CredentialFacts>>>, Fault>>;
 
+    /// The facts about the federation of an external issuer.
+    fn federation_facts<'a>(
+        &'a self,
+        org: OrganizationId,
+        issuer: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<FederationFacts>>, Fault>>;
+
+    /// The facts about the person who is called so by a federation.
+    fn person_facts<'a>(
+        &'a self,
+        org: OrganizationId,
+        federation: FederationId,
+        subject: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<PersonFacts>>, Fault>>;
+
     /// Looks up a credential that nobody has, never from memory: a proof that is wrong is to cost
     /// what one of an unknown client costs.
     fn credential_of_nobody(&self) -> BoxFuture<'_, Result<(), Fault>>;
@@ -578,6 +640,14 @@ pub trait Ledger: Send + Sync {
         &self,
         org: OrganizationId,
         followed: Followed,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Notes how it goes with the keys of a federation, which are the same as before. No change of
+    /// anything that is believed, and therefore without an event.
+    fn note_federation_keys(
+        &self,
+        org: OrganizationId,
+        kept: KeptKeys,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Notes when agents are to be looked at next, where they are as they were seen. No change of

@@ -123,6 +123,15 @@ rules! {
     DpopReplayed "dpop-replayed" Proof "The proof of possession was used before.";
     DpopRequired "dpop-required" Proof "A proof of possession is needed: the agent, the resource or the subject token is for holders of a key only.";
     DpopNonce "dpop-nonce" ProofNonce "The proof of possession needs a current nonce of this server, which the answer gives.";
+    FederationUnknown "federation-unknown" Invalid "The issuer of the user's token is none that is registered here.";
+    FederationNotActive "federation-not-active" Invalid "The federation of the user's token is suspended.";
+    FederationKeys "federation-keys" Unavailable "The keys of the user's issuer cannot be had.";
+    SubjectTokenInvalid "subject-token-invalid" Invalid "The user's token breaks RFC 7519 or our limits, or its signature does not hold.";
+    SubjectTokenExpired "subject-token-expired" Invalid "The user's token is over.";
+    SubjectTokenAudience "subject-token-audience" Invalid "The user's token is not for us alone.";
+    PersonUnknown "person-unknown" Invalid "The user is not known here, and the federation makes nobody known.";
+    PersonNotActive "person-not-active" Invalid "The user is suspended here.";
+    AuthorityTooLarge "authority-too-large" Conflict "What grants and rules give together is more than an authority can hold.";
     TokenNotYours "token-not-yours" Denied "The token was issued to another client.";
 }
 

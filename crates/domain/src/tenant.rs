@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use crate::audit::reads::Reads;
 use crate::audit::refusals::Refusals;
 use crate::audit::uses::Uses;
+use crate::federation::Fetches;
 use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
 use crate::ports::{LaneHead, Lookup, Notice, Observer, Page, Store};
 use crate::refusal::Fault;
@@ -204,6 +205,8 @@ pub struct Tenant {
     pub uses: Uses,
     /// What is remembered of fetching agents' key sets.
     pub follows: Follows,
+    /// What is remembered of fetching external issuers' keys.
+    pub fetches: Fetches,
     state: RwLock<(State, RotationPolicy, Issuing)>,
     keys: ArcSwap<Keys>,
     revoked: ArcSwap<revocations::State>,
@@ -238,6 +241,7 @@ impl Tenant {
             reads: Reads::default(),
             uses: Uses::default(),
             follows: Follows::default(),
+            fetches: Fetches::default(),
             state: RwLock::new(turned(organization)),
             keys: ArcSwap::from_pointee(keys),
             revoked: ArcSwap::from_pointee(state),

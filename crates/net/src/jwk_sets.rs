@@ -1,4 +1,5 @@
-//! JWK sets (RFC 7517) that strangers serve, and from where they are taken just now.
+//! JWK sets (RFC 7517) and the metadata that leads to them (RFC 8414, OpenID Connect Discovery 1.0),
+//! as strangers serve them, and from where they are taken just now.
 
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
@@ -11,6 +12,11 @@ use crate::error::ConfigError;
 
 /// The types under which a JWK set is served (RFC 7517 section 8.5, and what most servers say).
 const TYPES: [&str; 2] = ["application/jwk-set+json", "application/json"];
+
+/// The type under which metadata is served (RFC 8414 section 3.2).
+const METADATA_TYPES: [&str; 1] = ["application/json"];
+/// Bytes of metadata: what is served today has a few thousand.
+const METADATA_BYTES_MAX: usize = 64 * 1024;
 
 /// Fetches JWK sets from the public internet, and from loopback addresses that are allowed.
 pub struct JwkSets(RwLock<Documents>);
@@ -36,6 +42,11 @@ impl JwkSets {
     /// The set at a URL, as it came.
     pub async fn fetch(&self, url: &str) -> Result<Bytes, DocumentError> {
         self.documents().get(url, &TYPES, JWK_SET_BYTES_MAX).await
+    }
+
+    /// The metadata of an issuer at a URL, as it came.
+    pub async fn fetch_metadata(&self, url: &str) -> Result<Bytes, DocumentError> {
+        self.documents().get(url, &METADATA_TYPES, METADATA_BYTES_MAX).await
     }
 
     fn documents(&self) -> Documents {

@@ -5,6 +5,8 @@
 
 use accredit_domain::audit::prune::{Prune, PruneReport};
 use accredit_domain::audit::read::EventView;
+use accredit_domain::federation::Identity;
+use accredit_domain::federation::registry::{CreateFederation, Federation, UpdateFederation};
 use accredit_domain::keys::SigningKeyView;
 use accredit_domain::keys::rotation::{RotateKey, RotatedKeys};
 use accredit_domain::registry::admin_key::{AdminKeyView, CreateAdminKey, RotateAdminKey};
@@ -21,6 +23,7 @@ use accredit_domain::registry::organization::{
 };
 use accredit_domain::registry::permission::{PermissionView, SetPermission};
 use accredit_domain::registry::person::{CreatePerson, Person, UpdatePerson};
+use accredit_domain::registry::person_grant::{GrantPerson, LinkPerson};
 use accredit_domain::registry::resource::{CreateResource, Resource, UpdateResource};
 use accredit_domain::registry::rotation::{RotateCredential, RotatedCredential};
 use accredit_domain::registry::strip::{Strip, Stripped};
@@ -270,6 +273,8 @@ const REVIEWED: &[&str] =
 const EXPIRING: &[&str] = &["created_at", "-created_at", "expires_at", "-expires_at"];
 /// Of the list of permissions, which are read from their agent.
 const BY_RESOURCE: &[&str] = &["resource", "-resource"];
+/// Of the list of a person's identities.
+const BY_SUBJECT: &[&str] = &["subject", "-subject"];
 
 /// The table.
 #[rustfmt::skip]
@@ -312,6 +317,19 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Changes, Verb::Patch, "/v1/persons/{key}", "update_person", Admin(Registry), admin::persons::update).takes(Shape::of::<UpdatePerson>()).gives(Shape::of::<Person>()),
     api(Changes, Verb::Post, "/v1/persons/{key}/suspend", "suspend_person", Admin(MayRevoke), admin::persons::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
     api(Changes, Verb::Post, "/v1/persons/{key}/activate", "activate_person", Admin(MayRevoke), admin::persons::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Person>()),
+    api(Reads, Verb::Get, "/v1/persons/{key}/permissions", "list_person_permissions", Admin(Read), admin::persons::permissions).query(&["limit", "cursor", "sort"]).sorts(BY_RESOURCE).gives(Shape::list_of::<PermissionView>()),
+    api(Changes, Verb::Post, "/v1/persons/{key}/grant", "grant_person", Admin(Registry), admin::persons::grant).takes(Shape::of::<GrantPerson>()).gives(Shape::of::<Person>()),
+    api(Changes, Verb::Post, "/v1/persons/{key}/ungrant", "ungrant_person", Admin(Registry), admin::persons::ungrant).takes(Shape::of::<GrantPerson>()).gives(Shape::of::<Person>()),
+    api(Reads, Verb::Get, "/v1/persons/{key}/identities", "list_person_identities", Admin(Read), admin::persons::identities).query(&["limit", "cursor", "sort"]).sorts(BY_SUBJECT).gives(Shape::list_of::<Identity>()),
+    api(Changes, Verb::Post, "/v1/persons/{key}/link", "link_person", Admin(Registry), admin::persons::link).takes(Shape::of::<LinkPerson>()).gives(Shape::of::<Person>()),
+    api(Changes, Verb::Post, "/v1/persons/{key}/unlink", "unlink_person", Admin(Registry), admin::persons::unlink).takes(Shape::of::<LinkPerson>()).gives(Shape::of::<Person>()),
+
+    api(Creates, Verb::Post, "/v1/federations", "create_federation", Admin(Registry), admin::federations::create).takes(Shape::of::<CreateFederation>()).gives(Shape::of::<Federation>()),
+    api(Reads, Verb::Get, "/v1/federations", "list_federations", Admin(Read), admin::federations::list).query(NAMES).sorts(NAMED).gives(Shape::list_of::<Federation>()),
+    api(Reads, Verb::Get, "/v1/federations/{key}", "get_federation", Admin(Read), admin::federations::get).gives(Shape::of::<Federation>()),
+    api(Changes, Verb::Patch, "/v1/federations/{key}", "update_federation", Admin(Registry), admin::federations::update).takes(Shape::of::<UpdateFederation>()).gives(Shape::of::<Federation>()),
+    api(Changes, Verb::Post, "/v1/federations/{key}/suspend", "suspend_federation", Admin(MayRevoke), admin::federations::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Federation>()),
+    api(Changes, Verb::Post, "/v1/federations/{key}/activate", "activate_federation", Admin(MayRevoke), admin::federations::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Federation>()),
 
     api(Creates, Verb::Post, "/v1/resources", "create_resource", Admin(Registry), admin::resources::create).takes(Shape::of::<CreateResource>()).gives(Shape::of::<Resource>()),
     api(Reads, Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(NAMES).sorts(NAMED).gives(Shape::list_of::<Resource>()),

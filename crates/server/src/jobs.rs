@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_domain::audit::{flush, integrate};
+use accredit_domain::federation;
 use accredit_domain::keys::rotation;
 use accredit_domain::ports::LaneHead;
 use accredit_domain::registry::jwks;
@@ -263,7 +264,7 @@ pub async fn lift_all(server: &Server) {
     }
 }
 
-/// Fetches the key sets of agents that are due, in every organization.
+/// Fetches the key sets of agents and of external issuers that are due, in every organization.
 pub async fn follow_all(server: &Server) {
     follow_in(server, &Semaphore::new(FOLLOWING_MAX)).await;
 }
@@ -275,6 +276,9 @@ async fn follow_in(server: &Server, places: &Semaphore) {
         stream::iter(server.tenants.all()).then(async |tenant| (tenant, places.acquire().await));
     let turn = async |(tenant, place): (Arc<Tenant>, Result<_, _>)| {
         let (Some(turn), Ok(_place)) = (tenant.follows.turn(), place) else { return };
+        if let Err(fault) = federation::tick(&system(server, Arc::clone(&tenant))).await {
+            tracing::error!(%fault, org = %tenant.name, "external issuers' keys not fetched");
+        }
         if let Err(fault) = jwks::tick(&system(server, Arc::clone(&tenant)), turn).await {
             tracing::error!(%fault, org = %tenant.name, "key sets not followed");
         }

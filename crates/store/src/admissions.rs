@@ -10,6 +10,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use accredit_domain::Fault;
+use accredit_domain::federation::{FederationFacts, PersonFacts};
 use accredit_domain::issuance::admission::{
     AgentFacts, CredentialFacts, Entitlements, HolderFacts, ProofFacts, ResourceFacts,
 };
@@ -19,13 +20,17 @@ use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::task::TaskFacts;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
 use accredit_wire::authority::ResourceName;
-use accredit_wire::ids::{AgentId, AnyId, CredentialId, OrganizationId, ResourceId, TaskId};
+use accredit_wire::ids::{
+    AgentId, AnyId, CredentialId, FederationId, OrganizationId, ResourceId, TaskId,
+};
 use accredit_wire::time::Time;
 
 use crate::cache::{Cache, Stamps, Tag, Ticket};
 use crate::driver::{Conn, DriverError};
 use crate::shared::Shared;
-use crate::{SqliteStore, credentials, followed, instances, resources, tasks};
+use crate::{
+    SqliteStore, credentials, federations, followed, identities, instances, resources, tasks,
+};
 
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
 const WORD_BYTES: usize = 48;
@@ -40,8 +45,9 @@ struct Keys {
     until: Option<Time>,
 }
 
-/// The caches of a store. A sixteenth of the bytes is for resources and tasks, one for what agents
-/// hold, an eighth for lists of keys, the rest for agents and credentials.
+/// The caches of a store. A sixteenth of the bytes each is for resources and tasks, for what agents hold,
+/// and for federations and their users; an eighth for lists of keys, the rest for agents and
+/// credentials.
 pub(crate) struct Caches {
     agents: Cache<(OrganizationId, AgentId), Arc<AgentFacts>>,
     credentials: Cache<(OrganizationId, CredentialId), Arc<CredentialFacts>>,
@@ -50,18 +56,22 @@ pub(crate) struct Caches {
     resources_by_id: Cache<(OrganizationId, ResourceId), Arc<ResourceFacts>>,
     tasks: Cache<(OrganizationId, TaskId), Arc<TaskFacts>>,
     entitlements: Cache<(OrganizationId, Box<str>), Arc<Entitlements>>,
+    federations: Cache<(OrganizationId, Box<str>), Arc<FederationFacts>>,
+    persons: Cache<(OrganizationId, FederationId, Box<str>), Arc<PersonFacts>>,
 }
 
 impl Caches {
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
-            agents: Cache::new(bytes / 16 * 6),
-            credentials: Cache::new(bytes / 16 * 6),
+            agents: Cache::new(bytes / 32 * 11),
+            credentials: Cache::new(bytes / 32 * 11),
             keys: Cache::new(bytes / 16 * 2),
             tasks: Cache::new(bytes / 64),
             resources: Cache::new(bytes / 32),
             resources_by_id: Cache::new(bytes / 64),
             entitlements: Cache::new(bytes / 16),
+            federations: Cache::new(bytes / 32),
+            persons: Cache::new(bytes / 32),
         }
     }
 
@@ -129,6 +139,19 @@ fn entitlement_bytes(held: &Entitlements) -> usize {
     size_of::<Entitlements>()
         + WORD_BYTES * (words + scope + held.across.len())
         + size_of::<usize>() * held.resources.len()
+}
+
+fn federation_bytes(facts: &FederationFacts) -> usize {
+    let rules = facts.rules.iter();
+    let rules = rules.map(|rule| rule.value.len() + WORD_BYTES * (2 + rule.allow.words()));
+    let words = WORD_BYTES * (2 + facts.audiences.len());
+    // The parsed key of the cryptographic library, and its modulus.
+    let keys = 2048 * facts.keys.keys().len();
+    size_of::<FederationFacts>() + SHARED_BYTES + words + rules.sum::<usize>() + keys
+}
+
+fn person_bytes(facts: &PersonFacts) -> usize {
+    size_of::<PersonFacts>() + SHARED_BYTES + WORD_BYTES * facts.granted.words()
 }
 
 /// What two counters and the allocator take besides a shared value.
@@ -440,6 +463,53 @@ impl Admissions for SqliteStore {
             let entry = (key, Arc::clone(&facts));
             self.caches.credentials.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
             Ok(LookedUp { found: Some(facts), from_memory: false })
+        })
+    }
+
+    fn federation_facts<'a>(
+        &'a self,
+        org: OrganizationId,
+        issuer: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<FederationFacts>>, Fault>> {
+        let key = (org, Box::<str>::from(issuer));
+        if let Some(facts) = self.caches.federations.get(&self.shared.stamps, &key) {
+            return Box::pin(ready(Ok(Some(facts))));
+        }
+        Box::pin(async move {
+            let ticket = self.shared.stamps.ticket();
+            let asked = key.1.clone();
+            let found = self.read("read a federation's facts", move |conn| {
+                federations::facts(conn, &org.to_string(), &asked)
+            });
+            let Some(facts) = found.await? else { return Ok(None) };
+            let (tags, bytes) = ([Tag::of(facts.id.any())], federation_bytes(&facts));
+            let entry = (key, Arc::clone(&facts));
+            self.caches.federations.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
+            Ok(Some(facts))
+        })
+    }
+
+    fn person_facts<'a>(
+        &'a self,
+        org: OrganizationId,
+        federation: FederationId,
+        subject: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<PersonFacts>>, Fault>> {
+        let key = (org, federation, Box::<str>::from(subject));
+        if let Some(facts) = self.caches.persons.get(&self.shared.stamps, &key) {
+            return Box::pin(ready(Ok(Some(facts))));
+        }
+        Box::pin(async move {
+            let ticket = self.shared.stamps.ticket();
+            let asked = key.2.clone();
+            let found = self.read("read a person's facts", move |conn| {
+                identities::facts(conn, &org.to_string(), federation, &asked)
+            });
+            let Some(facts) = found.await? else { return Ok(None) };
+            let (tags, bytes) = ([Tag::of(facts.id.any())], person_bytes(&facts));
+            let entry = (key, Arc::clone(&facts));
+            self.caches.persons.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
+            Ok(Some(facts))
         })
     }
 

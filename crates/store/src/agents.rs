@@ -69,12 +69,18 @@ macro_rules! select {
 
 fn read(row: &dyn Row) -> Result<Agent, DriverError> {
     let id = row.parsed(0)?;
+    // A person without an address has the id in its place.
+    let owner_email = row.opt_string(3)?;
+    let owner_email = match row.opt_text(2)? {
+        Some(owner) => owner_email.filter(|email| email != owner),
+        None => None,
+    };
     Ok(Agent {
         id,
         client_id: id,
         name: row.text(1)?.to_owned(),
         owner: row.opt_parsed(2)?,
-        owner_email: row.opt_string(3)?,
+        owner_email,
         purpose: row.opt_string(4)?,
         environment: row.word(5, Environment::parse)?,
         across_environments: serde_json::from_str(row.text(20)?)

@@ -34,6 +34,8 @@ impl Failure {
                 "name" => Self::Taken("name"),
                 "email" => Self::Taken("email"),
                 "audience" => Self::Taken("audience"),
+                "issuer" => Self::Taken("issuer"),
+                "subject" => Self::Taken("identity"),
                 "thumbprint" => Self::Taken("key"),
                 _ => Self::Fault(error.fault(operation)),
             },

@@ -56,7 +56,7 @@ macro_rules! expiring {
 /// Nothing of what counts for ever.
 const fn expiring(counted: Counted) -> Option<Expiring> {
     match counted {
-        Counted::Agents | Counted::Persons | Counted::Resources => None,
+        Counted::Agents | Counted::Persons | Counted::Resources | Counted::Federations => None,
         Counted::Instances => expiring!("instance", ""),
         Counted::Tasks => expiring!("task", ""),
         Counted::Credentials => expiring!("credential", "AND row.permissions IS NULL "),
@@ -97,6 +97,7 @@ fn made(change: &Change, counted: Counted) -> usize {
         Row::Agent(row) => row.version == 0 && counted == Counted::Agents,
         Row::Person(row) => row.version == 0 && counted == Counted::Persons,
         Row::Resource(row) => row.version == 0 && counted == Counted::Resources,
+        Row::Federation(row) => row.version == 0 && counted == Counted::Federations,
         Row::Instance(row) => row.version == 0 && counted == Counted::Instances,
         Row::Credential(row) => row.version == 0 && counted == credential(&row.holder),
         Row::Task(row) => row.version == 0 && counted == Counted::Tasks,
@@ -106,6 +107,9 @@ fn made(change: &Change, counted: Counted) -> usize {
         | Row::EndOperators
         | Row::EndAgent(_)
         | Row::EndInstance(_)
+        | Row::FederationKeys(_)
+        | Row::Identity(_)
+        | Row::EndIdentity(_)
         | Row::StillFollows(_)
         | Row::Follow(_)
         | Row::Unfollow(_)

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use accredit_domain::Fault;
+use accredit_domain::federation::KeptKeys;
 use accredit_domain::ports::{
     Audited, BoxFuture, Issuance, Ledger, NotRecorded, SingleUse, Use, UsedUp,
 };
@@ -174,6 +175,18 @@ impl Ledger for SqliteStore {
         const OPERATION: &str = "note where keys are followed";
         Box::pin(async move {
             let done = self.write(OPERATION, Work::Followed(org, Box::new(followed))).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn note_federation_keys(
+        &self,
+        org: OrganizationId,
+        kept: KeptKeys,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "note how it goes with a federation's keys";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::FederationKeys(org, Box::new(kept))).await;
             done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
     }

@@ -4,6 +4,7 @@
 //! move of plain data between threads.
 
 use accredit_domain::audit::event::{Event, SealedEvent};
+use accredit_domain::federation::KeptKeys;
 use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
 use accredit_domain::ports::{Pruned, SingleUse, Use, UsedUp};
 use accredit_domain::registry::Credential;
@@ -23,8 +24,9 @@ use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
-    agents, answers, credentials, followed, generations, holdings, installation, instances, keys,
-    operators, organizations, persons, resources, revocations, tasks, uses,
+    agents, answers, credentials, federations, followed, generations, holdings, identities,
+    installation, instances, keys, operators, organizations, persons, resources, revocations,
+    tasks, uses,
 };
 
 /// What is to be written.
@@ -49,6 +51,8 @@ pub(crate) enum Work {
     Looked(OrganizationId, Vec<Looked>),
     /// How it goes with a key set that is followed.
     Followed(OrganizationId, Box<Followed>),
+    /// How it goes with the keys of a federation.
+    FederationKeys(OrganizationId, Box<KeptKeys>),
     /// Rows whose time is over.
     Forget(Vec<Expired>, Time),
     /// The founding.
@@ -60,7 +64,7 @@ pub(crate) enum Work {
 }
 
 /// How many kinds of work there are: what a test of all of them holds itself to.
-pub const KINDS: u32 = 14;
+pub const KINDS: u32 = 15;
 
 impl Work {
     /// Which kind it is, below [`KINDS`].
@@ -80,6 +84,7 @@ impl Work {
             Self::Found(_) => 11,
             Self::Rewrap(_) => 12,
             Self::Beat => 13,
+            Self::FederationKeys(..) => 14,
         }
     }
 
@@ -94,6 +99,7 @@ impl Work {
             | Self::Integrate(..)
             | Self::Prune(..)
             | Self::Uses(_)
+            | Self::FederationKeys(..)
             | Self::Followed(..)
             | Self::Looked(..)
             | Self::Forget(..)
@@ -108,7 +114,7 @@ impl Work {
         match self {
             Self::Issue(issuance, _) => issuance.used_up.is_nothing(),
             Self::Event(_, used_up, _) => used_up.is_nothing(),
-            Self::Consume(..) | Self::Followed(..) | Self::Beat => true,
+            Self::Consume(..) | Self::Followed(..) | Self::FederationKeys(..) | Self::Beat => true,
             Self::Change(_)
             | Self::Generation(_)
             | Self::Integrate(..)
@@ -173,9 +179,11 @@ pub(crate) fn run_aside(
         }
         Work::Found(founded) => installation::found(conn, founded),
         Work::Beat => installation::beat(conn),
-        Work::Issue(..) | Work::Event(..) | Work::Change(_) | Work::Rewrap(_) => {
-            Err(Failure::wrong("write", "this member belongs into a lane"))
-        }
+        Work::Issue(..)
+        | Work::Event(..)
+        | Work::Change(_)
+        | Work::FederationKeys(..)
+        | Work::Rewrap(_) => Err(Failure::wrong("write", "this member belongs into a lane")),
     }
 }
 
@@ -247,6 +255,10 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             }
             Row::Person(row) => persons::write(conn, org, row)?,
             Row::Resource(row) => resources::write(conn, org, row)?,
+            Row::Federation(row) => federations::write(conn, org, row)?,
+            Row::FederationKeys(row) => federations::write_keys(conn, org, row)?,
+            Row::Identity(row) => identities::write(conn, org, row)?,
+            Row::EndIdentity(row) => identities::remove(conn, org, row)?,
             Row::Agent(row) => agents::write(conn, org, row)?,
             Row::Instance(row) => instances::write(conn, org, row)?,
             Row::Task(row) => tasks::write(conn, org, row)?,
@@ -302,13 +314,16 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         Row::Person(row) => {
             // A new person owns nothing yet.
             if row.version > 0 {
-                touched.push(Tag::of(org.any()));
+                touched.extend([Tag::of(org.any()), Tag::of(row.id.any())]);
             }
         }
         Row::Resource(row) => {
             let id = row.id.any();
             touched.extend([Tag::of(org.any()), Tag::of(id), Tag::keys_of(id)]);
         }
+        Row::Federation(row) => touched.push(Tag::of(row.id.any())),
+        Row::FederationKeys(row) => touched.push(Tag::of(row.federation.any())),
+        Row::Identity(row) | Row::EndIdentity(row) => touched.push(Tag::of(row.person.any())),
         Row::Agent(row) => touched.push(Tag::of(row.id.any())),
         Row::Instance(row) => {
             if row.version > 0 {
@@ -428,6 +443,10 @@ fn notice_rows(
                 notice.credentials.push((row.id, row.expires_at));
             }
             Row::Person(_)
+            | Row::Federation(_)
+            | Row::FederationKeys(_)
+            | Row::Identity(_)
+            | Row::EndIdentity(_)
             | Row::Agent(_)
             | Row::Instance(_)
             | Row::Task(_)

@@ -12,18 +12,25 @@ const OPERATION: &str = "write a person";
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, email, name, state, created_at, version FROM person ", $rest)
+        concat!(
+            "SELECT id, email, name, state, created_at, version, permissions FROM person ",
+            $rest
+        )
     };
 }
 
 fn read(row: &dyn Row) -> Result<Person, DriverError> {
+    let email = row.text(1)?;
+    let email = (email != row.text(0)?).then(|| email.to_owned());
     Ok(Person {
         id: row.parsed(0)?,
-        email: row.text(1)?.to_owned(),
+        email,
         name: row.opt_string(2)?,
         state: row.word(3, State::parse)?,
         created_at: row.time(4)?,
         version: row.int(5)?,
+        permissions: serde_json::from_str(row.text(6)?)
+            .map_err(|error| DriverError::unreadable(6, error))?,
     })
 }
 
@@ -64,7 +71,9 @@ pub(crate) fn list(
         filters: 0,
     };
     page::read(conn, given, &statements, read, |row| {
-        Key::at(order, row.id.to_string(), &row.email, 0)
+        let id = row.id.to_string();
+        let name = row.email.clone().unwrap_or_else(|| id.clone());
+        Key::at(order, id, &name, 0)
     })
 }
 
@@ -72,17 +81,21 @@ pub(crate) fn list(
 pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Person) -> Result<(), Failure> {
     let id = row.id.to_string();
     let failed = |error| Failure::of(OPERATION, error);
+    let permissions = serde_json::to_string(&row.permissions)
+        .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
     if row.version == 0 {
         conn.execute(
-            "INSERT INTO person (org, id, email, name, state, created_at, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, 1)",
+            "INSERT INTO person (org, id, email, name, state, created_at, permissions, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
-                (&row.email).into(),
+                // No address is an id, and no id has an `@`.
+                row.email.as_deref().unwrap_or(&id).into(),
                 row.name.as_deref().into(),
                 row.state.as_str().into(),
                 row.created_at.into(),
+                (&permissions).into(),
             ],
         )
         .map_err(failed)?;
@@ -90,11 +103,12 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Person) -> Result<(), 
     }
     let changed = conn
         .execute(
-            "UPDATE person SET name = $1, state = $2, version = version + 1 \
-             WHERE org = $3 AND id = $4 AND version = $5",
+            "UPDATE person SET name = $1, state = $2, permissions = $3, version = version + 1 \
+             WHERE org = $4 AND id = $5 AND version = $6",
             &[
                 row.name.as_deref().into(),
                 row.state.as_str().into(),
+                (&permissions).into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

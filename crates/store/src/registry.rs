@@ -1,6 +1,7 @@
 //! The nouns' port: each method is one function of that noun's file.
 
 use accredit_domain::Fault;
+use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::SigningKey;
 use accredit_domain::ports::{
     Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
@@ -13,15 +14,16 @@ use accredit_domain::registry::{
 };
 use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId, TaskId,
+    AgentId, AnyId, CredentialId, FederationId, InstanceId, OrganizationId, PersonId, ResourceId,
+    TaskId,
 };
 use accredit_wire::time::Time;
 
 use crate::driver::Conn;
 use crate::member::Work;
 use crate::{
-    SqliteStore, agents, answers, credentials, followed, instances, keys, operators, organizations,
-    persons, resources, tasks,
+    SqliteStore, agents, answers, credentials, federations, followed, identities, instances, keys,
+    operators, organizations, persons, resources, tasks,
 };
 
 impl Registry for SqliteStore {
@@ -78,6 +80,54 @@ impl Registry for SqliteStore {
         page: Page,
     ) -> BoxFuture<'_, Result<Listed<Resource>, Fault>> {
         self.read_in("list resources", org, move |conn, org| resources::list(conn, org, &page))
+    }
+
+    fn federation(
+        &self,
+        org: OrganizationId,
+        key: Lookup<FederationId>,
+    ) -> BoxFuture<'_, Result<Option<Federation>, Fault>> {
+        self.read_in("read a federation", org, move |conn, org| federations::find(conn, org, &key))
+    }
+
+    fn federations(
+        &self,
+        org: OrganizationId,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Listed<Federation>, Fault>> {
+        self.read_in("list federations", org, move |conn, org| federations::list(conn, org, &page))
+    }
+
+    fn federation_keys(
+        &self,
+        org: OrganizationId,
+        federation: FederationId,
+    ) -> BoxFuture<'_, Result<Option<KeptKeys>, Fault>> {
+        self.read_in("read a federation's keys", org, move |conn, org| {
+            federations::keys(conn, org, federation)
+        })
+    }
+
+    fn federation_keys_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<KeptKeys>, Fault>> {
+        self.read_in("find federations' keys that are due", org, move |conn, org| {
+            federations::keys_due(conn, org, now, limit)
+        })
+    }
+
+    fn identities(
+        &self,
+        org: OrganizationId,
+        person: PersonId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Identity>, Fault>> {
+        self.read_in("list a person's identities", org, move |conn, org| {
+            identities::of_person(conn, org, person, limit)
+        })
     }
 
     fn agent(

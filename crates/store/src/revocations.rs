@@ -269,9 +269,13 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
                 &[org.into(), id.into()],
             )?,
         ),
-        Kind::Token | Kind::Task | Kind::Revocation | Kind::Event | Kind::Key | Kind::Request => {
-            (0, 0, 0)
-        }
+        Kind::Token
+        | Kind::Task
+        | Kind::Revocation
+        | Kind::Event
+        | Kind::Key
+        | Kind::Request
+        | Kind::Federation => (0, 0, 0),
     };
     Ok(Blast { agents, instances, credentials, tokens_at_most: 0 })
 }

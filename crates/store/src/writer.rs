@@ -25,6 +25,7 @@ use accredit_wire::ids::{AnyId, OrganizationId};
 use hashbrown::HashMap;
 use tokio::runtime::Handle;
 
+use crate::cache::Tag;
 use crate::driver::{Conn, DiskTrouble, DriverError};
 use crate::failure::Failure;
 use crate::log::{self, Head};
@@ -32,7 +33,7 @@ use crate::maintenance::Journal;
 use crate::member::{self, Done, Member, Work};
 use crate::shared::Shared;
 use crate::spent::Spent;
-use crate::{installation, revocations, rewrap};
+use crate::{federations, installation, revocations, rewrap};
 
 /// Members of one batch: work that takes a few milliseconds at most.
 pub const BATCH_MAX: usize = 256;
@@ -404,6 +405,11 @@ impl Writer {
                     self.lanes = before;
                 }
                 done
+            }
+            Work::FederationKeys(org, kept) => {
+                federations::note_keys(&mut *self.conn, &org.to_string(), kept)?;
+                let touched = vec![Tag::of(kept.federation.any())];
+                Ok(Done { touched, ..Done::quiet(0) })
             }
             Work::Consume(..)
             | Work::Followed(..)

@@ -1,4 +1,4 @@
-//! FIPS 186-5 ECDSA and EdDSA, FIPS 180-4 SHA-256, RFC 2104 HMAC, NIST SP 800-38D AES-GCM: the
+//! FIPS 186-5 ECDSA, EdDSA and RSA (verified only), FIPS 180-4 SHA-256, RFC 2104 HMAC, NIST SP 800-38D AES-GCM: the
 //! one cryptographic back end, chosen once.
 //!
 //! Only this file names aws-lc-rs for signatures and hashes, so that a second back end cannot
@@ -8,7 +8,8 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair as _, ParsedPublicKey,
+    Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 use aws_lc_rs::{constant_time, digest, hmac};
 
@@ -117,6 +118,86 @@ impl PublicKey {
     /// Checks a signature of exactly 64 bytes.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         if signature.len() != 64 {
+            return Err(CryptoError);
+        }
+        self.parsed.verify_sig(message, signature).map_err(|_| CryptoError)
+    }
+}
+
+/// The shortest RSA modulus accepted, in bits (RFC 7518 sections 3.3 and 3.5).
+pub const RSA_BITS_MIN: usize = 2048;
+
+/// The longest RSA modulus accepted, in bits: four times the work of the usual one is enough.
+pub const RSA_BITS_MAX: usize = 4096;
+
+/// The RSA exponent that is accepted, 65537, in big-endian bytes: what everybody uses. A small one
+/// makes forging cheaper where padding is checked badly, a large one makes verifying dear.
+const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
+
+/// How an RSA key signs. One key has one way; here it is only ever verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RsaAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 section 3.3).
+    Rs256,
+    /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes (RFC 7518 section 3.5).
+    Ps256,
+}
+
+/// An RSA public key of somebody else, parsed once. Ours are never RSA keys.
+#[derive(Clone, Debug)]
+pub struct RsaPublicKey {
+    algorithm: RsaAlgorithm,
+    parsed: ParsedPublicKey,
+    modulus: Vec<u8>,
+}
+
+impl RsaPublicKey {
+    /// A key from its modulus and its exponent, big-endian without leading zeros.
+    pub fn new(
+        algorithm: RsaAlgorithm,
+        modulus: &[u8],
+        exponent: &[u8],
+    ) -> Result<Self, CryptoError> {
+        let (first, last) = match modulus {
+            [first, .., last] => (*first, *last),
+            _ => return Err(CryptoError),
+        };
+        let bits = modulus.len() * 8 - first.leading_zeros() as usize;
+        // A modulus is a product of odd primes.
+        let is_odd = last & 1 == 1;
+        if first == 0 || !is_odd || !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
+            return Err(CryptoError);
+        }
+        if exponent != RSA_EXPONENT {
+            return Err(CryptoError);
+        }
+        let parameters = match algorithm {
+            RsaAlgorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+            RsaAlgorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
+        };
+        let parsed = RsaPublicKeyComponents { n: modulus, e: exponent };
+        let parsed = parsed.to_parsed_public_key(parameters).map_err(|_| CryptoError)?;
+        Ok(Self { algorithm, parsed, modulus: modulus.to_vec() })
+    }
+
+    /// How this key signs, and in no other way.
+    pub fn algorithm(&self) -> RsaAlgorithm {
+        self.algorithm
+    }
+
+    /// The modulus, big-endian without leading zeros.
+    pub fn modulus(&self) -> &[u8] {
+        &self.modulus
+    }
+
+    /// The exponent, big-endian.
+    pub const fn exponent(&self) -> &'static [u8] {
+        &RSA_EXPONENT
+    }
+
+    /// Checks a signature, which is exactly as long as the modulus (RFC 8017 sections 8.1.2, 8.2.2).
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        if signature.len() != self.modulus.len() {
             return Err(CryptoError);
         }
         self.parsed.verify_sig(message, signature).map_err(|_| CryptoError)

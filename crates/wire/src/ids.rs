@@ -59,11 +59,13 @@ pub enum Kind {
     Key = 11,
     /// One HTTP request.
     Request = 12,
+    /// An external issuer of persons' tokens.
+    Federation = 13,
 }
 
 impl Kind {
     /// Every kind, in numeric order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Organization,
         Self::Person,
         Self::Agent,
@@ -76,6 +78,7 @@ impl Kind {
         Self::Event,
         Self::Key,
         Self::Request,
+        Self::Federation,
     ];
 
     /// The prefix without its underscore: three lower-case letters.
@@ -93,6 +96,7 @@ impl Kind {
             Self::Event => "evt",
             Self::Key => "key",
             Self::Request => "req",
+            Self::Federation => "fed",
         }
     }
 
@@ -351,6 +355,11 @@ id!(RevocationId, Revocation, "The id of a Revocation, `rvk_`.");
 id!(EventId, Event, "The id of an Event, `evt_`.");
 id!(KeyId, Key, "The id of a signing key, `key_`; also its `kid`.");
 id!(RequestId, Request, "The id of one HTTP request, `req_`.");
+id!(
+    FederationId,
+    Federation,
+    "The id of a Federation, `fed_`: an external issuer of persons' tokens."
+);
 
 impl EventId {
     /// The id of the event at `sequence` of `lane`, written at `millis` (Unix milliseconds).

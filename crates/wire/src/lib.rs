@@ -13,6 +13,7 @@ pub mod api_key;
 pub mod authority;
 pub mod backup;
 pub mod binding;
+pub mod claim_rule;
 pub mod crypto;
 pub mod forwarded;
 pub mod ids;

@@ -78,6 +78,8 @@ impl Prey {
             "instances" => &self.instance.id,
             "credentials" => &self.client.credential,
             "events" => &self.event,
+            // None was registered: this server reaches no identity provider.
+            "federations" => "corp",
             "admin-keys" => &self.admin_key,
             "tasks" => &self.task,
             _ => "",
@@ -103,6 +105,11 @@ impl Prey {
             "identify_credential" => json!({"secret": self.client.secret}),
             "prune_log" => json!({"older_than": 86_400}),
             "create_person" => json!({"email": "new@example.com"}),
+            "grant_person" | "ungrant_person" => json!({"allow": [format!("{resource}:read")]}),
+            "link_person" | "unlink_person" => json!({"federation": "corp", "subject": "mine"}),
+            "create_federation" => json!({"name": "mine", "issuer": "https://10.0.0.1",
+                "jwks_url": "https://10.0.0.1/jwks", "audiences": ["mine"]}),
+            "update_federation" => json!({"provision": true}),
             "create_resource" => {
                 json!({"name": "mine", "audience": "https://mine.example/", "actions": ["read"]})
             }
@@ -123,9 +130,19 @@ impl Prey {
                 json!({"revocation": "rvk_00000000000000000000000000", "reason": "mine"})
             }
             "revoke_id" => json!({"target": agent, "reason": "mine"}),
-            "suspend_org" | "activate_org" | "suspend_person" | "activate_person"
-            | "suspend_resource" | "activate_resource" | "activate_agent" | "suspend_agent"
-            | "decommission_agent" | "waive_restore" | "end_task" => json!({"reason": "mine"}),
+            "suspend_org"
+            | "activate_org"
+            | "suspend_person"
+            | "activate_person"
+            | "suspend_resource"
+            | "activate_resource"
+            | "activate_agent"
+            | "suspend_agent"
+            | "decommission_agent"
+            | "waive_restore"
+            | "end_task"
+            | "suspend_federation"
+            | "activate_federation" => json!({"reason": "mine"}),
             _ => return None,
         })
     }
@@ -278,6 +295,8 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             "create_person" | "create_resource" | "create_admin_key" => {
                 assert_eq!(answer.status, 201, "{name}");
             }
+            // Nobody makes the server look into its own network.
+            "create_federation" => answer.problem(400, "field-invalid"),
             "export_events" | "check_log" | "get_log" | "prune_log" | "get_acknowledgements" => {
                 assert_eq!(answer.status, 200, "{name}");
             }

@@ -44,6 +44,11 @@ async fn agents_are_registered_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_come_as_the_guide_says() {
+    read("users.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_are_verified_as_the_guide_says() {
     read("verifying.md").await;
 }

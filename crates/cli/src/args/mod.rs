@@ -93,9 +93,12 @@ pub(crate) enum ClientCommand {
     /// Keys of the organization's administrators, each with a role and a purpose
     #[command(visible_alias = "admin-keys")]
     AdminKey(commands::admin_key::AdminKey),
-    /// Persons: owners of agents
+    /// Persons: owners of agents, and users whom agents work for
     #[command(visible_alias = "persons", alias = "people")]
     Person(commands::person::Person),
+    /// Federations: external issuers whose users' tokens are taken
+    #[command(visible_alias = "federations", alias = "fed")]
+    Federation(commands::federation::Federation),
     /// Resources: what is protected, with its actions
     #[command(visible_alias = "resources", alias = "res")]
     Resource(commands::resource::Resource),

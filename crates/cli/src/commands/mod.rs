@@ -12,6 +12,7 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod drill;
+pub(crate) mod federation;
 pub(crate) mod fsck;
 pub(crate) mod init;
 pub(crate) mod instance;
@@ -75,6 +76,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Org(noun) => org::run(noun, cx).await,
         ClientCommand::AdminKey(noun) => admin_key::run(noun, cx).await,
         ClientCommand::Person(noun) => person::run(noun, cx).await,
+        ClientCommand::Federation(noun) => federation::run(noun, cx).await,
         ClientCommand::Resource(noun) => resource::run(noun, cx).await,
         ClientCommand::Agent(noun) => agent::run(noun, cx).await,
         ClientCommand::Permission(noun) => permission::run(noun, cx).await,

@@ -124,6 +124,30 @@ async fn each_noun_asks_what_the_api_says() {
     check_asked(&limited, &[("PUT /v1/agents/planner/permissions/crm", body)]).await;
     let body = json!({"actions": ["read"]});
     check_asked(&permission, &[("PUT /v1/agents/a/permissions/crm", body)]).await;
+    let federation = [
+        "federation",
+        "add",
+        "corp",
+        "--issuer",
+        "https://idp.example",
+        "--discover",
+        "--audience",
+        "accredit",
+        "--rule",
+        "groups contains sales => crm:read",
+    ];
+    let body = json!({"name": "corp", "issuer": "https://idp.example", "audiences": ["accredit"],
+        "rules": ["groups contains sales => crm:read"], "provision": true});
+    check_asked(&federation, &[("POST /v1/federations", body)]).await;
+    let none = ["federation", "update", "corp", "--no-rules", "--discover"];
+    let body = json!({"rules": [], "jwks_url": ""});
+    check_asked(&none, &[("PATCH /v1/federations/corp", body)]).await;
+    let grant = ["person", "grant", "jo@example.com", "--allow", "crm:read", "crm:update"];
+    let body = json!({"allow": ["crm:read", "crm:update"]});
+    check_asked(&grant, &[("POST /v1/persons/jo@example.com/grant", body)]).await;
+    let link = ["person", "link", "jo@example.com", "--federation", "corp", "--subject", "a b"];
+    let body = json!({"federation": "corp", "subject": "a b"});
+    check_asked(&link, &[("POST /v1/persons/jo@example.com/link", body)]).await;
     let person = ["person", "suspend", "jo@example.com", "--reason", "left"];
     let body = json!({"reason": "left"});
     check_asked(&person, &[("POST /v1/persons/jo@example.com/suspend", body)]).await;
@@ -310,6 +334,7 @@ async fn what_a_list_is_to_hold_is_asked_of_the_server() {
     for (list, path) in [
         (&["agent", "list", "--owner", "mia@example.com", "--environment", "prod"][..], "agents"),
         (&["person", "list"], "persons"),
+        (&["federation", "list"], "federations"),
         (&["resource", "list"], "resources"),
     ] {
         let of_agent =
@@ -339,13 +364,18 @@ fn every_list_takes_what_the_server_takes() {
     for row in accredit_server::endpoints::ENDPOINTS {
         let Some(nouns) = row.operation.strip_prefix("list_") else { continue };
         let noun = nouns.strip_suffix('s').unwrap_or(nouns).replace('_', "-");
-        let noun = if noun == "event" { "audit" } else { &noun };
-        let list = command.find_subcommand(noun).and_then(|noun| noun.find_subcommand("list"));
-        let list = list.unwrap_or_else(|| panic!("`{noun} list`"));
+        let (noun, verb) = match &*noun {
+            "event" => ("audit", "list"),
+            "person-permission" => ("person", "grants"),
+            "person-identitie" => ("person", "identities"),
+            noun => (noun, "list"),
+        };
+        let list = command.find_subcommand(noun).and_then(|noun| noun.find_subcommand(verb));
+        let list = list.unwrap_or_else(|| panic!("`{noun} {verb}`"));
         for name in row.query {
             let flag = if *name == "q" { "search".to_owned() } else { name.replace('_', "-") };
             let is_there = list.get_arguments().any(|arg| arg.get_long() == Some(&flag));
-            assert!(is_there, "`{noun} list` has no --{flag}");
+            assert!(is_there, "`{noun} {verb}` has no --{flag}");
         }
         lists += 1;
     }

@@ -50,7 +50,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 23] = [
+pub(crate) const SETTINGS: [Setting; 24] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -186,6 +186,14 @@ pub(crate) const SETTINGS: [Setting; 23] = [
         default: "1000",
         unit: "number, or off",
         help: "Live administrators' keys of one organization",
+    },
+    Setting {
+        key: "limits.federations_max",
+        env: None,
+        flag: None,
+        default: "100",
+        unit: "number, or off",
+        help: "Federations of one organization",
     },
     Setting {
         key: "limits.tasks_max",

@@ -18,7 +18,7 @@ pub type Changes = BTreeMap<Cow<'static, str>, String>;
 
 /// Members that are no part of a change: the event names the thing and bears the time; use is not
 /// a change; and what is due follows from other members and the time.
-const NOT_TOLD: [&str; 16] = [
+const NOT_TOLD: [&str; 20] = [
     "id",
     "client_id",
     "client_secret",
@@ -34,6 +34,10 @@ const NOT_TOLD: [&str; 16] = [
     "jwks_fetched_at",
     "jwks_failing_since",
     "jwks_failure",
+    "keys",
+    "keys_fetched_at",
+    "keys_failing_since",
+    "keys_failure",
     "rev",
 ];
 

@@ -44,6 +44,16 @@ kinds! {
     PersonUpdated "person.updated";
     PersonSuspended "person.suspended";
     PersonActivated "person.activated";
+    PersonGranted "person.granted";
+    PersonUngranted "person.ungranted";
+    PersonLinked "person.linked";
+    PersonUnlinked "person.unlinked";
+    FederationCreated "federation.created";
+    FederationUpdated "federation.updated";
+    FederationSuspended "federation.suspended";
+    FederationActivated "federation.activated";
+    FederationKeysChanged "federation.keys_changed";
+    FederationKeysFailing "federation.keys_failing";
     ResourceCreated "resource.created";
     ResourceUpdated "resource.updated";
     ResourceSuspended "resource.suspended";
@@ -132,7 +142,11 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub federation: Option<AnyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +177,8 @@ pub struct Body {
     pub scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<AnyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,7 +256,9 @@ mod tests {
             decision: Some("deny"),
             error: Some("invalid_scope"),
             expires_at: Some(1),
+            federation: Some(AgentId::new(1, [7; 10]).any()),
             instance: Some(InstanceId::new(1, [3; 10])),
+            issuer: Some("https://idp.example".into()),
             key: Some(KeyId::new(1, [4; 10])),
             lineage: Some("crd_a key_b".into()),
             method: Some("client_secret_basic"),
@@ -256,6 +274,7 @@ mod tests {
             rule: Some("scope-not-held"),
             scope: Some("crm:read".into()),
             source: Some(Source { ip: IpAddr::from([127, 0, 0, 1]) }),
+            subject: Some("248289761001".into()),
             target: None,
             task: Some(TaskId::new(1, [9; 10])),
             token: Some(TokenId::new(1, [6; 10])),

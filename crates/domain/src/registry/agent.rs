@@ -338,7 +338,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             client_id: id,
             name: name.to_string(),
             owner: owner.as_ref().map(|(person, _)| person.id),
-            owner_email: owner.as_ref().map(|(person, _)| person.email.clone()),
+            owner_email: owner.as_ref().and_then(|(person, _)| person.email.clone()),
             purpose: purpose.clone(),
             environment,
             across_environments: BTreeSet::new(),
@@ -426,7 +426,7 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
                 rotation_schedule::ask(&mut agent, cx.now, OWNER_CHANGED);
             }
             agent.owner = Some(person.id);
-            agent.owner_email = Some(person.email.clone());
+            agent.owner_email.clone_from(&person.email);
         }
         if let Some(purpose) = &asked.purpose {
             agent.purpose = Some(text("purpose", purpose)?);

@@ -16,6 +16,7 @@ pub mod operator;
 pub mod organization;
 pub mod permission;
 pub mod person;
+pub mod person_grant;
 pub mod quota;
 pub mod resource;
 pub mod rotation;
@@ -243,6 +244,7 @@ fn new_id(row: &Row) -> Option<AnyId> {
         Row::Organization(row) if row.version == 0 => Some(row.id.any()),
         Row::Person(row) if row.version == 0 => Some(row.id.any()),
         Row::Resource(row) if row.version == 0 => Some(row.id.any()),
+        Row::Federation(row) if row.version == 0 => Some(row.id.any()),
         Row::Agent(row) if row.version == 0 => Some(row.id.any()),
         Row::Instance(row) if row.version == 0 => Some(row.id.any()),
         Row::Task(row) if row.version == 0 => Some(row.id.any()),
@@ -366,6 +368,13 @@ pub(crate) fn taken(what: &str) -> Refusal {
             Rule::UseTaken,
             "a secret for this use was made at the same time",
             "list what there is: `accredit credential list`",
+        );
+    }
+    if what == "identity" {
+        return Refusal::new(
+            Rule::NameTaken,
+            "this subject of the federation is somebody's already",
+            "see whose: `accredit person list`; unlink it there first",
         );
     }
     Refusal::new(

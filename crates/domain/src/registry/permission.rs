@@ -109,6 +109,17 @@ pub(super) async fn resolve(
         .map_err(|error| Refusal::field("allow", error, "split the work among more agents").into())
 }
 
+/// Refuses permissions on what there is not.
+pub(crate) async fn known(cx: &Cx, asked: &Authority) -> Result<(), Error> {
+    for held in asked.permissions() {
+        let name = held.resource.to_string();
+        let found = cx.world.store.resource(cx.tenant.id, Lookup::Name(name)).await?;
+        let resource = found.ok_or_else(|| Refusal::not_found("resource", &held.resource))?;
+        knows(&resource, &held.actions)?;
+    }
+    Ok(())
+}
+
 /// Whether a resource has all these actions.
 fn knows(resource: &Resource, actions: &BTreeSet<ActionName>) -> Result<(), Refusal> {
     if let Some(unknown) = actions.iter().find(|action| !resource.actions.contains(*action)) {

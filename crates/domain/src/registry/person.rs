@@ -1,5 +1,6 @@
 //! Person: a human who owns, approves, administers, audits, or for whom an agent works.
 
+use accredit_wire::authority::Authority;
 use accredit_wire::ids::PersonId;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
@@ -23,12 +24,16 @@ pub struct Person {
     /// Its id, `usr_`.
     #[schema(value_type = String)]
     pub id: PersonId,
-    /// The e-mail address, unique in the organization, in lower case.
-    pub email: String,
+    /// The e-mail address, unique in the organization, in lower case; nothing where an external
+    /// issuer's user was made known by a token.
+    pub email: Option<String>,
     /// What people call them.
     pub name: Option<String>,
-    /// Suspended: nothing they own is issued anything.
+    /// Suspended: nothing they own is issued anything, and nothing in their name.
     pub state: State,
+    /// What they may do by grant. What rules of a federation give depends on their tokens.
+    #[schema(value_type = Vec<Object>)]
+    pub permissions: Authority,
     /// When it was created.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -71,21 +76,22 @@ pub(crate) fn email(field: &str, value: &str) -> Result<String, Refusal> {
 }
 
 /// A person that is not stored yet.
-pub(crate) fn new(cx: &Cx, email: String, name: Option<String>) -> Person {
+pub(crate) fn new(cx: &Cx, email: Option<String>, name: Option<String>) -> Person {
     let (millis, random) = cx.seed();
     Person {
         id: PersonId::new(millis, random),
         email,
         name,
         state: State::Active,
+        permissions: Authority::none(),
         created_at: cx.now,
         version: 0,
     }
 }
 
 /// What an event says about a new person.
-pub(super) fn described(person: &Person) -> Result<Body, Fault> {
-    let (target, name) = (Some(person.id.any()), Some(person.email.clone()));
+pub(crate) fn described(person: &Person) -> Result<Body, Fault> {
+    let (target, name) = (Some(person.id.any()), person.email.clone());
     let mut body = Body { name, target, ..Body::default() };
     body.changes = changes::made(person, &body)?;
     Ok(body)
@@ -97,7 +103,7 @@ pub async fn create(cx: &Cx, asked: &CreatePerson) -> Result<Person, Error> {
     let address = email("email", &asked.email)?;
     let name = asked.name.as_deref().map(|name| text("name", name)).transpose()?;
     decide(|| async {
-        let mut person = new(cx, address.clone(), name.clone());
+        let mut person = new(cx, Some(address.clone()), name.clone());
         let event = cx.event(EventKind::PersonCreated, described(&person)?);
         commit_created(cx, vec![Row::Person(person.clone())], event, &person).await?;
         person.version = 1;
@@ -140,8 +146,8 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdatePerson) -> Result<Person, 
     .await
 }
 
-/// Suspends or activates a person. Suspending ends the live tokens of every agent they own, and
-/// those agents are issued nothing until they have another owner or the person is active again.
+/// Suspends or activates a person. Suspending ends the live tokens of every agent they own and
+/// those in whose chain they stand, and those agents are issued nothing until they have another owner or the person is active again.
 pub async fn set_state(cx: &Cx, key: &str, to: State, reason: &str) -> Result<Person, Error> {
     cx.require(AdminPermission::Revoke)?;
     let reason = text("reason", reason)?;
@@ -164,6 +170,6 @@ pub(crate) async fn find_or_new(cx: &Cx, address: &str) -> Result<(Person, bool)
     let found = cx.world.store.person(cx.tenant.id, Lookup::Name(address.clone())).await?;
     Ok(match found {
         Some(person) => (person, false),
-        None => (new(cx, address, None), true),
+        None => (new(cx, Some(address), None), true),
     })
 }

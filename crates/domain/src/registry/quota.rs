@@ -1,7 +1,7 @@
 //! Quotas: how much one organization may have, so that none of them fills the disk of all.
 //!
-//! The store counts, and looks at the count in the transaction that would add to it. Agents, persons
-//! and resources are never deleted, so that their names are never used twice: each counts for ever.
+//! The store counts, and looks at the count in the transaction that would add to it. Agents, persons,
+//! resources and federations are never deleted, so that their names are never used twice: each counts for ever.
 //! Instances, credentials and administrators' keys count while they are neither revoked nor expired.
 //!
 //! A rotation may go over the maximum by as much again: both credentials are live for a while, and
@@ -31,19 +31,22 @@ pub enum Counted {
     Credentials,
     /// Live keys of administrators.
     AdminKeys,
+    /// Federations.
+    Federations,
     /// Tasks that are not over.
     Tasks,
 }
 
 impl Counted {
     /// Each of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Agents,
         Self::Persons,
         Self::Resources,
         Self::Instances,
         Self::Credentials,
         Self::AdminKeys,
+        Self::Federations,
         Self::Tasks,
     ];
 
@@ -56,6 +59,7 @@ impl Counted {
             Self::Instances => "instances",
             Self::Credentials => "credentials",
             Self::AdminKeys => "admin_keys",
+            Self::Federations => "federations",
             Self::Tasks => "tasks",
         }
     }
@@ -68,13 +72,16 @@ impl Counted {
             Self::Instances => "live instances",
             Self::Credentials => "live credentials",
             Self::AdminKeys => "live administrators' keys",
+            Self::Federations => "federations",
             Self::Tasks => "tasks that are not over",
         }
     }
 
     const fn way_out(self) -> &'static str {
         match self {
-            Self::Agents | Self::Persons | Self::Resources => "these are never deleted",
+            Self::Agents | Self::Persons | Self::Resources | Self::Federations => {
+                "these are never deleted"
+            }
             Self::Instances | Self::Credentials | Self::AdminKeys | Self::Tasks => {
                 "end what nobody needs"
             }
@@ -95,6 +102,7 @@ impl Default for Quotas {
             .with(Counted::Instances, 2_000_000)
             .with(Counted::Credentials, 4_000_000)
             .with(Counted::AdminKeys, 1_000)
+            .with(Counted::Federations, 100)
             .with(Counted::Tasks, 1_000_000)
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
+use crate::federation::registry as federation;
 use crate::issuance::TOKEN_LIFETIME_MAX_SECONDS;
 use crate::keys::rotation::{self, KEY_SET_MAX_AGE_SECONDS};
 use crate::keys::{KeyPurpose, KeyState};
@@ -188,6 +189,9 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
         Kind::Resource => {
             resource::set_state(cx, &name, State::Suspended, &reason).await?;
         }
+        Kind::Federation => {
+            federation::set_state(cx, &name, State::Suspended, &reason).await?;
+        }
         Kind::Agent => {
             agent::suspend(cx, &name, &reason).await?;
         }
@@ -251,8 +255,8 @@ fn unrevocable(target: AnyId) -> Refusal {
     Refusal::field(
         "target",
         format!("nothing hangs on `{target}`"),
-        "revoke an organization, person, resource, agent, instance, credential, task, signing key \
-         or token",
+        "revoke an organization, person, federation, resource, agent, instance, credential, task, \
+         signing key or token",
     )
 }
 

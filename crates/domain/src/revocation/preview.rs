@@ -1,11 +1,12 @@
 //! What a revocation would end, told before anybody asks for it. Nothing is changed or recorded.
 
-use accredit_wire::ids::{AnyId, KeyId, Kind};
+use accredit_wire::ids::{AnyId, FederationId, KeyId, Kind};
 use serde::Serialize;
 
 use super::{Blast, blast, rows_below, unrevocable};
 use crate::Fault;
 use crate::context::Cx;
+use crate::federation::registry as federation;
 use crate::refusal::{Error, Refusal};
 use crate::registry::credential::AdminPermission;
 use crate::registry::{credential, find_agent, find_person, find_resource, instance, task};
@@ -32,6 +33,10 @@ pub async fn preview(cx: &Cx, target: &str) -> Result<Effect, Error> {
         Kind::Organization => return Err(Refusal::not_found("organization", target).into()),
         Kind::Person => drop(find_person(cx, &name).await?),
         Kind::Resource => drop(find_resource(cx, &name).await?),
+        Kind::Federation => {
+            let id = FederationId::try_from(target).map_err(|_| unrevocable(target))?;
+            federation::there_is(cx, id).await?;
+        }
         Kind::Agent => drop(find_agent(cx, &name).await?),
         Kind::Instance => drop(instance::find(cx, &name).await?),
         Kind::Credential => drop(credential::find(cx, &name).await?),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{Revocation, RevocationView};
 use crate::context::Cx;
+use crate::federation::registry as federation;
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::agent::{self, AgentState};
 use crate::registry::credential::AdminPermission;
@@ -41,7 +42,10 @@ pub struct Undo {
 pub(super) async fn asked(cx: &Cx, kind: Kind, seconds: Option<u64>) -> Result<Cx, Error> {
     let Some(seconds) = seconds else { return Ok(cx.clone()) };
     let wrong = |detail: String, hint| Error::from(Refusal::field("expires_in", detail, hint));
-    let may = matches!(kind, Kind::Organization | Kind::Person | Kind::Resource | Kind::Agent);
+    let may = matches!(
+        kind,
+        Kind::Organization | Kind::Person | Kind::Federation | Kind::Resource | Kind::Agent
+    );
     if !may {
         return Err(wrong(
             "the end of this kind of thing is final".to_owned(),
@@ -108,6 +112,10 @@ async fn lift(cx: &Cx, entry: &Revocation, reason: &str) -> Result<(), Error> {
             let person = find_person(cx, &name).await?;
             (person.version, person.state == State::Suspended)
         }
+        Kind::Federation => {
+            let federation = federation::find_federation(cx, &name).await?;
+            (federation.version, federation.state == State::Suspended)
+        }
         Kind::Resource => {
             let resource = find_resource(cx, &name).await?;
             (resource.version, resource.state == State::Suspended)
@@ -136,6 +144,7 @@ async fn lift(cx: &Cx, entry: &Revocation, reason: &str) -> Result<(), Error> {
             drop(organization::set_state(&cx, &name, State::Active, reason).await?);
         }
         Kind::Person => drop(person::set_state(&cx, &name, State::Active, reason).await?),
+        Kind::Federation => drop(federation::set_state(&cx, &name, State::Active, reason).await?),
         Kind::Resource => drop(resource::set_state(&cx, &name, State::Active, reason).await?),
         _ => drop(agent::activate_again(&cx, &name, reason).await?),
     }

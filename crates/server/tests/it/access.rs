@@ -13,6 +13,7 @@ use accredit_domain::registry::quota::Quotas;
 use accredit_server::caller::Requirement;
 use accredit_server::endpoints::{ENDPOINTS, Endpoint, Verb};
 use accredit_testkit::fixture::{Client, Org, Scene};
+use accredit_testkit::idp::Idp;
 use accredit_testkit::{Ask, TestWorld};
 use serde_json::{Value, json};
 
@@ -100,6 +101,7 @@ pub(crate) struct Stage {
     revocation: String,
     /// A task of the planner's.
     task: String,
+    idp: Idp,
 }
 
 impl Stage {
@@ -120,7 +122,10 @@ impl Stage {
         let body = json!({"agent": "planner", "purpose": "a test"});
         let task = world.admin(&acme, "POST", "/v1/tasks", Some(body)).await.expect(201);
         let task = task.member("id");
-        let mut stage = Self { world, acme, other, scene, person, key, event, revocation, task };
+        let (idp, _) = world.idp().await;
+        world.federation(&acme, &idp, "corp").await;
+        let mut stage =
+            Self { world, acme, other, scene, person, key, event, revocation, task, idp };
         let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
         stage.key = spare.credential;
         accredit_server::jobs::integrate_all(&stage.world.server).await;
@@ -221,6 +226,7 @@ impl Stage {
             "orgs" => "acme",
             "persons" => &self.person,
             "resources" => "crm",
+            "federations" => "corp",
             "agents" => &planner,
             "credentials" => &self.scene.client.credential,
             "admin-keys" => &self.key,
@@ -270,6 +276,11 @@ impl Stage {
             "create_admin_key" => json!({"role": "auditor", "purpose": "a test"}),
             "create_person" => json!({"email": "new@example.com"}),
             "update_person" => json!({"name": "New"}),
+            "grant_person" | "ungrant_person" => json!({"allow": ["crm:read"]}),
+            "link_person" | "unlink_person" => json!({"federation": "corp", "subject": "user-1"}),
+            "create_federation" => json!({"name": "new", "issuer": self.idp.issuer(),
+                "jwks_url": self.idp.jwks_url(), "audiences": ["accredit"]}),
+            "update_federation" => json!({"audiences": ["accredit"]}),
             "create_resource" => {
                 json!({"name": "new", "audience": "https://new.example/", "actions": ["read"]})
             }
@@ -295,6 +306,7 @@ impl Stage {
                 || name == "end_task"
                 || name.ends_with("_person")
                 || name.ends_with("_resource")
+                || name.ends_with("_federation")
                 || name.ends_with("_agent") =>
             {
                 json!({"reason": "a test"})

@@ -7,7 +7,7 @@ use crate::events;
 
 /// Members that no event repeats: the time of the event is that of the change, use is no change,
 /// and what is due follows from the rest.
-const NOT_TOLD: [&str; 15] = [
+const NOT_TOLD: [&str; 19] = [
     "client_id",
     "client_secret",
     "admin_token",
@@ -22,6 +22,10 @@ const NOT_TOLD: [&str; 15] = [
     "jwks_fetched_at",
     "jwks_failing_since",
     "jwks_failure",
+    "keys",
+    "keys_fetched_at",
+    "keys_failing_since",
+    "keys_failure",
     "rev",
 ];
 
@@ -45,7 +49,7 @@ fn in_list(value: &Value) -> String {
 /// Whether the payload says this of the thing, in whichever member.
 fn says(payload: &Value, name: &str, value: &Value) -> bool {
     let text = as_text(value);
-    let ids = ["target", "agent", "instance", "credential", "resource"];
+    let ids = ["target", "agent", "instance", "credential", "resource", "federation"];
     match name {
         "id" => ids.iter().any(|member| payload[member] == text.as_str()),
         // In microseconds.
@@ -115,6 +119,10 @@ async fn the_event_of_a_new_thing_says_all_that_its_object_shows() {
     let case = Case::begin().await;
     let person = json!({"email": "ann@example.com", "name": "Ann"});
     case.made("/v1/persons", person, "person.created").await;
+    let (idp, _) = case.world.idp().await;
+    let corp = json!({"name": "corp", "issuer": idp.issuer(), "jwks_url": idp.jwks_url(),
+        "audiences": ["accredit", "another"], "provision": false});
+    case.made("/v1/federations", corp, "federation.created").await;
     let crm = json!({"name": "crm", "audience": "https://crm.example/", "environment": "prod",
         "actions": ["read", "update"], "revocations_age_max": 20});
     case.made("/v1/resources", crm, "resource.created").await;
@@ -157,6 +165,17 @@ async fn the_event_of_a_change_says_all_that_differs_and_nothing_else() {
     case.ask("POST", "/v1/credentials", secret).await.expect(201);
     let person = ("PATCH", "/v1/persons/ann@example.com");
     case.changed(person, json!({"name": "Ann"}), "person.updated").await;
+    for (verb, kind) in [("grant", "person.granted"), ("ungrant", "person.ungranted")] {
+        let path = format!("/v1/persons/ann@example.com/{verb}");
+        let payload = case.ask("POST", &path, json!({"allow": ["crm:read"]})).await.expect(200);
+        let held = as_text(&payload.json()["permissions"]);
+        assert_eq!(case.newest(kind).await["changes"]["permissions"], held);
+    }
+    let (idp, _) = case.world.idp().await;
+    case.world.federation(&case.org, &idp, "corp").await;
+    let corp = ("PATCH", "/v1/federations/corp");
+    case.changed(corp, json!({"audiences": ["x", "y"]}), "federation.updated").await;
+    case.changed(corp, json!({"jwks_url": "", "provision": false}), "federation.updated").await;
     let crm = json!({"actions": ["read", "update"], "revocations_age_max": 30, "bound_only": true});
     case.changed(("PATCH", "/v1/resources/crm"), crm, "resource.updated").await;
     let org = json!({"display_name": "Acme", "rotation_policy": "enforce"});

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use accredit_server::caller::Requirement;
-use accredit_server::endpoints::{ENDPOINTS, Verb};
+use accredit_server::endpoints::{ENDPOINTS, Endpoint, Verb};
 use accredit_server::{jobs, openapi};
 use accredit_testkit::{Ask, Org, TestWorld};
 use serde_json::{Value, json};
@@ -11,7 +11,14 @@ use serde_json::{Value, json};
 /// Every list of the table of endpoints, with an agent's name where it is of an agent.
 fn lists(agent: &str) -> Vec<String> {
     let rows = ENDPOINTS.iter().filter(|row| row.operation.starts_with("list_"));
-    rows.map(|row| row.path.replace("{key}", agent)).collect()
+    rows.map(|row| path(row, agent)).collect()
+}
+
+/// The path of a row of this agent, or of its owner.
+fn path(row: &Endpoint, agent: &str) -> String {
+    let owner = format!("{agent}-owner@example.com");
+    let is_of_person = row.path.starts_with("/v1/persons/");
+    row.path.replace("{key}", if is_of_person { &owner } else { agent })
 }
 
 /// What answers in pages is called a list, and is in every test of lists.
@@ -58,8 +65,9 @@ fn every_list_takes_the_filters_and_orders_of_what_its_rows_have() {
             let other = sort.strip_prefix('-').map_or(format!("-{sort}"), str::to_owned);
             assert!(row.sorts.contains(&&*other), "{operation}: `{sort}` and `{other}`");
         }
-        // Permissions are a part of their agent and have no time of their own.
-        let created = operation != "list_permissions";
+        // Permissions and identities are a part of their agent or person, and have no time of their
+        // own by which anybody looks for them.
+        let created = !operation.ends_with("_permissions") && !operation.ends_with("_identities");
         assert_eq!(row.sorts.contains(&"created_at"), created, "{operation}");
         assert_eq!(takes("state"), members.contains("state"), "{operation} and `state`");
         for name in TIMES {
@@ -106,6 +114,19 @@ async fn full() -> (TestWorld, Org) {
     for n in 1..4 {
         world.revoke(&org, world.agent_id(&org, &format!("a{n}")).await).await.expect("revoked");
     }
+    let (idp, _) = world.idp().await;
+    let owner = "/v1/persons/a0-owner@example.com";
+    for n in 0..5 {
+        let name = format!("f{n}");
+        world.federation(&org, &idp, &name).await;
+        let link = json!({"federation": name, "subject": format!("s{}", 7 * n % 5)});
+        world.admin(&org, "POST", &format!("{owner}/link"), Some(link)).await.expect(200);
+    }
+    let held = world.admin(&org, "GET", "/v1/agents/a0", None).await.expect(200).json();
+    let held = held["permissions"].as_array().expect("permissions").iter();
+    let held = held.map(|held| format!("{}:read", held["resource"].as_str().expect("a name")));
+    let allow = json!({"allow": held.collect::<Vec<_>>()});
+    world.admin(&org, "POST", &format!("{owner}/grant"), Some(allow)).await.expect(200);
     (world, org)
 }
 
@@ -123,7 +144,7 @@ async fn every_order_of_every_list_is_the_other_one_backwards_whatever_the_page(
     for row in ENDPOINTS.iter().filter(|row| row.operation.starts_with("list_")) {
         // What is recorded while it is read would not be there the other way.
         let only = if row.operation == "list_events" { "&type=agent" } else { "" };
-        let path = row.path.replace("{key}", "a0");
+        let path = path(row, "a0");
         for sort in row.sorts.iter().filter(|sort| !sort.starts_with('-')) {
             let (rows, _) =
                 page_of(&world, &org, &format!("{path}?limit=200&sort={sort}{only}")).await;
@@ -153,7 +174,7 @@ async fn a_cursor_holds_for_its_order_and_its_filters_alone() {
     let (world, org) = full().await;
     let mut given = Vec::new();
     for row in ENDPOINTS.iter().filter(|row| row.operation.starts_with("list_")) {
-        let path = row.path.replace("{key}", "a0");
+        let path = path(row, "a0");
         let (_, next) = page_of(&world, &org, &format!("{path}?limit=1")).await;
         // An administrator sees one organization.
         let Some(next) = next else {
@@ -210,7 +231,7 @@ async fn what_no_list_takes_is_refused_by_name() {
         .iter()
         .filter(|row| matches!(row.caller, Requirement::Admin(_)) && row.method == Verb::Get)
     {
-        let path = row.path.replace("{key}", "a0");
+        let path = path(row, "a0");
         let answer = said(format!("{path}?stat=active"), "stat").await;
         for name in row.query {
             assert!(answer.member("hint").contains(name), "it says what there is: {name}");
@@ -404,6 +425,8 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
     let (planner, crm) = (scene.planner.id.to_string(), scene.crm.id.to_string());
     let instance = instance.instance.expect("one").to_string();
     let event = event[0]["id"].as_str().expect("an id").to_owned();
+    let (idp, _) = world.idp().await;
+    let federation = world.federation(&scene.org, &idp, "corp").await.id.to_string();
     let other = world.found("other").await;
     // The other organization may administer itself; it may not create organizations.
     let key = world.admin_without_organizations(&other).await;
@@ -411,6 +434,7 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
     for endpoint in ENDPOINTS.iter().filter(|row| matches!(row.caller, Requirement::Admin(_))) {
         let id = match endpoint.path.split('/').nth(2) {
             Some("persons") => &owner,
+            Some("federations") => &federation,
             Some("resources") => &crm,
             Some("agents") => &planner,
             Some("instances") => &instance,
@@ -427,6 +451,10 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
         let ask = match (endpoint.method, endpoint.operation) {
             (Verb::Get | Verb::Delete, _) => ask,
             (_, "update_person") => ask.json(&json!({"name": "x"})),
+            (_, "grant_person" | "ungrant_person") => ask.json(&json!({"allow": ["crm:read"]})),
+            (_, "link_person" | "unlink_person") => {
+                ask.json(&json!({"federation": federation, "subject": "x"}))
+            }
             (_, "update_org") => ask.json(&json!({"display_name": "x"})),
             (_, "strip_agent") => ask.json(&json!({"allow": ["crm:read"], "reason": "x"})),
             (_, "set_permission") => ask.json(&json!({"actions": ["read"]})),
@@ -436,14 +464,14 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
         assert_eq!(answer.status, 404, "{} {path}: {}", endpoint.operation, answer.text());
         assert_eq!(answer.member("type"), "urn:accredit:problem:not-found", "{path}");
     }
-    let ids = [&owner, &crm, &planner, &instance, &scene.client.credential];
+    let ids = [&owner, &crm, &planner, &instance, &scene.client.credential, &federation];
     for target in ids {
         let body = json!({"target": target, "reason": "mischief"});
         let answer = world.ask(Ask::post("/v1/revocations").bearer(&key).json(&body)).await;
         answer.problem(404, "not-found");
     }
     // One of an agent of its own: another's is not found.
-    let own = json!({"name": "own"});
+    let own = json!({"name": "own", "owner_email": "own-owner@example.com"});
     world.admin(&other, "POST", "/v1/agents", Some(own)).await.expect(201);
     for path in lists("own") {
         let page = world.ask(Ask::get(&path).bearer(&key)).await.expect(200);

@@ -18,6 +18,7 @@ mod drill;
 mod environments;
 mod events;
 mod exchange;
+mod federation;
 mod feed;
 mod for_a_time;
 mod introspection;

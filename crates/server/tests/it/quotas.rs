@@ -16,7 +16,9 @@ async fn post(world: &TestWorld, org: &Org, path: &str, body: &Value) -> Answer 
 async fn one_more_of_each_kind_is_refused_and_says_the_limit_and_what_to_do() {
     let world = TestWorld::new(6).await;
     let (org, other) = (world.found("acme").await, world.found("other").await);
+    let (idp, _) = world.idp().await;
     for org in [&org, &other] {
+        world.federation(org, &idp, "corp").await;
         world.resource(org, "crm", &["read"]).await;
         world.agent(org, "bot", &["crm:read"]).await;
         world.instance(org, "bot", None).await;
@@ -53,6 +55,13 @@ async fn one_more_of_each_kind_is_refused_and_says_the_limit_and_what_to_do() {
             1,
             "/v1/admin-keys",
             json!({"role": "auditor", "purpose": "one more"}),
+        ),
+        (
+            Counted::Federations,
+            1,
+            "/v1/federations",
+            json!({"name": "one-more", "issuer": idp.issuer(), "jwks_url": idp.jwks_url(),
+                "audiences": ["accredit"]}),
         ),
     ] {
         let what = format!("{counted:?} by {path}");

@@ -40,10 +40,21 @@ fn changes(scene: &Scene) -> Vec<(String, Vec<Change>)> {
     let mut of_crm = turns(&crm);
     of_crm.push(("PATCH", crm.clone(), json!({"revocations_age_max": 30})));
     let mut of_owner = turns(&owner);
-    of_owner.push(("PATCH", owner.clone(), json!({"name": "Ann"})));
+    let allow = json!({"allow": ["crm:read"]});
+    let link = json!({"federation": "corp", "subject": "user-1"});
+    of_owner.extend([
+        ("PATCH", owner.clone(), json!({"name": "Ann"})),
+        ("POST", format!("{owner}/grant"), allow.clone()),
+        ("POST", format!("{owner}/ungrant"), allow),
+        ("POST", format!("{owner}/link"), link.clone()),
+        ("POST", format!("{owner}/unlink"), link),
+    ]);
+    let corp = "/v1/federations/corp".to_owned();
+    let mut of_corp = turns(&corp);
+    of_corp.push(("PATCH", corp.clone(), json!({"provision": false})));
     let mut of_org = turns(&org);
     of_org.push(("PATCH", org.clone(), json!({"display_name": "Acme"})));
-    vec![(owner, of_owner), (crm, of_crm), (agent, of_agent), (org, of_org)]
+    vec![(owner, of_owner), (corp, of_corp), (crm, of_crm), (agent, of_agent), (org, of_org)]
 }
 
 #[tokio::test]
@@ -52,6 +63,8 @@ async fn every_change_demands_the_version_that_was_named_and_tells_the_new_one()
     let scene = world.scene().await;
     let org = &scene.org;
     world.resource(org, "mail", &["send"]).await;
+    let (idp, _) = world.idp().await;
+    world.federation(org, &idp, "corp").await;
     let put = ("PUT", "/v1/agents/planner/permissions/mail", json!({"actions": ["send"]}));
     change(&world, org, put, "*").await.expect(200);
     for (thing, changes) in changes(&scene) {

@@ -49,6 +49,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (21, "ends at", include_str!("../../migrations/sqlite/0021_ends_at.sql")),
     (22, "tasks", include_str!("../../migrations/sqlite/0022_tasks.sql")),
     (23, "bound only", include_str!("../../migrations/sqlite/0023_bound_only.sql")),
+    (24, "federations", include_str!("../../migrations/sqlite/0024_federations.sql")),
 ];
 
 /// A store in one file, held by this process alone.

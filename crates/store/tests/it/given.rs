@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::federation::{Federation, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
 use accredit_domain::ports::{
     Audited, Change, CommitError, Committed, Issuance, Ledger as _, NotRecorded, Registry as _,
@@ -27,8 +28,8 @@ use accredit_store::{Options, SqliteStore};
 use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
-    RevocationId, TaskId, TokenId,
+    AgentId, AnyId, CredentialId, FederationId, InstanceId, KeyId, OrganizationId, PersonId,
+    ResourceId, RevocationId, TaskId, TokenId,
 };
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::time::Time;
@@ -193,12 +194,32 @@ pub(crate) fn revocation(target: AnyId) -> Revocation {
 pub(crate) fn person(email: &str) -> Person {
     Person {
         id: PersonId::new(NOW.millis(), unique()),
-        email: email.to_owned(),
+        email: Some(email.to_owned()),
         name: None,
         state: State::Active,
+        permissions: Authority::none(),
         created_at: NOW,
         version: 0,
     }
+}
+
+/// A federation and the keys it has at first.
+pub(crate) fn federation(name: &str) -> (Federation, KeptKeys) {
+    let id = FederationId::new(NOW.millis(), unique());
+    let federation = Federation {
+        id,
+        name: name.to_owned(),
+        issuer: format!("https://{name}.example"),
+        jwks_url: None,
+        audiences: vec!["accredit".to_owned()],
+        rules: vec!["groups contains a => crm:read".parse().expect("a rule")],
+        provision: true,
+        state: State::Active,
+        keys: Box::default(),
+        created_at: NOW,
+        version: 0,
+    };
+    (federation, KeptKeys::new(id, NOW))
 }
 
 fn action(name: &str) -> ActionName {
@@ -247,7 +268,7 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         client_id: id,
         name: name.to_owned(),
         owner: owner.map(|person| person.id),
-        owner_email: owner.map(|person| person.email.clone()),
+        owner_email: owner.and_then(|person| person.email.clone()),
         purpose: Some("to be tested".to_owned()),
         environment: Environment::Dev,
         across_environments: BTreeSet::new(),

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use accredit_domain::ports::{Log as _, Order, Page, Registry as _, Revocations as _, Span};
+use accredit_domain::ports::{
+    Admissions as _, Log as _, Order, Page, Registry as _, Revocations as _, Span,
+};
 use accredit_domain::registry::environment::Environment;
 use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqliteStore};
-use accredit_wire::ids::{AgentId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::ids::{AgentId, FederationId, OrganizationId, PersonId, ResourceId};
 use accredit_wire::time::Time;
 
 /// What the readers asked for.
@@ -204,6 +206,9 @@ async fn every_other_list_is_answered_from_an_index_that_begins_with_its_filter(
                 store.persons(org, page.clone()).await.expect("a page");
                 let by = format!("(org=?{lead} AND {}", range(order.without_due(), "email", ""));
                 stage.check("persons", "person", &by);
+                store.federations(org, page.clone()).await.expect("a page");
+                let by = format!("(org=?{lead} AND {}", range(order.without_due(), "name", ""));
+                stage.check("federations", "federation", &by);
                 store.resources(org, page).await.expect("a page");
                 let by = format!("(org=?{lead} AND {}", range(order.without_due(), "name", ""));
                 stage.check("resources", "resource", &by);
@@ -220,6 +225,17 @@ async fn every_other_list_is_answered_from_an_index_that_begins_with_its_filter(
     }
     store.time_boxed(org).await.expect("the kills for a time");
     stage.check("kills for a time", "revocation_ends", "(org=?");
+    store.identities(org, PersonId::new(1, [6; 10]), 9).await.expect("identities");
+    let by = "(org=? AND person=?";
+    stage.check("a person's identities", "person_identity_person", by);
+    store.federation_keys_due(org, Time::from_seconds(1), 9).await.expect("keys");
+    stage.check("keys that are due", "federation_keys_due", "(org=? AND due_at<?");
+    let id = FederationId::new(1, [7; 10]);
+    store.person_facts(org, id, "user").await.expect("facts");
+    let by = "(org=? AND federation=? AND subject=?";
+    stage.check("who a user is", "PRIMARY KEY", by);
+    store.federation_facts(org, "https://idp.example").await.expect("facts");
+    stage.check("an issuer's federation", "sqlite_autoindex_federation_3", "(org=? AND issuer=?");
     for order in [Order::Oldest, Order::Newest] {
         let kinds = vec!["agent.created".to_owned()];
         store.leaves_of(org, 0, kinds, 0..9, (order, 50)).await.expect("a page");

@@ -273,7 +273,7 @@ impl PublicMembers {
 const KID_RULE: JwkError =
     JwkError::Member { name: "kid", rule: "a string of 1 to 256 bytes where it is given" };
 
-fn text_member<'j>(json: &'j Json<'_>, name: &'static str) -> Result<&'j str, JwkError> {
+pub(super) fn text_member<'j>(json: &'j Json<'_>, name: &'static str) -> Result<&'j str, JwkError> {
     json.get(name).and_then(Json::as_str).ok_or(JwkError::Member { name, rule: "a string" })
 }
 
@@ -282,11 +282,11 @@ fn bytes_member(json: &Json<'_>, name: &'static str) -> Result<[u8; 32], JwkErro
     b64url_decode_array(text_member(json, name)?).map_err(|_| JwkError::Member { name, rule })
 }
 
-fn read_kid<'j>(json: &'j Json<'_>) -> Result<Option<&'j str>, JwkError> {
+pub(super) fn read_kid<'j>(json: &'j Json<'_>) -> Result<Option<&'j str>, JwkError> {
     json.get("kid").map(|value| kid_of(value).ok_or(KID_RULE)).transpose()
 }
 
-fn refuse_private_members(json: &Json<'_>) -> Result<(), JwkError> {
+pub(super) fn refuse_private_members(json: &Json<'_>) -> Result<(), JwkError> {
     match PRIVATE_MEMBERS.into_iter().find(|name| json.get(name).is_some()) {
         Some(name) => Err(JwkError::PrivateMember(name)),
         None => Ok(()),
@@ -303,7 +303,7 @@ fn check_alg(json: &Json<'_>, expected: Algorithm) -> Result<(), JwkError> {
 }
 
 /// `use` and `key_ops` (RFC 7517 sections 4.2 and 4.3), where they are given.
-fn check_purpose(json: &Json<'_>, operation: &str) -> Result<(), JwkError> {
+pub(super) fn check_purpose(json: &Json<'_>, operation: &str) -> Result<(), JwkError> {
     let use_fits = json.get("use").is_none_or(|value| value.as_str() == Some("sig"));
     let operations_fit = json.get("key_ops").is_none_or(|value| {
         let operations = value.as_array().unwrap_or_default();
@@ -402,7 +402,7 @@ impl Serialize for JwkSet {
     }
 }
 
-fn refuse_duplicates<'k>(kids: impl Iterator<Item = &'k str>) -> Result<(), JwkError> {
+pub(super) fn refuse_duplicates<'k>(kids: impl Iterator<Item = &'k str>) -> Result<(), JwkError> {
     let mut kids: Vec<&str> = kids.collect();
     kids.sort_unstable();
     match kids.array_windows().find(|[a, b]| a == b) {

@@ -13,6 +13,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 
+use super::issuer_keys::IssuerKey;
 use super::jwk::{Jwk, VerifyingKey};
 use super::jwt::{Claims, ClaimsError};
 use super::{
@@ -34,12 +35,16 @@ pub enum TypRule {
     /// This type, `JWT`, or none at all: for client assertions, where RFC 7523bis has to live
     /// with clients that came before it.
     RequiredOrAbsent(&'static str),
+    /// `JWT`, or none at all: for the tokens of others' issuers that say who a user is (OpenID
+    /// Connect Core 1.0 names no type). Whatever says that it is something else is that.
+    JwtOrAbsent,
 }
 
 impl TypRule {
     fn expected(self) -> &'static str {
         match self {
             Self::Required(typ) | Self::RequiredOrAbsent(typ) => typ,
+            Self::JwtOrAbsent => "JWT",
         }
     }
 
@@ -51,7 +56,8 @@ impl TypRule {
             (Self::RequiredOrAbsent(expected), Some(found)) => {
                 found.eq_ignore_ascii_case(expected) || found.eq_ignore_ascii_case("JWT")
             }
-            (Self::RequiredOrAbsent(_), None) => true,
+            (Self::JwtOrAbsent, Some(found)) => found.eq_ignore_ascii_case("JWT"),
+            (Self::RequiredOrAbsent(_) | Self::JwtOrAbsent, None) => true,
         };
         if accepted {
             return Ok(());
@@ -119,8 +125,8 @@ pub enum JwsError {
     Alg {
         /// What the header says, as [`quoted`] repeats it.
         found: String,
-        /// What the key verifies.
-        expected: Algorithm,
+        /// The `alg` of what the key verifies.
+        expected: &'static str,
     },
     /// `typ` is not what is expected here.
     Typ {
@@ -157,11 +163,9 @@ impl fmt::Display for JwsError {
             }
             Self::Crit => f.write_str("`crit` in the header: no extension is understood here"),
             Self::UnencodedPayload => f.write_str("`b64` in the header: leave it out"),
-            Self::Alg { found, expected } => write!(
-                f,
-                "`alg` is `{found}`, but this key verifies only `{}`",
-                alg_name(*expected)
-            ),
+            Self::Alg { found, expected } => {
+                write!(f, "`alg` is `{found}`, but this key verifies only `{expected}`")
+            }
             Self::Typ { found: Some(found), expected } => {
                 write!(f, "`typ` is `{found}`, but only `{expected}` is accepted here")
             }
@@ -311,11 +315,27 @@ impl<'a> Unverified<'a> {
         let expected = key.key.algorithm();
         let alg = self.header.alg.as_str();
         if !alg_is(expected, alg) {
-            return Err(JwsError::Alg { found: quoted(alg), expected });
+            return Err(JwsError::Alg { found: quoted(alg), expected: alg_name(expected) });
         }
         typ.check(self.header.typ.as_deref())?;
         let signature = self.signature.ok_or(JwsError::SignatureLength)?;
         key.key.verify(self.signed.as_bytes(), &signature).map_err(|_| JwsError::Signature)?;
+        Ok(Verified { text: self.text, header: self.header, payload: self.payload })
+    }
+
+    /// As [`Unverified::verify`], by a key of somebody else's issuer, which may be an RSA key.
+    pub fn verify_by_issuer(self, key: &IssuerKey, typ: TypRule) -> Result<Verified<'a>, JwsError> {
+        let alg = self.header.alg.as_str();
+        if !key.is_alg(alg) {
+            return Err(JwsError::Alg { found: quoted(alg), expected: key.alg() });
+        }
+        typ.check(self.header.typ.as_deref())?;
+        let signature = match self.signature {
+            Some(signature) => signature.to_vec(),
+            // Its length is the key's to judge; that it is base64url was checked.
+            None => decode(Segment::Signature, &self.text[self.signed.len() + 1..])?,
+        };
+        key.verify(self.signed.as_bytes(), &signature).map_err(|_| JwsError::Signature)?;
         Ok(Verified { text: self.text, header: self.header, payload: self.payload })
     }
 }

@@ -6,8 +6,11 @@
 //! is no other door to a payload. The way out is `ProtectedHeader` (once per key) →
 //! `SigningInput::new` → the key vault signs → `finish`.
 //!
-//! Absent on purpose: JWE, the JSON serialization, RSA and HMAC algorithms, `none`, unencoded
-//! payloads (RFC 7797), and any key that a token brings along.
+//! [`issuer_keys`] are those of others' issuers, which may be RSA keys; they verify what says who a
+//! user is and nothing else.
+//!
+//! Absent on purpose: JWE, the JSON serialization, HMAC algorithms, RSA for anything of our own,
+//! `none`, unencoded payloads (RFC 7797), and any key that a token brings along.
 
 use std::fmt;
 
@@ -16,6 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::crypto::Algorithm;
 
+pub mod issuer_keys;
 pub mod jwk;
 pub mod jws;
 pub mod jwt;

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use crate::ids::{
-    AgentId, AnyId, CredentialId, EventId, InstanceId, KeyId, Kind, OrganizationId, PersonId,
-    RequestId, ResourceId, RevocationId, TaskId, TokenId,
+    AgentId, AnyId, CredentialId, EventId, FederationId, InstanceId, KeyId, Kind, OrganizationId,
+    PersonId, RequestId, ResourceId, RevocationId, TaskId, TokenId,
 };
 use crate::time::Time;
 
@@ -362,5 +362,6 @@ fn id_of_key(key: u128) -> Option<AnyId> {
         Kind::Event => EventId::from_bits(bits).map(AnyId::from),
         Kind::Key => KeyId::from_bits(bits).map(AnyId::from),
         Kind::Request => RequestId::from_bits(bits).map(AnyId::from),
+        Kind::Federation => FederationId::from_bits(bits).map(AnyId::from),
     }
 }

@@ -1,7 +1,9 @@
 //! Project Wycheproof's vectors against each primitive that is used, with our own strictness on
 //! top: where the vectors merely allow something, we say here whether we do.
 
-use accredit_wire::crypto::{MacKey, PublicKey, equal_in_constant_time, open, seal};
+use accredit_wire::crypto::{
+    MacKey, PublicKey, RsaAlgorithm, RsaPublicKey, equal_in_constant_time, open, seal,
+};
 use accredit_wire::jose::b64url_encode;
 use accredit_wire::jose::jwk::Jwk;
 use wycheproof::TestResult;
@@ -65,6 +67,75 @@ fn ed25519_accepts_what_is_valid_and_nothing_else() {
         }
     }
     assert!(valid > VECTORS_MIN && refused > VECTORS_MIN, "{valid} valid, {refused} refused");
+}
+
+/// RFC 8017 RSASSA-PKCS1-v1_5 with SHA-256, keys of 2048 to 4096 bits. The one thing that vectors
+/// merely allow, a hash identifier without its NULL, is refused.
+#[test]
+fn rs256_accepts_what_is_valid_and_nothing_else() {
+    use wycheproof::rsa_pkcs1_verify::{TestName, TestSet};
+    let (mut valid, mut refused) = (0, 0);
+    for name in [TestName::Rsa2048Sha256, TestName::Rsa3072Sha256, TestName::Rsa4096Sha256] {
+        for group in TestSet::load(name).expect("vectors").test_groups {
+            let (n, e) = (without_zeros(&group.key.n), without_zeros(&group.key.e));
+            let Ok(key) = RsaPublicKey::new(RsaAlgorithm::Rs256, n, e) else {
+                assert_ne!(e, [1, 0, 1], "a usual key is refused");
+                continue;
+            };
+            for test in group.tests {
+                let accepted = key.verify(&test.msg, &test.sig).is_ok();
+                let what = format!("{name:?} {}: {}", test.tc_id, test.comment);
+                if test.result == TestResult::Acceptable {
+                    assert!(!accepted, "{what}: allowed, and not by us");
+                } else {
+                    decided(accepted, test.result, &what);
+                }
+                *if accepted { &mut valid } else { &mut refused } += 1;
+            }
+        }
+    }
+    assert!(valid > 10 && refused > VECTORS_MIN, "{valid} valid, {refused} refused");
+}
+
+/// RFC 8017 RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of exactly 32 bytes.
+#[test]
+fn ps256_accepts_what_is_valid_and_nothing_else() {
+    use wycheproof::rsa_pss_verify::{TestName, TestSet};
+    let (mut valid, mut refused) = (0, 0);
+    for (name, is_ours) in [
+        (TestName::RsaPss2048Sha256Mgf1SaltLen32, true),
+        (TestName::RsaPss3072Sha256Mgf1SaltLen32, true),
+        (TestName::RsaPss4096Sha256Mgf1SaltLen32, true),
+        // Another salt and another hash: valid there, and nothing for us.
+        (TestName::RsaPss2048Sha256Mgf1SaltLen0, false),
+        (TestName::RsaPss2048Sha384Mgf1SaltLen48, false),
+    ] {
+        for group in TestSet::load(name).expect("vectors").test_groups {
+            let (n, e) = (without_zeros(&group.key.n), without_zeros(&group.key.e));
+            let key = RsaPublicKey::new(RsaAlgorithm::Ps256, n, e).expect("a key");
+            for test in group.tests {
+                let accepted = key.verify(&test.msg, &test.sig).is_ok();
+                let what = format!("{name:?} {}: {}", test.tc_id, test.comment);
+                if name == TestName::RsaPss2048Sha256Mgf1SaltLen0
+                    && test.comment == "s_len changed to 32"
+                {
+                    // Wrong there is right here: it is what PS256 is.
+                    assert!(accepted, "{what}");
+                } else if is_ours && test.result != TestResult::Acceptable {
+                    decided(accepted, test.result, &what);
+                } else {
+                    assert!(!accepted, "{what}: not what PS256 is");
+                }
+                *if accepted { &mut valid } else { &mut refused } += 1;
+            }
+        }
+    }
+    assert!(valid > VECTORS_MIN && refused > VECTORS_MIN, "{valid} valid, {refused} refused");
+}
+
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    &bytes[zeros..]
 }
 
 /// RFC 2104 HMAC with SHA-256: keys of 32 bytes, and whole tags only.

@@ -124,8 +124,8 @@ fn sort(
 fn order(sort: &str) -> Order {
     match sort {
         "-created_at" => Order::Newest,
-        "name" | "resource" => Order::Name,
-        "-name" | "-resource" => Order::NameBackwards,
+        "name" | "resource" | "subject" => Order::Name,
+        "-name" | "-resource" | "-subject" => Order::NameBackwards,
         "expires_at" | "review_due_at" => Order::Due,
         "-expires_at" | "-review_due_at" => Order::DueBackwards,
         _ => Order::Oldest,

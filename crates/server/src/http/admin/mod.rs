@@ -5,6 +5,7 @@ pub mod agents;
 pub mod credentials;
 pub mod drills;
 pub mod events;
+pub mod federations;
 pub mod instances;
 mod lists;
 pub mod organizations;

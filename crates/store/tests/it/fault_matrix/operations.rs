@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{
     Audited, Change, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _, Lookup, Pruned,
@@ -26,7 +27,7 @@ use accredit_domain::revocation::Revocation;
 use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_store::SqliteStore;
 use accredit_wire::crypto::sha256_of;
-use accredit_wire::ids::{CredentialId, OrganizationId};
+use accredit_wire::ids::{CredentialId, OrganizationId, PersonId};
 
 use crate::given::{
     self, NOW, agent, instance, organization, person, secret, signing_key, single_use, task,
@@ -52,6 +53,8 @@ pub(super) struct Base {
     second: (Organization, SigningKey),
     newcomer: (Person, Agent, Credential),
     revocation: Revocation,
+    /// One that is there, and one that is not.
+    federations: [(Federation, KeptKeys); 2],
 }
 
 impl Base {
@@ -70,6 +73,7 @@ impl Base {
         }
         let keys: [SigningKey; 3] = keys.try_into().expect("three keys");
         let [active, next, _] = keys.clone();
+        let federations = [given::federation("corp"), given::federation("other")];
         let follow = Row::Follow(Box::new(Followed::new(bot.id, URL.to_owned(), NOW)));
         let org_row = world.store.organization(Lookup::Id(org)).await.expect("read");
         let closed = Organization { issuing: Issuing::Closed, ..org_row.expect("there") };
@@ -79,6 +83,9 @@ impl Base {
             Row::Key(next),
             Row::Operator(operator_key()),
             follow,
+            Row::Federation(federations[0].0.clone()),
+            Row::FederationKeys(Box::new(federations[0].1.clone())),
+            Row::Identity(Box::new(identity(&federations, owner.id))),
         ];
         world.commit(rows).await.expect("committed");
         world.credential(Holder::Agent(bot.id)).await;
@@ -107,6 +114,7 @@ impl Base {
             crm,
             keys,
             operator: operator_key(),
+            federations,
         }
     }
 
@@ -127,6 +135,10 @@ impl Base {
         ]
     }
 
+    fn identity(&self, person: PersonId) -> Identity {
+        identity(&self.federations, person)
+    }
+
     fn followed(&self) -> Followed {
         let followed = Followed::new(self.agent.id, URL.to_owned(), NOW);
         Followed { agent_version: self.agent.version, ..followed }
@@ -142,6 +154,12 @@ impl Base {
         };
         Audited::new(issuance, event(EventKind::TokenIssued))
     }
+}
+
+/// Who a person is at the first federation.
+fn identity(federations: &[(Federation, KeptKeys); 2], person: PersonId) -> Identity {
+    let (federation, subject) = (federations[0].0.id, "user-1".to_owned());
+    Identity { person, federation, subject, created_at: NOW }
 }
 
 /// Where the first agent's keys are followed.
@@ -170,6 +188,10 @@ rows! {
     "organization" Row::Organization(_),
     "person" Row::Person(_),
     "resource" Row::Resource(_),
+    "federation" Row::Federation(_),
+    "federation keys" Row::FederationKeys(_),
+    "identity" Row::Identity(_),
+    "end identity" Row::EndIdentity(_),
     "agent" Row::Agent(_),
     "instance" Row::Instance(_),
     "task" Row::Task(_),
@@ -306,6 +328,41 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         let to = Followed::new(base.agent.id, "https://other.example/jwks".to_owned(), NOW);
         let change = change(base.org, vec![Row::Follow(Box::new(to))], None);
         Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("register a federation", |base, store| {
+        let (federation, keys) = base.federations[1].clone();
+        let rows = vec![Row::Federation(federation), Row::FederationKeys(Box::new(keys))];
+        let change = change(base.org, rows, None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("change a federation and fetch its keys", |base, store| {
+        let (federation, keys) = base.federations[0].clone();
+        let keys = KeptKeys { keys: Some("{}".to_owned()), federation_version: 1, ..keys };
+        let federation = Federation { provision: false, version: 1, ..federation };
+        let target = federation.id.any();
+        let revocation = Revocation { target, ..base.revocation.clone() };
+        let rows = vec![Row::FederationKeys(Box::new(keys)), Row::Federation(federation)];
+        let change = change(base.org, rows, Some(revocation));
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("make a user known", |base, store| {
+        let person = Person { email: None, ..base.newcomer.0.clone() };
+        let identity = Identity { subject: "new".to_owned(), ..base.identity(person.id) };
+        let rows = vec![Row::Person(person), Row::Identity(Box::new(identity))];
+        let change = change(base.org, rows, None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("unlink a person", |base, store| {
+        let rows = vec![Row::EndIdentity(Box::new(base.identity(base.owner.id)))];
+        let change = change(base.org, rows, None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("note how it goes with a federation's keys", |base, store| {
+        let (_, keys) = base.federations[0].clone();
+        let due_at = NOW.plus(hours(1));
+        let keys =
+            KeptKeys { due_at, failure: Some("gone".to_owned()), federation_version: 1, ..keys };
+        Box::pin(async { store.note_federation_keys(base.org, keys).await.is_ok() })
     }),
     ("follow no key set", |base, store| {
         let change = change(base.org, vec![Row::Unfollow(base.agent.id)], None);
