@@ -7,7 +7,7 @@ use accredit_wire::time::Time;
 use accredit_wire::token::{AccessToken, Actor, SubjectKind};
 
 use super::admission::{AgentFacts, HolderFacts};
-use super::grants::Origin;
+use super::grants::{External, Origin};
 use super::permit::PermittedGrant;
 use crate::audit::event::{self, Body};
 use crate::context::Cx;
@@ -20,6 +20,7 @@ pub struct CredentialTemplate {
     pub token: AccessToken,
     pub(super) key: Arc<ActiveKey>,
     parent: Option<TokenId>,
+    external: Option<External>,
 }
 
 /// Fills in the claims of a permitted grant. A token never outlives what it was got with.
@@ -70,7 +71,7 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
         chain: origin.chain,
         cnf: grant.proof,
     };
-    CredentialTemplate { token, key, parent: origin.parent }
+    CredentialTemplate { token, key, parent: origin.parent, external: origin.external }
 }
 
 /// The origin of a machine token: its agent, and nothing before it.
@@ -83,6 +84,7 @@ fn for_itself(agent: &AgentFacts, ends: Time) -> Origin {
         ceiling: Authority::none(),
         expires_at: ends,
         parent: None,
+        external: None,
     }
 }
 
@@ -103,7 +105,9 @@ impl CredentialTemplate {
             credential: Some(token.credential),
             decision: Some("allow"),
             expires_at: Some(token.expires_at.saturating_mul(1_000_000)),
+            federation: self.external.as_ref().map(|user| user.federation.any()),
             instance: token.instance,
+            issuer: self.external.as_ref().map(|user| user.issuer.clone()),
             key: Some(token.key),
             lineage: lineage_text(token),
             method: Some(method),
@@ -114,6 +118,7 @@ impl CredentialTemplate {
             rev: Some(token.rev),
             root: (!token.chain.is_empty()).then_some(token.subject),
             scope: (!token.scope.is_empty()).then(|| token.scope.to_string()),
+            subject: self.external.as_ref().map(|user| user.subject.clone()),
             task: token.task(),
             token: Some(token.id),
             ..Body::default()

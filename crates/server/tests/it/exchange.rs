@@ -320,7 +320,10 @@ async fn a_subject_token_is_a_live_access_token_of_this_issuer_and_nothing_else(
             let form =
                 [("subject_token", wrong), ("subject_token_type", kind), ("scope", "crm:read")];
             let answer = case.ask(&case.worker, &form).await;
-            answer.refused(400, "invalid_request", "subject-token");
+            // What is not ours may be a user's, and is told so.
+            assert_eq!((answer.status, answer.member("error").as_str()), (400, "invalid_request"));
+            let rule = answer.member("rule");
+            assert!(rule.starts_with("subject-token") || rule == "federation-unknown", "{rule}");
             assert!(!answer.text().contains(&case.worker.secret));
         }
     }
@@ -394,4 +397,118 @@ async fn exchanging_again_and_again_ends() {
         assert!(token.len() < 16 * 1024, "a token that nobody would read");
     };
     refused.refused(400, "invalid_request", "chain-too-deep");
+}
+
+/// An identity provider whose user `mia` may run the worker and read the CRM.
+struct Users {
+    case: Case,
+    idp: accredit_testkit::idp::Idp,
+    key: accredit_testkit::Signer,
+}
+
+impl Users {
+    async fn begin(seed: u64) -> Self {
+        let case = Case::begin(seed).await;
+        let (idp, key) = case.world.idp().await;
+        let corp = json!({
+            "name": "corp", "issuer": idp.issuer(), "jwks_url": idp.jwks_url(),
+            "audiences": ["accredit"],
+            "rules": ["groups contains sales => worker:run", "groups contains sales => crm:read"],
+        });
+        case.world.admin(&case.org, "POST", "/v1/federations", Some(corp)).await.expect(201);
+        Self { case, idp, key }
+    }
+
+    fn token(&self, with: Value) -> String {
+        let now = self.case.world.now().seconds();
+        let mut claims = json!({
+            "iss": self.idp.issuer(), "sub": "mia", "aud": "accredit", "iat": now,
+            "exp": now + 200, "groups": ["sales"],
+        });
+        let members = claims.as_object_mut().expect("an object");
+        members.extend(with.as_object().expect("an object").clone());
+        self.key.sign(&json!({"alg": "ES256", "kid": "k1"}), &claims)
+    }
+
+    async fn exchange(&self, client: &Client, token: &str, scope: &str) -> Answer {
+        let form = [("subject_token", token), ("subject_token_type", JWT), ("scope", scope)];
+        self.case.ask(client, &form).await
+    }
+}
+
+#[tokio::test]
+async fn a_users_token_begins_a_chain_that_may_do_what_user_and_agents_all_may() {
+    let users = Users::begin(420).await;
+    let (case, mia) = (&users.case, users.token(json!({})));
+    let first = users.exchange(&case.planner, &mia, "worker:run").await.expect(200);
+    let first = first.member("access_token");
+    let said = claims(&first);
+    let person = said["sub"].as_str().expect("a subject").to_owned();
+    assert!(person.starts_with("usr_"), "{said}");
+    assert_eq!(said["accredit"]["kind"], "user");
+    assert_eq!(said["accredit"]["depth"], 1);
+    assert_eq!(said["act"]["sub"], case.planner.id);
+    assert_eq!(said["client_id"], case.planner.id);
+    let life = said["exp"].as_i64().expect("exp") - said["iat"].as_i64().expect("iat");
+    assert_eq!(life, 200, "never longer than the user's token");
+    let event = events(&case.world, &case.org, "token.issued").await.pop().expect("an event");
+    let event = &event["payload"];
+    assert_eq!(event["root"], person);
+    assert_eq!((&event["issuer"], &event["subject"]), (&json!(users.idp.issuer()), &json!("mia")));
+    let second = case.exchanged(&case.worker, &first, "crm:read").await;
+    let said = claims(&second);
+    assert_eq!((&said["sub"], &said["accredit"]["depth"]), (&json!(person), &json!(2)));
+    assert_eq!(said["act"]["sub"], case.worker.id);
+    assert_eq!(said["act"]["act"]["sub"], case.planner.id);
+    // Both agents hold it; the user does not.
+    let wide = case.exchange(&case.worker, &first, "crm:update").await;
+    wide.refused(400, "invalid_scope", "delegation-exceeded");
+    let wide = users.exchange(&case.planner, &mia, "crm:update").await;
+    wide.refused(400, "invalid_scope", "delegation-exceeded");
+    // A user who may do nothing has nothing to pass on.
+    let tom = users.token(json!({"sub": "tom", "groups": []}));
+    let none = users.exchange(&case.planner, &tom, "crm:read").await;
+    none.refused(400, "invalid_scope", "delegation-none");
+}
+
+#[tokio::test]
+async fn a_users_chain_dies_with_the_user_and_with_the_issuer_that_vouched() {
+    for noun in ["person", "federation"] {
+        let users = Users::begin(421).await;
+        let (case, mia) = (&users.case, users.token(json!({})));
+        let first = users.exchange(&case.planner, &mia, "worker:run").await.expect(200);
+        let first = first.member("access_token");
+        let second = case.exchanged(&case.worker, &first, "crm:read").await;
+        let person = claims(&first)["sub"].as_str().expect("a person").to_owned();
+        let path = match noun {
+            "person" => format!("/v1/persons/{person}/suspend"),
+            _ => "/v1/federations/corp/suspend".to_owned(),
+        };
+        assert!(case.is_active(&second).await);
+        let reason = Some(json!({"reason": "a test"}));
+        case.world.admin(&case.org, "POST", &path, reason).await.expect(200);
+        assert!(!case.is_active(&first).await && !case.is_active(&second).await, "{noun}");
+        let again = users.exchange(&case.planner, &mia, "worker:run").await;
+        assert_eq!((again.status, again.member("error").as_str()), (400, "invalid_request"));
+    }
+}
+
+#[tokio::test]
+async fn who_may_act_for_a_user_is_whom_the_users_token_names() {
+    let users = Users::begin(422).await;
+    let case = &users.case;
+    let naming = |iss: &str, sub: &str| users.token(json!({"may_act": {"iss": iss, "sub": sub}}));
+    let good = naming(&case.org.issuer, &case.planner.id);
+    users.exchange(&case.planner, &good, "crm:read").await.expect(200);
+    let stranger = users.exchange(&case.stranger, &good, "crm:read").await;
+    stranger.refused(400, "invalid_request", "may-act");
+    for wrong in [
+        naming(&users.idp.issuer(), &case.planner.id),
+        naming(&case.org.issuer, &case.worker.id),
+        naming(&case.org.issuer, "planner"),
+        users.token(json!({"may_act": {"sub": case.planner.id}})),
+    ] {
+        let answer = users.exchange(&case.planner, &wrong, "crm:read").await;
+        answer.refused(400, "invalid_request", "may-act");
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use accredit_wire::authority::{Authority, Scope};
 use accredit_wire::binding::Thumbprint;
-use accredit_wire::ids::{AnyId, PersonId, TaskId, TokenId};
+use accredit_wire::ids::{AnyId, FederationId, PersonId, TaskId, TokenId};
 use accredit_wire::oauth::authorization_details::AskedDetail;
 use accredit_wire::time::Time;
 use accredit_wire::token::{Actor, SubjectKind};
@@ -56,6 +56,19 @@ pub struct Origin {
     pub(in crate::issuance) expires_at: Time,
     /// The token that it is derived from, where it is one of ours.
     pub(in crate::issuance) parent: Option<TokenId>,
+    /// Who the user is elsewhere, where it is their token of another issuer.
+    pub(in crate::issuance) external: Option<External>,
+}
+
+/// Who a user is at the issuer that knows them.
+#[derive(Debug)]
+pub struct External {
+    /// The federation with it.
+    pub(in crate::issuance) federation: FederationId,
+    /// Its `iss`.
+    pub(in crate::issuance) issuer: String,
+    /// Its `sub`.
+    pub(in crate::issuance) subject: String,
 }
 
 impl Origin {

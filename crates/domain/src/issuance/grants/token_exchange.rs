@@ -15,12 +15,13 @@ use accredit_wire::binding::Thumbprint;
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, TaskId};
 use accredit_wire::oauth::token_exchange::{SubjectTokenType, TokenExchange};
 use accredit_wire::oauth::token_request::TokenRequest;
-use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX};
+use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX, SubjectKind};
 
 use super::actor::acting;
 use super::target::{named, target};
-use super::{Origin, ProposedGrant};
+use super::{External, Origin, ProposedGrant};
 use crate::context::Cx;
+use crate::federation::{self, FederatedSubject};
 use crate::issuance::admission::HolderFacts;
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
@@ -94,7 +95,7 @@ async fn of_subject_token(
         SubjectTokenType::IdToken => false,
     };
     if !ours {
-        return Err(not_accepted("it is none of this issuer's").into());
+        return of_user(cx, token, actor).await;
     }
     // Whether it is the holder who sends it is looked at below.
     let alive = cx
@@ -123,7 +124,53 @@ async fn of_subject_token(
         ceiling: passed_on(parent)?,
         expires_at: alive.expires_at(),
         parent: Some(parent.id),
+        external: None,
     })
+}
+
+/// The root of a chain that begins with a user: whoever exchanges the user's token acts for them,
+/// with what both may do.
+async fn of_user(cx: &Cx, token: &str, actor: Actor) -> Result<Origin, Error> {
+    let user = federation::subject(cx, token).await?;
+    may_act_for(cx, &user, actor)?;
+    if user.authority.is_empty() {
+        return Err(Refusal::new(
+            Rule::DelegationNone,
+            "the user may do nothing here",
+            "an administrator says what: `accredit person grant`, or a rule of the federation",
+        )
+        .into());
+    }
+    Ok(Origin {
+        kind: SubjectKind::User,
+        subject: user.person.any(),
+        chain: vec![actor],
+        further: vec![user.federation.any()],
+        ceiling: user.authority,
+        expires_at: user.expires_at,
+        parent: None,
+        external: Some(External {
+            federation: user.federation,
+            issuer: user.issuer,
+            subject: user.subject,
+        }),
+    })
+}
+
+/// RFC 8693 section 4.4: where the user's token says who may act for them, nobody else may. An agent
+/// is meant by its id, in the words of this issuer.
+fn may_act_for(cx: &Cx, user: &FederatedSubject, actor: Actor) -> Result<(), Refusal> {
+    let Some(named) = &user.may_act else { return Ok(()) };
+    let agent = actor.agent.to_string();
+    let ours = |iss: &Option<String>| iss.as_deref() == Some(cx.tenant.issuer.as_str());
+    if named.iter().any(|party| party.sub == agent && ours(&party.iss)) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Rule::MayAct,
+        "the user's token names who may act for them, and the client is not among these",
+        "use a token whose `may_act` names this issuer and the client's id, or has no `may_act`",
+    ))
 }
 
 /// Why a subject token is not accepted.

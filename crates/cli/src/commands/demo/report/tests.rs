@@ -66,7 +66,7 @@ fn what_failed_is_told_with_what_was_seen_and_what_was_not_reached_has_failed_to
     let text = card.text();
     assert!(text.contains("FAILED    3.0 ms  every agent has an owner"), "{text}");
     assert!(text.contains("FAILED         -  an instance gets"), "{text}");
-    assert!(text.contains("1 of 24 promises held"), "{text}");
+    assert!(text.contains("1 of 29 promises held"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
 
