@@ -59,11 +59,11 @@ impl Limit {
         let mac = MacKey::new(&[7; 32]);
         let (mut secrets, mut keys) = (HashMap::new(), HashMap::new());
         for client in &plan.clients {
-            if plan.method != Method::Assertion {
-                secrets.insert(client.id.clone(), mac.mac(client.secret.as_bytes()));
-            } else {
+            if plan.method == Method::Assertion {
                 let key = client.private_key()?.public().map_err(|e| e.to_string())?;
                 keys.insert(client.id.clone(), key);
+            } else {
+                secrets.insert(client.id.clone(), mac.mac(client.secret.as_bytes()));
             }
         }
         let subjects = match plan.method {

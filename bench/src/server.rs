@@ -222,7 +222,7 @@ impl Server {
             });
         }
         if method == Method::Exchange {
-            registered = self.workers(&mut admin, clients)?;
+            registered = workers(&mut admin, clients)?;
         }
         let mut plan = Plan {
             method,
@@ -240,30 +240,6 @@ impl Server {
         }
         plan.token_bytes = first_token(&plan, &self.address)?.len();
         Ok(plan)
-    }
-
-    /// A worker that is called and calls on: a resource, the agent that serves it, with instances,
-    /// and a planner that may call it and pass on what it may.
-    fn workers(&self, admin: &mut Client, instances: usize) -> Answer<Vec<plan::Client>> {
-        let resource = json!({"name": WORKER, "audience": "https://worker.bench.example",
-            "actions": ["run"]});
-        admin.post("/v1/resources", &resource)?;
-        let allow = [format!("{RESOURCE}:read"), format!("{WORKER}:run")];
-        for name in [WORKER, PLANNER] {
-            let agent = json!({
-                "name": name, "owner_email": "owner@bench.example", "purpose": "to be measured",
-                "allow": allow, "may_delegate": true, "activate": true,
-            });
-            admin.post("/v1/agents", &agent)?;
-        }
-        admin.patch(&format!("/v1/resources/{WORKER}"), &json!({"agent": WORKER}))?;
-        let mut clients = Vec::new();
-        for _ in 0..instances {
-            let made = admin.post("/v1/instances", &json!({"agent": WORKER}))?;
-            let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
-            clients.push(plan::Client { id, secret, key: String::new(), kid: String::new() });
-        }
-        Ok(clients)
     }
 
     /// Tokens that the planner sends to the worker, each another.
@@ -327,6 +303,30 @@ impl Drop for Server {
             let _ = std::fs::remove_dir_all(&self.data);
         }
     }
+}
+
+/// A worker that is called and calls on: a resource, the agent that serves it, with instances,
+/// and a planner that may call it and pass on what it may.
+fn workers(admin: &mut Client, instances: usize) -> Answer<Vec<plan::Client>> {
+    let resource = json!({"name": WORKER, "audience": "https://worker.bench.example",
+        "actions": ["run"]});
+    admin.post("/v1/resources", &resource)?;
+    let allow = [format!("{RESOURCE}:read"), format!("{WORKER}:run")];
+    for name in [WORKER, PLANNER] {
+        let agent = json!({
+            "name": name, "owner_email": "owner@bench.example", "purpose": "to be measured",
+            "allow": allow, "may_delegate": true, "activate": true,
+        });
+        admin.post("/v1/agents", &agent)?;
+    }
+    admin.patch(&format!("/v1/resources/{WORKER}"), &json!({"agent": WORKER}))?;
+    let mut clients = Vec::new();
+    for _ in 0..instances {
+        let made = admin.post("/v1/instances", &json!({"agent": WORKER}))?;
+        let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
+        clients.push(plan::Client { id, secret, key: String::new(), kid: String::new() });
+    }
+    Ok(clients)
 }
 
 /// Registers an active agent that may read the resource: its `client_id`.

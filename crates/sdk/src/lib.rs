@@ -35,6 +35,27 @@
 //! # }
 //! ```
 //!
+//! A principal answers for one action on one object, where its token's permissions have limits:
+//!
+//! ```no_run
+//! # fn check(principal: &accredit::Principal) -> Result<(), accredit::Rejection> {
+//! let arguments = accredit::Arguments::none().integer("amount", 50).text("currency", "EUR");
+//! principal.may("crm:update", Some("/customers/eu/7"), &arguments)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tokens that are bound to a key come with a proof for one URL. Where the audience is not the URL
+//! under which the service is reached, it says which one that is:
+//!
+//! ```no_run
+//! # async fn connect(key: String) -> Result<accredit::Verifier, accredit::ConnectError> {
+//! let verifier = accredit::Verifier::builder("https://id.example/o/dev", "urn:crm")
+//!     .public_url("https://crm.example/api").credential(key).connect().await?;
+//! # Ok(verifier)
+//! # }
+//! ```
+//!
 //! An agent asks its [`Agent`] for a token whenever it needs one:
 //!
 //! ```no_run

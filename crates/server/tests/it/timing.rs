@@ -85,10 +85,10 @@ async fn pairs(world: &TestWorld, kinds: [&dyn Fn(usize) -> Ask; 2]) -> Vec<Pair
 async fn equal(world: &TestWorld, what: &str, kinds: [&dyn Fn(usize) -> Ask; 3]) {
     let [unknown, wrong, less] = kinds;
     let (verdict, interval) = compare(&pairs(world, [unknown, wrong]).await);
-    println!("{what}: unknown by wrong is within {interval:.3?}");
+    eprintln!("{what}: unknown by wrong is within {interval:.3?}");
     assert_eq!(verdict, Verdict::Same, "{what}: unknown by wrong is within {interval:?}");
     let (verdict, interval) = compare(&pairs(world, [less, wrong]).await);
-    println!("{what}: less work by wrong is within {interval:.3?}");
+    eprintln!("{what}: less work by wrong is within {interval:.3?}");
     assert_eq!(verdict, Verdict::Apart, "{what}: less work by wrong is within {interval:?}");
     assert!(interval[1] < 1.0, "{what}: less work takes longer: {interval:?}");
 }

@@ -173,11 +173,13 @@ impl Answer {
         Some(answer)
     }
 
-    /// The value of a header that stands once at most.
+    /// The value of a header that stands once at most; of challenges the first (RFC 9110 section
+    /// 11.6.1: there may be several).
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(key, _)| key == name);
         let value = values.next().map(|(_, value)| value.as_str());
-        assert!(values.next().is_none(), "`{name}` stands twice");
+        let may_repeat = name == "www-authenticate";
+        assert!(may_repeat || values.next().is_none(), "`{name}` stands twice");
         value
     }
 

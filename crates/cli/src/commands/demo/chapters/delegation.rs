@@ -117,9 +117,8 @@ async fn delegated(stage: &Stage, chains: &Chains) -> Result<Proven<()>, String>
 
 async fn narrowed(stage: &Stage, chains: &Chains) -> Result<Proven<()>, String> {
     let refused = exchange(stage, &chains.worker, &chains.lead.sent, "crm:read crm:update").await;
-    let refusal = match refused {
-        Err(refusal) => refusal,
-        Ok(_) => return Err("the worker got more than was passed on to it".to_owned()),
+    let Err(refusal) = refused else {
+        return Err("the worker got more than was passed on to it".to_owned());
     };
     let is_named = refusal.detail.contains("`crm:update`") && !refusal.detail.contains("crm:read");
     if !refusal.kind.ends_with(":delegation-exceeded") || !is_named {
