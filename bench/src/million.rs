@@ -89,7 +89,7 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
 
     let (mut few, mut all) =
         (Side::new(server.pid(), &server.address), Side::new(server.pid(), &server.address));
-    let mut looked = [0; 2];
+    let mut looked = 0;
     // Each in its turn, and none that was active before: what is kept in memory is of no use.
     let idle = (agents - active) / effort.rounds.max(1);
     for round in 0..effort.rounds {
@@ -98,15 +98,17 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
         let from = active + round * idle;
         rounds.round(&mut all, Among::InTurn { from, clients: idle })?;
         let after = server.metrics(FACTS)?;
-        looked = [0, 1].map(|i| looked[i] + after[i].saturating_sub(before[i]));
+        looked += after[1].saturating_sub(before[1]);
     }
     figures.extend(compared("each active once, nearly none in memory", &few, &all, 50.0));
-    let [hits, misses] = looked.map(|count| count as f64);
+    // A request that finds nothing looks twice, for its credential and for its agent, and finds the
+    // agent afterwards where the first look has put it: what was found in memory tells nothing.
+    let (misses, tokens) = (looked as f64, all.answered as f64);
     figures.push(figure(
-        "of what these need, not in memory",
-        (100.0 * misses / (hits + misses).max(1.0), "%"),
-        Target::AtLeast(90.0),
-        format!("{} credentials and agents read from the store", number(misses, "")),
+        "of these requests, with nothing of theirs in memory",
+        ((100.0 * misses / (2.0 * tokens).max(1.0)).min(100.0), "%"),
+        if tokens <= (idle * effort.rounds) as f64 { Target::AtLeast(90.0) } else { Target::None },
+        format!("{} looks at the store for {} tokens", number(misses, ""), number(tokens, "")),
     ));
     figures.push(memory(&server, "anonymous memory after all rounds")?);
     if setting.registry.is_none() {

@@ -222,7 +222,7 @@ impl Server {
             });
         }
         if method == Method::Exchange {
-            registered = workers(&mut admin, clients)?;
+            registered = workers(&mut admin)?;
         }
         let mut plan = Plan {
             method,
@@ -305,9 +305,9 @@ impl Drop for Server {
     }
 }
 
-/// A worker that is called and calls on: a resource, the agent that serves it, with instances,
+/// A worker that is called and calls on: a resource, the agent that serves it, with one instance,
 /// and a planner that may call it and pass on what it may.
-fn workers(admin: &mut Client, instances: usize) -> Answer<Vec<plan::Client>> {
+fn workers(admin: &mut Client) -> Answer<Vec<plan::Client>> {
     let resource = json!({"name": WORKER, "audience": "https://worker.bench.example",
         "actions": ["run"]});
     admin.post("/v1/resources", &resource)?;
@@ -320,13 +320,9 @@ fn workers(admin: &mut Client, instances: usize) -> Answer<Vec<plan::Client>> {
         admin.post("/v1/agents", &agent)?;
     }
     admin.patch(&format!("/v1/resources/{WORKER}"), &json!({"agent": WORKER}))?;
-    let mut clients = Vec::new();
-    for _ in 0..instances {
-        let made = admin.post("/v1/instances", &json!({"agent": WORKER}))?;
-        let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
-        clients.push(plan::Client { id, secret, key: String::new(), kid: String::new() });
-    }
-    Ok(clients)
+    let made = admin.post("/v1/instances", &json!({"agent": WORKER}))?;
+    let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
+    Ok(vec![plan::Client { id, secret, key: String::new(), kid: String::new() }])
 }
 
 /// Registers an active agent that may read the resource: its `client_id`.

@@ -377,6 +377,19 @@ async fn an_agent_of_another_environment_serves_nothing_here() {
     let body: Option<Value> = Some(json!({"agent": "elsewhere"}));
     let answer = case.world.admin(&case.org, "PATCH", "/v1/resources/worker", body).await;
     assert_eq!(answer.expect(400).json()["type"], "urn:accredit:problem:field-invalid");
+    // Nor does one that has moved away since.
+    let first = case.own(&case.planner, "worker:run").await;
+    case.exchange(&case.worker, &first, "crm:read").await.expect(200);
+    for (environment, serves) in [("prod", false), ("dev", true)] {
+        let moved = Some(json!({"environment": environment}));
+        case.world.admin(&case.org, "PATCH", "/v1/agents/worker", moved).await.expect(200);
+        let answer = case.exchange(&case.worker, &first, "crm:read").await;
+        if serves {
+            answer.expect(200);
+        } else {
+            answer.refused(400, "invalid_request", "subject-token-not-yours");
+        }
+    }
     let body = Some(json!({"agent": ""}));
     case.world.admin(&case.org, "PATCH", "/v1/resources/worker", body).await.expect(200);
     let first = case.own(&case.planner, "worker:run").await;

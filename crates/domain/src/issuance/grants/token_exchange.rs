@@ -4,7 +4,8 @@
 //! what it holds itself and with what it asks for; it never outlives what it is derived from, and
 //! dies with anything that would end that. A token may be exchanged by whoever holds it, which adds
 //! no party to the chain, and by the agent that serves the resource it is for, which adds one:
-//! so a token that was received is never passed on, and is of no use to whoever finds it.
+//! so a token that was received is never passed on, and is of no use to whoever finds it. A user's
+//! token of an issuer that is trusted begins a chain: what is passed on is what that user may do.
 //!
 //! Absent on purpose: a token without the actor in it (impersonation), and refresh tokens.
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use accredit_wire::authority::Authority;
 use accredit_wire::binding::Thumbprint;
-use accredit_wire::ids::{AgentId, AnyId, InstanceId, TaskId};
+use accredit_wire::ids::{AnyId, InstanceId, TaskId};
 use accredit_wire::oauth::token_exchange::{SubjectTokenType, TokenExchange};
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX, SubjectKind};
@@ -22,7 +23,7 @@ use super::target::{named, target};
 use super::{External, Origin, ProposedGrant};
 use crate::context::Cx;
 use crate::federation::{self, FederatedSubject};
-use crate::issuance::admission::HolderFacts;
+use crate::issuance::admission::{AgentFacts, HolderFacts, ResourceFacts};
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::task;
@@ -53,7 +54,8 @@ pub async fn propose(
     let named = named(&agent, &request.resources, &exchange.audiences);
     let resource = target(&agent, (&scope, &request.details), &named)?;
     let actor = Actor { agent: agent.id, instance: instance_of(client) };
-    let origin = of_subject_token(cx, exchange, (actor, client.proof)).await?;
+    let by = Presenter { agent: &agent, actor, proof: client.proof };
+    let origin = of_subject_token(cx, exchange, by).await?;
     let task = match (request.task, origin.task()) {
         (None, _) => None,
         (Some(named), Some(held)) if named == held => None,
@@ -83,10 +85,18 @@ fn instance_of(client: &AuthenticatedClient) -> Option<InstanceId> {
     }
 }
 
+/// Who sends a token to be exchanged.
+struct Presenter<'a> {
+    agent: &'a AgentFacts,
+    actor: Actor,
+    /// The key that it proved to hold.
+    proof: Option<Thumbprint>,
+}
+
 async fn of_subject_token(
     cx: &Cx,
     exchange: &TokenExchange,
-    (actor, proof): (Actor, Option<Thumbprint>),
+    Presenter { agent, actor, proof }: Presenter<'_>,
 ) -> Result<Origin, Error> {
     let token = exchange.subject_token.expose();
     let ours = match exchange.subject_token_type {
@@ -112,7 +122,7 @@ async fn of_subject_token(
         is_proved(parent, proof)?;
         parent.chain.clone()
     } else {
-        serves(cx, parent, actor.agent).await?;
+        serves(cx, parent, agent).await?;
         is_bound_again(parent, proof)?;
         extended(parent, actor)?
     };
@@ -228,9 +238,13 @@ fn unproved(detail: &str) -> Refusal {
 }
 
 /// Refuses where the agent does not serve the resource that the token is for.
-async fn serves(cx: &Cx, token: &AccessToken, agent: AgentId) -> Result<(), Error> {
+async fn serves(cx: &Cx, token: &AccessToken, agent: &AgentFacts) -> Result<(), Error> {
     let resource = cx.world.store.resource_facts(cx.tenant.id, token.resource).await?;
-    if resource.is_some_and(|resource| resource.agent == Some(agent)) {
+    // An agent that has moved away since serves nothing here.
+    let is_its = |resource: Arc<ResourceFacts>| {
+        resource.agent == Some(agent.id) && resource.environment == agent.environment
+    };
+    if resource.is_some_and(is_its) {
         return Ok(());
     }
     Err(Refusal::new(
