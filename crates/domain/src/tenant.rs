@@ -60,54 +60,74 @@ pub struct Keys {
     token: Arc<ActiveKey>,
     feed: Arc<ActiveKey>,
     log: Arc<ActiveKey>,
+    /// None until the job of rotation has made one: in a store of a version that had none.
+    biscuit: Option<Arc<ActiveKey>>,
     /// The keys that sign the log's checkpoints: the active one first.
     log_signers: Vec<SealedKey>,
     token_jwks: JwkSet,
     feed_jwks: JwkSet,
+    biscuit_jwks: JwkSet,
     hash: Hash,
 }
 
+/// The keys that sign now, of each purpose that every store has, and of attenuable tokens.
+type Signing = ([Arc<ActiveKey>; 3], Option<Arc<ActiveKey>>);
+
 impl Keys {
     fn new(all: Vec<SigningKey>) -> Result<Self, Fault> {
-        let active = |purpose: KeyPurpose, typ: &str| {
-            let key = keys::of(&all, purpose)
-                .rfind(|key| key.state == KeyState::Active)
-                .ok_or_else(|| Fault::new("signing keys", "no active key for a purpose"))?;
+        let found = |purpose: KeyPurpose, typ: &str| {
+            let key = keys::of(&all, purpose).rfind(|key| key.state == KeyState::Active);
+            let Some(key) = key else { return Ok(None) };
             let kid = key.sealed.id.to_string();
             let header = ProtectedHeader::new(typ, key.sealed.algorithm, Some(&kid))
                 .map_err(|error| Fault::new("signing keys", error))?;
-            Ok::<_, Fault>(Arc::new(ActiveKey {
-                id: key.sealed.id,
-                sealed: key.sealed.clone(),
-                header,
-            }))
+            let (id, sealed) = (key.sealed.id, key.sealed.clone());
+            Ok::<_, Fault>(Some(Arc::new(ActiveKey { id, sealed, header })))
+        };
+        let active = |purpose: KeyPurpose, typ: &str| {
+            let none = || Fault::new("signing keys", "no active key for a purpose");
+            found(purpose, typ)?.ok_or_else(none)
         };
         let token = active(KeyPurpose::Token, TOKEN_TYPE)?;
         let feed = active(KeyPurpose::Feed, FEED_TYPE)?;
         let log = active(KeyPurpose::Log, "")?;
-        Self::signed_by([token, feed, log], all)
+        let biscuit = found(KeyPurpose::Biscuit, "")?;
+        Self::signed_by(([token, feed, log], biscuit), all)
     }
 
     fn signed_by(
-        [token, feed, log]: [Arc<ActiveKey>; 3],
+        ([token, feed, log], biscuit): Signing,
         all: Vec<SigningKey>,
     ) -> Result<Self, Fault> {
         let token_jwks = published(&all, KeyPurpose::Token)?;
         let feed_jwks = published(&all, KeyPurpose::Feed)?;
+        let biscuit_jwks = published(&all, KeyPurpose::Biscuit)?;
         let mut log_signers: Vec<SealedKey> =
             placed(&all, KeyPurpose::Log).map(|key| key.sealed.clone()).collect();
         if log_signers.is_empty() {
             log_signers.push(log.sealed.clone());
         }
         let log_keys = log_signers.iter().map(|key| &key.public);
-        let hash = keys_hash(&token_jwks, &feed_jwks, log_keys);
-        Ok(Self { all, token, feed, log, log_signers, token_jwks, feed_jwks, hash })
+        let hash = keys_hash(&token_jwks, &feed_jwks, &biscuit_jwks, log_keys);
+        Ok(Self {
+            all,
+            token,
+            feed,
+            log,
+            biscuit,
+            log_signers,
+            token_jwks,
+            feed_jwks,
+            biscuit_jwks,
+            hash,
+        })
     }
 
     /// These keys in the states of `all`, where nothing is left to sign with for a purpose: what was
     /// revoked is published no more, and whoever signed until now goes on.
     fn in_states_of(&self, all: Vec<SigningKey>) -> Result<Self, Fault> {
-        Self::signed_by([&self.token, &self.feed, &self.log].map(Arc::clone), all)
+        let signing = [&self.token, &self.feed, &self.log].map(Arc::clone);
+        Self::signed_by((signing, self.biscuit.clone()), all)
     }
 
     /// The same keys as they are wrapped now.
@@ -122,7 +142,8 @@ impl Keys {
         };
         let all = self.all.iter();
         let all = all.map(|key| SigningKey { sealed: now(&key.sealed), ..key.clone() }).collect();
-        Self::signed_by([&self.token, &self.feed, &self.log].map(active), all)
+        let signing = [&self.token, &self.feed, &self.log].map(active);
+        Self::signed_by((signing, self.biscuit.as_ref().map(active)), all)
     }
 
     /// Every key of the organization, whatever its state.
@@ -138,6 +159,11 @@ impl Keys {
     /// The keys that verify the revocation feed.
     pub fn feed_jwks(&self) -> &JwkSet {
         &self.feed_jwks
+    }
+
+    /// The keys that verify attenuable tokens.
+    pub fn biscuit_jwks(&self) -> &JwkSet {
+        &self.biscuit_jwks
     }
 
     /// The keys that sign the log's checkpoints, all of them each: the active one first.
@@ -283,6 +309,11 @@ impl Tenant {
     /// The key that signs access tokens.
     pub fn token_key(&self) -> Arc<ActiveKey> {
         Arc::clone(&self.keys.load().token)
+    }
+
+    /// The key that signs attenuable tokens; none in the moments in which the first is made.
+    pub fn biscuit_key(&self) -> Option<Arc<ActiveKey>> {
+        self.keys.load().biscuit.clone()
     }
 
     /// The key that signs the revocation feed.

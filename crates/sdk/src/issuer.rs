@@ -135,6 +135,8 @@ pub(crate) struct Endpoints {
     pub(crate) token: String,
     pub(crate) jwks: String,
     pub(crate) feed_jwks: String,
+    /// The keys of attenuable tokens, where the issuer mints such.
+    pub(crate) biscuit_jwks: Option<String>,
     pub(crate) revocations: String,
     pub(crate) feed: String,
     /// Where it is said what was applied, where the issuer asks for it.
@@ -169,6 +171,10 @@ impl Endpoints {
                 metadata.accredit_feed_jwks_uri,
                 "/.well-known/feed-jwks.json",
             )?,
+            biscuit_jwks: match metadata.accredit_biscuit_jwks_uri {
+                Some(url) => Some(own("accredit_biscuit_jwks_uri", Some(url), "")?),
+                None => None,
+            },
             revocations: own(
                 "accredit_revocations_uri",
                 metadata.accredit_revocations_uri,

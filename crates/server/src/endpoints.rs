@@ -288,6 +288,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Get, "/o/{org}/.well-known/openid-configuration", "metadata_openid_appended", Anyone, "OpenID Connect Discovery 1.0 section 4", oauth::wellknown::metadata).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/.well-known/jwks.json", "jwks", Anyone, "RFC 7517", oauth::wellknown::jwks).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/.well-known/feed-jwks.json", "feed_jwks", Anyone, "RFC 7517", oauth::wellknown::feed_jwks).gives(Shape::Json),
+    row(Verb::Get, "/o/{org}/.well-known/biscuit-jwks.json", "biscuit_jwks", Anyone, "RFC 8037 section 2", oauth::wellknown::biscuit_jwks).gives(Shape::Json),
 
     // The revocation feed and the log.
     row(Verb::Get, "/o/{org}/revocations", "revocations_snapshot", Verifier, "the revocation graph (docs/formats.md)", feed::snapshot).query(&["nonce"]).gives(Shape::Text),

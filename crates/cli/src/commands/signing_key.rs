@@ -35,7 +35,8 @@ enum Verb {
     #[command(after_help = "Examples:\n  accredit signing-key rotate\n  \
                       accredit signing-key rotate --now\n  \
                       accredit signing-key rotate --purpose feed\n  \
-                      accredit signing-key rotate --purpose log\n\n\
+                      accredit signing-key rotate --purpose log\n  \
+                      accredit signing-key rotate --purpose biscuit\n\n\
                       A key is published half an hour before it signs, so that every copy of the \
                       key set has it.")]
     Rotate(Rotate),
@@ -46,7 +47,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Rotate {
-    /// What the key signs: token, feed or log
+    /// What the key signs: token, feed, log or biscuit
     #[arg(long, value_name = "PURPOSE", default_value = "token")]
     purpose: String,
     /// Also where the next key was not published long enough

@@ -28,11 +28,13 @@ pub enum KeyPurpose {
     Feed,
     /// Checkpoints of the log.
     Log,
+    /// Attenuable tokens: the authority blocks of Biscuits.
+    Biscuit,
 }
 
 impl KeyPurpose {
     /// All purposes.
-    pub const ALL: [Self; 3] = [Self::Token, Self::Feed, Self::Log];
+    pub const ALL: [Self; 4] = [Self::Token, Self::Feed, Self::Log, Self::Biscuit];
 
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl KeyPurpose {
             Self::Token => "token",
             Self::Feed => "feed",
             Self::Log => "log",
+            Self::Biscuit => "biscuit",
         }
     }
 
@@ -49,11 +52,12 @@ impl KeyPurpose {
     }
 
     /// The algorithm of new keys. Tokens must be verified by whatever a resource server has, and
-    /// every JOSE library knows ES256; the other two are read by us and by C2SP's tools.
+    /// every JOSE library knows ES256; the others are read by us, by C2SP's tools and by Biscuit's,
+    /// whose Ed25519 leaves nobody two signatures to choose from.
     pub const fn algorithm(self) -> Algorithm {
         match self {
             Self::Token => Algorithm::Es256,
-            Self::Feed | Self::Log => Algorithm::EdDsa,
+            Self::Feed | Self::Log | Self::Biscuit => Algorithm::EdDsa,
         }
     }
 }
@@ -139,7 +143,7 @@ pub struct SigningKey {
 pub struct SigningKeyView {
     /// Its id, also the `kid`.
     pub id: String,
-    /// `token`, `feed` or `log`.
+    /// `token`, `feed`, `log` or `biscuit`.
     pub purpose: &'static str,
     /// `ES256` or `EdDSA`.
     pub algorithm: &'static str,

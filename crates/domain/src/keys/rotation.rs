@@ -1,8 +1,8 @@
 //! RFC 7517 section 4.5: rotation of signing keys, without one failed verification.
 //!
 //! A key is published as next before it signs, long enough for every kept copy of the key set to
-//! be fetched anew. When it signs, its predecessor stays published: one of tokens until everything
-//! that it signed has expired; one of the feed for so long that a verifier which was off meanwhile
+//! be fetched anew. When it signs, its predecessor stays published: one of tokens, of either format,
+//! until everything that it signed has expired; one of the feed for so long that a verifier which was off meanwhile
 //! still finds a key that it knows. Every published key of the log signs every checkpoint, so that
 //! whoever knows one of them verifies it, and each is named by the one before it in a statement.
 
@@ -11,7 +11,9 @@ use std::time::Duration;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, generate_next, of};
+use super::{
+    KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, generate, generate_next, of,
+};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{CommitError, Row};
@@ -46,7 +48,7 @@ pub const RETIRING_LOG_KEYS_MAX: usize = 8;
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
-    /// What the key signs: `token`, also where not said, `feed` or `log`.
+    /// What the key signs: `token`, also where not said, `feed`, `log` or `biscuit`.
     pub purpose: Option<String>,
     /// Set: also where the next key was not published long enough. Verifiers that look up unknown
     /// keys, as ours do, follow; others refuse until they look again.
@@ -98,7 +100,7 @@ pub(crate) async fn succeed(cx: &Cx, old: &SealedKey, keys: &[SigningKey]) -> Re
 
 fn check_room(keys: &[SigningKey], purpose: KeyPurpose) -> Result<(), Refusal> {
     let max = match purpose {
-        KeyPurpose::Token | KeyPurpose::Feed => RETIRING_KEYS_MAX,
+        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Biscuit => RETIRING_KEYS_MAX,
         KeyPurpose::Log => RETIRING_LOG_KEYS_MAX,
     };
     let retiring = of(keys, purpose).filter(|key| key.state == KeyState::Retiring);
@@ -127,10 +129,12 @@ fn check_published(next: Option<&SigningKey>, now: Time) -> Result<(), Refusal> 
     ))
 }
 
+const PURPOSES: &str = "use `token`, `feed`, `log` or `biscuit`";
+
 /// Of which purpose a key is to be rotated.
 fn purpose(asked: Option<&str>) -> Result<KeyPurpose, Refusal> {
     let purpose = asked.map_or(Some(KeyPurpose::Token), KeyPurpose::parse);
-    let wrong = || Refusal::field("purpose", "is none of a key", "use `token`, `feed` or `log`");
+    let wrong = || Refusal::field("purpose", "is none of a key", PURPOSES);
     purpose.ok_or_else(wrong)
 }
 
@@ -178,14 +182,14 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
 /// When a retiring key is published no more.
 fn retires_at(key: &SigningKey) -> Time {
     let published = match key.sealed.purpose {
-        KeyPurpose::Token => keep_for(),
+        KeyPurpose::Token | KeyPurpose::Biscuit => keep_for(),
         KeyPurpose::Feed => FEED_KEY_RETIRING,
         KeyPurpose::Log => LOG_KEY_RETIRING,
     };
     key.changed_at.unwrap_or(key.created_at).plus(published)
 }
 
-/// One turn of the job: publishes a next key where a store of an earlier version has none, and
+/// One turn of the job: makes and publishes the keys that a store of an earlier version has not, and
 /// retires the keys that were published for long enough after their last signature at `surely`, a
 /// time that has come whatever was done to the clock: a key that is taken away too early takes tokens
 /// that are alive with it. Returns how many keys it changed.
@@ -193,10 +197,19 @@ pub async fn tick(cx: &Cx, surely: Option<Time>) -> Result<u64, Fault> {
     let held = cx.tenant.keys();
     let mut turns = Vec::new();
     for purpose in KeyPurpose::ALL {
-        let is_missing = in_state(held.all(), purpose, KeyState::Next).is_none();
-        if let Some(active) = in_state(held.all(), purpose, KeyState::Active).filter(|_| is_missing)
-        {
-            turns.push((EventKind::KeyCreated, new_next(cx, &active.sealed).await?));
+        let of_state = |state| in_state(held.all(), purpose, state);
+        match (of_state(KeyState::Active), of_state(KeyState::Next)) {
+            (Some(active), None) => {
+                turns.push((EventKind::KeyCreated, new_next(cx, &active.sealed).await?));
+            }
+            // The purpose is newer than the store.
+            (None, None) if of(held.all(), purpose).next().is_none() => {
+                let first = generate(&cx.world, cx.tenant.id, purpose, KeyState::Active, cx.now);
+                let first = first.await?;
+                let next = new_next(cx, &first.sealed).await?;
+                turns.extend([first, next].map(|key| (EventKind::KeyCreated, key)));
+            }
+            (_, _) => {}
         }
     }
     for key in held.all() {

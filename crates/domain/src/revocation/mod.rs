@@ -225,7 +225,8 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
         None => rows_below(cx, target).await,
     };
     let blast = blast(cx, target, rows).await;
-    let elsewhere = (purpose == Some(KeyPurpose::Token)).then(|| Elsewhere::after(cx.now));
+    let signs_tokens = matches!(purpose, Some(KeyPurpose::Token | KeyPurpose::Biscuit));
+    let elsewhere = signs_tokens.then(|| Elsewhere::after(cx.now));
     Ok(RevocationView { blast, elsewhere, ..entry.view() })
 }
 

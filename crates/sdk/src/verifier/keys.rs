@@ -5,7 +5,7 @@
 //! named as its successor ([`succession`]): another key under the same name is how a rebuilt log would
 //! be passed off. What is published no more is known no more, so that no old key comes back.
 //!
-//! A key of tokens or of the feed that the feed says is revoked leaves at once, is not kept in the
+//! A key of tokens, of either format, or of the feed that the feed says is revoked leaves at once, is not kept in the
 //! file, and is not taken back from a copy of the key set that is older than its end.
 
 use std::collections::BTreeSet;
@@ -47,6 +47,8 @@ pub(super) struct Keys {
     pub(super) tokens: JwkSet,
     /// They sign the feed.
     pub(super) feed: JwkSet,
+    /// They sign attenuable tokens.
+    pub(super) biscuit: JwkSet,
     /// They sign the checkpoints of the audit log, under the name of each lane.
     pub(super) log: Vec<Vkey>,
     /// Revoked keys that the last key set fetched still named, or that were dropped since.
@@ -61,16 +63,18 @@ impl Keys {
         client: &IssuerClient,
         endpoints: &Endpoints,
     ) -> Result<Fetched, IssuerError> {
-        let (tokens, feed) = futures_util::future::try_join(
+        // Boxed: three requests at a time are more than whoever waits for this has room for.
+        let (tokens, feed, biscuit) = Box::pin(futures_util::future::try_join3(
             fetch_set(client, &endpoints.jwks, "token keys"),
             fetch_set(client, &endpoints.feed_jwks, "feed keys"),
-        )
+            fetch_biscuit(client, endpoints.biscuit_jwks.as_deref()),
+        ))
         .await?;
         let log = read_log_keys(&endpoints.log_keys)?;
-        let published = Some(keys_hash(&tokens, &feed, log.iter().map(Vkey::key)));
+        let published = Some(keys_hash(&tokens, &feed, &biscuit, log.iter().map(Vkey::key)));
         let statements = endpoints.log_statements.clone();
         Ok(Fetched {
-            keys: Self { tokens, feed, log, refused: BTreeSet::new(), published },
+            keys: Self { tokens, feed, biscuit, log, refused: BTreeSet::new(), published },
             statements,
         })
     }
@@ -86,7 +90,8 @@ impl Keys {
         self.published = new.published;
         self.tokens = new.tokens;
         self.feed = new.feed;
-        let named: BTreeSet<KeyId> = ids_of_both(&self.tokens, &self.feed).collect();
+        self.biscuit = new.biscuit;
+        let named: BTreeSet<KeyId> = self.ids().collect();
         self.refused.retain(|kid| named.contains(kid));
         let changed = self.take_log(new.log, &statements, issuer);
         contradictions.extend(changed.map(|origin| Contradiction::LogKeyChanged { origin }));
@@ -119,20 +124,26 @@ impl Keys {
         strange.into_iter().filter(move |name| !names.contains(name))
     }
 
-    /// Drops the keys of tokens and of the feed that `is_revoked` names, and those that were dropped
+    /// Drops the keys of tokens, of either format, and of the feed that `is_revoked` names, and those that were dropped
     /// before and came back.
     pub(super) fn drop_revoked(&mut self, is_revoked: impl Fn(KeyId) -> bool) {
-        let named = ids_of_both(&self.tokens, &self.feed);
-        self.refused.extend(named.filter(|&kid| is_revoked(kid)));
+        let revoked: Vec<KeyId> = self.ids().filter(|&kid| is_revoked(kid)).collect();
+        self.refused.extend(revoked);
         let refused = &self.refused;
         let stands = |key: &VerifyingKey| key.kid.parse().is_ok_and(|kid| !refused.contains(&kid));
         self.tokens.retain(stands);
         self.feed.retain(stands);
+        self.biscuit.retain(stands);
     }
 
     /// Whether `is_revoked` names one of those.
     pub(super) fn names_revoked(&self, is_revoked: impl Fn(KeyId) -> bool) -> bool {
-        ids_of_both(&self.tokens, &self.feed).any(is_revoked)
+        self.ids().any(is_revoked)
+    }
+
+    /// The ids of the keys of tokens, of either format, and of the feed.
+    fn ids(&self) -> impl Iterator<Item = KeyId> {
+        [&self.tokens, &self.feed, &self.biscuit].into_iter().flat_map(ids)
     }
 
     /// Whether what was fetched last is older than the end of one of its keys, or other than what
@@ -148,6 +159,7 @@ impl Keys {
             issuer: issuer.to_owned(),
             tokens: &self.tokens,
             feed: &self.feed,
+            biscuit: Some(&self.biscuit),
             log: self.log.iter().map(Vkey::to_string).collect(),
             refused: self.refused.clone(),
         };
@@ -163,6 +175,10 @@ impl Keys {
         Some(Self {
             tokens: JwkSet::parse(file.tokens.get().as_bytes()).ok()?,
             feed: JwkSet::parse(file.feed.get().as_bytes()).ok()?,
+            biscuit: match file.biscuit {
+                Some(set) => JwkSet::parse(set.get().as_bytes()).ok()?,
+                None => JwkSet::default(),
+            },
             log: read_log_keys(&file.log).ok()?,
             refused: file.refused,
             published: None,
@@ -177,13 +193,11 @@ struct KeysFile<Set> {
     issuer: String,
     tokens: Set,
     feed: Set,
+    /// None in a file of a version that knew no attenuable tokens.
+    #[serde(default = "Option::default")]
+    biscuit: Option<Set>,
     log: Vec<String>,
     refused: BTreeSet<KeyId>,
-}
-
-/// The ids of the keys of tokens and of the feed.
-fn ids_of_both(tokens: &JwkSet, feed: &JwkSet) -> impl Iterator<Item = KeyId> {
-    ids(tokens).chain(ids(feed))
 }
 
 /// The ids in a set of keys. A key whose `kid` is not the id of a signing key has none: nothing of
@@ -199,6 +213,14 @@ async fn fetch_set(
 ) -> Result<JwkSet, IssuerError> {
     let body = client.public(url, what).await?;
     JwkSet::parse(&body).map_err(|error| IssuerError::malformed(what, error))
+}
+
+/// The keys of attenuable tokens; none where the issuer names no place for them.
+async fn fetch_biscuit(client: &IssuerClient, url: Option<&str>) -> Result<JwkSet, IssuerError> {
+    match url {
+        Some(url) => fetch_set(client, url, "keys of attenuable tokens").await,
+        None => Ok(JwkSet::default()),
+    }
 }
 
 fn read_log_keys(texts: &[String]) -> Result<Vec<Vkey>, IssuerError> {

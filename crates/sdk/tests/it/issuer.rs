@@ -86,6 +86,8 @@ struct World {
     feed_key: (KeyId, PrivateKey),
     /// Further keys of the feed that are published.
     feed_others: Vec<(KeyId, PrivateKey)>,
+    /// They sign attenuable tokens.
+    biscuit_keys: Vec<(KeyId, PrivateKey)>,
     /// A revoked key of the feed that a thief has.
     feed_stolen: Option<(KeyId, PrivateKey)>,
     /// The keys that sign the log, all of them each checkpoint: the newest first.
@@ -152,7 +154,8 @@ impl World {
         let read = |set: &[u8]| JwkSet::parse(set).expect("a set");
         let log: Vec<_> =
             self.log_keys.iter().map(|key| key.public().expect("its public half")).collect();
-        keys_hash(&read(&set(self.published())), &read(&set(self.feed_keys())), &log)
+        let (tokens, feed) = (read(&set(self.published())), read(&set(self.feed_keys())));
+        keys_hash(&tokens, &feed, &read(&set(&self.biscuit_keys)), &log)
     }
 
     fn vkeys(&self, issuer: &str) -> Vec<Vkey> {
@@ -274,6 +277,7 @@ impl Issuer {
             stolen: None,
             feed_key: key(2, Algorithm::EdDsa),
             feed_others: Vec::new(),
+            biscuit_keys: vec![key(4, Algorithm::EdDsa)],
             feed_stolen: None,
             log_keys: vec![Arc::new(key(3, Algorithm::EdDsa).1)],
             log_statements: Vec::new(),
@@ -313,6 +317,7 @@ impl Issuer {
             .route("/.well-known/oauth-authorization-server/o/dev", get(metadata))
             .route("/o/dev/.well-known/jwks.json", get(jwks))
             .route("/o/dev/.well-known/feed-jwks.json", get(feed_jwks))
+            .route("/o/dev/.well-known/biscuit-jwks.json", get(biscuit_jwks))
             .route("/o/dev/revocations", get(snapshot))
             .route("/o/dev/revocations/feed", get(feed))
             .route("/o/dev/revocations/acknowledgements", post(acknowledge))
@@ -688,6 +693,11 @@ async fn feed_jwks(State(issuer): State<Issuer>) -> Answer {
     let stale = issuer.0.keys_stale.load(Ordering::SeqCst);
     let stolen = world.feed_stolen.as_ref().filter(|_| stale);
     Ok(set(world.feed_keys().chain(stolen)).into_response())
+}
+
+async fn biscuit_jwks(State(issuer): State<Issuer>) -> Answer {
+    issuer.up()?;
+    Ok(set(&issuer.world().biscuit_keys).into_response())
 }
 
 async fn snapshot(

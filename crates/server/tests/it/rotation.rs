@@ -274,6 +274,42 @@ async fn a_key_of_the_feed_is_published_for_a_week_after_its_last_message() {
 }
 
 #[tokio::test]
+async fn keys_of_attenuable_tokens_rotate_by_themselves_and_end_as_those_of_tokens_do() {
+    let world = TestWorld::new(57).await;
+    let Scene { org, .. } = world.scene().await;
+    let [tokens, feed] = [signing_keys(&world, &org).await, keys_of(&world, &org, "feed").await];
+    let kids = async || kids_at(&world, "biscuit-jwks.json").await;
+    let [active, next] = kids().await.try_into().expect("two keys");
+    let asked = json!({"purpose": "biscuit"});
+    rotate_key(&world, &org, asked.clone()).await.problem(409, "state-forbids");
+    world.clock.advance(KEY_PUBLISH_AHEAD);
+    let before = world.tenant(&org).await.keys().hash();
+    let told = rotate_key(&world, &org, asked).await.expect(201).json();
+    assert_eq!(
+        (&told["active"]["id"], &told["active"]["purpose"]),
+        (&json!(next), &json!("biscuit"))
+    );
+    assert_ne!(world.tenant(&org).await.keys().hash(), before, "followers are told");
+    assert_eq!(signing_keys(&world, &org).await, tokens, "nothing of tokens changes");
+    assert_eq!(keys_of(&world, &org, "feed").await, feed, "nor of the feed");
+
+    // Until everything that it signed is over.
+    world.clock.advance(keep_for().checked_sub(Duration::from_secs(1)).expect("longer"));
+    jobs::rotate_all(&world.server).await;
+    assert!(kids().await.contains(&active));
+    world.clock.advance(Duration::from_secs(1));
+    jobs::rotate_all(&world.server).await;
+    assert!(!kids().await.contains(&active));
+
+    // What is revoked is published no more, and where nothing follows it may be believed as long.
+    let body = json!({"target": next, "reason": "stolen"});
+    let told = world.admin(&org, "POST", "/v1/revocations", Some(body)).await.expect(201).json();
+    assert!(told["elsewhere"]["believed_until"].is_string(), "{told}");
+    let left = kids().await;
+    assert!(left.len() == 2 && !left.contains(&next), "{left:?}");
+}
+
+#[tokio::test]
 async fn the_end_of_a_feed_key_is_told_by_the_next_one_and_it_signs_no_more() {
     let world = TestWorld::new(56).await;
     let Scene { org, .. } = world.scene().await;

@@ -78,6 +78,9 @@ pub struct Metadata {
     /// Ours: the keys that sign both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accredit_feed_jwks_uri: Option<String>,
+    /// Ours: the keys that sign attenuable tokens; absent where none are issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accredit_biscuit_jwks_uri: Option<String>,
     /// Ours: the keys of the audit log's lanes, as C2SP vkeys. Filled in by the caller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accredit_log_keys: Vec<String>,
@@ -114,6 +117,7 @@ impl Metadata {
             accredit_feed_uri: Some(at("/revocations/feed")),
             accredit_acknowledgements_uri: Some(at("/revocations/acknowledgements")),
             accredit_feed_jwks_uri: Some(at("/.well-known/feed-jwks.json")),
+            accredit_biscuit_jwks_uri: Some(at("/.well-known/biscuit-jwks.json")),
             accredit_log_keys: Vec::new(),
             accredit_log_key_statements: Vec::new(),
         }

@@ -10,11 +10,13 @@ use crate::jose::jwk::JwkSet;
 use crate::tlog::Hash;
 use crate::token::push;
 
-/// The hash of what is published: SHA-256 of the lines `token <kid>`, `feed <kid>` and `log <64
-/// hexadecimal digits of the key>`, each once and ended by a line feed, in their byte order.
+/// The hash of what is published: SHA-256 of the lines `token <kid>`, `feed <kid>`, `biscuit <kid>`
+/// and `log <64 hexadecimal digits of the key>`, each once and ended by a line feed, in their byte
+/// order.
 pub fn keys_hash<'k>(
     tokens: &JwkSet,
     feed: &JwkSet,
+    biscuit: &JwkSet,
     log: impl IntoIterator<Item = &'k PublicKey>,
 ) -> Hash {
     let of = |word: &'static str, set: &JwkSet| -> Vec<String> {
@@ -22,6 +24,7 @@ pub fn keys_hash<'k>(
     };
     let mut lines = of("token", tokens);
     lines.extend(of("feed", feed));
+    lines.extend(of("biscuit", biscuit));
     for key in log {
         let mut line = "log ".to_owned();
         key.bytes().iter().for_each(|byte| push(&mut line, format_args!("{byte:02x}")));
@@ -51,19 +54,24 @@ mod tests {
     #[test]
     fn the_hash_depends_on_the_keys_and_not_on_their_order() {
         let (one, two) = (key(2), key(3));
-        let hash = keys_hash(&set(&["a", "b"]), &set(&["c"]), [&one, &two]);
-        assert_eq!(hash, keys_hash(&set(&["b", "a"]), &set(&["c"]), [&two, &one, &one]));
+        let hash_of = |tokens: &[&str], feed: &[&str], biscuit: &[&str], log: &[&PublicKey]| {
+            keys_hash(&set(tokens), &set(feed), &set(biscuit), log.iter().copied())
+        };
+        let hash = hash_of(&["a", "b"], &["c"], &["e"], &[&one, &two]);
+        assert_eq!(hash, hash_of(&["b", "a"], &["c"], &["e"], &[&two, &one, &one]));
         for other in [
-            keys_hash(&set(&["a"]), &set(&["c"]), [&one, &two]),
-            keys_hash(&set(&["a", "b"]), &set(&["d"]), [&one, &two]),
-            keys_hash(&set(&["a", "b", "c"]), &set(&[]), [&one, &two]),
-            keys_hash(&set(&["a", "b"]), &set(&["c"]), [&one]),
+            hash_of(&["a"], &["c"], &["e"], &[&one, &two]),
+            hash_of(&["a", "b"], &["d"], &["e"], &[&one, &two]),
+            hash_of(&["a", "b", "c"], &[], &["e"], &[&one, &two]),
+            hash_of(&["a", "b"], &["c"], &["e"], &[&one]),
+            hash_of(&["a", "b"], &["c"], &[], &[&one, &two]),
+            hash_of(&["a", "b", "e"], &["c"], &[], &[&one, &two]),
         ] {
             assert_ne!(hash, other);
         }
         let public = Hash::from_slice(one.bytes()).expect("32 bytes");
-        let text = format!("feed c\nlog {public}\ntoken a\ntoken b\n");
+        let text = format!("biscuit e\nfeed c\nlog {public}\ntoken a\ntoken b\n");
         let expected = Hash::new(crypto::sha256(text.as_bytes()));
-        assert_eq!(keys_hash(&set(&["a", "b"]), &set(&["c"]), [&one]), expected);
+        assert_eq!(hash_of(&["a", "b"], &["c"], &["e"], &[&one]), expected);
     }
 }

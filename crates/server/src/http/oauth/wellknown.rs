@@ -29,3 +29,9 @@ pub fn jwks(call: Call) -> Handled {
 pub fn feed_jwks(call: Call) -> Handled {
     Box::pin(async move { Ok(reply::public_json(call.tenant().await?.keys().feed_jwks())?) })
 }
+
+/// The keys that verify attenuable tokens: apart, so that a key of one format never verifies the
+/// other.
+pub fn biscuit_jwks(call: Call) -> Handled {
+    Box::pin(async move { Ok(reply::public_json(call.tenant().await?.keys().biscuit_jwks())?) })
+}

@@ -29,6 +29,7 @@ fn the_document_is_the_one_we_publish() {
   "accredit_feed_uri": "https://auth.example.com/o/acme/revocations/feed",
   "accredit_acknowledgements_uri": "https://auth.example.com/o/acme/revocations/acknowledgements",
   "accredit_feed_jwks_uri": "https://auth.example.com/o/acme/.well-known/feed-jwks.json",
+  "accredit_biscuit_jwks_uri": "https://auth.example.com/o/acme/.well-known/biscuit-jwks.json",
   "accredit_log_keys": ["auth.example.com/o/acme/log/0+530d903a+AekyeRrm"]
 }"#;
     let expected: serde_json::Value = serde_json::from_str(expected).expect("JSON");
