@@ -83,7 +83,7 @@ pub async fn revoke_own(
     if over(cx.now) && over(cx.world.latest.latest_or(cx.now)) {
         return Ok(());
     }
-    revocation::token(cx, issued.id, Some(issued.client), "revoked by its client").await?;
+    revocation::token(cx, issued.id.any(), Some(issued.client), "revoked by its client").await?;
     Ok(())
 }
 

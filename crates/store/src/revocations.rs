@@ -275,7 +275,8 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
         | Kind::Event
         | Kind::Key
         | Kind::Request
-        | Kind::Federation => (0, 0, 0),
+        | Kind::Federation
+        | Kind::Block => (0, 0, 0),
     };
     Ok(Blast { agents, instances, credentials, tokens_at_most: 0 })
 }
@@ -283,7 +284,7 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
 /// Tokens issued since then that hang on `target`, at most.
 fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<u64, DriverError> {
     // A token is one itself; what was derived from it names it.
-    let least = u64::from(target.kind() == Kind::Token);
+    let least = u64::from(matches!(target.kind(), Kind::Token | Kind::Block));
     let Some((lane, from, end)) = log::window(conn, org, since)? else { return Ok(least) };
     if end - from > EVENTS_SEARCHED_MAX {
         return Ok(end - from);

@@ -5,6 +5,7 @@
 //! creep in, and so that a reader sees every primitive we use on one page.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
@@ -89,6 +90,17 @@ impl PublicKey {
         Self::parse(Algorithm::Es256, point)
     }
 
+    /// A P-256 key from its compressed point (SEC 1 section 2.3.3), `0x02` or `0x03` and `x`.
+    pub fn p256_compressed(point: &[u8; 33]) -> Result<Self, CryptoError> {
+        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+        let parsed = parsed.map_err(|_| CryptoError)?;
+        // RFC 5480 section 2: the last thing in a SubjectPublicKeyInfo is the point.
+        let der: PublicKeyX509Der<'_> = parsed.as_der().map_err(|_| CryptoError)?;
+        let whole = der.as_ref().last_chunk().ok_or(CryptoError)?;
+        let key = Self::p256(whole)?;
+        if key.compressed() == *point { Ok(key) } else { Err(CryptoError) }
+    }
+
     /// An Ed25519 key from its 32 bytes.
     pub fn ed25519(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
         if is_small_order(bytes) {
@@ -113,6 +125,18 @@ impl PublicKey {
     /// `0x04 || x || y` for P-256, 32 bytes for Ed25519.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The compressed point of a P-256 key (SEC 1 section 2.3.3); the bytes of any other.
+    pub fn compressed(&self) -> Vec<u8> {
+        match (self.algorithm, self.bytes.as_slice()) {
+            (Algorithm::Es256, [_, point @ ..]) => {
+                let odd = point.last().is_some_and(|last| last & 1 == 1);
+                let x = point.iter().take(32).copied();
+                std::iter::once(2 + u8::from(odd)).chain(x).collect()
+            }
+            (_, bytes) => bytes.to_vec(),
+        }
     }
 
     /// Checks a signature of exactly 64 bytes.

@@ -61,11 +61,13 @@ pub enum Kind {
     Request = 12,
     /// An external issuer of persons' tokens.
     Federation = 13,
+    /// A block of an attenuable token.
+    Block = 14,
 }
 
 impl Kind {
     /// Every kind, in numeric order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Organization,
         Self::Person,
         Self::Agent,
@@ -79,6 +81,7 @@ impl Kind {
         Self::Key,
         Self::Request,
         Self::Federation,
+        Self::Block,
     ];
 
     /// The prefix without its underscore: three lower-case letters.
@@ -97,6 +100,7 @@ impl Kind {
             Self::Key => "key",
             Self::Request => "req",
             Self::Federation => "fed",
+            Self::Block => "blk",
         }
     }
 
@@ -360,6 +364,24 @@ id!(
     Federation,
     "The id of a Federation, `fed_`: an external issuer of persons' tokens."
 );
+
+id!(
+    BlockId,
+    Block,
+    "The id of a block of an attenuable token, `blk_`: it follows from the block's signature."
+);
+
+impl BlockId {
+    /// The id of the block with this signature: the first 122 bits of its SHA-256 where a UUIDv7
+    /// has its time and its random bits. [`Self::millis`] is no time.
+    pub fn of_signature(signature: &[u8; 64]) -> Self {
+        let hash = crate::crypto::sha256(signature);
+        let (mut millis, mut random) = ([0u8; 8], [0u8; 10]);
+        millis[2..].copy_from_slice(&hash[..6]);
+        random.copy_from_slice(&hash[6..16]);
+        Self::new(u64::from_be_bytes(millis), random)
+    }
+}
 
 impl EventId {
     /// The id of the event at `sequence` of `lane`, written at `millis` (Unix milliseconds).

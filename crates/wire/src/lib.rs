@@ -3,7 +3,7 @@
 //! Everything that can be checked without asking the server lives here, so that the server, the
 //! command line and a user's program check it with the same code. In reading order:
 //! [`ids`] and [`time`] name things, [`jose`] signs and verifies, [`authority`] says what may be
-//! done, [`token`] what an access token says, [`binding`] proves that who sends it holds its key,
+//! done, [`token`] what an access token says, [`biscuit`] how its holder narrows it, [`binding`] proves that who sends it holds its key,
 //! [`revocations`] says what has ended, [`verify`] puts them together, [`tlog`] proves the audit log, [`backup`] keeps all of it elsewhere.
 //!
 //! Absent on purpose: tokio, an HTTP framework, a database, and any clock or randomness: `now`
@@ -13,6 +13,7 @@ pub mod api_key;
 pub mod authority;
 pub mod backup;
 pub mod binding;
+pub mod biscuit;
 pub mod claim_rule;
 pub mod crypto;
 pub mod forwarded;

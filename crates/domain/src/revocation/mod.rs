@@ -167,7 +167,7 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     })?;
     let for_a_time = time_boxed::asked(cx, target.kind(), asked.expires_in).await?;
     let cx = &for_a_time;
-    if matches!(target.kind(), Kind::Token | Kind::Key) {
+    if matches!(target.kind(), Kind::Token | Kind::Block | Kind::Key) {
         // Nothing is known of their versions: no expectation holds.
         cx.terms.expected.check_none()?;
     }
@@ -203,9 +203,8 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
             let id = CredentialId::try_from(target).map_err(|_| unrevocable(target))?;
             credential::revoke(cx, id, &reason).await?;
         }
-        Kind::Token => {
-            let id = TokenId::try_from(target).map_err(|_| unrevocable(target))?;
-            token(cx, id, None, &reason).await?;
+        Kind::Token | Kind::Block => {
+            token(cx, target, None, &reason).await?;
         }
         Kind::Key => {
             let id = KeyId::try_from(target).map_err(|_| unrevocable(target))?;
@@ -257,27 +256,27 @@ fn unrevocable(target: AnyId) -> Refusal {
         "target",
         format!("nothing hangs on `{target}`"),
         "revoke an organization, person, federation, resource, agent, instance, credential, task, \
-         signing key or token",
+         signing key, token or block of one",
     )
 }
 
 /// Ends one token. There is no row for it: the entry is all there is.
 pub(crate) async fn token(
     cx: &Cx,
-    id: TokenId,
+    id: AnyId,
     of: Option<AgentId>,
     reason: &str,
 ) -> Result<u64, Error> {
     decide(|| async {
         let body = Body {
-            token: Some(id),
-            target: Some(id.any()),
+            token: TokenId::try_from(id).ok(),
+            target: Some(id),
             agent: of,
             reason: Some(reason.to_owned()),
             ..Body::default()
         };
         let event = cx.event(EventKind::TokenRevoked, body);
-        let entry = ending(cx, id.any(), reason);
+        let entry = ending(cx, id, reason);
         Ok(commit(cx, Vec::new(), Some(entry), event).await?.rev)
     })
     .await

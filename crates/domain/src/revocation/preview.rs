@@ -48,7 +48,7 @@ pub async fn preview(cx: &Cx, target: &str) -> Result<Effect, Error> {
             }
         }
         // There are no rows of tokens: any may be ended.
-        Kind::Token => {}
+        Kind::Token | Kind::Block => {}
         Kind::Task => drop(task::find(cx, &name).await?),
         Kind::Revocation | Kind::Event | Kind::Request => {
             return Err(unrevocable(target).into());

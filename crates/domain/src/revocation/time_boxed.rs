@@ -127,6 +127,7 @@ async fn lift(cx: &Cx, entry: &Revocation, reason: &str) -> Result<(), Error> {
         Kind::Instance
         | Kind::Credential
         | Kind::Token
+        | Kind::Block
         | Kind::Key
         | Kind::Task
         | Kind::Revocation

@@ -25,12 +25,12 @@ pub const VALUES_MAX: usize = 32;
 /// As JSON, one of `{"equals":v}`, `{"one_of":[v,…]}`, `{"prefix":"text"}`, `{"min":1,"max":9}`
 /// with at least one of the two. An unknown member is refused: unknown means no.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Constraint(pub(super) Shape);
+pub struct Constraint(pub(crate) Shape);
 
 /// The normal forms. Integers that follow each other without a gap are a range; a range of one is
 /// a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// 1 to [`VALUES_MAX`] values.
     Values(BTreeSet<Value>),
     /// Texts that begin so.

@@ -29,6 +29,7 @@ pub use arguments::{ARGUMENT_NAME_BYTES_MAX, ArgumentName, Arguments, VALUE_BYTE
 pub use attenuate::{
     EXCESS_BYTES_MAX, EXCESS_SHOWN_MAX, Excess, GROWTHS_SHOWN_MAX, Grown, Growth, attenuate,
 };
+pub(crate) use constraint::Shape;
 pub use constraint::{Constraint, ConstraintError, VALUES_MAX};
 pub use limits::{
     CONSTRAINTS_MAX, Denial, LIMITS_BYTES_MAX, Limits, LimitsError, WINDOW_SECONDS_MAX,

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use crate::ids::{
-    AgentId, AnyId, CredentialId, EventId, FederationId, InstanceId, KeyId, Kind, OrganizationId,
-    PersonId, RequestId, ResourceId, RevocationId, TaskId, TokenId,
+    AgentId, AnyId, BlockId, CredentialId, EventId, FederationId, InstanceId, KeyId, Kind,
+    OrganizationId, PersonId, RequestId, ResourceId, RevocationId, TaskId, TokenId,
 };
 use crate::time::Time;
 
@@ -363,5 +363,6 @@ fn id_of_key(key: u128) -> Option<AnyId> {
         Kind::Key => KeyId::from_bits(bits).map(AnyId::from),
         Kind::Request => RequestId::from_bits(bits).map(AnyId::from),
         Kind::Federation => FederationId::from_bits(bits).map(AnyId::from),
+        Kind::Block => BlockId::from_bits(bits).map(AnyId::from),
     }
 }

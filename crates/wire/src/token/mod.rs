@@ -269,7 +269,7 @@ impl AccessToken {
     }
 
     /// The claims that say one thing twice must agree.
-    fn check_consistency(&self, depth: i64) -> Result<(), ClaimsError> {
+    pub(crate) fn check_consistency(&self, depth: i64) -> Result<(), ClaimsError> {
         let subject_is = match self.kind {
             SubjectKind::Agent => AgentId::try_from(self.subject).is_ok(),
             SubjectKind::User => PersonId::try_from(self.subject).is_ok(),
