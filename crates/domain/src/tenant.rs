@@ -233,7 +233,7 @@ pub struct Tenant {
     pub follows: Follows,
     /// What is remembered of fetching external issuers' keys.
     pub fetches: Fetches,
-    state: RwLock<(State, RotationPolicy, Issuing)>,
+    state: RwLock<(State, RotationPolicy, Issuing, u8)>,
     keys: ArcSwap<Keys>,
     revoked: ArcSwap<revocations::State>,
     age_min: AtomicU32,
@@ -294,6 +294,11 @@ impl Tenant {
     /// Whether tokens are issued at all.
     pub fn issuing(&self) -> Issuing {
         self.state.read().map_or(Issuing::Closed, |state| state.2)
+    }
+
+    /// The most parties of a chain.
+    pub fn chain_depth_max(&self) -> usize {
+        self.state.read().map_or(0, |state| usize::from(state.3))
     }
 
     /// The revocation state that this node has committed.
@@ -421,8 +426,9 @@ impl Tenant {
 }
 
 /// What of an organization's row is asked on every request.
-fn turned(organization: &Organization) -> (State, RotationPolicy, Issuing) {
-    (organization.state, organization.rotation_policy, organization.issuing)
+fn turned(organization: &Organization) -> (State, RotationPolicy, Issuing, u8) {
+    let Organization { state, rotation_policy, issuing, chain_depth_max, .. } = *organization;
+    (state, rotation_policy, issuing, chain_depth_max)
 }
 
 /// An entry as verifiers hold it.

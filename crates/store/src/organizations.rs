@@ -18,7 +18,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT org, name, display_name, issuer, state, rev, generation, created_at, version, \
-             rotation_policy, issuing FROM organization ",
+             rotation_policy, issuing, chain_depth_max FROM organization ",
             $rest
         )
     };
@@ -37,6 +37,8 @@ fn read(row: &dyn Row) -> Result<Organization, DriverError> {
         version: row.int(8)?,
         rotation_policy: row.word(9, RotationPolicy::parse)?,
         issuing: row.word(10, Issuing::parse)?,
+        chain_depth_max: u8::try_from(row.small(11)?)
+            .map_err(|error| DriverError::unreadable(11, error))?,
     })
 }
 
@@ -89,7 +91,8 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
     if row.version == 0 {
         conn.execute(
             "INSERT INTO organization (org, name, display_name, issuer, state, rev, generation, \
-             created_at, rotation_policy, version) VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 1)",
+             created_at, rotation_policy, chain_depth_max, version) \
+             VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, 1)",
             &[
                 org.as_str().into(),
                 (&row.name).into(),
@@ -99,6 +102,7 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
                 row.generation.into(),
                 row.created_at.into(),
                 row.rotation_policy.as_str().into(),
+                u32::from(row.chain_depth_max).into(),
             ],
         )
         .map_err(failed)?;
@@ -107,12 +111,14 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
     let changed = conn
         .execute(
             "UPDATE organization SET display_name = $1, state = $2, rotation_policy = $3, \
-             issuing = $4, version = version + 1 WHERE org = $5 AND version = $6",
+             issuing = $4, chain_depth_max = $5, version = version + 1 \
+             WHERE org = $6 AND version = $7",
             &[
                 row.display_name.as_deref().into(),
                 row.state.as_str().into(),
                 row.rotation_policy.as_str().into(),
                 row.issuing.as_str().into(),
+                u32::from(row.chain_depth_max).into(),
                 org.as_str().into(),
                 row.version.into(),
             ],

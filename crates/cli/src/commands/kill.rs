@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, IdError, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
-    TaskId, TokenId,
+    AgentId, AnyId, CredentialId, FederationId, IdError, InstanceId, KeyId, OrganizationId,
+    PersonId, ResourceId, TaskId, TokenId,
 };
 use clap::{Args, ValueEnum};
 use http::Method;
@@ -28,6 +28,7 @@ pub(crate) const EXAMPLE: &str = "Examples:
   accredit kill instance ins_… --reason \"acts oddly\"      one copy; its siblings go on
   accredit kill chain tok_… --reason \"user went away\"     a token and all that was made from it
   accredit kill person jo@example.com --reason \"left\"     whoever acts for this person
+  accredit kill federation corp --reason \"key leaked\"     whoever acts for one of its users
   accredit kill agent planner --expires 30m --reason \"to look at it\"  for a time";
 
 /// How often it is asked how far the revocation has come, at first and later.
@@ -43,13 +44,14 @@ pub(crate) struct Kill {
     /// What kind of thing it is
     #[arg(value_enum)]
     pub(crate) kind: KillKind,
-    /// Its id; of an organization, person, agent or resource also its name
+    /// Its id; of an organization, person, agent, resource or federation also its name
     #[arg(value_name = "ID|NAME")]
     pub(crate) name: String,
     /// Why; stands in the audit log
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
-    /// Let it go on by itself after this time; of an organization, person, agent or resource
+    /// Let it go on by itself after this time; of an organization, person, agent,
+    /// resource or federation
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     pub(crate) expires: Option<Duration>,
     /// How long to wait until all enforcement points have acknowledged; 0s does not wait
@@ -80,6 +82,8 @@ pub(crate) enum KillKind {
     Token,
     /// A resource: all tokens for it
     Resource,
+    /// An external issuer: all chains that began with one of its users
+    Federation,
 }
 
 impl KillKind {
@@ -90,6 +94,7 @@ impl KillKind {
             Self::Agent => Some("/v1/agents"),
             Self::Person => Some("/v1/persons"),
             Self::Resource => Some("/v1/resources"),
+            Self::Federation => Some("/v1/federations"),
             Self::Instance
             | Self::Chain
             | Self::Task
@@ -110,6 +115,7 @@ impl KillKind {
             Self::Chain | Self::Token => text.parse::<TokenId>().map(drop),
             Self::Task => text.parse::<TaskId>().map(drop),
             Self::Resource => text.parse::<ResourceId>().map(drop),
+            Self::Federation => text.parse::<FederationId>().map(drop),
         }
     }
 }

@@ -36,8 +36,10 @@ enum Verb {
     /// Show one organization
     #[command(visible_alias = "show", after_help = "Example:\n  accredit org get acme")]
     Get(Named),
-    /// Change its display name, or whether rotation is enforced after a change of an agent
-    #[command(after_help = "Example:\n  accredit org update acme --rotation-policy enforce")]
+    /// Change its display name, whether rotation is enforced after a change of an agent, or how
+    /// long chains may be
+    #[command(after_help = "Examples:\n  accredit org update acme --rotation-policy enforce\n  \
+                            accredit org update acme --chain-depth-max 6")]
     Update(Update),
     /// Stop issuing and end everything it has issued
     #[command(after_help = "Example:\n  accredit org suspend acme --reason \"key leaked\" --yes")]
@@ -68,6 +70,9 @@ struct Update {
     /// credential was not rotated: a warning, or that it gets no tokens
     #[arg(long, value_name = "POLICY", value_parser = ["warn", "enforce"])]
     rotation_policy: Option<String>,
+    /// The most agents that one after the other act for the root of a chain, from 1 to 16
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    chain_depth_max: Option<u8>,
 }
 
 #[derive(Debug, Args)]
@@ -98,7 +103,8 @@ pub(crate) async fn run(org: Org, cx: &Context) -> Result<(), Failure> {
             let body = Body::new()
                 .with_opt("display_name", args.display_name)
                 .with_opt("rotation_policy", args.rotation_policy)
-                .changed("--display-name and --rotation-policy")?;
+                .with_opt("chain_depth_max", args.chain_depth_max)
+                .changed("--display-name, --rotation-policy and --chain-depth-max")?;
             let path = all().segment(&args.name);
             cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body)).await?)
         }

@@ -16,7 +16,7 @@ pub mod registry;
 mod verify;
 
 use accredit_wire::authority::Authority;
-use accredit_wire::ids::{FederationId, PersonId};
+use accredit_wire::ids::{AgentId, FederationId, PersonId};
 use accredit_wire::time::Time;
 
 use crate::context::Cx;
@@ -59,13 +59,13 @@ pub struct FederatedSubject {
     pub may_act: Option<Vec<MayAct>>,
 }
 
-/// Who is meant by a user's JWT. The first one of a person who is not known here makes them known,
-/// where the federation provisions.
+/// Who is meant by a user's JWT that this agent brought. The first one of a person who is not known
+/// here makes them known, where the federation provisions.
 ///
 /// Read the organization's `rev` before: what is read here is at least as new.
-pub async fn subject(cx: &Cx, token: &str) -> Result<FederatedSubject, Error> {
+pub async fn subject(cx: &Cx, token: &str, by: AgentId) -> Result<FederatedSubject, Error> {
     let (federation, verified) = verify::token(cx, token).await?;
-    let person = person::find_or_provision(cx, &federation, &verified.subject).await?;
+    let person = person::find_or_provision(cx, &federation, &verified.subject, by).await?;
     person.may_be_used()?;
     let authority = person::authority(&person, &federation, &verified)?;
     Ok(FederatedSubject {

@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use accredit_wire::authority::Authority;
-use accredit_wire::ids::{FederationId, PersonId};
+use accredit_wire::ids::{AgentId, FederationId, PersonId};
 use accredit_wire::time::Time;
 use serde::Serialize;
 
 use super::registry::FederationFacts;
 use super::verify::VerifiedToken;
-use crate::audit::event::{Body, EventKind};
+use crate::audit::event::{Actor, Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{CommitError, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
@@ -68,11 +68,12 @@ impl PersonFacts {
     }
 }
 
-/// The person behind a subject, made known where that is new.
+/// The person behind a subject, made known where that is new: by the agent that brought the token.
 pub(super) async fn find_or_provision(
     cx: &Cx,
     federation: &FederationFacts,
     subject: &str,
+    by: AgentId,
 ) -> Result<Arc<PersonFacts>, Error> {
     for _ in 0..PROVISION_TRIES_MAX {
         let found = cx.world.store.person_facts(cx.tenant.id, federation.id, subject).await?;
@@ -87,7 +88,7 @@ pub(super) async fn find_or_provision(
             )
             .into());
         }
-        match provision(cx, federation, subject).await {
+        match provision(cx, federation, subject, by).await {
             // Somebody else did it meanwhile.
             Ok(()) | Err(CommitError::Taken(_) | CommitError::Stale) => {}
             Err(CommitError::Reached(reached)) => return Err(Refusal::from(reached).into()),
@@ -101,6 +102,7 @@ async fn provision(
     cx: &Cx,
     federation: &FederationFacts,
     subject: &str,
+    by: AgentId,
 ) -> Result<(), CommitError> {
     let person = person::new(cx, None, None);
     let identity = Identity {
@@ -110,6 +112,7 @@ async fn provision(
         created_at: cx.now,
     };
     let body = Body {
+        actor: Some(Actor { id: Some(by.any()), kind: "agent" }),
         federation: Some(federation.id.any()),
         issuer: Some(federation.issuer.clone()),
         subject: Some(subject.to_owned()),

@@ -550,7 +550,7 @@ pub async fn suspend(cx: &Cx, key: &str, reason: &str) -> Result<Agent, Error> {
             agent: Some(agent.id),
             target: Some(agent.id.any()),
             reason: Some(reason.clone()),
-            expires_at: cx.terms.ends_at.map(Time::seconds),
+            expires_at: cx.terms.ends_at.map(Time::micros),
             ..Body::default()
         };
         let event = cx.event(EventKind::AgentSuspended, body);

@@ -285,7 +285,7 @@ pub(crate) fn turn(
     let body = Body {
         target: Some(target),
         reason: Some(reason.to_owned()),
-        expires_at: cx.terms.ends_at.map(Time::seconds),
+        expires_at: cx.terms.ends_at.map(Time::micros),
         ..Body::default()
     };
     let [suspended, activated] = kinds;

@@ -6,6 +6,7 @@ use accredit_wire::authority::ResourceName;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
+use accredit_wire::token::CHAIN_DEPTH_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::admin_key::Administrator;
@@ -30,6 +31,8 @@ use crate::terms::Once;
 
 /// Organizations of an installation: each is kept in memory, with its keys and what is revoked.
 pub const ORGANIZATIONS_MAX: u64 = 10_000;
+/// Hops from the root of a chain where an organization does not say.
+pub const CHAIN_DEPTH_DEFAULT: u8 = 4;
 
 /// A tenant. Nothing crosses it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -47,6 +50,8 @@ pub struct Organization {
     pub state: State,
     /// What follows where an agent has changed and its credential is not rotated.
     pub rotation_policy: RotationPolicy,
+    /// The most parties of a chain in `act`: hops from its root.
+    pub chain_depth_max: u8,
     /// Whether tokens are issued: not after a restore, until it is known what was ended since.
     pub issuing: Issuing,
     /// Its revocation counter.
@@ -69,6 +74,9 @@ pub struct UpdateOrganization {
     pub display_name: Option<String>,
     /// What follows where an agent has changed and its credential is not rotated.
     pub rotation_policy: Option<RotationPolicy>,
+    /// The most parties of a chain in `act`, from 1 to 16; 4 where nobody said. What is issued from
+    /// then on has no more; a longer chain that there is already ends with its tokens.
+    pub chain_depth_max: Option<u8>,
 }
 
 /// Checks an organization's name.
@@ -76,6 +84,18 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
     ResourceName::new(name).map(|_| ()).map_err(|error| {
         Refusal::field("name", error, "use lower-case letters, digits, `.`, `_` and `-`")
     })
+}
+
+/// Checks a bound on chains.
+fn chain_depth(asked: u8) -> Result<u8, Refusal> {
+    if (1..=CHAIN_DEPTH_MAX).contains(&usize::from(asked)) {
+        return Ok(asked);
+    }
+    Err(Refusal::field(
+        "chain_depth_max",
+        format!("must be from 1 to {CHAIN_DEPTH_MAX}"),
+        "choose a bound; an agent that is to pass nothing on is one that may not delegate",
+    ))
 }
 
 /// The organizations that the caller may see: its own, or all for an operator.
@@ -114,6 +134,9 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateOrganization) -> Result<Or
         }
         if let Some(policy) = asked.rotation_policy {
             org.rotation_policy = policy;
+        }
+        if let Some(depth) = asked.chain_depth_max {
+            org.chain_depth_max = chain_depth(depth)?;
         }
         let changes = changes::made_different(&before, &org)?;
         let body = Body { target: Some(org.id.any()), changes, ..Body::default() };
@@ -271,6 +294,7 @@ async fn found_with(
         issuer: format!("{}/o/{}", world.public_url, asked.name),
         state: State::Active,
         rotation_policy: RotationPolicy::default(),
+        chain_depth_max: CHAIN_DEPTH_DEFAULT,
         issuing: Issuing::default(),
         rev: 0,
         generation: 1,

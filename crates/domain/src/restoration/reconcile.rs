@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use accredit_wire::crypto::PublicKey;
 use accredit_wire::ids::{AnyId, Kind};
 use accredit_wire::secret::Secret;
+use accredit_wire::time::Time;
 use accredit_wire::tlog::export::{Auditor, Body as Kept, EventRecord, Header};
 use accredit_wire::tlog::note::Vkey;
 use serde::Deserialize;
@@ -24,6 +25,7 @@ use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::registry::organization::new_admin;
 use crate::registry::{agent, decide};
+use crate::revocation::time_boxed::TIME_BOX_SECONDS_MAX;
 use crate::revocation::{Revoke, revoke};
 
 /// The most things that one export may end.
@@ -42,7 +44,9 @@ const AGENT_NARROWED_BY: [&str; 8] = [
     "owner",
     "permissions",
 ];
-/// Why an agent or a resource that was changed is suspended.
+/// Members of a federation whose change may have taken something from its users.
+const FEDERATION_NARROWED_BY: [&str; 4] = ["audiences", "jwks_url", "provision", "rules"];
+/// Why an agent, a resource, a person or a federation that was changed is suspended.
 const CHANGED: &str = "it was changed after the backup that was restored: look at it";
 
 /// An export of the old log, while it is read line by line.
@@ -66,8 +70,8 @@ pub struct OldLog {
 /// What an old log ended, beyond the backup.
 #[derive(Debug, Default)]
 pub struct Ends {
-    /// Suspended at the log's end.
-    suspended: BTreeSet<AnyId>,
+    /// Suspended at the log's end: until when, where that was for a time.
+    suspended: BTreeMap<AnyId, Option<Time>>,
     /// Changed in what they may do.
     changed: BTreeSet<AnyId>,
     /// Decommissioned.
@@ -87,7 +91,7 @@ pub struct Ends {
 pub struct Reconciled {
     /// Things that were ended again.
     pub ended: u64,
-    /// Agents and resources that were suspended because they were changed.
+    /// Agents, resources, persons and federations that were suspended because they were changed.
     pub changed: u64,
     /// What the backup does not have: made after it, or ended already.
     pub passed_over: u64,
@@ -103,6 +107,8 @@ struct Said {
     target: Option<AnyId>,
     agent: Option<AnyId>,
     owner: Option<IgnoredAny>,
+    /// When something that was suspended for a time goes on, microseconds.
+    expires_at: Option<i64>,
     #[serde(default)]
     changes: BTreeMap<String, String>,
 }
@@ -232,8 +238,8 @@ impl OldLog {
 
 impl Ends {
     fn len(&self) -> usize {
-        let sets = [&self.suspended, &self.changed, &self.decommissioned, &self.ended, &self.left];
-        sets.iter().map(|set| set.len()).sum()
+        let sets = [&self.changed, &self.decommissioned, &self.ended, &self.left];
+        self.suspended.len() + sets.iter().map(|set| set.len()).sum::<usize>()
     }
 
     /// Takes what an event says. One that ends something and was pruned cannot be read.
@@ -243,13 +249,18 @@ impl Ends {
             kind,
             "agent.decommissioned"
                 | "agent.jwks_followed"
+                | "agent.stripped"
                 | "agent.updated"
                 | "credential.created"
                 | "credential.revoked"
                 | "credential.rotated"
+                | "federation.updated"
                 | "instance.revoked"
                 | "key.revoked"
+                | "person.ungranted"
+                | "person.unlinked"
                 | "resource.updated"
+                | "task.ended"
         );
         let turns = kind.ends_with(".suspended") || kind.ends_with(".activated");
         if !ends && !turns && !kind.starts_with("permission.") {
@@ -289,12 +300,25 @@ impl Ends {
                     self.changed.insert(id);
                 }
             }
+            "federation.updated" => {
+                if FEDERATION_NARROWED_BY.iter().any(|name| said.changes.contains_key(*name)) {
+                    self.changed.insert(id);
+                }
+            }
+            "agent.stripped" | "person.ungranted" | "person.unlinked" => {
+                self.changed.insert(id);
+            }
             // The predecessor, which would otherwise live on as long as it was meant to.
-            "credential.rotated" | "credential.revoked" | "instance.revoked" | "key.revoked" => {
+            "credential.rotated" | "credential.revoked" | "instance.revoked" | "key.revoked"
+            | "task.ended" => {
                 self.ended.insert(id);
             }
             _ if kind.starts_with("permission.") => drop(self.changed.insert(id)),
-            _ if kind.ends_with(".suspended") => drop(self.suspended.insert(id)),
+            _ if kind.ends_with(".suspended") => {
+                // An end that was over when it was set is none.
+                let end = said.expires_at.map(Time::from_micros).filter(|end| *end > event.at);
+                self.suspended.insert(id, end);
+            }
             _ => drop(self.suspended.remove(&id)),
         }
         Ok(())
@@ -308,7 +332,7 @@ pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<()
     cx.require(AdminPermission::Administrators)?;
     done.events = ends.events;
     for id in ends.ended.union(&ends.left) {
-        end(cx, *id, ENDED, done).await?;
+        end(cx, *id, (ENDED, None), done).await?;
     }
     for id in &ends.decommissioned {
         match agent::decommission(cx, &id.to_string(), ENDED).await {
@@ -318,16 +342,20 @@ pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<()
     }
     for id in ends.changed.difference(&ends.decommissioned) {
         let before = done.ended;
-        end(cx, *id, CHANGED, done).await?;
+        end(cx, *id, (CHANGED, None), done).await?;
         done.changed += done.ended - before;
         done.ended = before;
     }
     // The organization itself last, if it is among them.
-    let is_organization = |id: &AnyId| id.kind() == Kind::Organization;
-    let (last, first): (Vec<AnyId>, Vec<AnyId>) =
-        ends.suspended.iter().partition(|id| is_organization(id));
-    for id in first.into_iter().chain(last) {
-        end(cx, id, ENDED, done).await?;
+    let is_organization = |(id, _): &(&AnyId, _)| id.kind() == Kind::Organization;
+    let (last, first): (Vec<_>, Vec<_>) = ends.suspended.iter().partition(is_organization);
+    for (id, until) in first.into_iter().chain(last) {
+        if until.is_some_and(|end| end <= cx.now) {
+            // It would go on by now.
+            done.passed_over += 1;
+            continue;
+        }
+        end(cx, *id, (ENDED, *until), done).await?;
     }
     let mut body = Body { count: Some(done.ended + done.changed), ..Body::default() };
     body.changes.insert("events".into(), done.events.to_string());
@@ -344,9 +372,26 @@ pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<()
     Ok(())
 }
 
-async fn end(cx: &Cx, id: AnyId, reason: &str, done: &mut Reconciled) -> Result<(), Error> {
-    let asked = Revoke { target: id.to_string(), reason: reason.to_owned(), expires_in: None };
+/// Ends one thing again, until a time where it was for one.
+async fn end(
+    cx: &Cx,
+    id: AnyId,
+    (reason, until): (&str, Option<Time>),
+    done: &mut Reconciled,
+) -> Result<(), Error> {
+    // Never shorter than it was.
+    let left = |end: Time| (end.since(cx.now).as_secs() + 1).min(TIME_BOX_SECONDS_MAX);
+    let expires_in = until.map(left);
+    let mut asked = Revoke { target: id.to_string(), reason: reason.to_owned(), expires_in };
     let mut outcome = revoke(cx, &asked).await;
+    if let Err(Error::Refused(refusal)) = &outcome
+        && refusal.rule == Rule::FieldInvalid
+        && asked.expires_in.is_some()
+    {
+        // As many as may be for a time are already: then somebody has to say when it goes on.
+        asked.expires_in = None;
+        outcome = revoke(cx, &asked).await;
+    }
     if let Err(Error::Refused(refusal)) = &outcome
         && refusal.rule == Rule::LastOwner
         && done.owner_key.is_none()
@@ -378,8 +423,7 @@ fn pass_over(error: Error, done: &mut Reconciled) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use accredit_wire::ids::{AgentId, CredentialId};
-    use accredit_wire::time::Time;
+    use accredit_wire::ids::{AgentId, CredentialId, TaskId};
     use accredit_wire::tlog::Hash;
     use serde_json::{Value, json};
 
@@ -410,10 +454,29 @@ mod tests {
             take(&mut ends, "agent.updated", &changed).expect("read");
             assert!(ends.changed.contains(&agent), "{member}");
         }
+        // Whatever else was narrowed.
+        let task = TaskId::new(1, [3; 10]).any();
+        take(&mut ends, "task.ended", &json!({"target": task})).expect("read");
+        assert!(ends.ended.remove(&task));
+        for kind in ["agent.stripped", "person.ungranted", "person.unlinked"] {
+            take(&mut ends, kind, &json!({"target": agent})).expect("read");
+            assert!(ends.changed.remove(&agent), "{kind}");
+        }
+        for (member, is_narrower) in [("rules", true), ("audiences", true), ("name", false)] {
+            let changed = json!({"target": agent, "changes": {member: "x"}});
+            take(&mut ends, "federation.updated", &changed).expect("read");
+            assert_eq!(ends.changed.remove(&agent), is_narrower, "{member}");
+        }
+        // Suspended for a time, with an end that can be one.
+        for (end, is_for_a_time) in [(1, true), (0, false), (-1, false)] {
+            let suspended = json!({"agent": agent, "expires_at": end});
+            take(&mut ends, "agent.suspended", &suspended).expect("read");
+            assert_eq!(ends.suspended[&agent].is_some(), is_for_a_time, "{end}");
+        }
         // Suspended and started again; a key that left its set and came back.
         for (kind, is_in) in [("suspended", true), ("activated", false), ("suspended", true)] {
             take(&mut ends, &format!("agent.{kind}"), &json!({"agent": agent})).expect("read");
-            assert_eq!(ends.suspended.contains(&agent), is_in);
+            assert_eq!(ends.suspended.contains_key(&agent), is_in);
         }
         let both = format!("{one} {two}");
         let followed = json!({"agent": agent, "changes": {"ending": both, "ending_until": "x"}});

@@ -19,6 +19,31 @@ struct Case {
     stranger: Client,
 }
 
+/// An exchange as a client asks for it.
+pub(crate) async fn ask(
+    world: &TestWorld,
+    org: &Org,
+    client: &Client,
+    form: &[(&str, &str)],
+) -> Answer {
+    let ask = Ask::post(org.path("/oauth/token")).basic(client);
+    let mut all = vec![("grant_type", GRANT)];
+    all.extend_from_slice(form);
+    world.ask(ask.form(&all)).await
+}
+
+/// An exchange of one of our access tokens.
+pub(crate) async fn exchange(
+    world: &TestWorld,
+    org: &Org,
+    client: &Client,
+    subject: &str,
+    scope: &str,
+) -> Answer {
+    let form = [("subject_token", subject), ("subject_token_type", ACCESS_TOKEN), ("scope", scope)];
+    ask(world, org, client, &form).await
+}
+
 impl Case {
     async fn begin(seed: u64) -> Self {
         let world = TestWorld::new(seed).await;
@@ -63,16 +88,11 @@ impl Case {
     }
 
     async fn ask(&self, client: &Client, form: &[(&str, &str)]) -> Answer {
-        let ask = Ask::post(self.org.path("/oauth/token")).basic(client);
-        let mut all = vec![("grant_type", GRANT)];
-        all.extend_from_slice(form);
-        self.world.ask(ask.form(&all)).await
+        ask(&self.world, &self.org, client, form).await
     }
 
     async fn exchange(&self, client: &Client, subject: &str, scope: &str) -> Answer {
-        let form =
-            [("subject_token", subject), ("subject_token_type", ACCESS_TOKEN), ("scope", scope)];
-        self.ask(client, &form).await
+        exchange(&self.world, &self.org, client, subject, scope).await
     }
 
     async fn exchanged(&self, client: &Client, subject: &str, scope: &str) -> String {

@@ -75,7 +75,7 @@ impl Case {
     }
 
     async fn subject(&self, token: &str) -> Result<FederatedSubject, Error> {
-        subject(&self.world.cx(self.org()).await, token).await
+        subject(&self.world.cx(self.org()).await, token, self.scene.planner.id).await
     }
 
     async fn taken(&self, with: Value) -> FederatedSubject {
@@ -128,6 +128,7 @@ async fn a_users_token_says_who_they_are_and_what_they_may_do() {
     assert_eq!(event["issuer"], case.idp.issuer());
     assert_eq!(event["federation"], first.federation.to_string());
     assert_eq!(event["target"], first.person.to_string());
+    assert_eq!(event["actor"]["id"], case.scene.planner.id.to_string(), "who brought the token");
     // A person without an address is shown, listed and found by the id.
     let path = format!("/v1/persons/{}", first.person);
     let shown = case.admin("GET", &path, None).await.expect(200).json();
@@ -437,14 +438,15 @@ async fn organizations_do_not_share_federations() {
     let other = case.world.found("other").await;
     let cx = case.world.cx(&other).await;
     let token = case.token(json!({}));
-    Case::check(subject(&cx, &token).await, Rule::FederationUnknown, "another organization");
+    let by = case.scene.planner.id;
+    Case::check(subject(&cx, &token, by).await, Rule::FederationUnknown, "another organization");
     // Nor persons where both believe one issuer.
     let body = json!({
         "name": "corp", "issuer": case.idp.issuer(), "jwks_url": case.idp.jwks_url(),
         "audiences": ["accredit"],
     });
     case.world.admin(&other, "POST", "/v1/federations", Some(body)).await.expect(201);
-    let there = subject(&case.world.cx(&other).await, &token).await.expect("taken there too");
+    let there = subject(&case.world.cx(&other).await, &token, by).await.expect("taken there too");
     let here = case.taken(json!({})).await;
     assert!(there.person != here.person && there.federation != here.federation);
     assert!(there.authority.is_empty());
@@ -455,7 +457,7 @@ async fn many_first_tokens_at_once_make_one_person() {
     let case = Case::begin(7109).await;
     let token = case.token(json!({}));
     let cx = case.world.cx(case.org()).await;
-    let all = (0..20).map(|_| subject(&cx, &token));
+    let all = (0..20).map(|_| subject(&cx, &token, case.scene.planner.id));
     let all = futures_util::future::join_all(all).await;
     let persons: Vec<_> = all.into_iter().map(|one| one.expect("taken").person).collect();
     assert!(persons.iter().all(|person| *person == persons[0]));

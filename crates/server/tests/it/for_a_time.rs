@@ -4,6 +4,7 @@ use accredit_domain::revocation::time_boxed::TIME_BOX_SECONDS_MAX;
 use accredit_server::jobs;
 use accredit_testkit::fixture::Scene;
 use accredit_testkit::{Answer, TestWorld};
+use accredit_wire::time::Time;
 use serde_json::{Value, json};
 
 const READ: (&str, &str) = ("scope", "crm:read");
@@ -29,14 +30,14 @@ async fn gets_a_token(world: &TestWorld, scene: &Scene) -> bool {
 }
 
 /// The server has run for as long as it takes to know that its clock is right.
-fn settle(world: &TestWorld) {
+pub(crate) fn settle(world: &TestWorld) {
     world.server.look();
     world.advance(600);
     world.server.look();
 }
 
 /// As the job does, once the clock has been looked at.
-async fn lift(world: &TestWorld) {
+pub(crate) async fn lift(world: &TestWorld) {
     world.server.look();
     jobs::lift_all(&world.server).await;
 }
@@ -44,6 +45,7 @@ async fn lift(world: &TestWorld) {
 #[tokio::test]
 async fn what_is_ended_for_a_time_goes_on_by_itself_and_its_old_tokens_stay_dead() {
     let (world, scene) = begin().await;
+    let began = world.now();
     settle(&world);
     let token = world.token(&scene.org, &scene.client, &[READ]).await.member("access_token");
     let owner = scene.planner.owner.expect("an owner");
@@ -72,7 +74,9 @@ async fn what_is_ended_for_a_time_goes_on_by_itself_and_its_old_tokens_stay_dead
     assert_eq!(lifted.len(), 1);
     assert_eq!(lifted[0]["payload"]["actor"]["kind"], "system");
     let ended = crate::events(&world, &scene.org, "agent.suspended").await;
-    assert!(ended[0]["payload"]["expires_at"].as_i64().is_some(), "{ended:?}");
+    let told = ended[0]["payload"]["expires_at"].as_i64().map(Time::from_micros);
+    let within = told.expect("an end").since(began).as_secs();
+    assert!((600..=1200).contains(&within), "microseconds, as in every event: {ended:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod admin_key;
 mod assertion;
 mod bodies;
 mod bootstrap;
+mod chain_depth;
 mod clock;
 mod conformance;
 mod defaults;

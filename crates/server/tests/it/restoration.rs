@@ -9,6 +9,8 @@ use accredit_wire::api_key::ApiKey;
 use accredit_wire::crypto::Algorithm;
 use serde_json::json;
 
+use crate::for_a_time::{lift, settle};
+
 const READ: (&str, &str) = ("scope", "crm:read");
 
 /// A world with an agent, its secret, and a copy of it that was restored as another generation.
@@ -186,6 +188,70 @@ async fn whatever_the_old_log_ended_is_ended_again() {
     assert_eq!(told["state"], "suspended");
     let report = world.ask(Ask::post("/v1/log/fsck").bearer(&new)).await.expect(200).json();
     assert_eq!(report["ok"], true, "{report}");
+}
+
+#[tokio::test]
+async fn what_was_ended_for_a_time_is_ended_again_until_that_time() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, secret } = &twice;
+    let (org, planner) = (&scene.org, scene.planner.id);
+    let other = old.agent(org, "other", &["crm:read"]).await;
+    let theirs = old.agent_secret(org, "other", None).await;
+    let world = twice.restored().await;
+    for (agent, seconds) in [(other.id, 10), (planner, 1800)] {
+        let body = json!({"target": agent, "reason": "a test", "expires_in": seconds});
+        old.admin(org, "POST", "/v1/revocations", Some(body)).await.expect(201);
+    }
+    let ends_at = old.now().plus(std::time::Duration::from_mins(30));
+    settle(&world);
+    let done = reconciled(&world, scene, &twice.export().await).await;
+    // The one would go on by now; the other goes on when it would have.
+    assert_eq!((done.ended, done.passed_over), (1, 1), "{done:?}");
+    world.token(org, &theirs, &[READ]).await.expect(200);
+    let refused = world.token(org, secret, &[READ]).await;
+    refused.refused(400, "unauthorized_client", "agent-not-active");
+    let path = format!("/v1/revocations?target={planner}");
+    let entries = world.admin(org, "GET", &path, None).await.expect(200).json();
+    let told = entries["items"][0]["ends_at"].as_str().expect("an end").to_owned();
+    assert_eq!(told, ends_at.plus(std::time::Duration::from_secs(1)).to_string());
+    let left = ends_at.since(world.now()).as_secs();
+    for (seconds, status) in [(left, 400), (2, 200)] {
+        world.advance(seconds);
+        lift(&world).await;
+        assert_eq!(world.token(org, secret, &[READ]).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn what_was_narrowed_since_the_backup_is_stopped_and_what_was_ended_stays_so() {
+    let twice = Twice::begin().await;
+    let Twice { old, scene, secret } = &twice;
+    let org = &scene.org;
+    let made = old.admin(org, "POST", "/v1/persons", Some(json!({"email": "u@example.com"}))).await;
+    let user = made.expect(201).member("id");
+    let allow = Some(json!({"allow": ["crm:read"]}));
+    let grant = format!("/v1/persons/{user}/grant");
+    old.admin(org, "POST", &grant, allow.clone()).await.expect(200);
+    let task = json!({"agent": "planner", "purpose": "a test"});
+    let task = old.admin(org, "POST", "/v1/tasks", Some(task)).await.expect(201).member("id");
+    let world = twice.restored().await;
+    let ungrant = format!("/v1/persons/{user}/ungrant");
+    old.admin(org, "POST", &ungrant, allow).await.expect(200);
+    let strip = Some(json!({"allow": ["crm:read"], "reason": "a test"}));
+    old.admin(org, "POST", "/v1/agents/planner/strip", strip).await.expect(200);
+    let end = Some(json!({"reason": "a test"}));
+    old.admin(org, "POST", &format!("/v1/tasks/{task}/end"), end).await.expect(200);
+    let done = reconciled(&world, scene, &twice.export().await).await;
+    assert_eq!((done.ended, done.changed), (1, 2), "{done:?}");
+    let state = async |path: String| {
+        let shown = world.admin(org, "GET", &path, None).await.expect(200).json();
+        shown["state"].as_str().expect("a state").to_owned()
+    };
+    assert_eq!(state(format!("/v1/persons/{user}")).await, "suspended");
+    assert_eq!(state(format!("/v1/tasks/{task}")).await, "ended");
+    assert_eq!(state("/v1/agents/planner".to_owned()).await, "suspended");
+    let refused = world.token(org, secret, &[READ]).await;
+    refused.refused(400, "unauthorized_client", "agent-not-active");
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ pub(crate) fn organization(name: &str) -> Organization {
         issuer: format!("https://id.example/o/{name}"),
         state: State::Active,
         rotation_policy: RotationPolicy::Warn,
+        chain_depth_max: 4,
         issuing: Issuing::Open,
         rev: 0,
         generation: 1,

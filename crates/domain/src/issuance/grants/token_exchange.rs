@@ -28,9 +28,6 @@ use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::task;
 
-/// Hops from the root of a chain where an organization does not say.
-pub const CHAIN_DEPTH_DEFAULT: usize = 4;
-
 /// Ids in `lin` that are a token's own, and room for the task and the issuer that may follow.
 const OWN_IDS: usize = 6;
 
@@ -124,7 +121,7 @@ async fn of_subject_token(
     } else {
         serves(cx, parent, agent).await?;
         is_bound_again(parent, proof)?;
-        extended(parent, actor)?
+        extended(parent, actor, cx.tenant.chain_depth_max())?
     };
     Ok(Origin {
         kind: parent.kind,
@@ -141,7 +138,7 @@ async fn of_subject_token(
 /// The root of a chain that begins with a user: whoever exchanges the user's token acts for them,
 /// with what both may do.
 async fn of_user(cx: &Cx, token: &str, actor: Actor) -> Result<Origin, Error> {
-    let user = federation::subject(cx, token).await?;
+    let user = federation::subject(cx, token, actor.agent).await?;
     may_act_for(cx, &user, actor)?;
     if user.authority.is_empty() {
         return Err(Refusal::new(
@@ -255,13 +252,14 @@ async fn serves(cx: &Cx, token: &AccessToken, agent: &AgentFacts) -> Result<(), 
     .into())
 }
 
-/// The chain with one more party.
-fn extended(parent: &AccessToken, actor: Actor) -> Result<Vec<Actor>, Refusal> {
-    if parent.depth() >= CHAIN_DEPTH_DEFAULT {
+/// The chain with one more party, where that is no more than the organization allows.
+fn extended(parent: &AccessToken, actor: Actor, depth_max: usize) -> Result<Vec<Actor>, Refusal> {
+    if parent.depth() >= depth_max {
         return Err(Refusal::new(
             Rule::ChainTooDeep,
-            format!("the chain has {CHAIN_DEPTH_DEFAULT} parties already, and may have no more"),
-            "let an earlier party do this step",
+            format!("the chain has {} parties, and may have {depth_max}", parent.depth()),
+            "let an earlier party do this step; an administrator can allow longer chains: `accredit \
+             org update --chain-depth-max`, 16 at most",
         ));
     }
     if comes_back(parent, actor) {
