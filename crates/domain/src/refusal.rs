@@ -133,6 +133,9 @@ rules! {
     PersonUnknown "person-unknown" Invalid "The user is not known here, and the federation makes nobody known.";
     PersonNotActive "person-not-active" Invalid "The user is suspended here.";
     AuthorityTooLarge "authority-too-large" Conflict "What grants and rules give together is more than an authority can hold.";
+    FormatNotReady "format-not-ready" Unavailable "The organization's first key for attenuable tokens is just being made.";
+    FormatTooSmall "format-too-small" Invalid "What the token would say is more than an attenuable token can hold.";
+    BlockForeign "block-foreign" Invalid "A block of the subject token is not of the published vocabulary: what it means to exchange it, nobody knows.";
     TokenNotYours "token-not-yours" Denied "The token was issued to another client.";
 }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use accredit_wire::binding::Thumbprint;
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, KeyId, RequestId, TaskId, TokenId,
+    AgentId, AnyId, BlockId, CredentialId, InstanceId, KeyId, RequestId, TaskId, TokenId,
 };
 use accredit_wire::time::Time;
 use accredit_wire::trace::TraceId;
@@ -124,6 +124,8 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<BlockId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_to: Option<Thumbprint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
@@ -143,6 +145,8 @@ pub struct Body {
     pub expires_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub federation: Option<AnyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,6 +248,7 @@ mod tests {
             actor: Some(Actor { id: Some(AgentId::new(1, [1; 10]).any()), kind: "agent" }),
             agent: Some(AgentId::new(1, [1; 10])),
             audience: Some("https://crm.example/\u{e9}".into()),
+            block: Some(BlockId::of_signature(&[1; 64])),
             bound_to: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".parse().ok(),
             chain: Some("agt_a/ins_b agt_c".into()),
             changes: Changes::from([
@@ -257,6 +262,7 @@ mod tests {
             error: Some("invalid_scope"),
             expires_at: Some(1),
             federation: Some(AgentId::new(1, [7; 10]).any()),
+            format: Some("biscuit"),
             instance: Some(InstanceId::new(1, [3; 10])),
             issuer: Some("https://idp.example".into()),
             key: Some(KeyId::new(1, [4; 10])),

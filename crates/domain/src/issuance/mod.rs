@@ -27,6 +27,7 @@ use accredit_wire::secret::Secret;
 use accredit_wire::verify::fresh::TOKEN_LIFE_MAX;
 
 use self::authenticate::AuthenticatedClient;
+use self::template::Format;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Audited, Issuance, NotRecorded};
@@ -43,7 +44,7 @@ pub const ISSUE_TRIES_MAX: usize = 4;
 /// A token on its way to its client.
 #[derive(Debug)]
 pub struct IssuedToken {
-    /// The compact JWS.
+    /// The compact JWS, or the Biscuit.
     pub token: Secret,
     /// Seconds it lives.
     pub expires_in: u32,
@@ -140,15 +141,24 @@ async fn attempt(
         }
         Err(Error::Fault(fault)) => return Err(Stopped::Fault(fault)),
     };
-    let template = template::fill(cx, permitted);
-    let event = cx.event(EventKind::TokenIssued, template.described(client.method));
+    let format = Format::of(request.requested_token_type);
+    let template = match template::fill(cx, permitted, format) {
+        Ok(template) => template,
+        Err(refusal) => return Err(Stopped::Refused(Box::new(client), refusal)),
+    };
+    let body = template.described(client.method);
     let issuance = Issuance {
         org: cx.tenant.id,
         lineage: template.token.lineage().collect(),
         rev: template.token.rev,
         used_up: client.used_up.clone(),
     };
-    let minted = mint::mint(cx, template).await?;
+    let (minted, block) = match mint::mint(cx, template).await {
+        Ok(minted) => minted,
+        Err(Error::Refused(refusal)) => return Err(Stopped::Refused(Box::new(client), refusal)),
+        Err(Error::Fault(fault)) => return Err(Stopped::Fault(fault)),
+    };
+    let event = cx.event(EventKind::TokenIssued, Body { block, ..body });
     match cx.world.store.record_issuance(Audited::new(issuance, event)).await {
         Ok(()) => {}
         Err(NotRecorded::Overtaken(id)) => return Err(Stopped::Overtaken(id)),

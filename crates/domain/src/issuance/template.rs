@@ -3,6 +3,7 @@
 use accredit_wire::authority::Authority;
 use accredit_wire::ids::{InstanceId, TokenId};
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
+use accredit_wire::oauth::token_exchange::IssuedTokenType;
 use accredit_wire::time::Time;
 use accredit_wire::token::{AccessToken, Actor, SubjectKind};
 
@@ -11,22 +12,58 @@ use super::grants::{External, Origin};
 use super::permit::PermittedGrant;
 use crate::audit::event::{self, Body};
 use crate::context::Cx;
+use crate::refusal::{Refusal, Rule};
 use crate::tenant::ActiveKey;
 use std::sync::Arc;
+
+/// The form in which a token travels. What it says is the same in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 9068.
+    Jwt,
+    /// Biscuit v3, which its holder narrows offline.
+    Biscuit,
+}
+
+impl Format {
+    /// That of what is to be issued; a JWT where the request does not say.
+    pub const fn of(requested: Option<IssuedTokenType>) -> Self {
+        match requested {
+            None | Some(IssuedTokenType::AccessToken | IssuedTokenType::Jwt) => Self::Jwt,
+            Some(IssuedTokenType::Biscuit) => Self::Biscuit,
+        }
+    }
+
+    /// As an event names it; nothing is said of a JWT.
+    const fn told(self) -> Option<&'static str> {
+        match self {
+            Self::Jwt => None,
+            Self::Biscuit => Some("biscuit"),
+        }
+    }
+}
 
 /// Everything a token will say, and the key that will say it.
 pub struct CredentialTemplate {
     /// The claims.
     pub token: AccessToken,
+    pub(super) format: Format,
     pub(super) key: Arc<ActiveKey>,
     parent: Option<TokenId>,
     external: Option<External>,
 }
 
 /// Fills in the claims of a permitted grant. A token never outlives what it was got with.
-pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
+pub fn fill(
+    cx: &Cx,
+    permitted: PermittedGrant,
+    format: Format,
+) -> Result<CredentialTemplate, Refusal> {
     let grant = permitted.proposed;
-    let key = cx.tenant.token_key();
+    let key = match format {
+        Format::Jwt => cx.tenant.token_key(),
+        Format::Biscuit => cx.tenant.biscuit_key().ok_or_else(no_key_yet)?,
+    };
     let issued_at = cx.now.seconds();
     let mut expires_at = issued_at + i64::from(grant.lifetime);
     expires_at = expires_at.min(grant.credential.expires_at.seconds());
@@ -71,7 +108,19 @@ pub fn fill(cx: &Cx, permitted: PermittedGrant) -> CredentialTemplate {
         chain: origin.chain,
         cnf: grant.proof,
     };
-    CredentialTemplate { token, key, parent: origin.parent, external: origin.external }
+    let (parent, external) = (origin.parent, origin.external);
+    Ok(CredentialTemplate { token, format, key, parent, external })
+}
+
+/// In a store of an earlier version the job of rotation makes the first key, within a minute.
+fn no_key_yet() -> Refusal {
+    let mut refusal = Refusal::new(
+        Rule::FormatNotReady,
+        "the organization's first key for attenuable tokens is just being made",
+        "ask again in a minute, or for a JWT",
+    );
+    refusal.retry_after = Some(60);
+    refusal
 }
 
 /// The origin of a machine token: its agent, and nothing before it.
@@ -106,6 +155,7 @@ impl CredentialTemplate {
             decision: Some("allow"),
             expires_at: Some(token.expires_at.saturating_mul(1_000_000)),
             federation: self.external.as_ref().map(|user| user.federation.any()),
+            format: self.format.told(),
             instance: token.instance,
             issuer: self.external.as_ref().map(|user| user.issuer.clone()),
             key: Some(token.key),

@@ -6,6 +6,7 @@ mod access_log;
 mod acknowledgements;
 mod admin_key;
 mod assertion;
+mod attenuable;
 mod bodies;
 mod bootstrap;
 mod chain_depth;

@@ -162,8 +162,9 @@ impl Rejection {
             Self::Task => "send the task's id as it was given to you, or leave it out",
             Self::ActorToken => "leave it out: the actor is the client that authenticates",
             Self::TokenType(_) => {
-                "name one of RFC 8693 section 3: `access_token` or `jwt`, each in full; a user's \
-                 token may also be an `id_token`"
+                "name one of RFC 8693 section 3: `access_token` or `jwt`, each in full, or \
+                 `urn:accredit:params:oauth:token-type:biscuit`; a user's token may also be an \
+                 `id_token`"
             }
             Self::AuthorizationTwice => "send one `Authorization` header",
             Self::AuthorizationScheme => "use `Basic`, or a signed client assertion in the body",

@@ -11,6 +11,7 @@ use super::form::Form;
 use super::rejection::Rejection;
 use super::resource_indicator::RESOURCE_BYTES_MAX;
 use super::token_request::RESOURCES_MAX;
+use crate::biscuit;
 use crate::secret::Secret;
 
 /// What a subject token is said to be (RFC 8693 section 3).
@@ -22,11 +23,13 @@ pub enum SubjectTokenType {
     Jwt,
     /// A user's ID token of an issuer that it trusts.
     IdToken,
+    /// An attenuable token of the issuer that is asked, narrowed or not.
+    Biscuit,
 }
 
 impl SubjectTokenType {
     /// Every type that is taken.
-    pub const ALL: [Self; 3] = [Self::AccessToken, Self::Jwt, Self::IdToken];
+    pub const ALL: [Self; 4] = [Self::AccessToken, Self::Jwt, Self::IdToken, Self::Biscuit];
 
     /// Its identifier.
     pub const fn uri(self) -> &'static str {
@@ -34,6 +37,7 @@ impl SubjectTokenType {
             Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
             Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
             Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
+            Self::Biscuit => biscuit::TOKEN_TYPE,
         }
     }
 }
@@ -44,19 +48,29 @@ pub enum IssuedTokenType {
     /// An access token, whatever its form.
     #[default]
     AccessToken,
-    /// A JWT, which is what our access tokens are.
+    /// A JWT, which is what our access tokens are where nothing else is asked for.
     Jwt,
+    /// An attenuable token: a Biscuit, which its holder narrows offline.
+    Biscuit,
 }
 
 impl IssuedTokenType {
     /// Every type that is issued.
-    pub const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
+    pub const ALL: [Self; 3] = [Self::AccessToken, Self::Jwt, Self::Biscuit];
+
+    /// What a request asks for by `requested_token_type`; nothing where it does not say.
+    pub(super) fn requested(form: &Form) -> Result<Option<Self>, Rejection> {
+        let Some(named) = form.get("requested_token_type") else { return Ok(None) };
+        let known = Self::ALL.into_iter().find(|known| known.uri() == named);
+        known.map(Some).ok_or(Rejection::TokenType("requested_token_type"))
+    }
 
     /// Its identifier, the `issued_token_type` of the answer.
     pub const fn uri(self) -> &'static str {
         match self {
             Self::AccessToken => SubjectTokenType::AccessToken.uri(),
             Self::Jwt => SubjectTokenType::Jwt.uri(),
+            Self::Biscuit => biscuit::TOKEN_TYPE,
         }
     }
 }
@@ -68,8 +82,6 @@ pub struct TokenExchange {
     pub subject_token: Secret,
     /// What it is said to be.
     pub subject_token_type: SubjectTokenType,
-    /// What is to be issued.
-    pub requested_token_type: IssuedTokenType,
     /// The targets named by `audience`, as sent: at most [`RESOURCES_MAX`].
     pub audiences: Vec<String>,
 }
@@ -87,16 +99,10 @@ impl TokenExchange {
         let named = form.require("subject_token_type")?;
         let subject_token_type =
             SubjectTokenType::ALL.into_iter().find(|known| known.uri() == named);
-        let requested_token_type = match form.get("requested_token_type") {
-            None => Some(IssuedTokenType::default()),
-            Some(named) => IssuedTokenType::ALL.into_iter().find(|known| known.uri() == named),
-        };
         Ok(Self {
             subject_token: Secret::new(subject_token.to_owned()),
             subject_token_type: subject_token_type
                 .ok_or(Rejection::TokenType("subject_token_type"))?,
-            requested_token_type: requested_token_type
-                .ok_or(Rejection::TokenType("requested_token_type"))?,
             audiences: audiences(form)?,
         })
     }
@@ -117,6 +123,7 @@ fn audiences(form: &Form) -> Result<Vec<String>, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::token_request::TokenRequest;
 
     const PREFIX: &str = "urn:ietf:params:oauth:token-type:";
     const TOKEN: &str = "subject_token=a.b.c&subject_token_type=";
@@ -135,7 +142,6 @@ mod tests {
         let read = parse(&jwt).expect("an exchange");
         assert_eq!(read.subject_token.expose(), "a.b.c");
         assert_eq!(read.subject_token_type, SubjectTokenType::Jwt);
-        assert_eq!(read.requested_token_type, IssuedTokenType::AccessToken);
         for actor in ["actor_token=x", &format!("actor_token_type={PREFIX}jwt")] {
             assert_eq!(refused(&format!("{jwt}&{actor}")), Rejection::ActorToken);
         }
@@ -146,16 +152,21 @@ mod tests {
         for known in SubjectTokenType::ALL {
             assert!(parse(&format!("{TOKEN}{}", known.uri())).is_ok());
         }
-        let jwt = format!("{TOKEN}{PREFIX}jwt&requested_token_type=");
+        // For either grant, it is the same parameter.
+        let asked = |named: &str| {
+            let grant = "grant_type=client_credentials&requested_token_type=";
+            let form = Form::parse(format!("{grant}{named}").as_bytes()).expect("a form");
+            TokenRequest::parse(&form).map(|request| request.requested_token_type)
+        };
         for known in IssuedTokenType::ALL {
-            let read = parse(&format!("{jwt}{}", known.uri())).expect("an exchange");
-            assert_eq!(read.requested_token_type, known);
+            assert_eq!(asked(known.uri()), Ok(Some(known)));
         }
-        for unknown in ["refresh_token", "saml2", "JWT", "jwt ", "n_a"] {
+        for unknown in ["refresh_token", "saml2", "JWT", "jwt ", "n_a", "biscuit"] {
             let subject = refused(&format!("{TOKEN}{PREFIX}{unknown}"));
             assert_eq!(subject, Rejection::TokenType("subject_token_type"), "{unknown}");
-            let requested = refused(&format!("{jwt}{PREFIX}{unknown}"));
-            assert_eq!(requested, Rejection::TokenType("requested_token_type"), "{unknown}");
+            let requested = asked(&format!("{PREFIX}{unknown}"));
+            let refused = Err(Rejection::TokenType("requested_token_type"));
+            assert_eq!(requested, refused, "{unknown}");
         }
         assert_eq!(refused(TOKEN), Rejection::ParameterMissing("subject_token_type"));
         let bare = format!("subject_token_type={PREFIX}jwt");

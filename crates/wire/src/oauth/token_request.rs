@@ -1,15 +1,16 @@
 //! RFC 6749 section 4.4 (client credentials): what is asked of the token endpoint.
 //!
 //! Who asks is read by [`super::client_auth`], what an exchange has besides by
-//! [`super::token_exchange`]. Two additions of ours: `expires_in`, the longest life the client
-//! wants, in seconds, which can only shorten what policy gives; and `task`, the unit of work that
-//! the token is for.
+//! [`super::token_exchange`]. Three additions of ours: `expires_in`, the longest life the client
+//! wants, in seconds, which can only shorten what policy gives; `task`, the unit of work that
+//! the token is for; and `requested_token_type` (RFC 8693 section 2.1) with every grant, which says in
+//! which format.
 
 use super::authorization_details::AskedDetail;
 use super::form::Form;
 use super::rejection::Rejection;
 use super::resource_indicator;
-use super::token_exchange::TokenExchange;
+use super::token_exchange::{IssuedTokenType, TokenExchange};
 use crate::authority::Scope;
 use crate::ids::TaskId;
 
@@ -63,6 +64,8 @@ pub struct TokenRequest {
     pub expires_in: Option<u32>,
     /// The task that it is for.
     pub task: Option<TaskId>,
+    /// What is to be issued, where the request says.
+    pub requested_token_type: Option<IssuedTokenType>,
     /// The values of its `DPoP` headers (RFC 9449 section 5), unread; none where it has none.
     pub proofs: Vec<Vec<u8>>,
 }
@@ -77,7 +80,24 @@ impl TokenRequest {
         let task = form.get("task").map(|task| task.parse().map_err(|_| Rejection::Task));
         let (details, task) = (details.unwrap_or_default(), task.transpose()?);
         let (resources, proofs) = (resources(form)?, Vec::new());
-        Ok(Self { grant, scope, details, resources, expires_in, task, proofs })
+        let requested_token_type = IssuedTokenType::requested(form)?;
+        Ok(Self {
+            grant,
+            scope,
+            details,
+            resources,
+            expires_in,
+            task,
+            requested_token_type,
+            proofs,
+        })
+    }
+
+    /// What the answer says was issued: always in that of an exchange (RFC 8693 section 2.2.1), else
+    /// where the request says what it wants.
+    pub fn told_token_type(&self) -> Option<IssuedTokenType> {
+        let exchanged = || matches!(self.grant, Grant::TokenExchange(_));
+        self.requested_token_type.or_else(|| exchanged().then(IssuedTokenType::default))
     }
 
     /// The same with the values of *all* its `DPoP` headers.

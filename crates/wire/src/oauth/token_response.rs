@@ -76,7 +76,8 @@ pub struct TokenResponse {
     /// What was granted within limits, of which the scope does not tell (RFC 9396 section 7).
     #[serde(default, skip_serializing_if = "AuthorizationDetails::is_empty")]
     pub authorization_details: AuthorizationDetails,
-    /// What was issued, where it was by an exchange (RFC 8693 section 2.2.1).
+    /// What was issued, where it was by an exchange (RFC 8693 section 2.2.1) or the request says what
+    /// it wants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_token_type: Option<String>,
 }

@@ -99,7 +99,7 @@ async fn of_subject_token(
     let ours = match exchange.subject_token_type {
         SubjectTokenType::AccessToken => true,
         SubjectTokenType::Jwt => cx.tenant.verifier.issued_to(token, cx.now).is_ok(),
-        SubjectTokenType::IdToken => false,
+        SubjectTokenType::IdToken | SubjectTokenType::Biscuit => false,
     };
     if !ours {
         return of_user(cx, token, actor).await;

@@ -4,7 +4,7 @@ use accredit_domain::issuance::{self, IssuedToken, Outcome, possession};
 use accredit_wire::binding::dpop::NONCE_HEADER;
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::form::Form;
-use accredit_wire::oauth::token_request::{Grant, TokenRequest};
+use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::oauth::token_response::{self, TokenType};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
@@ -28,12 +28,8 @@ pub fn token(call: Call) -> Handled {
             Outcome::Issued(issued) => {
                 let standing = cx.world.limits.client_stands(issued.client.any(), cx.now);
                 call.server.metrics.issued(&cx.tenant);
-                let exchanged = match &request.grant {
-                    Grant::ClientCredentials => None,
-                    Grant::TokenExchange(exchange) => Some(exchange.requested_token_type),
-                };
                 let IssuedToken { token, token_type, expires_in, scope, details, .. } = &issued;
-                let kind = (*token_type, exchanged);
+                let kind = (*token_type, request.told_token_type());
                 let body = token_response::json(token, kind, *expires_in, (scope, details));
                 let mut reply = reply::json_text(StatusCode::OK, body);
                 if *token_type == TokenType::Dpop && possession::are_nonces_required(&cx) {

@@ -266,7 +266,8 @@ fn the_answer_written_by_hand_is_the_one_that_serde_writes() {
     {
         let scope: Scope = scope.parse().unwrap_or_default();
         let token = crate::secret::Secret::new("eyJh.eyJp-_9.c2ln".to_owned());
-        for issued in [None, Some(IssuedTokenType::AccessToken), Some(IssuedTokenType::Jwt)] {
+        let every = IssuedTokenType::ALL.map(Some);
+        for issued in std::iter::once(None).chain(every) {
             let response = TokenResponse {
                 access_token: token.expose().to_owned(),
                 token_type,
