@@ -14,7 +14,7 @@ use std::time::Duration;
 use accredit_wire::crypto::Algorithm;
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, FederationId, InstanceId, KeyId, OrganizationId, PersonId,
-    ResourceId, TaskId,
+    ResourceId, TaskId, TokenId,
 };
 use accredit_wire::time::Time;
 
@@ -28,6 +28,7 @@ use crate::registry::credential_use::UseName;
 use crate::registry::jwks::Followed;
 use crate::registry::operator::OperatorKey;
 use crate::registry::quota::{Quotas, Reached};
+pub use crate::registry::quota::{Room, RoomOf};
 use crate::registry::rotation_schedule::Looked;
 use crate::registry::task::TaskFacts;
 use crate::registry::{Agent, Credential, Instance, Listed, Organization, Person, Resource, Task};
@@ -176,6 +177,8 @@ pub enum Row {
     Follow(Box<Followed>),
     /// An agent's keys are followed no longer.
     Unfollow(AgentId),
+    /// Nothing to write: the change is stale where somebody has as much as they may.
+    Room(Room),
     /// A further event of the change, recorded before its own: the birth of an agent's owner.
     Event(Box<Event>),
     /// What the change answers, kept for a repetition of its request. Where the change makes a
@@ -350,6 +353,14 @@ pub trait Registry: Send + Sync {
 
     /// One task.
     fn task(&self, org: OrganizationId, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, Fault>>;
+    /// The task that holds this of a user's.
+    fn task_with_grant(
+        &self,
+        org: OrganizationId,
+        grant: TokenId,
+    ) -> BoxFuture<'_, Result<Option<Task>, Fault>>;
+    /// How many there are of what somebody may have so much of; as many as that at most.
+    fn held_of(&self, org: OrganizationId, room: Room) -> BoxFuture<'_, Result<u64, Fault>>;
     /// Tasks.
     fn tasks(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Listed<Task>, Fault>>;
 

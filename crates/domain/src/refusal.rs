@@ -98,6 +98,8 @@ rules! {
     DetailsNotHeld "authorization-details-not-held" Details "The agent does not hold what was asked for, within these limits.";
     TaskUnknown "task-unknown" Invalid "The task is none of the client's.";
     TaskOver "task-over" Invalid "The task was ended, or its deadline has come.";
+    GrantNone "grant-none" Invalid "The task holds nothing that a user granted.";
+    GrantOver "grant-over" Invalid "What a user granted for the task was revoked, has expired, or hung on what was ended since.";
     TaskOther "task-other" Invalid "The subject token is for another task than the one that was named.";
     ScopeMissing "scope-missing" Scope "Nothing was asked for, and the agent has no default scope.";
     TargetTwo "target-two" Target "The request reaches two resources; a token is for one.";

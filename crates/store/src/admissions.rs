@@ -16,6 +16,7 @@ use accredit_domain::issuance::admission::{
 };
 use accredit_domain::ports::{Admissions, BoxFuture, ClientKeys, KeysWanted, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
+use accredit_domain::registry::durable::DurableGrant;
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::task::TaskFacts;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
@@ -152,6 +153,16 @@ fn federation_bytes(facts: &FederationFacts) -> usize {
 
 fn person_bytes(facts: &PersonFacts) -> usize {
     size_of::<PersonFacts>() + SHARED_BYTES + WORD_BYTES * facts.granted.words()
+}
+
+fn task_bytes(facts: &TaskFacts) -> usize {
+    let grant = facts.grant.as_deref().map_or(0, |grant| {
+        let rules = grant.rules.iter();
+        let rules = rules.map(|rule| rule.value.len() + WORD_BYTES * (2 + rule.allow.words()));
+        let words = WORD_BYTES * (2 + grant.authority.words());
+        size_of::<DurableGrant>() + rules.sum::<usize>() + words
+    });
+    size_of::<TaskFacts>() + SHARED_BYTES + grant
 }
 
 /// What two counters and the allocator take besides a shared value.
@@ -423,7 +434,7 @@ impl Admissions for SqliteStore {
             let found = self.read_short("read a task's facts", read).await?;
             if let Some(facts) = &found {
                 let tags = [Tag::of(task.any()), Tag::of(facts.agent.any())];
-                let bytes = size_of::<TaskFacts>() + SHARED_BYTES;
+                let bytes = task_bytes(facts);
                 let entry = (key, Arc::clone(facts));
                 self.caches.tasks.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
             }

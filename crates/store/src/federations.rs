@@ -19,7 +19,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, issuer, federation.jwks_url, audiences, rules, provision, state, \
-             created_at, version, k.keys, k.due_at, k.fetched_at, k.failing_since, k.failure \
+             created_at, version, k.keys, k.due_at, k.fetched_at, k.failing_since, k.failure, suspensions \
              FROM federation LEFT JOIN federation_keys k \
              ON k.org = federation.org AND k.federation = federation.id ",
             $rest
@@ -34,7 +34,7 @@ macro_rules! listed {
     };
 }
 
-fn read_with_keys(row: &dyn Row) -> Result<(Federation, KeptKeys), DriverError> {
+fn read_with_keys(row: &dyn Row) -> Result<(Federation, KeptKeys, u32), DriverError> {
     let json =
         |at, text: &str| serde_json::from_str(text).map_err(|e| DriverError::unreadable(at, e));
     let id: FederationId = row.parsed(0)?;
@@ -62,11 +62,11 @@ fn read_with_keys(row: &dyn Row) -> Result<(Federation, KeptKeys), DriverError> 
         created_at: row.time(8)?,
         version,
     };
-    Ok((federation, kept))
+    Ok((federation, kept, row.small(15)?))
 }
 
 fn read(row: &dyn Row) -> Result<Federation, DriverError> {
-    read_with_keys(row).map(|(federation, _)| federation)
+    read_with_keys(row).map(|(federation, ..)| federation)
 }
 
 /// One federation.
@@ -103,7 +103,7 @@ pub(crate) fn facts(
         &[org.into(), issuer.into()],
         read_with_keys,
     )?;
-    Ok(found.map(|(row, kept)| {
+    Ok(found.map(|(row, kept, suspensions)| {
         Arc::new(FederationFacts {
             id: row.id,
             name: row.name,
@@ -112,6 +112,7 @@ pub(crate) fn facts(
             rules: row.rules,
             provision: row.provision,
             state: row.state,
+            suspensions,
             keys: kept.set(),
             keys_fetched_at: kept.fetched_at,
         })
@@ -169,7 +170,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Federation) -> Result<
     let changed = conn
         .execute(
             "UPDATE federation SET jwks_url = $1, audiences = $2, rules = $3, provision = $4, \
-             state = $5, version = version + 1 WHERE org = $6 AND id = $7 AND version = $8",
+             state = $5, version = version + 1, suspensions = suspensions + \
+             CASE WHEN state = 'active' AND $5 = 'suspended' THEN 1 ELSE 0 END WHERE org = $6 AND id = $7 AND version = $8",
             &[
                 row.jwks_url.as_deref().into(),
                 (&audiences).into(),

@@ -4,7 +4,7 @@
 //! What has expired is taken off by a job, in the transactions of [`take_off`]: until then, a minute
 //! or so, it counts.
 
-use accredit_domain::ports::{Change, Row};
+use accredit_domain::ports::{Change, Room, RoomOf, Row};
 use accredit_domain::registry::credential::Holder;
 use accredit_domain::registry::quota::{Counted, Reached};
 use accredit_wire::time::Time;
@@ -111,6 +111,7 @@ fn made(change: &Change, counted: Counted) -> usize {
         | Row::Identity(_)
         | Row::EndIdentity(_)
         | Row::StillFollows(_)
+        | Row::Room(_)
         | Row::Follow(_)
         | Row::Unfollow(_)
         | Row::Event(_)
@@ -130,6 +131,25 @@ fn credential(holder: &Holder) -> Counted {
         Holder::Admin(_) => Counted::AdminKeys,
         Holder::Agent(_) | Holder::Instance(..) | Holder::Resource(_) => Counted::Credentials,
     }
+}
+
+/// How many there are of what somebody may have so much of; as many as that at most.
+pub(crate) fn held_of(conn: &mut dyn Conn, org: &str, room: Room) -> Result<u64, DriverError> {
+    let (sql, of) = match room.of {
+        RoomOf::Tasks(agent) => (
+            "SELECT count(*) FROM (SELECT 1 FROM task WHERE org = $1 AND agent = $2 \
+             AND state = 'active' AND expires_at > $3 LIMIT $4) live",
+            agent.any(),
+        ),
+    };
+    let (of, most) = (of.to_string(), Value::Int(i64::try_from(room.max).unwrap_or(i64::MAX)));
+    conn.number(sql, &[org.into(), of.as_str().into(), room.at.into(), most])
+}
+
+/// Refuses a change where there is no room for one more.
+pub(crate) fn has_room(conn: &mut dyn Conn, org: &str, room: Room) -> Result<(), Failure> {
+    let held = held_of(conn, org, room).map_err(|error| Failure::of("look for room", error))?;
+    if held < room.max { Ok(()) } else { Err(Failure::Stale) }
 }
 
 /// Counts from which something has expired since it was last taken off.

@@ -21,7 +21,7 @@ pub(crate) fn facts(
 ) -> Result<Option<Arc<PersonFacts>>, DriverError> {
     let federation = federation.to_string();
     conn.first(
-        "SELECT p.id, p.state, p.permissions FROM person_identity i \
+        "SELECT p.id, p.state, p.permissions, p.suspensions FROM person_identity i \
          JOIN person p ON p.org = i.org AND p.id = i.person \
          WHERE i.org = $1 AND i.federation = $2 AND i.subject = $3",
         &[org.into(), federation.as_str().into(), subject.into()],
@@ -31,6 +31,7 @@ pub(crate) fn facts(
                 state: row.word(1, State::parse)?,
                 granted: serde_json::from_str(row.text(2)?)
                     .map_err(|error| DriverError::unreadable(2, error))?,
+                suspensions: row.small(3)?,
             }))
         },
     )

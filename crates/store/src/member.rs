@@ -280,6 +280,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::EndOperators => done.committed.ended += operators::end(conn)?,
             Row::Answer(row) => answers::write(conn, row, change.at)?,
             Row::StillFollows(seen) => followed::still(conn, org, seen)?,
+            Row::Room(room) => holdings::has_room(conn, org, *room)?,
             Row::Follow(row) => followed::write(conn, org, row)?,
             Row::Unfollow(agent) => followed::remove(conn, org, *agent)?,
             // Appended with the change's own.
@@ -309,6 +310,7 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         | Row::Operator(_)
         | Row::EndOperators
         | Row::StillFollows(_)
+        | Row::Room(_)
         | Row::Event(_)
         | Row::Answer(_) => {}
         Row::Person(row) => {
@@ -455,6 +457,7 @@ fn notice_rows(
             | Row::EndOperators
             | Row::EndAgent(_)
             | Row::StillFollows(_)
+            | Row::Room(_)
             | Row::Follow(_)
             | Row::Unfollow(_)
             | Row::Event(_)

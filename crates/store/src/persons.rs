@@ -103,7 +103,9 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Person) -> Result<(), 
     }
     let changed = conn
         .execute(
-            "UPDATE person SET name = $1, state = $2, permissions = $3, version = version + 1 \
+            "UPDATE person SET name = $1, state = $2, permissions = $3, version = version + 1, \
+             suspensions = suspensions + CASE WHEN state = 'active' AND $2 = 'suspended' \
+             THEN 1 ELSE 0 END \
              WHERE org = $4 AND id = $5 AND version = $6",
             &[
                 row.name.as_deref().into(),

@@ -4,7 +4,7 @@ use accredit_domain::Fault;
 use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::SigningKey;
 use accredit_domain::ports::{
-    Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry,
+    Audited, BoxFuture, Change, CommitError, Committed, Lookup, Page, Registry, Room,
 };
 use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::jwks::Followed;
@@ -15,15 +15,15 @@ use accredit_domain::registry::{
 use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, FederationId, InstanceId, OrganizationId, PersonId, ResourceId,
-    TaskId,
+    TaskId, TokenId,
 };
 use accredit_wire::time::Time;
 
 use crate::driver::Conn;
 use crate::member::Work;
 use crate::{
-    SqliteStore, agents, answers, credentials, federations, followed, identities, instances, keys,
-    operators, organizations, persons, resources, tasks,
+    SqliteStore, agents, answers, credentials, federations, followed, holdings, identities,
+    instances, keys, operators, organizations, persons, resources, tasks,
 };
 
 impl Registry for SqliteStore {
@@ -176,6 +176,18 @@ impl Registry for SqliteStore {
 
     fn task(&self, org: OrganizationId, id: TaskId) -> BoxFuture<'_, Result<Option<Task>, Fault>> {
         self.read_in("read a task", org, move |conn, org| tasks::find(conn, org, id))
+    }
+
+    fn task_with_grant(
+        &self,
+        org: OrganizationId,
+        grant: TokenId,
+    ) -> BoxFuture<'_, Result<Option<Task>, Fault>> {
+        self.read_in("read a task", org, move |conn, org| tasks::with_grant(conn, org, grant))
+    }
+
+    fn held_of(&self, org: OrganizationId, room: Room) -> BoxFuture<'_, Result<u64, Fault>> {
+        self.read_in("look for room", org, move |conn, org| holdings::held_of(conn, org, room))
     }
 
     fn tasks(&self, org: OrganizationId, page: Page) -> BoxFuture<'_, Result<Listed<Task>, Fault>> {

@@ -182,12 +182,23 @@ impl Api {
         (client_id, secret): (&str, &Secret),
         form: &str,
     ) -> Result<Answer, Failure> {
+        self.client(issuer, "token", (client_id, secret), form).await
+    }
+
+    /// Asks an OAuth endpoint of an issuer as a client.
+    pub(crate) async fn client(
+        &self,
+        issuer: &str,
+        endpoint: &str,
+        (client_id, secret): (&str, &Secret),
+        form: &str,
+    ) -> Result<Answer, Failure> {
         // "encoded using the application/x-www-form-urlencoded encoding algorithm"
         let encode =
             |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
         let pair = Zeroizing::new(format!("{}:{}", encode(client_id), encode(secret.expose())));
         let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        let request = Request::post(format!("{issuer}/oauth/token"))
+        let request = Request::post(format!("{issuer}/oauth/{endpoint}"))
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(AUTHORIZATION, sensitive(&basic)?)

@@ -4,6 +4,7 @@
 
 pub(crate) mod admin_key;
 pub(crate) mod agent;
+pub(crate) mod as_agent;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod config;

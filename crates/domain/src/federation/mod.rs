@@ -2,7 +2,7 @@
 //! who that user is here.
 //!
 //! [`registry`] says which issuers are believed, [`keys`] has their keys, [`verify`] checks a token,
-//! [`person`] finds the person and what they may do. What comes of it is the root of a chain; the
+//! [`person`] finds the person and what they may do, [`durable`] what of that outlasts the token. What comes of it is the root of a chain; the
 //! token itself gives nothing here.
 //!
 //! A token may be shown more than once: until it expires, each agent that the user works with
@@ -10,6 +10,7 @@
 //! asked for it, which we are not), discovery by what a token says of itself, and e-mail addresses
 //! as identities.
 
+pub(crate) mod durable;
 mod keys;
 mod person;
 pub mod registry;
@@ -22,6 +23,7 @@ use accredit_wire::time::Time;
 use crate::context::Cx;
 use crate::refusal::Error;
 
+pub use durable::Suspensions;
 pub use keys::{
     ASKED_FOR_EVERY, FETCH_EVERY, FETCHES_AT_A_TIME_MAX, Fetches, KEYS_KEPT_MAX, KeptKeys,
     KeysView, RETRY_AFTER, tick,

@@ -52,6 +52,8 @@ pub struct PersonFacts {
     pub state: State,
     /// What they may do by grant.
     pub granted: Authority,
+    /// How often they were suspended.
+    pub suspensions: u32,
 }
 
 impl PersonFacts {
@@ -168,6 +170,7 @@ mod tests {
             rules,
             provision: true,
             state: State::Active,
+            suspensions: 0,
             keys: IssuerKeySet::default(),
             keys_fetched_at: None,
         }
@@ -185,6 +188,7 @@ mod tests {
                 id: PersonId::new(1, [1; 10]),
                 state: State::Active,
                 granted: Authority::new(granted.iter().map(|at| permission(*at))).expect("few"),
+                suspensions: 0,
             };
             let text = |(group, token): &(usize, usize)| {
                 format!("groups contains {} => {}", GROUPS[*group], TOKENS[*token])

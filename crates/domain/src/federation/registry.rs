@@ -92,6 +92,8 @@ pub struct FederationFacts {
     pub provision: bool,
     /// Whether its tokens are taken.
     pub state: State,
+    /// How often it was suspended.
+    pub suspensions: u32,
     /// Its keys, as they were last had.
     pub keys: IssuerKeySet,
     /// When that was.

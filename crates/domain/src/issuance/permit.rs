@@ -23,7 +23,7 @@ pub struct PermittedGrant {
 const HINT_SCOPES_MAX: usize = 16;
 
 /// What the caller itself holds, as a hint.
-pub(super) fn held_hint(agent: &AgentFacts) -> String {
+pub(crate) fn held_hint(agent: &AgentFacts) -> String {
     if agent.entitlements.authority.is_empty() {
         return "the agent holds no permission; an administrator can give it one".to_owned();
     }
@@ -31,7 +31,7 @@ pub(super) fn held_hint(agent: &AgentFacts) -> String {
 }
 
 /// The texts of an Authority, as many as a hint lists.
-fn listed(authority: &Authority) -> String {
+pub(crate) fn listed(authority: &Authority) -> String {
     let mut texts = authority.texts();
     let mut shown: Vec<String> = texts.by_ref().take(HINT_SCOPES_MAX).collect();
     if texts.next().is_some() {

@@ -11,6 +11,9 @@
 //! maximum for where the server runs: whoever has that machine makes an owner's key when no other
 //! is left.
 
+use accredit_wire::ids::AgentId;
+use accredit_wire::time::Time;
+
 use crate::refusal::{Refusal, Rule};
 
 /// The largest maximum that can be set.
@@ -146,4 +149,22 @@ impl From<Reached> for Refusal {
             ),
         )
     }
+}
+
+/// Of what somebody may have so much, and no more.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// What is counted.
+    pub of: RoomOf,
+    /// When it is to be live.
+    pub at: Time,
+    /// How many there may be; as many are counted at most.
+    pub max: u64,
+}
+
+/// What is counted of somebody.
+#[derive(Clone, Copy, Debug)]
+pub enum RoomOf {
+    /// Tasks of an agent that are not over.
+    Tasks(AgentId),
 }

@@ -3,16 +3,19 @@
 //!
 //! A task belongs to the agent that begins it; others come in by exchange, and stay in it. Its row
 //! is asked when a token is minted in an agent's own name; what was derived from that carries the
-//! task in its lineage, so that ending it is one entry of the revocation graph.
+//! task in its lineage, so that ending it is one entry of the revocation graph. It may hold what a
+//! user granted ([`super::durable`]).
 
-use accredit_wire::ids::{AgentId, Kind, TaskId};
+use accredit_wire::ids::{AgentId, Kind, TaskId, TokenId};
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::agent::alive;
 use super::credential::AdminPermission;
+use super::durable::{DurableGrant, GrantView};
 use super::{
-    Listed, commit, commit_created, decide, ending, ends_after, find_agent, id, known_state, text,
+    DecideError, Listed, commit, commit_created, decide, ending, ends_after, find_agent, id,
+    known_state, text,
 };
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
@@ -67,6 +70,8 @@ pub struct Task {
     pub created_at: Time,
     /// When it ends by itself.
     pub deadline: Time,
+    /// What a user granted for it.
+    pub grant: Option<Box<DurableGrant>>,
     /// The row's version.
     pub version: i64,
 }
@@ -82,6 +87,8 @@ pub struct TaskFacts {
     pub state: TaskState,
     /// When it ends by itself.
     pub deadline: Time,
+    /// What a user granted for it.
+    pub grant: Option<Box<DurableGrant>>,
 }
 
 /// A task as it is shown.
@@ -103,6 +110,9 @@ pub struct TaskView {
     /// Its deadline: when it ends by itself.
     #[schema(value_type = String)]
     pub expires_at: Time,
+    /// What a user granted for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantView>,
     /// The row's version.
     #[serde(skip)]
     pub version: i64,
@@ -122,6 +132,7 @@ impl Task {
             },
             created_at: self.created_at,
             expires_at: self.deadline,
+            grant: self.grant.as_ref().map(|grant| grant.view(now)),
             version: self.version,
         }
     }
@@ -160,23 +171,42 @@ pub async fn create(cx: &Cx, asked: &CreateTask) -> Result<TaskView, Error> {
             state: TaskState::Active,
             created_at: cx.now,
             deadline,
+            grant: None,
             version: 0,
         };
-        let mut view = task.view(cx.now);
-        let mut body = Body {
-            agent: Some(agent.id),
-            expires_at: Some(deadline.micros()),
-            target: Some(task.id.any()),
-            task: Some(task.id),
-            ..Body::default()
-        };
-        body.changes = changes::made(&view, &body)?;
-        let event = cx.event(EventKind::TaskCreated, body);
-        commit_created(cx, vec![Row::Task(task)], event, &view).await?;
-        view.version = 1;
-        Ok(view)
+        begin(cx, task, Vec::new()).await
     })
     .await
+}
+
+/// Commits a new task, behind rows that it depends on.
+pub(super) async fn begin(
+    cx: &Cx,
+    task: Task,
+    mut rows: Vec<Row>,
+) -> Result<TaskView, DecideError> {
+    let mut view = task.view(cx.now);
+    let grant = task.grant.as_deref();
+    let mut body = Body {
+        agent: Some(task.agent),
+        expires_at: Some(task.deadline.micros()),
+        federation: grant.map(|grant| grant.federation.any()),
+        instance: grant.and_then(|grant| grant.instance),
+        issuer: grant.map(|grant| grant.issuer.clone()),
+        permissions: grant.map(|grant| grant.authority.texts().collect()),
+        root: grant.map(|grant| grant.person.any()),
+        subject: grant.map(|grant| grant.subject.clone()),
+        target: Some(task.id.any()),
+        task: Some(task.id),
+        token: grant.map(|grant| grant.id),
+        ..Body::default()
+    };
+    body.changes = changes::made(&view, &body)?;
+    let event = cx.event(EventKind::TaskCreated, body);
+    rows.push(Row::Task(task));
+    commit_created(cx, rows, event, &view).await?;
+    view.version = 1;
+    Ok(view)
 }
 
 /// Tasks of the organization or of one agent.
@@ -206,9 +236,19 @@ async fn by_id(cx: &Cx, key: &str) -> Result<Task, Error> {
 /// Ends a task for ever, with every token that was minted for it or derived from one.
 pub async fn end(cx: &Cx, key: &str, reason: &str) -> Result<TaskView, Error> {
     cx.require(AdminPermission::Revoke)?;
-    let reason = text("reason", reason)?;
+    end_where(cx, key, &text("reason", reason)?, |_| Ok(())).await
+}
+
+/// Ends a task, where whoever asks may end that one.
+pub(super) async fn end_where(
+    cx: &Cx,
+    key: &str,
+    reason: &str,
+    may: impl Fn(&Task) -> Result<(), Refusal>,
+) -> Result<TaskView, Error> {
     decide(|| async {
         let mut task = by_id(cx, key).await?;
+        may(&task)?;
         cx.terms.expected.check(task.version)?;
         if task.state == TaskState::Ended {
             return Err(super::already("task", "ended").into());
@@ -216,18 +256,36 @@ pub async fn end(cx: &Cx, key: &str, reason: &str) -> Result<TaskView, Error> {
         task.state = TaskState::Ended;
         let body = Body {
             agent: Some(task.agent),
-            reason: Some(reason.clone()),
+            reason: Some(reason.to_owned()),
             target: Some(task.id.any()),
             task: Some(task.id),
             ..Body::default()
         };
         let event = cx.event(EventKind::TaskEnded, body);
-        let entry = Some(ending(cx, task.id.any(), &reason));
+        let entry = Some(ending(cx, task.id.any(), reason));
         commit(cx, vec![Row::Task(task.clone())], entry, event).await?;
         task.version += 1;
         Ok(task.view(cx.now))
     })
     .await
+}
+
+/// Whoever asks has no such task.
+pub(super) fn unknown(task: TaskId) -> Refusal {
+    Refusal::new(
+        Rule::TaskUnknown,
+        format!("the client has no task `{task}`"),
+        "use a task that was made for this agent, or by it: `accredit task create`",
+    )
+}
+
+/// The row with which the revocation of an id ends the grant of a task, where it is that of one.
+pub(crate) async fn without_grant(cx: &Cx, id: TokenId) -> Result<Option<Row>, Error> {
+    let Some(mut task) = cx.world.store.task_with_grant(cx.tenant.id, id).await? else {
+        return Ok(None);
+    };
+    let grant = task.grant.as_deref_mut().filter(|grant| !grant.revoked);
+    Ok(grant.map(|grant| grant.revoked = true).map(|()| Row::Task(task)))
 }
 
 /// The task that an agent asks for a token for: its own, and not over.
@@ -238,13 +296,7 @@ pub(crate) async fn for_token(
 ) -> Result<std::sync::Arc<TaskFacts>, Error> {
     let found = cx.world.store.task_facts(cx.tenant.id, task).await?;
     // Somebody else's task is as unknown as one that never was.
-    let own = found.filter(|task| task.agent == agent).ok_or_else(|| {
-        Refusal::new(
-            Rule::TaskUnknown,
-            format!("the client has no task `{task}`"),
-            "ask for tokens of a task that was made for this agent: `accredit task create`",
-        )
-    })?;
+    let own = found.filter(|task| task.agent == agent).ok_or_else(|| unknown(task))?;
     if own.state == TaskState::Ended || own.deadline <= cx.now {
         return Err(Refusal::new(
             Rule::TaskOver,

@@ -260,7 +260,8 @@ fn unrevocable(target: AnyId) -> Refusal {
     )
 }
 
-/// Ends one token. There is no row for it: the entry is all there is.
+/// Ends one token. There is no row for it: the entry is all there is, except where it is what a task
+/// holds of a user's.
 pub(crate) async fn token(
     cx: &Cx,
     id: AnyId,
@@ -268,7 +269,16 @@ pub(crate) async fn token(
     reason: &str,
 ) -> Result<u64, Error> {
     decide(|| async {
+        let grant = match TokenId::try_from(id) {
+            Ok(id) => task::without_grant(cx, id).await?,
+            Err(_) => None,
+        };
+        let task = grant.as_ref().and_then(|row| match row {
+            Row::Task(task) => Some(task.id),
+            _ => None,
+        });
         let body = Body {
+            task,
             token: TokenId::try_from(id).ok(),
             target: Some(id),
             agent: of,
@@ -277,7 +287,7 @@ pub(crate) async fn token(
         };
         let event = cx.event(EventKind::TokenRevoked, body);
         let entry = ending(cx, id, reason);
-        Ok(commit(cx, Vec::new(), Some(entry), event).await?.rev)
+        Ok(commit(cx, grant.into_iter().collect(), Some(entry), event).await?.rev)
     })
     .await
 }

@@ -17,6 +17,7 @@ mod degraded;
 mod details;
 mod dpop;
 mod drill;
+mod durable;
 mod environments;
 mod events;
 mod exchange;

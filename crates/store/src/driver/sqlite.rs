@@ -51,6 +51,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (23, "bound only", include_str!("../../migrations/sqlite/0023_bound_only.sql")),
     (24, "federations", include_str!("../../migrations/sqlite/0024_federations.sql")),
     (25, "chain_depth", include_str!("../../migrations/sqlite/0025_chain_depth.sql")),
+    (26, "durable", include_str!("../../migrations/sqlite/0026_durable.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accredit_domain::audit::event::{Body, Event, EventKind};
-use accredit_domain::federation::{Federation, KeptKeys};
+use accredit_domain::federation::{Federation, KeptKeys, Suspensions};
 use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
 use accredit_domain::ports::{
     Audited, Change, CommitError, Committed, Issuance, Ledger as _, NotRecorded, Registry as _,
@@ -14,6 +14,7 @@ use accredit_domain::ports::{
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::credential_use::UseName;
+use accredit_domain::registry::durable::DurableGrant;
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::quota::Quotas;
@@ -243,6 +244,24 @@ pub(crate) fn resource(name: &str) -> Resource {
     }
 }
 
+/// What a user of a federation grants for a task.
+pub(crate) fn grant(person: PersonId, federation: &Federation) -> DurableGrant {
+    DurableGrant {
+        id: TokenId::new(NOW.millis(), unique()),
+        person,
+        federation: federation.id,
+        issuer: federation.issuer.clone(),
+        subject: "user-1".to_owned(),
+        rules: federation.rules.clone(),
+        authority: authority("crm"),
+        instance: Some(InstanceId::new(NOW.millis(), unique())),
+        suspensions: Suspensions::default(),
+        revoked: false,
+        granted_at: NOW,
+        expires_at: NOW.plus(std::time::Duration::from_mins(30)),
+    }
+}
+
 /// A task of an agent, for an hour.
 pub(crate) fn task(agent: AgentId) -> Task {
     Task {
@@ -252,6 +271,7 @@ pub(crate) fn task(agent: AgentId) -> Task {
         state: TaskState::Active,
         created_at: NOW,
         deadline: NOW.plus(std::time::Duration::from_hours(1)),
+        grant: None,
         version: 0,
     }
 }

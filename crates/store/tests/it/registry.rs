@@ -1,12 +1,14 @@
 //! The nouns: what is written is what is read, versions and names are held.
 
+use accredit_domain::federation::{Federation, Identity};
 use accredit_domain::keys::{KeyPurpose, KeyState};
 use accredit_domain::ports::{
-    Admissions as _, CommitError, Ledger as _, Lookup, Page, Registry as _, Row, Use,
+    Admissions as _, CommitError, Ledger as _, Lookup, Page, Registry as _, Room, RoomOf, Row, Use,
 };
 use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
+use accredit_domain::registry::durable::DurableGrant;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::task::{Task, TaskState};
@@ -17,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::given::{
-    NOW, World, agent, authority, found_organization, person, public_key, resource, secret,
+    self, NOW, World, agent, authority, found_organization, person, public_key, resource, secret,
     signing_key, task,
 };
 
@@ -207,6 +209,81 @@ async fn instances_and_credentials_are_read_as_written() {
     let key = world.credential(admin.clone()).await;
     let found = store.credential(org, key.id).await.expect("read").expect("there");
     assert_eq!(found.holder, admin);
+}
+
+#[tokio::test]
+async fn what_a_user_grants_is_read_as_written_and_found_by_its_id() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let (federation, keys) = given::federation("corp");
+    let mia = given::person("mia@example.com");
+    let rows = [
+        Row::Person(mia.clone()),
+        Row::Federation(federation.clone()),
+        Row::FederationKeys(Box::new(keys)),
+    ];
+    world.commit(rows.to_vec()).await.expect("committed");
+    let grant = given::grant(mia.id, &federation);
+    let row = Task { grant: Some(Box::new(grant.clone())), ..task(bot.id) };
+    world.commit(vec![Row::Task(row.clone())]).await.expect("committed");
+    let (store, org) = (&world.store, world.org);
+    let read = async || store.task_with_grant(org, grant.id).await.expect("read");
+    let found = read().await.expect("there");
+    assert_eq!(format!("{found:?}"), format!("{:?}", Task { version: 1, ..row }));
+    let listed = store.tasks(org, Page { limit: 9, ..Page::default() }).await.expect("read");
+    assert!(listed.items.iter().any(|task| format!("{task:?}") == format!("{found:?}")));
+    let facts = async || store.task_facts(org, found.id).await.expect("read").expect("there");
+    assert!(facts().await.grant.as_ref().is_some_and(|grant| !grant.revoked));
+    let revoked = DurableGrant { revoked: true, ..grant.clone() };
+    let revoked = Task { grant: Some(Box::new(revoked)), ..found.clone() };
+    world.commit(vec![Row::Task(revoked)]).await.expect("committed");
+    assert!(facts().await.grant.as_ref().is_some_and(|grant| grant.revoked), "not as remembered");
+    let elsewhere = OrganizationId::new(9, [9; 10]);
+    assert!(store.task_with_grant(elsewhere, grant.id).await.expect("read").is_none());
+    // Each suspension is counted, and nothing else is.
+    let suspensions = async || {
+        let (id, issuer) = (federation.id, federation.issuer.as_str());
+        let of_federation = store.federation_facts(org, issuer).await.expect("read");
+        let of_person = store.person_facts(org, id, "user-1").await.expect("read");
+        (of_person.map(|it| it.suspensions), of_federation.expect("there").suspensions)
+    };
+    let subject = "user-1".to_owned();
+    let identity = Identity { person: mia.id, federation: federation.id, subject, created_at: NOW };
+    world.commit(vec![Row::Identity(Box::new(identity))]).await.expect("committed");
+    assert_eq!(suspensions().await, (Some(0), 0));
+    for (version, (state, counted)) in (1..).zip([
+        (State::Suspended, 1),
+        (State::Suspended, 1),
+        (State::Active, 1),
+        (State::Suspended, 2),
+    ]) {
+        let rows = vec![
+            Row::Person(Person { state, version, ..mia.clone() }),
+            Row::Federation(Federation { state, version, ..federation.clone() }),
+        ];
+        world.commit(rows).await.expect("committed");
+        assert_eq!(suspensions().await, (Some(counted), counted));
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_a_change_is_stale() {
+    let world = World::new().await;
+    let bot = world.agent("bot").await;
+    let room = Room { of: RoomOf::Tasks(bot.id), at: NOW, max: 2 };
+    let make = async |task: Task| world.commit(vec![Row::Room(room), Row::Task(task)]).await;
+    make(task(bot.id)).await.expect("room");
+    world
+        .commit(vec![Row::Task(Task { deadline: NOW, ..task(bot.id) })])
+        .await
+        .expect("over already");
+    let last = task(bot.id);
+    make(last.clone()).await.expect("room");
+    stale(make(task(bot.id)).await);
+    assert_eq!(world.store.held_of(world.org, room).await.expect("read"), 2);
+    let ended = Task { state: TaskState::Ended, version: 1, ..last };
+    world.commit(vec![Row::Task(ended)]).await.expect("committed");
+    make(task(bot.id)).await.expect("room again");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! and what it gets back.
 //!
 //! A request goes [`form`] → [`client_auth`] → [`token_request`] (and [`token_exchange`]),
-//! [`introspection`] or [`revocation`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as RFC
+//! [`introspection`], [`revocation`] or [`task_request`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as RFC
 //! 6749 wants it. [`metadata`] says where the endpoints are.
 //!
 //! Absent on purpose: whether a client exists, what it may have, and any HTTP type. The caller
@@ -17,6 +17,7 @@ pub mod metadata;
 pub mod rejection;
 pub mod resource_indicator;
 pub mod revocation;
+pub mod task_request;
 pub mod token_exchange;
 pub mod token_request;
 pub mod token_response;
@@ -31,6 +32,7 @@ pub use introspection::{Introspection, IntrospectionRequest};
 pub use metadata::Metadata;
 pub use rejection::Rejection;
 pub use revocation::RevocationRequest;
+pub use task_request::TaskRequest;
 pub use token_exchange::TokenExchange;
 pub use token_request::TokenRequest;
 pub use token_response::TokenResponse;

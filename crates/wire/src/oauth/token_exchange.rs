@@ -4,6 +4,10 @@
 //! token that names both. So there is no `actor_token` here: whoever sends one means somebody
 //! else, or says the same thing twice.
 //!
+//! In the place of the subject token may stand the id of a task that holds what a user granted, for
+//! when the user's own token is gone. The id is no secret: the client that authenticates is what
+//! entitles, as with a refresh token of a client that has a secret (RFC 6749 section 6).
+//!
 //! The target is named by `resource` (RFC 8707) or by `audience`: the audience URI, or the name
 //! under which the resource is registered.
 
@@ -25,11 +29,15 @@ pub enum SubjectTokenType {
     IdToken,
     /// An attenuable token of the issuer that is asked, narrowed or not.
     Biscuit,
+    /// The id of a task that holds a user's grant: no token, and so an identifier of ours
+    /// (RFC 8693 section 3 leaves room for others than its own).
+    Task,
 }
 
 impl SubjectTokenType {
     /// Every type that is taken.
-    pub const ALL: [Self; 4] = [Self::AccessToken, Self::Jwt, Self::IdToken, Self::Biscuit];
+    pub const ALL: [Self; 5] =
+        [Self::AccessToken, Self::Jwt, Self::IdToken, Self::Biscuit, Self::Task];
 
     /// Its identifier.
     pub const fn uri(self) -> &'static str {
@@ -38,6 +46,7 @@ impl SubjectTokenType {
             Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
             Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
             Self::Biscuit => biscuit::TOKEN_TYPE,
+            Self::Task => "urn:accredit:params:oauth:token-type:task",
         }
     }
 }

@@ -129,7 +129,7 @@ fn resources(form: &Form) -> Result<Vec<String>, Rejection> {
     Ok(resources)
 }
 
-fn seconds(text: &str) -> Result<u32, Rejection> {
+pub(super) fn seconds(text: &str) -> Result<u32, Rejection> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = text.parse().map_err(|_| Rejection::ExpiresIn)?;
     if digits && seconds > 0 { Ok(seconds) } else { Err(Rejection::ExpiresIn) }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use accredit_wire::authority::Authority;
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
+use accredit_wire::oauth::token_exchange::SubjectTokenType;
 use accredit_wire::secret::Secret;
 
 use super::Get;
@@ -15,17 +16,18 @@ use crate::errors::{Failure, one_line};
 use crate::request_path::RequestPath;
 use crate::{input, output};
 
-/// A token to be exchanged.
-pub(super) struct Subject {
-    /// Where it is.
-    pub(super) file: PathBuf,
-    /// The end of its type's identifier.
-    pub(super) kind: String,
+/// What is exchanged.
+pub(super) enum Subject {
+    /// A token: where it is, and the end of its type's identifier.
+    Token { file: PathBuf, kind: String },
+    /// What a user granted for this task.
+    Task(String),
 }
 
 /// Gets a token and prints it alone, or the server's whole answer as JSON.
 pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Result<(), Failure> {
-    if subject.as_ref().is_some_and(|subject| subject.file == Path::new("-"))
+    let is_piped = |subject: &Subject| matches!(subject, Subject::Token { file, .. } if file == Path::new("-"));
+    if subject.as_ref().is_some_and(is_piped)
         && args.secret_file.is_none()
         && cx.around.client_secret.is_none()
     {
@@ -35,14 +37,20 @@ pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Re
             "set ACCREDIT_CLIENT_SECRET, or use --secret-file FILE",
         ));
     }
-    let (api, issuer) = server(&args, cx).await?;
+    let (api, issuer) = issuer(args.issuer.as_deref(), args.org.as_deref(), cx).await?;
     let secret_file = args.secret_file.clone();
     let secret = match (&secret_file, &cx.around.client_secret) {
         (None, Some(secret)) => secret.clone(),
         (file, _) => read_secret(file.as_deref()).await?,
     };
     let subject = match subject {
-        Some(subject) => Some((read_secret(Some(&subject.file)).await?, subject.kind)),
+        Some(Subject::Token { file, kind }) => {
+            let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
+            Some((read_secret(Some(&file)).await?, kind))
+        }
+        Some(Subject::Task(task)) => {
+            Some((Secret::new(task), SubjectTokenType::Task.uri().to_owned()))
+        }
         None => None,
     };
     let form = form(&args, subject.as_ref())?;
@@ -79,10 +87,9 @@ fn form(args: &Get, subject: Option<&(Secret, String)>) -> Result<Secret, Failur
             form.append_pair("grant_type", "client_credentials");
         }
         Some((token, kind)) => {
-            let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
             form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
             form.append_pair("subject_token", token.expose());
-            form.append_pair("subject_token_type", &kind);
+            form.append_pair("subject_token_type", kind);
         }
     }
     if let Some(task) = &args.task {
@@ -113,14 +120,18 @@ fn form(args: &Get, subject: Option<&(Secret, String)>) -> Result<Secret, Failur
 
 /// Whom to ask: the issuer as it was named, or the organization at the server, or the only
 /// organization that an administrator's key sees.
-async fn server(args: &Get, cx: &Context) -> Result<(Api, String), Failure> {
-    if let Some(issuer) = &args.issuer {
+pub(crate) async fn issuer(
+    issuer: Option<&str>,
+    org: Option<&str>,
+    cx: &Context,
+) -> Result<(Api, String), Failure> {
+    if let Some(issuer) = issuer {
         let issuer = checked_url(issuer)?;
         let settings = ClientSettings { url: issuer.clone(), token: None };
         return Ok((Api::new(settings, &cx.flags)?, issuer));
     }
     let api = cx.api()?;
-    if let Some(org) = &args.org {
+    if let Some(org) = org {
         let issuer = format!("{}{}", api.url(), RequestPath::new("/o").segment(org).text());
         return Ok((api, issuer));
     }
@@ -142,7 +153,7 @@ async fn server(args: &Get, cx: &Context) -> Result<(Api, String), Failure> {
     Ok((api, issuer))
 }
 
-async fn read_secret(file: Option<&Path>) -> Result<Secret, Failure> {
+pub(crate) async fn read_secret(file: Option<&Path>) -> Result<Secret, Failure> {
     let file = file.unwrap_or(Path::new("-")).to_owned();
     if file == Path::new("-") && std::io::stdin().is_terminal() {
         return Err(Failure::usage(

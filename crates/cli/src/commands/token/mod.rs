@@ -3,6 +3,8 @@
 mod get;
 mod inspect;
 
+pub(crate) use get::{issuer, read_secret};
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,7 +34,8 @@ enum Verb {
     /// Exchange a token that was sent to an agent for one with which it goes on (RFC 8693)
     #[command(
         after_help = "Example:\n  accredit token exchange --org dev --client-id agt_… --scope crm:read \
-                      --subject-token received\n\n\
+                      --subject-token received\n  accredit token exchange --org dev \
+                      --client-id agt_… --scope crm:read --for-task tsk_…\n\n\
                       The secret is read from --secret-file, else ACCREDIT_CLIENT_SECRET, else \
                       standard input."
     )]
@@ -77,8 +80,11 @@ struct Get {
 #[derive(Debug, Args)]
 struct Exchange {
     /// A file with the token that was received (`-`: standard input)
-    #[arg(long, value_name = "FILE")]
-    subject_token: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "for_task")]
+    subject_token: Option<PathBuf>,
+    /// In place of a token: the task for which a user granted something, to act for that user
+    #[arg(long, value_name = "ID", conflicts_with = "subject_token")]
+    for_task: Option<String>,
     /// What it is: an access token of the same issuer, or a user's token of another one
     #[arg(long, value_name = "TYPE", default_value = "access_token",
           value_parser = ["access_token", "jwt", "id_token"])]
@@ -99,7 +105,13 @@ pub(crate) async fn run(token: Token, cx: &Context) -> Result<(), Failure> {
     match token.verb {
         Verb::Get(args) => get::run(args, None, cx).await,
         Verb::Exchange(args) => {
-            let subject = get::Subject { file: args.subject_token, kind: args.subject_token_type };
+            let subject = match (args.for_task, args.subject_token) {
+                (Some(task), _) => get::Subject::Task(task),
+                (None, file) => get::Subject::Token {
+                    file: file.unwrap_or_else(|| PathBuf::from("-")),
+                    kind: args.subject_token_type,
+                },
+            };
             get::run(args.get, Some(subject), cx).await
         }
         Verb::Inspect(args) => inspect::run(&args.file, cx).await,

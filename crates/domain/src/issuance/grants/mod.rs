@@ -3,6 +3,7 @@
 
 pub mod actor;
 pub mod client_credentials;
+pub mod durable;
 pub mod target;
 pub mod token_exchange;
 
@@ -54,7 +55,7 @@ pub struct Origin {
     pub(in crate::issuance) ceiling: Authority,
     /// When what it is derived from ends.
     pub(in crate::issuance) expires_at: Time,
-    /// The token that it is derived from, where it is one of ours.
+    /// The token of ours that it is derived from, or what a task holds in the place of one.
     pub(in crate::issuance) parent: Option<TokenId>,
     /// Who the user is elsewhere, where it is their token of another issuer.
     pub(in crate::issuance) external: Option<External>,

@@ -20,7 +20,7 @@ use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX, SubjectKind};
 
 use super::actor::acting;
 use super::target::{named, target};
-use super::{External, Origin, ProposedGrant};
+use super::{External, Origin, ProposedGrant, durable};
 use crate::context::Cx;
 use crate::federation::{self, FederatedSubject};
 use crate::issuance::admission::{AgentFacts, HolderFacts, ResourceFacts};
@@ -96,10 +96,13 @@ async fn of_subject_token(
     Presenter { agent, actor, proof }: Presenter<'_>,
 ) -> Result<Origin, Error> {
     let token = exchange.subject_token.expose();
+    if exchange.subject_token_type == SubjectTokenType::Task {
+        return durable::origin(cx, exchange, actor).await;
+    }
     let ours = match exchange.subject_token_type {
         SubjectTokenType::AccessToken => true,
         SubjectTokenType::Jwt => cx.tenant.verifier.issued_to(token, cx.now).is_ok(),
-        SubjectTokenType::IdToken | SubjectTokenType::Biscuit => false,
+        SubjectTokenType::IdToken | SubjectTokenType::Biscuit | SubjectTokenType::Task => false,
     };
     if !ours {
         return of_user(cx, token, actor).await;
@@ -166,7 +169,7 @@ async fn of_user(cx: &Cx, token: &str, actor: Actor) -> Result<Origin, Error> {
 
 /// RFC 8693 section 4.4: where the user's token says who may act for them, nobody else may. An agent
 /// is meant by its id, in the words of this issuer.
-fn may_act_for(cx: &Cx, user: &FederatedSubject, actor: Actor) -> Result<(), Refusal> {
+pub(crate) fn may_act_for(cx: &Cx, user: &FederatedSubject, actor: Actor) -> Result<(), Refusal> {
     let Some(named) = &user.may_act else { return Ok(()) };
     let agent = actor.agent.to_string();
     let ours = |iss: &Option<String>| iss.as_deref() == Some(cx.tenant.issuer.as_str());

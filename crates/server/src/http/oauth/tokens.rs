@@ -67,7 +67,7 @@ pub fn revoke(call: Call) -> Handled {
 }
 
 /// Authenticates the client, counts where it fails, and consumes what its proof used up.
-async fn authenticated(
+pub(super) async fn authenticated(
     cx: &mut Cx,
     auth: &ClientAuth,
     operation: &str,

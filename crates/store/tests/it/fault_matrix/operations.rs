@@ -10,7 +10,7 @@ use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{
     Audited, Change, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _, Lookup, Pruned,
-    Registry as _, Row, SingleUse, Store as _, Tile, Use, UsedUp,
+    Registry as _, Room, RoomOf, Row, SingleUse, Store as _, Tile, Use, UsedUp,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
@@ -202,6 +202,7 @@ rows! {
     "end agent" Row::EndAgent(_),
     "end instance" Row::EndInstance(_),
     "still follows" Row::StillFollows(_),
+    "room" Row::Room(_),
     "follow" Row::Follow(_),
     "unfollow" Row::Unfollow(_),
     "event" Row::Event(_),
@@ -283,8 +284,9 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         let change = change(base.org, rows, Some(revocation));
         Box::pin(async { store.commit(change).await.is_ok() })
     }),
-    ("make a task", |base, store| {
-        let change = change(base.org, vec![Row::Task(base.task.clone())], None);
+    ("make a task with what a user grants for it, where there is room", |base, store| {
+        let room = Room { of: RoomOf::Tasks(base.task.agent), at: NOW, max: 1000 };
+        let change = change(base.org, vec![Row::Room(room), Row::Task(base.task.clone())], None);
         Box::pin(async { store.commit(change).await.is_ok() })
     }),
     ("suspend an owner", |base, store| {
