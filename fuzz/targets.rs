@@ -30,8 +30,11 @@ use accredit_wire::oauth::metadata::{Metadata, WellKnown};
 use accredit_wire::oauth::revocation::RevocationRequest;
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::oauth::token_response::TokenResponse;
+use accredit_wire::revocations::piece::{ENTRY_BYTES, PIECE_TEXT_BYTES_MAX, Piece};
 use accredit_wire::revocations::witness::{LogWitness, lane_origin};
-use accredit_wire::revocations::{Follower, Nonce, SignedMessage};
+use accredit_wire::revocations::{
+    Acknowledgement, Applied, Follower, FollowerId, FollowerName, Nonce, Pieces, SignedMessage,
+};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
 use accredit_wire::tlog::export::Auditor;
@@ -51,6 +54,7 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub(crate) const TARGETS: &[Target] = &[
     ("access_token", access_token),
+    ("acknowledgement", acknowledgement),
     ("answers", answers),
     ("api_key", api_key),
     ("authority", authority),
@@ -74,6 +78,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("jws", jws),
     ("leaf", leaf),
     ("note", note),
+    ("piece", piece),
     ("proof", proof),
     ("scope", scope),
     ("succession", succession),
@@ -189,6 +194,22 @@ fn access_token(bytes: &[u8]) {
     if let Ok(principal) = verifier().verify_token(&signed("at+jwt", bytes), Time::default()) {
         assert_eq!(Ok(principal.token()), read.as_ref());
         assert_eq!(principal.token().issuer, ISSUER);
+    }
+}
+
+/// What a follower says that it has applied, and who it says that it is.
+fn acknowledgement(bytes: &[u8]) {
+    if let Ok(said) = serde_json::from_slice::<Acknowledgement>(bytes) {
+        let again = serde_json::to_vec(&said).expect("plain data");
+        assert_eq!(serde_json::from_slice::<Acknowledgement>(&again).ok(), Some(said));
+    }
+    let Some(text) = text(bytes) else { return };
+    if let Ok(id) = text.parse::<FollowerId>() {
+        assert_eq!(id.to_string(), text, "one id, one spelling");
+    }
+    if let Ok(name) = text.parse::<FollowerName>() {
+        assert_eq!(name.as_str(), text);
+        assert!((1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()));
     }
 }
 
@@ -313,15 +334,53 @@ fn heard(bytes: &[u8]) {
             follower.ask(nonce, now);
         }
         let applied = follower.apply(&message, &[], now);
-        let before = follower.state().entries();
+        let before: Vec<_> = follower.state().entries().collect();
         let _ = follower.apply(&message, &[], now);
-        assert_eq!(follower.state().entries(), before, "{applied:?}");
+        assert!(follower.state().entries().eq(before.iter().copied()), "{applied:?}");
         if let Some(written) = follower.to_bytes(now) {
             let again = Follower::from_bytes(&written, ISSUER, None).expect("what was written");
             assert_eq!(again.to_bytes(now).map(|bytes| bytes.len() > 64), Some(true));
-            assert_eq!(again.state().entries(), before);
+            assert!(again.state().entries().eq(before.iter().copied()));
         }
     }
+}
+
+/// A piece of a snapshot: as the line that it is, and as bytes that a signed head truly names. What
+/// is taken of it is cut into the same bytes again.
+fn piece(bytes: &[u8]) {
+    if let Some(piece) = text(bytes).and_then(|text| Piece::parse(text).ok()) {
+        assert_eq!(text(bytes), Some(&*piece.text()), "one piece, one spelling");
+    }
+    let line = b64url_encode(bytes);
+    let Ok(named) = Piece::parse(&line) else { return };
+    assert!(line.len() <= PIECE_TEXT_BYTES_MAX);
+    let (hash, to) = (named.hash(), u64::MAX);
+    let (nonce, zeros) = (Nonce::new([7; 16]), Hash::ZERO);
+    let head = format!(
+        r#"{{"iss":"{ISSUER}","v":2,"gen":1,"from":0,"to":{to},"at":0,"clock":"0000000000000001","up":1,"nonce":"{nonce}","keys":"{zeros}","entries":[],"pieces":["{hash}"]}}"#
+    );
+    let head = signed("accredit-revocations+jwt", head.as_bytes());
+    let head = SignedMessage::verify(&head, keys(), ISSUER).expect("a head");
+    let now = Time::from_seconds(1_763_717_400);
+    let mut follower = Follower::new(ISSUER.to_owned(), None);
+    follower.ask(nonce, now);
+    let taken = follower.take_piece(&head, &line);
+    let applied = follower.apply(&head, &[], now);
+    assert_eq!(taken.is_ok(), applied == Ok(Applied::Snapshot), "{taken:?} {applied:?}");
+    if taken.is_err() {
+        assert!(follower.state().is_empty() && follower.anchor().is_none());
+        return;
+    }
+    // What was over before 1970 is forgotten at once.
+    let kept = bytes.chunks_exact(ENTRY_BYTES).all(|entry| entry[24] < 0x80);
+    if kept {
+        let again: Vec<String> =
+            Pieces::of(follower.state().clone()).map(|piece| piece.text()).collect();
+        assert_eq!(again, [line]);
+    }
+    let written = follower.to_bytes(now).expect("one that heard a snapshot");
+    let again = Follower::from_bytes(&written, ISSUER, None).expect("what was written");
+    assert!(again.state().entries().eq(follower.state().entries()));
 }
 
 /// A follower's file, as it is and with the checksum that it should have.

@@ -2,8 +2,9 @@
 //!
 //! One program with several roles, so that each role is a process of its own: `run` starts the
 //! others and measures, `limit` is the bare server ([`limit`]), `load` the load generator
-//! ([`load`]), `drain` the followers that only read. One file per scenario: [`issue`],
-//! [`verify`], [`bound`], [`revoke`], [`kill`], [`empty`], [`overload`], [`log`], [`million`].
+//! ([`load`]), `drain` the followers that only read, `follow` one Verifier. One file per scenario:
+//! [`issue`], [`verify`], [`bound`], [`revoke`], [`kill`], [`memory`], [`empty`], [`overload`],
+//! [`log`], [`million`].
 //!
 //! Absent on purpose: any knowledge of the server's inside. What a figure means, and what it does
 //! not, stands in `docs/performance.md`.
@@ -20,6 +21,7 @@ mod limit;
 mod load;
 mod log;
 mod machine;
+mod memory;
 mod million;
 mod overload;
 mod plan;
@@ -47,8 +49,8 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 
 --registry FOLDER keeps the million agents there, and uses them again
 
-scenarios: empty verify bound revoke kill issue assertion exchange overload log million (all where
-none is named)
+scenarios: empty verify bound revoke kill memory issue assertion exchange overload log million (all
+where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -56,12 +58,13 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 12] = [
     "empty",
     "verify",
     "bound",
     "revoke",
     "kill",
+    "memory",
     "issue",
     "assertion",
     "exchange",
@@ -81,8 +84,11 @@ struct Effort {
     open_loop: Duration,
     /// Revocations for each number of followers.
     revocations: usize,
-    /// Live copies of the agent that is killed.
+    /// Live copies of the agent that is killed, and how often it is.
     descendants: usize,
+    kills: usize,
+    /// Revoked ids that one Verifier holds.
+    revoked: usize,
     /// Time for which too much is asked for.
     overload: Duration,
     /// Agents of a large registry, and how many of them are active.
@@ -97,6 +103,8 @@ const FULL: Effort = Effort {
     open_loop: Duration::from_secs(20),
     revocations: 200,
     descendants: 100_000,
+    kills: 20,
+    revoked: 1_000_000,
     overload: Duration::from_mins(1),
     agents: (1_000_000, 200_000),
     log: Duration::from_secs(30),
@@ -108,6 +116,8 @@ const QUICK: Effort = Effort {
     open_loop: Duration::from_secs(4),
     revocations: 20,
     descendants: 2_000,
+    kills: 4,
+    revoked: 20_000,
     overload: Duration::from_secs(10),
     agents: (20_000, 4_000),
     log: Duration::from_secs(5),
@@ -136,6 +146,9 @@ fn main() -> ExitCode {
             Ok(count) => revoke::drain(address, path, Path::new(key), count).map(|()| 0),
             Err(_) => return usage(),
         },
+        ["follow", issuer, key, state] => {
+            memory::follow(issuer, Path::new(key), Path::new(state)).map(|()| 0)
+        }
         _ => return usage(),
     };
     match done {
@@ -237,6 +250,7 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "bound" => bound::run(effort),
         "revoke" => revoke::run(setting, effort),
         "kill" => kill::run(setting, effort),
+        "memory" => memory::run(setting, effort),
         "empty" => empty::run(setting, effort),
         "overload" => overload::run(setting, effort),
         "log" => log::run(setting, effort),

@@ -63,6 +63,11 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// The p99, milliseconds.
+    pub(crate) fn p99(&self) -> f64 {
+        self.p99
+    }
+
     /// As a figure without a target: a follower that has said something within the last second
     /// says the next thing later, and how long it waited.
     pub(crate) fn figure(&self, scenario: &'static str, what: &str) -> Figure {

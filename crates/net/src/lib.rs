@@ -4,7 +4,7 @@
 //! do is decided in one place: which addresses may be reached ([`egress`]), how long it may take
 //! and how much may come back ([`client`]), and what an error may say ([`NetError`]). [`document`]
 //! fetches what a stranger named. [`sse`]
-//! reads server-sent events from a stream.
+//! reads server-sent events from a stream, and [`lines`] lines.
 //!
 //! Absent on purpose: redirects (a redirect is an answer), proxies from the environment, cookies,
 //! decompression (a small answer that becomes a big one), HTTP/2, and a way to switch off the
@@ -16,6 +16,7 @@ pub mod document;
 pub mod egress;
 mod error;
 mod jwk_sets;
+pub mod lines;
 pub mod sse;
 mod tls;
 

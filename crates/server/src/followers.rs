@@ -17,12 +17,12 @@ use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts};
 use accredit_domain::registry::State;
 use accredit_domain::tenant::Tenant;
 use accredit_wire::ids::{AnyId, CredentialId};
-use accredit_wire::revocations::Nonce;
+use accredit_wire::revocations::{Nonce, Pieces};
 use accredit_wire::time::Time;
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
-use crate::hub::{Frame, Hub};
+use crate::hub::{Answer, Frame, Hub};
 use crate::points::Present;
 
 /// Followers of this process.
@@ -130,6 +130,8 @@ pub struct Following {
     /// What its first message shows.
     nonce: Option<Nonce>,
     begun: bool,
+    /// What is left to send of a snapshot in pieces.
+    pieces: Option<Pieces>,
     held: Held,
     place: Place,
     /// Tells, when dropped, that the stream has ended.
@@ -145,11 +147,16 @@ impl Following {
         (rev, nonce): (Option<u64>, Option<Nonce>),
         (held, place, present): (Held, Place, Option<Present>),
     ) -> Self {
-        Self { hub, tenant, frames, rev, nonce, begun: false, held, place, present }
+        Self { hub, tenant, frames, rev, nonce, begun: false, pieces: None, held, place, present }
     }
 
     /// The next frame for this follower; `None` ends the stream.
     pub async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+        // First of all: without them, what was sent last says nothing.
+        if let Some(piece) = self.pieces.as_mut().and_then(Iterator::next) {
+            return Some(Ok(format!("event: piece\ndata: {}\n\n", piece.text()).into()));
+        }
+        self.pieces = None;
         if self.is_over() {
             return None;
         }
@@ -191,10 +198,11 @@ impl Following {
         ended_at.is_some_and(|at| self.rev.is_some_and(|rev| rev >= at))
     }
 
-    /// Brings the follower to what the tenant holds, with one message of its own.
+    /// Brings the follower to what the tenant holds, with one message of its own and its pieces.
     async fn catch_up(&mut self) -> Result<Bytes, Fault> {
-        let frame = self.hub.catch_up(&self.tenant, self.rev, self.nonce.take()).await?;
-        self.rev = Some(frame.to);
+        let nonce = self.nonce.take();
+        let Answer { frame, pieces } = self.hub.catch_up(&self.tenant, self.rev, nonce).await?;
+        (self.rev, self.pieces) = (Some(frame.to), pieces);
         Ok(frame.bytes)
     }
 }

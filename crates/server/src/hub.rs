@@ -24,9 +24,10 @@ use accredit_domain::ports::{LaneHead, Notice, Observer};
 use accredit_domain::tenant::{Tenant, entry};
 use accredit_domain::{Fault, World};
 use accredit_wire::ids::{CredentialId, OrganizationId};
-use accredit_wire::revocations::feed::LaneCheckpoint;
-use accredit_wire::revocations::{self, Entry, Message, Nonce, Reading};
+use accredit_wire::revocations::feed::{LaneCheckpoint, MESSAGE_ENTRIES_MAX, SNAPSHOT_PIECES_MAX};
+use accredit_wire::revocations::{self, Entry, Message, Nonce, Pieces, Reading};
 use accredit_wire::time::Time;
+use accredit_wire::tlog::Hash;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 
@@ -47,6 +48,28 @@ pub(crate) struct Frame {
     pub(crate) to: u64,
     /// What is sent.
     pub(crate) bytes: Bytes,
+}
+
+/// A whole state, signed.
+pub struct Snapshot {
+    /// The signed message: all of it, or the head of the pieces.
+    pub head: String,
+    /// The pieces that follow, where there are any.
+    pub pieces: Option<Pieces>,
+}
+
+/// A message of a follower's own, as it is sent.
+pub(crate) struct Answer {
+    pub(crate) frame: Frame,
+    /// What follows where it is the head of a snapshot in pieces.
+    pub(crate) pieces: Option<Pieces>,
+}
+
+/// What a state is cut into, remembered until the state is another.
+#[derive(Clone)]
+struct Cut {
+    state: Arc<revocations::State>,
+    pieces: Vec<Hash>,
 }
 
 /// From where a follower goes on.
@@ -77,6 +100,8 @@ struct Shown {
     sent_rev: Option<u64>,
     /// What the newest message shows of the monotonic clock, microseconds.
     up: u64,
+    /// What the newest state was cut into, where somebody asked for it.
+    cut: Option<Cut>,
 }
 
 /// What one message is made of, taken at one moment.
@@ -100,6 +125,8 @@ pub struct Hub {
     notices: mpsc::Sender<Notice>,
     /// Taken by the job that signs, for as long as it runs.
     waiting: tokio::sync::Mutex<mpsc::Receiver<Notice>>,
+    /// Held by who cuts a state: one at a time, and others find what it made.
+    cutting: tokio::sync::Mutex<()>,
     followers: Followers,
     /// Who follows, and what each says that it has applied.
     pub points: Arc<Points>,
@@ -134,6 +161,7 @@ impl Hub {
             shown: Mutex::new(HashMap::new()),
             notices,
             waiting: tokio::sync::Mutex::new(waiting),
+            cutting: tokio::sync::Mutex::default(),
             followers: Followers::default(),
             points,
         }
@@ -180,14 +208,18 @@ impl Hub {
         let rev = state.rev();
         let ends = known.iter().filter(|notice| notice.revocation.is_some());
         let whole = is_whole(ends.map(|notice| notice.rev), sent, rev);
-        let entries = if sent == rev {
+        // More than a message holds: a heartbeat that goes on from there shows followers that they
+        // lack something, and each is given a snapshot.
+        let from = if fits(sent, rev) { sent } else { rev };
+        let entries = if from == rev {
             Vec::new()
         } else if whole {
             known.iter().filter_map(|notice| notice.revocation.as_ref()).map(entry).collect()
         } else {
             self.entries_between(tenant, sent, &state).await?
         };
-        let delta = Delta { from: sent, to: rev, at, reading, nonce: None, entries, log };
+        let pieces = Vec::new();
+        let delta = Delta { from, to: rev, at, reading, nonce: None, entries, pieces, log };
         let frame = delta.frame(&self.world, tenant).await?;
         // An error means that nobody follows just now.
         drop(channel.frames.send(frame));
@@ -259,6 +291,11 @@ impl Hub {
             }
         }
         self.channels().retain(|_, channel| channel.frames.receiver_count() > 0);
+        // What nobody is sent any more is not to be held.
+        let is_current = |cut: &Cut, newest: Option<u64>| newest == Some(cut.state.rev());
+        for shown in self.shown().values_mut() {
+            shown.cut.take_if(|cut| !is_current(cut, shown.sent_rev));
+        }
     }
 
     /// How many follow now.
@@ -304,15 +341,45 @@ impl Hub {
     }
 
     /// The whole state, signed, as the answer to a question with this nonce.
-    pub async fn snapshot(&self, tenant: &Tenant, nonce: Option<Nonce>) -> Result<String, Fault> {
-        let snapshot = self.snapshot_of(tenant, nonce).await?;
-        snapshot.sign(&self.world, tenant).await
+    pub async fn snapshot(&self, tenant: &Tenant, nonce: Option<Nonce>) -> Result<Snapshot, Fault> {
+        let (snapshot, pieces) = self.snapshot_of(tenant, nonce).await?;
+        Ok(Snapshot { head: snapshot.sign(&self.world, tenant).await?, pieces })
     }
 
-    async fn snapshot_of(&self, tenant: &Tenant, nonce: Option<Nonce>) -> Result<Delta, Fault> {
+    async fn snapshot_of(
+        &self,
+        tenant: &Tenant,
+        nonce: Option<Nonce>,
+    ) -> Result<(Delta, Option<Pieces>), Fault> {
         let Moment { at, reading, state, log, .. } = self.moment(tenant, false).await?;
-        let (to, entries) = (state.rev(), state.entries());
-        Ok(Delta { from: 0, to, at, reading, nonce, entries, log })
+        let (from, to) = (0, state.rev());
+        if state.len() <= MESSAGE_ENTRIES_MAX {
+            let (entries, pieces) = (state.entries().collect(), Vec::new());
+            return Ok((Delta { from, to, at, reading, nonce, entries, pieces, log }, None));
+        }
+        let Cut { state, pieces } = self.cut(tenant, state).await?;
+        let rest = (!pieces.is_empty()).then(|| Pieces::of(revocations::State::clone(&state)));
+        let entries = Vec::new();
+        Ok((Delta { from, to, at, reading, nonce, entries, pieces, log }, rest))
+    }
+
+    /// Cuts a state into pieces, or finds how it was cut.
+    async fn cut(&self, tenant: &Tenant, state: Arc<revocations::State>) -> Result<Cut, Fault> {
+        let _cutting = self.cutting.lock().await;
+        let found = self.shown().get(&tenant.id).and_then(|shown| shown.cut.clone());
+        if let Some(cut) = found.filter(|cut| cut.state.rev() == state.rev()) {
+            return Ok(cut);
+        }
+        let of = revocations::State::clone(&state);
+        let hashes = move || Pieces::of(of).map(|piece| piece.hash()).collect::<Vec<Hash>>();
+        let pieces = tokio::task::spawn_blocking(hashes).await;
+        let pieces = pieces.map_err(|error| Fault::new("cut a snapshot", error))?;
+        if pieces.len() > SNAPSHOT_PIECES_MAX {
+            return Err(Fault::new("cut a snapshot", "there are more entries than one can have"));
+        }
+        let cut = Cut { state, pieces };
+        self.shown().entry(tenant.id).or_default().cut = Some(cut.clone());
+        Ok(cut)
     }
 
     /// Begins to follow from what a follower holds, for as long as what is `held` stands. `None`
@@ -353,17 +420,24 @@ impl Hub {
         tenant: &Tenant,
         rev: Option<u64>,
         nonce: Option<Nonce>,
-    ) -> Result<Frame, Fault> {
-        let message = match rev {
-            Some(from) if from > 0 && from <= tenant.rev() => {
+    ) -> Result<Answer, Fault> {
+        let known = rev.filter(|from| *from > 0 && *from <= tenant.rev());
+        let (message, pieces) = match known.filter(|from| fits(*from, tenant.rev())) {
+            Some(from) => {
                 let Moment { at, reading, state, log, .. } = self.moment(tenant, false).await?;
                 let entries = self.entries_between(tenant, from, &state).await?;
-                Delta { from, to: state.rev(), at, reading, nonce, entries, log }
+                let (to, pieces) = (state.rev(), Vec::new());
+                (Delta { from, to, at, reading, nonce, entries, pieces, log }, None)
             }
-            _ => self.snapshot_of(tenant, nonce).await?,
+            None => self.snapshot_of(tenant, nonce).await?,
         };
-        message.frame(&self.world, tenant).await
+        Ok(Answer { frame: message.frame(&self.world, tenant).await?, pieces })
     }
+}
+
+/// Whether a message has room for what ended after the counter `from` up to `to`.
+fn fits(from: u64, to: u64) -> bool {
+    to - from.min(to) <= MESSAGE_ENTRIES_MAX as u64
 }
 
 fn size_of(note: &str) -> u64 {
@@ -378,6 +452,7 @@ struct Delta {
     reading: Reading,
     nonce: Option<Nonce>,
     entries: Vec<Entry>,
+    pieces: Vec<Hash>,
     log: Vec<LaneCheckpoint>,
 }
 
@@ -394,6 +469,7 @@ impl Delta {
             nonce: self.nonce,
             keys,
             entries: self.entries,
+            pieces: self.pieces,
             log: self.log,
         };
         let input = message.signing_input(&key.header);

@@ -171,15 +171,24 @@ pub struct Events {
 }
 
 impl Events {
-    /// The `id` and the `data` of the next event; `None` where the stream has ended.
+    /// The `id` and the `data` of the next message; `None` where the stream has ended.
     pub async fn next(&mut self) -> Option<(String, String)> {
+        self.event("revocations").await
+    }
+
+    /// The next piece of a snapshot.
+    pub async fn piece(&mut self) -> Option<String> {
+        self.event("piece").await.map(|(_, data)| data)
+    }
+
+    async fn event(&mut self, expected: &str) -> Option<(String, String)> {
         loop {
             if let Some((event, rest)) = self.read.split_once("\n\n") {
                 let field = |name: &str| {
                     let line = event.lines().find_map(|line| line.strip_prefix(name));
                     line.unwrap_or_default().trim_start().to_owned()
                 };
-                assert_eq!(field("event:"), "revocations");
+                assert_eq!(field("event:"), expected);
                 let fields = (field("id:"), field("data:"));
                 let read = self.read.len() - rest.len();
                 self.read.drain(..read);

@@ -351,9 +351,9 @@ impl History {
         assert_eq!(tenant.rev(), self.rev, "seed {}: {:?}", self.seed, self.told.last());
         let nonce = Nonce::new(self.world.world.random());
         self.follower.ask(nonce, now);
-        let text = self.world.server.hub.snapshot(&tenant, Some(nonce)).await.expect("a snapshot");
+        let told = self.world.server.hub.snapshot(&tenant, Some(nonce)).await.expect("a snapshot");
         let keys = tenant.keys();
-        let signed = SignedMessage::verify(&text, keys.feed_jwks(), &self.org.issuer);
+        let signed = SignedMessage::verify(&told.head, keys.feed_jwks(), &self.org.issuer);
         self.follower.apply(&signed.expect("signed"), &[], now).expect("consistent");
         assert_eq!(self.follower.state().rev(), self.rev);
         // The follower never lets go of a key: it is the feed that ends what was signed with it.

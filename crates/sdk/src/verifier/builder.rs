@@ -11,7 +11,7 @@ use accredit_wire::api_key::{ApiKey, ApiKeyError, SecretKind};
 use accredit_wire::binding::replay::REPLAY_ENTRIES_MAX;
 use accredit_wire::binding::uri::{BaseUri, UriError};
 use accredit_wire::revocations::acknowledgement::FollowerInvalid;
-use accredit_wire::revocations::feed::FEED_MESSAGE_BYTES_MAX;
+use accredit_wire::revocations::kept::{KEPT_LINE_BYTES_MAX, Restoring};
 use accredit_wire::revocations::witness::LogWitness;
 use accredit_wire::revocations::{Follower, FollowerId, FollowerName};
 use accredit_wire::secret::Secret;
@@ -318,13 +318,16 @@ impl Known {
             }
         };
         let Some(known) = &keys else { return Self::default() };
-        let follower = match dir.read(state_dir::FOLLOWER, FEED_MESSAGE_BYTES_MAX) {
-            Ok(Some(bytes)) => {
-                let log_keys = Some(known.log.clone());
-                Follower::from_bytes(&bytes, issuer, log_keys).map_err(|error| error.to_string())
-            }
-            Ok(None) => return Self { keys, follower: None },
-            Err(error) => Err(error.to_string()),
+        let (mut restoring, mut wrong) = (Restoring::new(issuer, Some(known.log.clone())), None);
+        let read = dir.read_lines(state_dir::FOLLOWER, KEPT_LINE_BYTES_MAX, |line| {
+            wrong = restoring.line(line).err();
+            wrong.is_none()
+        });
+        let follower = match (read, wrong) {
+            (Ok(false), _) => return Self { keys, follower: None },
+            (Ok(true), None) => restoring.finish().map_err(|error| error.to_string()),
+            (Ok(true), Some(error)) => Err(error.to_string()),
+            (Err(error), _) => Err(error.to_string()),
         };
         if let Err(error) = &follower {
             tracing::warn!(error, "the stored revocation state is not used");

@@ -5,6 +5,9 @@
 //! goes wrong leads back to the same loop, a little later each time; nothing here ever makes the
 //! state younger than the issuer signed it.
 //!
+//! A large snapshot comes as a signed head and pieces, in the stream or as the lines of an answer:
+//! each piece goes into the state as it comes, and the head is applied after the last.
+//!
 //! Each stream and each snapshot is a question with a nonce, and the age runs from when it was put
 //! (`accredit_wire::revocations::age`). Where what comes looks late, because it is, because a clock
 //! jumped or because another process answers, the question is put anew.
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_net::RESPONSE_BODY_MAX;
+use accredit_net::lines::Lines;
 use accredit_net::sse::{Events, Limits};
 use accredit_wire::revocations::feed::{FEED_MESSAGE_BYTES_MAX, FeedError};
 use accredit_wire::revocations::witness::LaneProof;
@@ -137,7 +141,7 @@ impl Follow {
                     Err(error) => return Err(Broken::Stream(error.to_string())),
                     Ok(None) => return Err(Broken::Stream("the stream ended".to_owned())),
                     Ok(Some(event)) if event.event == "revocations" => {
-                        self.take(&event.data).await?;
+                        self.take(&event.data, &mut events).await?;
                         self.note_applied();
                         if self.is_late() {
                             return Err(Broken::Late);
@@ -215,14 +219,15 @@ impl Follow {
 
     /// Fetches a snapshot and takes it.
     pub(super) async fn snapshot(&mut self) -> Result<(), Broken> {
-        let text = self.fetch_snapshot().await?;
-        match self.apply(&text).await? {
+        let mut lines = self.fetch_snapshot().await?;
+        let head = lines.next().await.map_err(broken)?.unwrap_or_default();
+        match self.apply(&head, &mut Source::Answer(&mut lines)).await? {
             Outcome::Taken => Ok(()),
             Outcome::Gap => Err(Broken::Message(FeedError::NeedsSnapshot)),
         }
     }
 
-    async fn fetch_snapshot(&mut self) -> Result<String, Broken> {
+    async fn fetch_snapshot(&mut self) -> Result<Lines, Broken> {
         let what = "revocation snapshot";
         let endpoints = self.shared.endpoints().await?;
         let nonce = self.ask()?;
@@ -234,21 +239,18 @@ impl Follow {
         if status != StatusCode::OK {
             return Err(IssuerError::Status { what, status }.into());
         }
-        let body = response.into_body().collect(FEED_MESSAGE_BYTES_MAX).await;
-        let body = body.map_err(IssuerError::Net)?;
-        String::from_utf8(body.into())
-            .map_err(|_| IssuerError::malformed(what, "it is not text").into())
+        Ok(Lines::new(response.into_body(), FEED_MESSAGE_BYTES_MAX))
     }
 
     /// Takes one message of the stream, and whatever has to be fetched for it.
-    async fn take(&mut self, text: &str) -> Result<(), Broken> {
-        match self.apply(text).await? {
+    async fn take(&mut self, text: &str, events: &mut Events) -> Result<(), Broken> {
+        match self.apply(text, &mut Source::Stream(events)).await? {
             Outcome::Taken => Ok(()),
             Outcome::Gap => self.snapshot().await,
         }
     }
 
-    async fn apply(&mut self, text: &str) -> Result<Outcome, Broken> {
+    async fn apply(&mut self, text: &str, source: &mut Source<'_>) -> Result<Outcome, Broken> {
         let signed = self.verify(text).await?;
         self.shared.announce(signed.message().keys);
         self.take_log_keys();
@@ -257,10 +259,7 @@ impl Follow {
         for _ in 0..FETCHES_PER_MESSAGE_MAX {
             let applied = self.follower.apply(&signed, &proofs, ambient::now());
             // Entries count whatever the result is.
-            if self.shared.publish(&self.follower) {
-                tracing::warn!("a signing key was revoked: what it signed is refused");
-                self.shared.keep_keys().await;
-            }
+            self.publish().await;
             match applied {
                 Ok(applied) => {
                     self.report(applied);
@@ -268,6 +267,7 @@ impl Follow {
                     return Ok(Outcome::Taken);
                 }
                 Err(FeedError::NeedsSnapshot) => return Ok(Outcome::Gap),
+                Err(FeedError::NeedsPieces(_)) => self.take_pieces(&signed, source).await?,
                 Err(FeedError::NeedsProof { lane, from, to }) => {
                     proofs.retain(|proof: &LaneProof| proof.lane != lane);
                     proofs.push(self.proof(lane, from, to).await?);
@@ -285,6 +285,31 @@ impl Follow {
             }
         }
         Err(Broken::Stream("a message asks for ever more proofs".to_owned()))
+    }
+
+    /// Takes all pieces of a snapshot, one at a time: what requests are judged by goes along, so that
+    /// what was there before is not held besides.
+    async fn take_pieces(
+        &mut self,
+        signed: &SignedMessage,
+        source: &mut Source<'_>,
+    ) -> Result<(), Broken> {
+        loop {
+            let piece = source.piece().await?;
+            let missing = self.follower.take_piece(signed, &piece).map_err(Broken::Message)?;
+            self.publish().await;
+            if missing == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes what the follower holds what requests are judged by.
+    async fn publish(&self) {
+        if self.shared.publish(&self.follower) {
+            tracing::warn!("a signing key was revoked: what it signed is refused");
+            self.shared.keep_keys().await;
+        }
     }
 
     /// Hands the witness the log's keys, where they may be others than it has.
@@ -330,6 +355,32 @@ impl Follow {
         let (generation, rev) = (state.generation(), state.rev());
         tracing::debug!(?applied, generation, rev, "a revocation message was applied");
     }
+}
+
+/// Where the pieces of a snapshot come from: behind its head.
+enum Source<'a> {
+    Stream(&'a mut Events),
+    Answer(&'a mut Lines),
+}
+
+impl Source<'_> {
+    async fn piece(&mut self) -> Result<String, Broken> {
+        match self {
+            Self::Stream(events) => match events.next().await {
+                Err(error) => Err(broken(error)),
+                Ok(Some(event)) if event.event == "piece" => Ok(event.data),
+                Ok(_) => Err(broken("a snapshot without all of its pieces")),
+            },
+            Self::Answer(lines) => {
+                let line = lines.next().await.map_err(broken)?;
+                line.ok_or_else(|| broken("a snapshot without all of its pieces"))
+            }
+        }
+    }
+}
+
+fn broken(why: impl std::fmt::Display) -> Broken {
+    Broken::Stream(why.to_string())
 }
 
 /// What came of one message.

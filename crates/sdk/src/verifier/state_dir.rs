@@ -5,7 +5,7 @@
 //! are worth what the folder's protection is worth.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,16 +53,52 @@ impl StateDir {
         Ok(Some(bytes))
     }
 
+    /// Hands each line of a file, with its end, to `take`, until that says no: lines of at most `max`
+    /// bytes. Says whether there is such a file.
+    pub(super) fn read_lines(
+        &self,
+        name: &str,
+        max: usize,
+        mut take: impl FnMut(&str) -> bool,
+    ) -> io::Result<bool> {
+        let mut file = match File::open(self.path.join(name)) {
+            Ok(file) => BufReader::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut line = String::new();
+        loop {
+            line.clear();
+            file.by_ref().take(max as u64 + 1).read_line(&mut line)?;
+            if line.len() > max {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            if line.is_empty() || !take(&line) {
+                return Ok(true);
+            }
+        }
+    }
+
     /// Replaces a file: after a crash there is the old content or the new, never a part.
     pub(super) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.write_all(name, [content])
+    }
+
+    /// The same, of what comes part by part.
+    pub(super) fn write_all(
+        &self,
+        name: &str,
+        parts: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> io::Result<()> {
         let target = self.path.join(name);
         let new = self.path.join(format!("{name}.new"));
-        let mut file =
+        let file =
             private(OpenOptions::new().create(true).truncate(true).write(true)).open(&new)?;
         // The mode above counts only for a file that was made just now.
         set_private(&file)?;
-        file.write_all(content)?;
-        file.sync_all()?;
+        let mut writer = BufWriter::new(file);
+        parts.into_iter().try_for_each(|part| writer.write_all(part.as_ref()))?;
+        writer.into_inner()?.sync_all()?;
         fs::rename(&new, &target)?;
         File::open(&self.path)?.sync_all()
     }
@@ -125,8 +161,8 @@ impl Keeper {
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let start = ambient::instant();
             let written = follower
-                .to_bytes(ambient::now())
-                .map_or(Ok(()), |bytes| dir.write(FOLLOWER, &bytes));
+                .lines(ambient::now())
+                .map_or(Ok(()), |lines| dir.write_all(FOLLOWER, lines));
             if let Err(error) = written {
                 tracing::error!(%error, "the revocation state cannot be kept");
             }
@@ -177,6 +213,26 @@ mod tests {
             let mode = fs::metadata(path.join("keys")).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn lines_are_read_one_by_one_and_within_a_bound() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = StateDir::open(folder.path()).expect("opened");
+        let read = |max: usize, until: usize| {
+            let mut lines = Vec::new();
+            let there = dir.read_lines("lines", max, |line| {
+                lines.push(line.to_owned());
+                lines.len() < until
+            });
+            there.map(|there| there.then_some(lines))
+        };
+        assert_eq!(read(9, 9).expect("read"), None);
+        dir.write_all("lines", ["one\n", "", "and ", "two\n", "x"]).expect("written");
+        assert_eq!(read(8, 9).expect("read").expect("there"), ["one\n", "and two\n", "x"]);
+        assert_eq!(read(8, 1).expect("read").expect("there"), ["one\n"]);
+        let kind = read(7, 9).expect_err("a line beyond the bound").kind();
+        assert_eq!(kind, io::ErrorKind::FileTooLarge);
     }
 
     #[test]

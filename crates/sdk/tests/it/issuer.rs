@@ -10,15 +10,15 @@ use accredit_wire::authority::Authority;
 use accredit_wire::binding::Thumbprint;
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, KeyId, OrganizationId, PersonId, ResourceId, TokenId,
+    AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TokenId,
 };
 use accredit_wire::jose::jwk::{JwkSet, VerifyingKey};
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use accredit_wire::oauth::Metadata;
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
-use accredit_wire::revocations::feed::{FEED_TYPE, LaneCheckpoint, Message};
+use accredit_wire::revocations::feed::{FEED_TYPE, LaneCheckpoint, MESSAGE_ENTRIES_MAX, Message};
 use accredit_wire::revocations::witness::lane_origin;
-use accredit_wire::revocations::{Acknowledgement, Entry, Nonce, Reading, keys_hash};
+use accredit_wire::revocations::{self, Acknowledgement, Entry, Nonce, Pieces, Reading, keys_hash};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::tlog::checkpoint::Checkpoint;
@@ -32,6 +32,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::StreamExt as _;
 use tokio::sync::broadcast;
 
 /// The audience of all tokens that are meant for the resource under test.
@@ -65,8 +66,21 @@ pub(crate) struct Inner {
     pub(crate) said: Mutex<Vec<Acknowledgement>>,
     pub(crate) introduced: Mutex<Vec<String>>,
     deaf: AtomicBool,
+    /// How it goes wrong with the pieces of a snapshot.
+    pub(crate) pieces: Mutex<PiecesSent>,
     pub(crate) token_requests: Mutex<Vec<(HeaderMap, String)>>,
     token_answers: Mutex<TokenAnswers>,
+}
+
+/// Which pieces of a snapshot are sent.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum PiecesSent {
+    #[default]
+    All,
+    /// Only so many.
+    First(usize),
+    /// The first two in each other's place.
+    Swapped,
 }
 
 /// What the token endpoint does.
@@ -213,8 +227,27 @@ impl World {
             nonce,
             keys: self.keys_hash(),
             entries: self.entries.iter().filter(kept).copied().collect(),
+            pieces: Vec::new(),
             log: self.log(issuer),
         }
+    }
+
+    /// What brings a follower from the counter `from` to now, as a message and the pieces of what
+    /// has no room in it.
+    fn answer(&self, issuer: &str, from: u64, nonce: Option<Nonce>) -> (String, Option<Pieces>) {
+        let mut message = self.unsigned(issuer, from, nonce);
+        if message.entries.len() <= MESSAGE_ENTRIES_MAX {
+            return (signed(&message, &self.feed_key), None);
+        }
+        if from > 0 {
+            message = self.unsigned(issuer, 0, nonce);
+        }
+        let entries = std::mem::take(&mut message.entries);
+        let (to, at) = (message.to, message.at);
+        let state = revocations::State::new(message.generation, to, at, &entries);
+        let pieces = Pieces::of(state);
+        message.pieces = pieces.clone().map(|piece| piece.hash()).collect();
+        (signed(&message, &self.feed_key), Some(pieces))
     }
 
     fn revoke(&mut self, target: AnyId) {
@@ -229,6 +262,13 @@ impl World {
         self.lane().leaves.push(leaf);
         self.next = self.next.wrapping_add(1);
     }
+}
+
+/// An instance by number.
+pub(crate) fn numbered(number: u64) -> InstanceId {
+    let mut random = [9; 10];
+    random[2..].copy_from_slice(&number.to_be_bytes());
+    InstanceId::new(1_763_717_400_000 + number % 1000, random)
 }
 
 /// The statement of a log's key about its successor.
@@ -305,6 +345,7 @@ impl Issuer {
             said: Mutex::default(),
             introduced: Mutex::default(),
             deaf: AtomicBool::new(false),
+            pieces: Mutex::default(),
             token_requests: Mutex::new(Vec::new()),
             token_answers: Mutex::new(TokenAnswers {
                 status: 200,
@@ -446,6 +487,40 @@ impl Issuer {
     /// Revokes and tells nobody: the next delta leaves a gap.
     pub(crate) fn revoke_in_secret(&self, target: impl Into<AnyId>) {
         self.world().revoke(target.into());
+    }
+
+    /// Revokes so many instances, numbered from `first`, in secret.
+    pub(crate) fn revoke_many(&self, first: u64, count: u64) {
+        let mut world = self.world();
+        let keep_until = now().seconds() + 3600;
+        for number in first..first + count {
+            world.rev += 1;
+            let (target, below) = (numbered(number).any(), world.rev);
+            world.entries.push(Entry { target, below, keep_until });
+        }
+        world.grow();
+    }
+
+    /// Tells everybody of what was revoked in secret since the counter `from`.
+    pub(crate) fn tell(&self, from: u64) {
+        let message = self.world().message(self.url(), from, None);
+        let _ = self.0.feed.send(Some(message));
+    }
+
+    /// Its pieces of a snapshot from now on, wrong or right.
+    fn lines(&self, pieces: Option<Pieces>) -> Vec<String> {
+        let mut lines: Vec<String> =
+            pieces.into_iter().flatten().map(|piece| piece.text()).collect();
+        match *self.0.pieces.lock().expect("not poisoned") {
+            PiecesSent::First(count) => lines.truncate(count),
+            PiecesSent::Swapped if lines.len() > 1 => lines.swap(0, 1),
+            PiecesSent::All | PiecesSent::Swapped => {}
+        }
+        lines
+    }
+
+    pub(crate) fn send_pieces(&self, sent: PiecesSent) {
+        *self.0.pieces.lock().expect("not poisoned") = sent;
     }
 
     /// Revokes the key that signs tokens, which a thief goes on to use, and tells everybody. The
@@ -707,7 +782,10 @@ async fn snapshot(
 ) -> Answer {
     issuer.admit(&headers)?;
     issuer.0.snapshots.fetch_add(1, Ordering::SeqCst);
-    Ok(issuer.world().message(issuer.url(), 0, nonce(query.as_deref())).into_response())
+    let (head, pieces) = issuer.world().answer(issuer.url(), 0, nonce(query.as_deref()));
+    let lines = issuer.lines(pieces).into_iter().map(|line| format!("\n{line}"));
+    let body = std::iter::once(head).chain(lines).map(Ok::<_, std::io::Error>);
+    Ok(Body::from_stream(futures_util::stream::iter(body)).into_response())
 }
 
 /// The value of `name=…` in a query.
@@ -733,21 +811,24 @@ async fn feed(
     let asked = query.clone().unwrap_or_default();
     issuer.0.introduced.lock().expect("not poisoned").push(asked);
     let receiver = issuer.0.feed.subscribe();
-    let first = {
+    let (first, pieces) = {
         let world = issuer.world();
         let generation = number(query.as_deref(), "gen");
         let rev = number(query.as_deref(), "rev");
         let from = if generation == world.generation && rev <= world.rev { rev } else { 0 };
-        world.message(issuer.url(), from, nonce(query.as_deref()))
+        world.answer(issuer.url(), from, nonce(query.as_deref()))
     };
-    let stream = futures_util::stream::unfold((Some(first), receiver), |(first, mut rest)| async {
-        let message = match first {
-            Some(first) => first,
-            None => rest.recv().await.ok()??,
-        };
-        let event = format!(": next\nevent: revocations\nid: 1.1\ndata: {message}\n\n");
-        Some((Ok::<_, std::io::Error>(Bytes::from(event)), (None, rest)))
+    let event =
+        |message: String| format!(": next\nevent: revocations\nid: 1.1\ndata: {message}\n\n");
+    let pieces = issuer.lines(pieces).into_iter();
+    let pieces = pieces.map(|line| format!("event: piece\ndata: {line}\n\n"));
+    let own = std::iter::once(event(first)).chain(pieces);
+    let rest = futures_util::stream::unfold(receiver, move |mut rest| async move {
+        let message = rest.recv().await.ok()??;
+        Some((event(message), rest))
     });
+    let stream = futures_util::stream::iter(own).chain(rest);
+    let stream = stream.map(|text| Ok::<_, std::io::Error>(Bytes::from(text)));
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)).into_response())
 }
 

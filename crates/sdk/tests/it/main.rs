@@ -10,5 +10,7 @@ mod grpc;
 mod guard;
 mod issuer;
 mod keys;
+mod memory;
 mod outage;
+mod pieces;
 mod readme;

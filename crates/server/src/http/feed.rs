@@ -1,26 +1,35 @@
-//! The revocation feed: a signed snapshot, and signed deltas as server-sent events.
+//! The revocation feed: a signed snapshot, in pieces where it is large, and signed deltas as
+//! server-sent events.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_domain::{Fault, Refusal, Rule};
 use accredit_wire::revocations::{Acknowledgement, Nonce};
-use futures_util::stream::unfold;
+use bytes::Bytes;
+use futures_util::stream::{iter, unfold};
 use http::StatusCode;
 
 use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 use crate::followers::{Following, Held};
-use crate::hub::Resume;
+use crate::hub::{Resume, Snapshot};
 use crate::points::Introduced;
 use crate::reply;
 
-/// The whole state as one signed message.
+/// A signed message and the pieces that it names, a line each.
+const PIECES_TYPE: &str = "application/vnd.accredit.revocations";
+
+/// The whole state as one signed message, and the pieces where it is the head of some.
 pub fn snapshot(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let message = call.server.hub.snapshot(&cx.tenant, nonce(&call)?).await?;
-        Ok(reply::bytes("application/jwt", message))
+        let snapshot = call.server.hub.snapshot(&cx.tenant, nonce(&call)?).await?;
+        let Snapshot { head, pieces } = snapshot;
+        let Some(pieces) = pieces else { return Ok(reply::bytes("application/jwt", head)) };
+        let lines = pieces.map(|piece| Bytes::from(format!("\n{}", piece.text())));
+        let body = std::iter::once(Bytes::from(head)).chain(lines).map(Ok);
+        Ok(reply::stream(PIECES_TYPE, Box::pin(iter(body))))
     })
 }
 

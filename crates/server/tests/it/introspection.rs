@@ -92,7 +92,7 @@ async fn expired_revoked_bent_and_foreign_tokens_are_inactive() {
     let padded = format!("{token}=");
     // Signed by us, or by the client itself, but not as an access token.
     let tenant = world.tenant(&scene.org).await;
-    let feed = world.server.hub.snapshot(&tenant, None).await.expect("a snapshot");
+    let feed = world.server.hub.snapshot(&tenant, None).await.expect("a snapshot").head;
     let key = world.agent_key(&scene.org, "planner", "k", Algorithm::EdDsa).await;
     let assertion = key.assertion(world.now(), "a");
     let kid = tenant.token_key().id.to_string();

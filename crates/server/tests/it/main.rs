@@ -23,6 +23,7 @@ mod events;
 mod exchange;
 mod federation;
 mod feed;
+mod feed_pieces;
 mod for_a_time;
 mod introspection;
 mod jwks;

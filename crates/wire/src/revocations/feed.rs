@@ -5,8 +5,9 @@
 //! once for all followers. A follower gets a [`SignedMessage`] from [`SignedMessage::verify`] and
 //! from nowhere else, and hands it to [`super::Follower::apply`].
 //!
-//! The payload is read into typed members rather than into a tree, because a snapshot may have a
-//! million entries; unknown and duplicate members are refused all the same.
+//! A message says all that it has to say, but for a snapshot of more than [`MESSAGE_ENTRIES_MAX`]
+//! entries: that is the head of pieces ([`super::piece`]), which it names by their hashes. Unknown
+//! and duplicate members are refused.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,10 +18,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::age::{Nonce, Reading};
+pub use super::error::{Alarm, FeedError};
 use super::state::Entry;
 use crate::ids::{AnyId, KeyId};
 use crate::jose::jwk::JwkSet;
-use crate::jose::jws::{JwsError, ProtectedHeader, SigningInput, TypRule, Unverified};
+use crate::jose::jws::{ProtectedHeader, SigningInput, TypRule, Unverified};
 use crate::time::Time;
 use crate::tlog::{Hash, lower_hex};
 use crate::token::{push, push_string};
@@ -28,11 +30,21 @@ use crate::token::{push, push_string};
 /// The `typ` of the header.
 pub const FEED_TYPE: &str = "accredit-revocations+jwt";
 
-/// The version of the payload.
+/// The version of the payload of a message that says all.
 pub const FEED_VERSION: u64 = 1;
 
-/// The longest message, in bytes of its text: a snapshot of some two million entries.
-pub const FEED_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The version of the payload of the head of a snapshot in pieces.
+pub const FEED_VERSION_PIECES: u64 = 2;
+
+/// The longest message, in bytes of its text: with room for all that it may have.
+pub const FEED_MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// The most entries of a message. A snapshot of more has them in pieces, and in place of a delta of
+/// more there is a snapshot.
+pub const MESSAGE_ENTRIES_MAX: usize = 4096;
+
+/// The most pieces of a snapshot: of four million entries.
+pub const SNAPSHOT_PIECES_MAX: usize = 512;
 
 /// The most lanes of a log.
 pub const LANES_MAX: usize = 64;
@@ -69,8 +81,10 @@ pub struct Message {
     pub nonce: Option<Nonce>,
     /// Which keys are published, [`super::keys_hash`].
     pub keys: Hash,
-    /// What ended after `from` up to `to`.
+    /// What ended after `from` up to `to`; nothing where that is in pieces.
     pub entries: Vec<Entry>,
+    /// The hashes of a snapshot's pieces, in their order; none where it has all entries itself.
+    pub pieces: Vec<Hash>,
     /// The newest checkpoint of each lane.
     pub log: Vec<LaneCheckpoint>,
 }
@@ -96,13 +110,19 @@ impl Message {
         }
     }
 
+    fn version(&self) -> u64 {
+        if self.pieces.is_empty() { FEED_VERSION } else { FEED_VERSION_PIECES }
+    }
+
     /// The payload to be signed: compact JSON.
     pub fn to_payload(&self) -> Vec<u8> {
-        let mut out = String::with_capacity(256 + 72 * self.entries.len() + 512 * self.log.len());
+        let lists = 72 * self.entries.len() + 67 * self.pieces.len() + 512 * self.log.len();
+        let mut out = String::with_capacity(256 + lists);
         out.push_str("{\"iss\":");
         push_string(&mut out, &self.issuer);
         let (generation, from, to, at) = (self.generation, self.from, self.to, self.at.micros());
-        push(&mut out, format_args!(",\"v\":{FEED_VERSION},\"gen\":{generation},\"from\":{from}"));
+        let version = self.version();
+        push(&mut out, format_args!(",\"v\":{version},\"gen\":{generation},\"from\":{from}"));
         let (keys, Reading { clock, up }) = (self.keys, self.reading);
         push(&mut out, format_args!(",\"to\":{to},\"at\":{at},\"clock\":\"{clock:016x}\""));
         push(&mut out, format_args!(",\"up\":{up}"));
@@ -113,6 +133,13 @@ impl Message {
         for (index, entry) in self.entries.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             push(&mut out, format_args!("{comma}{}", EntryJson(entry)));
+        }
+        if !self.pieces.is_empty() {
+            out.push_str("],\"pieces\":[");
+        }
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            push(&mut out, format_args!("{comma}\"{piece}\""));
         }
         out.push_str("],\"log\":[");
         for (index, lane) in self.log.iter().enumerate() {
@@ -130,13 +157,11 @@ impl Message {
 
     fn parse(payload: &[u8]) -> Result<Self, FeedError> {
         let payload: Payload<'_> = serde_json::from_slice(payload)
-            .map_err(|_| FeedError::Malformed("its payload is not of the form of version 1"))?;
-        if payload.v != FEED_VERSION {
-            return Err(FeedError::Malformed("its version is not known here"));
-        }
+            .map_err(|_| FeedError::Malformed("its payload is not of a known form"))?;
         if payload.log.len() > LANES_MAX {
             return Err(FeedError::Malformed("it has too many lanes"));
         }
+        let pieces: Option<Vec<_>> = payload.pieces.into_iter().map(Hash::from_hex).collect();
         let log: Option<Vec<_>> = payload.log.into_iter().map(LaneJson::read).collect();
         let message = Self {
             issuer: payload.iss.into_owned(),
@@ -158,8 +183,12 @@ impl Message {
             keys: Hash::from_hex(payload.keys)
                 .ok_or(FeedError::Malformed("the hash of its keys is malformed"))?,
             entries: payload.entries.into_iter().map(Entry::from).collect(),
+            pieces: pieces.ok_or(FeedError::Malformed("the hash of a piece is malformed"))?,
             log: log.ok_or(FeedError::Malformed("a hash in a proof is malformed"))?,
         };
+        if payload.v != message.version() {
+            return Err(FeedError::Malformed("its version is not known here"));
+        }
         message.check()?;
         Ok(message)
     }
@@ -173,6 +202,13 @@ impl Message {
         }
         if self.kind() == MessageKind::Heartbeat && !self.entries.is_empty() {
             return Err(FeedError::Malformed("a heartbeat has entries"));
+        }
+        if self.entries.len() > MESSAGE_ENTRIES_MAX || self.pieces.len() > SNAPSHOT_PIECES_MAX {
+            return Err(FeedError::Malformed("it has too many entries or pieces"));
+        }
+        let is_whole = self.pieces.is_empty();
+        if !is_whole && (self.kind() != MessageKind::Snapshot || !self.entries.is_empty()) {
+            return Err(FeedError::Malformed("it has pieces and is no snapshot of pieces alone"));
         }
         // A counter from the future would kill what is decided later and cannot be taken back.
         if self.entries.iter().any(|entry| entry.below > self.to) {
@@ -202,8 +238,8 @@ impl LaneCheckpoint {
     }
 }
 
-/// An entry as it is written in messages and in a follower's file.
-pub(super) struct EntryJson<'a>(pub(super) &'a Entry);
+/// An entry as it is written.
+struct EntryJson<'a>(&'a Entry);
 
 impl fmt::Display for EntryJson<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,6 +265,8 @@ struct Payload<'a> {
     nonce: Option<&'a str>,
     keys: &'a str,
     entries: Vec<EntryWire>,
+    #[serde(default)]
+    pieces: Vec<&'a str>,
     #[serde(default)]
     log: Vec<LaneJson>,
 }
@@ -304,156 +342,3 @@ impl SignedMessage {
         self.signer
     }
 }
-
-/// Why a message was not applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FeedError {
-    /// Longer than [`FEED_MESSAGE_BYTES_MAX`].
-    TooLong,
-    /// The signature, its algorithm or its type does not hold.
-    Jws(JwsError),
-    /// Signed by a key that is not among the feed keys: fetch them anew.
-    UnknownKey,
-    /// Signed by a feed key that was revoked: nothing of it counts.
-    RevokedKey(KeyId),
-    /// Signed, but not a message of version 1; says what is wrong.
-    Malformed(&'static str),
-    /// For another organization.
-    Issuer,
-    /// Messages are missing between the held state and this one: fetch a snapshot.
-    NeedsSnapshot,
-    /// The lane's checkpoint cannot be compared with the held one: fetch a consistency proof from
-    /// `from` to `to` and apply the message again with it.
-    NeedsProof {
-        /// The lane.
-        lane: u16,
-        /// The size of the held checkpoint.
-        from: u64,
-        /// The size of the offered one.
-        to: u64,
-    },
-    /// The checkpoint of this lane is signed by no key that is known here: fetch the log's keys.
-    NeedsLogKey {
-        /// The lane.
-        lane: u16,
-    },
-    /// The server contradicts what it signed before.
-    Alarm(Alarm),
-}
-
-/// The server contradicts what it signed before: a person should look.
-///
-/// After an alarm the state keeps the union of all entries, but its time stands still, so that
-/// the Verifier soon refuses everything rather than trust a server that lost its memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Alarm {
-    /// An older state with a newer time: the store was rolled back without a new generation.
-    RolledBack {
-        /// Generation and counter that were held.
-        held: (u64, u64),
-        /// Generation and counter that were offered.
-        offered: (u64, u64),
-    },
-    /// The log has fewer leaves than it had.
-    LogShrunk {
-        /// The lane.
-        lane: u16,
-        /// Leaves that it had.
-        held: u64,
-        /// Leaves that it says it has.
-        offered: u64,
-    },
-    /// The log's leaves are not those that it had: the same size with another root, or a proof
-    /// that does not hold.
-    LogForked {
-        /// The lane.
-        lane: u16,
-        /// Leaves that it had.
-        held: u64,
-        /// Leaves that it says it has.
-        offered: u64,
-    },
-    /// A lane that a later generation of the store has closed has grown.
-    LogReopened {
-        /// The lane.
-        lane: u16,
-    },
-    /// The message leaves out a lane whose checkpoint is held.
-    LogWithheld {
-        /// The lane.
-        lane: u16,
-    },
-    /// A lane's checkpoint is no checkpoint of that lane: malformed, of another origin than the
-    /// lane had, or of a generation in which the lane cannot have begun.
-    LogForeign {
-        /// The lane.
-        lane: u16,
-    },
-}
-
-impl fmt::Display for FeedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => {
-                write!(f, "the feed message is longer than {FEED_MESSAGE_BYTES_MAX} bytes")
-            }
-            Self::Jws(error) => write!(f, "the feed message is not accepted: {error}"),
-            Self::UnknownKey => f.write_str("the feed message names no known feed key"),
-            Self::RevokedKey(key) => {
-                write!(f, "the feed message is signed by `{key}`, which was revoked")
-            }
-            Self::Malformed(what) => write!(f, "the feed message is malformed: {what}"),
-            Self::Issuer => f.write_str("the feed message is of another issuer"),
-            Self::NeedsSnapshot => f.write_str("messages are missing: fetch a snapshot"),
-            Self::NeedsProof { lane, from, to } => {
-                write!(f, "lane {lane} needs a consistency proof from size {from} to {to}")
-            }
-            Self::NeedsLogKey { lane } => {
-                write!(f, "the checkpoint of lane {lane} is signed by no known log key")
-            }
-            Self::Alarm(alarm) => alarm.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Alarm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RolledBack { held, offered } => write!(
-                f,
-                "the server went back from revocation {} of generation {} to revocation {} of \
-                 generation {}: its store was restored without starting a new generation, or \
-                 somebody removed revocations",
-                held.1, held.0, offered.1, offered.0
-            ),
-            Self::LogShrunk { lane, held, offered } => write!(
-                f,
-                "lane {lane} of the audit log had {held} events and now shows {offered}: events \
-                 were removed"
-            ),
-            Self::LogForked { lane, held, offered } => write!(
-                f,
-                "lane {lane} of the audit log with {offered} events does not contain the {held} \
-                 events that it had: events were changed or the log was rebuilt"
-            ),
-            Self::LogReopened { lane } => write!(
-                f,
-                "lane {lane} of the audit log has grown, though a later generation of the store \
-                 has closed it: events were written as if they were older"
-            ),
-            Self::LogWithheld { lane } => {
-                write!(f, "the server no longer shows the checkpoint of lane {lane} of its log")
-            }
-            Self::LogForeign { lane } => {
-                write!(
-                    f,
-                    "what the server shows as checkpoint of lane {lane} is not that lane's: \
-                     malformed, or of another origin"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for FeedError {}
-impl std::error::Error for Alarm {}

@@ -1,4 +1,4 @@
-//! One follower of one organization's feed: its state, its witness, and how they survive a restart.
+//! One follower of one organization's feed: its state, its witness, and what a message does to them.
 //!
 //! Every message that is signed adds its entries, whatever else is wrong with it: more entries can
 //! only make more things dead. Its counter is taken only if it continues what is held and the audit
@@ -6,25 +6,24 @@
 //! ([`super::age`]): it answers a question, or goes on from what did. So a server that contradicts
 //! itself cannot keep the state young, and what depends on it soon refuses. Nothing counts that a
 //! feed key signs which an earlier message revoked.
+//!
+//! Of a snapshot in pieces the same holds: each piece that its signed head names adds its entries as
+//! it comes, and the head counts once all of them have come, in their order, and not before. What is
+//! cut off in the middle has made more things dead and nothing younger.
+//!
+//! How it survives a restart is [`super::kept`].
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-
-use serde::Deserialize;
+use std::collections::VecDeque;
 
 use super::age::{Anchor, BACKWARDS_MAX, Nonce};
-use super::feed::{Alarm, EntryJson, EntryWire, FeedError, Message, MessageKind, SignedMessage};
-use super::state::{Entry, State};
-use super::witness::{Held, LaneProof, LogWitness};
-use crate::crypto;
+use super::feed::{Alarm, FeedError, Message, MessageKind, SignedMessage};
+use super::piece::{Piece, PieceError};
+use super::state::State;
+use super::table::{Order, Row};
+use super::witness::{LaneProof, LogWitness};
 use crate::time::Time;
 use crate::tlog::Hash;
-use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note::Vkey;
-use crate::token::{push, push_string};
-
-/// The version of [`Follower::to_bytes`].
-pub const FOLLOWER_VERSION: u64 = 1;
 
 /// Questions whose answers are waited for; beyond, the oldest is given up.
 pub const ASKED_MAX: usize = 16;
@@ -35,6 +34,17 @@ struct Asked {
     nonce: Nonce,
     number: u64,
     at: Time,
+}
+
+/// What was taken of one snapshot in pieces.
+#[derive(Clone, Debug, Default)]
+struct Gathered {
+    /// Which pieces it has.
+    pieces: Vec<Hash>,
+    /// How many of them were taken: the first ones.
+    taken: usize,
+    /// Where the last entry of those stands.
+    last: Option<Order>,
 }
 
 /// What a message did.
@@ -53,18 +63,19 @@ pub enum Applied {
 /// Follows one organization's revocations.
 #[derive(Clone, Debug)]
 pub struct Follower {
-    issuer: String,
-    state: State,
-    witness: Option<LogWitness>,
-    anchor: Option<Anchor>,
+    pub(super) issuer: String,
+    pub(super) state: State,
+    pub(super) witness: Option<LogWitness>,
+    pub(super) anchor: Option<Anchor>,
     /// The latest local time known to this follower.
-    seen: Time,
+    pub(super) seen: Time,
     /// The newest questions, in the order in which they were put.
     asked: VecDeque<Asked>,
     /// The number of the last of them.
     questions: u64,
     /// The generation whose beginning a person said was a restored backup.
     restored: Option<u64>,
+    gathered: Gathered,
 }
 
 impl Follower {
@@ -80,6 +91,7 @@ impl Follower {
             asked: VecDeque::new(),
             questions: 0,
             restored: None,
+            gathered: Gathered::default(),
         }
     }
 
@@ -135,6 +147,54 @@ impl Follower {
         self.asked.push_back(Asked { nonce, number: self.questions, at: now });
     }
 
+    /// Takes the next piece of the snapshot whose head is `signed`, and says how many are missing
+    /// then. With a piece of another snapshot the one before is given up.
+    ///
+    /// Publish [`Follower::state`] afterwards; once none is missing, apply the head. Applied before,
+    /// it begins with its first piece again.
+    pub fn take_piece(&mut self, signed: &SignedMessage, text: &str) -> Result<usize, FeedError> {
+        self.check_source(signed)?;
+        let head = signed.message();
+        if self.gathered.pieces != head.pieces {
+            let pieces = head.pieces.clone();
+            self.gathered = Gathered { pieces, taken: 0, last: None };
+        }
+        let Gathered { pieces, taken, last } = &mut self.gathered;
+        let named = pieces.get(*taken).ok_or(FeedError::Piece(PieceError::Foreign))?;
+        let piece = Piece::parse(text).map_err(FeedError::Piece)?;
+        if piece.hash() != *named {
+            return Err(FeedError::Piece(PieceError::Foreign));
+        }
+        let rows = piece.rows(*last).map_err(FeedError::Piece)?;
+        drop(piece);
+        // As of a message's own entries.
+        if rows.iter().any(|row| row.below > head.to) {
+            return Err(FeedError::Piece(PieceError::Above));
+        }
+        self.state = self.state.with_rows(&rows);
+        *last = rows.last().map(Row::order);
+        *taken += 1;
+        Ok(pieces.len() - *taken)
+    }
+
+    /// Whether every piece of a snapshot was taken.
+    fn has_all(&self, head: &Message) -> bool {
+        let Gathered { pieces, taken, .. } = &self.gathered;
+        head.pieces.is_empty() || (*pieces == head.pieces && *taken == pieces.len())
+    }
+
+    /// Refuses what is another issuer's, or signed by a key that was revoked.
+    fn check_source(&self, signed: &SignedMessage) -> Result<(), FeedError> {
+        if signed.message().issuer != self.issuer {
+            return Err(FeedError::Issuer);
+        }
+        // Before its entries are taken: those of a thief could not be taken back.
+        match signed.signer().filter(|&key| self.state.has_key(key)) {
+            Some(key) => Err(FeedError::RevokedKey(key)),
+            None => Ok(()),
+        }
+    }
+
     /// Applies a message that came at the local time `received_at`. `proofs` are those that an
     /// earlier attempt asked for; usually none.
     ///
@@ -146,13 +206,12 @@ impl Follower {
         proofs: &[LaneProof],
         received_at: Time,
     ) -> Result<Applied, FeedError> {
+        self.check_source(signed)?;
         let message = signed.message();
-        if message.issuer != self.issuer {
-            return Err(FeedError::Issuer);
-        }
-        // Before its entries are taken: those of a thief could not be taken back.
-        if let Some(key) = signed.signer().filter(|&key| self.state.has_key(key)) {
-            return Err(FeedError::RevokedKey(key));
+        if !self.has_all(message) {
+            // Begun anew: where they come from, they come from the first on.
+            self.gathered = Gathered::default();
+            return Err(FeedError::NeedsPieces(message.pieces.len()));
         }
         let anchor = self.anchored(message, received_at);
         let continues = self.continues(message, anchor.is_some());
@@ -237,155 +296,4 @@ impl Follower {
             self.seen = anchor.received_at();
         }
     }
-
-    /// What to write to disk, so that a restart needs no server: NDJSON of a header, the entries
-    /// and a checksum against torn writes. `now` is the local time. `None` before the first
-    /// snapshot.
-    ///
-    /// Whoever can change the file can bring the dead back to life: keep it as private as keys.
-    pub fn to_bytes(&self, now: Time) -> Option<Vec<u8>> {
-        let anchor = self.anchor?;
-        let entries = self.state.entries();
-        let mut out = String::with_capacity(512 + 72 * entries.len());
-        push(&mut out, format_args!("{{\"accredit_follower\":{FOLLOWER_VERSION},\"iss\":"));
-        push_string(&mut out, &self.issuer);
-        let (generation, rev) = (self.state.generation(), self.state.rev());
-        push(&mut out, format_args!(",\"gen\":{generation},\"rev\":{rev}"));
-        let (at, received_at) = (anchor.at().micros(), anchor.received_at().micros());
-        push(&mut out, format_args!(",\"at\":{at},\"received_at\":{received_at}"));
-        let (after, seen) = (anchor.signed_after().micros(), self.seen.max(now).micros());
-        push(&mut out, format_args!(",\"signed_after\":{after},\"seen\":{seen},\"lanes\":["));
-        let held = self.witness.iter().flat_map(LogWitness::held);
-        for (index, (lane, held)) in held.enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let Held { generation, checkpoint } = held;
-            push(
-                &mut out,
-                format_args!("{comma}{{\"lane\":{lane},\"gen\":{generation},\"origin\":"),
-            );
-            push_string(&mut out, &checkpoint.origin);
-            let (size, root) = (checkpoint.size, checkpoint.root);
-            push(&mut out, format_args!(",\"size\":{size},\"root\":\"{root}\"}}"));
-        }
-        push(&mut out, format_args!("],\"entries\":{}}}\n", entries.len()));
-        for entry in &entries {
-            push(&mut out, format_args!("{}\n", EntryJson(entry)));
-        }
-        let digest = Hash::new(crypto::sha256(out.as_bytes()));
-        push(&mut out, format_args!("{{\"sha256\":\"{digest}\"}}\n"));
-        Some(out.into_bytes())
-    }
-
-    /// Reads what [`Follower::to_bytes`] wrote for the same issuer. With `log_keys`, the log is
-    /// watched on from what was held.
-    pub fn from_bytes(
-        bytes: &[u8],
-        issuer: &str,
-        log_keys: Option<Vec<Vkey>>,
-    ) -> Result<Self, RestoreError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| RestoreError::Malformed)?;
-        let body = text.strip_suffix('\n').ok_or(RestoreError::Malformed)?;
-        let end = body.rfind('\n').ok_or(RestoreError::Malformed)? + 1;
-        let (body, last) = body.split_at(end);
-        let last: Last<'_> = serde_json::from_str(last).map_err(|_| RestoreError::Malformed)?;
-        if Hash::from_hex(last.sha256) != Some(Hash::new(crypto::sha256(body.as_bytes()))) {
-            return Err(RestoreError::Checksum);
-        }
-        let (first, rest) = body.split_once('\n').ok_or(RestoreError::Malformed)?;
-        let header: Header = serde_json::from_str(first).map_err(|_| RestoreError::Malformed)?;
-        if header.accredit_follower != FOLLOWER_VERSION {
-            return Err(RestoreError::Version);
-        }
-        if header.iss != issuer {
-            return Err(RestoreError::Issuer);
-        }
-        let entry = |line| serde_json::from_str::<EntryWire>(line).map(Entry::from);
-        let entries: Result<Vec<_>, _> = rest.lines().map(entry).collect();
-        let entries = entries.map_err(|_| RestoreError::Malformed)?;
-        if entries.len() != header.entries {
-            return Err(RestoreError::Malformed);
-        }
-        let at = Time::from_micros(header.at);
-        let received_at = Time::from_micros(header.received_at);
-        let signed_after = Time::from_micros(header.signed_after);
-        let held = header.lanes.into_iter().map(LaneHeld::read).collect::<Option<_>>();
-        let held: BTreeMap<u16, Held> = held.ok_or(RestoreError::Malformed)?;
-        Ok(Self {
-            issuer: header.iss,
-            state: State::new(header.generation, header.rev, at, &entries),
-            witness: log_keys.map(|keys| LogWitness::resume(keys, held)),
-            anchor: Some(Anchor::from_parts(at, received_at, signed_after)),
-            seen: Time::from_micros(header.seen),
-            asked: VecDeque::new(),
-            questions: 0,
-            restored: None,
-        })
-    }
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    accredit_follower: u64,
-    iss: String,
-    #[serde(rename = "gen")]
-    generation: u64,
-    rev: u64,
-    at: i64,
-    received_at: i64,
-    signed_after: i64,
-    seen: i64,
-    lanes: Vec<LaneHeld>,
-    entries: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LaneHeld {
-    lane: u16,
-    #[serde(rename = "gen")]
-    generation: u64,
-    origin: String,
-    size: u64,
-    root: String,
-}
-
-impl LaneHeld {
-    fn read(self) -> Option<(u16, Held)> {
-        let root = Hash::from_hex(&self.root)?;
-        let checkpoint = Checkpoint { origin: self.origin, size: self.size, root };
-        Some((self.lane, Held { generation: self.generation, checkpoint }))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Last<'a> {
-    sha256: &'a str,
-}
-
-/// Why a follower's file is not used. Start without it, from a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestoreError {
-    /// Not such a file, or cut off.
-    Malformed,
-    /// The checksum does not fit.
-    Checksum,
-    /// Written by another version.
-    Version,
-    /// Of another issuer.
-    Issuer,
-}
-
-impl fmt::Display for RestoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the stored revocation state is malformed or cut off",
-            Self::Checksum => "the stored revocation state does not fit its checksum",
-            Self::Version => "the stored revocation state is of another version",
-            Self::Issuer => "the stored revocation state is of another issuer",
-        })
-    }
-}
-
-impl std::error::Error for RestoreError {}

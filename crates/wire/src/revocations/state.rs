@@ -1,25 +1,27 @@
 //! What has ended: a compact set of revocation entries and the counter it stands at.
 //!
 //! A follower looks up a dozen ids for each request and applies a delta now and then, while other
-//! threads read. So the set is two immutable tables behind `Arc`: a large *base* and a small
-//! *overlay*. A delta copies the overlay only, and a new base is made when the overlay has grown
-//! past [`OVERLAY_MAX`]. A new [`State`] is always the union of the old and what arrived: nothing
-//! that was dead comes back to life, in whatever order messages come.
+//! threads read. So the set is two immutable parts behind `Arc`: a large *base* in shards
+//! ([`super::table`]) and a small *overlay*. A delta copies the overlay only; when that has grown
+//! past [`OVERLAY_MAX`], what belongs to one shard of the base moves there, and nothing else is
+//! made anew. Pieces of a snapshot go to the base at once. A new [`State`] is always the union of
+//! the old and what arrived: nothing that was dead comes back to life, in whatever order messages
+//! come.
 //!
-//! Absent on purpose: removal. An entry leaves only at a merge after its `keep_until`, as told by
-//! [`State::forgetting`]: by a clock that surely did not run ahead, which a message's time is not.
+//! Absent on purpose: removal. An entry leaves only where its shard is made anew after its
+//! `keep_until`, as told by [`State::forgetting`]: by a clock that surely did not run ahead, which a
+//! message's time is not.
 
 use std::sync::Arc;
 
-use crate::ids::{
-    AgentId, AnyId, BlockId, CredentialId, EventId, FederationId, InstanceId, KeyId, Kind,
-    OrganizationId, PersonId, RequestId, ResourceId, RevocationId, TaskId, TokenId,
-};
+use super::table::{Order, Row, Shard, Table, hash, sorted, union};
+use crate::ids::{AnyId, KeyId, Kind};
 use crate::time::Time;
 
-/// Entries that the overlay holds at most; one more, and it is merged into a new base.
+/// Entries that the overlay holds at most; with one more, a part of it moves to the base.
 ///
-/// Copying so many takes some tens of microseconds, so a delta costs no more than that.
+/// Copying so many, or one shard of the base, takes some tens of microseconds: a delta costs no
+/// more than that.
 pub const OVERLAY_MAX: usize = 4096;
 
 /// One entry of the revocation graph: whatever has `target` in its lineage and a smaller `rev`
@@ -38,7 +40,7 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct State {
     base: Arc<Table>,
-    overlay: Arc<Table>,
+    overlay: Arc<Shard>,
     generation: u64,
     rev: u64,
     at: Time,
@@ -54,9 +56,9 @@ impl State {
 
     /// A complete state: all entries of `generation` up to `rev`, as read at `at`.
     pub fn new(generation: u64, rev: u64, at: Time, entries: &[Entry]) -> Self {
-        let base = Arc::new(Table::new(entries.iter().map(Row::from).collect()));
-        let (overlay, over) = (Arc::new(Table::default()), Time::default());
-        Self { base, overlay, generation, rev, at, over }
+        let (overlay, over) = (Arc::default(), Time::default());
+        let state = Self { base: Arc::default(), overlay, generation, rev, at, over };
+        state.with_rows(&sorted(entries))
     }
 
     /// The organization's counter up to which this state is complete.
@@ -75,9 +77,9 @@ impl State {
         self.at
     }
 
-    /// How many entries are held; one that stands in both tables counts twice.
+    /// How many entries are held; one that stands in both parts counts twice.
     pub fn len(&self) -> usize {
-        self.base.keys.len() + self.overlay.keys.len()
+        self.base.len() + self.overlay.len()
     }
 
     /// Whether no entry is held.
@@ -85,7 +87,7 @@ impl State {
         self.len() == 0
     }
 
-    /// Bytes that the tables take.
+    /// Bytes that the set takes.
     pub fn bytes(&self) -> usize {
         self.base.bytes() + self.overlay.bytes()
     }
@@ -128,15 +130,24 @@ impl State {
         if entries.is_empty() {
             return next;
         }
-        let delta = Table::new(entries.iter().map(Row::from).collect());
+        let new = sorted(entries);
         // Nothing expires from the overlay alone, so that the union stays exact between merges.
-        let overlay = Table::union(&self.overlay, &delta, i64::MIN);
-        if overlay.keys.len() > OVERLAY_MAX {
-            next.base = Arc::new(Table::union(&self.base, &overlay, self.over.seconds()));
-            next.overlay = Arc::new(Table::default());
-        } else {
-            next.overlay = Arc::new(overlay);
+        let all = union(self.overlay.rows_after(None), new.into_iter(), i64::MIN);
+        let mut rows: Vec<Row> = all.collect();
+        while rows.len() > OVERLAY_MAX {
+            let run = next.base.longest_run(&rows);
+            let moved: Vec<Row> = rows.drain(run).collect();
+            Arc::make_mut(&mut next.base).add(&moved, self.over.seconds());
         }
+        next.overlay = Arc::new(Shard::new(0, &rows));
+        next
+    }
+
+    /// This state with more rows, which are in their order: what is kept of a piece of a snapshot.
+    #[must_use]
+    pub(super) fn with_rows(&self, rows: &[Row]) -> Self {
+        let mut next = self.clone();
+        Arc::make_mut(&mut next.base).add(rows, self.over.seconds());
         next
     }
 
@@ -169,200 +180,19 @@ impl State {
     }
 
     /// Every entry that is not past its `keep_until`, each target once, in no order of meaning.
-    pub fn entries(&self) -> Vec<Entry> {
-        let all = Table::union(&self.base, &self.overlay, self.over.seconds());
-        all.rows().filter_map(Row::entry).collect()
-    }
-}
-
-/// One entry as it is kept: the target's [`AnyId::key`], `below`, `keep_until`.
-#[derive(Clone, Copy)]
-struct Row {
-    key: u128,
-    below: u64,
-    keep_until: i64,
-}
-
-impl Row {
-    fn order(&self) -> (u64, u128) {
-        (hash(self.key), self.key)
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.rows_after(None).filter_map(Row::entry)
     }
 
-    fn joined(self, other: Self) -> Self {
-        Self {
-            key: self.key,
-            below: self.below.max(other.below),
-            keep_until: self.keep_until.max(other.keep_until),
-        }
+    /// Whether nothing of the large part was made anew between the two.
+    #[cfg(test)]
+    pub(super) fn shares_all_with(&self, other: &Self) -> bool {
+        self.base.is_shared_with(&other.base)
     }
 
-    fn entry(self) -> Option<Entry> {
-        let target = id_of_key(self.key)?;
-        Some(Entry { target, below: self.below, keep_until: self.keep_until })
-    }
-}
-
-impl From<&Entry> for Row {
-    fn from(entry: &Entry) -> Self {
-        Self { key: entry.target.key(), below: entry.below, keep_until: entry.keep_until }
-    }
-}
-
-/// An immutable hash table: rows ordered by hash, and where each bucket starts.
-///
-/// 32 bytes of row, one of tag, and two to four of bucket for each entry. A look-up that finds
-/// nothing, which is nearly each, reads a bucket and one or two tags and seldom a key.
-#[derive(Debug, Default)]
-struct Table {
-    /// `starts[b]..starts[b + 1]` are the rows whose hash begins with the bits `b`.
-    starts: Box<[u32]>,
-    /// How far to shift a hash right to get its bucket.
-    shift: u32,
-    tags: Box<[u8]>,
-    keys: Box<[u128]>,
-    below: Box<[u64]>,
-    keep_until: Box<[i64]>,
-}
-
-/// Mixes the 128 bits of a key. Fixed, because the keys are made and signed by the server; ids
-/// share their leading bits when made at one time, so that they must be mixed.
-fn hash(key: u128) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let folded = ((key >> 64) as u64).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (key as u64);
-    let wide = u128::from(folded) * u128::from(ODD);
-    let mixed = (wide >> 64) as u64 ^ wide as u64;
-    mixed.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ (mixed >> 32)
-}
-
-fn tag(hash: u64) -> u8 {
-    hash as u8
-}
-
-impl Table {
-    fn new(mut rows: Vec<Row>) -> Self {
-        rows.sort_unstable_by_key(Row::order);
-        let mut build = Builder::with_capacity(rows.len());
-        for row in rows {
-            build.push(row);
-        }
-        build.finish()
-    }
-
-    /// Both tables in one; rows whose `keep_until` lies before `now` are left out.
-    fn union(a: &Self, b: &Self, now: i64) -> Self {
-        let mut build = Builder::with_capacity(a.keys.len() + b.keys.len());
-        let (mut left, mut right) = (a.rows().peekable(), b.rows().peekable());
-        loop {
-            let row = match (left.peek(), right.peek()) {
-                (Some(x), Some(y)) if x.order() <= y.order() => left.next(),
-                (Some(_), None) => left.next(),
-                _ => right.next(),
-            };
-            let Some(row) = row else { return build.finish() };
-            if row.keep_until >= now {
-                build.push(row);
-            }
-        }
-    }
-
-    fn rows(&self) -> impl Iterator<Item = Row> {
-        let rest = self.below.iter().zip(&self.keep_until);
-        let row = |(&key, (&below, &keep_until))| Row { key, below, keep_until };
-        self.keys.iter().zip(rest).map(row)
-    }
-
-    fn below(&self, hash: u64, key: u128) -> Option<u64> {
-        if self.keys.is_empty() {
-            return None;
-        }
-        let bucket = (hash >> self.shift) as usize;
-        let start = *self.starts.get(bucket)? as usize;
-        let end = *self.starts.get(bucket + 1)? as usize;
-        let tags = self.tags.get(start..end)?;
-        let mut found = tags.iter().enumerate().filter(|&(_, &other)| other == tag(hash));
-        let hit = found.find(|&(offset, _)| self.keys.get(start + offset) == Some(&key))?;
-        self.below.get(start + hit.0).copied()
-    }
-
-    fn bytes(&self) -> usize {
-        self.starts.len() * 4 + self.keys.len() * (1 + 16 + 8 + 8)
-    }
-}
-
-/// Collects rows in their order into a [`Table`], joining those with one key.
-struct Builder {
-    keys: Vec<u128>,
-    below: Vec<u64>,
-    keep_until: Vec<i64>,
-}
-
-impl Builder {
-    fn with_capacity(rows: usize) -> Self {
-        Self {
-            keys: Vec::with_capacity(rows),
-            below: Vec::with_capacity(rows),
-            keep_until: Vec::with_capacity(rows),
-        }
-    }
-
-    fn push(&mut self, mut row: Row) {
-        if self.keys.last() == Some(&row.key)
-            && let (Some(below), Some(keep_until)) = (self.below.pop(), self.keep_until.pop())
-        {
-            self.keys.pop();
-            row = row.joined(Row { key: row.key, below, keep_until });
-        }
-        self.keys.push(row.key);
-        self.below.push(row.below);
-        self.keep_until.push(row.keep_until);
-    }
-
-    fn finish(self) -> Table {
-        // Between half a bucket and one for each row, at least two.
-        let bits = usize::BITS - (self.keys.len() / 2).leading_zeros();
-        let shift = 64 - bits.max(1);
-        let buckets = 1usize << (64 - shift);
-        let mut starts = Vec::with_capacity(buckets + 1);
-        let mut tags = Vec::with_capacity(self.keys.len());
-        for (index, &key) in self.keys.iter().enumerate() {
-            let hash = hash(key);
-            let bucket = (hash >> shift) as usize;
-            while starts.len() <= bucket {
-                starts.push(index as u32);
-            }
-            tags.push(tag(hash));
-        }
-        starts.resize(buckets + 1, self.keys.len() as u32);
-        Table {
-            starts: starts.into_boxed_slice(),
-            shift,
-            tags: tags.into_boxed_slice(),
-            keys: self.keys.into_boxed_slice(),
-            below: self.below.into_boxed_slice(),
-            keep_until: self.keep_until.into_boxed_slice(),
-        }
-    }
-}
-
-/// The id that has this [`AnyId::key`].
-fn id_of_key(key: u128) -> Option<AnyId> {
-    let number = ((key >> 76) & 0xf) as u8;
-    let bits = key & !(0xf << 76) | (7 << 76);
-    let kind = Kind::ALL.into_iter().find(|&kind| kind as u8 == number)?;
-    match kind {
-        Kind::Organization => OrganizationId::from_bits(bits).map(AnyId::from),
-        Kind::Person => PersonId::from_bits(bits).map(AnyId::from),
-        Kind::Agent => AgentId::from_bits(bits).map(AnyId::from),
-        Kind::Instance => InstanceId::from_bits(bits).map(AnyId::from),
-        Kind::Resource => ResourceId::from_bits(bits).map(AnyId::from),
-        Kind::Credential => CredentialId::from_bits(bits).map(AnyId::from),
-        Kind::Token => TokenId::from_bits(bits).map(AnyId::from),
-        Kind::Task => TaskId::from_bits(bits).map(AnyId::from),
-        Kind::Revocation => RevocationId::from_bits(bits).map(AnyId::from),
-        Kind::Event => EventId::from_bits(bits).map(AnyId::from),
-        Kind::Key => KeyId::from_bits(bits).map(AnyId::from),
-        Kind::Request => RequestId::from_bits(bits).map(AnyId::from),
-        Kind::Federation => FederationId::from_bits(bits).map(AnyId::from),
-        Kind::Block => BlockId::from_bits(bits).map(AnyId::from),
+    /// The rows behind a place in the order, as [`State::entries`] has them.
+    pub(super) fn rows_after(&self, after: Option<Order>) -> impl Iterator<Item = Row> {
+        let over = self.over.seconds();
+        union(self.base.rows_after(after), self.overlay.rows_after(after), over)
     }
 }

@@ -34,7 +34,7 @@ fn no_target_panics_on_its_corpus() {
 #[test]
 fn the_seeds_that_are_good_are_read() {
     use accredit_wire::ids::KeyId;
-    use accredit_wire::revocations::Follower;
+    use accredit_wire::revocations::{Acknowledgement, Follower};
     use accredit_wire::token::AccessToken;
 
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
@@ -43,8 +43,13 @@ fn the_seeds_that_are_good_are_read() {
         let read = AccessToken::parse(&seed(name), KeyId::new(1, [1; 10]));
         assert!(read.is_ok(), "{name}: {read:?}");
     }
-    let follower = Follower::from_bytes(&seed("follower/whole"), "https://id.example/o/dev", None);
-    assert_eq!(follower.expect("a follower").state().entries().len(), 2);
+    for name in ["follower/whole", "follower/whole_pieces"] {
+        let follower = Follower::from_bytes(&seed(name), "https://id.example/o/dev", None);
+        assert_eq!(follower.expect(name).state().entries().count(), 2);
+    }
+    let piece = accredit_wire::jose::b64url_encode(&seed("piece/two"));
+    assert_eq!(seed("piece/line"), piece.as_bytes());
+    serde_json::from_slice::<Acknowledgement>(&seed("acknowledgement/said")).expect("said");
 
     // Behind the log's signatures: as they were made, and as a changed text is signed anew.
     let keys = targets::log_keys();

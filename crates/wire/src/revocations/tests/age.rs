@@ -158,7 +158,7 @@ fn a_server_that_is_ahead_makes_nobody_forget_what_has_ended() {
     let ahead = answer(1, 5, at(40 * 86_400), nonce(1));
     let ahead = Message { entries: vec![kept], ..ahead };
     assert_eq!(follower.apply(&signed(&ahead), &[], at(0)), Ok(Applied::Snapshot));
-    assert_eq!(follower.state().entries().len(), 1);
+    assert_eq!(follower.state().len(), 1);
     let right = heartbeat(1, 6_000_000, at(7));
     assert_eq!(follower.apply(&signed(&right), &[], at(7)), Ok(Applied::Heartbeat));
     let bytes = follower.to_bytes(at(7)).expect("bytes");

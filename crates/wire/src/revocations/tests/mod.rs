@@ -1,5 +1,6 @@
 mod age;
 mod log;
+mod pieces;
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,12 @@ use proptest::prelude::*;
 use super::feed::{
     Alarm, FEED_TYPE, FeedError, LaneCheckpoint, Message, MessageKind, SignedMessage,
 };
-use super::follower::{Applied, Follower, RestoreError};
+use super::follower::{Applied, Follower};
+use super::kept::RestoreError;
 use super::state::{Entry, OVERLAY_MAX, State};
+use super::table::{Row, sorted};
 use super::witness::LogWitness;
-use super::{Nonce, Reading};
+use super::{Nonce, Pieces, Reading};
 use crate::crypto::{Algorithm, PrivateKey};
 use crate::ids::{AgentId, AnyId, InstanceId, KeyId, Kind, PersonId, TokenId};
 use crate::jose::jwk::{JwkSet, VerifyingKey};
@@ -56,6 +59,7 @@ fn message(from: u64, to: u64, seconds: i64, entries: &[Entry]) -> Message {
         nonce: Some(NONCE),
         keys: Hash::new([5; 32]),
         entries: entries.to_vec(),
+        pieces: Vec::new(),
         log: Vec::new(),
     }
 }
@@ -152,7 +156,7 @@ fn entries_of_every_kind_come_out_as_they_went_in() {
         |id: &String| Entry { target: id.parse().expect("an id"), below: 3, keep_until: FOREVER };
     let entries: Vec<Entry> = ids.iter().map(entry).collect();
     let state = State::new(1, 9, at(0), &entries);
-    let out = state.entries();
+    let out: Vec<Entry> = state.entries().collect();
     assert_eq!(out.len(), Kind::ALL.len());
     assert!(entries.iter().all(|entry| out.contains(entry)));
 }
@@ -172,12 +176,12 @@ fn a_merge_forgets_what_is_past_its_time_and_nothing_else() {
 }
 
 #[test]
-fn an_entry_takes_at_most_40_bytes_and_the_old_state_stays_as_it_was() {
-    for count in [1_000_u64, 65_535, 65_537, 100_000] {
+fn an_entry_takes_at_most_30_bytes_and_the_old_state_stays_as_it_was() {
+    for count in [1_000_u64, 16_384, 16_385, 65_537, 100_000] {
         let entries: Vec<Entry> = (0..count).map(|number| entry(number, 1 + number)).collect();
         let state = State::new(1, count, at(0), &entries);
         assert_eq!(state.len(), count as usize);
-        assert!(state.bytes() <= 40 * count as usize, "{} for {count}", state.bytes());
+        assert!(state.bytes() <= 30 * count as usize, "{} for {count}", state.bytes());
         for number in (0..count).step_by(97) {
             assert_eq!(state.is_dead([agent(number)], number), Some(agent(number)));
             assert_eq!(state.is_dead([agent(number)], number + 1), None);
@@ -187,6 +191,74 @@ fn an_entry_takes_at_most_40_bytes_and_the_old_state_stays_as_it_was() {
         assert_eq!(next.is_dead([agent(count + 5)], 0), Some(agent(count + 5)));
         assert_eq!(state.is_dead([agent(count + 5)], 0), None);
     }
+}
+
+#[test]
+fn numbers_that_lie_far_apart_are_kept_as_they_are() {
+    let above = |number: u64| Entry {
+        keep_until: if number.is_multiple_of(3) { i64::MAX } else { FOREVER },
+        ..entry(number, if number.is_multiple_of(2) { (7 << 40) + number } else { number })
+    };
+    let entries: Vec<Entry> = (1..1000).map(above).collect();
+    let mut state = State::new(1, 1 << 44, at(0), &[]);
+    for part in entries.chunks(70) {
+        state = state.with_rows(&sorted(part));
+    }
+    let mut out: Vec<Entry> = state.entries().collect();
+    out.sort_unstable_by_key(|entry| entry.target);
+    assert_eq!(out, entries);
+    assert_eq!(state.is_dead([agent(2)], (7 << 40) + 1), Some(agent(2)));
+    assert_eq!(state.is_dead([agent(3)], 3), None);
+}
+
+#[test]
+fn a_large_set_that_grows_by_deltas_and_pieces_answers_like_a_map() {
+    // Enough for shards of several sizes, and for each id to come more than once.
+    let random = |step: u64| (step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) % 60_000;
+    let mut model = BTreeMap::<u64, u64>::new();
+    let mut state = State::new(1, 1 << 20, at(0), &[]);
+    let mut step = 0;
+    for round in 0..60 {
+        let count = [1, 50, 4096, 5000][round % 4];
+        let part: Vec<Entry> = (step..step + count).map(|s| entry(random(s), 1 + s)).collect();
+        step += count;
+        for (entry, number) in part.iter().zip((step - count..).map(random)) {
+            let below = model.entry(number).or_default();
+            *below = entry.below.max(*below);
+        }
+        state = if round % 8 < 4 { state.with(&part) } else { state.with_rows(&sorted(&part)) };
+    }
+    for number in 0..60_000 {
+        let below = model.get(&number).copied().unwrap_or(0);
+        assert_eq!(state.is_dead([agent(number)], below), None, "{number}");
+        let dead = below > 0 && state.is_dead([agent(number)], below - 1).is_some();
+        assert_eq!(dead, below > 0, "{number}");
+    }
+    let mut out: Vec<_> = state.entries().map(|entry| (entry.target, entry.below)).collect();
+    out.sort_unstable();
+    let expected: Vec<_> = model.into_iter().map(|(n, below)| (agent(n), below)).collect();
+    assert_eq!(out, expected, "each id once");
+    // Cut into pieces and put together again, from any place on, it is the same.
+    let mut again = State::new(1, 1 << 20, at(0), &[]);
+    let mut last = None;
+    for piece in Pieces::of(state.clone()) {
+        let rows = piece.rows(last).expect("a piece");
+        last = rows.last().map(Row::order);
+        again = again.with_rows(&rows);
+    }
+    assert!(again.entries().eq(state.entries()));
+}
+
+#[test]
+fn what_is_there_already_is_not_made_anew() {
+    let entries: Vec<Entry> = (0..50_000).map(|number| entry(number, 1 + number)).collect();
+    let state = State::new(1, 50_000, at(0), &entries);
+    let again = state.with_rows(&sorted(&entries));
+    assert!(state.shares_all_with(&again));
+    let other = state.with_rows(&sorted(&[entry(7, 50_000)]));
+    assert!(!state.shares_all_with(&other));
+    let over = state.clone().forgetting(Time::from_seconds(FOREVER + 1));
+    assert_eq!(over.with_rows(&sorted(&entries)).len(), 0, "what is over goes all the same");
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
@@ -215,7 +287,7 @@ proptest! {
             let dead = model.get(&agent(number)).is_some_and(|below| rev < *below);
             prop_assert_eq!(state.is_dead([agent(number)], rev).is_some(), dead);
         }
-        let mut out: Vec<_> = state.entries().iter().map(|e| (e.target, e.below)).collect();
+        let mut out: Vec<_> = state.entries().map(|e| (e.target, e.below)).collect();
         out.sort_unstable();
         prop_assert_eq!(out, model.into_iter().collect::<Vec<_>>());
     }
@@ -351,7 +423,7 @@ fn only_the_feed_key_and_the_feed_type_are_believed() {
 }
 
 #[test]
-fn a_payload_that_is_not_of_version_1_is_refused() {
+fn a_payload_that_is_not_of_a_known_form_is_refused() {
     let key = FeedKey::new(1, FEED_TYPE);
     let good = String::from_utf8(message(1, 3, 0, &[entry(1, 3)]).to_payload()).expect("text");
     let verify = |payload: &str| {
@@ -373,6 +445,7 @@ fn a_payload_that_is_not_of_version_1_is_refused() {
         (r#""b":3"#, r#""b":3,"x":1"#),
         (r#""t":"agt_"#, r#""t":"AGT_"#),
         (r#""log":[]"#, r#""log":[{"lane":0,"note":"","from":1,"proof":["AA=="]}]"#),
+        (r#""v":1"#, r#""v":2,"pieces":[]"#),
         (r#""log":[]"#, r#""log":[{"lane":0,"note":""},{"lane":0,"note":""}]"#),
         (r#""to":3"#, r#""to":"3""#),
         (r#""up":1"#, r#""up":-1"#),
@@ -503,7 +576,7 @@ fn what_was_written_to_disk_goes_on_where_it_was() {
         assert!(Follower::from_bytes(&bytes[..cut], ISSUER, None).is_err(), "{cut}");
     }
     let text = String::from_utf8(bytes).expect("text");
-    let bent = text.replace("\"b\":7", "\"b\":1");
+    let bent = text.replace("\"rev\":7", "\"rev\":8");
     assert_eq!(
         Follower::from_bytes(bent.as_bytes(), ISSUER, None).err(),
         Some(RestoreError::Checksum)

@@ -667,6 +667,7 @@ fn a_clock_that_runs_behind_does_not_keep_a_token_alive() {
         nonce: Some(crate::revocations::Nonce::new([1; 16])),
         keys: crate::tlog::Hash::new([5; 32]),
         entries: Vec::new(),
+        pieces: Vec::new(),
         log: Vec::new(),
     };
     let feed = Signer::new(Algorithm::EdDsa, 9);
