@@ -11,6 +11,7 @@ use accredit_wire::backup::{Header, Manifest, Opener, frame_head};
 use accredit_wire::binding::dpop::{Expected, NonceRule, Proof};
 use accredit_wire::binding::nonce::Nonces;
 use accredit_wire::binding::uri::{BaseUri, Target as Uri};
+use accredit_wire::biscuit::{self, Attenuable, BiscuitError, Held, Unsigned};
 use accredit_wire::claim_rule::ClaimRule;
 use accredit_wire::crypto::{PrivateKey, sha256};
 use accredit_wire::forwarded::{ForwardedHeader, TrustedProxies};
@@ -60,6 +61,8 @@ pub(crate) const TARGETS: &[Target] = &[
     ("authority", authority),
     ("authorization_details", authorization_details),
     ("backup", backup),
+    ("biscuit", biscuit),
+    ("biscuit_block", biscuit_block),
     ("claim_rule", claim_rule),
     ("client_auth", client_auth),
     ("dpop", dpop),
@@ -675,4 +678,112 @@ fn trace(bytes: &[u8]) {
         let again = format!("00-{shown}-00f067aa0ba902b7-01");
         assert_eq!(TraceId::from_traceparent(&again), Some(trace));
     }
+}
+
+/// A field of a message: bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut len = bytes.len();
+    while len >= 0x80 {
+        out.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    out.extend_from_slice(bytes);
+    out
+}
+
+/// A block of a Biscuit, truly signed by the key of `seed`, behind the block with this signature.
+fn signed_block(block: &[u8], seed: &[u8; 32], previous: Option<&[u8]>) -> (Vec<u8>, [u8; 64]) {
+    let public = PrivateKey::ed25519_from_seed(&SEED).and_then(|key| key.public()).expect("a key");
+    let mut message = b"\0BLOCK\0\0VERSION\0\x01\0\0\0\0PAYLOAD\0".to_vec();
+    message.extend_from_slice(block);
+    message.extend_from_slice(b"\0ALGORITHM\0\0\0\0\0\0NEXTKEY\0");
+    message.extend_from_slice(public.bytes());
+    if let Some(previous) = previous {
+        message.extend_from_slice(b"\0PREVSIG\0");
+        message.extend_from_slice(previous);
+    }
+    let key = PrivateKey::ed25519_from_seed(seed).expect("a key");
+    let signature = key.sign(&message).expect("a signature");
+    let next = [&[0x08, 0x00][..], &field(2, public.bytes())].concat();
+    let parts = [field(1, block), field(2, &next), field(3, &signature), vec![0x28, 1]];
+    (parts.concat(), signature)
+}
+
+/// A Biscuit of these blocks, truly signed.
+fn signed_biscuit(authority: &[u8], added: Option<&[u8]>) -> String {
+    let (first, signature) = signed_block(authority, &SEED, None);
+    let id = biscuit::root_key_id(key());
+    let mut out = vec![0x08];
+    let mut rest = id;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+    out.extend(field(2, &first));
+    if let Some(added) = added {
+        out.extend(field(3, &signed_block(added, &SEED, Some(&signature)).0));
+    }
+    out.extend(field(4, &field(1, &SEED)));
+    b64url_encode(&out)
+}
+
+fn verified(text: &str) -> Result<Attenuable, BiscuitError> {
+    let keys = keys().keys().iter().map(|known| (key(), &known.key));
+    let outcome = biscuit::verify(text, keys);
+    // Whoever holds a token reads no more in it than whoever checks it.
+    assert!(outcome.is_err() || Held::read(text).is_ok());
+    outcome
+}
+
+/// Any text, and any authority block with a good signature.
+fn biscuit(bytes: &[u8]) {
+    if let Some(text) = text(bytes) {
+        let _ = Held::read(text);
+        let _ = verified(text);
+    }
+    if let Ok(token) = AccessToken::parse(bytes, key())
+        && let Ok(unsigned) = Unsigned::new(&token, &SEED)
+    {
+        let mut read =
+            verified(&signed_biscuit(unsigned.block(), None)).expect("a token").token().clone();
+        read.further.pop();
+        assert_eq!(read, token, "what was minted is what is read");
+    }
+    if let Ok(read) = verified(&signed_biscuit(bytes, None)) {
+        // It says what a token says, which is minted again.
+        let mut token = read.token().clone();
+        token.further.pop();
+        assert!(Unsigned::new(&token, &SEED).is_ok());
+    }
+}
+
+/// Whether a block that is added to a good token is read, and is of the vocabulary.
+pub(crate) fn narrows(block: &[u8]) -> Option<bool> {
+    let read = verified(&signed_biscuit(good_block(), Some(block))).ok()?;
+    Some(read.uninterpreted().next().is_none())
+}
+
+/// The authority block of a good token.
+fn good_block() -> &'static [u8] {
+    static BASE: OnceLock<Vec<u8>> = OnceLock::new();
+    let base = BASE.get_or_init(|| {
+        let payload = include_bytes!("corpus/access_token/machine");
+        let token = AccessToken::parse(payload, key()).expect("a token");
+        Unsigned::new(&token, &SEED).expect("a token").block().to_vec()
+    });
+    base
+}
+
+/// Any block that somebody added to a good token.
+fn biscuit_block(bytes: &[u8]) {
+    let base = good_block();
+    let before = verified(&signed_biscuit(base, None)).expect("a token");
+    let Ok(read) = verified(&signed_biscuit(base, Some(bytes))) else { return };
+    assert!(before.held().covers(read.held()));
+    assert!(before.token().delegable.covers(&read.token().delegable));
+    assert!(read.token().expires_at <= before.token().expires_at);
+    assert!(before.token().lineage().all(|id| read.token().lineage().any(|own| own == id)));
 }

@@ -252,7 +252,10 @@ impl Tenant {
         let keys = Keys::new(keys)?;
         let mut config = Config::new(&organization.issuer, AudienceRule::Any);
         config.revocations_age_max = OWN_AGE_MAX;
-        let verifier = Verifier::new(config, KeyRing::new(keys.token_jwks()));
+        let verifier = Verifier::new(
+            config,
+            KeyRing::new(keys.token_jwks()).with_biscuit(keys.biscuit_jwks()),
+        );
         let entries: Vec<Entry> = revoked.iter().map(entry).collect();
         let state =
             revocations::State::new(organization.generation, organization.rev, now, &entries);
@@ -417,7 +420,8 @@ impl Tenant {
         });
         match keys {
             Ok(keys) => {
-                self.verifier.set_keys(KeyRing::new(keys.token_jwks()));
+                self.verifier
+                    .set_keys(KeyRing::new(keys.token_jwks()).with_biscuit(keys.biscuit_jwks()));
                 self.keys.store(Arc::new(keys));
             }
             Err(fault) => tracing::error!(%fault, org = %self.id, "signing keys not taken over"),

@@ -67,6 +67,18 @@
 //! # }
 //! ```
 //!
+//! An agent that holds an attenuable token narrows it for another one and hands it on, without asking
+//! anybody:
+//!
+//! ```no_run
+//! # fn hand_on(agent: &accredit::Agent, token: &accredit::Secret, worker: accredit::TokenHolder)
+//! # -> Result<accredit::Secret, accredit::NarrowError> {
+//! let narrowing = accredit::Narrowing { holder: Some(worker), ..accredit::Narrowing::default() };
+//! let narrowed = agent.narrow(token, &narrowing)?; // signed by this agent's key, of use to the worker's
+//! # Ok(narrowed)
+//! # }
+//! ```
+//!
 //! In reading order: [`verifier`] follows the issuer, [`guard`] stands at the door, [`agent`] gets
 //! tokens. Absent on purpose: any decision of its own about tokens, which is
 //! [`accredit_wire::verify`]'s, and a way to switch a check off.
@@ -80,7 +92,9 @@ mod refusal;
 pub mod verifier;
 
 pub use accredit_wire::authority::{Arguments, Authority, Denial, Permission, Value};
-pub use accredit_wire::ids::{PersonId, TaskId};
+pub use accredit_wire::binding::Thumbprint;
+pub use accredit_wire::biscuit::{Holder as TokenHolder, NarrowError, Narrowing};
+pub use accredit_wire::ids::{AgentId, PersonId, TaskId};
 pub use accredit_wire::jose::jwk::PrivateJwk;
 pub use accredit_wire::json::{Json, JsonError};
 pub use accredit_wire::oauth::authorization_details::AuthorizationDetails;

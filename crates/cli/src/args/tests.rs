@@ -38,6 +38,8 @@ fn the_forms_that_scripts_rely_on_are_read() {
         "agent create a --owner jo@example.com --allow crm:update(/eu/*;n<=5) crm:read",
         "token get --org dev --client-id agt_1 --allow crm:update(amount<=100)",
         "token inspect",
+        "token narrow --allow crm:read --expires-in 5m",
+        "token narrow --to agt_06af0000007100000000000000 --to-key key.jwk --key own.jwk -",
         "signing-key list",
         "agent decommission a --yes",
     ] {

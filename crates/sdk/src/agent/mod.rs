@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use accredit_net::{ConfigError, RESPONSE_BODY_MAX};
 use accredit_wire::binding::dpop::PROOF_HEADER;
+use accredit_wire::biscuit::{Held, NarrowError, Narrowing};
 use accredit_wire::jose::jwk::PrivateJwk;
 use accredit_wire::oauth::ErrorCode;
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
@@ -205,6 +206,37 @@ impl Agent {
             headers.insert(PROOF_HEADER, proof);
         }
         Ok(headers)
+    }
+
+    /// The headers of one request with an attenuable token that another agent handed to this one, by
+    /// the thumbprint of this one's key ([`Agent::thumbprint`]).
+    pub fn headers_for_held(
+        &self,
+        token: &Secret,
+        method: &Method,
+        url: &str,
+    ) -> Result<HeaderMap, AgentError> {
+        let holder = self.0.holder.as_ref().ok_or(AgentError::Signing)?;
+        let value = Secret::new(format!("DPoP {}", token.expose()));
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| AgentError::Signing)?;
+        value.set_sensitive(true);
+        let mut headers = HeaderMap::with_capacity(2);
+        headers.insert(AUTHORIZATION, value);
+        headers.insert(PROOF_HEADER, holder.prove(method.as_str(), url, Some(token.expose()))?);
+        Ok(headers)
+    }
+
+    /// Narrows an attenuable token without asking anybody, and hands it on where the narrowing names a
+    /// holder: the agent that acts from then on, and its key. A token that is bound to this agent's key
+    /// is handed on by that key and by nothing else. What would widen the token is refused and named.
+    pub fn narrow(&self, token: &Secret, narrowing: &Narrowing) -> Result<Secret, NarrowError> {
+        let held = Held::read(token.expose()).map_err(NarrowError::Token)?;
+        let random = ambient::random::<32>().ok_or(NarrowError::Key)?;
+        let narrowed = match &self.0.holder {
+            Some(holder) => holder.narrow(&held, narrowing, &random),
+            None => held.narrow(narrowing, &random, None),
+        };
+        narrowed.map(Secret::new)
     }
 
     /// Keeps the nonce that the server at `url` gave in the headers of an answer, for later proofs.

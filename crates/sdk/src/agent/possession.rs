@@ -11,6 +11,7 @@ use accredit_wire::binding::Thumbprint;
 use accredit_wire::binding::dpop::{NONCE_HEADER, ProofKey, ProofUnmade, ToProve};
 use accredit_wire::binding::nonce::NONCE_BYTES_MAX;
 use accredit_wire::binding::uri::{Target, UriError};
+use accredit_wire::biscuit::{Held, NarrowError, Narrowing};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use http::header::{HeaderMap, HeaderValue};
 
@@ -55,6 +56,16 @@ impl Holder {
             ProofUnmade::Signing => AgentError::Signing,
         })?;
         HeaderValue::try_from(proof).map_err(|_| AgentError::Signing)
+    }
+
+    /// Narrows an attenuable token, and hands it on where it is bound to this key.
+    pub(super) fn narrow(
+        &self,
+        held: &Held,
+        narrowing: &Narrowing,
+        random: &[u8; 32],
+    ) -> Result<String, NarrowError> {
+        self.key.narrow(held, narrowing, random)
     }
 
     /// Keeps the nonce that a server gave in its answer; says whether it is another one than before.

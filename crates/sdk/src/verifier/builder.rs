@@ -45,6 +45,7 @@ pub struct Builder {
     public_url: Option<String>,
     nonces: Nonces,
     proofs_remembered_max: usize,
+    unheld_attenuable: bool,
 }
 
 /// Whether proofs of possession need a nonce.
@@ -133,6 +134,7 @@ impl Builder {
             public_url: None,
             nonces: Nonces::Accepted,
             proofs_remembered_max: REPLAY_ENTRIES_MAX,
+            unheld_attenuable: false,
         }
     }
 
@@ -214,6 +216,13 @@ impl Builder {
         self
     }
 
+    /// Takes attenuable tokens that are bound to nobody's key, from whoever has them. By default they
+    /// are refused: what is narrowed and handed on passes through many hands.
+    pub fn accept_unheld_attenuable(mut self) -> Self {
+        self.unheld_attenuable = true;
+        self
+    }
+
     /// How proofs are checked, where that is possible.
     fn proofs(&self) -> Result<Option<Proofs>, ConnectError> {
         let base = match &self.public_url {
@@ -248,6 +257,7 @@ impl Builder {
         let proofs = self.proofs()?;
         let mut config = Config::new(&self.issuer, AudienceRule::Exact(self.audience));
         config.proofs = proofs;
+        config.unheld_attenuable = self.unheld_attenuable;
         config.revocations_age_max = self.age_max;
         config.skew = self.skew.unwrap_or(config.skew);
 

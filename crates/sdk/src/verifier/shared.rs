@@ -96,7 +96,10 @@ impl Shared {
     ) -> Self {
         Self {
             age_max: config.revocations_age_max,
-            verifier: verify::Verifier::new(config, KeyRing::new(&keys.tokens)),
+            verifier: verify::Verifier::new(
+                config,
+                KeyRing::new(&keys.tokens).with_biscuit(&keys.biscuit),
+            ),
             client,
             alarms: Alarms::default(),
             applied: watch::Sender::new(None),
@@ -161,7 +164,7 @@ impl Shared {
         let outcome = change(&mut keys);
         let state = self.revoked.load();
         keys.drop_revoked(|kid| state.has_key(kid));
-        self.verifier.set_keys(KeyRing::new(&keys.tokens));
+        self.verifier.set_keys(KeyRing::new(&keys.tokens).with_biscuit(&keys.biscuit));
         self.keys.store(Arc::new(keys));
         outcome
     }

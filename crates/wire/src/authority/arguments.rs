@@ -196,6 +196,12 @@ impl Arguments {
         self.0.contains_key(name)
     }
 
+    /// Those that are there once and a text or an integer, by their names.
+    #[cfg_attr(not(feature = "biscuit"), expect(dead_code, reason = "only Datalog asks for all"))]
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)))
+    }
+
     fn with(mut self, name: &str, value: Option<Value>) -> Self {
         let value = if self.has(name) { None } else { value };
         self.0.insert(name.to_owned(), value);

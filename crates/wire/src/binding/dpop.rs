@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::Thumbprint;
 use super::nonce::{NONCE_BYTES_MAX, Nonces};
 use super::uri::{Target, UriError};
+use crate::biscuit::{Held, HolderKey, NarrowError, Narrowing};
 use crate::crypto::{CryptoError, PrivateKey, equal_in_constant_time, sha256, sha256_of};
 use crate::jose::jwk::{Jwk, JwkError, VerifyingKey};
 use crate::jose::jws::{JwsError, ProtectedHeader, SigningInput, TypRule, Unverified};
@@ -388,6 +389,19 @@ impl ProofKey {
     /// What tokens are bound to.
     pub fn thumbprint(&self) -> Thumbprint {
         self.thumbprint
+    }
+
+    /// Narrows an attenuable token, and where it is bound to this key hands it on by a signature that
+    /// nobody can take for a proof. `random` is fresh.
+    pub fn narrow(
+        &self,
+        held: &Held,
+        narrowing: &Narrowing,
+        random: &[u8; 32],
+    ) -> Result<String, NarrowError> {
+        let public = self.private.public().map_err(|_| NarrowError::Key)?;
+        let sign = |message: &[u8]| self.private.sign(message);
+        held.narrow(narrowing, random, Some(HolderKey { public: &public, sign: &sign }))
     }
 
     /// A proof for one request at `now`, called by 16 random bytes (RFC 9449 section 4.2 asks for 96

@@ -2,6 +2,7 @@
 
 use super::datalog::Raw;
 use super::envelope::{Envelope, Signed};
+use super::evaluate::{Asked, Datalog};
 use super::symbols::Symbols;
 use super::{BiscuitError, Holder, Narrowing, claims, root_key_id};
 use crate::authority::Authority;
@@ -18,8 +19,11 @@ pub struct Attenuable {
     minted_for: AgentId,
     held: Authority,
     narrowings: Vec<Option<Narrowing>>,
-    named: Vec<AgentId>,
+    holders: Vec<Holder>,
     unnamed: usize,
+    /// Decides what is not of the vocabulary; nothing where there is no such thing, or nobody who
+    /// could decide it.
+    datalog: Option<Datalog>,
 }
 
 impl Attenuable {
@@ -59,10 +63,37 @@ impl Attenuable {
         self.unnamed
     }
 
+    /// The first block that nobody here can decide: it is beyond the limits, or Datalog is not
+    /// compiled in.
+    pub(crate) fn undecidable(&self) -> Option<usize> {
+        if self.datalog.is_some() { None } else { self.uninterpreted().next() }
+    }
+
+    /// Whether the blocks that are not of the vocabulary allow this. They never decide alone: ask
+    /// [`Self::held`] first.
+    pub(crate) fn allows(&self, asked: &Asked<'_>) -> bool {
+        self.datalog.as_ref().is_some_and(|datalog| datalog.allows(asked))
+    }
+
+    /// How many names and values it holds, by which caches count.
+    pub(crate) fn words(&self) -> usize {
+        let narrowings = self.narrowings.iter().flatten();
+        let authorities = narrowings.filter_map(|one| one.authority.as_ref());
+        let met: usize = authorities.map(Authority::words).sum();
+        let datalog = self.datalog.as_ref().map_or(0, Datalog::words);
+        self.held.words() + 4 * self.narrowings.len() + met + datalog
+    }
+
+    /// Who holds it by a key, and who did before, the first one first.
+    pub fn holders(&self) -> &[Holder] {
+        &self.holders
+    }
+
     /// The agents that were named by those who handed the token on, the first one first. The
     /// issuer decided nothing of them, so that whatever is known against them counts, however old.
     pub fn named(&self) -> impl Iterator<Item = AnyId> + '_ {
-        self.named.iter().map(|agent| agent.any())
+        let holders = self.narrowings.iter().flatten().filter_map(|one| one.holder);
+        holders.map(|holder| holder.agent.any())
     }
 }
 
@@ -81,9 +112,14 @@ pub fn verify<'k>(
         return Err(BiscuitError::UnknownKey);
     }
     let signer = known.find(|(_, key)| envelope.is_signed_by(key));
-    let (key, _) = signer.ok_or(BiscuitError::Signature)?;
+    let key = signer.ok_or(BiscuitError::Signature)?;
+    let (id, public) = (key.0, key.1);
     envelope.check_added()?;
-    read(&envelope, Some(key)).map(|(attenuable, _)| attenuable)
+    let (mut attenuable, symbols) = read(&envelope, Some(id))?;
+    if attenuable.uninterpreted().next().is_some() {
+        attenuable.datalog = Datalog::new(&bytes, (&envelope, public), (&attenuable, &symbols));
+    }
+    Ok(attenuable)
 }
 
 /// The bytes of a token. The padding that some implementations write is taken.
@@ -115,8 +151,13 @@ pub(super) fn read<'a>(
             minted_for: token.client_id,
             held: claims::held(&token),
             narrowings: Vec::with_capacity(envelope.added.len()),
-            named: Vec::new(),
+            holders: token
+                .cnf
+                .map(|key| Holder { agent: token.client_id, key })
+                .into_iter()
+                .collect(),
             unnamed: 0,
+            datalog: None,
             token,
         },
     };
@@ -207,7 +248,7 @@ impl Reading {
         token.client_id = holder.agent;
         token.cnf = Some(holder.key);
         self.holder = Some(holder.key);
-        self.all.named.push(holder.agent);
+        self.all.holders.push(holder);
         self.all.unnamed = 0;
         Ok(())
     }

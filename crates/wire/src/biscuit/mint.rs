@@ -59,6 +59,11 @@ impl Unsigned {
         Ok(Self { root_key_id: root_key_id(token.key), block, next_seed, message })
     }
 
+    /// The authority block.
+    pub fn block(&self) -> &[u8] {
+        &self.block
+    }
+
     /// What the key [`AccessToken::key`] signs.
     pub fn signing_input(&self) -> &[u8] {
         &self.message

@@ -23,9 +23,12 @@ mod claims;
 mod datalog;
 mod envelope;
 mod error;
+mod evaluate;
 mod mint;
 mod narrow;
 mod proto;
+#[cfg(feature = "biscuit")]
+mod run;
 mod signature;
 mod symbols;
 
@@ -35,6 +38,11 @@ mod tests;
 pub use attenuable::{Attenuable, verify};
 pub use claims::{DELEGABLE_MAX, VOCABULARY_VERSION};
 pub use error::BiscuitError;
+pub(crate) use evaluate::Asked;
+pub use evaluate::{
+    ARGUMENTS_MAX, CHECKS_MAX, EXPRESSIONS_MAX, FACTS_MAX, ITERATIONS_MAX, OPERATIONS_MAX,
+    RULES_MAX, TIME_MAX, WORK_MAX,
+};
 pub use mint::{Minted, Unsigned, root_key_id};
 pub use narrow::{Held, HolderKey, NarrowError, Sign};
 
@@ -80,7 +88,8 @@ pub struct Holder {
     pub key: Thumbprint,
 }
 
-/// Whether a token's text is that of a Biscuit: base64url, which has no dot, where a JWT has two.
+/// Whether a token's text is that of a Biscuit: base64url of a message whose first field is the number
+/// of its root key, where a JWT is base64url of a `{`.
 pub fn is_biscuit(text: &str) -> bool {
-    !text.contains('.')
+    text.starts_with('C')
 }

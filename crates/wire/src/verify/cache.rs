@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
 
+use crate::biscuit::Attenuable;
 use crate::jose::jwt::SKEW_MAX;
 use crate::time::Time;
 use crate::token::AccessToken;
@@ -35,18 +36,44 @@ const ELEMENT_BYTES: usize = 96;
 /// A token whose signature and claims hold.
 #[derive(Debug)]
 pub(super) struct Known {
-    token: AccessToken,
+    says: Says,
     /// The version of the revocation state in which it was found alive; 0 for none.
     alive_in: AtomicU64,
 }
 
+/// What it says, by its format.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are JWTs, and each is behind a pointer already"
+)]
+enum Says {
+    Jwt(AccessToken),
+    Biscuit(Box<Attenuable>),
+}
+
 impl Known {
     pub(super) fn new(token: AccessToken) -> Self {
-        Self { token, alive_in: AtomicU64::new(0) }
+        Self { says: Says::Jwt(token), alive_in: AtomicU64::new(0) }
+    }
+
+    pub(super) fn attenuable(token: Attenuable) -> Self {
+        Self { says: Says::Biscuit(Box::new(token)), alive_in: AtomicU64::new(0) }
     }
 
     pub(super) fn token(&self) -> &AccessToken {
-        &self.token
+        match &self.says {
+            Says::Jwt(token) => token,
+            Says::Biscuit(token) => token.token(),
+        }
+    }
+
+    /// More of it, where it is an attenuable one.
+    pub(super) fn as_attenuable(&self) -> Option<&Attenuable> {
+        match &self.says {
+            Says::Jwt(_) => None,
+            Says::Biscuit(token) => Some(token),
+        }
     }
 
     pub(super) fn was_alive_in(&self, version: u64) -> bool {
@@ -58,8 +85,9 @@ impl Known {
     }
 
     fn bytes(&self) -> usize {
-        let token = &self.token;
-        let words = token.delegable.words() + token.details.authority().words();
+        let token = self.token();
+        let more = self.as_attenuable().map_or(0, Attenuable::words);
+        let words = more + token.delegable.words() + token.details.authority().words();
         let elements = token.scope.len() + token.further.len() + token.chain.len();
         token.issuer.len() + token.audience.len() + ELEMENT_BYTES * (elements + words)
     }
@@ -145,7 +173,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 fn has_expired(known: &Known, now: Time) -> bool {
-    now >= Time::from_seconds(known.token.expires_at).plus(SKEW_MAX)
+    now >= Time::from_seconds(known.token().expires_at).plus(SKEW_MAX)
 }
 
 impl Shard {

@@ -1,5 +1,5 @@
-//! The Verifier: RFC 6750 and RFC 9449 requests with RFC 9068 access tokens, checked without asking
-//! the server.
+//! The Verifier: RFC 6750 and RFC 9449 requests with RFC 9068 access tokens or attenuable ones
+//! ([`crate::biscuit`]), checked without asking the server.
 //!
 //! One path for the SDK, the gateway, introspection and the server's own API. Its steps are the
 //! files beside this one, in this order: [`present`] finds the one credential; the signature and
@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::biscuit::{self, BiscuitError};
 use crate::jose::TOKEN_BYTES_MAX;
 use crate::jose::jws::{TypRule, Unverified};
 use crate::time::Time;
@@ -80,6 +81,9 @@ pub struct Config {
     pub cache_bytes_max: usize,
     /// How proofs of possession are checked; where they are not, bound tokens are refused.
     pub proofs: Option<Proofs>,
+    /// Attenuable tokens are taken from whoever has them, bound to no key. By default they are
+    /// refused, since what is narrowed and handed on passes through many hands.
+    pub unheld_attenuable: bool,
 }
 
 impl Config {
@@ -92,6 +96,7 @@ impl Config {
             skew: crate::jose::jwt::SKEW_MAX,
             cache_bytes_max: CACHE_BYTES_MAX,
             proofs: None,
+            unheld_attenuable: false,
         }
     }
 }
@@ -162,6 +167,7 @@ impl Verifier {
     pub fn verify(&self, head: &RequestHead<'_>, now: Time) -> Result<Principal, Rejection> {
         let (scheme, text) = present::presented(head)?;
         let known = self.known(text, now)?;
+        self.check_held(&known)?;
         bind::check_scheme(scheme, known.token())?;
         let evidence = self.check_now(&known, now)?;
         bind::check_proof(self.config.proofs.as_ref(), head, (known.token(), text), now)?;
@@ -172,6 +178,7 @@ impl Verifier {
     /// no request here that could prove anything.
     pub fn verify_token(&self, token: &str, now: Time) -> Result<Principal, Rejection> {
         let known = self.known(token, now)?;
+        self.check_held(&known)?;
         bind::check_scheme(Scheme::Bearer, known.token())?;
         self.check_now(&known, now).map(|evidence| Principal::new(known, evidence))
     }
@@ -211,6 +218,19 @@ impl Verifier {
         self.check_now(principal.known(), now).map(|_| ())
     }
 
+    /// Refuses an attenuable token that nobody holds by a key, and one that says what nobody here
+    /// can decide.
+    fn check_held(&self, known: &Known) -> Result<(), Rejection> {
+        let Some(attenuable) = known.as_attenuable() else { return Ok(()) };
+        if known.token().cnf.is_none() && !self.config.unheld_attenuable {
+            return Err(Rejection::Unheld);
+        }
+        match attenuable.undecidable() {
+            Some(block) => Err(Rejection::Biscuit(BiscuitError::Uninterpreted(block))),
+            None => Ok(()),
+        }
+    }
+
     /// The token's claims, signed by a current key: remembered, or checked now.
     fn known(&self, token: &str, now: Time) -> Result<Arc<Known>, Rejection> {
         let ring = self.ring.load();
@@ -219,8 +239,7 @@ impl Verifier {
         {
             return Ok(known);
         }
-        let claims = check_signature(token, &ring.value)?;
-        let known = Arc::new(Known::new(claims));
+        let known = Arc::new(check_signature(token, &ring.value)?);
         self.cache.insert(token, ring.number, &known, now);
         Ok(known)
     }
@@ -261,7 +280,15 @@ impl Verifier {
 ///
 /// RFC 9068 section 4: "The resource server MUST verify that the `typ` header value is `at+jwt`",
 /// "MUST validate the signature".
-fn check_signature(token: &str, ring: &KeyRing) -> Result<AccessToken, Rejection> {
+fn check_signature(token: &str, ring: &KeyRing) -> Result<Known, Rejection> {
+    if biscuit::is_biscuit(token) {
+        return biscuit::verify(token, ring.biscuit()).map(Known::attenuable).map_err(|error| {
+            match error {
+                BiscuitError::UnknownKey => Rejection::UnknownKey,
+                error => Rejection::Biscuit(error),
+            }
+        });
+    }
     let unverified = Unverified::parse(token).map_err(Rejection::Token)?;
     // A `kid` that is no key's id names no key of ours, whatever it is.
     let kid = unverified.peek_unverified_kid().and_then(|kid| kid.parse().ok());
@@ -269,5 +296,5 @@ fn check_signature(token: &str, ring: &KeyRing) -> Result<AccessToken, Rejection
     let key = ring.find(kid).ok_or(Rejection::UnknownKey)?;
     let verified =
         unverified.verify(key, TypRule::Required(TOKEN_TYPE)).map_err(Rejection::Token)?;
-    AccessToken::parse(verified.payload(), kid).map_err(Rejection::Claims)
+    AccessToken::parse(verified.payload(), kid).map(Known::new).map_err(Rejection::Claims)
 }

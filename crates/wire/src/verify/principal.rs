@@ -1,11 +1,13 @@
 //! Who makes a request and what they may do: the result of a verification, and its evidence.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::Rejection;
 use super::cache::Known;
 use crate::authority::{Arguments, Scope};
 use crate::binding::Thumbprint;
+use crate::biscuit::{Asked, Attenuable};
 use crate::ids::{AgentId, AnyId, InstanceId, ResourceId, TokenId};
 use crate::oauth::authorization_details::AuthorizationDetails;
 use crate::time::Time;
@@ -41,6 +43,12 @@ impl Alive {
     /// When it ends.
     pub fn expires_at(&self) -> Time {
         Time::from_seconds(self.token().expires_at)
+    }
+
+    /// What was added to it since it was issued, where it is an attenuable one. What none of that
+    /// is in the vocabulary ([`Attenuable::uninterpreted`]) is exchanged for nothing.
+    pub fn attenuable(&self) -> Option<&Attenuable> {
+        self.0.as_attenuable()
     }
 }
 
@@ -120,7 +128,19 @@ impl Principal {
         self.evidence.bound_to
     }
 
-    /// What the token allows here.
+    /// What was added to the token since it was issued, where it is an attenuable one.
+    pub fn attenuable(&self) -> Option<&Attenuable> {
+        self.known.as_attenuable()
+    }
+
+    /// How many times the token was narrowed at the end by somebody who did not say who holds it:
+    /// the chain ends at whom it was minted for or handed on to by name, and somebody else may act.
+    pub fn unnamed_narrowings(&self) -> usize {
+        self.attenuable().map_or(0, Attenuable::unnamed_narrowings)
+    }
+
+    /// What the token allows here. Nothing where a block of an attenuable token is in words that are
+    /// decided question by question: ask [`Self::may`].
     pub fn scope(&self) -> &Scope {
         &self.token().scope
     }
@@ -128,6 +148,18 @@ impl Principal {
     /// Whether the token's scope has this token, `resource:action`. What is not one is not allowed.
     pub fn allows(&self, needed: &str) -> bool {
         let Some((resource, action)) = needed.split_once(':') else { return false };
+        if let Some(attenuable) = self.questioned() {
+            let asked = Asked {
+                resource,
+                action,
+                object: None,
+                arguments: &Arguments::none(),
+                now: self.evidence.verified_at,
+            };
+            let plain = attenuable.held().plain();
+            let holds = plain.allow((resource, action), None, asked.arguments, asked.now);
+            return holds.is_ok() && attenuable.allows(&asked);
+        }
         let mut held = self.token().scope.tokens();
         held.any(|held| held.resource.as_str() == resource && held.action.as_str() == action)
     }
@@ -159,12 +191,38 @@ impl Principal {
         arguments: &Arguments,
         now: Time,
     ) -> Result<(), Rejection> {
+        if let Some(attenuable) = self.questioned() {
+            return Self::question(attenuable, action, object, arguments, now);
+        }
         if self.allows(action) {
             return Ok(());
         }
         let asked = action.split_once(':').unwrap_or_default();
         let allowed = self.details().authority().allow(asked, object, arguments, now);
         allowed.map_err(|why| Rejection::NotAllowed { needed: action.to_owned(), why })
+    }
+
+    /// The token, where a block of it is decided question by question.
+    fn questioned(&self) -> Option<&Attenuable> {
+        self.attenuable().filter(|attenuable| attenuable.uninterpreted().next().is_some())
+    }
+
+    /// The lattice first: no Datalog allows what it does not.
+    fn question(
+        attenuable: &Attenuable,
+        needed: &str,
+        object: Option<&str>,
+        arguments: &Arguments,
+        now: Time,
+    ) -> Result<(), Rejection> {
+        let (resource, action) = needed.split_once(':').unwrap_or_default();
+        let allowed = attenuable.held().allow((resource, action), object, arguments, now);
+        allowed.map_err(|why| Rejection::NotAllowed { needed: needed.to_owned(), why })?;
+        if attenuable.allows(&Asked { resource, action, object, arguments, now }) {
+            Ok(())
+        } else {
+            Err(Rejection::NarrowedAway { needed: needed.to_owned() })
+        }
     }
 
     /// When the token ends.
@@ -185,5 +243,22 @@ impl Principal {
     /// Every id whose revocation ends this.
     pub fn lineage(&self) -> impl Iterator<Item = AnyId> + '_ {
         self.token().lineage()
+    }
+}
+
+/// Who acts for whom, and whether the chain may end too early.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.client_id())?;
+        if self.subject() != self.client_id().any() {
+            write!(f, " for {}", self.subject())?;
+        }
+        match self.unnamed_narrowings() {
+            0 => Ok(()),
+            1 => f.write_str(", or whoever narrowed the token since without saying so"),
+            many => {
+                write!(f, ", or whoever narrowed the token {many} times since without saying so")
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::authority::{Denial, Scope};
 use crate::binding::dpop::ProofError;
+use crate::biscuit::BiscuitError;
 use crate::ids::AnyId;
 use crate::jose::jws::JwsError;
 use crate::json::quoted;
@@ -33,6 +34,10 @@ pub enum Rejection {
     UnknownKey,
     /// Its claims are not those of our access tokens.
     Claims(ClaimsError),
+    /// Not an attenuable token that is accepted.
+    Biscuit(BiscuitError),
+    /// An attenuable token that is bound to no key.
+    Unheld,
     /// It is bound to a key, and was sent as if it were not.
     Binding,
     /// It is bound to no key, and was sent as if it were.
@@ -75,6 +80,11 @@ pub enum Rejection {
         needed: String,
         /// What of it is not allowed.
         why: Denial,
+    },
+    /// A block that was added to the token does not allow it.
+    NarrowedAway {
+        /// What it would take: `resource:action`.
+        needed: String,
     },
     // What the request is part of.
     /// No user is at the root of its chain.
@@ -121,6 +131,8 @@ impl Rejection {
             Self::Token(_)
             | Self::UnknownKey
             | Self::Claims(_)
+            | Self::Biscuit(_)
+            | Self::Unheld
             | Self::Binding
             | Self::NotBound
             | Self::ProofsUnchecked
@@ -139,7 +151,8 @@ impl Rejection {
             | Self::OtherUser
             | Self::OtherTask
             | Self::InsufficientScope { .. }
-            | Self::NotAllowed { .. } => Some(ErrorCode::InsufficientScope),
+            | Self::NotAllowed { .. }
+            | Self::NarrowedAway { .. } => Some(ErrorCode::InsufficientScope),
             Self::Stale { .. } | Self::Behind { .. } => Some(ErrorCode::TemporarilyUnavailable),
         }
     }
@@ -167,6 +180,8 @@ impl Rejection {
             Self::Token(_) => "token-not-accepted",
             Self::UnknownKey => "token-key-unknown",
             Self::Claims(_) => "token-claims",
+            Self::Biscuit(_) => "token-not-attenuable",
+            Self::Unheld => "token-holder-missing",
             Self::Binding => "token-bound",
             Self::Expired { .. } => "token-expired",
             Self::NotYetValid { .. } => "token-not-yet-valid",
@@ -176,6 +191,7 @@ impl Rejection {
             Self::Revoked { .. } => "token-revoked",
             Self::InsufficientScope { .. } => "scope-insufficient",
             Self::NotAllowed { .. } => "authorization-details-insufficient",
+            Self::NarrowedAway { .. } => "token-narrowed",
             Self::NoUser => "user-missing",
             Self::ChainTooDeep { .. } => "chain-too-deep-here",
             Self::UserUnsaid => "user-context-missing",
@@ -197,6 +213,14 @@ impl Rejection {
             Self::Token(_) | Self::Claims(_) => {
                 "send the access token exactly as the token endpoint answered it"
             }
+            Self::Biscuit(_) => {
+                "send the token exactly as it was issued or narrowed, with `accredit token narrow` or \
+                 in the vocabulary of docs/formats.md"
+            }
+            Self::Unheld => {
+                "narrow it to the agent that sends it, `accredit token narrow --to`, and send it \
+                 with a proof of that agent's key"
+            }
             Self::UnknownKey | Self::Expired { .. } => "get a new token",
             Self::Binding => "send it with the scheme `DPoP`, and a proof in the `DPoP` header",
             Self::NotBound => {
@@ -217,6 +241,9 @@ impl Rejection {
             Self::NotAllowed { .. } => {
                 "stay within the token's `scope` and `authorization_details`, or get a token \
                  with more"
+            }
+            Self::NarrowedAway { .. } => {
+                "ask whoever handed the token on: it was narrowed after it was issued"
             }
             Self::NoUser => "let a user begin the chain: exchange the user's token",
             Self::ChainTooDeep { .. } => "let an earlier party of the chain make this request",
@@ -247,6 +274,8 @@ impl fmt::Display for Rejection {
             Self::Token(error) => error.fmt(f),
             Self::UnknownKey => f.write_str("the token is signed by no current key of the issuer"),
             Self::Claims(error) => error.fmt(f),
+            Self::Biscuit(error) => error.fmt(f),
+            Self::Unheld => f.write_str("the attenuable token is bound to nobody's key"),
             Self::Binding => f.write_str("the token is bound to a key, and was sent without proof"),
             Self::NotBound => {
                 f.write_str("the token is bound to no key, and was sent as if it were")
@@ -268,6 +297,9 @@ impl fmt::Display for Rejection {
                 write!(f, "this needs the scope `{needed}` and the token has `{held}`")
             }
             Self::NotAllowed { needed, why } => write!(f, "`{}`: {why}", quoted(needed)),
+            Self::NarrowedAway { needed } => {
+                write!(f, "`{}`: a block that was added to the token forbids it", quoted(needed))
+            }
             Self::NoUser => f.write_str("the token speaks for no user"),
             Self::ChainTooDeep { depth, max } => {
                 write!(f, "the token is {depth} hops from its root, and {max} are taken here")

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Rejection;
 use super::cache::Known;
+use crate::biscuit::Attenuable;
 use crate::revocations::{Anchor, Follower, State};
 use crate::time::Time;
 
@@ -84,7 +85,10 @@ pub(super) fn check(known: &Known, standing: &Standing, version: u64) -> Result<
     }
     let token = known.token();
     let state = &standing.state;
-    if let Some(id) = state.is_dead(token.lineage(), token.rev) {
+    // Of agents that a holder named, the issuer decided nothing: whatever is known of them counts.
+    let named = known.as_attenuable().into_iter().flat_map(Attenuable::named);
+    let dead = state.is_dead(token.lineage(), token.rev).or_else(|| state.is_dead(named, 0));
+    if let Some(id) = dead {
         return Err(Rejection::Revoked { id });
     }
     if token.rev > state.rev() {

@@ -43,6 +43,19 @@ fn the_seeds_that_are_good_are_read() {
         let read = AccessToken::parse(&seed(name), KeyId::new(1, [1; 10]));
         assert!(read.is_ok(), "{name}: {read:?}");
     }
+    for (name, is_read) in [
+        ("expiry", true),
+        ("nothing", true),
+        ("foreign", false),
+        ("permission", true),
+        ("rule", false),
+    ] {
+        assert_eq!(
+            targets::narrows(&seed(&format!("biscuit_block/{name}"))),
+            Some(is_read),
+            "{name}"
+        );
+    }
     for name in ["follower/whole", "follower/whole_pieces"] {
         let follower = Follower::from_bytes(&seed(name), "https://id.example/o/dev", None);
         assert_eq!(follower.expect(name).state().entries().count(), 2);

@@ -1,7 +1,8 @@
-//! `accredit token`: get one as an agent would, exchange one, and look into one.
+//! `accredit token`: get one as an agent would, exchange one, narrow one, and look into one.
 
 mod get;
 mod inspect;
+mod narrow;
 
 pub(crate) use get::{issuer, read_secret};
 
@@ -40,6 +41,15 @@ enum Verb {
                       standard input."
     )]
     Exchange(Exchange),
+    /// Narrow an attenuable token offline, and hand it on; prints the token alone
+    #[command(
+        after_help = "Examples:\n  accredit token narrow --allow crm:read --expires-in 5m < token\n  \
+                      accredit token narrow --allow 'crm:update(/eu/*; amount<=100)' --to agt_… \
+                      --to-key worker.jwk --key own.jwk < token\n\n\
+                      Nobody is asked. A token that is bound to a key is handed on by that key: \
+                      --key."
+    )]
+    Narrow(narrow::Narrow),
     /// Say in plain words what a token on standard input says, without verifying it
     #[command(after_help = "Example:\n  accredit token inspect < token")]
     Inspect(Inspect),
@@ -114,6 +124,7 @@ pub(crate) async fn run(token: Token, cx: &Context) -> Result<(), Failure> {
             };
             get::run(args.get, Some(subject), cx).await
         }
+        Verb::Narrow(args) => narrow::run(args, cx).await,
         Verb::Inspect(args) => inspect::run(&args.file, cx).await,
     }
 }

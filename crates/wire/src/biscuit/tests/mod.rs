@@ -10,6 +10,8 @@ use crate::ids::{
 use crate::oauth::authorization_details::AuthorizationDetails;
 use crate::token::{AccessToken, Actor, SubjectKind};
 
+#[cfg(feature = "biscuit")]
+mod independent;
 mod narrowing;
 mod reading;
 
@@ -116,7 +118,7 @@ pub(super) fn fresh() -> [u8; 32] {
     crate::crypto::sha256(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes())
 }
 
-fn value() -> impl Strategy<Value = Value> {
+pub(super) fn value() -> impl Strategy<Value = Value> {
     let words = ["EUR", "USD", "read", "operation", "a \"quoted\" word", "ünï", ""];
     let text = prop::sample::select(words.to_vec()).prop_map(Value::from);
     prop_oneof![

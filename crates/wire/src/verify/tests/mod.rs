@@ -18,6 +18,7 @@ use crate::oauth::errors::ErrorCode;
 use crate::revocations::{Entry, Follower, State};
 use crate::token::{Actor, ClaimsError, SubjectKind};
 
+mod attenuable;
 mod bound;
 
 const ISSUER: &str = "https://id.example/o/dev";
@@ -868,6 +869,9 @@ fn every_rejection_has_a_rule_a_hint_and_a_sentence() {
         Rejection::Token(JwsError::Signature),
         Rejection::UnknownKey,
         Rejection::Claims(ClaimsError::NotJson),
+        Rejection::Biscuit(crate::biscuit::BiscuitError::Malformed),
+        Rejection::Unheld,
+        Rejection::NarrowedAway { needed: "a:b".to_owned() },
         Rejection::Binding,
         Rejection::NotBound,
         Rejection::ProofsUnchecked,
