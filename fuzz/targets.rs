@@ -769,12 +769,11 @@ pub(crate) fn narrows(block: &[u8]) -> Option<bool> {
 /// The authority block of a good token.
 fn good_block() -> &'static [u8] {
     static BASE: OnceLock<Vec<u8>> = OnceLock::new();
-    let base = BASE.get_or_init(|| {
+    BASE.get_or_init(|| {
         let payload = include_bytes!("corpus/access_token/machine");
         let token = AccessToken::parse(payload, key()).expect("a token");
         Unsigned::new(&token, &SEED).expect("a token").block().to_vec()
-    });
-    base
+    })
 }
 
 /// Any block that somebody added to a good token.

@@ -39,7 +39,7 @@ fn the_forms_that_scripts_rely_on_are_read() {
         "token get --org dev --client-id agt_1 --allow crm:update(amount<=100)",
         "token inspect",
         "token narrow --allow crm:read --expires-in 5m",
-        "token narrow --to agt_06af0000007100000000000000 --to-key key.jwk --key own.jwk -",
+        "token narrow --to agt_01kajvzhe0e02r000000000005 --to-key key.jwk --key own.jwk -",
         "signing-key list",
         "agent decommission a --yes",
     ] {

@@ -27,7 +27,6 @@ pub struct HolderKey<'k> {
 
 /// A token in the hands of its holder. Its signatures were not checked: the holder has it from who
 /// issued it or narrowed it, and whoever takes it checks it.
-#[derive(Debug)]
 pub struct Held {
     bytes: Vec<u8>,
     says: Attenuable,

@@ -3,8 +3,10 @@
 //! Nothing here is a decision: anybody can write a token that says anything. The library's
 //! `Verifier` and the server's introspection decide.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
+use accredit_wire::biscuit::{self, Held};
 use accredit_wire::time::Time;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,13 +33,14 @@ pub(super) async fn run(file: &Path, cx: &Context) -> Result<(), Failure> {
     let null = Value::Null;
     let claims = decoded.get("claims").unwrap_or(&null);
     let header = decoded.get("header").unwrap_or(&null);
-    let facts = facts(header, claims, cx.now);
+    let mut facts = facts(header, claims, cx.now);
+    facts.extend(decoded.get("blocks").and_then(added).map(|text| ("added since", text)));
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     facts.iter().try_for_each(|(name, text)| line(&format!("{name:width$}  {text}")))
 }
 
 /// Header and claims of the token in a text: the token itself, or a token endpoint's answer.
-fn decode(text: &str) -> Result<Value, Failure> {
+pub(super) fn decode(text: &str) -> Result<Value, Failure> {
     let answer: Option<Value> = serde_json::from_str(text).ok();
     let inner = answer.as_ref().and_then(|answer| answer.get("access_token")?.as_str());
     let token = inner.unwrap_or(text).trim();
@@ -47,11 +50,16 @@ fn decode(text: &str) -> Result<Value, Failure> {
         Failure::usage(
             "this is not a signed token",
             detail,
-            "pipe in a JWT: accredit token get … | accredit token inspect",
+            "pipe in a token: accredit token get … | accredit token inspect",
         )
     };
     if token.starts_with("acr_") {
         return Err(wrong("it is a machine secret, which says nothing and must stay secret"));
+    }
+    if biscuit::is_biscuit(token) {
+        return Held::read(token).map(|held| attenuable(&held)).map_err(|_| {
+            wrong("it looks like an attenuable token, and is not one in our vocabulary")
+        });
     }
     let parts: Vec<&str> = token.split('.').collect();
     let [header, claims, _signature] = parts.as_slice() else {
@@ -67,6 +75,33 @@ fn decode(text: &str) -> Result<Value, Failure> {
     Ok(json!({"verified": false, "header": header, "claims": claims}))
 }
 
+/// What remains of an attenuable token after all that was added to it, in the claims of a JWT.
+fn attenuable(held: &Held) -> Value {
+    let says = held.says();
+    let claims: Value = serde_json::from_slice(&says.token().to_payload()).unwrap_or_default();
+    let header = json!({"typ": "biscuit", "alg": "EdDSA", "kid": says.token().key.to_string()});
+    let blocks = json!({
+        "added": says.narrowings().len(),
+        "unnamed": says.unnamed_narrowings(),
+        "uninterpreted": says.uninterpreted().collect::<Vec<_>>(),
+    });
+    json!({"verified": false, "header": header, "claims": claims, "blocks": blocks})
+}
+
+/// What was added to an attenuable token, in words.
+fn added(blocks: &Value) -> Option<String> {
+    let number = |name: &str| blocks.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let blocks_of_others = blocks.get("uninterpreted")?.as_array()?.len();
+    let mut text = format!("{} blocks", number("added"));
+    if number("unnamed") > 0 {
+        let _ = write!(text, "; the last {} name no holder", number("unnamed"));
+    }
+    if blocks_of_others > 0 {
+        let _ = write!(text, "; {blocks_of_others} are not in the vocabulary and may forbid more");
+    }
+    Some(text)
+}
+
 /// What the token says, a fact a line.
 fn facts(header: &Value, claims: &Value, now: Time) -> Vec<(&'static str, String)> {
     let claim = |name: &str| claims.get(name).filter(|value| !value.is_null());
@@ -77,6 +112,7 @@ fn facts(header: &Value, claims: &Value, now: Time) -> Vec<(&'static str, String
         "kind",
         header.get("typ").map(|kind| match kind.as_str() {
             Some("at+jwt" | "application/at+jwt") => "access token (RFC 9068)".to_owned(),
+            Some("biscuit") => "attenuable token (Biscuit v3), as it was narrowed".to_owned(),
             _ => shown(kind),
         }),
     );

@@ -149,3 +149,133 @@ fn refused(error: &NarrowError) -> Failure {
     };
     Failure::usage("the token is not narrowed so", &error.to_string(), hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use accredit_wire::biscuit::{Unsigned, verify};
+    use accredit_wire::crypto::{Algorithm, PrivateKey};
+    use accredit_wire::ids::{CredentialId, KeyId, OrganizationId, PersonId, ResourceId, TokenId};
+    use accredit_wire::jose::b64url_encode;
+    use accredit_wire::oauth::authorization_details::AuthorizationDetails;
+    use accredit_wire::time::Time;
+    use accredit_wire::token::{AccessToken, SubjectKind};
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        narrow: Narrow,
+    }
+
+    const NOW: i64 = 1_763_717_400;
+
+    fn minted(cnf: Option<Thumbprint>) -> (String, PrivateKey, KeyId) {
+        let key = PrivateKey::ed25519_from_seed(&[7; 32]).expect("a key");
+        let (agent, id) = (AgentId::new(1, [1; 10]), KeyId::new(1, [2; 10]));
+        let token = AccessToken {
+            issuer: "https://id.example/o/dev".to_owned(),
+            subject: agent.any(),
+            kind: SubjectKind::Agent,
+            client_id: agent,
+            audience: "https://crm.example/".to_owned(),
+            issued_at: NOW,
+            not_before: None,
+            expires_at: NOW + 300,
+            id: TokenId::new(1, [3; 10]),
+            scope: "crm:read crm:write".parse().expect("a scope"),
+            details: AuthorizationDetails::default(),
+            key: id,
+            instance: None,
+            organization: OrganizationId::new(1, [4; 10]),
+            credential: CredentialId::new(1, [5; 10]),
+            owner: PersonId::new(1, [6; 10]),
+            resource: ResourceId::new(1, [7; 10]),
+            further: Vec::new(),
+            rev: 1,
+            delegable: Authority::none(),
+            chain: Vec::new(),
+            cnf,
+        };
+        let unsigned = Unsigned::new(&token, &[9; 32]).expect("a token");
+        let signature = key.sign(unsigned.signing_input()).expect("a signature");
+        (unsigned.finish(&signature).expect("a token").text, key, id)
+    }
+
+    fn run(words: &[&str]) -> Result<(String, Narrowing), Failure> {
+        let line = Line::try_parse_from(std::iter::once("narrow").chain(words.iter().copied()));
+        narrow(&line.unwrap_or_else(|error| panic!("{error}")).narrow, Time::from_seconds(NOW))
+    }
+
+    /// An Ed25519 key as its holder keeps it, and its thumbprint.
+    fn jwk(seed: u8) -> (String, Thumbprint) {
+        let key = PrivateKey::ed25519_from_seed(&[seed; 32]).expect("a key");
+        let public = key.public().expect("its half");
+        let (d, x) = (b64url_encode(&[seed; 32]), b64url_encode(public.bytes()));
+        let text = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","d":"{d}"}}"#);
+        assert_eq!(public.algorithm(), Algorithm::EdDsa);
+        (text, Thumbprint::of(&public))
+    }
+
+    #[test]
+    fn a_token_is_narrowed_and_handed_on_without_asking_anybody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).expect("written");
+            path(name)
+        };
+        let (own, bound_to) = jwk(1);
+        let (_, next) = jwk(2);
+        let (token, root, id) = minted(Some(bound_to));
+        let public = root.public().expect("its half");
+        let file = write("token", &token);
+        let own = write("own.jwk", &own);
+        let worker = AgentId::new(1, [77; 10]).to_string();
+        let next = next.to_string();
+        let handed = ["--to", &worker, "--to-key", &next];
+        let (text, _) = run(&[
+            &["--allow", "crm:read", "--expires-in", "1m"][..],
+            &handed,
+            &["--key", &own, &file],
+        ]
+        .concat())
+        .expect("narrowed");
+        let read = verify(&text, [(id, &public)].into_iter()).expect("a token");
+        let says = read.token();
+        assert_eq!((says.scope.to_string(), says.expires_at), ("crm:read".to_owned(), NOW + 60));
+        assert_eq!((says.client_id.to_string(), says.cnf), (worker.clone(), next.parse().ok()));
+
+        // As it is looked into.
+        let said = super::super::inspect::decode(&text).expect("a token");
+        assert_eq!(
+            (&said["header"]["typ"], &said["blocks"]["added"]),
+            (&json!("biscuit"), &json!(1))
+        );
+        assert_eq!(said["claims"]["act"]["sub"], json!(worker));
+        assert!(super::super::inspect::decode("CAES").is_err());
+
+        let failed = |words: &[&str]| run(words).expect_err("refused").lines(false);
+        let keyless = failed(&[&handed[..], &[&file]].concat());
+        assert!(keyless.contains("--key FILE"), "{keyless}");
+        let wider = failed(&["--allow", "crm:delete", "--expires-in", "1m", "--", &file]);
+        assert!(wider.contains("crm:delete"), "{wider}");
+        let later = failed(&["--expires-in", "6m", &file]);
+        assert!(later.contains("ends at"), "{later}");
+        let no_token = write("jwt", "eyJhbGciOiJFUzI1NiJ9.e30.AA");
+        let other = failed(&["--expires-in", "1m", &no_token]);
+        assert!(other.contains("not an attenuable token") && !other.contains("eyJ"), "{other}");
+        let no_key = failed(&["--to", &worker, "--to-key", &no_token, &file]);
+        assert!(no_key.contains("--to-key"), "{no_key}");
+    }
+
+    #[test]
+    fn something_is_narrowed_and_a_holder_comes_with_its_key() {
+        let worker = AgentId::new(1, [77; 10]).to_string();
+        for words in [&[][..], &["--to", &worker], &["--to-key", "x"], &["--to", "planner"]] {
+            let line = std::iter::once("narrow").chain(words.iter().copied());
+            assert!(Line::try_parse_from(line).is_err(), "{words:?}");
+        }
+    }
+}

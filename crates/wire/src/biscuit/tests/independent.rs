@@ -143,13 +143,17 @@ fn words_of_others_are_honoured_and_only_narrow() {
     }
 }
 
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<_>>().concat()
+}
+
 /// STANDARDS 15, 46: loops, joins and patterns that cost more than they say.
 #[test]
 fn what_could_cost_too_much_is_refused_with_the_token() {
     let root = Root::new(1);
     let text = root.mint(&claims(root.id));
-    let facts: String = (0..20).map(|number| format!("f({number});")).collect();
-    let many: String = (0..40).map(|number| format!("f({number});")).collect();
+    let facts: String = lines(20, |number| format!("f({number});"));
+    let many: String = lines(40, |number| format!("f({number});"));
     let joins =
         |count: usize| (0..count).map(|n| format!("f($x{n})")).collect::<Vec<_>>().join(", ");
     let long = format!("check if {};", vec!["1 == 1"; 200].join(", "));
@@ -162,15 +166,16 @@ fn what_could_cost_too_much_is_refused_with_the_token() {
         "check if [1, 2].any($x -> [1, 2].all($y -> $x == $y));".to_owned(),
         "check if true.extern::f();".to_owned(),
         long,
-        (0..9).map(|n| format!("a{n}(1) <- operation($o);")).collect(),
-        (0..70).map(|n| format!("check if operation($o), $o != \"{n}\";")).collect(),
+        lines(9, |n| format!("a{n}(1) <- operation($o);")),
+        lines(70, |n| format!("check if operation($o), $o != \"{n}\";")),
     ] {
         let narrowed = with_code(&root, &text, &code);
         let read = root.verify(&narrowed).expect("its signatures hold");
         assert_eq!(read.undecidable(), Some(1), "{code}");
         assert!(!read.allows(&ask("read", None, &Arguments::none())), "{code}");
     }
-    assert!(20 * 20 < WORK_MAX, "two of them joined are within");
+    // Two of them joined are within.
+    const { assert!(20 * 20 < WORK_MAX) };
     let narrowed = with_code(&root, &text, &format!("{facts} check if {};", joins(2)));
     assert_eq!(root.verify(&narrowed).expect("a token").undecidable(), None);
     // A question with more arguments than are asked about is a no.

@@ -28,6 +28,14 @@ fn key() -> ProofKey {
     ProofKey::new(private).expect("a key")
 }
 
+fn mint_by(signer: &Signer, cnf: Option<Thumbprint>) -> String {
+    let mut token = claims(signer.id);
+    token.cnf = cnf;
+    let unsigned = Unsigned::new(&token, &fresh()).expect("a token");
+    let signature = signer.private.sign(unsigned.signing_input()).expect("a signature");
+    unsigned.finish(&signature).expect("a token").text
+}
+
 fn set(signers: &[&Signer]) -> JwkSet {
     JwkSet::new(signers.iter().map(|signer| signer.public()).collect()).expect("a set")
 }
@@ -50,16 +58,8 @@ impl Resource {
         Self { signer, biscuit, verifier }
     }
 
-    fn mint_by(&self, signer: &Signer, cnf: Option<Thumbprint>) -> String {
-        let mut token = claims(signer.id);
-        token.cnf = cnf;
-        let unsigned = Unsigned::new(&token, &fresh()).expect("a token");
-        let signature = signer.private.sign(unsigned.signing_input()).expect("a signature");
-        unsigned.finish(&signature).expect("a token").text
-    }
-
     fn mint(&self, cnf: Option<&ProofKey>) -> String {
-        self.mint_by(&self.biscuit, cnf.map(ProofKey::thumbprint))
+        mint_by(&self.biscuit, cnf.map(ProofKey::thumbprint))
     }
 
     fn send(&self, token: &str, by: &ProofKey) -> Result<Principal, Rejection> {
@@ -204,7 +204,7 @@ fn whatever_is_revoked_in_the_lineage_ends_it() {
 #[test]
 fn no_key_of_one_format_verifies_the_other() {
     let (resource, own) = (Resource::new(), key());
-    let by_token_key = resource.mint_by(&resource.signer, Some(own.thumbprint()));
+    let by_token_key = mint_by(&resource.signer, Some(own.thumbprint()));
     assert_eq!(resource.send(&by_token_key, &own).map(drop), Err(Rejection::UnknownKey));
     let mut jwt = claims(resource.biscuit.id);
     jwt.cnf = Some(own.thumbprint());
