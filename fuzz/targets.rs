@@ -26,9 +26,11 @@ use accredit_wire::oauth::authorization_details::{AskedDetail, AuthorizationDeta
 use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
 use accredit_wire::oauth::errors::ErrorBody;
 use accredit_wire::oauth::form::Form;
+use accredit_wire::oauth::instance_request::InstanceRequest;
 use accredit_wire::oauth::introspection::{Introspection, IntrospectionRequest};
 use accredit_wire::oauth::metadata::{Metadata, WellKnown};
 use accredit_wire::oauth::revocation::RevocationRequest;
+use accredit_wire::oauth::task_request::{TaskEnd, TaskList, TaskRequest};
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::oauth::token_response::TokenResponse;
 use accredit_wire::revocations::piece::{ENTRY_BYTES, PIECE_TEXT_BYTES_MAX, Piece};
@@ -429,6 +431,9 @@ fn form(bytes: &[u8]) {
         let _ = TokenRequest::parse(&form);
         let _ = IntrospectionRequest::parse(&form);
         let _ = RevocationRequest::parse(&form);
+        let _ = TaskRequest::parse(&form);
+        let _ = (TaskEnd::parse(&form), TaskList::parse(&form));
+        let _ = InstanceRequest::parse(&form);
     }
 }
 

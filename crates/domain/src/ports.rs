@@ -168,7 +168,7 @@ pub enum Row {
     EndOperators,
     /// The end of all live instances and credentials of an agent, in one statement each.
     EndAgent(AgentId),
-    /// The end of all live credentials of an instance.
+    /// The end of all live credentials of an instance, and of all instances that descend from it.
     EndInstance(InstanceId),
     /// Nothing to write: the change is stale unless the agent has the version that was seen and
     /// follows the same URL.

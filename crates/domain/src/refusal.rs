@@ -101,6 +101,7 @@ rules! {
     GrantNone "grant-none" Invalid "The task holds nothing that a user granted.";
     GrantOver "grant-over" Invalid "What a user granted for the task was revoked, has expired, or hung on what was ended since.";
     TaskOther "task-other" Invalid "The subject token is for another task than the one that was named.";
+    SpawnNotHeld "spawn-not-held" Denied "The client may bring no instance of this agent into being.";
     ScopeMissing "scope-missing" Scope "Nothing was asked for, and the agent has no default scope.";
     TargetTwo "target-two" Target "The request reaches two resources; a token is for one.";
     TargetUnknown "target-unknown" Target "The resource is none that the agent holds a permission on.";

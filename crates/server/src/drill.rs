@@ -143,7 +143,8 @@ async fn kill(
     wait: Duration,
 ) -> Result<Propagation, Error> {
     let (key, life) = (agent.to_string(), Some(LIFE_SECONDS));
-    let asked = CreateInstance { agent: key.clone(), name: None, expires_in: life };
+    let asked =
+        CreateInstance { agent: key.clone(), expires_in: life, ..CreateInstance::default() };
     let instance = instance::create(cx, &asked).await?;
     let secret = instance.client_secret.ok_or_else(|| Fault::new("drill", "no secret"))?;
     let token = token(cx, &key, secret).await?;

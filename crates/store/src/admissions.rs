@@ -12,7 +12,7 @@ use std::sync::Arc;
 use accredit_domain::Fault;
 use accredit_domain::federation::{FederationFacts, PersonFacts};
 use accredit_domain::issuance::admission::{
-    AgentFacts, CredentialFacts, Entitlements, HolderFacts, ProofFacts, ResourceFacts,
+    AgentFacts, CredentialFacts, Descent, Entitlements, HolderFacts, ProofFacts, ResourceFacts,
 };
 use accredit_domain::ports::{Admissions, BoxFuture, ClientKeys, KeysWanted, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
@@ -25,12 +25,14 @@ use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, FederationId, OrganizationId, ResourceId, TaskId,
 };
 use accredit_wire::time::Time;
+use accredit_wire::token::Actor;
 
 use crate::cache::{Cache, Stamps, Tag, Ticket};
 use crate::driver::{Conn, DriverError};
 use crate::shared::Shared;
 use crate::{
-    SqliteStore, credentials, federations, followed, identities, instances, resources, tasks,
+    SqliteStore, credentials, descent, federations, followed, identities, instances, resources,
+    tasks,
 };
 
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
@@ -178,7 +180,16 @@ fn credential_bytes(facts: &CredentialFacts) -> usize {
         // The parsed key of the cryptographic library is about half a kilobyte.
         ProofFacts::Key(key) => 512 + key.kid.len() + key.key.bytes().len(),
     };
-    size_of::<CredentialFacts>() + SHARED_BYTES + proof
+    let descent = match &facts.holder {
+        HolderFacts::Instance { descent: Some(descent), .. } => {
+            let words = WORD_BYTES * descent.authority.words();
+            let parties = size_of::<Actor>() * descent.ancestors.len();
+            let credentials = size_of::<CredentialId>() * descent.credentials.len();
+            size_of::<Descent>() + SHARED_BYTES + words + parties + credentials
+        }
+        _ => 0,
+    };
+    size_of::<CredentialFacts>() + SHARED_BYTES + proof + descent
 }
 
 /// What an agent holds, as its row has it.
@@ -272,6 +283,7 @@ fn complete(
                 agent,
                 state: instance.state,
                 expires_at: instance.expires_at,
+                descent: descent::of(conn, &text, &instance)?,
             },
             None => return Ok(None),
         },
@@ -309,8 +321,10 @@ fn tags(facts: &CredentialFacts) -> Vec<Tag> {
     let own = Tag::of(facts.id.any());
     match &facts.holder {
         HolderFacts::Agent(agent) => vec![own, Tag::of(agent.any())],
-        HolderFacts::Instance { id, agent, .. } => {
-            vec![own, Tag::of(agent.any()), Tag::of(id.any())]
+        HolderFacts::Instance { id, agent, descent, .. } => {
+            let mut tags = vec![own, Tag::of(agent.any()), Tag::of(id.any())];
+            tags.extend(descent.as_ref().map(|_| Tag::births_in(facts.org)));
+            tags
         }
         HolderFacts::Resource(resource) => vec![own, Tag::of(resource.id.any())],
         HolderFacts::Admin(_) => vec![own],
@@ -366,7 +380,11 @@ impl SqliteStore {
                 let bytes = found.keys.iter().map(|facts| credential_bytes(facts)).sum();
                 let ends = found.keys.iter().map(|facts| facts.ends_at()).filter(|end| *end > now);
                 let entry = (key, Keys { found: found.clone(), until: ends.min() });
-                let tags = [Tag::keys_of(holder)];
+                let is_born = |key: &Arc<CredentialFacts>| {
+                    matches!(key.holder, HolderFacts::Instance { descent: Some(_), .. })
+                };
+                let mut tags = vec![Tag::keys_of(holder)];
+                tags.extend(found.keys.iter().any(is_born).then(|| Tag::births_in(org)));
                 self.caches.keys.fill(&self.shared.stamps, ticket, entry, &tags, bytes);
             }
             Ok(LookedUp { found, from_memory: false })

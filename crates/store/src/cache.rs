@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use accredit_wire::ids::AnyId;
+use accredit_wire::ids::{AnyId, OrganizationId};
 use hashbrown::HashTable;
 
 // Its bits in the middle say which shard: the faster one is a single multiplication, of which some
@@ -44,6 +44,14 @@ impl Tag {
     /// often and change nothing else about their holder.
     pub(crate) const fn keys_of(id: AnyId) -> Self {
         Self(!id.key())
+    }
+}
+
+impl Tag {
+    /// Everything by whose end an instance of the organization ends that was born. One for all, as one
+    /// party may stand before many.
+    pub(crate) const fn births_in(org: OrganizationId) -> Self {
+        Self(org.any().key().rotate_left(64))
     }
 }
 
@@ -270,7 +278,7 @@ impl<K: Hash + Eq, V> Shard<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use accredit_wire::ids::{AgentId, OrganizationId};
+    use accredit_wire::ids::AgentId;
     use proptest::prelude::*;
 
     fn agent(n: u8) -> Tag {

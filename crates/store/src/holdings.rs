@@ -141,6 +141,11 @@ pub(crate) fn held_of(conn: &mut dyn Conn, org: &str, room: Room) -> Result<u64,
              AND state = 'active' AND expires_at > $3 LIMIT $4) live",
             agent.any(),
         ),
+        RoomOf::BornIn(task) => (
+            "SELECT count(*) FROM (SELECT 1 FROM instance WHERE org = $1 AND task = $2 \
+             AND state = 'active' AND expires_at > $3 LIMIT $4) live",
+            task.any(),
+        ),
     };
     let (of, most) = (of.to_string(), Value::Int(i64::try_from(room.max).unwrap_or(i64::MAX)));
     conn.number(sql, &[org.into(), of.as_str().into(), room.at.into(), most])

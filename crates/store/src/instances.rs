@@ -1,6 +1,7 @@
 //! Instances as rows.
 
 use accredit_domain::ports::Page;
+use accredit_domain::registry::born::Born;
 use accredit_domain::registry::{Instance, Listed, instance::InstanceState};
 use accredit_wire::ids::{AgentId, InstanceId, Kind};
 
@@ -14,7 +15,7 @@ macro_rules! select {
     ($rest:expr) => {
         concat!(
             "SELECT i.id, i.agent, i.name, i.state, i.credential, i.created_at, i.expires_at, \
-             u.at, i.version \
+             u.at, i.version, i.parent, i.task, i.born_by, i.permissions \
              FROM instance i LEFT JOIN use_time u ON u.org = i.org AND u.id = i.id ",
             $rest
         )
@@ -32,7 +33,19 @@ fn read(row: &dyn Row) -> Result<Instance, DriverError> {
         expires_at: row.opt_time(6)?,
         last_seen_at: row.opt_time(7)?,
         version: row.int(8)?,
+        born: read_born(row)?.map(Box::new),
     })
+}
+
+fn read_born(row: &dyn Row) -> Result<Option<Born>, DriverError> {
+    let Some(parent) = row.opt_parsed(9)? else { return Ok(None) };
+    Ok(Some(Born {
+        parent,
+        task: row.parsed(10)?,
+        credential: row.opt_parsed(11)?,
+        authority: serde_json::from_str(row.text(12)?)
+            .map_err(|error| DriverError::unreadable(12, error))?,
+    }))
 }
 
 /// One instance.
@@ -96,6 +109,18 @@ pub(crate) fn list(
     page::read(conn, given, &statements, read, |row| Key::at(order, row.id.to_string(), "", 0))
 }
 
+/// Ends one instance.
+pub(crate) fn end(conn: &mut dyn Conn, org: &str, instance: InstanceId) -> Result<(), Failure> {
+    let instance = instance.to_string();
+    conn.execute(
+        "UPDATE instance SET state = 'revoked', version = version + 1 \
+         WHERE org = $1 AND id = $2 AND state = 'active'",
+        &[org.into(), instance.as_str().into()],
+    )
+    .map_err(|error| Failure::of(OPERATION, error))?;
+    Ok(())
+}
+
 /// Ends all live instances of an agent, and says how many there were.
 pub(crate) fn end_of_agent(conn: &mut dyn Conn, org: &str, agent: AgentId) -> Result<u64, Failure> {
     let agent = agent.to_string();
@@ -116,9 +141,19 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Instance) -> Result<()
     if row.version == 0 {
         let agent = row.agent.to_string();
         let credential = row.credential.to_string();
+        let born = row.born.as_deref();
+        let [parent, task, by] = [
+            born.map(|born| born.parent.to_string()),
+            born.map(|born| born.task.to_string()),
+            born.and_then(|born| born.credential).map(|id| id.to_string()),
+        ];
+        let permissions = born.map(|born| serde_json::to_string(&born.authority)).transpose();
+        let permissions =
+            permissions.map_err(|error| failed(DriverError::Failed(error.to_string())))?;
         conn.execute(
             "INSERT INTO instance (org, id, agent, name, state, credential, created_at, \
-             expires_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
+             expires_at, parent, task, born_by, permissions, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -128,6 +163,10 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Instance) -> Result<()
                 credential.as_str().into(),
                 row.created_at.into(),
                 row.expires_at.into(),
+                parent.as_deref().into(),
+                task.as_deref().into(),
+                by.as_deref().into(),
+                permissions.as_deref().into(),
             ],
         )
         .map_err(failed)?;

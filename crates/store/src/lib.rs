@@ -13,6 +13,7 @@ mod answers;
 pub mod backup;
 mod cache;
 mod credentials;
+mod descent;
 pub mod driver;
 mod failure;
 mod federations;

@@ -11,6 +11,7 @@ use accredit_domain::registry::Credential;
 use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::rotation_schedule::Looked;
+use accredit_domain::registry::task::TaskState;
 use accredit_domain::restoration::NewGeneration;
 use accredit_domain::root::{Rewrapped, Rewrapping};
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
@@ -24,9 +25,9 @@ use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
-    agents, answers, credentials, federations, followed, generations, holdings, identities,
-    installation, instances, keys, operators, organizations, persons, resources, revocations,
-    tasks, uses,
+    agents, answers, credentials, descent, federations, followed, generations, holdings,
+    identities, installation, instances, keys, operators, organizations, persons, resources,
+    revocations, tasks, uses,
 };
 
 /// What is to be written.
@@ -152,6 +153,12 @@ impl Done {
         let committed = Committed { rev, ended: 0 };
         Self { committed, notice: None, rewrapped: None, touched: Vec::new() }
     }
+
+    /// Adds rows that ended with another one.
+    fn ended_below(&mut self, (ended, touched): (u64, Vec<Tag>)) {
+        self.committed.ended += ended;
+        self.touched.extend(touched);
+    }
 }
 
 /// Writes what adds nothing to a lane.
@@ -261,7 +268,12 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::EndIdentity(row) => identities::remove(conn, org, row)?,
             Row::Agent(row) => agents::write(conn, org, row)?,
             Row::Instance(row) => instances::write(conn, org, row)?,
-            Row::Task(row) => tasks::write(conn, org, row)?,
+            Row::Task(row) => {
+                tasks::write(conn, org, row)?;
+                if row.version > 0 && row.state == TaskState::Ended {
+                    done.ended_below(descent::end_in(conn, org, row.id.any())?);
+                }
+            }
             Row::Credential(row) => {
                 credentials::write(conn, org, row)?;
                 match (&row.holder, row.version) {
@@ -292,6 +304,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             }
             Row::EndInstance(instance) => {
                 done.committed.ended += credentials::end_of_instance(conn, org, *instance)?;
+                done.ended_below(descent::end_in(conn, org, instance.any())?);
                 touch_agent_of(conn, org, *instance, &mut done.touched)?;
             }
         }
@@ -330,16 +343,23 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         Row::Instance(row) => {
             if row.version > 0 {
                 touched.extend([Tag::of(row.id.any()), Tag::keys_of(row.agent.any())]);
+                touched.push(Tag::births_in(org));
             }
         }
         Row::Task(row) => {
             if row.version > 0 {
-                touched.push(Tag::of(row.id.any()));
+                touched.extend([Tag::of(row.id.any()), Tag::births_in(org)]);
             }
         }
-        Row::Credential(row) => touch_credential(row, touched),
+        Row::Credential(row) => {
+            touch_credential(row, touched);
+            if row.version > 0 {
+                touched.push(Tag::births_in(org));
+            }
+        }
         Row::EndAgent(agent) => {
             touched.extend([Tag::of(agent.any()), Tag::keys_of(agent.any())]);
+            touched.push(Tag::births_in(org));
         }
         Row::Follow(row) => touched.push(Tag::keys_of(row.agent.any())),
         Row::Unfollow(agent) => touched.push(Tag::keys_of(agent.any())),

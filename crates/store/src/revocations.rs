@@ -9,7 +9,7 @@ use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
-use crate::{SqliteStore, log, page};
+use crate::{SqliteStore, descent, log, page};
 
 /// Events that are looked into to count the tokens of one target; of more, all are counted.
 pub const EVENTS_SEARCHED_MAX: u64 = 20_000;
@@ -238,19 +238,20 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
                 &[org.into(), id.into()],
             )?,
         ),
-        Kind::Instance => (
-            0,
-            conn.number(
+        Kind::Instance => {
+            let (instances, credentials) = descent::below(conn, org, target)?;
+            let own = conn.number(
                 "SELECT count(*) FROM instance WHERE org = $1 AND id = $2 \
                  AND state = 'active'",
                 &[org.into(), id.into()],
-            )?,
-            conn.number(
+            )?;
+            let proved_by = conn.number(
                 "SELECT count(*) FROM credential WHERE org = $1 AND instance = $2 \
                  AND state = 'active'",
                 &[org.into(), id.into()],
-            )?,
-        ),
+            )?;
+            (0, own + instances, proved_by + credentials)
+        }
         Kind::Resource => (
             0,
             0,
@@ -269,8 +270,11 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
                 &[org.into(), id.into()],
             )?,
         ),
+        Kind::Task => {
+            let (instances, credentials) = descent::below(conn, org, target)?;
+            (0, instances, credentials)
+        }
         Kind::Token
-        | Kind::Task
         | Kind::Revocation
         | Kind::Event
         | Kind::Key

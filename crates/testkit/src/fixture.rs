@@ -231,7 +231,8 @@ impl TestWorld {
 
     /// An instance of an agent, with its secret.
     pub async fn instance(&self, org: &Org, agent: &str, expires_in: Option<u64>) -> Client {
-        let asked = CreateInstance { agent: agent.to_owned(), name: None, expires_in };
+        let asked =
+            CreateInstance { agent: agent.to_owned(), expires_in, ..CreateInstance::default() };
         let made = instance::create(&self.cx(org).await, &asked).await.expect("an instance");
         Client {
             id: made.client_id.to_string(),

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use accredit_wire::authority::Permission;
 use clap::{Args, Subcommand};
 use http::Method;
 
 use crate::args::lists::{Expires, LastSeen};
 use crate::args::{self, Body, StateList};
+use crate::commands::as_agent::{self, AsAgent};
 use crate::commands::{self, revocation};
 use crate::context::Context;
 use crate::errors::Failure;
@@ -32,7 +34,14 @@ pub(crate) struct Instance {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Register a copy with a credential of its own, shown once
-    #[command(after_help = "Example:\n  accredit instance create --agent planner --expires-in 24h")]
+    #[command(
+        after_help = "Examples:\n  accredit instance create --agent planner --expires-in 24h\n  \
+                      accredit instance create --agent worker --parent ins_… --task tsk_… --allow \
+                      crm:read\n  accredit instance create --agent worker --client-id agt_… \
+                      --secret-file secret --org dev \\\n    --task tsk_… --allow crm:read\n\n\
+                      With a parent it has no more than --allow passes on to it, and ends with its \
+                      parent\nand its task. With --client-id the agent that asks is the parent."
+    )]
     Create(Create),
     /// List instances
     #[command(
@@ -59,6 +68,17 @@ struct Create {
     /// When it ends by itself, from now
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     expires_in: Option<Duration>,
+    /// Who stands before it: an instance, or an agent by id or name
+    #[arg(long, value_name = "ID|NAME", requires = "allow", conflicts_with = "client_id")]
+    parent: Option<String>,
+    /// The parent's task that it works in; a parent that was born into one says which
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+    /// What the parent passes on to it: crm:read, 'crm:update(amount<=100)'
+    #[arg(long, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::permission)]
+    allow: Vec<Permission>,
+    #[command(flatten)]
+    by: AsAgent,
 }
 
 #[derive(Debug, Args)]
@@ -96,10 +116,14 @@ fn all() -> RequestPath {
 /// Runs one of its verbs.
 pub(crate) async fn run(instance: Instance, cx: &Context) -> Result<(), Failure> {
     match instance.verb {
+        Verb::Create(args) if args.by.client_id.is_some() => spawn(args, cx).await,
         Verb::Create(args) => {
             let body = Body::new()
                 .with("agent", args.agent)
                 .with_opt("name", args.name)
+                .with_opt("parent", args.parent)
+                .with_opt("task", args.task)
+                .with_opt("allow", Some(args::texts(&args.allow)).filter(|allow| !allow.is_empty()))
                 .with_opt("expires_in", args.expires_in.map(|expires| expires.as_secs()));
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body.json())).await?)
         }
@@ -114,4 +138,15 @@ pub(crate) async fn run(instance: Instance, cx: &Context) -> Result<(), Failure>
             revocation::revoke(&args.id, &args.reason, cx).await
         }
     }
+}
+
+/// Brings one into being as the agent that asks.
+async fn spawn(args: Create, cx: &Context) -> Result<(), Failure> {
+    let mut form = vec![("agent", args.agent)];
+    form.extend(args.name.map(|name| ("name", name)));
+    form.extend(args.task.map(|task| ("task", task)));
+    form.extend(args.expires_in.map(|expires| ("expires_in", expires.as_secs().to_string())));
+    form.extend(as_agent::asked(&args.allow)?);
+    let client_id = args.by.client_id.clone().unwrap_or_default();
+    cx.out.created(&args.by.post(&client_id, "instances", form, cx).await?)
 }

@@ -47,6 +47,9 @@ pub(crate) struct Kill {
     /// Its id; of an organization, person, agent, resource or federation also its name
     #[arg(value_name = "ID|NAME")]
     pub(crate) name: String,
+    /// With whatever was made of it, at whichever step: that is always so, and said then
+    #[arg(long)]
+    pub(crate) chain: bool,
     /// Why; stands in the audit log
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
@@ -160,7 +163,11 @@ pub(crate) async fn run(kill: &Kill, cx: &Context) -> Result<(), Failure> {
         .with_opt("expires_in", kill.expires.map(|time| time.as_secs()))
         .json();
     let ended = api.call(Method::POST, RequestPath::new("/v1/revocations"), Some(body)).await?;
-    report(ended, kill.wait, &api, cx).await
+    report(ended, kill.wait, &api, cx).await?;
+    if kill.chain {
+        cx.out.say("Whatever was made of it ended with it, at whichever step of a chain.");
+    }
+    Ok(())
 }
 
 /// Waits for the acknowledgements of what was ended, and prints both.

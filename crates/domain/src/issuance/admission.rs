@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use accredit_wire::authority::{ActionName, Authority, ResourceName, Scope};
-use accredit_wire::ids::{AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::ids::{
+    AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId, TaskId,
+};
 use accredit_wire::jose::jwk::VerifyingKey;
 use accredit_wire::time::Time;
+use accredit_wire::token::Actor;
 use std::collections::BTreeSet;
 
 use crate::registry::State;
@@ -88,11 +91,30 @@ pub enum HolderFacts {
         state: InstanceState,
         /// When it ends by itself.
         expires_at: Option<Time>,
+        /// From whom it descends, where it was brought into being.
+        descent: Option<Arc<Descent>>,
     },
     /// A resource server.
     Resource(Arc<ResourceFacts>),
     /// An administrator.
     Admin(Vec<AdminPermission>),
+}
+
+/// From whom an instance descends, as its rows and theirs say.
+#[derive(Debug)]
+pub struct Descent {
+    /// Whoever stands before it, the nearest first; the last began.
+    pub ancestors: Vec<Actor>,
+    /// The task that it works in.
+    pub task: TaskId,
+    /// What was passed on to it, and nothing that was not passed on to those before it.
+    pub authority: Authority,
+    /// The credentials that asked for it and for those before it.
+    pub credentials: Vec<CredentialId>,
+    /// When the task or one of them is over by itself.
+    pub expires_at: Time,
+    /// Whether the task, one of them or such a credential was ended.
+    pub over: bool,
 }
 
 /// How a credential proves.

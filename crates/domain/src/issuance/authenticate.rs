@@ -227,13 +227,26 @@ pub fn usable(cx: &Cx, credential: &CredentialFacts) -> Result<(), Refusal> {
             "create a new one before the old one ends: `accredit credential create`",
         ));
     }
-    if let HolderFacts::Instance { id, state, expires_at, .. } = &credential.holder
-        && (*state == InstanceState::Revoked || expires_at.is_some_and(|end| end <= cx.now))
-    {
+    holder_usable(cx, &credential.holder)
+}
+
+/// Whether whoever holds a credential is there still, as far as instances go.
+pub(crate) fn holder_usable(cx: &Cx, holder: &HolderFacts) -> Result<(), Refusal> {
+    let HolderFacts::Instance { id, state, expires_at, descent, .. } = holder else {
+        return Ok(());
+    };
+    if *state == InstanceState::Revoked || expires_at.is_some_and(|end| end <= cx.now) {
         return Err(Refusal::new(
             Rule::InstanceNotActive,
             format!("instance `{id}` has expired or was revoked"),
             "register a new instance: `accredit instance create`",
+        ));
+    }
+    if descent.as_ref().is_some_and(|descent| descent.over || descent.expires_at <= cx.now) {
+        return Err(Refusal::new(
+            Rule::InstanceNotActive,
+            format!("the task of instance `{id}`, or whoever stands before it, is over"),
+            "its work is done: another parent can bring a new instance into being",
         ));
     }
     Ok(())

@@ -134,6 +134,13 @@ async fn attempt(
             Box::pin(grants::token_exchange::propose(cx, &client, (request, exchange))).await
         }
     };
+    let proposed = match proposed {
+        // Boxed: few clients were brought into being by others.
+        Ok(proposed) if proposed.is_of_one_born() => {
+            Box::pin(grants::descent::within(cx, proposed)).await
+        }
+        other => other,
+    };
     let permitted = match proposed.and_then(permit::permit) {
         Ok(permitted) => permitted,
         Err(Error::Refused(refusal)) => {

@@ -137,19 +137,23 @@ fn passed_to(origin: &Origin, asked: &Scope) -> Result<Scope, Error> {
 /// What the holder of the token may pass on: what the agent holds, at resources that it may meet
 /// itself, and nothing that was not passed on to it.
 fn passed_on(proposed: &ProposedGrant) -> Authority {
-    let agent = &proposed.agent;
+    let own = own(&proposed.agent);
+    match &proposed.origin {
+        None => own,
+        Some(origin) => origin.ceiling.meet(&own),
+    }
+}
+
+/// What an agent holds at resources that it may meet itself.
+pub(crate) fn own(agent: &AgentFacts) -> Authority {
     let held = &agent.entitlements;
     let meets = |resource: &ResourceFacts| {
         resource.environment == agent.environment || held.across.contains(&resource.name)
     };
-    let own = if held.resources.iter().all(|resource| meets(resource)) {
+    if held.resources.iter().all(|resource| meets(resource)) {
         held.authority.clone()
     } else {
         let names = held.resources.iter().filter(|resource| meets(resource));
         held.authority.at_any(names.map(|resource| &resource.name))
-    };
-    match &proposed.origin {
-        None => own,
-        Some(origin) => origin.ceiling.meet(&own),
     }
 }

@@ -29,7 +29,7 @@ pub async fn would_issue(cx: &Cx, credential: &Arc<CredentialFacts>) -> Result<(
     };
     let request = request(cx, credential).await?;
     let proposed = grants::client_credentials::propose(cx, &client, &request).await?;
-    permit::permit(proposed)?;
+    permit::permit(grants::descent::within(cx, proposed).await?)?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! with a token of the user's, never with one that was derived from such, and gives no more than the
 //! user and the agent might do then, and may do when it is used.
 
-use accredit_wire::authority::{Authority, Permission};
+use accredit_wire::authority::{Authority, Permission, Scope};
 use accredit_wire::claim_rule::ClaimRule;
 use accredit_wire::ids::{FederationId, InstanceId, PersonId, TokenId};
 use accredit_wire::oauth::authorization_details::AskedDetail;
@@ -109,7 +109,7 @@ pub(super) async fn granted(
     let Word { subject: user, rules, suspensions } =
         word(cx, asked.subject_token.expose(), agent.id).await?;
     may_act_for(cx, &user, Actor { agent: agent.id, instance })?;
-    let wanted = wanted(agent, asked)?;
+    let wanted = wanted(agent, (&asked.scope, &asked.details))?;
     let held = attenuate(&agent.entitlements.authority, &wanted).map_err(|excess| {
         let rule = if asked.details.is_empty() { Rule::ScopeNotHeld } else { Rule::DetailsNotHeld };
         Refusal::new(rule, excess.to_string(), held_hint(agent))
@@ -137,7 +137,10 @@ pub(super) async fn granted(
 }
 
 /// What is asked for, at as many resources as there are in it.
-fn wanted(agent: &AgentFacts, asked: &UserGrant) -> Result<Authority, Refusal> {
+pub(super) fn wanted(
+    agent: &AgentFacts,
+    (scope, details): (&Scope, &[AskedDetail]),
+) -> Result<Authority, Refusal> {
     let too_much = |error: String| Refusal::new(Rule::DetailsNotHeld, error, held_hint(agent));
     let permission = |detail: &AskedDetail| {
         let held = agent.entitlements.resources.iter();
@@ -160,8 +163,8 @@ fn wanted(agent: &AgentFacts, asked: &UserGrant) -> Result<Authority, Refusal> {
         })?;
         Ok(Permission::limited(name, detail.actions.clone(), detail.limits.clone()))
     };
-    let limited: Result<Vec<Permission>, Refusal> = asked.details.iter().map(permission).collect();
-    let plain = Authority::from(&asked.scope);
+    let limited: Result<Vec<Permission>, Refusal> = details.iter().map(permission).collect();
+    let plain = Authority::from(scope);
     let all = plain.permissions().iter().cloned().chain(limited?);
     Authority::new(all).map_err(|error| too_much(error.to_string()))
 }

@@ -1,12 +1,13 @@
 //! Instance: one running copy of an agent, the smallest thing that can be revoked.
 
 use accredit_wire::authority::ResourceName;
-use accredit_wire::ids::{AgentId, CredentialId, InstanceId, Kind};
+use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, Kind, TaskId};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentState, alive};
+use super::born::{self, Born};
 use super::credential::{
     AdminPermission, CREDENTIAL_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS, Holder,
     expose_some, new_secret,
@@ -19,7 +20,7 @@ use super::{
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
-use crate::ports::{Page, Row};
+use crate::ports::{Page, Room, Row};
 use crate::refusal::{Error, Refusal, Rule};
 
 /// Whether it may act. Expiry is a time, not a state.
@@ -59,6 +60,8 @@ pub struct Instance {
     pub state: InstanceState,
     /// The credential it was born with.
     pub credential: CredentialId,
+    /// Who brought it into being, for which task and with what.
+    pub born: Option<Box<Born>>,
     /// When it was registered.
     pub created_at: Time,
     /// When it ends by itself, if at all before its agent does.
@@ -92,6 +95,17 @@ pub struct InstanceView {
     /// The credential it was born with.
     #[schema(value_type = String)]
     pub credential: CredentialId,
+    /// Who stands before it: an instance or an agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub parent: Option<AnyId>,
+    /// The task that it was born into, with which it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub task: Option<TaskId>,
+    /// What was passed on to it, each permission as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
     /// When it was registered.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -121,6 +135,9 @@ impl Instance {
                 InstanceState::Active => "active",
             },
             credential: self.credential,
+            parent: self.born.as_ref().map(|born| born.parent),
+            task: self.born.as_ref().map(|born| born.task),
+            allow: self.born.as_ref().map(|born| born.authority.texts().collect()),
             created_at: self.created_at,
             expires_at: self.expires_at,
             last_seen_at: self.last_seen_at,
@@ -130,7 +147,7 @@ impl Instance {
 }
 
 /// A new instance.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateInstance {
     /// Of which agent, by id or name.
@@ -139,19 +156,61 @@ pub struct CreateInstance {
     pub name: Option<String>,
     /// Its life, seconds; where not said it lives as long as its credential, 30 days.
     pub expires_in: Option<u64>,
+    /// Who stands before it: an instance, or an agent by id or name. It has no more than is passed on to
+    /// it, and ends with its parent and its task.
+    pub parent: Option<String>,
+    /// The task of the parent's that it works in; where the parent was born into one, that one.
+    pub task: Option<String>,
+    /// What is passed on to it, as `resource:action` with limits, where it has a parent.
+    #[serde(default)]
+    pub allow: Vec<String>,
+}
+
+/// What of a new instance does not depend on what there is.
+pub(super) struct NewInstance<'a> {
+    /// What people call it.
+    pub(super) name: Option<&'a str>,
+    /// Its life, seconds.
+    pub(super) expires_in: Option<u64>,
+    /// When it ends at the latest.
+    pub(super) ends: Option<Time>,
 }
 
 /// Registers an instance with a credential of its own. The secret is in the answer, this once.
 pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Error> {
     cx.require(AdminPermission::Registry)?;
-    let ends = ends_after(
+    if let Some(parent) = &asked.parent {
+        return born::with_parent(cx, parent, asked).await;
+    }
+    if asked.task.is_some() || !asked.allow.is_empty() {
+        return Err(Refusal::field(
+            "parent",
+            "only an instance with a parent has a task and what was passed on",
+            "name the parent, or leave both out: it holds what its agent holds",
+        )
+        .into());
+    }
+    let new = NewInstance { name: asked.name.as_deref(), expires_in: asked.expires_in, ends: None };
+    make(cx, &asked.agent, new, None).await
+}
+
+/// Makes an instance, where whoever asks may have it.
+pub(super) async fn make(
+    cx: &Cx,
+    agent: &str,
+    new: NewInstance<'_>,
+    born: Option<(Born, Room)>,
+) -> Result<InstanceView, Error> {
+    let asked_ends = ends_after(
         "expires_in",
         cx.now,
-        asked.expires_in,
+        new.expires_in,
         CREDENTIAL_LIFETIME_DEFAULT_SECONDS,
         CREDENTIAL_LIFETIME_MAX_SECONDS,
     )?;
-    let name = match asked.name.as_deref() {
+    let ends = new.ends.map_or(asked_ends, |ends| ends.min(asked_ends));
+    let ends_itself = new.expires_in.is_some() || new.ends.is_some();
+    let name = match new.name {
         Some(name) => Some(
             ResourceName::new(name)
                 .map_err(|error| Refusal::field("name", error, "use lower-case letters"))?
@@ -160,7 +219,12 @@ pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Err
         None => None,
     };
     decide(|| async {
-        let agent = alive(cx, &asked.agent).await?;
+        if let Some((_, room)) = &born
+            && cx.world.store.held_of(cx.tenant.id, *room).await? >= room.max
+        {
+            return Err(born::full().into());
+        }
+        let agent = alive(cx, agent).await?;
         if agent.state == AgentState::Draft {
             return Err(Refusal::new(
                 Rule::StateForbids,
@@ -179,8 +243,9 @@ pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Err
             name: name.clone(),
             state: InstanceState::Active,
             credential: credential.id,
+            born: born.as_ref().map(|(born, _)| Box::new(born.clone())),
             created_at: cx.now,
-            expires_at: asked.expires_in.map(|_| ends),
+            expires_at: ends_itself.then_some(ends),
             last_seen_at: None,
             version: 0,
         };
@@ -190,12 +255,16 @@ pub async fn create(cx: &Cx, asked: &CreateInstance) -> Result<InstanceView, Err
             credential: Some(credential.id),
             expires_at: Some(ends.micros()),
             name: name.clone(),
+            permissions: born.as_ref().map(|(born, _)| born.authority.texts().collect()),
+            task: born.as_ref().map(|(born, _)| born.task),
             ..Body::default()
         };
         let mut view = instance.view(cx.now);
         body.changes = changes::made(&view, &body)?;
         let event = cx.event(EventKind::InstanceCreated, body);
-        let rows = vec![Row::Instance(instance.clone()), Row::Credential(credential)];
+        let room = born.as_ref().map(|(_, room)| Row::Room(*room));
+        let rows = [Row::Instance(instance.clone()), Row::Credential(credential)];
+        let rows = room.into_iter().chain(rows).collect();
         view.version = 1;
         commit_created(cx, rows, event, &view).await?;
         view.client_secret = Some(secret);

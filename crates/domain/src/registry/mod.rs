@@ -5,6 +5,7 @@
 
 pub mod admin_key;
 pub mod agent;
+pub mod born;
 pub mod credential;
 pub mod credential_use;
 pub mod durable;

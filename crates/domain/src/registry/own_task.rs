@@ -15,6 +15,7 @@ use crate::context::Cx;
 use crate::issuance::admission::{AgentFacts, HolderFacts};
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::issuance::grants::actor::acting;
+use crate::issuance::grants::descent::another_task;
 use crate::ports::{Page, Room, RoomOf, Row};
 use crate::refusal::{Error, Refusal, Rule};
 
@@ -28,6 +29,9 @@ pub async fn create(
     asked: &TaskRequest,
 ) -> Result<TaskView, Error> {
     let (agent, _) = acting(cx, client).await?;
+    if let HolderFacts::Instance { descent: Some(descent), .. } = &client.credential.holder {
+        return Err(another_task(descent.task).into());
+    }
     let purpose = text("purpose", &asked.purpose)?;
     let deadline = ends_after(
         "expires_in",

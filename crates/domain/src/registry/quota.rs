@@ -11,7 +11,7 @@
 //! maximum for where the server runs: whoever has that machine makes an owner's key when no other
 //! is left.
 
-use accredit_wire::ids::AgentId;
+use accredit_wire::ids::{AgentId, TaskId};
 use accredit_wire::time::Time;
 
 use crate::refusal::{Refusal, Rule};
@@ -167,4 +167,6 @@ pub struct Room {
 pub enum RoomOf {
     /// Tasks of an agent that are not over.
     Tasks(AgentId),
+    /// Instances that were born into a task and are not over.
+    BornIn(TaskId),
 }

@@ -174,7 +174,7 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     // These end with rows of their own, which are few: they are counted before. Everything else is
     // counted afterwards, where nobody waits for it who must be stopped.
     let rows = match target.kind() {
-        Kind::Instance | Kind::Credential => Some(rows_below(cx, target).await),
+        Kind::Instance | Kind::Credential | Kind::Task => Some(rows_below(cx, target).await),
         _ => None,
     };
     let name = target.to_string();

@@ -122,6 +122,20 @@ impl Stage {
         let body = json!({"agent": "planner", "purpose": "a test"});
         let task = world.admin(&acme, "POST", "/v1/tasks", Some(body)).await.expect(201);
         let task = task.member("id");
+        // Whom the planner may bring into being.
+        world.agent(&acme, "worker", &["crm:read"]).await;
+        let actions = json!(["read", "update", "delete", "spawn"]);
+        for (verb, path, body) in [
+            ("PATCH", "/v1/resources/crm", json!({"agent": "worker", "actions": actions})),
+            ("PATCH", "/v1/agents/planner", json!({"may_delegate": true})),
+            (
+                "PUT",
+                "/v1/agents/planner/permissions/crm",
+                json!({"actions": ["read", "update", "spawn"]}),
+            ),
+        ] {
+            world.admin(&acme, verb, path, Some(body)).await.expect(200);
+        }
         let (idp, _) = world.idp().await;
         world.federation(&acme, &idp, "corp").await;
         let mut stage =
@@ -256,6 +270,14 @@ impl Stage {
         if endpoint.path.contains("/oauth/") {
             match endpoint.operation {
                 "create_own_task" => return ask.form(&[("purpose", "a test")]),
+                "spawn_instance" => {
+                    let task = self.own_task().await;
+                    return ask.form(&[
+                        ("agent", "worker"),
+                        ("task", &*task),
+                        ("scope", "crm:read"),
+                    ]);
+                }
                 "own_tasks" => return ask.form(&[]),
                 "end_own_task" => return ask.form(&[("task", &*self.own_task().await)]),
                 _ => {}

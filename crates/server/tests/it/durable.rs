@@ -306,6 +306,7 @@ async fn an_agent_makes_lists_and_ends_its_own_tasks_and_nobody_elses() {
         case.post(client, "tasks", &[("purpose", purpose)]).await
     };
     let mine = make(&case.planner, "mine").await.expect(200).member("id");
+    case.world.advance(1);
     let theirs = make(&stranger, "theirs").await.expect(200).member("id");
     let of_admin = json!({"agent": "planner", "purpose": "given"});
     let of_admin = text(&case.admin("POST", "/v1/tasks", of_admin).await, "id").to_owned();

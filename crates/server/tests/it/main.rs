@@ -9,6 +9,7 @@ mod assertion;
 mod attenuable;
 mod bodies;
 mod bootstrap;
+mod born;
 mod chain_depth;
 mod clock;
 mod conformance;

@@ -52,6 +52,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (24, "federations", include_str!("../../migrations/sqlite/0024_federations.sql")),
     (25, "chain_depth", include_str!("../../migrations/sqlite/0025_chain_depth.sql")),
     (26, "durable", include_str!("../../migrations/sqlite/0026_durable.sql")),
+    (27, "born", include_str!("../../migrations/sqlite/0027_born.sql")),
 ];
 
 /// A store in one file, held by this process alone.

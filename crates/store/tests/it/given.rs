@@ -363,6 +363,7 @@ pub(crate) fn instance(agent: AgentId) -> (Instance, Credential) {
         name: Some("copy-1".to_owned()),
         state: InstanceState::Active,
         credential: credential.id,
+        born: None,
         created_at: NOW,
         expires_at: None,
         last_seen_at: None,

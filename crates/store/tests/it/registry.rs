@@ -1,21 +1,26 @@
 //! The nouns: what is written is what is read, versions and names are held.
 
 use accredit_domain::federation::{Federation, Identity};
+use accredit_domain::issuance::admission::HolderFacts;
 use accredit_domain::keys::{KeyPurpose, KeyState};
 use accredit_domain::ports::{
-    Admissions as _, CommitError, Ledger as _, Lookup, Page, Registry as _, Room, RoomOf, Row, Use,
+    Admissions as _, CommitError, Ledger as _, Lookup, Page, Registry as _, Revocations as _, Room,
+    RoomOf, Row, Use,
 };
 use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::agent::AgentState;
+use accredit_domain::registry::born::Born;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::durable::DurableGrant;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::task::{Task, TaskState};
-use accredit_domain::registry::{Agent, Credential, Person, Resource, State};
+use accredit_domain::registry::{Agent, Credential, Instance, Person, Resource, State};
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
+use accredit_wire::token::Actor;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::given::{
@@ -264,6 +269,59 @@ async fn what_a_user_grants_is_read_as_written_and_found_by_its_id() {
         world.commit(rows).await.expect("committed");
         assert_eq!(suspensions().await, (Some(counted), counted));
     }
+}
+
+#[tokio::test]
+async fn what_was_born_is_read_as_written_and_ends_with_whoever_stands_before_it() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let (bot, worker) = (world.agent("bot").await, world.agent("worker").await);
+    let work = task(bot.id);
+    world.commit(vec![Row::Task(work.clone())]).await.expect("committed");
+    let (parent, asked) = world.instance(bot.id).await;
+    let (child, secret) = given::instance(worker.id);
+    let born = Born {
+        parent: parent.id.any(),
+        task: work.id,
+        credential: Some(asked.id),
+        authority: authority("crm"),
+    };
+    let expires_at = Some(work.deadline);
+    let child = Instance { born: Some(Box::new(born)), expires_at, ..child };
+    let rows = vec![Row::Instance(child.clone()), Row::Credential(secret.clone())];
+    world.commit(rows).await.expect("committed");
+    let read = async || store.instance(org, child.id).await.expect("read").expect("there");
+    let expected = Instance { version: 1, ..child.clone() };
+    assert_eq!(format!("{:?}", read().await), format!("{expected:?}"));
+    let descent = async || {
+        let found = store.credential_facts(org, secret.id).await.expect("read").found;
+        match &found.expect("there").holder {
+            HolderFacts::Instance { descent: Some(descent), .. } => Arc::clone(descent),
+            other => panic!("{other:?}"),
+        }
+    };
+    let known = descent().await;
+    let before = Actor { agent: bot.id, instance: Some(parent.id) };
+    assert_eq!((&known.ancestors, &known.credentials), (&vec![before], &vec![asked.id]));
+    assert_eq!((known.task, known.expires_at, known.over), (work.id, work.deadline, false));
+    // What is remembered is told of the end of whatever it hangs on.
+    let ended = Credential { state: CredentialState::Revoked, ..asked };
+    world.commit(vec![Row::Credential(ended)]).await.expect("committed");
+    assert!(descent().await.over, "the credential that asked");
+    let room = Room { of: RoomOf::BornIn(work.id), at: NOW, max: 9 };
+    assert_eq!(store.held_of(org, room).await.expect("read"), 1);
+    for target in [work.id.any(), parent.id.any()] {
+        let blast = store.rows_below(org, target).await.expect("read");
+        let own = u64::from(target == parent.id.any());
+        assert_eq!((blast.instances, blast.credentials), (1 + own, 1), "{target}");
+    }
+    let over = Instance { state: InstanceState::Revoked, ..parent.clone() };
+    let rows = vec![Row::Instance(over), Row::EndInstance(parent.id)];
+    world.revoke(parent.id.any(), rows).await;
+    assert_eq!(read().await.state, InstanceState::Revoked);
+    let found = store.credential(org, secret.id).await.expect("read").expect("there");
+    assert_eq!(found.state, CredentialState::Revoked);
+    assert_eq!(store.held_of(org, room).await.expect("read"), 0);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! and what it gets back.
 //!
 //! A request goes [`form`] → [`client_auth`] → [`token_request`] (and [`token_exchange`]),
-//! [`introspection`], [`revocation`] or [`task_request`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as RFC
+//! [`introspection`], [`revocation`], [`task_request`] or [`instance_request`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as RFC
 //! 6749 wants it. [`metadata`] says where the endpoints are.
 //!
 //! Absent on purpose: whether a client exists, what it may have, and any HTTP type. The caller
@@ -12,6 +12,7 @@ pub mod authorization_details;
 pub mod client_auth;
 pub mod errors;
 pub mod form;
+pub mod instance_request;
 pub mod introspection;
 pub mod metadata;
 pub mod rejection;

@@ -5,7 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "measures and waits for real processes")]
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often something that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -13,6 +13,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Monotonic time.
 pub(super) fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day, seconds since 1970: for what is signed.
+pub(super) fn seconds() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// Waits.

@@ -9,6 +9,7 @@
 mod caller;
 mod chapters;
 mod clock;
+mod idp;
 mod registration;
 mod report;
 mod resource;

@@ -7,6 +7,7 @@ use accredit_wire::secret::Secret;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::idp::{self, Idp};
 use super::resource::AUDIENCE;
 use super::server::Ready;
 use crate::api::Api;
@@ -105,30 +106,34 @@ impl Office {
         })
     }
 
-    /// Registers a worker, which serves a resource and may update customers, and two agents that may
-    /// call it, read customers, and pass on what they may.
-    pub(super) async fn register_chain(&self) -> Result<[Party; 3], String> {
+    /// Registers the resource of a worker, and the identity provider of those who may have it look
+    /// customers up.
+    pub(super) async fn federate(&self, idp: &Idp) -> Result<(), String> {
+        let federation = json!({
+            "name": "corp", "issuer": idp.issuer(), "jwks_url": idp.jwks_url(),
+            "audiences": [idp::AUDIENCE],
+            "rules": [format!("groups contains {} => worker:run crm:read", idp::GROUP)],
+        });
         let resource = json!({
             "name": "worker", "audience": "https://worker.example", "actions": ["run"],
         });
         self.post("/v1/resources", resource).await?;
+        self.post("/v1/federations", federation).await.map(drop)
+    }
+
+    /// Registers a worker, which serves a resource and may update customers, and an agent that may
+    /// call it, read customers, and pass on what it may.
+    pub(super) async fn register_chain(&self) -> Result<[Party; 2], String> {
         self.agent("worker", "looks customers up", &["crm:read", "crm:update"]).await?;
-        for name in ["lead", "assistant"] {
-            let agent = json!({
-                "name": name, "owner_email": OWNER, "purpose": "has customers looked up",
-                "allow": ["worker:run", "crm:read"], "may_delegate": true, "activate": true,
-            });
-            self.post("/v1/agents", agent).await?;
-        }
+        let lead = json!({
+            "name": "lead", "owner_email": OWNER, "purpose": "has customers looked up",
+            "allow": ["worker:run", "crm:read"], "may_delegate": true, "activate": true,
+        });
+        self.post("/v1/agents", lead).await?;
         let path = RequestPath::new("/v1/resources").segment("worker");
         let served = self.api.call(Method::PATCH, path, Some(json!({"agent": "worker"}))).await;
         served.map_err(|failure| told(&failure))?;
-        let parties = [
-            self.party("worker").await?,
-            self.party("lead").await?,
-            self.party("assistant").await?,
-        ];
-        Ok(parties)
+        Ok([self.party("worker").await?, self.party("lead").await?])
     }
 
     async fn party(&self, agent: &str) -> Result<Party, String> {

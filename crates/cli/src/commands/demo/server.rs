@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -48,8 +49,9 @@ pub(super) struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts a server with its data and its log in `folder`, and waits until it listens.
-    pub(super) async fn start(folder: &Path) -> Result<(Self, Ready), String> {
+    /// Starts a server with its data and its log in `folder`, which may fetch the keys of the identity
+    /// provider there, and waits until it listens.
+    pub(super) async fn start(folder: &Path, idp: SocketAddr) -> Result<(Self, Ready), String> {
         let cannot = |error: std::io::Error| format!("the server could not be started: {error}");
         let program = std::env::current_exe().map_err(cannot)?;
         let log = folder.join("server.log");
@@ -57,6 +59,7 @@ impl ServerProcess {
         let mut child = Command::new(program)
             .args(["dev", "--listen", "127.0.0.1:0", "--output", "json", "--data"])
             .arg(folder.join("server"))
+            .env("ACCREDIT_OUTBOUND_LOOPBACK", idp.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

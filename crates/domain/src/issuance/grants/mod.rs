@@ -3,6 +3,7 @@
 
 pub mod actor;
 pub mod client_credentials;
+pub(crate) mod descent;
 pub mod durable;
 pub mod target;
 pub mod token_exchange;
@@ -16,7 +17,7 @@ use accredit_wire::oauth::authorization_details::AskedDetail;
 use accredit_wire::time::Time;
 use accredit_wire::token::{Actor, SubjectKind};
 
-use super::admission::{AgentFacts, CredentialFacts, ResourceFacts};
+use super::admission::{AgentFacts, CredentialFacts, HolderFacts, ResourceFacts};
 use crate::registry::task::TaskFacts;
 
 /// What a grant proposes: who would get what, where and for how long. Not yet permitted.
@@ -36,6 +37,13 @@ pub struct ProposedGrant {
     pub(in crate::issuance) task: Option<Arc<TaskFacts>>,
     /// None where the agent acts for itself.
     pub(in crate::issuance) origin: Option<Box<Origin>>,
+}
+
+impl ProposedGrant {
+    /// Whether another agent brought the instance into being that asks.
+    pub(in crate::issuance) fn is_of_one_born(&self) -> bool {
+        matches!(self.credential.holder, HolderFacts::Instance { descent: Some(_), .. })
+    }
 }
 
 /// On whose behalf an agent acts, and what bounds it besides what the agent holds itself.
@@ -74,7 +82,7 @@ pub struct External {
 
 impl Origin {
     /// The task that what it is derived from was minted for.
-    fn task(&self) -> Option<TaskId> {
+    pub(in crate::issuance) fn task(&self) -> Option<TaskId> {
         self.further.iter().find_map(|id| TaskId::try_from(*id).ok())
     }
 }

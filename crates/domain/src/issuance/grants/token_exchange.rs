@@ -29,7 +29,7 @@ use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::task;
 
 /// Ids in `lin` that are a token's own, and room for the task and the issuer that may follow.
-const OWN_IDS: usize = 6;
+pub(super) const OWN_IDS: usize = 6;
 
 /// Proposes what is asked for on behalf of the subject token's subject.
 pub async fn propose(

@@ -1,5 +1,6 @@
 //! OAuth, under the organization's issuer, where the RFCs put it.
 
+pub mod instances;
 pub mod tasks;
 pub mod token;
 pub mod tokens;

@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 
 use super::{Stage, Tokens};
 use crate::commands::demo::caller::{Answered, Caller};
+use crate::commands::demo::idp::Idp;
 use crate::commands::demo::registration::{Actor, Cast, OWNER, Office};
 use crate::commands::demo::report::{Promise, Proven, ScoreCard};
 use crate::commands::demo::resource::ResourceServer;
@@ -19,7 +20,7 @@ use crate::errors::Failure;
 /// The first half of the story; nothing where there is nothing to go on with.
 pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<Option<Stage>, Failure> {
     card.chapter("A server, an owner, two agents")?;
-    let Some((server, ready)) = card.prove(Promise::Starts, start(folder)).await? else {
+    let Some((server, ready, idp)) = card.prove(Promise::Starts, start(folder)).await? else {
         return Ok(None);
     };
     let Some((office, cast)) = card.prove(Promise::Registers, register(&ready)).await? else {
@@ -37,14 +38,15 @@ pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<Option<S
     card.prove(Promise::Limits, limit(&caller, &tokens)).await?;
     card.prove(Promise::Withholds, withhold(&cast)).await?;
     let event_types = vec!["token.refused"];
-    Ok(Some(Stage { server, office, cast, resource, caller, tokens, token_ids, event_types }))
+    Ok(Some(Stage { server, idp, office, cast, resource, caller, tokens, token_ids, event_types }))
 }
 
-async fn start(folder: &Path) -> Result<Proven<(ServerProcess, Ready)>, String> {
-    let (server, ready) = ServerProcess::start(folder).await?;
+async fn start(folder: &Path) -> Result<Proven<(ServerProcess, Ready, Idp)>, String> {
+    let idp = Idp::start().await?;
+    let (server, ready) = ServerProcess::start(folder, idp.address).await?;
     let proof = format!("it listens at {}, with its store on disk", ready.url);
     let story = format!("`accredit dev` runs at {}; its issuer is {}.", ready.url, ready.issuer);
-    Ok(Proven::new((server, ready), proof).story(story))
+    Ok(Proven::new((server, ready, idp), proof).story(story))
 }
 
 async fn register(ready: &Ready) -> Result<Proven<(Office, Cast)>, String> {

@@ -16,6 +16,7 @@ use accredit::{AccessToken, Agent, AgentError};
 use accredit_wire::oauth::errors::{ErrorBody, ErrorCode};
 
 use super::caller::Caller;
+use super::idp::Idp;
 use super::registration::{Cast, Office};
 use super::report::ScoreCard;
 use super::resource::ResourceServer;
@@ -25,6 +26,7 @@ use crate::errors::Failure;
 /// Everything that runs, and everybody who takes part.
 struct Stage {
     server: ServerProcess,
+    idp: Idp,
     office: Office,
     cast: Cast,
     resource: ResourceServer,

@@ -97,7 +97,10 @@ async fn revoke(stage: &Stage, stream: &mut Following) -> Seen {
 }
 
 /// Asks until every enforcement point has acknowledged.
-async fn acknowledged(stage: &Stage, rev: u64) -> Result<Vec<(String, Duration)>, String> {
+pub(super) async fn acknowledged(
+    stage: &Stage,
+    rev: u64,
+) -> Result<Vec<(String, Duration)>, String> {
     let all = async {
         loop {
             let points = stage.office.acknowledged(rev).await?;

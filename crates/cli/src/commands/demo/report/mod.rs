@@ -96,10 +96,12 @@ impl Promise {
             Self::EndsCalls => "the revoked instance's calls are refused, and it gets no new token",
             Self::SparesSiblings => "its sibling goes on as if nothing had happened",
             Self::Delegates => {
-                "an agent that is called goes on for its caller, with a token of its own"
+                "from user to agent to agent: who is called goes on for the user, by a token of its own"
             }
             Self::NarrowsOnly => "it gets no more than was passed on, though it holds more itself",
-            Self::EndsChains => "ending the caller ends what was derived from it, and nothing else",
+            Self::EndsChains => {
+                "a kill ends one chain at every enforcement point; another by the same agents works on"
+            }
             Self::RotatesCredentials => {
                 "a credential is rotated in use: both work for a while, then the old one ends"
             }
