@@ -120,11 +120,6 @@ pub(crate) fn resident_kib(pid: u32) -> Answer<u64> {
     status_kib(pid, "VmRSS:")
 }
 
-/// The most resident memory that a process had so far, KiB.
-pub(crate) fn peak_kib(pid: u32) -> Answer<u64> {
-    status_kib(pid, "VmHWM:")
-}
-
 /// Resident memory of a process that no file stands behind, KiB: what it really takes, since the
 /// kernel cannot drop it.
 pub(crate) fn anonymous_kib(pid: u32) -> Answer<u64> {

@@ -117,7 +117,7 @@ const QUICK: Effort = Effort {
     revocations: 20,
     descendants: 2_000,
     kills: 4,
-    revoked: 20_000,
+    revoked: 6_000,
     overload: Duration::from_secs(10),
     agents: (20_000, 4_000),
     log: Duration::from_secs(5),

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use accredit::Verifier;
@@ -18,6 +18,8 @@ const SCENARIO: &str = "memory";
 const REVOKERS: usize = 32;
 /// What is revoked while it follows, in so many parts of all.
 const MORE: usize = 50;
+/// How often memory is looked at.
+const LOOKED_EVERY: Duration = Duration::from_millis(2);
 /// In this time the last comes, and the state is written: four times within the age bound of a minute.
 const HEARD_AND_KEPT: Duration = Duration::from_secs(20);
 
@@ -26,28 +28,37 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let server = Server::start(&setting.accredit, &setting.work)?;
     let key = server.resource()?;
     let count = effort.revoked;
-    revoke(&server, count)?;
     let file = setting.work.join("follow.key");
     std::fs::write(&file, &key).map_err(|error| format!("{}: {error}", file.display()))?;
     let state = setting.work.join("follow.state");
     let args = ["follow", &server.issuer, &file.to_string_lossy(), &state.to_string_lossy()];
+    let all = count + count / MORE;
     let measured = (|| {
-        let (first, first_line) = Process::start(&setting.bench, &args)?;
-        revoke(&server, count / MORE)?;
-        let loaded = heard(first, &first_line, count + count / MORE)?;
-        let (again, again_line) = Process::start(&setting.bench, &args)?;
-        Ok::<_, String>((loaded, heard(again, &again_line, count + count / MORE)?))
+        let none = watched(Process::start(&setting.bench, &args)?.0, 0, || Ok(()))?;
+        std::fs::remove_dir_all(&state).map_err(|error| error.to_string())?;
+        revoke(&server, count)?;
+        let fetches = Process::start(&setting.bench, &args)?.0;
+        let loaded = watched(fetches, all, || revoke(&server, count / MORE))?;
+        let again = Process::start(&setting.bench, &args)?.0;
+        Ok::<_, String>((none, loaded, watched(again, all, || Ok(()))?))
     })();
     let _ = std::fs::remove_file(&file);
     let _ = std::fs::remove_dir_all(&state);
-    let (loaded, restarted) = measured?;
+    let (none, loaded, restarted) = measured?;
+    let megabytes = |kib: u64| kib as f64 * 1024.0 / 1e6;
     let figure = |what: &str, seen: &Seen, target: Target| Figure {
         scenario: SCENARIO,
         what: format!("{what}, {} revoked ids", number(count as f64, "")),
-        value: seen.peak_kib as f64 * 1024.0 / 1e6,
+        value: megabytes(seen.peak_kib.saturating_sub(none.peak_kib)),
         unit: "MB",
         target,
-        beside: format!("the whole process; it knew all of them after {} ms", seen.connected),
+        beside: format!(
+            "anonymous memory of the process, looked at 500 times a second: {:.1} MB, less {:.1} MB of \
+             one that follows without revocations; it knew what there was after {} ms",
+            megabytes(seen.peak_kib),
+            megabytes(none.peak_kib),
+            seen.connected
+        ),
     };
     Ok(vec![
         figure("peak of a Verifier that fetches them, and deltas", &loaded, Target::AtMost(64.0)),
@@ -61,15 +72,37 @@ struct Seen {
     peak_kib: u64,
 }
 
-/// Gives a process the time to hear the last and to keep it, and looks at what it took at most.
-fn heard(mut process: Process, first: &str, count: usize) -> Answer<Seen> {
-    let connected = first.strip_prefix("connected ").and_then(|ms| ms.parse().ok());
-    let connected = connected.ok_or_else(|| format!("it says `{first}`"))?;
-    ambient::sleep(HEARD_AND_KEPT);
-    let peak_kib = machine::peak_kib(process.pid())?;
-    let known: usize = process.finish()?.parse().map_err(|_| "it does not say how many")?;
-    if known < count {
-        return Err(format!("it knows of {known} and not of {count}"));
+/// Looks at a process from its start on: while `meanwhile` is done, and until it has heard and kept
+/// the last of `all`.
+fn watched(
+    mut process: Process,
+    all: usize,
+    meanwhile: impl FnOnce() -> Answer<()>,
+) -> Answer<Seen> {
+    let (pid, over) = (process.pid(), AtomicBool::new(false));
+    let peak_kib = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut peak = Ok(0);
+            while let Ok(most) = peak
+                && !over.load(Ordering::Relaxed)
+            {
+                peak = machine::anonymous_kib(pid).map(|now| now.max(most));
+                ambient::sleep(LOOKED_EVERY);
+            }
+            peak
+        });
+        let done = meanwhile();
+        ambient::sleep(HEARD_AND_KEPT);
+        over.store(true, Ordering::Relaxed);
+        let peak = looking.join().map_err(|_| "the onlooker panicked".to_owned())?;
+        done.and(peak)
+    })?;
+    let line = process.finish()?;
+    let numbers = line.split_once(' ').map(|(known, after)| (known.parse(), after.parse()));
+    let Some((Ok(known), Ok(connected))) = numbers else { return Err(line) };
+    let known: usize = known;
+    if known < all {
+        return Err(format!("it knows of {known} and not of {all}"));
     }
     Ok(Seen { connected, peak_kib })
 }
@@ -95,9 +128,11 @@ fn revoke(server: &Server, count: usize) -> Answer<()> {
     })
 }
 
-/// The program's entry for a process that follows: says when it knows all there was, goes on until
-/// its standard input ends, and says how many entries it has.
+/// The program's entry for a process that follows: says that it begins, goes on until its standard
+/// input ends, and says how many entries it has, and after how many milliseconds it knew what there
+/// was.
 pub(crate) fn follow(issuer: &str, key: &Path, state: &Path) -> Answer<()> {
+    println!("following");
     let begun = ambient::instant();
     let key = std::fs::read_to_string(key).map_err(|error| error.to_string())?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -105,8 +140,8 @@ pub(crate) fn follow(issuer: &str, key: &Path, state: &Path) -> Answer<()> {
     let runtime = runtime.map_err(|error| error.to_string())?;
     let builder = Verifier::builder(issuer, AUDIENCE).credential(&key).state_dir(state);
     let verifier = runtime.block_on(builder.connect()).map_err(|error| error.to_string())?;
-    println!("connected {}", begun.elapsed().as_millis());
+    let connected = begun.elapsed().as_millis();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    println!("{}", verifier.status().map_or(0, |status| status.entries));
+    println!("{} {connected}", verifier.status().map_or(0, |status| status.entries));
     Ok(())
 }
