@@ -213,6 +213,7 @@ pub(crate) fn claims(numbers: &mut Numbers, key: KeyId) -> Answer<AccessToken> {
         rev: REV,
         delegable: Authority::none(),
         chain: Vec::new(),
+        impersonated: false,
         cnf: None,
     })
 }

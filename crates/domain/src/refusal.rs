@@ -91,6 +91,7 @@ rules! {
     SubjectToken "subject-token" Invalid "The subject token of an exchange is none, or is over.";
     SubjectTokenNotYours "subject-token-not-yours" Invalid "The subject token was neither issued to the client nor sent to a resource that it serves.";
     MayAct "may-act" Invalid "The user's token names who may act for them, and the client is not among these.";
+    Impersonation "impersonation" Invalid "The client may act for this subject by delegation alone, named in `act`.";
     ChainTooDeep "chain-too-deep" Invalid "The chain of acting parties has as many as it may have.";
     ChainCycle "chain-cycle" Invalid "The client is in the chain already, or may be.";
     DelegationNone "delegation-none" Scope "The subject token lets its holder pass nothing on.";

@@ -46,7 +46,8 @@
 //! ```
 //!
 //! Tokens that are bound to a key come with a proof for one URL. Where the audience is not the URL
-//! under which the service is reached, it says which one that is:
+//! under which the service is reached, it says which one that is, with whatever a proxy or axum's
+//! `nest` takes off before the guard sees the request:
 //!
 //! ```no_run
 //! # async fn connect(key: String) -> Result<accredit::Verifier, accredit::ConnectError> {
@@ -79,6 +80,21 @@
 //! # }
 //! ```
 //!
+//! A service that was called and must call on does so on behalf of its caller, with a token of its own.
+//! The one that it received is for itself alone, and there is no way to pass it on:
+//!
+//! ```no_run
+//! # async fn call(agent: &accredit::Agent, caller: &accredit::Principal) -> Result<(), accredit::AgentError> {
+//! let acting = agent.on_behalf_of(caller); // of this request alone
+//! let url = "https://crm.example/customers";
+//! let headers = acting.authorize("crm:read", &http::Method::GET, url).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `on_behalf_of_user` begins a chain with a user, by the token of an identity provider that is a
+//! federation of the organization.
+//!
 //! In reading order: [`verifier`] follows the issuer, [`guard`] stands at the door, [`agent`] gets
 //! tokens. Absent on purpose: any decision of its own about tokens, which is
 //! [`accredit_wire::verify`]'s, and a way to switch a check off.
@@ -100,7 +116,7 @@ pub use accredit_wire::json::{Json, JsonError};
 pub use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 pub use accredit_wire::secret::Secret;
 pub use accredit_wire::verify::{Context as RequestContext, Demands, Rejection};
-pub use agent::{AccessToken, Agent, AgentBuilder, AgentError, AgentSetupError, Proof};
+pub use agent::{AccessToken, Acting, Agent, AgentBuilder, AgentError, AgentSetupError, Proof};
 pub use guard::Guard;
 pub use issuer::{IssuerError, IssuerInvalid};
 pub use principal::{Ended, Principal};

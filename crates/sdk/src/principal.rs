@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_wire::authority::{Arguments, Scope};
+use accredit_wire::secret::Secret;
 use accredit_wire::verify::{self, Rejection};
+use http::HeaderValue;
 
 use crate::ambient;
 use crate::refusal::Refusal;
@@ -21,6 +24,43 @@ const RECHECK_MAX: Duration = Duration::from_secs(1);
 pub struct Principal {
     inner: verify::Principal,
     verifier: Verifier,
+    received: Received,
+}
+
+/// The token that a principal was verified from. There is no way to it from outside: it is for this
+/// service, and of no use to the next one (see [`crate::Agent::on_behalf_of`]).
+#[derive(Clone, Debug)]
+pub(crate) enum Received {
+    /// The value of an `Authorization` header, scheme and all, which does not show itself.
+    Header(HeaderValue),
+    /// The token alone.
+    Token(Arc<Secret>),
+}
+
+impl Received {
+    /// The value of the one `Authorization` header of a request that was verified.
+    pub(crate) fn header(value: &HeaderValue) -> Self {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        Self::Header(value)
+    }
+
+    pub(crate) fn token(token: &str) -> Self {
+        Self::Token(Arc::new(Secret::new(token.to_owned())))
+    }
+
+    /// The token.
+    pub(crate) fn secret(&self) -> Arc<Secret> {
+        match self {
+            Self::Token(token) => Arc::clone(token),
+            Self::Header(value) => {
+                // What was verified is a scheme, a space and a token.
+                let text = value.to_str().unwrap_or_default();
+                let token = text.split_once(' ').map_or("", |(_, token)| token.trim());
+                Arc::new(Secret::new(token.to_owned()))
+            }
+        }
+    }
 }
 
 /// Why a principal that was good is good no longer.
@@ -44,8 +84,12 @@ impl Deref for Principal {
 }
 
 impl Principal {
-    pub(crate) fn new(inner: verify::Principal, verifier: Verifier) -> Self {
-        Self { inner, verifier }
+    pub(crate) fn new(inner: verify::Principal, verifier: Verifier, received: Received) -> Self {
+        Self { inner, verifier, received }
+    }
+
+    pub(crate) fn received(&self) -> &Received {
+        &self.received
     }
 
     /// Whether the caller may still go on: neither revoked nor expired, as far as is known, and

@@ -129,6 +129,7 @@ async fn made(cx: &Cx, resource: &Resource) -> Result<AgentId, Error> {
         allow: vec![format!("{}:{action}", resource.name)],
         default_scope: Some(format!("{}:{action}", resource.name)),
         activate: true,
+        drill: true,
         ..CreateAgent::default()
     };
     Ok(agent::create(cx, &asked).await?.id)

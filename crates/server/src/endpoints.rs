@@ -17,6 +17,7 @@ use accredit_domain::registry::credential::AdminPermission::{
 use accredit_domain::registry::credential::{CreateCredential, CredentialView};
 use accredit_domain::registry::ghosts::Ghosts;
 use accredit_domain::registry::identification::{Identified, Identify};
+use accredit_domain::registry::impersonation::Impersonate;
 use accredit_domain::registry::instance::{CreateInstance, InstanceView};
 use accredit_domain::registry::organization::{
     CreateOrganization, CreatedOrganization, Organization, UpdateOrganization,
@@ -351,6 +352,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Changes, Verb::Post, "/v1/agents/{key}/suspend", "suspend_agent", Admin(MayRevoke), admin::agents::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Post, "/v1/agents/{key}/decommission", "decommission_agent", Admin(MayRevoke), admin::agents::decommission).takes(Shape::of::<Reason>()).gives(Shape::of::<Agent>()),
     api(Changes, Verb::Post, "/v1/agents/{key}/strip", "strip_agent", Admin(MayRevoke), admin::agents::strip).takes(Shape::of::<Strip>()).gives(Shape::of::<Stripped>()),
+    api(Changes, Verb::Post, "/v1/agents/{key}/allow-impersonation", "allow_impersonation", Admin(Administrators), admin::agents::allow_impersonation).takes(Shape::of::<Impersonate>()).gives(Shape::of::<Agent>()),
+    api(Changes, Verb::Post, "/v1/agents/{key}/end-impersonation", "end_impersonation", Admin(MayRevoke), admin::agents::end_impersonation).takes(Shape::of::<Impersonate>()).gives(Shape::of::<Agent>()),
     api(Reads, Verb::Get, "/v1/agents/{key}/ghosts", "get_ghosts", Admin(Read), admin::agents::ghosts).gives(Shape::of::<Ghosts>()),
     api(Reads, Verb::Get, "/v1/agents/{key}/permissions", "list_permissions", Admin(Read), admin::agents::permissions).query(&["limit", "cursor", "sort"]).sorts(BY_RESOURCE).gives(Shape::list_of::<PermissionView>()),
     api(Changes, Verb::Put, "/v1/agents/{key}/permissions/{resource}", "set_permission", Admin(Registry), admin::agents::set_permission).takes(Shape::of::<SetPermission>()).gives(Shape::of::<Agent>()),

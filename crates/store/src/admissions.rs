@@ -18,6 +18,7 @@ use accredit_domain::ports::{Admissions, BoxFuture, ClientKeys, KeysWanted, Look
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::durable::DurableGrant;
 use accredit_domain::registry::environment::Environment;
+use accredit_domain::registry::impersonation::Impersonation;
 use accredit_domain::registry::task::TaskFacts;
 use accredit_domain::registry::{Credential, State, agent::AgentState};
 use accredit_wire::authority::ResourceName;
@@ -171,7 +172,8 @@ fn task_bytes(facts: &TaskFacts) -> usize {
 const SHARED_BYTES: usize = 24;
 
 fn agent_bytes(facts: &AgentFacts) -> usize {
-    size_of::<AgentFacts>() + SHARED_BYTES + facts.name.len().next_multiple_of(16)
+    let impersonates = facts.impersonates.len() * size_of::<AnyId>();
+    size_of::<AgentFacts>() + SHARED_BYTES + facts.name.len().next_multiple_of(16) + impersonates
 }
 
 fn credential_bytes(facts: &CredentialFacts) -> usize {
@@ -219,6 +221,15 @@ impl Texts {
     }
 }
 
+/// For whom an agent may act unnamed: mostly for nobody.
+fn impersonated(text: &str) -> Result<Vec<AnyId>, serde_json::Error> {
+    if text == "[]" {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Impersonation> = serde_json::from_str(text)?;
+    Ok(rows.iter().map(|row| row.subject).collect())
+}
+
 /// The facts about an agent, with what it holds.
 fn read_agent(
     (caches, shared, ticket): (&Caches, &Shared, Ticket),
@@ -230,7 +241,7 @@ fn read_agent(
     let found = conn.first(
         "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
          a.may_delegate, a.token_lifetime, a.environment, a.across, \
-         a.rotation_asked_at, a.bound_only \
+         a.rotation_asked_at, a.bound_only, a.impersonates \
          FROM agent a LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
          WHERE a.org = $1 AND a.id = $2",
         &[org_text.as_str().into(), id_text.as_str().into()],
@@ -248,6 +259,8 @@ fn read_agent(
                 entitlements: Arc::default(),
                 may_delegate: row.int(6)? != 0,
                 bound_only: row.int(11)? != 0,
+                impersonates: impersonated(row.text(12)?)
+                    .map_err(|error| DriverError::unreadable(12, error))?,
                 token_lifetime: row.small(7)?,
                 rotation_asked_at: row.opt_time(10)?,
             };

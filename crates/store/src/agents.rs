@@ -57,7 +57,8 @@ macro_rules! select {
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
              AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1)), a.across, \
              a.rotation_asked_at, a.rotation_asked_because, \
-             f.url, f.fetched_at, f.failing_since, f.failure, a.look_at, a.bound_only \
+             f.url, f.fetched_at, f.failing_since, f.failure, a.look_at, a.bound_only, \
+             a.impersonates, a.drill \
              FROM agent a \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id \
              LEFT JOIN followed f ON f.org = a.org AND f.agent = a.id \
@@ -91,6 +92,9 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
         default_scope: row.opt_parsed(8)?,
         may_delegate: row.int(9)? != 0,
         bound_only: row.int(28)? != 0,
+        impersonates: serde_json::from_str(row.text(29)?)
+            .map_err(|error| DriverError::unreadable(29, error))?,
+        drill: row.int(30)? != 0,
         token_lifetime: row.small(10)?,
         review_due_at: row.time(11)?,
         created_at: row.time(12)?,
@@ -307,13 +311,15 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
         .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
     let across = serde_json::to_string(&row.across_environments)
         .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
+    let impersonates = serde_json::to_string(&row.impersonates)
+        .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
     if row.version == 0 {
         conn.execute(
             "INSERT INTO agent (org, id, name, owner, purpose, environment, state, permissions, \
              default_scope, may_delegate, token_lifetime, review_due_at, created_at, \
-             last_reviewed_at, rotation_days, across, bound_only, version) \
+             last_reviewed_at, rotation_days, across, bound_only, impersonates, drill, version) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-             1)",
+             $18, $19, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -332,6 +338,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.rotation_days.into(),
                 (&across).into(),
                 row.bound_only.into(),
+                (&impersonates).into(),
+                row.drill.into(),
             ],
         )
         .map_err(failed)?;
@@ -343,8 +351,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
              permissions = $5, default_scope = $6, may_delegate = $7, token_lifetime = $8, \
              review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
              rotation_warned_for = $12, across = $13, rotation_asked_at = $14, \
-             rotation_asked_because = $15, bound_only = $16, look_at = 0, \
-             version = version + 1 WHERE org = $17 AND id = $18 AND version = $19",
+             rotation_asked_because = $15, bound_only = $16, impersonates = $17, \
+             look_at = 0, version = version + 1 WHERE org = $18 AND id = $19 AND version = $20",
             &[
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
@@ -362,6 +370,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.rotation_asked_at.into(),
                 row.rotation_asked_because.as_deref().into(),
                 row.bound_only.into(),
+                (&impersonates).into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

@@ -126,6 +126,9 @@ impl Prey {
             // Refused before anything is made: it would be of their own.
             "run_drill" => json!({"wait": 31}),
             "strip_agent" => json!({"allow": [format!("{resource}:read")], "reason": "mine"}),
+            "allow_impersonation" | "end_impersonation" => {
+                json!({"subject": self.person, "reason": "mine"})
+            }
             "undo_revocation" => {
                 json!({"revocation": "rvk_00000000000000000000000000", "reason": "mine"})
             }

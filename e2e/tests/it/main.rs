@@ -35,4 +35,5 @@ mod story_restart;
 mod story_revoke;
 mod story_roles;
 mod story_rotation;
+mod story_users;
 mod story_verifier;

@@ -66,9 +66,22 @@ enum Verb {
     Decommission(Decommission),
     /// Narrow an agent to less than it may do now; its live tokens end, and it asks again
     #[command(
-        after_help = "Example:\n  accredit agent strip planner --allow crm:read --reason \"writes oddly\""
+        after_help = "Examples:\n  accredit agent strip planner --allow crm:read --reason \"writes oddly\"\n  \
+                      accredit agent strip planner --allow 'crm:update(amount<=10)' --reason \"pays too much\"\n\n\
+                      All its live tokens end, those too that are no wider than what is left: who verifies \
+                      offline could not tell them apart."
     )]
     Strip(Strip),
+    /// Let an agent act for one subject without being named in the token; for owners
+    #[command(
+        after_help = "Example:\n  accredit agent allow-impersonation mailer --subject jo@example.com --reason \"old mail server\""
+    )]
+    AllowImpersonation(Impersonation),
+    /// Let an agent act for a subject by delegation alone; its live tokens end
+    #[command(
+        after_help = "Example:\n  accredit agent end-impersonation mailer --subject jo@example.com --reason \"replaced\""
+    )]
+    EndImpersonation(Impersonation),
     /// Try whether anything of an agent still authenticates; ends with 1 where something does
     #[command(after_help = "Example:\n  accredit agent ghosts planner")]
     Ghosts(Named),
@@ -188,13 +201,27 @@ struct State {
 }
 
 #[derive(Debug, Args)]
+struct Impersonation {
+    /// Its id or name
+    #[arg(value_name = "ID|NAME")]
+    name: String,
+    /// For whom: a person by id or e-mail address, or an agent by id or name
+    #[arg(long, value_name = "SUBJECT")]
+    subject: String,
+    /// Why; stands in the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
 struct Strip {
     /// Its id or name
     #[arg(value_name = "ID|NAME")]
     name: String,
-    /// All that it may still do
-    #[arg(long, required = true, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::scope_token)]
-    allow: Vec<String>,
+    /// All that it may still do: 'crm:update(amount<=10)' limits it; without limits, those stay that
+    /// there are
+    #[arg(long, required = true, value_name = "RESOURCE:ACTION", num_args = 1.., value_parser = args::permission)]
+    allow: Vec<Permission>,
     /// Why; stands in the audit log
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -262,11 +289,14 @@ pub(crate) async fn run(agent: Agent, cx: &Context) -> Result<(), Failure> {
         }
         Verb::Decommission(args) => decommission(args, cx).await,
         Verb::Strip(args) => {
-            let body = Body::new().with("allow", args.allow).with("reason", args.reason).json();
+            let allow: Vec<String> = args.allow.iter().flat_map(Permission::texts).collect();
+            let body = Body::new().with("allow", allow).with("reason", args.reason).json();
             let (path, api) = (all().segment(&args.name).segment("strip"), cx.api()?);
             let stripped = api.call(Method::POST, path, Some(body)).await?;
             kill::report(stripped, args.wait, &api, cx).await
         }
+        Verb::AllowImpersonation(args) => impersonation("allow-impersonation", args, cx).await,
+        Verb::EndImpersonation(args) => impersonation("end-impersonation", args, cx).await,
         Verb::Ghosts(agent) => ghosts(&agent.name, cx).await,
         Verb::Review(args) => {
             let body = Body::new()
@@ -276,6 +306,12 @@ pub(crate) async fn run(agent: Agent, cx: &Context) -> Result<(), Failure> {
             cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body.json())).await?)
         }
     }
+}
+
+async fn impersonation(verb: &str, args: Impersonation, cx: &Context) -> Result<(), Failure> {
+    let body = Body::new().with("subject", args.subject).with("reason", args.reason).json();
+    let path = all().segment(&args.name).segment(verb);
+    cx.out.object(&cx.api()?.call(Method::POST, path, Some(body)).await?)
 }
 
 fn create_body(args: Create) -> serde_json::Value {

@@ -1,7 +1,7 @@
 //! RFC 8785: audit events as canonical JSON, the payload of a leaf.
 //!
 //! One fixed vocabulary (`docs/formats.md`), versioned, without secrets. The members of [`Body`]
-//! are declared in the order of their names and hold only integers and strings, so that plain
+//! are declared in the order of their names and hold only integers, strings and `true`, so that plain
 //! serialization *is* the canonical form; a test holds this to an independent sort.
 
 use std::net::IpAddr;
@@ -64,6 +64,8 @@ kinds! {
     AgentSuspended "agent.suspended";
     AgentStripped "agent.stripped";
     AgentDecommissioned "agent.decommissioned";
+    AgentImpersonationAllowed "agent.impersonation_allowed";
+    AgentImpersonationEnded "agent.impersonation_ended";
     AgentJwksFollowed "agent.jwks_followed";
     AgentJwksFailing "agent.jwks_failing";
     PermissionSet "permission.set";
@@ -147,6 +149,8 @@ pub struct Body {
     pub federation: Option<AnyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub impersonation: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -263,6 +267,7 @@ mod tests {
             expires_at: Some(1),
             federation: Some(AgentId::new(1, [7; 10]).any()),
             format: Some("biscuit"),
+            impersonation: Some(true),
             instance: Some(InstanceId::new(1, [3; 10])),
             issuer: Some("https://idp.example".into()),
             key: Some(KeyId::new(1, [4; 10])),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use accredit_wire::authority::{ActionName, Authority, ResourceName, Scope};
 use accredit_wire::ids::{
-    AgentId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId, TaskId,
+    AgentId, AnyId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId, TaskId,
 };
 use accredit_wire::jose::jwk::VerifyingKey;
 use accredit_wire::time::Time;
@@ -36,6 +36,8 @@ pub struct AgentFacts {
     pub may_delegate: bool,
     /// Whether it gets tokens only that are bound to a key.
     pub bound_only: bool,
+    /// For whom it may act without being named in `act`.
+    pub impersonates: Vec<AnyId>,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
     /// When a change last asked for its credential to be rotated.

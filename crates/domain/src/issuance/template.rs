@@ -106,6 +106,7 @@ pub fn fill(
         rev: grant.rev,
         delegable: permitted.delegable,
         chain: origin.chain,
+        impersonated: origin.impersonated,
         cnf: grant.proof,
     };
     let (parent, external) = (origin.parent, origin.external);
@@ -131,6 +132,7 @@ fn for_itself(agent: &AgentFacts, ends: Time) -> Origin {
         chain: Vec::new(),
         further: Vec::new(),
         ceiling: Authority::none(),
+        impersonated: false,
         expires_at: ends,
         parent: None,
         external: None,
@@ -156,6 +158,7 @@ impl CredentialTemplate {
             expires_at: Some(token.expires_at.saturating_mul(1_000_000)),
             federation: self.external.as_ref().map(|user| user.federation.any()),
             format: self.format.told(),
+            impersonation: token.impersonated.then_some(true),
             instance: token.instance,
             issuer: self.external.as_ref().map(|user| user.issuer.clone()),
             key: Some(token.key),

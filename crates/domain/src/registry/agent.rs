@@ -12,6 +12,7 @@ use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::environment::{self, Environment};
+use super::impersonation::Impersonation;
 use super::jwks::{self, Followed, FollowedView};
 use super::permission;
 use super::{
@@ -103,6 +104,12 @@ pub struct Agent {
     pub may_delegate: bool,
     /// Whether it gets tokens only that are bound to a key (RFC 9449).
     pub bound_only: bool,
+    /// For whom it may act without being named in `act`; absent where for nobody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub impersonates: Vec<Impersonation>,
+    /// Whether it was made for a drill: then it counts to no quota once it is decommissioned.
+    #[serde(skip)]
+    pub drill: bool,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
     /// When it is to be reviewed.
@@ -188,6 +195,9 @@ pub struct CreateAgent {
     /// Whether it is active at once.
     #[serde(default)]
     pub activate: bool,
+    /// Whether it is made for a drill, which no request can say.
+    #[serde(skip)]
+    pub drill: bool,
 }
 
 /// What may be changed.
@@ -347,6 +357,8 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             default_scope: default_scope.clone(),
             may_delegate: asked.may_delegate,
             bound_only: asked.bound_only,
+            impersonates: Vec::new(),
+            drill: asked.drill,
             token_lifetime,
             review_due_at: asked.review_due_at.unwrap_or(cx.now.plus(REVIEW_DUE_AFTER)),
             created_at: cx.now,

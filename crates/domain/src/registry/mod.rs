@@ -12,6 +12,7 @@ pub mod durable;
 pub mod environment;
 pub mod ghosts;
 pub mod identification;
+pub mod impersonation;
 pub mod instance;
 pub mod jwks;
 pub mod operator;

@@ -2,10 +2,14 @@
 //!
 //! One act and one entry of the revocation graph. What it is narrowed to must be part of what it
 //! holds: stripping never adds, so whoever may stop an agent may strip it.
+//!
+//! The entry is the agent's: it ends every live token, those too that are no wider than what is left. A
+//! verifier that asks nobody sees lineage and `rev`, and no difference between a wide and a narrow one;
+//! the agent asks again at once.
 
 use std::collections::BTreeSet;
 
-use accredit_wire::authority::{Authority, Permission, ScopeToken};
+use accredit_wire::authority::{Authority, Permission, ScopeToken, attenuate};
 use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, alive};
@@ -22,7 +26,8 @@ use crate::revocation::{self, RevocationView};
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Strip {
-    /// All that it may still do, as `resource:action`; each must be something that it may do now.
+    /// All that it may still do, as `resource:action`, with limits in parentheses behind it; each must
+    /// be something that it may do now. Without limits, the ones that there are stay.
     pub allow: Vec<String>,
     /// Why.
     pub reason: String,
@@ -48,14 +53,10 @@ impl Versioned for Stripped {
 pub async fn strip(cx: &Cx, key: &str, asked: &Strip) -> Result<Stripped, Error> {
     cx.require(AdminPermission::Revoke)?;
     let reason = text("reason", &asked.reason)?;
-    let wanted = asked
-        .allow
-        .iter()
-        .map(|text| {
-            text.parse::<ScopeToken>()
-                .map_err(|error| Refusal::field("allow", error, "write it as `resource:action`"))
-        })
-        .collect::<Result<BTreeSet<_>, _>>()?;
+    let hint = "write it as `resource:action`, and what limits it in parentheses behind it";
+    let wanted = asked.allow.iter().map(|text| text.parse::<Permission>());
+    let wanted = wanted.collect::<Result<Vec<_>, _>>();
+    let wanted = wanted.map_err(|error| Refusal::field("allow", error, hint))?;
     if wanted.is_empty() {
         return Err(Refusal::field(
             "allow",
@@ -98,28 +99,34 @@ pub async fn strip(cx: &Cx, key: &str, asked: &Strip) -> Result<Stripped, Error>
     Ok(Stripped { revocation, agent })
 }
 
-/// What is left of an Authority where only these may be done, within the limits that there are;
-/// refused where one of them is not among what is held.
-fn narrowed(held: &Authority, wanted: &BTreeSet<ScopeToken>) -> Result<Authority, Refusal> {
-    let names = |held: &Permission, token: &ScopeToken| {
-        held.resource == token.resource && held.actions.contains(&token.action)
-    };
-    let wider = |token: &&ScopeToken| !held.permissions().iter().any(|held| names(held, token));
-    let excess: Vec<String> = wanted.iter().filter(wider).map(ToString::to_string).collect();
-    if !excess.is_empty() {
-        return Err(Refusal::field(
-            "allow",
-            format!("the agent does not hold {}", excess.join(", ")),
-            "stripping never adds: name only what it may do now",
-        ));
+/// What is left of an Authority where only these may be done: within their limits, or within those
+/// that there are where they have none. Refused where one of them is not among what is held.
+fn narrowed(held: &Authority, wanted: &[Permission]) -> Result<Authority, Refusal> {
+    let never_adds = "stripping never adds: name only what it may do now";
+    let mut left = Vec::new();
+    for asked in wanted {
+        if asked.limits.is_some() {
+            let one = Authority::new([asked.clone()]);
+            let one = one.map_err(|error| Refusal::field("allow", error, "name less"))?;
+            let kept = attenuate(held, &one)
+                .map_err(|excess| Refusal::field("allow", excess, never_adds))?;
+            left.extend(kept.permissions().iter().cloned());
+            continue;
+        }
+        for action in &asked.actions {
+            let of_it = |held: &&Permission| {
+                held.resource == asked.resource && held.actions.contains(action)
+            };
+            let before = left.len();
+            left.extend(held.permissions().iter().filter(of_it).map(|held| Permission {
+                actions: BTreeSet::from([action.clone()]),
+                ..held.clone()
+            }));
+            if left.len() == before {
+                let why = format!("the agent does not hold {}:{action}", asked.resource);
+                return Err(Refusal::field("allow", why, never_adds));
+            }
+        }
     }
-    let left = held.permissions().iter().filter_map(|held| {
-        let is_wanted = |action: &_| {
-            wanted.iter().any(|token| token.resource == held.resource && token.action == *action)
-        };
-        let actions: BTreeSet<_> =
-            held.actions.iter().filter(|action| is_wanted(*action)).cloned().collect();
-        (!actions.is_empty()).then(|| Permission { actions, ..held.clone() })
-    });
     Authority::new(left).map_err(|error| Refusal::field("allow", error, "name less"))
 }

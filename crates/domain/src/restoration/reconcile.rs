@@ -248,6 +248,7 @@ impl Ends {
         let ends = matches!(
             kind,
             "agent.decommissioned"
+                | "agent.impersonation_ended"
                 | "agent.jwks_followed"
                 | "agent.stripped"
                 | "agent.updated"
@@ -305,7 +306,10 @@ impl Ends {
                     self.changed.insert(id);
                 }
             }
-            "agent.stripped" | "person.ungranted" | "person.unlinked" => {
+            "agent.impersonation_ended"
+            | "agent.stripped"
+            | "person.ungranted"
+            | "person.unlinked" => {
                 self.changed.insert(id);
             }
             // The predecessor, which would otherwise live on as long as it was meant to.
@@ -458,7 +462,9 @@ mod tests {
         let task = TaskId::new(1, [3; 10]).any();
         take(&mut ends, "task.ended", &json!({"target": task})).expect("read");
         assert!(ends.ended.remove(&task));
-        for kind in ["agent.stripped", "person.ungranted", "person.unlinked"] {
+        for kind in
+            ["agent.impersonation_ended", "agent.stripped", "person.ungranted", "person.unlinked"]
+        {
             take(&mut ends, kind, &json!({"target": agent})).expect("read");
             assert!(ends.changed.remove(&agent), "{kind}");
         }

@@ -1,10 +1,15 @@
-//! The tokens an agent holds: one slot per scope and resource, one request at a time per slot.
+//! The tokens an agent holds: one slot per scope, resource, task and whoever it acts for, one request
+//! at a time per slot. Two users never share a slot: what tells them apart is the digest of the very
+//! token that speaks for each.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use accredit_wire::ids::TaskId;
+
+use super::on_behalf::SubjectKey;
 use super::token::{AccessToken, AgentError};
 use crate::ambient;
 
@@ -22,6 +27,9 @@ pub(super) struct Wanted {
     /// `authorization_details`; empty for none.
     pub(super) details: String,
     pub(super) resource: Option<String>,
+    pub(super) task: Option<TaskId>,
+    /// For whom, where it is not for the agent itself.
+    pub(super) subject: Option<SubjectKey>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +41,10 @@ impl Cache {
         let mut slots = lock(&self.0);
         if let Some(slot) = slots.get(wanted) {
             return Arc::clone(slot);
+        }
+        if slots.len() >= TOKENS_MAX {
+            let now = ambient::instant();
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.holds_at(now));
         }
         if slots.len() >= TOKENS_MAX {
             slots.retain(|_, slot| Arc::strong_count(slot) > 1);
@@ -63,13 +75,17 @@ pub(super) struct Slot {
 
 impl Slot {
     /// The token, asked for with `fetch` where there is none, and renewed in the background where
-    /// it is time.
-    pub(super) async fn get<F>(self: Arc<Self>, fetch: F) -> Result<Arc<AccessToken>, AgentError>
+    /// it is time, if it is to be.
+    pub(super) async fn get<F>(
+        self: Arc<Self>,
+        fetch: F,
+        is_renewed: bool,
+    ) -> Result<Arc<AccessToken>, AgentError>
     where
         F: Future<Output = Result<AccessToken, AgentError>> + Send + 'static,
     {
         if let Some(token) = self.alive() {
-            if !token.is_fresh(ambient::instant()) {
+            if is_renewed && !token.is_fresh(ambient::instant()) {
                 self.renew(fetch);
             }
             return Ok(token);
@@ -107,6 +123,10 @@ impl Slot {
         let token = Arc::new(token);
         *lock(&self.held) = Some(Arc::clone(&token));
         token
+    }
+
+    fn holds_at(&self, now: Instant) -> bool {
+        lock(&self.held).as_deref().is_some_and(|token| token.is_alive(now))
     }
 
     fn alive(&self) -> Option<Arc<AccessToken>> {

@@ -1,4 +1,5 @@
-//! RFC 6749 section 4.4, RFC 9449: an agent's access tokens by the client credentials grant.
+//! RFC 6749 section 4.4, RFC 8693, RFC 9449: an agent's access tokens, for itself by the client
+//! credentials grant and on behalf of others by exchange ([`Acting`]).
 //!
 //! A token is asked for once and handed out until two thirds of its life are over. Then it is
 //! renewed in the background and still handed out meanwhile; if that fails, it serves until it
@@ -9,6 +10,7 @@
 
 mod assertion;
 mod cache;
+mod on_behalf;
 mod possession;
 mod token;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use accredit_net::{ConfigError, RESPONSE_BODY_MAX};
 use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::biscuit::{Held, NarrowError, Narrowing};
+use accredit_wire::ids::TaskId;
 use accredit_wire::jose::jwk::PrivateJwk;
 use accredit_wire::oauth::ErrorCode;
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
@@ -33,7 +36,10 @@ use tokio::sync::OnceCell;
 
 use crate::ambient;
 use crate::issuer::{Issuer, IssuerClient, IssuerError, IssuerInvalid};
+use crate::principal::Principal;
 use cache::{Cache, Wanted};
+pub use on_behalf::Acting;
+use on_behalf::Subject;
 use possession::Holder;
 pub use token::{AccessToken, AgentError};
 
@@ -121,7 +127,7 @@ impl AgentBuilder {
             token_endpoint: OnceCell::new(),
             cache: Cache::default(),
         };
-        Ok(Agent(Arc::new(inner), None))
+        Ok(Agent { inner: Arc::new(inner), trace: None, task: None })
     }
 }
 
@@ -130,7 +136,13 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// An agent as an OAuth client. Cheap to clone; clones share their tokens.
 #[derive(Clone, Debug)]
-pub struct Agent(Arc<Inner>, Option<HeaderValue>);
+pub struct Agent {
+    inner: Arc<Inner>,
+    /// The trace that its requests for tokens name.
+    trace: Option<HeaderValue>,
+    /// The task that its tokens are for.
+    task: Option<TaskId>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -201,7 +213,7 @@ impl Agent {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(AUTHORIZATION, token.authorization());
         if token.is_bound() {
-            let holder = self.0.holder.as_ref().ok_or(AgentError::Signing)?;
+            let holder = self.inner.holder.as_ref().ok_or(AgentError::Signing)?;
             let proof = holder.prove(method.as_str(), url, Some(token.text().expose()))?;
             headers.insert(PROOF_HEADER, proof);
         }
@@ -216,7 +228,7 @@ impl Agent {
         method: &Method,
         url: &str,
     ) -> Result<HeaderMap, AgentError> {
-        let holder = self.0.holder.as_ref().ok_or(AgentError::Signing)?;
+        let holder = self.inner.holder.as_ref().ok_or(AgentError::Signing)?;
         let value = Secret::new(format!("DPoP {}", token.expose()));
         let mut value = HeaderValue::try_from(value.expose()).map_err(|_| AgentError::Signing)?;
         value.set_sensitive(true);
@@ -232,7 +244,7 @@ impl Agent {
     pub fn narrow(&self, token: &Secret, narrowing: &Narrowing) -> Result<Secret, NarrowError> {
         let held = Held::read(token.expose()).map_err(NarrowError::Token)?;
         let random = ambient::random::<32>().ok_or(NarrowError::Key)?;
-        let narrowed = match &self.0.holder {
+        let narrowed = match &self.inner.holder {
             Some(holder) => holder.narrow(&held, narrowing, &random),
             None => held.narrow(narrowing, &random, None),
         };
@@ -243,12 +255,12 @@ impl Agent {
     /// Says whether there was a new one: if the answer was a refusal, the request may be sent once
     /// more, with headers from [`Agent::authorize`].
     pub fn learn(&self, url: &str, headers: &HeaderMap) -> bool {
-        self.0.holder.as_ref().is_some_and(|holder| holder.learn(url, headers))
+        self.inner.holder.as_ref().is_some_and(|holder| holder.learn(url, headers))
     }
 
     /// The thumbprint of the key that tokens are bound to (RFC 7638); none where they are plain.
     pub fn thumbprint(&self) -> Option<String> {
-        self.0.holder.as_ref().map(|holder| holder.thumbprint().to_string())
+        self.inner.holder.as_ref().map(|holder| holder.thumbprint().to_string())
     }
 
     /// The same agent, with the same tokens, at work in the trace that `traceparent` names (W3C Trace
@@ -258,7 +270,32 @@ impl Agent {
     pub fn in_trace(&self, traceparent: &str) -> Self {
         let trace = TraceId::from_traceparent(traceparent);
         let value = trace.and_then(|_| HeaderValue::from_str(traceparent).ok());
-        Self(Arc::clone(&self.0), value)
+        Self { trace: value, ..self.clone() }
+    }
+
+    /// The same agent, whose tokens are for one task: they are of no use outside it, and end with it.
+    #[must_use]
+    pub fn in_task(&self, task: TaskId) -> Self {
+        Self { task: Some(task), ..self.clone() }
+    }
+
+    /// This agent on behalf of whoever sent it a request: what it then gets is for the same subject
+    /// and names both. The token that came with the request is shown to the issuer alone, and there
+    /// is no way to pass it on. For the agent that serves the resource.
+    pub fn on_behalf_of(&self, caller: &Principal) -> Acting {
+        Acting::new(self, Subject::received(caller))
+    }
+
+    /// This agent on behalf of a user, by the JWT that the user's own identity provider issued and
+    /// that is meant for Accredit (its `aud`). It begins a chain.
+    pub fn on_behalf_of_user(&self, token: Secret) -> Acting {
+        Acting::new(self, Subject::user(token))
+    }
+
+    /// This agent with a token that it got itself, to have less of it, for another resource too. It
+    /// adds nobody to the chain.
+    pub fn narrowing(&self, token: &AccessToken) -> Acting {
+        Acting::new(self, Subject::own(token))
     }
 
     /// An access token for `scope`, such as `crm:read crm:write`. An empty scope asks for the
@@ -277,6 +314,8 @@ impl Agent {
             scope: scope.to_owned(),
             details: String::new(),
             resource: resource.map(str::to_owned),
+            task: self.task,
+            subject: None,
         })
         .await
     }
@@ -288,49 +327,60 @@ impl Agent {
         scope: &str,
         details: &AuthorizationDetails,
     ) -> Result<Arc<AccessToken>, AgentError> {
-        let details = if details.is_empty() {
-            String::new()
-        } else {
-            serde_json::to_string(details).map_err(|_| AgentError::Signing)?
-        };
-        self.wanted(Wanted { scope: scope.to_owned(), details, resource: None }).await
+        self.wanted(Wanted {
+            scope: scope.to_owned(),
+            details: text_of(details)?,
+            resource: None,
+            task: self.task,
+            subject: None,
+        })
+        .await
     }
 
     async fn wanted(&self, wanted: Wanted) -> Result<Arc<AccessToken>, AgentError> {
-        let slot = self.0.cache.slot(&wanted);
+        let slot = self.inner.cache.slot(&wanted);
         let agent = self.clone();
-        slot.get(async move { agent.fetch(&wanted).await }).await
+        slot.get(async move { agent.fetch(&wanted, None).await }, true).await
     }
 
     /// Drops `token`, so that the next call asks for another: for when a resource has refused it.
     pub fn forget(&self, token: &AccessToken) {
-        self.0.cache.forget(token);
+        self.inner.cache.forget(token);
     }
 
-    async fn fetch(&self, wanted: &Wanted) -> Result<AccessToken, AgentError> {
-        let endpoint = self.0.token_endpoint.get_or_try_init(|| async {
-            Ok::<_, IssuerError>(self.0.issuer.endpoints().await?.token)
+    async fn fetch(
+        &self,
+        wanted: &Wanted,
+        subject: Option<&Subject>,
+    ) -> Result<AccessToken, AgentError> {
+        let endpoint = self.inner.token_endpoint.get_or_try_init(|| async {
+            Ok::<_, IssuerError>(self.inner.issuer.endpoints().await?.token)
         });
         let endpoint = endpoint.await?;
-        match self.ask(endpoint, wanted).await? {
+        match self.ask(endpoint, wanted, subject).await? {
             Asked::Token(token) => Ok(token),
             // RFC 9449 section 8: once more, with the nonce that the refusal gave.
-            Asked::WithNonce(_) => match self.ask(endpoint, wanted).await? {
+            Asked::WithNonce(_) => match self.ask(endpoint, wanted, subject).await? {
                 Asked::Token(token) => Ok(token),
                 Asked::WithNonce(refusal) => Err(refusal),
             },
         }
     }
 
-    async fn ask(&self, endpoint: &str, wanted: &Wanted) -> Result<Asked, AgentError> {
-        let request = self.request(endpoint, wanted)?;
+    async fn ask(
+        &self,
+        endpoint: &str,
+        wanted: &Wanted,
+        subject: Option<&Subject>,
+    ) -> Result<Asked, AgentError> {
+        let request = self.request(endpoint, wanted, subject)?;
         // The life of a token counts from before it was asked for, so that no delay prolongs it.
         let asked_at = ambient::instant();
         let now = ambient::now();
-        let response = self.0.issuer.http.send(request, RESPONSE_BODY_MAX).await;
+        let response = self.inner.issuer.http.send(request, RESPONSE_BODY_MAX).await;
         let response = response.map_err(IssuerError::Net)?;
         let is_new = self.learn(endpoint, response.headers());
-        let holder = self.0.holder.as_ref();
+        let holder = self.inner.holder.as_ref();
         let token_type = TokenType::of(holder.map(Holder::thumbprint));
         match response.status() {
             StatusCode::OK => {
@@ -347,9 +397,17 @@ impl Agent {
         }
     }
 
-    fn request(&self, endpoint: &str, wanted: &Wanted) -> Result<Request<Bytes>, AgentError> {
+    fn request(
+        &self,
+        endpoint: &str,
+        wanted: &Wanted,
+        subject: Option<&Subject>,
+    ) -> Result<Request<Bytes>, AgentError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
+        match subject {
+            None => drop(form.append_pair("grant_type", "client_credentials")),
+            Some(subject) => subject.write(&mut form),
+        }
         if !wanted.scope.is_empty() {
             form.append_pair("scope", &wanted.scope);
         }
@@ -359,13 +417,16 @@ impl Agent {
         if let Some(resource) = &wanted.resource {
             form.append_pair("resource", resource);
         }
+        if let Some(task) = wanted.task {
+            form.append_pair("task", &task.to_string());
+        }
         let mut authorization = None;
-        match &self.0.proof {
-            Proof::Secret(secret) => authorization = Some(basic(&self.0.client_id, secret)?),
+        match &self.inner.proof {
+            Proof::Secret(secret) => authorization = Some(basic(&self.inner.client_id, secret)?),
             Proof::Key(key) => {
-                let issuer = self.0.issuer.issuer.as_str();
-                let assertion = assertion::sign(key, issuer, &self.0.client_id)?;
-                form.append_pair("client_id", &self.0.client_id);
+                let issuer = self.inner.issuer.issuer.as_str();
+                let assertion = assertion::sign(key, issuer, &self.inner.client_id)?;
+                form.append_pair("client_id", &self.inner.client_id);
                 form.append_pair("client_assertion_type", assertion::TYPE);
                 form.append_pair("client_assertion", assertion.expose());
             }
@@ -378,14 +439,22 @@ impl Agent {
         if let Some(value) = authorization {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        if let Some(holder) = &self.0.holder {
+        if let Some(holder) = &self.inner.holder {
             request.headers_mut().insert(PROOF_HEADER, holder.prove("POST", endpoint, None)?);
         }
-        if let Some(trace) = &self.1 {
+        if let Some(trace) = &self.trace {
             request.headers_mut().insert(TRACEPARENT, trace.clone());
         }
         Ok(request)
     }
+}
+
+/// Authorization details as a request has them; nothing where there are none.
+fn text_of(details: &AuthorizationDetails) -> Result<String, AgentError> {
+    if details.is_empty() {
+        return Ok(String::new());
+    }
+    serde_json::to_string(details).map_err(|_| AgentError::Signing)
 }
 
 /// What the token endpoint answered.

@@ -15,6 +15,7 @@ use http::StatusCode;
 use http::header::HeaderValue;
 
 use crate::issuer::IssuerError;
+use crate::principal::Ended;
 
 /// The longest life that is believed; a token that says more is renewed after this.
 const LIFE_MAX: Duration = Duration::from_hours(24);
@@ -132,6 +133,8 @@ pub enum AgentError {
     Signing,
     /// The request that is to be authorized has no URL of the right kind.
     Url(UriError),
+    /// The caller on whose behalf it would be may no longer go on.
+    CallerEnded(Ended),
 }
 
 impl AgentError {
@@ -162,6 +165,7 @@ impl fmt::Display for AgentError {
             },
             Self::Issuer(error) => error.fmt(f),
             Self::Url(error) => error.fmt(f),
+            Self::CallerEnded(ended) => ended.fmt(f),
             Self::Signing => f.write_str(
                 "cannot make the client's proof; check the key, the `client_id`, and that the \
                  system has randomness",

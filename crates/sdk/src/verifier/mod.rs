@@ -25,7 +25,7 @@ use tokio::task::AbortHandle;
 
 use crate::ambient;
 use crate::guard::Guard;
-use crate::principal::Principal;
+use crate::principal::{Principal, Received};
 use crate::refusal::Refusal;
 pub use alarm::{ALARMS_MAX, Alarm, Contradiction};
 pub use builder::{Builder, ConnectError, REVOCATIONS_AGE_MIN};
@@ -97,13 +97,18 @@ impl Verifier {
         let proofs = head.headers.get_all(PROOF_HEADER).iter().map(http::HeaderValue::as_bytes);
         let request = RequestHead::new(head.method.as_str(), uri, authorization);
         let request = request.with_proofs(proofs);
-        self.decide(|verifier, now| verifier.verify(&request, now)).await
+        let verified = self.decide(|verifier, now| verifier.verify(&request, now)).await?;
+        // What was verified came in the one header there is.
+        let received = head.headers.get(AUTHORIZATION).map(Received::header);
+        let received = received.unwrap_or_else(|| Received::token(""));
+        Ok(Principal::new(verified, self.clone(), received))
     }
 
     /// Whose plain token this is. One that is bound to a key is refused: it proves something only
     /// together with the request that it came with.
     pub async fn verify_token(&self, token: &str) -> Result<Principal, Refusal> {
-        self.decide(|verifier, now| verifier.verify_token(token, now)).await
+        let verified = self.decide(|verifier, now| verifier.verify_token(token, now)).await?;
+        Ok(Principal::new(verified, self.clone(), Received::token(token)))
     }
 
     /// Asks, and where the answer is that something is not known yet, learns it and asks once
@@ -111,7 +116,7 @@ impl Verifier {
     async fn decide(
         &self,
         ask: impl Fn(&verify::Verifier, Time) -> Result<verify::Principal, Rejection>,
-    ) -> Result<Principal, Refusal> {
+    ) -> Result<verify::Principal, Refusal> {
         let shared = &self.0.shared;
         let mut answer = ask(&shared.verifier, ambient::now());
         match &answer {
@@ -123,7 +128,7 @@ impl Verifier {
             answer = ask(&shared.verifier, ambient::now());
         }
         match answer {
-            Ok(principal) => Ok(Principal::new(principal, self.clone())),
+            Ok(principal) => Ok(principal),
             Err(rejection) => {
                 let wire = &shared.verifier;
                 let refusal = Refusal::from(rejection);

@@ -100,6 +100,26 @@ async fn everything_else_is_told_why() {
     assert_eq!(refused.rejection().rule(), "token-bound");
 }
 
+/// axum's `nest` takes its prefix off the URI that a layer inside it sees: `public_url` has to have it.
+#[tokio::test]
+async fn under_a_nest_the_public_url_has_the_prefix_that_was_taken_off() {
+    let ask = async |stage: &Stage, url: &str| {
+        let routes = axum::Router::new().route("/who", get(async || "it was you"));
+        let guarded = routes.layer(stage.verifier.guard().require("crm:read"));
+        let request = Request::get("/api/who?page=2")
+            .header(header::AUTHORIZATION, format!("DPoP {}", stage.token))
+            .header("dpop", stage.prove("GET", url, None));
+        let request = request.body(Body::empty()).expect("a request");
+        axum::Router::new().nest("/api", guarded).oneshot(request).await.expect("an answer")
+    };
+    // `PUBLIC` ends in `/api`: the guard stands behind what takes it off.
+    let stage = Stage::new(|builder| builder).await;
+    assert_eq!(ask(&stage, URL).await.status(), StatusCode::OK);
+    let bare = Stage::new(|builder| builder.public_url("https://crm.example")).await;
+    let answer = ask(&bare, URL).await;
+    assert!(challenge(&answer).contains("error=\"invalid_dpop_proof\""));
+}
+
 #[tokio::test]
 async fn a_request_without_a_token_is_told_of_both_ways() {
     let stage = Stage::new(|builder| builder).await;

@@ -463,6 +463,7 @@ impl Issuer {
                 .map(|_| Actor { agent: grant.agent, instance: None })
                 .into_iter()
                 .collect(),
+            impersonated: false,
             cnf: grant.cnf,
         };
         let kid = key.0.to_string();

@@ -11,6 +11,7 @@ mod guard;
 mod issuer;
 mod keys;
 mod memory;
+mod on_behalf;
 mod outage;
 mod pieces;
 mod readme;

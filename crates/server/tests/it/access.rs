@@ -336,6 +336,9 @@ impl Stage {
             "waive_restore" => json!({"reason": "a test"}),
             "run_drill" => json!({"wait": 0}),
             "strip_agent" => json!({"allow": ["crm:read"], "reason": "a test"}),
+            "allow_impersonation" | "end_impersonation" => {
+                json!({"subject": self.person, "reason": "a test"})
+            }
             "undo_revocation" => json!({"revocation": self.revocation, "reason": "a test"}),
             name if name.ends_with("_org")
                 || name == "end_task"

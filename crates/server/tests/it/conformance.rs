@@ -1,19 +1,25 @@
 //! One kill ends every kind of credential and of token: a row for each kind, tried with a kill of
 //! each id that it hangs on.
 //!
-//! A kind that has no row does not compile: [`row_of`], [`kind_of`] and [`rows_of`] match on the
-//! kinds that the program knows, without a rest. What a token hangs on is read from the token
+//! A kind that has no row does not compile: [`row_of`], [`kind_of`], [`rows_of`], [`row_of_subject`] and
+//! [`row_of_use`] match on the kinds that the program knows, without a rest. What a token hangs on is read from the token
 //! itself: an id that is added to tokens is tried from then on.
 
 use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use accredit_domain::registry::agent::CreateAgent;
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_testkit::fixture::{Client, Org, Scene};
-use accredit_testkit::{Ask, Signer, TestWorld};
+use accredit_testkit::idp::Idp;
+use accredit_testkit::{Answer, Ask, Signer, TestWorld};
 use accredit_wire::api_key::SecretKind;
-use accredit_wire::crypto::Algorithm;
+use accredit_wire::binding::dpop::{ProofKey, ToProve};
+use accredit_wire::biscuit::{self, Attenuable};
+use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{AnyId, Kind};
+use accredit_wire::oauth::token_exchange::{IssuedTokenType, SubjectTokenType};
 use accredit_wire::oauth::token_request::Grant;
+use accredit_wire::oauth::token_response::TokenType;
+use accredit_wire::token::AccessToken;
 use serde_json::{Value, json};
 
 use crate::jwks::Served;
@@ -33,10 +39,36 @@ enum Row {
     ResourceKey,
     FollowedKey,
     AccessToken,
+    BoundToken,
+    TaskToken,
     ExchangedToken,
+    UsersToken,
+    UnnamedToken,
+    /// What another issuer signed, with which a chain begins.
+    UsersJwt,
+    /// What a user granted for a task, which outlasts their token.
+    DurableGrant,
+    /// A Biscuit.
+    AttenuableToken,
 }
 
-const ROWS: [Row; 11] = [
+impl Row {
+    /// What it is of ours that is sent to a resource.
+    const fn is_token(self) -> bool {
+        matches!(
+            self,
+            Self::AccessToken
+                | Self::BoundToken
+                | Self::TaskToken
+                | Self::ExchangedToken
+                | Self::UsersToken
+                | Self::UnnamedToken
+                | Self::AttenuableToken
+        )
+    }
+}
+
+const ROWS: [Row; 18] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ResourceSecret,
@@ -47,7 +79,14 @@ const ROWS: [Row; 11] = [
     Row::ResourceKey,
     Row::FollowedKey,
     Row::AccessToken,
+    Row::BoundToken,
+    Row::TaskToken,
     Row::ExchangedToken,
+    Row::UsersToken,
+    Row::UnnamedToken,
+    Row::UsersJwt,
+    Row::DurableGrant,
+    Row::AttenuableToken,
 ];
 
 /// The row of each kind of secret.
@@ -79,8 +118,34 @@ fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
 /// The rows of what a grant gives.
 const fn rows_of(grant: &Grant) -> &'static [Row] {
     match grant {
-        Grant::ClientCredentials => &[Row::AccessToken],
-        Grant::TokenExchange(_) => &[Row::ExchangedToken],
+        Grant::ClientCredentials => &[Row::AccessToken, Row::TaskToken],
+        Grant::TokenExchange(_) => &[Row::ExchangedToken, Row::UsersToken, Row::UnnamedToken],
+    }
+}
+
+/// The row of whatever is exchanged.
+const fn row_of_subject(kind: SubjectTokenType) -> Row {
+    match kind {
+        SubjectTokenType::AccessToken => Row::ExchangedToken,
+        SubjectTokenType::Jwt | SubjectTokenType::IdToken => Row::UsersJwt,
+        SubjectTokenType::Biscuit => Row::AttenuableToken,
+        SubjectTokenType::Task => Row::DurableGrant,
+    }
+}
+
+/// The row of whatever is issued.
+const fn row_of_issued(kind: IssuedTokenType) -> Row {
+    match kind {
+        IssuedTokenType::AccessToken | IssuedTokenType::Jwt => Row::AccessToken,
+        IssuedTokenType::Biscuit => Row::AttenuableToken,
+    }
+}
+
+/// The row of each way in which a token is used.
+const fn row_of_use(kind: TokenType) -> Row {
+    match kind {
+        TokenType::Bearer => Row::AccessToken,
+        TokenType::Dpop => Row::BoundToken,
     }
 }
 
@@ -100,6 +165,8 @@ struct Case {
 struct Stage {
     world: TestWorld,
     served: Served,
+    /// An identity provider, and the key that it signs with.
+    idp: (Idp, Signer),
     tried: std::cell::Cell<u32>,
 }
 
@@ -154,6 +221,69 @@ impl Stage {
         ];
         let ask = Ask::post(org.path("/oauth/token")).basic(&worker).form(&form);
         world.ask(ask).await.expect(200).member("access_token")
+    }
+
+    /// A federation of an organization with the identity provider, whose users may read.
+    async fn federation(&self, org: &Org) -> AnyId {
+        let (idp, _) = &self.idp;
+        let corp = json!({"name": "corp", "issuer": idp.issuer(), "jwks_url": idp.jwks_url(),
+            "audiences": ["accredit"], "rules": ["groups contains sales => crm:read"]});
+        id(self
+            .world
+            .admin(org, "POST", "/v1/federations", Some(corp))
+            .await
+            .expect(201)
+            .member("id"))
+    }
+
+    /// A user's token of the identity provider.
+    fn jwt(&self) -> String {
+        let (now, (idp, key)) = (self.world.now().seconds(), &self.idp);
+        let claims = json!({"iss": idp.issuer(), "sub": "mia", "aud": "accredit", "iat": now,
+            "exp": now + 300, "groups": ["sales"]});
+        key.sign(&json!({"alg": "ES256", "kid": "k1"}), &claims)
+    }
+
+    /// What a client gets for a user's token.
+    async fn for_user(&self, org: &Org, client: &Client, jwt: &str, unnamed: bool) -> Answer {
+        let mut form = vec![
+            ("subject_token", jwt),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+            READ,
+        ];
+        if unnamed {
+            form.push(("impersonation", "true"));
+        }
+        crate::exchange::ask(&self.world, org, client, &form).await
+    }
+
+    /// The person that the user's token made known.
+    async fn person(&self, org: &Org) -> AnyId {
+        let made = crate::events(&self.world, org, "person.created").await;
+        let mine = made.iter().rfind(|event| event["payload"]["subject"] == "mia");
+        id(mine.expect("mia")["payload"]["target"].as_str().expect("an id"))
+    }
+
+    /// A token that is bound to a key.
+    async fn bound(&self, org: &Org, client: &Client) -> String {
+        let (private, _) = PrivateKey::generate(Algorithm::Es256).expect("a key");
+        let key = ProofKey::new(private).expect("a key");
+        let url = format!("{}/oauth/token", org.issuer);
+        let request = ToProve { method: "POST", url: &url, token: None, nonce: None };
+        let proof = key.prove(&request, self.world.world.random(), self.world.now());
+        let form = [("grant_type", "client_credentials"), READ];
+        let ask = Ask::post(org.path("/oauth/token")).basic(client).form(&form);
+        let answer = self.world.ask(ask.header("dpop", &proof.expect("a proof"))).await.expect(200);
+        assert_eq!(answer.member("token_type"), "DPoP");
+        answer.member("access_token")
+    }
+
+    /// What a third party reads of a Biscuit with the published keys.
+    async fn attenuable(&self, org: &Org, text: &str) -> Option<Attenuable> {
+        let keys = self.world.tenant(org).await.keys();
+        let published = keys.biscuit_jwks().keys().iter();
+        biscuit::verify(text, published.filter_map(|key| Some((key.kid.parse().ok()?, &key.key))))
+            .ok()
     }
 
     fn unique(&self) -> u32 {
@@ -253,6 +383,76 @@ impl Stage {
                 assert!(count(Kind::Token) >= 2 && count(Kind::Agent) >= 2, "{lineage:?}");
                 lineage
             }
+            Row::BoundToken => {
+                token = self.bound(org, &instance).await;
+                lineage_of(&token)
+            }
+            Row::TaskToken => {
+                let task = json!({"agent": "planner", "purpose": "a test"});
+                let task = world.admin(org, "POST", "/v1/tasks", Some(task)).await.expect(201);
+                let task = task.member("id");
+                let form = [READ, ("task", task.as_str())];
+                token = world.token(org, &instance, &form).await.expect(200).member("access_token");
+                let lineage = lineage_of(&token);
+                assert!(lineage.contains(&id(&task)), "{lineage:?}");
+                lineage
+            }
+            Row::UsersToken | Row::UnnamedToken => {
+                let federation = self.federation(org).await;
+                let jwt = self.jwt();
+                let unnamed = row == Row::UnnamedToken;
+                let named = self.for_user(org, &instance, &jwt, false).await.expect(200);
+                let person = self.person(org).await;
+                token = named.member("access_token");
+                if unnamed {
+                    let body = Some(json!({"subject": person, "reason": "a test"}));
+                    let path = "/v1/agents/planner/allow-impersonation";
+                    world.admin(org, "POST", path, body).await.expect(200);
+                    let answer = self.for_user(org, &instance, &jwt, true).await.expect(200);
+                    token = answer.member("access_token");
+                }
+                let lineage = lineage_of(&token);
+                for needed in [federation, person, agent[0], of_instance] {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
+            Row::AttenuableToken => {
+                let form = [READ, ("requested_token_type", IssuedTokenType::Biscuit.uri())];
+                token = world.token(org, &instance, &form).await.expect(200).member("access_token");
+                let said = self.attenuable(org, &token).await.expect("signed by a published key");
+                let lineage: Vec<AnyId> = said.token().lineage().collect();
+                for needed in [agent[0], agent[1], of_instance, id(scene.crm.id)] {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
+            Row::DurableGrant => {
+                let federation = self.federation(org).await;
+                let jwt = self.jwt();
+                let form = [
+                    ("purpose", "a test"),
+                    ("subject_token", &*jwt),
+                    ("subject_token_type", SubjectTokenType::Jwt.uri()),
+                    ("scope", "crm:read"),
+                ];
+                let ask = Ask::post(org.path("/oauth/tasks")).basic(&instance).form(&form);
+                let made = world.ask(ask).await.expect(200).json();
+                token = made["id"].as_str().expect("a task").to_owned();
+                let person = self.person(org).await;
+                let credential = id(&instance.credential);
+                client = Some(instance);
+                vec![federation, person, agent[0], agent[1], of_instance, credential, id(&token)]
+            }
+            Row::UsersJwt => {
+                let federation = self.federation(org).await;
+                token = self.jwt();
+                self.for_user(org, &instance, &token, false).await.expect(200);
+                let credential = id(&instance.credential);
+                let person = self.person(org).await;
+                client = Some(instance);
+                vec![federation, person, agent[0], agent[1], of_instance, credential]
+            }
             Row::AccessToken => {
                 token =
                     world.token(org, &instance, &[READ]).await.expect(200).member("access_token");
@@ -275,8 +475,7 @@ impl Stage {
         };
         // Whatever gets tokens hangs on the organization; administrators stay, to lift it.
         let mut lineage = lineage;
-        if !matches!(row, Row::AdminKey | Row::OperatorKey | Row::AccessToken | Row::ExchangedToken)
-        {
+        if !row.is_token() && !matches!(row, Row::AdminKey | Row::OperatorKey) {
             lineage.push(id(world.tenant(org).await.id));
         }
         Case { row, scene, client, signer, token, lineage }
@@ -316,12 +515,33 @@ impl Stage {
             }
             Row::AdminKey => world.ask(Ask::get("/v1/agents").bearer(&client().secret)).await,
             Row::OperatorKey => unreachable!("no kill reaches it"),
-            Row::AccessToken | Row::ExchangedToken => {
+            Row::AttenuableToken => {
+                let said = self.attenuable(org, &case.token).await;
+                let revoked = world.tenant(org).await.revoked();
+                let dead = |token: &AccessToken| revoked.is_dead(token.lineage(), token.rev);
+                return said.is_some_and(|said| dead(said.token()).is_none());
+            }
+            Row::UsersJwt => self.for_user(org, client(), &case.token, false).await,
+            Row::DurableGrant => {
+                let form = [
+                    ("subject_token", case.token.as_str()),
+                    ("subject_token_type", SubjectTokenType::Task.uri()),
+                    READ,
+                ];
+                crate::exchange::ask(world, org, client(), &form).await
+            }
+            Row::AccessToken
+            | Row::BoundToken
+            | Row::TaskToken
+            | Row::ExchangedToken
+            | Row::UsersToken
+            | Row::UnnamedToken => {
                 let form = [("token", &*case.token)];
                 let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin).form(&form);
                 let active = world.ask(ask).await.expect(200).json()["active"] == true;
                 let tenant = world.tenant(org).await;
-                let verified = tenant.verifier.verify_token(&case.token, world.now()).is_ok();
+                // Whoever sends it has proved what it is bound to: that is not what is tried here.
+                let verified = tenant.verifier.alive(&case.token, world.now()).is_ok();
                 assert_eq!(active, verified, "introspection and the Verifier agree");
                 return active;
             }
@@ -346,8 +566,9 @@ impl Stage {
 async fn each_kind_dies_by_a_kill_of_each_id_that_it_hangs_on() {
     let world = TestWorld::new(71).await;
     let served = Served::start().await;
-    world.outside.0.allow(&[served.address]).expect("allowed");
-    let stage = Stage { world, served, tried: std::cell::Cell::new(0) };
+    let idp = world.idp().await;
+    world.outside.0.allow(&[served.address, idp.0.address]).expect("allowed");
+    let stage = Stage { world, served, idp, tried: std::cell::Cell::new(0) };
     for row in ROWS {
         let ids = stage.case(row).await.lineage.len();
         assert!(ids > 0 || row == Row::OperatorKey, "{row:?} hangs on nothing");
@@ -367,7 +588,12 @@ async fn each_kind_that_there_is_has_a_row() {
         SecretKind::Operator,
     ];
     assert!(kinds.into_iter().all(|kind| ROWS.contains(&row_of(kind))));
-    assert_eq!(rows_of(&Grant::ClientCredentials), [Row::AccessToken]);
+    assert!(rows_of(&Grant::ClientCredentials).iter().all(|row| ROWS.contains(row)));
+    assert!(SubjectTokenType::ALL.into_iter().all(|kind| ROWS.contains(&row_of_subject(kind))));
+    assert!(IssuedTokenType::ALL.into_iter().all(|kind| ROWS.contains(&row_of_issued(kind))));
+    for kind in [TokenType::Bearer, TokenType::Dpop] {
+        assert!(ROWS.contains(&row_of_use(kind)));
+    }
     assert_eq!(Grant::NAMES.len(), 2, "a grant that has no row");
     let world = TestWorld::new(72).await;
     let scene = world.scene().await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use accredit_domain::registry::quota::{Counted, Quotas};
 use accredit_server::{drill, jobs};
 use accredit_testkit::{Answer, Ask, TestWorld};
 use serde_json::{Value, json};
@@ -69,6 +70,31 @@ async fn a_drill_has_bounds_and_one_is_under_way_at_a_time() {
     drop(held);
     let bare = world.found("bare").await;
     run(&world, &bare).await.problem(409, "state-forbids");
+}
+
+#[tokio::test]
+async fn drills_use_up_no_quota_and_no_request_makes_an_agent_of_a_drill() {
+    let mut world = TestWorld::new(44).await;
+    let scene = world.scene().await;
+    // One agent is there; one more may be, for as long as a drill takes.
+    let quotas = Quotas::UNLIMITED.with(Counted::Agents, 2);
+    world.world.limits.set_quotas(quotas);
+    for _ in 0..3 {
+        run(&world, &scene.org).await.expect(201);
+    }
+    world = world.reopened(45).await;
+    world.world.limits.set_quotas(quotas);
+    run(&world, &scene.org).await.expect(201);
+    let asked = json!({"name": "mine", "owner_email": "a@example.com", "drill": true});
+    world.admin(&scene.org, "POST", "/v1/agents", Some(asked)).await.problem(400, "field-invalid");
+    let asked = |name: &str| Some(json!({"name": name, "owner_email": "a@example.com"}));
+    world.admin(&scene.org, "POST", "/v1/agents", asked("one")).await.expect(201);
+    // Anybody else's tombstone counts, and a drill needs room for one.
+    let reason = Some(json!({"reason": "a test"}));
+    let path = "/v1/agents/one/decommission";
+    world.admin(&scene.org, "POST", path, reason).await.expect(200);
+    world.admin(&scene.org, "POST", "/v1/agents", asked("two")).await.problem(409, "quota-reached");
+    run(&world, &scene.org).await.problem(409, "quota-reached");
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// A planner calls a worker, which calls the CRM; a stranger holds as much as the worker.
-struct Case {
-    world: TestWorld,
-    org: Org,
-    planner: Client,
-    worker: Client,
+pub(crate) struct Case {
+    pub(crate) world: TestWorld,
+    pub(crate) org: Org,
+    pub(crate) planner: Client,
+    pub(crate) worker: Client,
     stranger: Client,
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn exchange(
 }
 
 impl Case {
-    async fn begin(seed: u64) -> Self {
+    pub(crate) async fn begin(seed: u64) -> Self {
         let world = TestWorld::new(seed).await;
         let org = world.found("acme").await;
         world.resource(&org, "crm", &["read", "update", "delete"]).await;
@@ -82,7 +82,7 @@ impl Case {
     }
 
     /// A token of a client in its own name.
-    async fn own(&self, client: &Client, scope: &str) -> String {
+    pub(crate) async fn own(&self, client: &Client, scope: &str) -> String {
         let answer = self.world.token(&self.org, client, &[("scope", scope)]).await;
         answer.expect(200).member("access_token")
     }
@@ -95,7 +95,7 @@ impl Case {
         exchange(&self.world, &self.org, client, subject, scope).await
     }
 
-    async fn exchanged(&self, client: &Client, subject: &str, scope: &str) -> String {
+    pub(crate) async fn exchanged(&self, client: &Client, subject: &str, scope: &str) -> String {
         self.exchange(client, subject, scope).await.expect(200).member("access_token")
     }
 
@@ -103,7 +103,7 @@ impl Case {
         self.world.instance(&self.org, agent, None).await
     }
 
-    async fn is_active(&self, token: &str) -> bool {
+    pub(crate) async fn is_active(&self, token: &str) -> bool {
         let ask = Ask::post(self.org.path("/oauth/introspect")).bearer(&self.org.admin);
         self.world.ask(ask.form(&[("token", token)])).await.expect(200).json()["active"] == true
     }
@@ -316,6 +316,37 @@ async fn a_derived_token_dies_with_all_that_ends_its_parent() {
 }
 
 #[tokio::test]
+async fn a_decommission_ends_the_chains_that_an_agent_began_and_those_that_went_through_it() {
+    for (ended, alive) in [("planner", 0), ("worker", 1), ("helper", 2)] {
+        let case = Case::begin(413).await;
+        let first = case.own(&case.planner, "worker:run").await;
+        let second = case.exchanged(&case.worker, &first, "helper:run").await;
+        let helper = case.instance("helper").await;
+        let third = case.exchanged(&helper, &second, "crm:read").await;
+        let chain = [first, second, third];
+        let apart = case.own(&case.stranger, "crm:read").await;
+        let reason = Some(json!({"reason": "a test"}));
+        let path = format!("/v1/agents/{ended}/decommission");
+        let before = case.world.tenant(&case.org).await.rev();
+        case.world.admin(&case.org, "POST", &path, reason).await.expect(200);
+        // One entry: what was derived dies by derivation, whoever holds it by now.
+        assert_eq!(case.world.tenant(&case.org).await.rev(), before + 1);
+        for (at, token) in chain.iter().enumerate() {
+            assert_eq!(case.is_active(token).await, at < alive, "{ended}: hop {at}");
+        }
+        assert!(case.is_active(&apart).await);
+        // What is left of it is of no use to whoever was sent it.
+        if ended != "helper" {
+            let again = case.exchange(&helper, &chain[1], "crm:read").await;
+            again.refused(400, "invalid_request", "subject-token");
+        }
+        let path = format!("/v1/agents/{ended}/ghosts");
+        let ghosts = case.world.admin(&case.org, "GET", &path, None).await.expect(200).json();
+        assert_eq!(ghosts["gone"], true, "{ghosts}");
+    }
+}
+
+#[tokio::test]
 async fn a_subject_token_is_a_live_access_token_of_this_issuer_and_nothing_else() {
     let case = Case::begin(409).await;
     let token = case.own(&case.planner, "worker:run").await;
@@ -433,14 +464,14 @@ async fn exchanging_again_and_again_ends() {
 }
 
 /// An identity provider whose user `mia` may run the worker and read the CRM.
-struct Users {
-    case: Case,
+pub(crate) struct Users {
+    pub(crate) case: Case,
     idp: accredit_testkit::idp::Idp,
     key: accredit_testkit::Signer,
 }
 
 impl Users {
-    async fn begin(seed: u64) -> Self {
+    pub(crate) async fn begin(seed: u64) -> Self {
         let case = Case::begin(seed).await;
         let (idp, key) = case.world.idp().await;
         let corp = json!({
@@ -452,7 +483,7 @@ impl Users {
         Self { case, idp, key }
     }
 
-    fn token(&self, with: Value) -> String {
+    pub(crate) fn token(&self, with: Value) -> String {
         let now = self.case.world.now().seconds();
         let mut claims = json!({
             "iss": self.idp.issuer(), "sub": "mia", "aud": "accredit", "iat": now,

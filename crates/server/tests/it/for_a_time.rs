@@ -152,6 +152,45 @@ async fn an_agent_is_stripped_to_less_and_never_to_more() {
 }
 
 #[tokio::test]
+async fn an_agent_is_stripped_to_limits_and_to_none_that_are_wider_than_those_it_has() {
+    let (world, scene) = begin().await;
+    let strip = async |allow: Value| {
+        let body = json!({"allow": allow, "reason": "pays too much"});
+        world.admin(&scene.org, "POST", "/v1/agents/planner/strip", Some(body)).await
+    };
+    let wide = world.token(&scene.org, &scene.client, &[("scope", "crm:update")]).await;
+    let wide = wide.member("access_token");
+    let told = strip(json!(["crm:read", "crm:update(amount<=100)"])).await.expect(200).json();
+    assert_eq!(told["agent"]["permissions"].as_array().map(Vec::len), Some(2), "{told}");
+    let tenant = world.tenant(&scene.org).await;
+    assert!(tenant.verifier.verify_token(&wide, world.now()).is_err(), "the wider one is dead");
+    let detail = |max: u32| {
+        json!([{"type": "accredit", "locations": ["https://crm.example/"], "actions": ["update"],
+            "constraints": {"amount": {"max": max}}}])
+        .to_string()
+    };
+    let within = async |max: u32| {
+        let detail = detail(max);
+        world.token(&scene.org, &scene.client, &[("authorization_details", &detail)]).await
+    };
+    within(100).await.expect(200);
+    assert_eq!(within(101).await.status, 400);
+    world.token(&scene.org, &scene.client, &[("scope", "crm:update")]).await.refused(
+        400,
+        "invalid_scope",
+        "scope-not-held",
+    );
+    // Wider than what is left, or without a limit that there is: nothing, or the limit stays.
+    for wider in ["crm:update(amount<=101)", "crm:update(note=\"x\")", "crm:delete(amount<=1)"] {
+        strip(json!([wider])).await.problem(400, "field-invalid");
+    }
+    strip(json!(["crm:update", "crm:read"])).await.problem(409, "state-forbids");
+    strip(json!(["crm:update(amount<=10)"])).await.expect(200);
+    assert_eq!(within(11).await.status, 400);
+    within(10).await.expect(200);
+}
+
+#[tokio::test]
 async fn nothing_of_a_decommissioned_agent_is_let_in_and_of_another_it_is_said() {
     let (world, scene) = begin().await;
     let org = &scene.org;

@@ -457,6 +457,9 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
             }
             (_, "update_org") => ask.json(&json!({"display_name": "x"})),
             (_, "strip_agent") => ask.json(&json!({"allow": ["crm:read"], "reason": "x"})),
+            (_, "allow_impersonation" | "end_impersonation") => {
+                ask.json(&json!({"subject": owner, "reason": "x"}))
+            }
             (_, "set_permission") => ask.json(&json!({"actions": ["read"]})),
             _ => ask.json(&body),
         };

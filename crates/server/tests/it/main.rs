@@ -26,6 +26,7 @@ mod federation;
 mod feed;
 mod feed_pieces;
 mod for_a_time;
+mod impersonation;
 mod introspection;
 mod jwks;
 mod limits;

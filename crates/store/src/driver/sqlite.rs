@@ -53,6 +53,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (25, "chain_depth", include_str!("../../migrations/sqlite/0025_chain_depth.sql")),
     (26, "durable", include_str!("../../migrations/sqlite/0026_durable.sql")),
     (27, "born", include_str!("../../migrations/sqlite/0027_born.sql")),
+    (28, "impersonation", include_str!("../../migrations/sqlite/0028_impersonation.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -298,6 +298,8 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         default_scope: Some("crm:read".parse().expect("a scope")),
         may_delegate: true,
         bound_only: true,
+        impersonates: Vec::new(),
+        drill: false,
         token_lifetime: 300,
         review_due_at: NOW,
         created_at: NOW,

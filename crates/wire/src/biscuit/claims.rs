@@ -241,6 +241,7 @@ impl<'c> Facts<'c> {
                 .map_err(|_| ClaimsError::Malformed("delegable"))?,
             further: self.lineage,
             chain: self.chain,
+            impersonated: false,
             cnf: bounds.holder.map(|holder| holder.key),
         })
     }

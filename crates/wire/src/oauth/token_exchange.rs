@@ -1,8 +1,9 @@
 //! RFC 8693: OAuth 2.0 Token Exchange, what is asked of the token endpoint.
 //!
-//! The actor is always the client that authenticates, and what comes back is always delegation: a
-//! token that names both. So there is no `actor_token` here: whoever sends one means somebody
-//! else, or says the same thing twice.
+//! The actor is always the client that authenticates, and what comes back is delegation, a token that
+//! names both, also where RFC 8693 section 1.1 would leave it open. So there is no `actor_token` here:
+//! whoever sends one means somebody else, or says the same thing twice. Impersonation is asked for in so
+//! many words, by a parameter of ours: `impersonation=true`.
 //!
 //! In the place of the subject token may stand the id of a task that holds what a user granted, for
 //! when the user's own token is gone. The id is no secret: the client that authenticates is what
@@ -93,6 +94,8 @@ pub struct TokenExchange {
     pub subject_token_type: SubjectTokenType,
     /// The targets named by `audience`, as sent: at most [`RESOURCES_MAX`].
     pub audiences: Vec<String>,
+    /// Whether the client is to be kept out of `act`.
+    pub impersonation: bool,
 }
 
 impl TokenExchange {
@@ -104,6 +107,11 @@ impl TokenExchange {
         if form.get("actor_token").is_some() || form.get("actor_token_type").is_some() {
             return Err(Rejection::ActorToken);
         }
+        let impersonation = match form.get("impersonation") {
+            None => false,
+            Some("true") => true,
+            Some(_) => return Err(Rejection::ParameterMalformed("impersonation")),
+        };
         let subject_token = form.require("subject_token")?;
         let named = form.require("subject_token_type")?;
         let subject_token_type =
@@ -113,6 +121,7 @@ impl TokenExchange {
             subject_token_type: subject_token_type
                 .ok_or(Rejection::TokenType("subject_token_type"))?,
             audiences: audiences(form)?,
+            impersonation,
         })
     }
 }
@@ -154,6 +163,19 @@ mod tests {
         for actor in ["actor_token=x", &format!("actor_token_type={PREFIX}jwt")] {
             assert_eq!(refused(&format!("{jwt}&{actor}")), Rejection::ActorToken);
         }
+    }
+
+    #[test]
+    fn impersonation_is_asked_for_in_so_many_words_or_not_at_all() {
+        let jwt = format!("{TOKEN}{PREFIX}jwt");
+        assert!(!parse(&jwt).expect("an exchange").impersonation);
+        assert!(parse(&format!("{jwt}&impersonation=true")).expect("an exchange").impersonation);
+        for wrong in ["false", "1", "TRUE", "yes", "true%20"] {
+            let answer = refused(&format!("{jwt}&impersonation={wrong}"));
+            assert_eq!(answer, Rejection::ParameterMalformed("impersonation"), "{wrong}");
+        }
+        let twice = Form::parse(format!("{jwt}&impersonation=true&impersonation=true").as_bytes());
+        assert!(twice.is_err() || TokenExchange::parse(&twice.expect("a form")).is_err());
     }
 
     #[test]

@@ -24,7 +24,7 @@ const GRANT_TYPE_SHOWN_MAX: usize = 64;
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// The `grant_type` of [`Grant::TokenExchange`].
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// On what grounds a token is asked for.
 #[derive(Clone, Debug, Default)]

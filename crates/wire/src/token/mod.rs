@@ -117,6 +117,9 @@ pub struct AccessToken {
     pub delegable: Authority,
     /// `act`, newest first: the acting party, then the one it acted for. Empty in a machine token.
     pub chain: Vec<Actor>,
+    /// Whether the acting parties are kept out of `act` (RFC 8693 section 1.1, impersonation). They
+    /// stand in `accredit.by` then, and whatever ends one of them ends the token all the same.
+    pub impersonated: bool,
     /// `cnf` (RFC 7800): the thumbprint `jkt` of the key by which whoever sends the token must prove
     /// that it is theirs (RFC 9449 section 6.1). None in a token that whoever has it may use.
     pub cnf: Option<Thumbprint>,
@@ -188,6 +191,9 @@ impl AccessToken {
     }
 
     fn push_chain(&self, out: &mut String) {
+        if self.impersonated {
+            return;
+        }
         for actor in &self.chain {
             out.push_str(",\"act\":{\"iss\":");
             push_string(out, &self.issuer);
@@ -211,6 +217,18 @@ impl AccessToken {
             push(out, format_args!(",\"{id}\""));
         }
         push(out, format_args!("],\"rev\":{},\"depth\":{}", self.rev, self.depth()));
+        if self.impersonated {
+            out.push_str(",\"by\":[");
+            for (index, actor) in self.chain.iter().enumerate() {
+                let comma = if index == 0 { "" } else { "," };
+                push(out, format_args!("{comma}{{\"sub\":\"{}\"", actor.agent));
+                if let Some(instance) = actor.instance {
+                    push(out, format_args!(",\"ins\":\"{instance}\""));
+                }
+                out.push('}');
+            }
+            out.push(']');
+        }
         if !self.delegable.is_empty() {
             out.push_str(",\"dlg\":[");
             push_permissions(out, self.delegable.permissions());
@@ -236,9 +254,13 @@ impl AccessToken {
             Some(details) => AuthorizationDetails::deserialize(details)
                 .map_err(|_| ClaimsError::Malformed("authorization_details"))?,
         };
-        let chain = match json.get("act") {
-            None => Vec::new(),
-            Some(act) => parse_chain(act, &issuer)?,
+        let impersonated = accredit.by.is_some();
+        let chain = match (json.get("act"), accredit.by) {
+            (None, by) => by.unwrap_or_default(),
+            (Some(act), None) => parse_chain(act, &issuer)?,
+            (Some(_), Some(_)) => {
+                return Err(ClaimsError::Inconsistent("the acting parties stand in two places"));
+            }
         };
         let token = Self {
             subject: parsed(&json, "sub")?,
@@ -261,6 +283,7 @@ impl AccessToken {
             rev: accredit.rev,
             delegable: accredit.delegable,
             chain,
+            impersonated,
             cnf: json.get("cnf").map(parse_cnf).transpose()?,
             issuer,
         };
@@ -302,6 +325,7 @@ struct Accredit {
     further: Vec<AnyId>,
     rev: u64,
     depth: i64,
+    by: Option<Vec<Actor>>,
     delegable: Authority,
 }
 
@@ -311,7 +335,7 @@ impl Accredit {
         if integer(json, "v")? != ACCREDIT_VERSION {
             return Err(ClaimsError::Version);
         }
-        known_members(json, "accredit", &["v", "kind", "ins", "lin", "rev", "depth", "dlg"])?;
+        known_members(json, "accredit", &["v", "kind", "ins", "lin", "rev", "depth", "by", "dlg"])?;
         let lineage = member(json, "lin")?.as_array().ok_or(ClaimsError::Malformed("lin"))?;
         if lineage.len() > LINEAGE_MAX {
             return Err(ClaimsError::Malformed("lin"));
@@ -334,6 +358,7 @@ impl Accredit {
             further: lineage.collect::<Result<_, _>>()?,
             rev: integer(json, "rev")? as u64,
             depth: integer(json, "depth")?,
+            by: json.get("by").map(parse_by).transpose()?,
             delegable: match json.get("dlg") {
                 None => Authority::none(),
                 Some(permissions) => parse_authority(permissions)?,
@@ -362,6 +387,25 @@ fn parse_authority(json: &Json<'_>) -> Result<Authority, ClaimsError> {
         known_members(permission, "dlg", &PERMISSION_MEMBERS)?;
     }
     Authority::deserialize(json).map_err(|_| wrong())
+}
+
+/// The acting parties of an impersonation, newest first; there is one at least.
+fn parse_by(json: &Json<'_>) -> Result<Vec<Actor>, ClaimsError> {
+    let parties = json.as_array().ok_or(ClaimsError::Malformed("by"))?;
+    if parties.is_empty() {
+        return Err(ClaimsError::Malformed("by"));
+    }
+    if parties.len() > CHAIN_DEPTH_MAX {
+        return Err(ClaimsError::TooDeep);
+    }
+    let party = |party: &Json<'_>| {
+        known_members(party, "by", &["sub", "ins"])?;
+        Ok(Actor {
+            agent: text(party, "sub")?.parse().map_err(|_| ClaimsError::Malformed("by"))?,
+            instance: party.get("ins").map(|_| parsed(party, "ins")).transpose()?,
+        })
+    };
+    parties.iter().map(party).collect()
 }
 
 /// RFC 8693 section 4.1: "a nested `act` claim … the outermost `act` claim represents the current

@@ -30,6 +30,7 @@ fn sample() -> AccessToken {
         rev: 17,
         delegable: Authority::none(),
         chain: Vec::new(),
+        impersonated: false,
         cnf: None,
     }
 }
@@ -327,6 +328,7 @@ prop_compose! {
             rev: numbers.2,
             delegable,
             chain,
+            impersonated: false,
             cnf: bound.then_some(cnf),
         }
     }
@@ -349,5 +351,49 @@ proptest! {
         let mut out = String::new();
         push_string(&mut out, &text);
         prop_assert_eq!(serde_json::from_str::<String>(&out).ok(), Some(text));
+    }
+}
+
+#[test]
+fn whoever_impersonates_is_kept_out_of_act_and_named_in_our_own_claim_all_the_same() {
+    let (subject, agent) = (PersonId::new(9, [9; 10]), sample().client_id);
+    let acting = Actor { agent, instance: sample().instance };
+    let earlier = Actor { agent: AgentId::new(8, [8; 10]), instance: None };
+    let token = AccessToken {
+        subject: subject.any(),
+        kind: SubjectKind::User,
+        chain: vec![acting, earlier],
+        impersonated: true,
+        ..sample()
+    };
+    let payload = token.to_payload();
+    assert_eq!(AccessToken::parse(&payload, token.key).as_ref(), Ok(&token));
+    let json: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
+    assert!(json.get("act").is_none(), "{json}");
+    assert_eq!(json["accredit"]["by"][0]["sub"], agent.to_string());
+    assert_eq!(json["accredit"]["depth"], 2);
+    let lineage: Vec<_> = token.lineage().collect();
+    for id in [agent.any(), earlier.agent.any(), subject.any()] {
+        assert!(lineage.contains(&id), "{id}");
+    }
+    // Nobody is acting, in two places, more than there may be, or not as a party is written.
+    let iss = &token.issuer;
+    let party = serde_json::json!({"sub": agent});
+    for (by, act) in [
+        (serde_json::json!([]), None),
+        (serde_json::json!({}), None),
+        (serde_json::json!([{"sub": agent, "iss": iss}]), None),
+        (serde_json::json!([{"ins": sample().instance}]), None),
+        (serde_json::json!([{"sub": subject}]), None),
+        (serde_json::json!(vec![party.clone(); CHAIN_DEPTH_MAX + 1]), None),
+        (serde_json::json!([party]), Some(serde_json::json!({"iss": iss, "sub": agent}))),
+    ] {
+        let mut bent = json.clone();
+        bent["accredit"]["depth"] = by.as_array().map_or(0, Vec::len).into();
+        bent["accredit"]["by"] = by.clone();
+        if let Some(act) = act {
+            bent["act"] = act;
+        }
+        assert!(parse(&bent).is_err(), "{by}");
     }
 }

@@ -122,6 +122,12 @@ impl Principal {
         &self.token().chain
     }
 
+    /// Whether the token names nobody in `act` although somebody acts for its subject (RFC 8693
+    /// section 1.1, impersonation): [`Self::chain`] tells who does.
+    pub fn is_impersonation(&self) -> bool {
+        self.token().impersonated
+    }
+
     /// The key that whoever sent the request proved to hold; none where the token is a plain one,
     /// which whoever has it may send.
     pub fn bound_to(&self) -> Option<Thumbprint> {

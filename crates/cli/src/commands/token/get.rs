@@ -18,8 +18,9 @@ use crate::{input, output};
 
 /// What is exchanged.
 pub(super) enum Subject {
-    /// A token: where it is, and the end of its type's identifier.
-    Token { file: PathBuf, kind: String },
+    /// A token: where it is, the end of its type's identifier, and whether the agent is to be kept out
+    /// of `act`.
+    Token { file: PathBuf, kind: String, impersonate: bool },
     /// What a user granted for this task.
     Task(String),
 }
@@ -44,12 +45,12 @@ pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Re
         (file, _) => read_secret(file.as_deref()).await?,
     };
     let subject = match subject {
-        Some(Subject::Token { file, kind }) => {
+        Some(Subject::Token { file, kind, impersonate }) => {
             let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
-            Some((read_secret(Some(&file)).await?, kind))
+            Some((read_secret(Some(&file)).await?, kind, impersonate))
         }
         Some(Subject::Task(task)) => {
-            Some((Secret::new(task), SubjectTokenType::Task.uri().to_owned()))
+            Some((Secret::new(task), SubjectTokenType::Task.uri().to_owned(), false))
         }
         None => None,
     };
@@ -77,7 +78,7 @@ pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Re
     Ok(())
 }
 
-fn form(args: &Get, subject: Option<&(Secret, String)>) -> Result<Secret, Failure> {
+fn form(args: &Get, subject: Option<&(Secret, String, bool)>) -> Result<Secret, Failure> {
     let asked = Authority::new(args.allow.iter().cloned()).map_err(|error| {
         Failure::usage("that is too much for one token", &error.to_string(), "ask for less")
     })?;
@@ -86,10 +87,13 @@ fn form(args: &Get, subject: Option<&(Secret, String)>) -> Result<Secret, Failur
         None => {
             form.append_pair("grant_type", "client_credentials");
         }
-        Some((token, kind)) => {
+        Some((token, kind, impersonate)) => {
             form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
             form.append_pair("subject_token", token.expose());
             form.append_pair("subject_token_type", kind);
+            if *impersonate {
+                form.append_pair("impersonation", "true");
+            }
         }
     }
     if let Some(task) = &args.task {

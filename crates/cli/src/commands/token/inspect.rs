@@ -135,6 +135,7 @@ fn facts(header: &Value, claims: &Value, now: Time) -> Vec<(&'static str, String
     tell("held by agent", claim("client_id").map(shown));
     tell("instance", own("ins").map(shown));
     tell("acting", chain(claims));
+    tell("acting unnamed", unnamed(claims));
     tell("good at", claim("aud").map(shown));
     tell("may", Some(claim("scope").map_or_else(|| "nothing (no scope)".to_owned(), shown)));
     tell("may within limits", claim("authorization_details").map(shown));
@@ -168,6 +169,13 @@ fn facts(header: &Value, claims: &Value, now: Time) -> Vec<(&'static str, String
     });
     tell("also says", (!all.is_empty()).then(|| one_line(&all.join(", "))));
     facts
+}
+
+/// Who impersonates the subject, newest first: they stand in our own claim alone.
+fn unnamed(claims: &Value) -> Option<String> {
+    let parties = claims.pointer("/accredit/by")?.as_array()?;
+    let names: Vec<String> = parties.iter().filter_map(|one| one.get("sub")).map(shown).collect();
+    (!names.is_empty()).then(|| names.join(" for "))
 }
 
 /// The chain, newest first, where somebody acts for somebody (RFC 8693 section 4.1).

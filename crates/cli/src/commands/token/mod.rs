@@ -99,6 +99,9 @@ struct Exchange {
     #[arg(long, value_name = "TYPE", default_value = "access_token",
           value_parser = ["access_token", "jwt", "id_token"])]
     subject_token_type: String,
+    /// Ask for a token that does not name the agent in `act`, which an owner must have allowed
+    #[arg(long)]
+    impersonate: bool,
     #[command(flatten)]
     get: Get,
 }
@@ -120,6 +123,7 @@ pub(crate) async fn run(token: Token, cx: &Context) -> Result<(), Failure> {
                 (None, file) => get::Subject::Token {
                     file: file.unwrap_or_else(|| PathBuf::from("-")),
                     kind: args.subject_token_type,
+                    impersonate: args.impersonate,
                 },
             };
             get::run(args.get, Some(subject), cx).await

@@ -196,6 +196,7 @@ mod tests {
             rev: 1,
             delegable: Authority::none(),
             chain: Vec::new(),
+            impersonated: false,
             cnf,
         };
         let unsigned = Unsigned::new(&token, &[9; 32]).expect("a token");

@@ -124,6 +124,7 @@ fn in_its_own_name(
         chain,
         further: vec![descent.task.any()],
         ceiling,
+        impersonated: false,
         expires_at: descent.expires_at,
         parent: None,
         external: None,

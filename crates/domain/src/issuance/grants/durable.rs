@@ -54,6 +54,7 @@ pub(super) async fn origin(
         chain: vec![actor],
         further,
         ceiling,
+        impersonated: false,
         expires_at: grant.expires_at.min(task.deadline),
         parent: Some(grant.id),
         external: Some(External {

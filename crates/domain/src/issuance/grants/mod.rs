@@ -61,6 +61,8 @@ pub struct Origin {
     pub(in crate::issuance) further: Vec<AnyId>,
     /// What was passed on: nothing beyond it is granted, nor passed on again.
     pub(in crate::issuance) ceiling: Authority,
+    /// Whether the acting parties are kept out of `act`.
+    pub(in crate::issuance) impersonated: bool,
     /// When what it is derived from ends.
     pub(in crate::issuance) expires_at: Time,
     /// The token of ours that it is derived from, or what a task holds in the place of one.

@@ -7,14 +7,17 @@
 //! so a token that was received is never passed on, and is of no use to whoever finds it. A user's
 //! token of an issuer that is trusted begins a chain: what is passed on is what that user may do.
 //!
-//! Absent on purpose: a token without the actor in it (impersonation), and refresh tokens.
+//! A token without the actor in `act` (impersonation) is issued to an agent and for a subject that an
+//! owner of the organization has named together (`registry/impersonation.rs`), and to nobody else.
+//!
+//! Absent on purpose: refresh tokens.
 
 use std::sync::Arc;
 
 use accredit_wire::authority::Authority;
 use accredit_wire::binding::Thumbprint;
 use accredit_wire::ids::{AnyId, InstanceId, TaskId};
-use accredit_wire::oauth::token_exchange::{SubjectTokenType, TokenExchange};
+use accredit_wire::oauth::token_exchange::{IssuedTokenType, SubjectTokenType, TokenExchange};
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX, SubjectKind};
 
@@ -52,7 +55,11 @@ pub async fn propose(
     let resource = target(&agent, (&scope, &request.details), &named)?;
     let actor = Actor { agent: agent.id, instance: instance_of(client) };
     let by = Presenter { agent: &agent, actor, proof: client.proof };
-    let origin = of_subject_token(cx, exchange, by).await?;
+    let mut origin = of_subject_token(cx, exchange, by).await?;
+    if exchange.impersonation {
+        may_impersonate(&agent, origin.subject, request.requested_token_type)?;
+        origin.impersonated = true;
+    }
     let task = match (request.task, origin.task()) {
         (None, _) => None,
         (Some(named), Some(held)) if named == held => None,
@@ -132,6 +139,7 @@ async fn of_subject_token(
         chain,
         further: inherited(parent)?,
         ceiling: passed_on(parent)?,
+        impersonated: false,
         expires_at: alive.expires_at(),
         parent: Some(parent.id),
         external: None,
@@ -157,6 +165,7 @@ async fn of_user(cx: &Cx, token: &str, actor: Actor) -> Result<Origin, Error> {
         chain: vec![actor],
         further: vec![user.federation.any()],
         ceiling: user.authority,
+        impersonated: false,
         expires_at: user.expires_at,
         parent: None,
         external: Some(External {
@@ -180,6 +189,32 @@ pub(crate) fn may_act_for(cx: &Cx, user: &FederatedSubject, actor: Actor) -> Res
         Rule::MayAct,
         "the user's token names who may act for them, and the client is not among these",
         "use a token whose `may_act` names this issuer and the client's id, or has no `may_act`",
+    ))
+}
+
+/// Refuses to keep an agent out of `act` for a subject for which that was not allowed.
+///
+/// RFC 8693 section 2.2.2: what is "unacceptable based on policy" is `invalid_request`.
+fn may_impersonate(
+    agent: &AgentFacts,
+    subject: AnyId,
+    requested: Option<IssuedTokenType>,
+) -> Result<(), Refusal> {
+    if requested == Some(IssuedTokenType::Biscuit) {
+        return Err(Refusal::new(
+            Rule::Impersonation,
+            "an attenuable token names in its facts who acts",
+            "ask for a JWT, or leave `impersonation` out",
+        ));
+    }
+    if agent.impersonates.contains(&subject) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Rule::Impersonation,
+        "the client may act for this subject by delegation alone, named in `act`",
+        "leave `impersonation` out; an owner of the organization names the pairs that may: `accredit \
+         agent allow-impersonation`",
     ))
 }
 

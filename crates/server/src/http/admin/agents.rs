@@ -1,6 +1,6 @@
 //! `/v1/agents` and their permissions.
 
-use accredit_domain::registry::{agent, ghosts, permission, strip};
+use accredit_domain::registry::{agent, ghosts, impersonation, permission, strip};
 
 use super::lists::Asked;
 use super::{made, ok, reason, shown};
@@ -64,6 +64,22 @@ pub fn strip(mut call: Call) -> Handled {
         let stripped = strip::strip(&cx, call.path("key"), &call.json()?).await?;
         call.server.hub.points.asked(cx.tenant.id, stripped.revocation.rev, call.came());
         shown(&cx, &stripped)
+    })
+}
+
+/// Lets an agent act for a subject without being named.
+pub fn allow_impersonation(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        shown(&cx, &impersonation::allow(&cx, call.path("key"), &call.json()?).await?)
+    })
+}
+
+/// Lets an agent act for a subject by delegation alone.
+pub fn end_impersonation(mut call: Call) -> Handled {
+    Box::pin(async move {
+        let cx = call.checked()?;
+        shown(&cx, &impersonation::end(&cx, call.path("key"), &call.json()?).await?)
     })
 }
 

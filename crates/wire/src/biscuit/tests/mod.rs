@@ -76,6 +76,7 @@ pub(super) fn claims(key: KeyId) -> AccessToken {
         rev: 17,
         delegable: authority(&["crm:read", "mail:send(to starts \"a@\")"]),
         chain: Vec::new(),
+        impersonated: false,
         cnf: None,
     }
 }

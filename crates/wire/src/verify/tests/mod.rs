@@ -90,6 +90,7 @@ fn claims(key: KeyId) -> AccessToken {
         rev: 17,
         delegable: Authority::none(),
         chain: Vec::new(),
+        impersonated: false,
         cnf: None,
     }
 }
