@@ -3,6 +3,7 @@
 //! Introspection runs the same Verifier as every resource. Whoever may not know gets the same
 //! answer as for a token that never was: `{"active":false}`.
 
+use accredit_wire::ids::BlockId;
 use accredit_wire::oauth::introspection::{ActiveToken, Confirmation, Introspection};
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
@@ -62,7 +63,8 @@ fn active(claims: &AccessToken) -> ActiveToken {
 
 /// Ends a token at its client's wish. A token that is none, or over, needs nothing done; one that is
 /// over only because somebody has set the clock ahead, or is not valid yet because it was ahead when
-/// the token was issued, is ended.
+/// the token was issued, is ended. Of an attenuable token that was narrowed, what was sent ends and
+/// whatever it was narrowed to further, and not what it was made from.
 ///
 /// RFC 7009 section 2.1: the server "verifies whether the token was issued to the client making
 /// the revocation request. If this validation fails, the request is refused". That is said of dead
@@ -83,14 +85,22 @@ pub async fn revoke_own(
     if over(cx.now) && over(cx.world.latest.latest_or(cx.now)) {
         return Ok(());
     }
-    revocation::token(cx, issued.id.any(), Some(issued.client), "revoked by its client").await?;
+    // Of a token that was narrowed, the wider ones live on.
+    let target = issued.added.map_or(issued.id.any(), BlockId::any);
+    revocation::token(cx, target, Some(issued.client), "revoked by its client").await?;
     Ok(())
 }
 
-/// Refuses a token that was issued to somebody else. An instance's credential ends only that
-/// instance's tokens: its siblings go on.
+/// Refuses a token that was issued to somebody else, and was not handed on to them either. An
+/// instance's credential ends only that instance's tokens: its siblings go on. Which copy of an agent
+/// a token was handed on to, nobody has said.
 fn issued_to_them(holder: &HolderFacts, issued: IssuedTo) -> Result<(), Refusal> {
     let another = match holder {
+        HolderFacts::Agent(agent) | HolderFacts::Instance { agent, .. }
+            if issued.handed_on_to == Some(*agent) =>
+        {
+            None
+        }
         HolderFacts::Agent(agent) => (*agent != issued.client).then_some("client"),
         HolderFacts::Instance { agent, .. } if *agent != issued.client => Some("client"),
         HolderFacts::Instance { id, .. } => (issued.instance != Some(*id)).then_some("instance"),

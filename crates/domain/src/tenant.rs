@@ -151,6 +151,11 @@ impl Keys {
         &self.all
     }
 
+    /// The keys that verify tokens, of either format.
+    fn ring(&self) -> KeyRing {
+        KeyRing::new(&self.token_jwks).with_biscuit(&self.biscuit_jwks)
+    }
+
     /// The keys that verify access tokens (RFC 7517).
     pub fn token_jwks(&self) -> &JwkSet {
         &self.token_jwks
@@ -252,10 +257,7 @@ impl Tenant {
         let keys = Keys::new(keys)?;
         let mut config = Config::new(&organization.issuer, AudienceRule::Any);
         config.revocations_age_max = OWN_AGE_MAX;
-        let verifier = Verifier::new(
-            config,
-            KeyRing::new(keys.token_jwks()).with_biscuit(keys.biscuit_jwks()),
-        );
+        let verifier = Verifier::new(config, keys.ring());
         let entries: Vec<Entry> = revoked.iter().map(entry).collect();
         let state =
             revocations::State::new(organization.generation, organization.rev, now, &entries);
@@ -420,8 +422,7 @@ impl Tenant {
         });
         match keys {
             Ok(keys) => {
-                self.verifier
-                    .set_keys(KeyRing::new(keys.token_jwks()).with_biscuit(keys.biscuit_jwks()));
+                self.verifier.set_keys(keys.ring());
                 self.keys.store(Arc::new(keys));
             }
             Err(fault) => tracing::error!(%fault, org = %self.id, "signing keys not taken over"),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use accredit_net::{ConfigError, RESPONSE_BODY_MAX};
 use accredit_wire::binding::dpop::PROOF_HEADER;
-use accredit_wire::biscuit::{Held, NarrowError, Narrowing};
+use accredit_wire::biscuit::{self, Held, NarrowError, Narrowing};
 use accredit_wire::ids::TaskId;
 use accredit_wire::jose::jwk::PrivateJwk;
 use accredit_wire::oauth::ErrorCode;
@@ -96,6 +96,7 @@ pub struct AgentBuilder {
     proof: Proof,
     authorities: Option<PathBuf>,
     token_type: TokenType,
+    attenuable: bool,
 }
 
 impl AgentBuilder {
@@ -108,6 +109,13 @@ impl AgentBuilder {
     /// Asks for plain tokens, which whoever has them may use: for resources that check no proofs.
     pub fn bearer_tokens(mut self) -> Self {
         self.token_type = TokenType::Bearer;
+        self
+    }
+
+    /// Asks for attenuable tokens (Biscuit v3), which the agent narrows and hands on without asking
+    /// anybody: [`Agent::narrow`].
+    pub fn attenuable_tokens(mut self) -> Self {
+        self.attenuable = true;
         self
     }
 
@@ -124,6 +132,7 @@ impl AgentBuilder {
             client_id: self.client_id,
             proof: self.proof,
             holder,
+            attenuable: self.attenuable,
             token_endpoint: OnceCell::new(),
             cache: Cache::default(),
         };
@@ -151,6 +160,8 @@ struct Inner {
     proof: Proof,
     /// The key that tokens are bound to; none where they are plain.
     holder: Option<Holder>,
+    /// Whether tokens are to be attenuable ones.
+    attenuable: bool,
     token_endpoint: OnceCell<String>,
     cache: Cache,
 }
@@ -173,6 +184,7 @@ impl Agent {
             proof: proof.into(),
             authorities: None,
             token_type: TokenType::Dpop,
+            attenuable: false,
         }
     }
 
@@ -407,6 +419,9 @@ impl Agent {
         match subject {
             None => drop(form.append_pair("grant_type", "client_credentials")),
             Some(subject) => subject.write(&mut form),
+        }
+        if self.inner.attenuable {
+            form.append_pair("requested_token_type", biscuit::TOKEN_TYPE);
         }
         if !wanted.scope.is_empty() {
             form.append_pair("scope", &wanted.scope);

@@ -12,14 +12,14 @@ use accredit_testkit::fixture::{Client, Org, Scene};
 use accredit_testkit::idp::Idp;
 use accredit_testkit::{Answer, Ask, Signer, TestWorld};
 use accredit_wire::api_key::SecretKind;
+use accredit_wire::binding::Thumbprint;
 use accredit_wire::binding::dpop::{ProofKey, ToProve};
-use accredit_wire::biscuit::{self, Attenuable};
+use accredit_wire::biscuit::{Held, Holder, Narrowing};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{AnyId, Kind};
 use accredit_wire::oauth::token_exchange::{IssuedTokenType, SubjectTokenType};
 use accredit_wire::oauth::token_request::Grant;
 use accredit_wire::oauth::token_response::TokenType;
-use accredit_wire::token::AccessToken;
 use serde_json::{Value, json};
 
 use crate::jwks::Served;
@@ -50,6 +50,8 @@ enum Row {
     DurableGrant,
     /// A Biscuit.
     AttenuableToken,
+    /// A Biscuit that was narrowed and handed on.
+    NarrowedToken,
 }
 
 impl Row {
@@ -64,11 +66,12 @@ impl Row {
                 | Self::UsersToken
                 | Self::UnnamedToken
                 | Self::AttenuableToken
+                | Self::NarrowedToken
         )
     }
 }
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ResourceSecret,
@@ -87,6 +90,7 @@ const ROWS: [Row; 18] = [
     Row::UsersJwt,
     Row::DurableGrant,
     Row::AttenuableToken,
+    Row::NarrowedToken,
 ];
 
 /// The row of each kind of secret.
@@ -196,7 +200,41 @@ fn lineage_of(token: &str) -> Vec<AnyId> {
     lineage
 }
 
+/// Every id that an attenuable token hangs on: those of its claims, and of each of its blocks.
+async fn lineage_in(world: &TestWorld, org: &Org, text: &str) -> Vec<AnyId> {
+    let said = crate::attenuable::read(world, org, "biscuit-jwks", text).await.expect("ours");
+    let mut lineage: Vec<AnyId> = said.token().lineage().chain(said.named()).collect();
+    lineage.sort_unstable_by_key(ToString::to_string);
+    lineage.dedup();
+    let blocks = lineage.iter().filter(|id| id.kind() == Kind::Block).count();
+    assert_eq!(blocks, 1 + said.narrowings().len(), "each block is one of them: {lineage:?}");
+    lineage
+}
+
 impl Stage {
+    /// An attenuable token of an instance.
+    async fn attenuable(&self, org: &Org, client: &Client) -> String {
+        let wanted = ("requested_token_type", accredit_wire::biscuit::TOKEN_TYPE);
+        let answer = self.world.token(org, client, &[READ, wanted]).await;
+        answer.expect(200).member("access_token")
+    }
+
+    /// The same, narrowed and handed on to another agent, and narrowed again.
+    async fn narrowed(&self, org: &Org, client: &Client) -> String {
+        let named = self.world.agent(org, "helper", &["crm:read"]).await.id;
+        let text = self.attenuable(org, client).await;
+        let key = PrivateKey::ed25519_from_seed(&self.world.world.random()).expect("a key");
+        let key = Thumbprint::of(&key.public().expect("its public half"));
+        let holder = Holder { agent: named, key };
+        let handed_on = Narrowing { holder: Some(holder), ..Narrowing::default() };
+        let shorter =
+            Narrowing { expires_at: Some(self.world.now().seconds() + 60), ..Narrowing::default() };
+        [handed_on, shorter].iter().fold(text, |text, narrowing| {
+            let held = Held::read(&text).expect("a token");
+            held.narrow(narrowing, &self.world.world.random(), None).expect("narrowed")
+        })
+    }
+
     /// A token that an agent got with one that was sent to it (RFC 8693).
     async fn exchanged(&self, org: &Org) -> String {
         let world = &self.world;
@@ -276,14 +314,6 @@ impl Stage {
         let answer = self.world.ask(ask.header("dpop", &proof.expect("a proof"))).await.expect(200);
         assert_eq!(answer.member("token_type"), "DPoP");
         answer.member("access_token")
-    }
-
-    /// What a third party reads of a Biscuit with the published keys.
-    async fn attenuable(&self, org: &Org, text: &str) -> Option<Attenuable> {
-        let keys = self.world.tenant(org).await.keys();
-        let published = keys.biscuit_jwks().keys().iter();
-        biscuit::verify(text, published.filter_map(|key| Some((key.kid.parse().ok()?, &key.key))))
-            .ok()
     }
 
     fn unique(&self) -> u32 {
@@ -418,14 +448,12 @@ impl Stage {
                 lineage
             }
             Row::AttenuableToken => {
-                let form = [READ, ("requested_token_type", IssuedTokenType::Biscuit.uri())];
-                token = world.token(org, &instance, &form).await.expect(200).member("access_token");
-                let said = self.attenuable(org, &token).await.expect("signed by a published key");
-                let lineage: Vec<AnyId> = said.token().lineage().collect();
-                for needed in [agent[0], agent[1], of_instance, id(scene.crm.id)] {
-                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
-                }
-                lineage
+                token = self.attenuable(org, &instance).await;
+                lineage_in(world, org, &token).await
+            }
+            Row::NarrowedToken => {
+                token = self.narrowed(org, &instance).await;
+                lineage_in(world, org, &token).await
             }
             Row::DurableGrant => {
                 let federation = self.federation(org).await;
@@ -515,12 +543,6 @@ impl Stage {
             }
             Row::AdminKey => world.ask(Ask::get("/v1/agents").bearer(&client().secret)).await,
             Row::OperatorKey => unreachable!("no kill reaches it"),
-            Row::AttenuableToken => {
-                let said = self.attenuable(org, &case.token).await;
-                let revoked = world.tenant(org).await.revoked();
-                let dead = |token: &AccessToken| revoked.is_dead(token.lineage(), token.rev);
-                return said.is_some_and(|said| dead(said.token()).is_none());
-            }
             Row::UsersJwt => self.for_user(org, client(), &case.token, false).await,
             Row::DurableGrant => {
                 let form = [
@@ -535,7 +557,9 @@ impl Stage {
             | Row::TaskToken
             | Row::ExchangedToken
             | Row::UsersToken
-            | Row::UnnamedToken => {
+            | Row::UnnamedToken
+            | Row::AttenuableToken
+            | Row::NarrowedToken => {
                 let form = [("token", &*case.token)];
                 let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin).form(&form);
                 let active = world.ask(ask).await.expect(200).json()["active"] == true;

@@ -1,29 +1,58 @@
 //! Verification: the chain of signatures from the issuer's key, then what all blocks say together.
 
-use super::datalog::Raw;
+use super::datalog::{Content, Raw};
 use super::envelope::{Envelope, Signed};
 use super::evaluate::{Asked, Datalog};
 use super::symbols::Symbols;
-use super::{BiscuitError, Holder, Narrowing, claims, root_key_id};
+use super::{BiscuitError, Holder, Narrowing, checks, claims, root_key_id};
 use crate::authority::Authority;
 use crate::binding::Thumbprint;
 use crate::crypto::PublicKey;
-use crate::ids::{AgentId, AnyId, BlockId, KeyId};
+use crate::ids::{AnyId, BlockId, KeyId};
 use crate::jose::{TOKEN_BYTES_MAX, b64url_decode};
+use crate::json::quoted;
 use crate::token::{AccessToken, Actor, CHAIN_DEPTH_MAX};
 
 /// What a token says whose signatures hold. Times, audience and standing are not looked at.
 #[derive(Clone, Debug)]
 pub struct Attenuable {
     token: AccessToken,
-    minted_for: AgentId,
+    minted_for: Actor,
     held: Authority,
     narrowings: Vec<Option<Narrowing>>,
+    foreign: Vec<Foreign>,
     holders: Vec<Holder>,
     unnamed: usize,
     /// Decides what is not of the vocabulary; nothing where there is no such thing, or nobody who
     /// could decide it.
     datalog: Option<Datalog>,
+}
+
+/// A block that is not of the vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Which, counted from 1.
+    pub block: usize,
+    /// Some of the words that it brings and that no check of the vocabulary has as such: at most
+    /// [`FOREIGN_WORDS_MAX`], cut and printable. None where it says known words in another way.
+    pub words: Vec<String>,
+}
+
+/// The most words that are told of a foreign block.
+pub const FOREIGN_WORDS_MAX: usize = 8;
+
+impl Foreign {
+    /// Of what the block says as far as it can be read, and of the names that it brings.
+    fn new(block: usize, content: Option<&Content<'_>>, symbols: &[&str]) -> Self {
+        let said = content.into_iter().flat_map(Content::names).chain(symbols.iter().copied());
+        let mut words: Vec<&str> = Vec::new();
+        for word in said.filter(|word| !checks::WORDS.contains(word)) {
+            if words.len() < FOREIGN_WORDS_MAX && !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        Self { block, words: words.into_iter().map(quoted).collect() }
+    }
 }
 
 impl Attenuable {
@@ -42,9 +71,22 @@ impl Attenuable {
         &self.held
     }
 
-    /// Whom it was minted for.
-    pub fn minted_for(&self) -> AgentId {
+    /// Whom it was minted for: the agent, and the copy of it where one authenticated.
+    pub fn minted_for(&self) -> Actor {
         self.minted_for
+    }
+
+    /// The id of the last block that was added; none where none was.
+    pub fn last_added(&self) -> Option<BlockId> {
+        let mut blocks = self.token.further.iter().rev();
+        let last = blocks.find_map(|id| BlockId::try_from(*id).ok());
+        last.filter(|_| !self.narrowings.is_empty())
+    }
+
+    /// The blocks that are not of the vocabulary, with words of theirs that are not, as an error
+    /// names them.
+    pub fn foreign(&self) -> &[Foreign] {
+        &self.foreign
     }
 
     /// What was added, block by block; nothing for one that is not of the vocabulary.
@@ -148,7 +190,8 @@ pub(super) fn read<'a>(
     let mut reading = Reading {
         holder: token.cnf,
         all: Attenuable {
-            minted_for: token.client_id,
+            minted_for: Actor { agent: token.client_id, instance: token.instance },
+            foreign: Vec::new(),
             held: claims::held(&token),
             narrowings: Vec::with_capacity(envelope.added.len()),
             holders: token
@@ -164,19 +207,23 @@ pub(super) fn read<'a>(
     reading.note(&envelope.authority);
     for signed in &envelope.added {
         let raw = Raw::read(signed.block)?;
-        let narrowing = if signed.external.is_some() {
-            // It has a table of its own.
-            let mut own = Symbols::default();
+        // It may have a table of its own.
+        let mut own = Symbols::default();
+        let content = if signed.external.is_some() {
             own.extend(&raw.symbols)?;
             raw.content(&own)
         } else {
             symbols.extend(&raw.symbols)?;
             raw.content(&symbols)
         };
-        let narrowing = narrowing.and_then(|content| match content.facts.as_slice() {
-            [] => Narrowing::of_checks(&content.checks),
-            _ => Err(BiscuitError::Malformed),
-        });
+        let narrowing = match &content {
+            Ok(Content { facts, checks }) if facts.is_empty() => Narrowing::of_checks(checks),
+            Ok(_) | Err(_) => Err(BiscuitError::Malformed),
+        };
+        if narrowing.is_err() {
+            let block = reading.all.narrowings.len() + 1;
+            reading.all.foreign.push(Foreign::new(block, content.as_ref().ok(), &raw.symbols));
+        }
         reading.add(signed, narrowing.ok())?;
     }
     Ok((reading.finish(), symbols))

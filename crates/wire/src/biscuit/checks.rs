@@ -24,6 +24,10 @@ use crate::authority::{
     ResourceName, Shape, Value, WINDOW_SECONDS_MAX,
 };
 
+/// The words of those checks, apart from values.
+pub(super) const WORDS: [&str; 8] =
+    ["time", "holder", "resource", "operation", "object", "argument", "number", "text"];
+
 type Check<'a> = Vec<Query<'a>>;
 
 impl Narrowing {

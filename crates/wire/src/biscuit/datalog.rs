@@ -81,6 +81,14 @@ pub(super) struct Content<'a> {
     pub(super) checks: Vec<Vec<Query<'a>>>,
 }
 
+impl<'a> Content<'a> {
+    /// The names of its predicates.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+        let queries = self.checks.iter().flatten().flat_map(|query| &query.body);
+        self.facts.iter().chain(queries).map(|predicate| predicate.name)
+    }
+}
+
 /// A block as it travels: its own texts, and what is not looked into yet.
 #[derive(Debug, Default)]
 pub(super) struct Raw<'a> {

@@ -35,7 +35,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-pub use attenuable::{Attenuable, verify};
+pub use attenuable::{Attenuable, FOREIGN_WORDS_MAX, Foreign, verify};
 pub use claims::{DELEGABLE_MAX, VOCABULARY_VERSION};
 pub use error::BiscuitError;
 pub(crate) use evaluate::Asked;

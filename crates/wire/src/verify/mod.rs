@@ -205,8 +205,7 @@ impl Verifier {
         if token.issuer != self.config.issuer {
             return Err(Rejection::Issuer);
         }
-        let (id, client, resource) = (token.id, token.client_id, token.resource);
-        Ok(IssuedTo { id, client, instance: token.instance, resource })
+        Ok(IssuedTo::of(&known))
     }
 
     /// Whether what was accepted once would still be: what a guard of a long-lived body or stream

@@ -8,7 +8,7 @@ use super::cache::Known;
 use crate::authority::{Arguments, Scope};
 use crate::binding::Thumbprint;
 use crate::biscuit::{Asked, Attenuable};
-use crate::ids::{AgentId, AnyId, InstanceId, ResourceId, TokenId};
+use crate::ids::{AgentId, AnyId, BlockId, InstanceId, ResourceId, TokenId};
 use crate::oauth::authorization_details::AuthorizationDetails;
 use crate::time::Time;
 use crate::token::{AccessToken, Actor, SubjectKind};
@@ -63,6 +63,33 @@ pub struct IssuedTo {
     pub instance: Option<InstanceId>,
     /// The resource that it is for.
     pub resource: ResourceId,
+    /// The agent that it was handed on to offline, the last one.
+    pub handed_on_to: Option<AgentId>,
+    /// The last of the blocks that were added to it: by its revocation this text ends, and what it
+    /// was made from lives on.
+    pub added: Option<BlockId>,
+}
+
+impl IssuedTo {
+    pub(super) fn of(known: &Known) -> Self {
+        let token = known.token();
+        let (id, client, resource) = (token.id, token.client_id, token.resource);
+        let instance = token.instance;
+        match known.as_attenuable() {
+            None => Self { id, client, instance, resource, handed_on_to: None, added: None },
+            Some(attenuable) => {
+                let minted_for = attenuable.minted_for();
+                Self {
+                    id,
+                    client: minted_for.agent,
+                    instance: minted_for.instance,
+                    resource,
+                    handed_on_to: (attenuable.named().next().is_some()).then_some(client),
+                    added: attenuable.last_added(),
+                }
+            }
+        }
+    }
 }
 
 /// A verified caller. Only the Verifier makes one. Cheap to clone.

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use accredit_wire::authority::Authority;
+use accredit_wire::biscuit;
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::token_exchange::SubjectTokenType;
 use accredit_wire::secret::Secret;
@@ -18,8 +19,7 @@ use crate::{input, output};
 
 /// What is exchanged.
 pub(super) enum Subject {
-    /// A token: where it is, the end of its type's identifier, and whether the agent is to be kept out
-    /// of `act`.
+    /// A token: where it is, its type's short name, and whether the agent is to be kept out of `act`.
     Token { file: PathBuf, kind: String, impersonate: bool },
     /// What a user granted for this task.
     Task(String),
@@ -46,7 +46,10 @@ pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Re
     };
     let subject = match subject {
         Some(Subject::Token { file, kind, impersonate }) => {
-            let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
+            let kind = match kind.as_str() {
+                "biscuit" => biscuit::TOKEN_TYPE.to_owned(),
+                kind => format!("urn:ietf:params:oauth:token-type:{kind}"),
+            };
             Some((read_secret(Some(&file)).await?, kind, impersonate))
         }
         Some(Subject::Task(task)) => {
@@ -95,6 +98,9 @@ fn form(args: &Get, subject: Option<&(Secret, String, bool)>) -> Result<Secret, 
                 form.append_pair("impersonation", "true");
             }
         }
+    }
+    if args.attenuable {
+        form.append_pair("requested_token_type", biscuit::TOKEN_TYPE);
     }
     if let Some(task) = &args.task {
         form.append_pair("task", task);

@@ -27,7 +27,8 @@ pub(crate) struct Token {
 enum Verb {
     /// Get an access token with an agent's or instance's secret; prints the token alone
     #[command(
-        after_help = "Example:\n  accredit token get --org dev --client-id agt_… --scope crm:read < secret\n\n\
+        after_help = "Examples:\n  accredit token get --org dev --client-id agt_… --scope crm:read < secret\n  \
+                      accredit token get --org dev --client-id agt_… --scope crm:read --attenuable < secret\n\n\
                       The secret is read from --secret-file, else ACCREDIT_CLIENT_SECRET, else \
                       standard input."
     )]
@@ -76,6 +77,9 @@ struct Get {
     /// The audience URI it is for, where the scopes do not tell
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
+    /// An attenuable token (Biscuit), which its holder narrows offline
+    #[arg(long)]
+    attenuable: bool,
     /// A shorter life than the usual one
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     expires_in: Option<Duration>,
@@ -95,9 +99,9 @@ struct Exchange {
     /// In place of a token: the task for which a user granted something, to act for that user
     #[arg(long, value_name = "ID", conflicts_with = "subject_token")]
     for_task: Option<String>,
-    /// What it is: an access token of the same issuer, or a user's token of another one
+    /// What it is: an access token of the same issuer, of either format, or a user's token of another one
     #[arg(long, value_name = "TYPE", default_value = "access_token",
-          value_parser = ["access_token", "jwt", "id_token"])]
+          value_parser = ["access_token", "jwt", "id_token", "biscuit"])]
     subject_token_type: String,
     /// Ask for a token that does not name the agent in `act`, which an owner must have allowed
     #[arg(long)]

@@ -2,6 +2,7 @@
 //! share stands beside them: who acts ([`actor`]) and at which resource ([`target`]).
 
 pub mod actor;
+mod attenuated;
 pub mod client_credentials;
 pub(crate) mod descent;
 pub mod durable;

@@ -6,6 +6,7 @@
 //! no party to the chain, and by the agent that serves the resource it is for, which adds one:
 //! so a token that was received is never passed on, and is of no use to whoever finds it. A user's
 //! token of an issuer that is trusted begins a chain: what is passed on is what that user may do.
+//! What the holders of an attenuable token added to it is judged in [`super::attenuated`].
 //!
 //! A token without the actor in `act` (impersonation) is issued to an agent and for a subject that an
 //! owner of the organization has named together (`registry/impersonation.rs`), and to nobody else.
@@ -16,12 +17,14 @@ use std::sync::Arc;
 
 use accredit_wire::authority::Authority;
 use accredit_wire::binding::Thumbprint;
+use accredit_wire::biscuit;
 use accredit_wire::ids::{AnyId, InstanceId, TaskId};
 use accredit_wire::oauth::token_exchange::{IssuedTokenType, SubjectTokenType, TokenExchange};
 use accredit_wire::oauth::token_request::TokenRequest;
 use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX, SubjectKind};
 
 use super::actor::acting;
+use super::attenuated;
 use super::target::{named, target};
 use super::{External, Origin, ProposedGrant, durable};
 use crate::context::Cx;
@@ -106,10 +109,11 @@ async fn of_subject_token(
     if exchange.subject_token_type == SubjectTokenType::Task {
         return durable::origin(cx, exchange, actor).await;
     }
+    is_of_type(token, exchange.subject_token_type)?;
     let ours = match exchange.subject_token_type {
-        SubjectTokenType::AccessToken => true,
+        SubjectTokenType::AccessToken | SubjectTokenType::Biscuit => true,
         SubjectTokenType::Jwt => cx.tenant.verifier.issued_to(token, cx.now).is_ok(),
-        SubjectTokenType::IdToken | SubjectTokenType::Biscuit | SubjectTokenType::Task => false,
+        SubjectTokenType::IdToken | SubjectTokenType::Task => false,
     };
     if !ours {
         return of_user(cx, token, actor).await;
@@ -125,7 +129,17 @@ async fn of_subject_token(
         return Err(not_accepted("the token is expired").into());
     }
     let parent = alive.token();
-    let chain = if is_held_by(parent, actor) {
+    let added = alive.attenuable();
+    if let Some(added) = added {
+        Box::pin(attenuated::check(cx, added)).await?;
+    }
+    // Whoever hands a token on names the agent, and a key that only one copy of it has.
+    let is_handed_on = added.is_some_and(attenuated::is_handed_on);
+    let chain = if is_handed_on && parent.client_id == actor.agent {
+        is_proved(parent, proof)?;
+        is_in_bounds(parent, cx.tenant.chain_depth_max())?;
+        attenuated::chain_of_holder(parent, actor)
+    } else if is_held_by(parent, actor) {
         is_proved(parent, proof)?;
         parent.chain.clone()
     } else {
@@ -218,11 +232,27 @@ fn may_impersonate(
     ))
 }
 
+/// Refuses a token that is of another format than it is said to be. An access token may be of either
+/// (RFC 8693 section 3).
+fn is_of_type(token: &str, said: SubjectTokenType) -> Result<(), Refusal> {
+    match (said, biscuit::is_biscuit(token)) {
+        (SubjectTokenType::AccessToken | SubjectTokenType::Task, _)
+        | (SubjectTokenType::Jwt | SubjectTokenType::IdToken, false)
+        | (SubjectTokenType::Biscuit, true) => Ok(()),
+        (SubjectTokenType::Jwt | SubjectTokenType::IdToken, true) => {
+            Err(not_accepted("it is said to be a JWT, and is none"))
+        }
+        (SubjectTokenType::Biscuit, false) => {
+            Err(not_accepted("it is said to be a Biscuit, and is none"))
+        }
+    }
+}
+
 /// Why a subject token is not accepted.
 ///
 /// RFC 8693 section 2.2.2: where it is "invalid for any reason, or \[is\] unacceptable based on
 /// policy", the error is `invalid_request`.
-fn not_accepted(detail: &str) -> Refusal {
+pub(super) fn not_accepted(detail: &str) -> Refusal {
     Refusal::new(
         Rule::SubjectToken,
         format!("the subject token is not accepted: {detail}"),
@@ -290,15 +320,24 @@ async fn serves(cx: &Cx, token: &AccessToken, agent: &AgentFacts) -> Result<(), 
     .into())
 }
 
+fn too_deep(parent: &AccessToken, depth_max: usize) -> Refusal {
+    Refusal::new(
+        Rule::ChainTooDeep,
+        format!("the chain has {} parties, and may have {depth_max}", parent.depth()),
+        "let an earlier party do this step; an administrator can allow longer chains: `accredit \
+         org update --chain-depth-max`, 16 at most",
+    )
+}
+
+/// Refuses a chain that grew offline beyond what the organization allows.
+fn is_in_bounds(parent: &AccessToken, depth_max: usize) -> Result<(), Refusal> {
+    if parent.depth() > depth_max { Err(too_deep(parent, depth_max)) } else { Ok(()) }
+}
+
 /// The chain with one more party, where that is no more than the organization allows.
 fn extended(parent: &AccessToken, actor: Actor, depth_max: usize) -> Result<Vec<Actor>, Refusal> {
     if parent.depth() >= depth_max {
-        return Err(Refusal::new(
-            Rule::ChainTooDeep,
-            format!("the chain has {} parties, and may have {depth_max}", parent.depth()),
-            "let an earlier party do this step; an administrator can allow longer chains: `accredit \
-             org update --chain-depth-max`, 16 at most",
-        ));
+        return Err(too_deep(parent, depth_max));
     }
     if comes_back(parent, actor) {
         return Err(Refusal::new(

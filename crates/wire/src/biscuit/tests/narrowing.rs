@@ -140,7 +140,7 @@ fn whoever_is_named_acts_from_there_on() {
     let read = root.verify(&text).expect("a token");
     assert_eq!(read.unnamed_narrowings(), 1);
     assert_eq!(read.named().collect::<Vec<_>>(), [agent(1).any(), agent(2).any()]);
-    assert_eq!(read.minted_for(), base.client_id);
+    assert_eq!(read.minted_for().agent, base.client_id);
     let agents: Vec<_> = read.token().chain.iter().map(|actor| actor.agent).collect();
     assert_eq!(agents, [agent(2), agent(1)]);
     assert_eq!(read.token().cnf, Some(two.thumbprint()));

@@ -20,7 +20,7 @@ proptest! {
         let text = root.mint(&token);
         let read = root.verify(&text).expect("a token");
         prop_assert_eq!(read.token(), &with_block(token.clone(), &text));
-        prop_assert_eq!((read.minted_for(), read.unnamed_narrowings()), (token.client_id, 0));
+        prop_assert_eq!((read.minted_for().agent, read.unnamed_narrowings()), (token.client_id, 0));
         prop_assert_eq!(read.uninterpreted().count(), 0);
     }
 
