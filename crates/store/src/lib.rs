@@ -1,4 +1,5 @@
-//! The domain's ports on SQLite.
+//! The domain's ports on SQLite; on PostgreSQL too, which nothing serves yet: for more than one node
+//! there must be more than rows in common.
 //!
 //! Reading order: [`driver`] is the seam to the engine; the writer's thread commits members in
 //! batches (`writer`, `member`, `queue`); one file for each noun holds its rows, as SQL that is

@@ -6,6 +6,7 @@
 //! which engine it is on. Absent on purpose: a query builder, row types, connection strings.
 
 pub mod around;
+pub mod postgres;
 pub mod sqlite;
 
 use std::fmt;

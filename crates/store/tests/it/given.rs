@@ -11,6 +11,7 @@ use accredit_domain::ports::{
     Audited, Change, CommitError, Committed, Issuance, Ledger as _, NotRecorded, Registry as _,
     Row, SingleUse, UsedUp,
 };
+use accredit_domain::registry::admin_key::{AdminRole, Administrator};
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
 use accredit_domain::registry::credential_use::UseName;
@@ -34,6 +35,8 @@ use accredit_wire::ids::{
 };
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::time::Time;
+
+use crate::engine;
 
 /// The time at which everything happens unless a test says otherwise.
 pub(crate) const NOW: Time = Time::from_seconds(1_763_717_400);
@@ -115,8 +118,17 @@ impl World {
     }
 }
 
+pub(crate) fn held_by(role: AdminRole) -> Administrator {
+    Administrator {
+        role,
+        permissions: role.permissions().to_vec(),
+        purpose: format!("a test of `{}`, 100 %", role.as_str()),
+        created_by: Some(CredentialId::new(NOW.millis(), unique())),
+    }
+}
+
 pub(crate) fn open(folder: &tempfile::TempDir) -> Arc<SqliteStore> {
-    SqliteStore::open(&folder.path().join("accredit.db"), &Options::default()).expect("a store")
+    SqliteStore::open_on(engine::driver(folder), &Options::default()).expect("a store")
 }
 
 pub(crate) fn organization(name: &str) -> Organization {

@@ -21,10 +21,11 @@ use accredit_wire::ids::{
 use accredit_wire::time::Time;
 use proptest::prelude::*;
 
+use crate::engine;
 use crate::given::{
-    NOW, World, agent, commit, instance, person, resource, revocation, secret, task, unique,
+    NOW, World, agent, commit, held_by, instance, person, resource, revocation, secret, task,
+    unique,
 };
-use crate::roles::held_by;
 
 /// Times that fall into few milliseconds, so that some are alike and some differ by less than what
 /// an id holds.
@@ -489,17 +490,19 @@ proptest! {
 async fn a_page_looks_at_so_many_rows_and_says_where_it_goes_on() {
     let world = World::new().await;
     let last = world.agent("zz").await;
-    let conn = rusqlite::Connection::open(world.folder.path().join("accredit.db")).expect("open");
-    conn.execute_batch(&format!(
-        "PRAGMA busy_timeout = 5000; \
-         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {LOOKED_ROWS_MAX}) \
-         INSERT INTO agent (org, id, name, environment, state, permissions, may_delegate, \
-         token_lifetime, review_due_at, created_at, version) \
-         SELECT '{}', 'agt_' || printf('%026d', n), 'a' || n, 'dev', 'active', '[]', 0, 300, 1, 1, 1 \
-         FROM n",
-        world.org
-    ))
-    .expect("as many as one page looks at");
+    let row = |n| {
+        format!("('{}', 'agt_{n:026}', 'a{n}', 'dev', 'active', '[]', 0, 300, 1, 1, 1)", world.org)
+    };
+    // As many as one page looks at.
+    let rows: Vec<String> = (1..=LOOKED_ROWS_MAX).map(row).collect();
+    engine::script(
+        &world.folder,
+        &format!(
+            "INSERT INTO agent (org, id, name, environment, state, permissions, may_delegate, \
+             token_lifetime, review_due_at, created_at, version) VALUES {}",
+            rows.join(",")
+        ),
+    );
     let page = Page {
         limit: 5,
         created: Span { from: Some(NOW), before: None },

@@ -3,6 +3,7 @@
 
 mod admissions;
 mod answers;
+mod engine;
 mod fault_matrix;
 mod faults;
 mod file;

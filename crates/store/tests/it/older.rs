@@ -11,6 +11,9 @@ use accredit_wire::ids::OrganizationId;
 use accredit_wire::tlog::Hash;
 use rusqlite::Connection;
 
+use crate::given::open;
+use crate::holdings::counts;
+
 /// The name of a store's file in its folder.
 const FILE: &str = "accredit.db";
 
@@ -98,4 +101,32 @@ async fn check(schema: i64, known: i64) {
     assert!(lanes.starts_with(&[(0, 1, 0), (1, 0, 0)]), "{lanes:?}");
     store.close();
     assert_eq!(inspect(&copy).expect("looked at").schema, known);
+}
+
+#[test]
+fn a_store_from_before_there_were_counts_is_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let org = OrganizationId::new(1, [1; 10]);
+    let conn = of_schema(&folder, 1);
+    conn.execute_batch(&format!(
+        "INSERT INTO organization VALUES ('{org}', 'dev', NULL, 'i', 'active', 0, 1, 0, 1);
+         INSERT INTO person VALUES ('{org}', 'p1', 'a@b.example', NULL, 'active', 0, 1);
+         INSERT INTO resource VALUES ('{org}', 'r1', 'crm', 'a', '[]', 'active', 60, 0, 1);
+         INSERT INTO agent (org, id, name, environment, state, permissions, may_delegate,
+         token_lifetime, review_due_at, created_at, version)
+         SELECT '{org}', 'a' || value, 'bot-' || value, 'dev', 'active', '[]', 0, 300, 0, 0, 1
+         FROM json_each('[1, 2]');
+         INSERT INTO instance (org, id, agent, state, credential, created_at, version)
+         VALUES ('{org}', 'i1', 'a1', 'active', 'c', 0, 1),
+         ('{org}', 'i2', 'a1', 'revoked', 'c', 0, 1);
+         INSERT INTO credential (org, id, agent, permissions, pepper, mac, state, created_at,
+         expires_at, version) VALUES ('{org}', 'c1', 'a1', NULL, 1, x'00', 'active', 0, 9, 1),
+         ('{org}', 'c2', 'a1', NULL, 1, x'01', 'revoked', 0, 9, 1),
+         ('{org}', 'c3', 'a2', NULL, 1, x'02', 'active', 0, 9, 1),
+         ('{org}', 'c4', NULL, 'read', 1, x'03', 'active', 0, 9, 1);"
+    ))
+    .expect("as it was");
+    drop(conn);
+    open(&folder).close();
+    assert_eq!(counts(&folder, org), [2, 1, 1, 1, 2, 1, 0, 0]);
 }

@@ -1,7 +1,7 @@
 //! Administrators' and operators' keys as rows, and keys from before there were roles.
 
 use accredit_domain::ports::{Page, Registry as _, Row};
-use accredit_domain::registry::admin_key::{AdminRole, Administrator};
+use accredit_domain::registry::admin_key::AdminRole;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::operator::OperatorKey;
 use accredit_store::{Options, SqliteStore};
@@ -11,16 +11,7 @@ use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use std::time::Duration;
 
-use crate::given::{NOW, World, found_organization, secret, unique};
-
-pub(crate) fn held_by(role: AdminRole) -> Administrator {
-    Administrator {
-        role,
-        permissions: role.permissions().to_vec(),
-        purpose: format!("a test of `{}`, 100 %", role.as_str()),
-        created_by: Some(CredentialId::new(NOW.millis(), unique())),
-    }
-}
+use crate::given::{NOW, World, found_organization, held_by, secret, unique};
 
 /// A key that ends so many hours from now.
 async fn key(world: &World, role: AdminRole, hours: u64) -> CredentialId {

@@ -1,0 +1,421 @@
+//! PostgreSQL, or whatever speaks its protocol: the same statements on a server of its own.
+//!
+//! The store's threads block on their connections, so each call waits here for the answer; what
+//! speaks to the server is the driver's own runtime. A connection that is lost is made anew when
+//! the next transaction begins, never inside of one. A statement that fails inside a transaction
+//! spoils it up to the last savepoint: such a transaction is never committed, though the server
+//! would answer that wish with a rollback and no error.
+//!
+//! Absent on purpose: a pool (each of the store's threads has its connection), settings of a
+//! session, advisory locks, and anything that only one engine of this protocol has.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt as _;
+use hashbrown::HashMap;
+use tokio::runtime::{Handle, Runtime};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
+use tokio_postgres::{Client, Config, Error, NoTls, Statement};
+
+use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
+
+/// How long one statement may take. What takes longer is given up with its connection.
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long it may take to get a connection.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(28, "first", include_str!("../../migrations/postgres/0028_first.sql"))];
+
+/// A database on a server.
+pub struct PostgresDriver {
+    config: Config,
+    speaker: Arc<Speaker>,
+}
+
+/// What speaks to the server, for as long as there is a connection.
+struct Speaker(Option<Runtime>);
+
+impl Speaker {
+    fn handle(&self) -> Result<&Handle, DriverError> {
+        let runtime = self.0.as_ref().map(Runtime::handle);
+        runtime.ok_or_else(|| DriverError::Failed("the store is closed".to_owned()))
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Whoever drops this may be a task of another runtime, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl PostgresDriver {
+    /// The database that `config` names. Nothing is connected yet.
+    pub fn new(mut config: Config) -> Result<Self, DriverError> {
+        config.connect_timeout(CONNECT_TIME_MAX).application_name("accredit");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("store-postgres")
+            .enable_all()
+            .build()
+            .map_err(|error| DriverError::Failed(format!("no thread for the store: {error}")))?;
+        Ok(Self { config, speaker: Arc::new(Speaker(Some(runtime))) })
+    }
+
+    fn connect(&self, reads: bool) -> Result<Box<dyn Conn>, DriverError> {
+        let mut config = self.config.clone();
+        if reads {
+            config.options("-c default_transaction_read_only=on");
+        }
+        let server = Server { config, speaker: Arc::clone(&self.speaker) };
+        let mut conn = PostgresConn { server, open: None, state: State::Outside };
+        conn.session()?;
+        Ok(Box::new(conn))
+    }
+}
+
+impl Driver for PostgresDriver {
+    fn writer(&self) -> Result<Box<dyn Conn>, DriverError> {
+        self.connect(false)
+    }
+
+    fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
+        self.connect(true)
+    }
+
+    fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
+        MIGRATIONS
+    }
+}
+
+/// Where connections come from.
+struct Server {
+    config: Config,
+    speaker: Arc<Speaker>,
+}
+
+impl Server {
+    fn connect(&self) -> Result<Session, DriverError> {
+        let runtime = self.speaker.handle()?;
+        let _inside = runtime.enter();
+        let connected = wait(self.config.connect(NoTls), CONNECT_TIME_MAX)?;
+        let (client, connection) = connected.map_err(failed)?;
+        runtime.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::warn!(%error, "a connection to the store was lost");
+            }
+        });
+        Ok(Session { client, prepared: HashMap::default() })
+    }
+}
+
+/// A connection while it lasts, and what the server has prepared on it.
+struct Session {
+    client: Client,
+    prepared: HashMap<&'static str, Statement, foldhash::fast::RandomState>,
+}
+
+impl Session {
+    fn prepared(&mut self, sql: &'static str) -> Result<Statement, DriverError> {
+        if let Some(statement) = self.prepared.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = wait(self.client.prepare(sql), STATEMENT_TIME_MAX)?.map_err(failed)?;
+        self.prepared.insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    fn command(&mut self, sql: &str) -> Result<(), DriverError> {
+        wait(self.client.batch_execute(sql), STATEMENT_TIME_MAX)?.map_err(failed)
+    }
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In no transaction.
+    Outside,
+    /// In one that can be committed.
+    Inside,
+    /// In one of which a statement failed.
+    Spoilt,
+}
+
+struct PostgresConn {
+    server: Server,
+    open: Option<Session>,
+    state: State,
+}
+
+impl PostgresConn {
+    /// The session, made anew where it was lost and no transaction depends on it.
+    fn session(&mut self) -> Result<&mut Session, DriverError> {
+        if self.state == State::Outside
+            && self.open.as_ref().is_some_and(|it| it.client.is_closed())
+        {
+            self.open = None;
+        }
+        match &mut self.open {
+            Some(session) => Ok(session),
+            open if self.state == State::Outside => Ok(open.insert(self.server.connect()?)),
+            _ => Err(DriverError::Failed("the connection to the store was lost".to_owned())),
+        }
+    }
+
+    /// Does something on the session; a failure spoils the transaction, and one of which nobody
+    /// knows how it ended gives up the session.
+    fn on_session<T>(
+        &mut self,
+        act: impl FnOnce(&mut Session) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        if self.state == State::Spoilt {
+            return Err(DriverError::Failed("the transaction has failed before".to_owned()));
+        }
+        let done = self.session().and_then(act);
+        if done.is_err() {
+            self.spoil();
+        }
+        done
+    }
+
+    fn spoil(&mut self) {
+        if self.state == State::Inside {
+            self.state = State::Spoilt;
+        }
+    }
+
+    fn begin(&mut self, sql: &str) -> Result<(), DriverError> {
+        if self.state != State::Outside {
+            return Err(DriverError::Failed("a transaction is under way already".to_owned()));
+        }
+        self.session()?.command(sql)?;
+        self.state = State::Inside;
+        Ok(())
+    }
+}
+
+impl Conn for PostgresConn {
+    fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
+        self.on_session(|session| {
+            let statement = session.prepared(sql)?;
+            let changed = session.client.execute_raw(&statement, given(params));
+            let changed = wait(changed, STATEMENT_TIME_MAX)?.map_err(failed)?;
+            usize::try_from(changed).map_err(|error| DriverError::Failed(error.to_string()))
+        })
+    }
+
+    fn query(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        each: &mut EachRow<'_>,
+    ) -> Result<(), DriverError> {
+        self.on_session(|session| {
+            let statement = session.prepared(sql)?;
+            let rows = session.client.query_raw(&statement, given(params));
+            let mut rows = pin!(wait(rows, STATEMENT_TIME_MAX)?.map_err(failed)?);
+            while let Some(row) = wait(rows.try_next(), STATEMENT_TIME_MAX)?.map_err(failed)? {
+                each(&PostgresRow(row))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn script(&mut self, sql: &str) -> Result<(), DriverError> {
+        self.on_session(|session| session.command(sql))
+    }
+
+    fn begin_write(&mut self) -> Result<(), DriverError> {
+        self.begin("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE")
+    }
+
+    fn begin_read(&mut self) -> Result<(), DriverError> {
+        self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    }
+
+    fn commit(&mut self) -> Result<(), DriverError> {
+        if self.state == State::Spoilt {
+            self.rollback()?;
+            return Err(DriverError::Failed(
+                "a transaction that failed is not committed".to_owned(),
+            ));
+        }
+        let done = self.on_session(|session| session.command("COMMIT"));
+        if done.is_err() {
+            // Whether it happened is found out on another session.
+            self.open = None;
+        }
+        self.state = State::Outside;
+        done
+    }
+
+    fn rollback(&mut self) -> Result<(), DriverError> {
+        if self.state == State::Outside {
+            return Ok(());
+        }
+        self.state = State::Outside;
+        let Some(session) = &mut self.open else { return Ok(()) };
+        if session.command("ROLLBACK").is_err() {
+            // It ends with its session.
+            self.open = None;
+        }
+        Ok(())
+    }
+
+    fn savepoint(&mut self) -> Result<(), DriverError> {
+        self.on_session(|session| session.command("SAVEPOINT member"))
+    }
+
+    fn release(&mut self) -> Result<(), DriverError> {
+        self.on_session(|session| session.command("RELEASE SAVEPOINT member"))
+    }
+
+    fn undo(&mut self) -> Result<(), DriverError> {
+        self.state = State::Inside;
+        self.on_session(|session| {
+            session.command("ROLLBACK TO SAVEPOINT member; RELEASE SAVEPOINT member")
+        })
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.state != State::Outside && self.open.as_ref().is_some_and(|it| !it.client.is_closed())
+    }
+
+    fn checkpoint(&mut self) -> Result<u64, DriverError> {
+        Ok(0)
+    }
+}
+
+fn given<'v>(params: &'v [Value<'v>]) -> impl ExactSizeIterator<Item = &'v (dyn ToSql + Sync)> {
+    params.iter().map(|value| value as &(dyn ToSql + Sync))
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Self::Null => Ok(IsNull::Yes),
+            Self::Int(number) => match *ty {
+                Type::INT8 => number.to_sql(ty, out),
+                Type::INT4 => i32::try_from(*number)?.to_sql(ty, out),
+                Type::INT2 => i16::try_from(*number)?.to_sql(ty, out),
+                _ => Err(mismatch("a number", ty)),
+            },
+            Self::Text(text) => match *ty {
+                Type::TEXT | Type::VARCHAR | Type::UNKNOWN => text.to_sql(ty, out),
+                _ => Err(mismatch("text", ty)),
+            },
+            Self::Blob(bytes) => match *ty {
+                Type::BYTEA => bytes.to_sql(ty, out),
+                _ => Err(mismatch("bytes", ty)),
+            },
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(
+            *ty,
+            Type::INT8
+                | Type::INT4
+                | Type::INT2
+                | Type::TEXT
+                | Type::VARCHAR
+                | Type::UNKNOWN
+                | Type::BYTEA
+        )
+    }
+
+    to_sql_checked!();
+}
+
+fn mismatch(given: &str, wanted: &Type) -> Box<dyn std::error::Error + Sync + Send> {
+    format!("{given} was given where the statement takes {wanted}").into()
+}
+
+struct PostgresRow(tokio_postgres::Row);
+
+impl PostgresRow {
+    fn kind(&self, column: usize) -> Result<&Type, DriverError> {
+        let found = self.0.columns().get(column).map(tokio_postgres::Column::type_);
+        found.ok_or_else(|| DriverError::unreadable(column, "there is no such column"))
+    }
+}
+
+impl Row for PostgresRow {
+    fn opt_int(&self, column: usize) -> Result<Option<i64>, DriverError> {
+        let kind = self.kind(column)?;
+        let read = match *kind {
+            Type::INT4 => self.0.try_get::<_, Option<i32>>(column).map(|it| it.map(i64::from)),
+            Type::BOOL => self.0.try_get::<_, Option<bool>>(column).map(|it| it.map(i64::from)),
+            _ => self.0.try_get(column),
+        };
+        read.map_err(|error| DriverError::unreadable(column, error))
+    }
+
+    fn opt_text(&self, column: usize) -> Result<Option<&str>, DriverError> {
+        self.0.try_get(column).map_err(|error| DriverError::unreadable(column, error))
+    }
+
+    fn opt_blob(&self, column: usize) -> Result<Option<&[u8]>, DriverError> {
+        self.0.try_get(column).map_err(|error| DriverError::unreadable(column, error))
+    }
+}
+
+/// An error in words that hold no parameter's value: the server's detail does.
+fn failed(error: Error) -> DriverError {
+    let Some(told) = error.as_db_error() else { return DriverError::Failed(error.to_string()) };
+    let text = || format!("{} (SQLSTATE {})", told.message(), told.code().code());
+    match *told.code() {
+        SqlState::UNIQUE_VIOLATION => {
+            // `Key (org, email)=(…) already exists.`, in whatever language.
+            let columns = told.detail().and_then(|detail| detail.split(['(', ')']).nth(1));
+            let column = columns.and_then(|columns| columns.rsplit(", ").next());
+            DriverError::Unique(column.unwrap_or_default().to_owned())
+        }
+        SqlState::DISK_FULL => DriverError::Disk(DiskTrouble::Full, text()),
+        SqlState::READ_ONLY_SQL_TRANSACTION => DriverError::Disk(DiskTrouble::ReadOnly, text()),
+        _ => DriverError::Failed(text()),
+    }
+}
+
+/// Wakes a thread that waits for an answer.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Blocks this thread until the future is done, for `most` at the longest.
+///
+/// Unlike a runtime's own, it may be called from any thread: what it waits for is done by another.
+#[expect(clippy::disallowed_methods, reason = "the length of a wait")]
+fn wait<F: Future>(future: F, most: Duration) -> Result<F::Output, DriverError> {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let began = Instant::now();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return Ok(output);
+        }
+        let Some(left) = most.checked_sub(began.elapsed()) else {
+            let why = format!("the server has not answered within {} s", most.as_secs());
+            return Err(DriverError::Failed(why));
+        };
+        std::thread::park_timeout(left);
+    }
+}

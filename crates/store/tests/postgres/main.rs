@@ -1,0 +1,25 @@
+//! The store through its ports on PostgreSQL: the cases are those of the embedded engine, from the
+//! same files. What is about a file, or about how one engine plans, is not among them.
+#![expect(clippy::expect_used, reason = "a test that cannot go on says so")]
+
+#[path = "../it/admissions.rs"]
+mod admissions;
+#[path = "../it/answers.rs"]
+mod answers;
+mod engine;
+#[path = "../it/given.rs"]
+mod given;
+#[path = "../it/holdings.rs"]
+mod holdings;
+#[path = "../it/issuance.rs"]
+mod issuance;
+#[path = "../it/lists.rs"]
+mod lists;
+#[path = "../it/log.rs"]
+mod log;
+#[path = "../it/registry.rs"]
+mod registry;
+#[path = "../it/revocation.rs"]
+mod revocation;
+mod schema;
+mod server;
