@@ -137,14 +137,24 @@ impl fmt::Debug for Form {
 /// Decodes one name or value: `+` is a space, `%XX` a byte, and the whole must be UTF-8.
 pub(crate) fn decode(text: &[u8]) -> Option<Secret> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut rest = text.iter();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => (hex(*rest.next()?)? << 4) | hex(*rest.next()?)?,
-            other => *other,
-        });
+    let mut rest = text;
+    // Nearly all of a token stands for itself.
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'+' | b'%')) {
+        let (plain, encoded) = rest.split_at(at);
+        bytes.extend_from_slice(plain);
+        rest = match encoded {
+            [b'%', high, low, rest @ ..] => {
+                bytes.push((hex(*high)? << 4) | hex(*low)?);
+                rest
+            }
+            [b'+', rest @ ..] => {
+                bytes.push(b' ');
+                rest
+            }
+            _ => return None,
+        };
     }
+    bytes.extend_from_slice(rest);
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Some(Secret::new(text)),
         Err(error) => {
