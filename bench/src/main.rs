@@ -3,14 +3,15 @@
 //! One program with several roles, so that each role is a process of its own: `run` starts the
 //! others and measures, `limit` is the bare server ([`limit`]), `load` the load generator
 //! ([`load`]), `drain` the followers that only read, `follow` one Verifier. One file per scenario:
-//! [`issue`], [`verify`], [`bound`], [`revoke`], [`kill`], [`memory`], [`empty`], [`overload`],
-//! [`log`], [`million`].
+//! [`issue`], [`verify`], [`bound`], [`attenuable`], [`revoke`], [`kill`], [`memory`], [`empty`],
+//! [`overload`], [`log`], [`million`].
 //!
 //! Absent on purpose: any knowledge of the server's inside. What a figure means, and what it does
 //! not, stands in `docs/performance.md`.
 #![expect(clippy::print_stdout, reason = "roles talk to each other and to people by stdout")]
 
 mod ambient;
+mod attenuable;
 mod bound;
 mod client;
 mod empty;
@@ -49,8 +50,8 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 
 --registry FOLDER keeps the million agents there, and uses them again
 
-scenarios: empty verify bound revoke kill memory issue assertion exchange overload log million (all
-where none is named)
+scenarios: empty verify bound attenuable revoke kill memory issue assertion exchange overload log
+million (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -58,10 +59,11 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 12] = [
+const SCENARIOS: [&str; 13] = [
     "empty",
     "verify",
     "bound",
+    "attenuable",
     "revoke",
     "kill",
     "memory",
@@ -248,6 +250,7 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "exchange" => issue::run(setting, effort, Method::Exchange),
         "verify" => verify::run(effort),
         "bound" => bound::run(effort),
+        "attenuable" => attenuable::run(effort),
         "revoke" => revoke::run(setting, effort),
         "kill" => kill::run(setting, effort),
         "memory" => memory::run(setting, effort),

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::stage::cast::text;
 use crate::stage::server::{Folder, init};
-use crate::stage::{Ask, Cast, Server, binary};
+use crate::stage::{Ask, Cast, FOLLOWS_WITHIN, Server, binary, until};
 
 /// The last migration of the earlier version.
 const SCHEMA: i64 = 14;
@@ -53,6 +53,8 @@ fn made_older(folder: &Folder) {
             ))
             .expect(&table);
     }
+    // There were no attenuable tokens, and no keys for them.
+    older.execute_batch("DELETE FROM main.signing_key WHERE purpose = 'biscuit'").expect("gone");
     drop(older);
     fs::rename(made, &store).expect("moved");
     for beside in ["-wal", "-shm"] {
@@ -93,6 +95,20 @@ async fn a_store_of_an_earlier_version_is_backed_up_before_it_is_brought_up_to_d
     // The store is brought up to date where it is served, and goes on.
     cast.server = Server::serve(folder.clone(), &founded).await;
     cast.token(&agent).await;
+    until("keys for attenuable tokens are made", FOLLOWS_WITHIN, async || {
+        let set = Ask::get(&cast.server.at("/.well-known/biscuit-jwks.json"));
+        let set = cast.server.send(set).await.good();
+        set["keys"].as_array().is_some_and(|keys| keys.len() == 2)
+    })
+    .await;
+    let kind = "urn:accredit:params:oauth:token-type:biscuit";
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("scope", "crm:read"),
+        ("requested_token_type", kind),
+    ];
+    let ask = Ask::form(&cast.server.at("/oauth/token"), &form).basic(&agent.agent, &agent.secret);
+    assert_eq!(cast.server.send(ask).await.good()["issued_token_type"], kind);
     assert_eq!(cast.server.stop(), Some(0));
     let told = accredit(&["doctor", "--config", &config]).out;
     assert!(!told.contains("this program brings it to"), "{told}");

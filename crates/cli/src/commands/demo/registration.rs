@@ -248,6 +248,11 @@ impl Office {
         self.instance_with(agent, |builder| builder).await
     }
 
+    /// The same, whose tokens can be narrowed without asking anybody.
+    pub(super) async fn attenuating_instance(&self, agent: &str) -> Result<Actor, String> {
+        self.instance_with(agent, AgentBuilder::attenuable_tokens).await
+    }
+
     async fn instance_with(
         &self,
         agent: &str,

@@ -1,6 +1,7 @@
 //! The story, chapter by chapter. Each proves its promises by what it sees.
 
 mod access;
+mod attenuation;
 mod delegation;
 mod leak;
 pub(super) mod log;
@@ -52,6 +53,7 @@ pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<(), Fail
     let before = log::visit(&stage).await;
     let sibling = revocation::tell(&stage, card).await?;
     delegation::tell(&mut stage, card).await?;
+    Box::pin(attenuation::tell(&mut stage, card)).await?;
     let held = rotation::tell(&mut stage, card).await?;
     leak::tell(folder, &mut stage, held, card).await?;
     stolen::tell(&mut stage, card).await?;

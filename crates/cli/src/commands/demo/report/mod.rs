@@ -31,6 +31,7 @@ pub(super) enum Promise {
     Delegates,
     NarrowsOnly,
     EndsChains,
+    NarrowsOffline,
     RotatesCredentials,
     RotatesKeys,
     LosesNoCall,
@@ -52,7 +53,7 @@ pub(super) enum Promise {
 
 impl Promise {
     /// Every promise.
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 30] = [
         Self::Starts,
         Self::Registers,
         Self::Issues,
@@ -65,6 +66,7 @@ impl Promise {
         Self::Delegates,
         Self::NarrowsOnly,
         Self::EndsChains,
+        Self::NarrowsOffline,
         Self::RotatesCredentials,
         Self::RotatesKeys,
         Self::LosesNoCall,
@@ -101,6 +103,9 @@ impl Promise {
             Self::NarrowsOnly => "it gets no more than was passed on, though it holds more itself",
             Self::EndsChains => {
                 "a kill ends one chain at every enforcement point; another by the same agents works on"
+            }
+            Self::NarrowsOffline => {
+                "a token that its holder narrows offline and hands on is honoured as it is then"
             }
             Self::RotatesCredentials => {
                 "a credential is rotated in use: both work for a while, then the old one ends"
