@@ -210,8 +210,21 @@ fn the_summary_names_every_chapter_and_links_lead_somewhere() {
     for chapter in &chapters {
         let text = guide(chapter);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = workspace().join("docs/guide").join(link);
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let path = workspace().join("docs/guide").join(file);
             assert!(link.starts_with("http") || path.exists(), "{chapter}: {link}");
+            let is_there = place.is_empty() || anchors(&guide(file)).any(|it| it == place);
+            assert!(link.starts_with("http") || is_there, "{chapter}: {link}");
         }
     }
+}
+
+/// What the headings of a page are linked by, as mdBook names them.
+fn anchors(page: &str) -> impl Iterator<Item = String> {
+    page.lines().filter(|line| line.starts_with('#')).map(|line| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        let kept =
+            words.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    })
 }
