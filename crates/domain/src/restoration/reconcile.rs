@@ -107,6 +107,8 @@ struct Said {
     target: Option<AnyId>,
     agent: Option<AnyId>,
     owner: Option<IgnoredAny>,
+    /// Of a token: the task that held it, where it is what a user granted.
+    task: Option<IgnoredAny>,
     /// When something that was suspended for a time goes on, microseconds.
     expires_at: Option<i64>,
     #[serde(default)]
@@ -262,6 +264,7 @@ impl Ends {
                 | "person.unlinked"
                 | "resource.updated"
                 | "task.ended"
+                | "token.revoked"
         );
         let turns = kind.ends_with(".suspended") || kind.ends_with(".activated");
         if !ends && !turns && !kind.starts_with("permission.") {
@@ -311,6 +314,10 @@ impl Ends {
             | "person.ungranted"
             | "person.unlinked" => {
                 self.changed.insert(id);
+            }
+            // Every other token died with its generation.
+            "token.revoked" => {
+                self.ended.extend(said.task.map(|_| id));
             }
             // The predecessor, which would otherwise live on as long as it was meant to.
             "credential.rotated" | "credential.revoked" | "instance.revoked" | "key.revoked"
@@ -427,7 +434,7 @@ fn pass_over(error: Error, done: &mut Reconciled) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use accredit_wire::ids::{AgentId, CredentialId, TaskId};
+    use accredit_wire::ids::{AgentId, CredentialId, TaskId, TokenId};
     use accredit_wire::tlog::Hash;
     use serde_json::{Value, json};
 
@@ -462,6 +469,11 @@ mod tests {
         let task = TaskId::new(1, [3; 10]).any();
         take(&mut ends, "task.ended", &json!({"target": task})).expect("read");
         assert!(ends.ended.remove(&task));
+        let grant = TokenId::new(1, [4; 10]).any();
+        take(&mut ends, "token.revoked", &json!({"target": grant, "task": task})).expect("read");
+        assert!(ends.ended.remove(&grant), "what a user granted for a task");
+        take(&mut ends, "token.revoked", &json!({"target": grant})).expect("read");
+        assert!(!ends.ended.contains(&grant), "of a token itself nothing is left to end");
         for kind in
             ["agent.impersonation_ended", "agent.stripped", "person.ungranted", "person.unlinked"]
         {
