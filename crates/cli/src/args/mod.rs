@@ -81,7 +81,7 @@ pub(crate) enum Command {
     Openapi,
     /// Something of a server, or of files.
     #[command(flatten)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
 }
 
 /// The commands of a client: a noun with its verbs each.

@@ -67,7 +67,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
             let document = accredit_server::openapi::document();
             crate::output::line(&format!("{document:#}"))
         }
-        Command::Client(command) => interruptible(client(command, cx)).await,
+        Command::Client(command) => interruptible(client(*command, cx)).await,
     }
 }
 
@@ -122,10 +122,10 @@ async fn list(
 }
 
 /// Whether a command's verbs only ask a server, so that the API's client can hold them back.
-const fn has_dry_run(command: &Command) -> bool {
+fn has_dry_run(command: &Command) -> bool {
     let Command::Client(command) = command else { return false };
     !matches!(
-        command,
+        **command,
         ClientCommand::Audit(_) | ClientCommand::Token(_) | ClientCommand::KeyCheck(_)
     )
 }
