@@ -11,7 +11,7 @@ use crate::{Answer, Effort, Setting, machine};
 const LENGTH_TOLERANCE: f64 = 0.05;
 
 /// Tokens to be exchanged for each second of a round: more than any side answers.
-const SUBJECTS_A_SECOND: f64 = 16_000.0;
+const SUBJECTS_A_SECOND: f64 = 26_000.0;
 
 /// What a method is called, and what is promised of it.
 struct Promise {

@@ -54,6 +54,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (26, "durable", include_str!("../../migrations/sqlite/0026_durable.sql")),
     (27, "born", include_str!("../../migrations/sqlite/0027_born.sql")),
     (28, "impersonation", include_str!("../../migrations/sqlite/0028_impersonation.sql")),
+    (29, "blast", include_str!("../../migrations/sqlite/0029_blast.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -50,26 +50,32 @@ impl Stage {
         Self { folder, store, heard }
     }
 
+    /// The steps by which a statement is carried out.
+    fn plan(&self, sql: &str) -> String {
+        let file = self.folder.path().join("accredit.db");
+        let conn = rusqlite::Connection::open(file).expect("the file");
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
+        for parameter in 1..=statement.parameter_count() {
+            statement.raw_bind_parameter(parameter, "").expect("bound");
+        }
+        let (mut steps, mut rows) = (Vec::new(), statement.raw_query());
+        while let Some(row) = rows.next().expect("a step") {
+            steps.push(row.get::<_, String>(3).expect("text"));
+        }
+        steps.join("; ")
+    }
+
     /// The plans of the statements since the last time; demands that each seeks its first table
     /// with `index` by as many columns, and sorts nothing.
     #[track_caller]
     fn check(&self, what: &str, index: &str, by: &str) {
         let heard = std::mem::take(&mut *self.heard.0.lock().expect("what was heard"));
         assert!(!heard.is_empty(), "{what}: nothing was read");
-        let file = self.folder.path().join("accredit.db");
-        let conn = rusqlite::Connection::open(file).expect("the file");
         for sql in heard {
-            let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
-            for parameter in 1..=statement.parameter_count() {
-                statement.raw_bind_parameter(parameter, "").expect("bound");
-            }
-            let (mut steps, mut rows) = (Vec::new(), statement.raw_query());
-            while let Some(row) = rows.next().expect("a step") {
-                steps.push(row.get::<_, String>(3).expect("text"));
-            }
-            let plan = steps.join("; ");
+            let plan = self.plan(sql);
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{what}: {plan}");
-            let seeks = steps.first().is_some_and(|step| step.contains(index) && step.contains(by));
+            let first = plan.split("; ").next();
+            let seeks = first.is_some_and(|step| step.contains(index) && step.contains(by));
             assert!(seeks, "{what}: not by {index} {by}: {plan}");
         }
     }
@@ -243,4 +249,21 @@ async fn every_other_list_is_answered_from_an_index_that_begins_with_its_filter(
     }
     store.leaves(org, 0, 0, 50).await.expect("a page");
     stage.check("events", "sqlite_autoindex_event_1", "(org=? AND lane=? AND seq>?");
+}
+
+/// However many instances and credentials an agent has, none of their rows is looked at.
+#[tokio::test]
+async fn what_a_kill_of_an_agent_ends_is_counted_in_indexes_alone() {
+    let stage = Stage::new();
+    let (org, agent) = (OrganizationId::new(1, [1; 10]), AgentId::new(1, [2; 10]));
+    stage.store.rows_below(org, agent.any()).await.expect("counted");
+    let heard = std::mem::take(&mut *stage.heard.0.lock().expect("what was heard"));
+    for (table, index) in
+        [("FROM instance ", "instance_of_agent"), ("FROM credential ", "credential_of_agent")]
+    {
+        let of_table: Vec<_> = heard.iter().filter(|sql| sql.contains(table)).collect();
+        assert_eq!(of_table.len(), 1, "{heard:?}");
+        let plan = stage.plan(of_table[0]);
+        assert!(plan.contains(&format!("COVERING INDEX {index}")), "{table}: {plan}");
+    }
 }
