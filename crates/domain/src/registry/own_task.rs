@@ -16,6 +16,7 @@ use crate::issuance::admission::{AgentFacts, HolderFacts};
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::issuance::grants::actor::acting;
 use crate::issuance::grants::descent::another_task;
+use crate::issuance::grants::token_exchange::instance_of;
 use crate::ports::{Page, Room, RoomOf, Row};
 use crate::refusal::{Error, Refusal, Rule};
 
@@ -42,11 +43,7 @@ pub async fn create(
     )?;
     let grant = match &asked.user {
         Some(user) => {
-            let instance = match &client.credential.holder {
-                HolderFacts::Instance { id, .. } => Some(*id),
-                HolderFacts::Agent(_) | HolderFacts::Resource(_) | HolderFacts::Admin(_) => None,
-            };
-            let by = (&*agent, instance);
+            let by = (&*agent, instance_of(client));
             Some(Box::new(durable::granted(cx, by, user, deadline).await?))
         }
         None => None,

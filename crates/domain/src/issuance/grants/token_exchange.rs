@@ -85,7 +85,8 @@ pub async fn propose(
     })
 }
 
-fn instance_of(client: &AuthenticatedClient) -> Option<InstanceId> {
+/// The instance that a client is, where it is one.
+pub(crate) fn instance_of(client: &AuthenticatedClient) -> Option<InstanceId> {
     match &client.credential.holder {
         HolderFacts::Instance { id, .. } => Some(*id),
         HolderFacts::Agent(_) | HolderFacts::Resource(_) | HolderFacts::Admin(_) => None,
