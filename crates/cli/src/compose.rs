@@ -20,7 +20,7 @@ use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_domain::{Error, World};
 use accredit_net::JwkSets;
 use accredit_server::Server;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use rustix::time::{ClockId, clock_gettime};
@@ -101,7 +101,7 @@ pub(crate) struct Composed {
     /// The server over it.
     pub(crate) server: Arc<Server>,
     /// The store, to be closed at the end.
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqlStore>,
     /// How documents are fetched.
     pub(crate) outbound: Arc<Outside>,
 }
@@ -126,7 +126,7 @@ pub(crate) fn clock_and_entropy() -> (Arc<dyn Clock>, Arc<dyn Entropy>) {
 /// A store that is open, before there is a root key for it.
 pub(crate) struct Opened {
     title: String,
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     /// What it was founded with; nothing in a new one.
     pub(crate) installation: Option<Installation>,
 }
@@ -137,7 +137,7 @@ pub(crate) async fn open_store(store_file: &Path, public_url: &str) -> Result<Op
     let failed = |error: accredit_domain::Fault| {
         fault(&title, &error, "is another server running on it? see `accredit serve --help`")
     };
-    let store = SqliteStore::open(store_file, &Options::default()).map_err(failed)?;
+    let store = SqlStore::open(store_file, &Options::default()).map_err(failed)?;
     let installation = store.installation().await.map_err(failed)?;
     if let Some(installation) = &installation
         && installation.public_url != public_url

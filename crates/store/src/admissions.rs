@@ -32,8 +32,7 @@ use crate::cache::{Cache, Stamps, Tag, Ticket};
 use crate::driver::{Conn, DriverError};
 use crate::shared::Shared;
 use crate::{
-    SqliteStore, credentials, descent, federations, followed, identities, instances, resources,
-    tasks,
+    SqlStore, credentials, descent, federations, followed, identities, instances, resources, tasks,
 };
 
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
@@ -364,7 +363,7 @@ fn read_keys(
     Ok(ClientKeys { keys, are_followed })
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// Public keys of a holder.
     fn keys(
         &self,
@@ -405,7 +404,7 @@ impl SqliteStore {
     }
 }
 
-impl Admissions for SqliteStore {
+impl Admissions for SqlStore {
     fn agent_facts(
         &self,
         org: OrganizationId,

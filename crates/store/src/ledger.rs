@@ -14,7 +14,7 @@ use accredit_domain::revocation::KEPT_LONGER;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 
-use crate::SqliteStore;
+use crate::SqlStore;
 use crate::answers;
 use crate::driver::{Conn, DriverError, Value};
 use crate::failure::Failure;
@@ -81,7 +81,7 @@ fn revocations_over(conn: &mut dyn Conn, now: Time) -> Result<Vec<Expired>, Driv
 /// Finds some rows whose time is over at a time.
 type Over = fn(&mut dyn Conn, Time) -> Result<Vec<Expired>, DriverError>;
 
-impl SqliteStore {
+impl SqlStore {
     /// Whether it may have been used and forgotten.
     fn is_forgotten(&self, value: &SingleUse) -> bool {
         value.until.micros() < self.forgotten.load(Ordering::SeqCst)
@@ -99,7 +99,7 @@ impl SqliteStore {
     }
 }
 
-impl Ledger for SqliteStore {
+impl Ledger for SqlStore {
     fn record_issuance(
         &self,
         issuance: Audited<Issuance>,

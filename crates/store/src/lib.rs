@@ -107,7 +107,7 @@ impl Default for Options {
 }
 
 /// The store of an installation, in one file that this process holds alone.
-pub struct SqliteStore {
+pub struct SqlStore {
     shared: Arc<Shared>,
     caches: Arc<Caches>,
     readers: Readers,
@@ -117,7 +117,7 @@ pub struct SqliteStore {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// Opens the store at `path`, which is made where there is none, and brings its schema up to
     /// date. Fails where another process has it, or a newer version has written it.
     pub fn open(path: &Path, options: &Options) -> Result<Arc<Self>, Fault> {
@@ -256,13 +256,13 @@ fn thread(
         .map_err(|error| Fault::new("open the store", error))
 }
 
-impl Drop for SqliteStore {
+impl Drop for SqlStore {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-impl Store for SqliteStore {
+impl Store for SqlStore {
     fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>> {
         Box::pin(self.read("read the installation", installation::find))
     }

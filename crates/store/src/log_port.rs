@@ -7,12 +7,12 @@ use accredit_domain::ports::{Audited, BoxFuture, Integrated, LaneHead, Leaf, Log
 use accredit_domain::restoration::NewGeneration;
 use accredit_wire::ids::OrganizationId;
 
-use crate::SqliteStore;
+use crate::SqlStore;
 use crate::failure::Failure;
 use crate::log::{self, Integration};
 use crate::member::Work;
 
-impl Log for SqliteStore {
+impl Log for SqlStore {
     fn lanes(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<LaneHead>, Fault>> {
         self.read_in("read lanes", org, log::lanes)
     }

@@ -22,11 +22,11 @@ use accredit_wire::time::Time;
 use crate::driver::Conn;
 use crate::member::Work;
 use crate::{
-    SqliteStore, agents, answers, credentials, federations, followed, holdings, identities,
-    instances, keys, operators, organizations, persons, resources, tasks,
+    SqlStore, agents, answers, credentials, federations, followed, holdings, identities, instances,
+    keys, operators, organizations, persons, resources, tasks,
 };
 
-impl Registry for SqliteStore {
+impl Registry for SqlStore {
     fn commit(&self, change: Audited<Change>) -> BoxFuture<'_, Result<Committed, CommitError>> {
         Box::pin(async move {
             let work = Work::Change(Box::new(change.into_parts()));

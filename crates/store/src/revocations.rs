@@ -9,7 +9,7 @@ use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
-use crate::{SqliteStore, descent, log, page};
+use crate::{SqlStore, descent, log, page};
 
 /// Events that are looked into to count the tokens of one target; of more, all are counted.
 pub const EVENTS_SEARCHED_MAX: u64 = 20_000;
@@ -307,7 +307,7 @@ fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<
     Ok(counted.max(least))
 }
 
-impl Revocations for SqliteStore {
+impl Revocations for SqlStore {
     fn revocations_after(
         &self,
         org: OrganizationId,

@@ -16,7 +16,7 @@ use accredit_server::dispatch;
 use accredit_store::driver::Driver;
 use accredit_store::driver::around::DriverAround;
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::time::Time;
 use axum::Router;
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ pub struct TestWorld {
     /// How the database is made to fail.
     pub faults: Arc<Faults>,
     pub(crate) router: Router,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqlStore>,
     folder: TempDir,
 }
 
@@ -181,8 +181,8 @@ fn open_store(
     file: &Path,
     faults: &Arc<Faults>,
     wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
-) -> Arc<SqliteStore> {
+) -> Arc<SqlStore> {
     let driver = wrap(SqliteDriver::open(file).expect("a database"));
     let driver = Arc::new(DriverAround::new(driver, Arc::clone(faults)));
-    SqliteStore::open_on(driver, &Options::default()).expect("a store")
+    SqlStore::open_on(driver, &Options::default()).expect("a store")
 }

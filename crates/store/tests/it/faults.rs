@@ -9,7 +9,7 @@ use accredit_domain::ports::{Lookup, Page, Registry as _, Revocations as _, Row}
 use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::ids::{AnyId, OrganizationId};
 
 use crate::given::{
@@ -60,7 +60,7 @@ impl Around for Fuse {
 }
 
 struct Faulty {
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     fuse: Arc<Fuse>,
     org: OrganizationId,
     agent: AnyId,
@@ -73,7 +73,7 @@ async fn faulty() -> Faulty {
     let fuse = Arc::new(Fuse::default());
     fuse.set(-1);
     let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fuse)));
-    let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+    let store = SqlStore::open_on(driver, &Options::default()).expect("a store");
     let org = found_organization(&store, "dev").await;
     let bot = agent("bot", None);
     let id = bot.id.any();

@@ -7,7 +7,7 @@ use accredit_domain::ports::{
 };
 use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_domain::vault::WrappedPepper;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::api_key::{ApiKey, SecretKind};
 use accredit_wire::crypto::MacKey;
 use std::sync::Arc;
@@ -67,10 +67,10 @@ async fn everything_that_was_answered_is_there_after_reopening() {
 async fn a_second_store_on_one_file_is_refused_until_the_first_is_gone() {
     let World { store, folder, .. } = World::new().await;
     let path = folder.path().join("accredit.db");
-    let second = SqliteStore::open(&path, &Options::default());
+    let second = SqlStore::open(&path, &Options::default());
     assert!(second.err().expect("refused").to_string().contains("in use by another process"));
     drop(store);
-    SqliteStore::open(&path, &Options::default()).expect("free again");
+    SqlStore::open(&path, &Options::default()).expect("free again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,7 +145,7 @@ async fn a_store_of_a_newer_version_is_refused_by_name() {
     let World { store, folder, .. } = World::new().await;
     drop(store);
     raw(&folder, "INSERT INTO schema_migration VALUES (1000, 'next', 'ff', '9.1.0')");
-    let refused = SqliteStore::open(&folder.path().join("accredit.db"), &Options::default());
+    let refused = SqlStore::open(&folder.path().join("accredit.db"), &Options::default());
     let why = refused.err().expect("refused").to_string();
     assert!(why.contains("9.1.0"), "{why}");
 }
@@ -155,7 +155,7 @@ async fn a_migration_that_ran_with_another_text_is_refused() {
     let World { store, folder, .. } = World::new().await;
     drop(store);
     raw(&folder, "UPDATE schema_migration SET hash = 'ff'");
-    let refused = SqliteStore::open(&folder.path().join("accredit.db"), &Options::default());
+    let refused = SqlStore::open(&folder.path().join("accredit.db"), &Options::default());
     let why = refused.err().expect("refused").to_string();
     assert!(why.contains("another text"), "{why}");
 }

@@ -26,7 +26,7 @@ use accredit_domain::registry::{
 };
 use accredit_domain::restoration::Issuing;
 use accredit_domain::revocation::Revocation;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{
@@ -51,7 +51,7 @@ pub(crate) fn unique() -> [u8; 10] {
 
 /// A store in a folder of its own, with one organization in it.
 pub(crate) struct World {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqlStore>,
     pub(crate) org: OrganizationId,
     pub(crate) folder: tempfile::TempDir,
 }
@@ -127,8 +127,8 @@ pub(crate) fn held_by(role: AdminRole) -> Administrator {
     }
 }
 
-pub(crate) fn open(folder: &tempfile::TempDir) -> Arc<SqliteStore> {
-    SqliteStore::open_on(engine::driver(folder), &Options::default()).expect("a store")
+pub(crate) fn open(folder: &tempfile::TempDir) -> Arc<SqlStore> {
+    SqlStore::open_on(engine::driver(folder), &Options::default()).expect("a store")
 }
 
 pub(crate) fn organization(name: &str) -> Organization {
@@ -148,7 +148,7 @@ pub(crate) fn organization(name: &str) -> Organization {
     }
 }
 
-pub(crate) async fn found_organization(store: &SqliteStore, name: &str) -> OrganizationId {
+pub(crate) async fn found_organization(store: &SqlStore, name: &str) -> OrganizationId {
     let row = organization(name);
     let id = row.id;
     commit(store, id, vec![Row::Organization(row)], None).await.expect("committed");
@@ -156,7 +156,7 @@ pub(crate) async fn found_organization(store: &SqliteStore, name: &str) -> Organ
 }
 
 pub(crate) async fn commit(
-    store: &SqliteStore,
+    store: &SqlStore,
     org: OrganizationId,
     rows: Vec<Row>,
     revocation: Option<Revocation>,
@@ -166,7 +166,7 @@ pub(crate) async fn commit(
 }
 
 pub(crate) async fn issue(
-    store: &SqliteStore,
+    store: &SqlStore,
     org: OrganizationId,
     lineage: Vec<AnyId>,
     rev: u64,

@@ -6,7 +6,7 @@ use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::driver::{DiskTrouble, Driver as _, DriverError};
 use accredit_store::inspect::inspect;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use std::sync::{Arc, Mutex};
 
 use crate::given::{World, found_organization};
@@ -50,7 +50,7 @@ async fn a_disk_that_takes_nothing_is_named_until_it_takes_something() {
     let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
     let disk = Arc::new(Disk(Mutex::new(None)));
     let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&disk)));
-    let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+    let store = SqlStore::open_on(driver, &Options::default()).expect("a store");
     found_organization(&store, "dev").await;
     for (trouble, named) in
         [(DiskTrouble::Full, StoreTrouble::Full), (DiskTrouble::ReadOnly, StoreTrouble::ReadOnly)]

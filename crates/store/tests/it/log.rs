@@ -8,7 +8,7 @@ use accredit_domain::ports::{
     Registry as _, Revocations as _, SingleUse, Store as _, Tile, UsedUp,
 };
 use accredit_domain::restoration::{Issuing, NewGeneration, first_rev};
-use accredit_store::SqliteStore;
+use accredit_store::SqlStore;
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
@@ -17,7 +17,7 @@ use accredit_wire::tlog::{Hash, leaf::leaf_hash};
 use crate::given::{self, NOW, World, found_organization};
 
 /// Recomputes every leaf of every lane from what is stored, and hands over those of the first lane.
-pub(crate) async fn check_chain(store: &SqliteStore, org: OrganizationId) -> Vec<Leaf> {
+pub(crate) async fn check_chain(store: &SqlStore, org: OrganizationId) -> Vec<Leaf> {
     let mut first = None;
     for head in store.lanes(org).await.expect("lanes") {
         let leaves = store.leaves(org, head.lane, 0, 10_000).await.expect("leaves");

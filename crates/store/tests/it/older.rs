@@ -5,7 +5,7 @@ use accredit_domain::ports::{Log as _, Store as _};
 use accredit_store::driver::Driver as _;
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::inspect::inspect;
-use accredit_store::{Options, SqliteStore, backup};
+use accredit_store::{Options, SqlStore, backup};
 use accredit_wire::crypto::sha256;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::tlog::Hash;
@@ -93,7 +93,7 @@ async fn check(schema: i64, known: i64) {
 
     // What was looked at is as it was; whoever opens it brings it up to date.
     assert_eq!(inspect(&copy).expect("looked at").schema, schema);
-    let store = SqliteStore::open(&copy, &Options::default()).expect("brought up to date");
+    let store = SqlStore::open(&copy, &Options::default()).expect("brought up to date");
     let founded = store.installation().await.expect("read").expect("founded");
     assert_eq!((founded.root, &*founded.public_url), (1, "https://id.example"));
     let lanes = store.lanes(org).await.expect("read");

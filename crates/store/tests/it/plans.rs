@@ -11,7 +11,7 @@ use accredit_domain::registry::environment::Environment;
 use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::ids::{AgentId, FederationId, OrganizationId, PersonId, ResourceId};
 use accredit_wire::time::Time;
 
@@ -35,7 +35,7 @@ impl Around for Heard {
 /// A store in a new folder, and what is heard of its readers.
 struct Stage {
     folder: tempfile::TempDir,
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     heard: Arc<Heard>,
 }
 
@@ -45,7 +45,7 @@ impl Stage {
         let heard = Arc::new(Heard::default());
         let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a database");
         let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&heard)));
-        let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+        let store = SqlStore::open_on(driver, &Options::default()).expect("a store");
         heard.0.lock().expect("what was heard").clear();
         Self { folder, store, heard }
     }

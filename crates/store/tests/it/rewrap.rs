@@ -15,7 +15,7 @@ use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::OrganizationId;
 
@@ -266,7 +266,7 @@ async fn a_rewrapping_that_was_committed_and_not_said_is_told_with_organizations
         let driver = SqliteDriver::open(&folder.path().join("accredit.db")).expect("a driver");
         let unsaid = Arc::new(Unsaid::default());
         let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&unsaid)));
-        let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+        let store = SqlStore::open_on(driver, &Options::default()).expect("a store");
         let (vault, installation) = vault();
         store.found(installation).await.expect("founded");
         for number in 0..organizations {

@@ -4,7 +4,7 @@ use accredit_domain::ports::{Page, Registry as _, Row};
 use accredit_domain::registry::admin_key::AdminRole;
 use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
 use accredit_domain::registry::operator::OperatorKey;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 use accredit_wire::crypto::sha256;
 use accredit_wire::ids::{AgentId, CredentialId, OrganizationId};
 use accredit_wire::time::Time;
@@ -135,7 +135,7 @@ async fn keys_from_before_there_were_roles_are_their_owners() {
         .expect("a key");
     }
     drop(conn);
-    let store = SqliteStore::open(&path, &Options::default()).expect("brought up to date");
+    let store = SqlStore::open(&path, &Options::default()).expect("brought up to date");
     for (id, may_found) in [(boot, true), (own, false)] {
         let found = store.credential(org, id).await.expect("read").expect("there");
         let Holder::Admin(admin) = found.holder else { panic!("{:?}", found.holder) };
@@ -181,7 +181,7 @@ async fn secrets_from_before_there_were_uses_have_one_each() {
         .expect("a secret");
     }
     drop(conn);
-    let store = SqliteStore::open(&path, &Options::default()).expect("brought up to date");
+    let store = SqlStore::open(&path, &Options::default()).expect("brought up to date");
     let uses = async |at| {
         let at = Time::from_micros(at);
         let found = store.uses_of(org, agent.any(), at, 9).await.expect("read");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use accredit_store::driver::Driver as _;
 use accredit_store::driver::postgres::PostgresDriver;
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 
 use crate::given::open;
 use crate::server;
@@ -20,7 +20,7 @@ fn rows(conn: &mut dyn accredit_store::driver::Conn, sql: &'static str) -> BTree
 fn both_engines_have_the_same_tables_columns_and_indexes() {
     let (here, there) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
     let path = here.path().join("accredit.db");
-    SqliteStore::open(&path, &Options::default()).expect("a store").close();
+    SqlStore::open(&path, &Options::default()).expect("a store").close();
     let sqlite = SqliteDriver::open(&path).expect("the store");
     open(&there).close();
     let postgres = PostgresDriver::new(server::database_of(&there)).expect("a driver");

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use accredit_domain::ports::{RootKeyPlace as _, Store as _};
 use accredit_domain::root::{Rewrapped, Rewrapping};
 use accredit_domain::vault::{SoftVault, WrappedPepper};
-use accredit_store::{Options, SqliteStore};
+use accredit_store::{Options, SqlStore};
 
 use super::*;
 use crate::compose::Composed;
@@ -42,7 +42,7 @@ impl Place {
     }
 
     async fn peppers(&self) -> Vec<WrappedPepper> {
-        let store = SqliteStore::open(&self.store, &Options::default()).expect("a store");
+        let store = SqlStore::open(&self.store, &Options::default()).expect("a store");
         let installation = store.installation().await.expect("read").expect("founded");
         store.close();
         installation.peppers

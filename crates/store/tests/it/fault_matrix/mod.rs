@@ -23,7 +23,7 @@ use accredit_domain::ports::{
 use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
-use accredit_store::{KINDS, Options, SqliteStore};
+use accredit_store::{KINDS, Options, SqlStore};
 
 use self::operations::{Base, OPERATIONS, Operation, REWRAP, ROWS, WRITTEN, event, hours};
 use crate::given::{self, NOW};
@@ -251,7 +251,7 @@ async fn strike(
     let fault = Fault::new(kind);
     let driver = SqliteDriver::open(&folder.path().join(FILE)).expect("a driver");
     let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fault)));
-    let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+    let store = SqlStore::open_on(driver, &Options::default()).expect("a store");
     fault.arm(statement);
     let said_yes = operation(base, &store).await;
     let was_hit = fault.was_hit();
@@ -316,7 +316,7 @@ async fn every_kind_of_work_and_of_row_is_in_the_matrix() {
 
 type Told<'a> = Pin<Box<dyn Future<Output = Result<String, StoreFault>> + 'a>>;
 /// Reads something, and tells what it was.
-type Reading = for<'a> fn(&'a Base, &'a SqliteStore) -> Told<'a>;
+type Reading = for<'a> fn(&'a Base, &'a SqlStore) -> Told<'a>;
 
 macro_rules! reading {
     ($base:ident, $store:ident, $read:expr) => {
@@ -378,7 +378,7 @@ async fn a_read_that_fails_at_any_statement_is_told_and_the_next_one_is_whole() 
                 let fault = Fault::new(kind);
                 let driver = SqliteDriver::open(&folder.path().join(FILE)).expect("a driver");
                 let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fault)));
-                let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+                let store = SqlStore::open_on(driver, &Options::default()).expect("a store");
                 fault.reads_left.store(statement, Ordering::SeqCst);
                 let told = read(&base, &store).await;
                 let place = format!("{name}, {kind:?} at statement {statement}");
@@ -415,7 +415,7 @@ async fn a_journal_that_cannot_be_moved_keeps_nobody_from_writing() {
     let fault = Fault::new(Kind::FailsBefore);
     let driver = SqliteDriver::open(&base.folder.path().join(FILE)).expect("a driver");
     let driver = Arc::new(DriverAround::new(Arc::new(driver), Arc::clone(&fault)));
-    let store = SqliteStore::open_on(driver, &Options::default()).expect("a store");
+    let store = SqlStore::open_on(driver, &Options::default()).expect("a store");
     let write = async || {
         for _ in 0..WRITES {
             let refused = Audited::new((base.org, UsedUp::NOTHING), event(EventKind::TokenRefused));

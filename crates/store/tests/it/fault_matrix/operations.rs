@@ -25,7 +25,7 @@ use accredit_domain::registry::{
 use accredit_domain::restoration::{Issuing, NewGeneration};
 use accredit_domain::revocation::Revocation;
 use accredit_domain::terms::{KeptAnswer, Once};
-use accredit_store::SqliteStore;
+use accredit_store::SqlStore;
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::{CredentialId, OrganizationId, PersonId};
 
@@ -119,7 +119,7 @@ impl Base {
     }
 
     /// The first organization's row with issuing open, as it now stands.
-    async fn opened(&self, store: &SqliteStore) -> Option<Row> {
+    async fn opened(&self, store: &SqlStore) -> Option<Row> {
         let found = store.organization(Lookup::Id(self.org)).await.ok()??;
         Some(Row::Organization(Organization { issuing: Issuing::Open, ..found }))
     }
@@ -231,7 +231,7 @@ pub(super) fn event(kind: EventKind) -> Event {
 
 pub(super) type Done<'a> = Pin<Box<dyn Future<Output = bool> + 'a>>;
 /// Does something, always the same, and tells whether it was said to be done.
-pub(super) type Operation = for<'a> fn(&'a Base, &'a SqliteStore) -> Done<'a>;
+pub(super) type Operation = for<'a> fn(&'a Base, &'a SqlStore) -> Done<'a>;
 
 pub(super) const OPERATIONS: &[(&str, Operation)] = &[
     ("issue", |base, store| {
