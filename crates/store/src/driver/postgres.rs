@@ -31,7 +31,7 @@ pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(30);
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(29, "first", include_str!("../../migrations/postgres/0029_first.sql"))];
+    &[(30, "first", include_str!("../../migrations/postgres/0030_first.sql"))];
 
 /// A database on a server.
 pub struct PostgresDriver {

@@ -55,6 +55,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (27, "born", include_str!("../../migrations/sqlite/0027_born.sql")),
     (28, "impersonation", include_str!("../../migrations/sqlite/0028_impersonation.sql")),
     (29, "blast", include_str!("../../migrations/sqlite/0029_blast.sql")),
+    (30, "blast_alone", include_str!("../../migrations/sqlite/0030_blast_alone.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use accredit_domain::ports::{
-    Admissions as _, Log as _, Order, Page, Registry as _, Revocations as _, Span,
+    Admissions as _, Log as _, Lookup, Order, Page, Registry as _, Revocations as _, Span,
 };
 use accredit_domain::registry::environment::Environment;
 use accredit_store::driver::DriverError;
@@ -266,4 +266,19 @@ async fn what_a_kill_of_an_agent_ends_is_counted_in_indexes_alone() {
         let plan = stage.plan(of_table[0]);
         assert!(plan.contains(&format!("COVERING INDEX {index}")), "{table}: {plan}");
     }
+}
+
+/// An agent is read again and again: by its own credentials, not by those of its instances.
+#[tokio::test]
+async fn an_agent_is_read_without_looking_at_its_instances() {
+    let stage = Stage::new();
+    let (org, id) = (OrganizationId::new(1, [1; 10]), AgentId::new(1, [2; 10]));
+    stage.store.agent(org, Lookup::Id(id), Time::from_seconds(1)).await.expect("read");
+    let heard = std::mem::take(&mut *stage.heard.0.lock().expect("what was heard"));
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    let plan = stage.plan(heard.first().expect("one"));
+    let steps =
+        plan.split("; ").filter(|step| step.contains("SEARCH c ") || step.contains("SEARCH n "));
+    let by_own: Vec<_> = steps.map(|step| step.contains("INDEX credential_own ")).collect();
+    assert!(by_own.len() > 1 && !by_own.contains(&false), "{plan}");
 }

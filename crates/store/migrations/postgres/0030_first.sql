@@ -1,4 +1,4 @@
--- The schema as of migration 29 of the embedded store, in PostgreSQL's words. The organization leads
+-- The schema as of migration 30 of the embedded store, in PostgreSQL's words. The organization leads
 -- every key: it is what a shard is cut by. Ids and JSON are text and compared as bytes, times are
 -- integer microseconds. Rows of nouns are never deleted, so that no name is ever used twice.
 
@@ -429,9 +429,10 @@ CREATE INDEX task_live_agent ON task (org, agent, expires_at) WHERE state = 'act
 CREATE INDEX instance_parent ON instance (org, parent) WHERE state = 'active' AND parent IS NOT NULL;
 CREATE INDEX instance_task ON instance (org, task, expires_at)
     WHERE state = 'active' AND task IS NOT NULL;
-CREATE INDEX instance_of_agent ON instance (org, agent, state) WHERE state = 'active';
+CREATE INDEX instance_of_agent ON instance (org, agent, state)
+    WHERE state = 'active' AND agent > '';
 CREATE INDEX credential_of_agent ON credential (org, agent, state)
-    WHERE state = 'active' AND agent IS NOT NULL;
+    WHERE state = 'active' AND agent > '';
 
 INSERT INTO heartbeat (id, beats) VALUES (1, 0);
 
