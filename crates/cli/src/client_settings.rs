@@ -24,6 +24,8 @@ pub(crate) struct Surroundings {
     pub(crate) token: Option<Secret>,
     /// `ACCREDIT_CLIENT_SECRET`: an agent's secret, for `token get`.
     pub(crate) client_secret: Option<Secret>,
+    /// `ACCREDIT_STORE_PASSWORD`: what a database is shown.
+    pub(crate) store_password: Option<Secret>,
     /// `ACCREDIT_OUTPUT`, known before the command line is parsed.
     pub(crate) output: Option<String>,
     /// What a server's configuration is overridden with, by the setting's key.
@@ -51,6 +53,7 @@ impl Surroundings {
         Self {
             token: text("ACCREDIT_TOKEN").map(Secret::new),
             client_secret: text("ACCREDIT_CLIENT_SECRET").map(Secret::new),
+            store_password: text("ACCREDIT_STORE_PASSWORD").map(Secret::new),
             output: text("ACCREDIT_OUTPUT"),
             settings: SETTINGS
                 .iter()

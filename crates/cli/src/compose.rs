@@ -20,6 +20,7 @@ use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_domain::{Error, World};
 use accredit_net::JwkSets;
 use accredit_server::Server;
+use accredit_store::place::Place;
 use accredit_store::{Options, SqlStore};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
@@ -131,13 +132,34 @@ pub(crate) struct Opened {
     pub(crate) installation: Option<Installation>,
 }
 
-/// Opens the store at `store_file`. One that was founded at another URL is refused.
-pub(crate) async fn open_store(store_file: &Path, public_url: &str) -> Result<Opened, Failure> {
-    let title = format!("the store `{}` cannot be used", store_file.display());
-    let failed = |error: accredit_domain::Fault| {
-        fault(&title, &error, "is another server running on it? see `accredit serve --help`")
-    };
-    let store = SqlStore::open(store_file, &Options::default()).map_err(failed)?;
+/// Whether there is a store. Fails where its server cannot be asked.
+pub(crate) fn holds_store(place: &Place) -> Result<bool, Failure> {
+    place.holds_store().map_err(|error| {
+        fault(&format!("the store `{place}` cannot be reached"), &error, hint_for(place))
+    })
+}
+
+/// What to look at where a store cannot be used.
+fn hint_for(place: &Place) -> &'static str {
+    match place {
+        Place::File(_) => "is another server running on it? see `accredit serve --help`",
+        Place::Database(_) => {
+            "does the server run, and may this user in? the password is read from \
+             `store_password_file` or ACCREDIT_STORE_PASSWORD"
+        }
+    }
+}
+
+/// Opens the store at `place`. One that was founded at another URL is refused.
+pub(crate) async fn open_store(place: &Place, public_url: &str) -> Result<Opened, Failure> {
+    let title = format!("the store `{place}` cannot be used");
+    let failed = |error: accredit_domain::Fault| fault(&title, &error, hint_for(place));
+    if let Place::Database(target) = place
+        && target.believes_anyone()
+    {
+        tracing::warn!("with sslmode=require whoever answers is believed to be the database");
+    }
+    let store = place.open(&Options::default()).map_err(failed)?;
     let installation = store.installation().await.map_err(failed)?;
     if let Some(installation) = &installation
         && installation.public_url != public_url
@@ -151,29 +173,29 @@ pub(crate) async fn open_store(store_file: &Path, public_url: &str) -> Result<Op
     Ok(Opened { title, store, installation })
 }
 
-/// Opens the store at `store_file` with the root key in `root_key_file`, and finishes a rotation of
+/// Opens the store at `place` with the root key in `root_key_file`, and finishes a rotation of
 /// it that was cut off. A new store is founded at `public_url`; one that was founded elsewhere is
 /// refused.
 pub(crate) async fn compose(
-    store_file: &Path,
+    place: &Place,
     root_key_file: &Path,
     public_url: &str,
 ) -> Result<Composed, Failure> {
     // Before a store is made that it would not open.
     root_key::read(root_key_file)?;
     let files = Files::of(root_key_file);
-    let opened = open_store(store_file, public_url).await?;
+    let opened = open_store(place, public_url).await?;
     let root = opened.root_key(&files).map_err(|(_, failure)| failure)?;
     put_together(opened, root, public_url, Arc::new(files)).await
 }
 
 /// The same with a root key that was read before.
 pub(crate) async fn compose_with(
-    store_file: &Path,
+    place: &Place,
     root: RootKey,
     public_url: &str,
 ) -> Result<Composed, Failure> {
-    let opened = open_store(store_file, public_url).await?;
+    let opened = open_store(place, public_url).await?;
     if opened.installation.as_ref().is_some_and(|it| !SoftVault::opens(&root, &it.peppers)) {
         let detail = "the peppers in it are wrapped under another one";
         let title = "the root key does not open this store";

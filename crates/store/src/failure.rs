@@ -39,7 +39,10 @@ impl Failure {
                 "thumbprint" => Self::Taken("key"),
                 _ => Self::Fault(error.fault(operation)),
             },
-            DriverError::Disk(..) | DriverError::Failed(_) => Self::Fault(error.fault(operation)),
+            DriverError::Disk(..)
+            | DriverError::Conflict(_)
+            | DriverError::Unavailable(_)
+            | DriverError::Failed(_) => Self::Fault(error.fault(operation)),
         }
     }
 

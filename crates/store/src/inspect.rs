@@ -4,13 +4,12 @@
 //! program, so that only columns of the first schema are read, or those that the schema is asked for.
 //! Absent on purpose: anything of an organization but its name.
 
-use std::path::Path;
-
 use accredit_domain::Fault;
 
-use crate::driver::sqlite::{self, SqliteDriver};
+use crate::driver::sqlite;
 use crate::driver::{Conn, DriverError};
 use crate::installation::Founded;
+use crate::place::Place;
 use crate::{installation, migrations, page};
 
 const OPERATION: &str = "inspect the store";
@@ -40,9 +39,9 @@ pub struct Inspection {
     pub integrated: u64,
 }
 
-/// Looks at the store at `path`, which must exist.
-pub fn inspect(path: &Path) -> Result<Inspection, Fault> {
-    let mut conn = SqliteDriver::look(path).map_err(|error| error.fault(OPERATION))?;
+/// Looks at the store at `place`, which must exist.
+pub fn inspect(place: &Place) -> Result<Inspection, Fault> {
+    let mut conn = place.look().map_err(|error| error.fault(OPERATION))?;
     look(&mut *conn).map_err(|error| error.fault(OPERATION))
 }
 

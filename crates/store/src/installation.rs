@@ -54,7 +54,10 @@ pub(crate) fn found(conn: &mut dyn Conn, installation: &Installation) -> Result<
     )
     .map_err(|error| match error {
         DriverError::Unique(_) => Failure::wrong(OPERATION, "it is founded already"),
-        DriverError::Disk(..) | DriverError::Failed(_) => Failure::of(OPERATION, error),
+        DriverError::Disk(..)
+        | DriverError::Conflict(_)
+        | DriverError::Unavailable(_)
+        | DriverError::Failed(_) => Failure::of(OPERATION, error),
     })?;
     for pepper in &installation.peppers {
         conn.execute(

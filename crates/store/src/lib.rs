@@ -1,5 +1,4 @@
-//! The domain's ports on SQLite; on PostgreSQL too, which nothing serves yet: for more than one node
-//! there must be more than rows in common.
+//! The domain's ports on SQLite, in one file, and on PostgreSQL, in a database on a server.
 //!
 //! Reading order: [`driver`] is the seam to the engine; the writer's thread commits members in
 //! batches (`writer`, `member`, `queue`); one file for each noun holds its rows, as SQL that is
@@ -36,6 +35,7 @@ mod operators;
 mod organizations;
 mod page;
 mod persons;
+pub mod place;
 mod queue;
 mod readers;
 mod registry;
@@ -106,7 +106,7 @@ impl Default for Options {
     }
 }
 
-/// The store of an installation, in one file that this process holds alone.
+/// The store of an installation: in one file that this process holds alone, or in a database.
 pub struct SqlStore {
     shared: Arc<Shared>,
     caches: Arc<Caches>,

@@ -122,7 +122,12 @@ impl BatchError {
         match self {
             Self::Driver(DriverError::Disk(DiskTrouble::Full, _)) => StoreTrouble::Full,
             Self::Driver(DriverError::Disk(DiskTrouble::ReadOnly, _)) => StoreTrouble::ReadOnly,
-            Self::Driver(DriverError::Unique(_) | DriverError::Failed(_))
+            Self::Driver(
+                DriverError::Unique(_)
+                | DriverError::Conflict(_)
+                | DriverError::Unavailable(_)
+                | DriverError::Failed(_),
+            )
             | Self::Unguarded(..)
             | Self::HeadMoved => StoreTrouble::Failing,
         }

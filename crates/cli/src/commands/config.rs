@@ -71,11 +71,10 @@ fn check(file: &File, cx: &Context) -> Result<(), Failure> {
     if let Some((certificates, key)) = &settings.tls {
         serve::tls(certificates, key).map_err(|error| serving::not_bound(&error))?;
     }
-    if !settings.store_file().exists() {
-        cx.out.warn(&format!(
-            "there is no store at `{}` yet; `accredit init` creates one",
-            settings.store_file().display()
-        ));
+    // A database is asked by `accredit doctor`: this check needs nobody else.
+    if settings.store.file().is_some_and(|file| !file.exists()) {
+        let place = &settings.store;
+        cx.out.warn(&format!("there is no store at `{place}` yet; `accredit init` creates one"));
     }
     if cx.out.is_json() {
         return output::line(&json!({ "ok": true, "config": file.config }).to_string());

@@ -40,8 +40,8 @@ pub(crate) async fn run(args: &Fsck, cx: &Context) -> Result<(), Failure> {
         return verdict(answer.value.get("ok").and_then(serde_json::Value::as_bool) == Some(true));
     };
     let settings = Settings::read(config, &cx.around)?;
-    let store = settings.store_file();
-    let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
+    let composed =
+        compose::compose(&settings.store, &settings.root_key_file, &settings.public_url).await?;
     let failed = |fault: accredit_domain::Fault| {
         let hint = "is the file whole? see the system's log";
         Failure::new(Exit::Failure, "fsck", "the store cannot be read", &fault.to_string(), hint)

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use accredit_store::driver::target::Target;
+use accredit_store::place::Place;
 use clap::Args;
 use serde_json::json;
 
@@ -13,6 +15,7 @@ use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::line;
 use crate::root_key;
+use crate::settings::store::{Login, NoStore};
 use crate::settings::{
     FILE_NAME, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME, check_public_url,
 };
@@ -20,7 +23,7 @@ use crate::settings::{
 /// Arguments of `accredit init`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  accredit init --data ./accredit --org acme --public-url https://id.acme.example\n  accredit init --data ./accredit && accredit serve --config ./accredit/accredit.toml"
+    after_help = "Examples:\n  accredit init --data ./accredit --org acme --public-url https://id.acme.example\n  accredit init --data ./accredit && accredit serve --config ./accredit/accredit.toml\n  accredit init --data ./accredit --store postgres://accredit@db.example/accredit --store-password-file ./password"
 )]
 pub(crate) struct Init {
     /// The folder to create
@@ -35,6 +38,15 @@ pub(crate) struct Init {
     /// The address that the server will listen on
     #[arg(long, value_name = "ADDR:PORT", default_value = LISTEN_DEFAULT)]
     listen: String,
+    /// The database that holds the store, empty, instead of a file in the folder
+    #[arg(long, value_name = "postgres://USER@HOST:PORT/DATABASE", env = "ACCREDIT_STORE")]
+    store: Option<String>,
+    /// The file with the database's password; ACCREDIT_STORE_PASSWORD where not given
+    #[arg(long, value_name = "FILE", env = "ACCREDIT_STORE_PASSWORD_FILE")]
+    store_password_file: Option<PathBuf>,
+    /// The authorities, PEM, for the database's server; the public ones where not given
+    #[arg(long, value_name = "FILE", env = "ACCREDIT_STORE_CA_FILE")]
+    store_ca_file: Option<PathBuf>,
 }
 
 /// A folder in which an installation is begun. What is not kept is taken away again, so that a second
@@ -85,6 +97,16 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     accredit_domain::registry::organization::check_name(&args.org).map_err(|refusal| {
         Failure::usage("the organization's name cannot be used", &refusal.detail, &refusal.hint)
     })?;
+    let place = place(args, cx)?;
+    if place.file().is_none() && compose::holds_store(&place)? {
+        return Err(Failure::new(
+            Exit::Conflict,
+            "exists",
+            "there is an installation already",
+            &format!("`{place}` holds a store"),
+            "serve it with its configuration and root key, or name an empty database",
+        ));
+    }
     let config = args.data.join(FILE_NAME);
     for file in [FILE_NAME, ROOT_KEY_FILE_NAME, STORE_FILE_NAME] {
         let file = args.data.join(file);
@@ -105,8 +127,7 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     let mut begun = Begun::at(&args.data).map_err(failed)?;
     let root_key = args.data.join(ROOT_KEY_FILE_NAME);
     root_key::make(&root_key)?;
-    let store = args.data.join(STORE_FILE_NAME);
-    let composed = compose::compose(&store, &root_key, &public_url).await?;
+    let composed = compose::compose(&place, &root_key, &public_url).await?;
     let (created, operator) = compose::found_installation(&composed, &args.org).await?;
     composed.store.close();
     let text = format!(
@@ -114,12 +135,14 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
          public_url = {}\n\
          listen = {}\n\
          root_key_file = \"{ROOT_KEY_FILE_NAME}\"\n\
+         {}\
          # Needed to listen anywhere but on loopback:\n\
          # [tls]\n\
          # certificate_file = \"tls.pem\"\n\
          # key_file = \"tls.key\"\n",
         toml::Value::String(public_url.clone()),
         toml::Value::String(args.listen.clone()),
+        store_lines(args, &place).map_err(failed)?,
     );
     std::fs::write(&config, text).map_err(failed)?;
     begun.keep = true;
@@ -147,4 +170,44 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     line(&format!("export ACCREDIT_OPERATOR_TOKEN={}", operator.expose()))?;
     cx.out.say(&format!("next: accredit serve --config {}", config.display()));
     Ok(())
+}
+
+/// Where the store is to be.
+fn place(args: &Init, cx: &Context) -> Result<Place, Failure> {
+    let login = Login {
+        password_file: args.store_password_file.as_deref(),
+        password: cx.around.store_password.as_ref(),
+        authorities: args.store_ca_file.as_deref(),
+    };
+    let place = match args.store.as_deref() {
+        None => login.reach_file(args.data.join(STORE_FILE_NAME)),
+        Some(text) if !Target::is_meant(text) => {
+            let hint = "leave `--store` out: a file is in the data folder";
+            Err(NoStore::Written("it names no database".to_owned(), hint))
+        }
+        Some(text) => login.reach(text, Path::new("")),
+    };
+    place.map_err(|failure| match failure {
+        NoStore::Written(detail, hint) => Failure::usage("the store cannot be used", &detail, hint),
+        NoStore::Password(failure) => failure,
+    })
+}
+
+/// What the configuration says of a store that is a database; paths as they are from anywhere.
+fn store_lines(args: &Init, place: &Place) -> Result<String, std::io::Error> {
+    if place.file().is_some() {
+        return Ok(String::new());
+    }
+    let mut lines = format!("store = {}\n", toml::Value::String(place.to_string()));
+    let files = [
+        ("store_password_file", &args.store_password_file),
+        ("store_ca_file", &args.store_ca_file),
+    ];
+    for (key, file) in files {
+        if let Some(file) = file {
+            let file = std::path::absolute(file)?.display().to_string();
+            lines.push_str(&format!("{key} = {}\n", toml::Value::String(file)));
+        }
+    }
+    Ok(lines)
 }

@@ -42,8 +42,8 @@ struct Renew {
 pub(crate) async fn run(noun: OperatorKey, cx: &Context) -> Result<(), Failure> {
     let Verb::Renew(args) = noun.verb;
     let settings = Settings::read(&args.config, &cx.around)?;
-    let store = settings.store_file();
-    let composed = compose::compose(&store, &settings.root_key_file, &settings.public_url).await?;
+    let composed =
+        compose::compose(&settings.store, &settings.root_key_file, &settings.public_url).await?;
     let renewed = compose::renew_operator(&composed).await;
     composed.store.close();
     let token = renewed?;

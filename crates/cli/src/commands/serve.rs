@@ -22,7 +22,8 @@ use crate::settings::{self, Settings};
 
 const EXAMPLES: &str = "Examples:\n  accredit serve --config /etc/accredit/accredit.toml\n  \
      ACCREDIT_LISTEN=127.0.0.1:9000 accredit serve --config accredit.toml\n  \
-     accredit serve --config accredit.toml --metrics-listen 127.0.0.1:8421";
+     accredit serve --config accredit.toml --metrics-listen 127.0.0.1:8421\n  \
+     accredit serve --config accredit.toml --store postgres://accredit@db.example/accredit";
 
 /// Arguments of `accredit serve`.
 #[derive(Debug, Args)]
@@ -37,23 +38,49 @@ pub(crate) struct Serve {
     /// The address that tells metrics, instead of the configuration's
     #[arg(long, value_name = "ADDR:PORT")]
     metrics_listen: Option<SocketAddr>,
+    /// The store, instead of the configuration's
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The file with the database's password, instead of the configuration's
+    #[arg(long, value_name = "FILE")]
+    store_password_file: Option<PathBuf>,
+    /// The file with the authorities for the database's server, instead of the configuration's
+    #[arg(long, value_name = "FILE")]
+    store_ca_file: Option<PathBuf>,
+}
+
+impl Serve {
+    /// The flags that were given, by the setting's key.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let address = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        let file = |file: &Option<PathBuf>| {
+            // Relative to where the command is given, not to the configuration.
+            let file = std::path::absolute(file.as_ref()?).ok()?;
+            Some(file.display().to_string())
+        };
+        let flags = [
+            ("listen", address(self.listen)),
+            ("metrics_listen", address(self.metrics_listen)),
+            ("store", self.store.clone()),
+            ("store_password_file", file(&self.store_password_file)),
+            ("store_ca_file", file(&self.store_ca_file)),
+        ];
+        flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
 }
 
 /// Runs until told to stop.
 pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
-    let flag = |key, value: Option<SocketAddr>| Some((key, value?.to_string()));
-    let flags = [flag("listen", args.listen), flag("metrics_listen", args.metrics_listen)];
-    let flags: Vec<_> = flags.into_iter().flatten().collect();
-    let settings = Settings::read_with(&args.config, &cx.around, &flags)?;
+    let settings = Settings::read_with(&args.config, &cx.around, &args.flags())?;
     serving::start_log(cx, settings.log_level);
     let stop = serving::stop_signal()?;
-    let store = settings.store_file();
-    if !store.exists() {
+    let store = &settings.store;
+    if !compose::holds_store(store)? {
         return Err(Failure::new(
             Exit::NotFound,
             "start",
             "there is no store yet",
-            &format!("`{}` does not exist", store.display()),
+            &format!("`{store}` holds none"),
             "create one with `accredit init`",
         ));
     }
@@ -69,7 +96,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     };
     let listening =
         Listening::bind(settings.listen, tls).await.map_err(|error| serving::not_bound(&error))?;
-    let opened = compose::open_store(&store, &settings.public_url).await?;
+    let opened = compose::open_store(store, &settings.public_url).await?;
     let files = Files::of(&settings.root_key_file);
     let Some(root) = root_key_of(&opened, &files, &listening, &stop).await else {
         tracing::info!("stopped");

@@ -4,6 +4,7 @@
 //! `docs/guide/configuration.md` are made from it. Everything is checked here, before a socket is
 //! bound. Secrets are named by file and never stand in it. An unknown key is an error.
 
+pub(crate) mod store;
 mod written;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,11 @@ use std::time::Duration;
 use accredit_domain::issuance::possession::NoncePolicy;
 use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
 use accredit_domain::registry::quota::{Counted, QUOTA_MAX, Quotas};
+use accredit_store::place::Place;
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
 use tracing_subscriber::filter::LevelFilter;
 
+use self::store::{Login, NoStore};
 use self::written::Written;
 use crate::client_settings::Surroundings;
 use crate::duration;
@@ -50,7 +53,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 24] = [
+pub(crate) const SETTINGS: [Setting; 27] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -81,7 +84,31 @@ pub(crate) const SETTINGS: [Setting; 24] = [
         flag: None,
         default: "(the folder of the file)",
         unit: "folder",
-        help: "The folder of the store",
+        help: "The folder of the store's file, and of copies while a backup is made",
+    },
+    Setting {
+        key: "store",
+        env: Some("ACCREDIT_STORE"),
+        flag: Some("--store"),
+        default: "(accredit.db in the data folder)",
+        unit: "sqlite:FILE or postgres://USER@HOST:PORT/DATABASE",
+        help: "The store; no password stands in it, and off this machine the server proves itself",
+    },
+    Setting {
+        key: "store_password_file",
+        env: Some("ACCREDIT_STORE_PASSWORD_FILE"),
+        flag: Some("--store-password-file"),
+        default: "(ACCREDIT_STORE_PASSWORD, or none)",
+        unit: "file",
+        help: "The database's password, one line, readable by its owner alone",
+    },
+    Setting {
+        key: "store_ca_file",
+        env: Some("ACCREDIT_STORE_CA_FILE"),
+        flag: Some("--store-ca-file"),
+        default: "(the public authorities)",
+        unit: "file",
+        help: "The authorities, PEM, that alone may vouch for the database's server",
     },
     Setting {
         key: "root_key_file",
@@ -279,8 +306,14 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     /// The address for metrics; nothing where they are off.
     pub(crate) metrics_listen: Option<SocketAddr>,
-    /// The folder of the store.
+    /// The folder of the store's file.
     pub(crate) data: PathBuf,
+    /// Where the store is.
+    pub(crate) store: Place,
+    /// The file with the database's password.
+    store_password_file: Option<PathBuf>,
+    /// The file with the authorities for the database's server.
+    store_ca_file: Option<PathBuf>,
     /// The file with the root key.
     pub(crate) root_key_file: PathBuf,
     /// What the log tells.
@@ -391,7 +424,24 @@ impl Settings {
         let data = said.path("data", folder).unwrap_or_else(|| folder.to_path_buf());
         let root_key_file = said.path("root_key_file", folder);
         let root_key_file = root_key_file.unwrap_or_else(|| data.join(ROOT_KEY_FILE_NAME));
+        let (store_password_file, store_ca_file) =
+            (said.path("store_password_file", folder), said.path("store_ca_file", folder));
+        let login = Login {
+            password_file: store_password_file.as_deref(),
+            password: around.store_password.as_ref(),
+            authorities: store_ca_file.as_deref(),
+        };
+        let store = match said.value("store") {
+            None => login.reach_file(data.join(STORE_FILE_NAME)),
+            Some(text) => login.reach(text, folder),
+        };
         let mut settings = Self {
+            store: store.map_err(|failure| match failure {
+                NoStore::Written(detail, hint) => wrong(file, &format!("`store`: {detail}"), hint),
+                NoStore::Password(failure) => failure,
+            })?,
+            store_password_file,
+            store_ca_file,
             public_url,
             listen,
             metrics_listen: said.address("metrics_listen", file)?,
@@ -433,6 +483,11 @@ impl Settings {
             "listen" => self.listen.to_string(),
             "metrics_listen" => self.metrics_listen.map_or("off".to_owned(), |at| at.to_string()),
             "data" => path(&self.data),
+            "store" => self.store.to_string(),
+            "store_password_file" => {
+                self.store_password_file.as_deref().map_or("none".to_owned(), path)
+            }
+            "store_ca_file" => self.store_ca_file.as_deref().map_or("none".to_owned(), path),
             "root_key_file" => path(&self.root_key_file),
             "log_level" => self.log_level.to_string(),
             "tls.certificate_file" => self.tls.as_ref().map_or("none".to_owned(), |t| path(&t.0)),
@@ -459,9 +514,9 @@ impl Settings {
         }
     }
 
-    /// The store's file.
-    pub(crate) fn store_file(&self) -> PathBuf {
-        self.data.join(STORE_FILE_NAME)
+    /// The file with the database's password, where there is one.
+    pub(crate) fn store_password_file(&self) -> Option<&Path> {
+        self.store_password_file.as_deref()
     }
 }
 

@@ -97,7 +97,8 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
     let settings = Settings::read_with(&file, &around, &flags).expect("settings");
     assert_eq!((settings.listen.port(), settings.public_url.as_str()), (11, "https://b.example"));
     assert_eq!(settings.metrics_listen.expect("on").port(), 8);
-    assert_eq!(settings.store_file(), folder.path().join("d").join(STORE_FILE_NAME));
+    let store = folder.path().join("d").join(STORE_FILE_NAME);
+    assert_eq!(settings.store.file(), Some(store.as_path()));
     let source = |key: &str| {
         let (.., source) = settings.shown.iter().find(|shown| shown.0.key == key).expect("shown");
         source.as_str()

@@ -3,11 +3,13 @@
 //! Operations are written once against [`Conn`], in SQL that SQLite and PostgreSQL both read:
 //! parameters `$1`, `$2`, … numbered in the order of their first appearance, `ON CONFLICT`,
 //! `RETURNING`. Where the dialects differ there is a named method here; an operation never asks
-//! which engine it is on. Absent on purpose: a query builder, row types, connection strings.
+//! which engine it is on. Absent on purpose: a query builder, row types.
 
 pub mod around;
 pub mod postgres;
 pub mod sqlite;
+pub mod target;
+mod tls;
 
 use std::fmt;
 use std::str::FromStr;
@@ -95,6 +97,11 @@ pub enum DriverError {
     Unique(String),
     /// The disk takes nothing more.
     Disk(DiskTrouble, String),
+    /// Another transaction was in the way and this one was undone: run again, it may succeed.
+    Conflict(String),
+    /// The engine is not there, or takes too long: nothing of the transaction happened, unless it was
+    /// its end that was not answered.
+    Unavailable(String),
     /// Anything else.
     Failed(String),
 }
@@ -124,7 +131,10 @@ impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unique(column) => write!(f, "another row has the same `{column}`"),
-            Self::Disk(_, why) | Self::Failed(why) => f.write_str(why),
+            Self::Disk(_, why)
+            | Self::Conflict(why)
+            | Self::Unavailable(why)
+            | Self::Failed(why) => f.write_str(why),
         }
     }
 }

@@ -21,14 +21,20 @@ use hashbrown::HashMap;
 use tokio::runtime::{Handle, Runtime};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
-use tokio_postgres::{Client, Config, Error, NoTls, Statement};
+use tokio_postgres::{Client, Config, Error, Statement};
 
+use super::target::Target;
+use super::tls::{Connector, Trust};
 use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
 
-/// How long one statement may take. What takes longer is given up with its connection.
-pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long it may take to get a connection.
-pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long one statement may take. What takes longer is cancelled and given up with its connection.
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long one migration may take: an index over all there is.
+pub const MIGRATION_TIME_MAX: Duration = Duration::from_hours(1);
+/// How long it may take to get a connection from one of the servers.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+/// How long it may take to find the one that takes writes.
+const FIND_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
     &[(30, "first", include_str!("../../migrations/postgres/0030_first.sql"))];
@@ -36,6 +42,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
 /// A database on a server.
 pub struct PostgresDriver {
     config: Config,
+    connector: Connector,
     speaker: Arc<Speaker>,
 }
 
@@ -59,24 +66,29 @@ impl Drop for Speaker {
 }
 
 impl PostgresDriver {
-    /// The database that `config` names. Nothing is connected yet.
-    pub fn new(mut config: Config) -> Result<Self, DriverError> {
-        config.connect_timeout(CONNECT_TIME_MAX).application_name("accredit");
+    /// The database of a target. Nothing is connected yet.
+    pub fn at(target: &Target) -> Result<Self, DriverError> {
+        Self::with(target.config(), target.connector()?)
+    }
+
+    /// The database that `config` names, on this machine. Nothing is connected yet.
+    pub fn new(config: Config) -> Result<Self, DriverError> {
+        Self::with(config, Connector::new(Trust::NoTls)?)
+    }
+
+    fn with(config: Config, connector: Connector) -> Result<Self, DriverError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("store-postgres")
             .enable_all()
             .build()
             .map_err(|error| DriverError::Failed(format!("no thread for the store: {error}")))?;
-        Ok(Self { config, speaker: Arc::new(Speaker(Some(runtime))) })
+        Ok(Self { config, connector, speaker: Arc::new(Speaker(Some(runtime))) })
     }
 
     fn connect(&self, reads: bool) -> Result<Box<dyn Conn>, DriverError> {
-        let mut config = self.config.clone();
-        if reads {
-            config.options("-c default_transaction_read_only=on");
-        }
-        let server = Server { config, speaker: Arc::clone(&self.speaker) };
+        let (config, connector) = (self.config.clone(), self.connector.clone());
+        let server = Server { config, connector, reads, speaker: Arc::clone(&self.speaker) };
         let mut conn = PostgresConn { server, open: None, state: State::Outside };
         conn.session()?;
         Ok(Box::new(conn))
@@ -100,6 +112,9 @@ impl Driver for PostgresDriver {
 /// Where connections come from.
 struct Server {
     config: Config,
+    connector: Connector,
+    /// Whether its connections only read.
+    reads: bool,
     speaker: Arc<Speaker>,
 }
 
@@ -107,16 +122,40 @@ impl Server {
     fn connect(&self) -> Result<Session, DriverError> {
         let runtime = self.speaker.handle()?;
         let _inside = runtime.enter();
-        let connected = wait(self.config.connect(NoTls), CONNECT_TIME_MAX)?;
+        let connected = wait(self.config.connect(self.connector.clone()), FIND_TIME_MAX)?;
         let (client, connection) = connected.map_err(failed)?;
         runtime.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::warn!(%error, "a connection to the store was lost");
             }
         });
-        Ok(Session { client, prepared: HashMap::default() })
+        let mut session = Session { client, prepared: HashMap::default() };
+        if self.reads {
+            // Not asked for while connecting: of several servers none would seem to take writes.
+            session.command(READ_ONLY, STATEMENT_TIME_MAX)?;
+        }
+        Ok(session)
+    }
+
+    /// Gives a session up, with whatever the server still does for it.
+    fn give_up(&self, session: Session) {
+        if session.client.is_closed() {
+            return;
+        }
+        let (token, connector) = (session.client.cancel_token(), self.connector.clone());
+        if let Ok(runtime) = self.speaker.handle() {
+            runtime.spawn(async move {
+                let cancelled = tokio::time::timeout(FIND_TIME_MAX, token.cancel_query(connector));
+                if !matches!(cancelled.await, Ok(Ok(()))) {
+                    tracing::warn!("a statement that took too long could not be cancelled");
+                }
+            });
+        }
     }
 }
+
+/// What makes a session one that only reads.
+const READ_ONLY: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
 
 /// A connection while it lasts, and what the server has prepared on it.
 struct Session {
@@ -134,8 +173,8 @@ impl Session {
         Ok(statement)
     }
 
-    fn command(&mut self, sql: &str) -> Result<(), DriverError> {
-        wait(self.client.batch_execute(sql), STATEMENT_TIME_MAX)?.map_err(failed)
+    fn command(&mut self, sql: &str, most: Duration) -> Result<(), DriverError> {
+        wait(self.client.batch_execute(sql), most)?.map_err(failed)
     }
 }
 
@@ -167,7 +206,7 @@ impl PostgresConn {
         match &mut self.open {
             Some(session) => Ok(session),
             open if self.state == State::Outside => Ok(open.insert(self.server.connect()?)),
-            _ => Err(DriverError::Failed("the connection to the store was lost".to_owned())),
+            _ => Err(DriverError::Unavailable("the connection to the store was lost".to_owned())),
         }
     }
 
@@ -181,15 +220,23 @@ impl PostgresConn {
             return Err(DriverError::Failed("the transaction has failed before".to_owned()));
         }
         let done = self.session().and_then(act);
-        if done.is_err() {
-            self.spoil();
+        if let Err(error) = &done {
+            self.spoil(error);
         }
         done
     }
 
-    fn spoil(&mut self) {
+    fn spoil(&mut self, error: &DriverError) {
         if self.state == State::Inside {
             self.state = State::Spoilt;
+        }
+        // A server that was the primary takes no writes: the next session looks for the new one.
+        let elsewhere = matches!(
+            error,
+            DriverError::Unavailable(_) | DriverError::Disk(DiskTrouble::ReadOnly, _)
+        );
+        if elsewhere && let Some(session) = self.open.take() {
+            self.server.give_up(session);
         }
     }
 
@@ -197,7 +244,20 @@ impl PostgresConn {
         if self.state != State::Outside {
             return Err(DriverError::Failed("a transaction is under way already".to_owned()));
         }
-        self.session()?.command(sql)?;
+        let was_open = self.open.is_some();
+        let begin = |session: &mut Session| match session.command(sql, STATEMENT_TIME_MAX) {
+            Err(_) if session.client.is_closed() => Ok(false),
+            done => done.map(|()| true),
+        };
+        let mut begun = self.on_session(begin)?;
+        if !begun && was_open {
+            // It was lost while nobody used it, and nothing has begun.
+            begun = self.on_session(begin)?;
+        }
+        if !begun {
+            let why = "the connection to the store is lost again and again";
+            return Err(DriverError::Unavailable(why.to_owned()));
+        }
         self.state = State::Inside;
         Ok(())
     }
@@ -231,7 +291,7 @@ impl Conn for PostgresConn {
     }
 
     fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.on_session(|session| session.command(sql))
+        self.on_session(|session| session.command(sql, MIGRATION_TIME_MAX))
     }
 
     fn begin_write(&mut self) -> Result<(), DriverError> {
@@ -249,7 +309,7 @@ impl Conn for PostgresConn {
                 "a transaction that failed is not committed".to_owned(),
             ));
         }
-        let done = self.on_session(|session| session.command("COMMIT"));
+        let done = self.on_session(|session| session.command("COMMIT", STATEMENT_TIME_MAX));
         if done.is_err() {
             // Whether it happened is found out on another session.
             self.open = None;
@@ -264,7 +324,7 @@ impl Conn for PostgresConn {
         }
         self.state = State::Outside;
         let Some(session) = &mut self.open else { return Ok(()) };
-        if session.command("ROLLBACK").is_err() {
+        if session.command("ROLLBACK", STATEMENT_TIME_MAX).is_err() {
             // It ends with its session.
             self.open = None;
         }
@@ -272,17 +332,18 @@ impl Conn for PostgresConn {
     }
 
     fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.on_session(|session| session.command("SAVEPOINT member"))
+        self.on_session(|session| session.command("SAVEPOINT member", STATEMENT_TIME_MAX))
     }
 
     fn release(&mut self) -> Result<(), DriverError> {
-        self.on_session(|session| session.command("RELEASE SAVEPOINT member"))
+        self.on_session(|session| session.command("RELEASE SAVEPOINT member", STATEMENT_TIME_MAX))
     }
 
     fn undo(&mut self) -> Result<(), DriverError> {
         self.state = State::Inside;
         self.on_session(|session| {
-            session.command("ROLLBACK TO SAVEPOINT member; RELEASE SAVEPOINT member")
+            let undo = "ROLLBACK TO SAVEPOINT member; RELEASE SAVEPOINT member";
+            session.command(undo, STATEMENT_TIME_MAX)
         })
     }
 
@@ -375,7 +436,7 @@ impl Row for PostgresRow {
 
 /// An error in words that hold no parameter's value: the server's detail does.
 fn failed(error: Error) -> DriverError {
-    let Some(told) = error.as_db_error() else { return DriverError::Failed(error.to_string()) };
+    let Some(told) = error.as_db_error() else { return unanswered(&error) };
     let text = || format!("{} (SQLSTATE {})", told.message(), told.code().code());
     match *told.code() {
         SqlState::UNIQUE_VIOLATION => {
@@ -386,8 +447,36 @@ fn failed(error: Error) -> DriverError {
         }
         SqlState::DISK_FULL => DriverError::Disk(DiskTrouble::Full, text()),
         SqlState::READ_ONLY_SQL_TRANSACTION => DriverError::Disk(DiskTrouble::ReadOnly, text()),
+        SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
+            DriverError::Conflict(text())
+        }
+        _ if GOING_AWAY.iter().any(|class| told.code().code().starts_with(class)) => {
+            DriverError::Unavailable(text())
+        }
         _ => DriverError::Failed(text()),
     }
+}
+
+/// SQLSTATE classes of a server that is not there for us: connection exceptions, too many
+/// connections, shut down or starting up, cancelled.
+const GOING_AWAY: [&str; 4] = ["08", "53300", "57P", "57014"];
+
+/// An error that no server has told.
+fn unanswered(error: &Error) -> DriverError {
+    use std::error::Error as _;
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    // A parameter's value is in none of these but one, which is a fault of the program.
+    while let Some(why) = cause {
+        text = format!("{text}: {why}");
+        cause = why.source();
+    }
+    if error.is_closed()
+        || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+    {
+        return DriverError::Unavailable(text);
+    }
+    DriverError::Failed(text)
 }
 
 /// Wakes a thread that waits for an answer.
@@ -414,7 +503,7 @@ fn wait<F: Future>(future: F, most: Duration) -> Result<F::Output, DriverError> 
         }
         let Some(left) = most.checked_sub(began.elapsed()) else {
             let why = format!("the server has not answered within {} s", most.as_secs());
-            return Err(DriverError::Failed(why));
+            return Err(DriverError::Unavailable(why));
         };
         std::thread::park_timeout(left);
     }

@@ -82,7 +82,7 @@ async fn a_full_or_read_only_file_is_recognized_by_what_the_engine_says() {
 async fn a_store_can_be_looked_at_while_it_is_served() {
     let world = World::new().await;
     let file = world.folder.path().join("accredit.db");
-    let seen = inspect(&file).expect("seen");
+    let seen = inspect(&file.clone().into()).expect("seen");
     assert_eq!(seen.schema, seen.schema_known);
     assert_eq!(seen.written_by, env!("CARGO_PKG_VERSION"));
     assert!(seen.installation.is_none());
@@ -92,8 +92,8 @@ async fn a_store_can_be_looked_at_while_it_is_served() {
     let peppers = vec![WrappedPepper { version: 1, wrapped: vec![1; 60] }];
     let public_url = "https://id.example".to_owned();
     world.store.found(Installation { peppers, root: 1, public_url }).await.expect("founded");
-    let founded = inspect(&file).expect("seen").installation.expect("founded");
+    let founded = inspect(&file.clone().into()).expect("seen").installation.expect("founded");
     assert_eq!(founded.public_url, "https://id.example");
-    assert!(inspect(&world.folder.path().join("none.db")).is_err());
+    assert!(inspect(&world.folder.path().join("none.db").into()).is_err());
     assert!(!world.folder.path().join("none.db").exists(), "looking makes nothing");
 }

@@ -66,7 +66,7 @@ async fn check(schema: i64, known: i64) {
     drop(conn);
     let file = folder.path().join(FILE);
 
-    let seen = inspect(&file).expect("looked at");
+    let seen = inspect(&file.clone().into()).expect("looked at");
     assert_eq!((seen.schema, seen.schema_known), (schema, known));
     assert_eq!((seen.sequenced, seen.integrated), (1, 1));
     assert_eq!((seen.organizations, seen.closed), (vec!["dev".to_owned()], Vec::new()));
@@ -92,7 +92,7 @@ async fn check(schema: i64, known: i64) {
     }
 
     // What was looked at is as it was; whoever opens it brings it up to date.
-    assert_eq!(inspect(&copy).expect("looked at").schema, schema);
+    assert_eq!(inspect(&copy.clone().into()).expect("looked at").schema, schema);
     let store = SqlStore::open(&copy, &Options::default()).expect("brought up to date");
     let founded = store.installation().await.expect("read").expect("founded");
     assert_eq!((founded.root, &*founded.public_url), (1, "https://id.example"));
@@ -100,7 +100,7 @@ async fn check(schema: i64, known: i64) {
     let lanes: Vec<_> = lanes.iter().map(|it| (it.lane, it.sequenced, it.pruned)).collect();
     assert!(lanes.starts_with(&[(0, 1, 0), (1, 0, 0)]), "{lanes:?}");
     store.close();
-    assert_eq!(inspect(&copy).expect("looked at").schema, known);
+    assert_eq!(inspect(&copy.clone().into()).expect("looked at").schema, known);
 }
 
 #[test]

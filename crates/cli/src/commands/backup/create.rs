@@ -22,7 +22,15 @@ use crate::settings::Settings;
 /// Writes the backup and says what is in it.
 pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure> {
     let settings = Settings::read(config, &cx.around)?;
-    let store = settings.store_file();
+    let Some(store) = settings.store.file() else {
+        return Err(Failure::new(
+            Exit::Usage,
+            "backup",
+            "a database is not backed up from here",
+            "its server makes consistent copies of it by itself",
+            "use `pg_dump` or the server's archive of its log, and keep the root key elsewhere",
+        ));
+    };
     if out.exists() {
         return Err(Failure::new(
             Exit::Conflict,
@@ -42,7 +50,7 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
         ));
     }
     root_key::read(&settings.root_key_file)?;
-    let found = inspect(&store).map_err(|fault| failed(&fault))?;
+    let found = inspect(&settings.store).map_err(|fault| failed(&fault))?;
     if found.schema > found.schema_known {
         let newer = format!("the store was written by version {}", found.written_by);
         return Err(failed(&Fault::new(
@@ -56,7 +64,7 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
     };
     scratch::remove_left_behind(&settings.data);
     let mut scratch = scratch::create(&settings.data).map_err(cannot)?;
-    copy(&store, scratch.path()).map_err(|fault| failed(&fault))?;
+    copy(store, scratch.path()).map_err(|fault| failed(&fault))?;
     let contents = contents(scratch.path()).map_err(|fault| failed(&fault))?;
     // Of the moment of the copy: the server may have taken another one meanwhile.
     let files = Files::of(&settings.root_key_file);

@@ -113,7 +113,7 @@ impl Opened {
 
     /// Opens the store with its key. An older schema is brought up to date, a newer one refused.
     pub(super) async fn compose(&self, root: RootKey) -> Result<Composed, Failure> {
-        compose::compose_with(&self.store, root, &self.manifest.public_url).await
+        compose::compose_with(&self.store.clone().into(), root, &self.manifest.public_url).await
     }
 
     /// Computes all logs again; returns what does not agree, by organization.

@@ -8,6 +8,7 @@ use accredit_store::inspect::{Inspection, inspect};
 use accredit_wire::time::Time;
 
 use super::{Checks, NAMES_SHOWN_MAX, certificate};
+use crate::compose;
 use crate::context::Context;
 use crate::root_key::{self, Files};
 use crate::settings::Settings;
@@ -69,13 +70,13 @@ fn outbound(settings: &Settings, checks: &mut Checks) {
 
 /// Whether others can read or change what they must not.
 fn modes(config: &Path, settings: &Settings, checks: &mut Checks) {
-    let store = settings.store_file();
     let mut files = vec![
         (config, 0o022, "change"),
         (&settings.data, 0o022, "change"),
         (&settings.root_key_file, 0o077, "read"),
-        (&store, 0o077, "read"),
     ];
+    let of_store = [settings.store.file(), settings.store_password_file()];
+    files.extend(of_store.into_iter().flatten().map(|file| (file, 0o077, "read")));
     if let Some((_, key)) = &settings.tls {
         files.push((key, 0o077, "read"));
     }
@@ -117,16 +118,23 @@ fn disk(folder: &Path, checks: &mut Checks) {
 
 /// The store's schema, whether the root key opens it, and its log. The organizations' names.
 fn store(settings: &Settings, checks: &mut Checks) -> Vec<String> {
-    let file = settings.store_file();
-    if !file.exists() {
-        let found = format!("there is no store `{}`", file.display());
-        checks.fail("store", found, "create one with `accredit init`, or set `data` right");
-        return Vec::new();
+    let place = &settings.store;
+    match compose::holds_store(place) {
+        Ok(true) => {}
+        Ok(false) => {
+            let found = format!("there is no store `{place}`");
+            checks.fail("store", found, "create one with `accredit init`, or set `data` right");
+            return Vec::new();
+        }
+        Err(failure) => {
+            checks.failed("store", &failure);
+            return Vec::new();
+        }
     }
-    let seen = match inspect(&file) {
+    let seen = match inspect(place) {
         Ok(seen) => seen,
         Err(fault) => {
-            checks.fail("store", fault.to_string(), "is the file whole? see `accredit fsck`");
+            checks.fail("store", fault.to_string(), "is the store whole? see `accredit fsck`");
             return Vec::new();
         }
     };

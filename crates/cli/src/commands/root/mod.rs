@@ -11,6 +11,7 @@ use std::sync::Arc;
 use accredit_domain::audit::event::{Actor, Body};
 use accredit_domain::root::{RotatedRoot, rotate};
 use accredit_domain::{Error, Fault};
+use accredit_store::place::Place;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
@@ -81,7 +82,7 @@ async fn at_server(cx: &Context) -> Result<(), Failure> {
 async fn here(config: &Path, cx: &Context) -> Result<(), Failure> {
     let settings = Settings::read(config, &cx.around)?;
     let files = Files::of(&settings.root_key_file);
-    let done = rotate_here(&settings.store_file(), &files, &settings.public_url).await?;
+    let done = rotate_here(&settings.store, &files, &settings.public_url).await?;
     if cx.out.is_json() {
         let told = json!({
             "root_key_file": files.current,
@@ -109,18 +110,18 @@ fn remind(cx: &Context) {
 
 /// Rotates; nothing where that only finished an earlier rotation.
 async fn rotate_here(
-    store: &Path,
+    store: &Place,
     files: &Files,
     public_url: &str,
 ) -> Result<Option<RotatedRoot>, Failure> {
     // A store that is not there would be made.
-    if !store.exists() {
+    if !compose::holds_store(store)? {
         return Err(Failure::new(
             Exit::NotFound,
             "root",
             "there is no store",
-            &format!("`{}` does not exist", store.display()),
-            "check `data` in the configuration, or run `accredit init`",
+            &format!("`{store}` holds none"),
+            "check `data` and `store` in the configuration, or run `accredit init`",
         ));
     }
     root_key::read(&files.current)?;

@@ -34,11 +34,13 @@ async fn peppers(composed: &Composed) -> Vec<WrappedPepper> {
 
 impl Place {
     async fn compose(&self) -> Composed {
-        compose::compose(&self.store, &self.files.current, URL).await.expect("it opens")
+        compose::compose(&self.store.clone().into(), &self.files.current, URL)
+            .await
+            .expect("it opens")
     }
 
     async fn rotate(&self) -> Result<Option<RotatedRoot>, Failure> {
-        rotate_here(&self.store, &self.files, URL).await
+        rotate_here(&self.store.clone().into(), &self.files, URL).await
     }
 
     async fn peppers(&self) -> Vec<WrappedPepper> {
@@ -150,7 +152,7 @@ async fn a_wrong_root_key_changes_nothing_and_a_previous_one_is_named() {
     let failure = place.rotate().await.expect_err("a wrong key");
     assert!(failure.detail.contains("root.key.previous"), "{failure:?}");
     assert_eq!(place.opening().await, [false, false, true]);
-    let gone = rotate_here(&place.store.with_extension("gone"), &place.files, URL).await;
+    let gone = rotate_here(&place.store.with_extension("gone").into(), &place.files, URL).await;
     assert!(gone.is_err_and(|failure| failure.exit == Exit::NotFound));
 }
 
