@@ -921,6 +921,10 @@ pub trait Observer: Send + Sync {
     /// Everything that is wrapped came under another root key. Only those who keep something
     /// wrapped need to know.
     fn rewrapped(&self, _rewrapped: &Rewrapped) {}
+
+    /// What was committed elsewhere is not known one by one: what is in memory is to be forgotten and
+    /// read anew.
+    fn lost(&self) {}
 }
 
 /// What an installation is founded with.
@@ -981,6 +985,14 @@ pub trait Store: Registry + Admissions + Ledger + Revocations + Log {
 
     /// Registers somebody who must know of commits.
     fn observe(&self, observer: Arc<dyn Observer>);
+
+    /// Whether other processes write to the same store: then memory is only as new as the last
+    /// [`Store::catch_up`].
+    fn is_shared(&self) -> bool;
+
+    /// Takes over what other processes committed: all that was durable when this was called has been
+    /// told to observers when it returns.
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Whether a write would succeed now; for readiness.
     fn check(&self) -> BoxFuture<'_, Result<(), Fault>>;

@@ -399,7 +399,8 @@ impl Tenant {
         if let Some(Ok(kid)) = target.map(KeyId::try_from) {
             self.verifier.set_keys(self.verifier.keys().without(kid));
         }
-        if notice.revocation.is_some() {
+        // One that was read when the organization was loaded may be told of once more.
+        if notice.revocation.is_some() && notice.rev > self.rev() {
             let new = notice.revocation.as_ref().map(entry);
             let state = self.revoked.load().advanced(notice.rev, notice.at, new);
             self.verifier.set_standing(Standing::own(state.clone()));
@@ -544,6 +545,13 @@ impl Observer for Tenants {
         if let Some(tenant) = self.loaded().by_id.get(&notice.org) {
             tenant.committed(notice);
         }
+    }
+
+    fn lost(&self) {
+        // Under the lock, so that nothing that was read before comes in after.
+        let mut loaded = self.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.notices.fetch_add(1, Ordering::AcqRel);
+        *loaded = Loaded::default();
     }
 
     fn rewrapped(&self, rewrapped: &Rewrapped) {

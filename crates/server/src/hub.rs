@@ -146,6 +146,11 @@ impl Observer for Hub {
             let _ = self.notices.try_send(notice.clone());
         }
     }
+
+    fn lost(&self) {
+        // Channels hold organizations as they were; followers go on from what they hold.
+        self.close();
+    }
 }
 
 impl Hub {

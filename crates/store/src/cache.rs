@@ -48,6 +48,16 @@ impl Tag {
 }
 
 impl Tag {
+    /// As it is written down for other nodes.
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// As it was written down.
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
     /// Everything by whose end an instance of the organization ends that was born. One for all, as one
     /// party may stand before many.
     pub(crate) const fn births_in(org: OrganizationId) -> Self {
@@ -84,6 +94,14 @@ impl Stamps {
     pub(crate) fn touch(&self, tag: Tag) {
         let now = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
         self.slots[self.slot(tag)].fetch_max(now, Ordering::SeqCst);
+    }
+
+    /// Ends every entry.
+    pub(crate) fn touch_all(&self) {
+        let now = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
+        for slot in &self.slots {
+            slot.fetch_max(now, Ordering::SeqCst);
+        }
     }
 
     fn slot(&self, tag: Tag) -> usize {

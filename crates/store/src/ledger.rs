@@ -50,6 +50,18 @@ pub(crate) enum Expired {
     },
 }
 
+impl Expired {
+    /// In which organization, as its id is written.
+    pub(crate) fn org(&self) -> &str {
+        match self {
+            Self::Spent { org, .. }
+            | Self::Revocation { org, .. }
+            | Self::Answer { org, .. }
+            | Self::Held { org, .. } => org,
+        }
+    }
+}
+
 /// Forgets rows whose time is over at `now`.
 pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result<(), Failure> {
     for row in rows {

@@ -12,6 +12,7 @@ mod agents;
 mod answers;
 pub mod backup;
 mod cache;
+mod changes;
 mod credentials;
 mod descent;
 pub mod driver;
@@ -64,6 +65,7 @@ use tokio::sync::oneshot;
 
 use admissions::Caches;
 use cache::Stamps;
+use changes::Changes;
 use driver::sqlite::SqliteDriver;
 use driver::{Conn, Driver, DriverError};
 use failure::Failure;
@@ -74,6 +76,7 @@ use shared::Shared;
 use spent::Spent;
 use writer::{Counters, Writer};
 
+pub use changes::CHANGES_KEPT;
 pub use installation::Founded;
 pub use ledger::FORGOTTEN_IN_CHUNK_MAX;
 pub use member::KINDS;
@@ -131,12 +134,14 @@ impl SqlStore {
         let mut conn = driver.writer().map_err(failed)?;
         migrations::apply(&*driver, &mut *conn)?;
         let mut mover = driver.writer().map_err(failed)?;
+        let changes = driver.is_shared().then(|| Changes::from_now_on(&mut *conn)).transpose();
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             stamps: Stamps::new(),
             observers: RwLock::new(Vec::new()),
             stats: Counters::default(),
             linger: options.linger,
+            changes: changes.map_err(failed)?,
         });
         let (journal, maintenance) = maintenance::pair();
         let spent = Spent::load(&mut *conn).map_err(failed)?;
@@ -285,6 +290,29 @@ impl Store for SqlStore {
     fn observe(&self, observer: Arc<dyn Observer>) {
         let observers = &self.shared.observers;
         observers.write().unwrap_or_else(PoisonError::into_inner).push(observer);
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.changes.is_some()
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "take over what other nodes wrote";
+        Box::pin(async move {
+            let Some(changes) = &self.shared.changes else { return Ok(()) };
+            loop {
+                let after = changes.told();
+                let next = self.read_short(OPERATION, move |conn| changes::next(conn, after));
+                let is_done = changes.take(&self.shared, next.await?);
+                if changes.root_is_other() {
+                    let why = "another node has changed the root key: start this one with the new";
+                    return Err(Fault::new(OPERATION, why));
+                }
+                if is_done {
+                    return Ok(());
+                }
+            }
+        })
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Fault>> {

@@ -103,6 +103,17 @@ pub(crate) fn append(
     Ok(())
 }
 
+/// Whether the last leaf before this head is in the log, whatever came after it.
+pub(crate) fn is_written(conn: &mut dyn Conn, org: &str, head: &Head) -> Result<bool, DriverError> {
+    let Some(last) = head.next.checked_sub(1) else { return Ok(true) };
+    let stored = conn.first(
+        "SELECT hash FROM event WHERE org = $1 AND lane = $2 AND seq = $3",
+        &[org.into(), head.lane.into(), last.into()],
+        |row| row.bytes(0),
+    )?;
+    Ok(stored == Some(*head.previous.bytes()))
+}
+
 /// Writes the head of the lane, on the condition that the row is as it was seen. False where
 /// somebody else has moved it.
 pub(crate) fn advance(conn: &mut dyn Conn, org: &str, head: &Head) -> Result<bool, DriverError> {

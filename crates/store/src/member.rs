@@ -3,6 +3,8 @@
 //! A variant for each kind of write instead of a closure: the hot one, an issuance, is then a
 //! move of plain data between threads.
 
+use std::collections::BTreeSet;
+
 use accredit_domain::audit::event::{Event, SealedEvent};
 use accredit_domain::federation::KeptKeys;
 use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
@@ -110,6 +112,28 @@ impl Work {
         }
     }
 
+    /// Adds the organizations whose rows it writes. [`Self::Rewrap`] writes those of all.
+    pub(crate) fn organizations(&self, into: &mut BTreeSet<String>) {
+        let one = match self {
+            Self::Issue(issuance, _) => issuance.org,
+            Self::Change(both) => both.0.org,
+            Self::Generation(both) => both.0.org,
+            Self::Event(org, ..)
+            | Self::Consume(org, _)
+            | Self::Integrate(org, _)
+            | Self::Prune(org, ..)
+            | Self::Looked(org, _)
+            | Self::Followed(org, _)
+            | Self::FederationKeys(org, _) => *org,
+            Self::Uses(uses) => return into.extend(uses.iter().map(|one| one.org.to_string())),
+            Self::Forget(rows, _) => {
+                return into.extend(rows.iter().map(|row| row.org().to_owned()));
+            }
+            Self::Found(_) | Self::Rewrap(_) | Self::Beat => return,
+        };
+        into.insert(one.to_string());
+    }
+
     /// Whether it is one statement, which is atomic by itself and needs no savepoint.
     pub(crate) fn is_one_statement(&self) -> bool {
         match self {
@@ -145,13 +169,20 @@ pub(crate) struct Done {
     pub(crate) rewrapped: Option<Box<Rewrapped>>,
     /// For the caches.
     pub(crate) touched: Vec<Tag>,
+    /// Nothing that anybody has in memory holds any more.
+    pub(crate) anew: bool,
 }
 
 impl Done {
     /// Nothing that anybody must be told.
     pub(crate) fn quiet(rev: u64) -> Self {
         let committed = Committed { rev, ended: 0 };
-        Self { committed, notice: None, rewrapped: None, touched: Vec::new() }
+        Self { committed, notice: None, rewrapped: None, touched: Vec::new(), anew: false }
+    }
+
+    /// Whether there is anything that somebody must be told.
+    pub(crate) fn tells(&self) -> bool {
+        self.anew || self.notice.is_some() || self.rewrapped.is_some() || !self.touched.is_empty()
     }
 
     /// Adds rows that ended with another one.

@@ -75,6 +75,15 @@ pub(crate) fn write(
     Ok(Revocation { rev, keep_until, ..entry.clone() })
 }
 
+/// The entry with this count; nothing where it is over and was forgotten.
+pub(crate) fn at(
+    conn: &mut dyn Conn,
+    org: &str,
+    rev: u64,
+) -> Result<Option<Revocation>, DriverError> {
+    conn.first(select!("WHERE org = $1 AND rev = $2"), &[org.into(), rev.into()], read)
+}
+
 /// The targets revoked after `rev`, with the count of each.
 pub(crate) fn targets_after(
     conn: &mut dyn Conn,

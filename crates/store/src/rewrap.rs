@@ -33,6 +33,11 @@ pub(crate) fn check(conn: &mut dyn Conn, root: u32) -> Result<(), Failure> {
     if found == root { Ok(()) } else { Err(Failure::Stale) }
 }
 
+/// Whose rows it writes: every organization, as its id is written, in their order.
+pub(crate) fn organizations(conn: &mut dyn Conn) -> Result<Vec<String>, DriverError> {
+    conn.all("SELECT org FROM organization ORDER BY org", &[], |row| Ok(row.text(0)?.to_owned()))
+}
+
 /// Writes all of it.
 pub(crate) fn write(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<Written, Failure> {
     let failed = |error: DriverError| Failure::of(OPERATION, error);
@@ -55,10 +60,9 @@ pub(crate) fn write(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<Writ
     }
     let rewrapped = Rewrapped { root: rewrapping.to(), at: rewrapping.at(), keys: Vec::new() };
     let mut written = Written { rewrapped, events: Vec::new() };
-    let orgs: Vec<OrganizationId> = conn
-        .all("SELECT org FROM organization ORDER BY org", &[], |row| row.parsed(0))
-        .map_err(failed)?;
-    for org in orgs {
+    for org in organizations(conn).map_err(failed)? {
+        let org: OrganizationId =
+            org.parse().map_err(|error| Failure::Fault(Fault::new(OPERATION, error)))?;
         for key in keys::all(conn, org).map_err(failed)? {
             let key = rewrapping.key(&key.sealed).map_err(Failure::Fault)?;
             let (org, id) = (key.org.to_string(), key.id.to_string());

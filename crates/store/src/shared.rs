@@ -1,11 +1,12 @@
 //! What the writer's thread and the callers of the store share.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use accredit_domain::ports::Observer;
 
 use crate::cache::Stamps;
+use crate::changes::Changes;
 use crate::member::Member;
 use crate::queue::Queue;
 use crate::writer::Counters;
@@ -17,4 +18,20 @@ pub(crate) struct Shared {
     pub(crate) observers: RwLock<Vec<Arc<dyn Observer>>>,
     pub(crate) stats: Counters,
     pub(crate) linger: Duration,
+    /// How far this node has come in what all commit; nothing where no other process writes.
+    pub(crate) changes: Option<Changes>,
+}
+
+impl Shared {
+    /// Tells each observer, in the order in which they came.
+    pub(crate) fn each_observer(&self, tell: impl Fn(&dyn Observer)) {
+        let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
+        observers.iter().for_each(|observer| tell(&**observer));
+    }
+
+    /// Whatever is in memory is to be read anew.
+    pub(crate) fn lost(&self) {
+        self.stamps.touch_all();
+        self.each_observer(|observer| observer.lost());
+    }
 }

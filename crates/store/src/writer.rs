@@ -9,13 +9,18 @@
 //! After a commit, in this order: caches forget what has changed, observers are told, members are
 //! answered. So whoever has seen a new revocation counter finds facts at least as new.
 //!
+//! Where other processes write to the same store, each batch holds its organizations first, in one
+//! order, and reads their heads then: two nodes' batches wait for each other, and what is newer than a
+//! decision is read after the wait. It tells what it changed in the same transaction ([`crate::changes`]).
+//!
 //! A commit that fails may have happened. Its members are told that it failed, which is the safe
 //! side for whoever waits for a token; what is in memory is not: so it is looked, at once and if
 //! need be before the next batch, whether the rows are there, and then caches and observers are
 //! told like after any commit. Until that is known nothing else is written.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use accredit_domain::Fault;
@@ -26,6 +31,7 @@ use hashbrown::HashMap;
 use tokio::runtime::Handle;
 
 use crate::cache::Tag;
+use crate::changes::{self, Telling};
 use crate::driver::{Conn, DiskTrouble, DriverError};
 use crate::failure::Failure;
 use crate::log::{self, Head};
@@ -66,7 +72,13 @@ struct Newer {
 /// A commit that failed, of which nobody knows whether it happened.
 struct Doubt {
     witness: Option<Witness>,
-    outcomes: Vec<Result<Done, Failure>>,
+    outcomes: Outcomes,
+}
+
+/// What came of a batch's members, and what there is to tell where others must hear of it.
+struct Outcomes {
+    members: Vec<Result<Done, Failure>>,
+    telling: Option<Telling>,
 }
 
 /// What is there if a batch was committed, and not if it was not.
@@ -85,13 +97,7 @@ impl Doubt {
             return Ok(false);
         }
         match &self.witness {
-            Some(Witness::Lane(org, head)) => {
-                let stored = log::head(conn, org)?;
-                Ok(stored.is_some_and(|stored| {
-                    (stored.lane, stored.next, stored.previous)
-                        == (head.lane, head.next, head.previous)
-                }))
-            }
+            Some(Witness::Lane(org, head)) => log::is_written(conn, org, head),
             Some(Witness::Spent(org, seq)) => Spent::is_written(conn, *org, *seq),
             Some(Witness::Root(root)) => Ok(installation::root(conn)? == *root),
             // Nothing of it is kept in memory.
@@ -225,7 +231,7 @@ impl Writer {
             match self.attempt(batch, failed.as_ref().map(|(place, _)| *place)) {
                 Ok(mut outcomes) => {
                     if let Some((place, failure)) = failed {
-                        outcomes.insert(place, Err(failure));
+                        outcomes.members.insert(place, Err(failure));
                     }
                     self.shared.stats.trouble(None);
                     return self.publish(batch, outcomes);
@@ -281,7 +287,7 @@ impl Writer {
         &mut self,
         batch: &[Member],
         without: Option<usize>,
-    ) -> Result<Vec<Result<Done, Failure>>, BatchError> {
+    ) -> Result<Outcomes, BatchError> {
         self.settle()?;
         if self.conn.in_transaction() {
             self.conn.rollback()?;
@@ -291,6 +297,7 @@ impl Writer {
         }
         self.newer.clear();
         self.conn.begin_write()?;
+        self.hold(batch)?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (place, member) in batch.iter().enumerate() {
             if without == Some(place) {
@@ -311,6 +318,10 @@ impl Writer {
                 return Err(BatchError::HeadMoved);
             }
         }
+        let telling = match &self.shared.changes {
+            Some(changes) => changes.write(&mut *self.conn, &outcomes)?,
+            None => None,
+        };
         if let Err(error) = self.conn.commit() {
             let moved = |lane: &&Lane| lane.head.next != lane.head.stored_next;
             let lane = self.lanes.values().find(moved);
@@ -322,6 +333,7 @@ impl Writer {
                 rewrapped.next_back().map(|rewrapped| Witness::Root(rewrapped.root))
             };
             let witness = lane.or_else(spent).or_else(root);
+            let outcomes = Outcomes { members: outcomes, telling };
             self.doubt = Some(Doubt { witness, outcomes });
             return Err(error.into());
         }
@@ -329,7 +341,25 @@ impl Writer {
         for lane in self.lanes.values_mut() {
             lane.head.stored_next = lane.head.next;
         }
-        Ok(outcomes)
+        Ok(Outcomes { members: outcomes, telling })
+    }
+
+    /// Holds the organizations that a batch writes in, where others may write there, too; what is
+    /// known of their heads is from before the wait. In their order: two batches that met would
+    /// otherwise wait for each other.
+    fn hold(&mut self, batch: &[Member]) -> Result<(), DriverError> {
+        if self.shared.changes.is_none() {
+            return Ok(());
+        }
+        self.lanes.clear();
+        let mut organizations = BTreeSet::new();
+        for member in batch {
+            member.work.organizations(&mut organizations);
+        }
+        if batch.iter().any(|member| matches!(member.work, Work::Rewrap(_))) {
+            organizations.extend(rewrap::organizations(&mut *self.conn)?);
+        }
+        organizations.iter().try_for_each(|org| self.conn.hold(org))
     }
 
     /// Writes one member. An error of the outer kind is the whole batch's.
@@ -400,7 +430,7 @@ impl Writer {
                 // What is in memory is the end of a lane that is closed now.
                 self.lanes.remove(&both.0.org);
                 self.newer.remove(&both.0.org);
-                Ok(Done::quiet(0))
+                Ok(Done { anew: self.shared.changes.is_some(), ..Done::quiet(0) })
             }
             Work::Rewrap(rewrapping) => {
                 // It adds to many lanes: undone, it leaves all of them as they were.
@@ -473,29 +503,46 @@ impl Writer {
     }
 
     /// Tells what was committed: caches and observers, in this order.
-    fn tell(&self, outcomes: &[Result<Done, Failure>]) {
-        let done = || outcomes.iter().flatten();
-        for tag in done().flat_map(|done| &done.touched) {
-            self.shared.stamps.touch(*tag);
-        }
-        let mut notices = done().filter_map(|done| done.notice.as_deref()).peekable();
-        if notices.peek().is_some() {
-            let observers = self.shared.observers.read().unwrap_or_else(PoisonError::into_inner);
-            for notice in notices {
-                observers.iter().for_each(|observer| observer.committed(notice));
+    fn tell(&self, outcomes: &Outcomes) {
+        let done = || outcomes.members.iter().flatten();
+        match (&self.shared.changes, &outcomes.telling) {
+            (Some(changes), Some(telling)) => {
+                changes.tell_own(&self.shared, telling, done().filter(|done| done.tells()));
+            }
+            (Some(_), None) => {}
+            (None, _) => {
+                done()
+                    .flat_map(|done| &done.touched)
+                    .for_each(|tag| self.shared.stamps.touch(*tag));
+                for notice in done().filter_map(|done| done.notice.as_deref()) {
+                    self.shared.each_observer(|observer| observer.committed(notice));
+                }
             }
         }
         // Last: a key that was written before it in this batch is among what it tells, and one
         // after it was refused.
         for rewrapped in done().filter_map(|done| done.rewrapped.as_deref()) {
-            let observers = self.shared.observers.read().unwrap_or_else(PoisonError::into_inner);
-            observers.iter().for_each(|observer| observer.rewrapped(rewrapped));
+            self.shared.each_observer(|observer| observer.rewrapped(rewrapped));
+        }
+    }
+
+    /// What overtook a member may have been written by another node, and whoever decides again is to
+    /// know of it.
+    fn catch_up(&mut self) {
+        let Some(changes) = &self.shared.changes else { return };
+        match changes::next(&mut *self.conn, changes.told()) {
+            Ok(next) => drop(changes.take(&self.shared, next)),
+            Err(error) => tracing::warn!(%error, "what other nodes wrote could not be read"),
         }
     }
 
     /// Tells what was committed: caches, observers, members, in this order.
-    fn publish(&self, batch: &mut Vec<Member>, outcomes: Vec<Result<Done, Failure>>) {
+    fn publish(&mut self, batch: &mut Vec<Member>, outcomes: Outcomes) {
         self.tell(&outcomes);
+        let Outcomes { members: outcomes, .. } = outcomes;
+        if outcomes.iter().any(|outcome| matches!(outcome, Err(Failure::Overtaken(_)))) {
+            self.catch_up();
+        }
         let outcomes = outcomes.into_iter().map(|outcome| outcome.map(|done| done.committed));
         let answers: Vec<_> = batch.drain(..).zip(outcomes).collect();
         match &self.runtime {

@@ -102,7 +102,7 @@ impl Around for Faults {
         run: impl FnOnce() -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
         match step {
-            Step::Execute | Step::BeginWrite | Step::Savepoint | Step::Release => {
+            Step::Execute | Step::BeginWrite | Step::Hold | Step::Savepoint | Step::Release => {
                 self.called()?;
                 run()
             }

@@ -29,6 +29,8 @@ pub enum Step {
     Release,
     /// [`Conn::undo`].
     Undo,
+    /// [`Conn::hold`].
+    Hold,
     /// [`Conn::checkpoint`].
     Checkpoint,
 }
@@ -77,6 +79,10 @@ impl<A: Around> Driver for DriverAround<A> {
     fn reader(&self) -> Result<Box<dyn Conn>, DriverError> {
         let (conn, around) = (self.driver.reader()?, Arc::clone(&self.around));
         Ok(Box::new(ConnAround { conn, around, writes: false }))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.driver.is_shared()
     }
 
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
@@ -150,6 +156,10 @@ impl<A: Around> Conn for ConnAround<A> {
 
     fn in_transaction(&self) -> bool {
         self.conn.in_transaction()
+    }
+
+    fn hold(&mut self, org: &str) -> Result<(), DriverError> {
+        self.step(Step::Hold, |conn| conn.hold(org))
     }
 
     fn checkpoint(&mut self) -> Result<u64, DriverError> {

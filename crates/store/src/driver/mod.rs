@@ -266,6 +266,10 @@ pub trait Conn: Send {
     /// Whether there still is a transaction; some errors end it without being asked.
     fn in_transaction(&self) -> bool;
 
+    /// Holds an organization until the transaction ends: whoever else holds it is waited for, and what
+    /// is read from here on is as they left it. An engine with one writer has nothing to do.
+    fn hold(&mut self, org: &str) -> Result<(), DriverError>;
+
     /// Moves what was committed from the journal to its final place, without waiting for
     /// anybody, and says how many pages are left to move. An engine that does so by itself
     /// answers 0.
@@ -318,6 +322,9 @@ pub trait Driver: Send + Sync {
 
     /// A connection that cannot write.
     fn reader(&self) -> Result<Box<dyn Conn>, DriverError>;
+
+    /// Whether other processes write to the same store.
+    fn is_shared(&self) -> bool;
 
     /// The numbered migrations in this engine's dialect, ascending: number, name, statements.
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)];

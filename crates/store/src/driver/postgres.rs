@@ -29,6 +29,9 @@ use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
 
 /// How long one statement may take. What takes longer is cancelled and given up with its connection.
 pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a transaction that holds something may stand still. What a process that was stopped in the
+/// middle of one holds is let go then, and when it goes on, nothing of that transaction happened.
+pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(2);
 /// How long one migration may take: an index over all there is.
 pub const MIGRATION_TIME_MAX: Duration = Duration::from_hours(1);
 /// How long it may take to get a connection from one of the servers.
@@ -37,7 +40,7 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 const FIND_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(30, "first", include_str!("../../migrations/postgres/0030_first.sql"))];
+    &[(31, "first", include_str!("../../migrations/postgres/0031_first.sql"))];
 
 /// A database on a server.
 pub struct PostgresDriver {
@@ -104,6 +107,10 @@ impl Driver for PostgresDriver {
         self.connect(true)
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
         MIGRATIONS
     }
@@ -133,6 +140,10 @@ impl Server {
         if self.reads {
             // Not asked for while connecting: of several servers none would seem to take writes.
             session.command(READ_ONLY, STATEMENT_TIME_MAX)?;
+        } else {
+            let most = IDLE_IN_TRANSACTION_MAX.as_millis();
+            let sql = format!("SET idle_in_transaction_session_timeout = {most}");
+            session.command(&sql, STATEMENT_TIME_MAX)?;
         }
         Ok(session)
     }
@@ -349,6 +360,12 @@ impl Conn for PostgresConn {
 
     fn in_transaction(&self) -> bool {
         self.state != State::Outside && self.open.as_ref().is_some_and(|it| !it.client.is_closed())
+    }
+
+    fn hold(&mut self, org: &str) -> Result<(), DriverError> {
+        // By itself: a statement that reads more would read that as it was before the wait.
+        self.execute("SELECT 1 FROM organization WHERE org = $1 FOR UPDATE", &[org.into()])
+            .map(drop)
     }
 
     fn checkpoint(&mut self) -> Result<u64, DriverError> {

@@ -56,6 +56,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (28, "impersonation", include_str!("../../migrations/sqlite/0028_impersonation.sql")),
     (29, "blast", include_str!("../../migrations/sqlite/0029_blast.sql")),
     (30, "blast_alone", include_str!("../../migrations/sqlite/0030_blast_alone.sql")),
+    (31, "changes", include_str!("../../migrations/sqlite/0031_changes.sql")),
 ];
 
 /// A store in one file, held by this process alone.
@@ -138,6 +139,11 @@ impl Driver for SqliteDriver {
         let conn = self.connect(READER_PAGES_KIB)?;
         conn.pragma_update(None, "query_only", true).map_err(failed)?;
         Ok(Box::new(SqliteConn(conn)))
+    }
+
+    fn is_shared(&self) -> bool {
+        // The file is locked for this process.
+        false
     }
 
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
@@ -271,6 +277,11 @@ impl Conn for SqliteConn {
 
     fn in_transaction(&self) -> bool {
         !self.0.is_autocommit()
+    }
+
+    fn hold(&mut self, _org: &str) -> Result<(), DriverError> {
+        // There is no other writer.
+        Ok(())
     }
 
     fn checkpoint(&mut self) -> Result<u64, DriverError> {

@@ -17,6 +17,7 @@ mod issuance;
 mod lists;
 #[path = "../it/log.rs"]
 mod log;
+mod nodes;
 #[path = "../it/registry.rs"]
 mod registry;
 #[path = "../it/revocation.rs"]

@@ -1,4 +1,4 @@
--- The schema as of migration 30 of the embedded store, in PostgreSQL's words. The organization leads
+-- The schema as of migration 31 of the embedded store, in PostgreSQL's words. The organization leads
 -- every key: it is what a shard is cut by. Ids and JSON are text and compared as bytes, times are
 -- integer microseconds. Rows of nouns are never deleted, so that no name is ever used twice.
 
@@ -373,6 +373,21 @@ CREATE TABLE task_grant (
     FOREIGN KEY (org, federation) REFERENCES federation (org, id)
 );
 
+CREATE TABLE change_head (
+    id    BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    place BIGINT NOT NULL
+);
+
+CREATE TABLE change (
+    place       BIGINT NOT NULL PRIMARY KEY,
+    org         TEXT COLLATE "C",
+    rev         BIGINT NOT NULL,
+    at          BIGINT NOT NULL,
+    what        BIGINT NOT NULL,
+    tags        BYTEA NOT NULL,
+    credentials TEXT COLLATE "C" NOT NULL
+);
+
 CREATE INDEX agent_owner ON agent (org, owner);
 CREATE INDEX instance_agent ON instance (org, agent, id);
 CREATE INDEX credential_agent ON credential (org, agent, id) WHERE agent IS NOT NULL;
@@ -435,6 +450,7 @@ CREATE INDEX credential_of_agent ON credential (org, agent, state)
     WHERE state = 'active' AND agent > '';
 
 INSERT INTO heartbeat (id, beats) VALUES (1, 0);
+INSERT INTO change_head (id, place) VALUES (1, 0);
 
 -- How much an organization has, kept by triggers as in the embedded store.
 CREATE FUNCTION organization_holds() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
