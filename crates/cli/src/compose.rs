@@ -17,6 +17,7 @@ use accredit_domain::registry::organization::{
 };
 use accredit_domain::root::Root;
 use accredit_domain::vault::{RootKey, SoftVault};
+use accredit_domain::view::View;
 use accredit_domain::{Error, World};
 use accredit_net::JwkSets;
 use accredit_server::Server;
@@ -253,6 +254,7 @@ pub(crate) async fn put_together(
         vault: Arc::new(vault),
         root: Root::new(place),
         outbound: Arc::clone(&outbound) as Arc<dyn Outbound>,
+        view: View::of(&*store),
         store: Arc::clone(&store) as Arc<dyn Store>,
         public_url: installation.public_url,
         limits: Limits::default(),

@@ -19,6 +19,7 @@ use crate::registry::credential::AdminPermission;
 use crate::root::Root;
 use crate::tenant::Tenant;
 use crate::terms::Terms;
+use crate::view::View;
 
 /// The outside world, built once by the composition root or a test.
 pub struct World {
@@ -36,6 +37,8 @@ pub struct World {
     pub outbound: Arc<dyn Outbound>,
     /// Durable facts.
     pub store: Arc<dyn Store>,
+    /// How old what is in memory of them may be.
+    pub view: View,
     /// Where this installation is reached: the only source of issuer names.
     pub public_url: String,
     /// How many requests one caller may send.

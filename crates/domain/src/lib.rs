@@ -26,6 +26,7 @@ pub mod root;
 pub mod tenant;
 pub mod terms;
 pub mod vault;
+pub mod view;
 
 pub use context::{Caller, Cx, World};
 pub use refusal::{Error, Fault, Refusal, Rule};

@@ -922,8 +922,7 @@ pub trait Observer: Send + Sync {
     /// wrapped need to know.
     fn rewrapped(&self, _rewrapped: &Rewrapped) {}
 
-    /// What was committed elsewhere is not known one by one: what is in memory is to be forgotten and
-    /// read anew.
+    /// Changes were missed: what is in memory is to be forgotten and read anew.
     fn lost(&self) {}
 }
 
@@ -986,12 +985,10 @@ pub trait Store: Registry + Admissions + Ledger + Revocations + Log {
     /// Registers somebody who must know of commits.
     fn observe(&self, observer: Arc<dyn Observer>);
 
-    /// Whether other processes write to the same store: then memory is only as new as the last
-    /// [`Store::catch_up`].
+    /// Whether others write to it: then memory is as new as the last [`Store::catch_up`].
     fn is_shared(&self) -> bool;
 
-    /// Takes over what other processes committed: all that was durable when this was called has been
-    /// told to observers when it returns.
+    /// Takes over what others committed: observers are told all that was durable when it was called.
     fn catch_up(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Whether a write would succeed now; for readiness.

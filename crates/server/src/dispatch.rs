@@ -544,6 +544,9 @@ async fn receive(
     let source = source(&server, &parts);
     let body = whole(body, endpoint.body_max, || server.bodies.begin(source)).await?;
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
+    if !is_health {
+        server.world.view.check(&*server.world.clock)?;
+    }
     let place = if is_health { Ok(None) } else { server.room.enter(began).map(Some) };
     let terms = Terms { trace: conditions::trace(&parts.headers), ..Terms::default() };
     let mut call = Call {

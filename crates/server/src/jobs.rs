@@ -34,6 +34,10 @@ use crate::drill;
 pub const INTEGRATE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether a heartbeat is due.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
+/// How often it is looked what other nodes wrote, where there may be others.
+pub const CATCH_UP_EVERY: Duration = Duration::from_millis(25);
+/// How long is waited where the store did not say.
+pub const CATCH_UP_PAUSE: Duration = Duration::from_millis(250);
 /// How often use times and counters are written.
 pub const FLUSH_EVERY: Duration = Duration::from_mins(1);
 
@@ -73,10 +77,25 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         let mut every = every(HEARTBEAT_EVERY);
         loop {
             every.tick().await;
+            if !server.world.view.is_current(&*server.world.clock) {
+                // A heartbeat would say that what followers hold is all there is.
+                server.hub.close();
+            }
             server.hub.tick(server.world.clock.now()).await;
             server.look();
         }
     });
+    if server.world.store.is_shared() {
+        keep(&mut jobs, server, "view", async |server| {
+            let mut every = every(CATCH_UP_EVERY);
+            loop {
+                every.tick().await;
+                if !catch_up(&server).await {
+                    pause(CATCH_UP_PAUSE).await;
+                }
+            }
+        });
+    }
     keep(&mut jobs, server, "lap", async |server| {
         let mut every = every(LAP_EVERY);
         loop {
@@ -128,6 +147,20 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         }
     });
     jobs
+}
+
+/// Takes over what other nodes wrote. Whether it is known now what was durable when this began.
+pub async fn catch_up(server: &Server) -> bool {
+    // Before it is asked: what is answered is at least as new.
+    let began = server.world.clock.elapsed();
+    match server.world.store.catch_up().await {
+        Ok(()) => server.world.view.confirmed(began),
+        Err(fault) => {
+            tracing::error!(%fault, "what other nodes wrote was not taken over");
+            return false;
+        }
+    }
+    true
 }
 
 /// Begins a turn every [`FOLLOW_EVERY`], also where the last one is not over: it goes on for those

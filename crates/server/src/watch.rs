@@ -42,6 +42,8 @@ pub enum State {
     LogBehind,
     /// An organization of a restored backup issues no tokens yet.
     IssuingClosed,
+    /// It has not taken over for too long what other nodes wrote.
+    ViewStale,
     /// The process was told to stop.
     Stopping,
     /// A background job panicked lately, and was started again.
@@ -65,6 +67,7 @@ impl State {
         Self::ClockAhead,
         Self::LogBehind,
         Self::IssuingClosed,
+        Self::ViewStale,
         Self::Stopping,
         Self::JobFailing,
         Self::RootKeyMissing,
@@ -83,6 +86,7 @@ impl State {
             Self::ClockAhead => "clock-ahead",
             Self::LogBehind => "log-behind",
             Self::IssuingClosed => "issuing-closed",
+            Self::ViewStale => "view-stale",
             Self::Stopping => "stopping",
             Self::JobFailing => "job-failing",
             Self::RootKeyMissing => "root-key-missing",
@@ -99,6 +103,7 @@ impl State {
             Self::ClockBack | Self::ClockAhead => "clock",
             Self::LogBehind => "log",
             Self::IssuingClosed => "issuing",
+            Self::ViewStale => "view",
             Self::Stopping => "serving",
             Self::JobFailing => "jobs",
             Self::RootKeyMissing | Self::RootKeyUnusable | Self::RootKeyWrong => "root-key",
@@ -112,6 +117,7 @@ impl State {
             | Self::StoreReadOnly
             | Self::StoreFailing
             | Self::ClockBack
+            | Self::ViewStale
             | Self::Stopping
             | Self::RootKeyMissing
             | Self::RootKeyUnusable
@@ -165,6 +171,10 @@ impl State {
                 "a backup was restored: run `accredit backup reconcile` or `accredit backup waive` \
                  for each organization whose `issuing` is `closed`"
             }
+            Self::ViewStale => {
+                "look whether the database answers this node, and for `not taken over` in its log; \
+                 nothing is answered meanwhile, and it goes on by itself"
+            }
             Self::JobFailing => {
                 "look for `a job panicked` in the log of the server and report it: it is a mistake \
                  in the program; the job was started again, and this ends by itself ten minutes \
@@ -176,8 +186,8 @@ impl State {
 }
 
 /// The checks of `/readyz`, in the order in which they are told.
-pub const CHECKS: [&str; 8] =
-    ["store", "speed", "clock", "log", "issuing", "serving", "jobs", "root-key"];
+pub const CHECKS: [&str; 9] =
+    ["store", "speed", "clock", "log", "issuing", "view", "serving", "jobs", "root-key"];
 
 /// What is remembered from look to look.
 #[derive(Debug, Default)]
@@ -194,6 +204,7 @@ pub struct Watch {
     held: Mutex<Held>,
     log_behind: AtomicBool,
     issuing_closed: AtomicBool,
+    view_stale: AtomicBool,
     /// [`Course::latest`] at the last look, for whoever issues.
     latest: Arc<LatestTime>,
 }
@@ -212,6 +223,11 @@ impl Watch {
     /// Whether an organization issues no tokens, because a backup was restored.
     pub fn issuing(&self, closed: bool) {
         self.issuing_closed.store(closed, Ordering::Relaxed);
+    }
+
+    /// Whether what this node knows is too old to decide by.
+    pub fn view(&self, stale: bool) {
+        self.view_stale.store(stale, Ordering::Relaxed);
     }
 
     /// A job has panicked, when the monotonic clock showed `elapsed`.
@@ -247,6 +263,7 @@ impl Watch {
             (State::ClockAhead, off == Some(Off::Ahead)),
             (State::LogBehind, self.log_behind.load(Ordering::Relaxed)),
             (State::IssuingClosed, self.issuing_closed.load(Ordering::Relaxed)),
+            (State::ViewStale, self.view_stale.load(Ordering::Relaxed)),
             (State::Stopping, stopping),
             (State::JobFailing, job_failing),
         ] {

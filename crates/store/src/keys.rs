@@ -53,6 +53,20 @@ pub(crate) fn all(
     )
 }
 
+/// A slot has one key: of two nodes that make the next key at the same time, one comes too late.
+fn has_place(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<(), Failure> {
+    if row.state != KeyState::Next {
+        return Ok(());
+    }
+    let taken = conn
+        .number(
+            "SELECT count(*) FROM signing_key WHERE org = $1 AND purpose = $2 AND state = $3",
+            &[org.into(), row.sealed.purpose.as_str().into(), row.state.as_str().into()],
+        )
+        .map_err(|error| Failure::of(OPERATION, error))?;
+    if taken == 0 { Ok(()) } else { Err(Failure::Stale) }
+}
+
 /// Writes one row. It must have been wrapped, or read, under the root key that the store is under:
 /// what is told of it to observers is how it is wrapped.
 pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<(), Failure> {
@@ -60,6 +74,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
     rewrap::check(conn, row.sealed.root)?;
     let id = row.sealed.id.to_string();
     if row.version == 0 {
+        has_place(conn, org, row)?;
         conn.execute(
             "INSERT INTO signing_key (org, id, purpose, algorithm, public, wrapped, state, \
              created_at, changed_at, statement, version) \

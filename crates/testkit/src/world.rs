@@ -10,6 +10,7 @@ use accredit_domain::ports::{Clock as _, Entropy, Installation, Log as _, Store}
 use accredit_domain::restoration;
 use accredit_domain::root::Root;
 use accredit_domain::vault::SoftVault;
+use accredit_domain::view::View;
 use accredit_net::JwkSets;
 use accredit_server::Server;
 use accredit_server::dispatch;
@@ -140,6 +141,7 @@ impl TestWorld {
             latest: Arc::default(),
             entropy,
             vault: Arc::clone(&vault) as Arc<_>,
+            view: View::of(&*store),
             store: Arc::clone(&store) as Arc<dyn Store>,
             public_url: installation.public_url,
             limits: Limits::default(),

@@ -90,6 +90,9 @@ pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result
     if let Err(refusal) = cx.world.latest.may_issue(cx.now) {
         return Ok(Outcome::Refused(refusal));
     }
+    if let Err(refusal) = cx.world.view.check(&*cx.world.clock) {
+        return Ok(Outcome::Refused(refusal));
+    }
     if cx.tenant.issuing() == Issuing::Closed {
         return Ok(Outcome::Refused(restoration::closed()));
     }

@@ -183,20 +183,21 @@ async fn since_and_hint_are_told_to_who_asks_for_them() {
     let world = TestWorld::new(6).await;
     world.server.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
     let terse = world.ask(Ask::get("/readyz")).await.expect(503).json();
-    let serving = &terse["checks"][5];
+    let serving = &terse["checks"][6];
     assert_eq!(
         *serving,
         json!({"name": "serving", "ok": false, "states": [{"state": "stopping", "blocks": true}]})
     );
     let verbose = world.ask(Ask::get("/readyz?verbose")).await.expect(503).json();
-    assert!(verbose["checks"][5]["states"][0]["hint"].is_string());
+    assert!(verbose["checks"][6]["states"][0]["hint"].is_string());
     let names: Vec<&str> = terse["checks"]
         .as_array()
         .expect("checks")
         .iter()
         .filter_map(|check| check["name"].as_str())
         .collect();
-    assert_eq!(names, ["store", "speed", "clock", "log", "issuing", "serving", "jobs", "root-key"]);
+    let all = ["store", "speed", "clock", "log", "issuing", "view", "serving", "jobs", "root-key"];
+    assert_eq!(names, all);
 }
 
 #[tokio::test]
