@@ -6,6 +6,8 @@
 //! retry. A command that changes something tells how it went once, and a person or a script
 //! decides.
 
+mod bound;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -112,8 +114,7 @@ impl Api {
         let mut request = self.request(method, &path, body)?;
         let once = request.method() == Method::POST && creates(&path.text());
         if once {
-            let key =
-                HeaderValue::from_str(&random_key()).map_err(|error| unsendable(&error.into()))?;
+            let key = HeaderValue::from_str(&random_key()).map_err(|error| unsendable(&error))?;
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         }
         let mut sent = self.client.send(request.clone(), ANSWER_BYTES_MAX).await;
@@ -190,25 +191,30 @@ impl Api {
         &self,
         issuer: &str,
         endpoint: &str,
-        (client_id, secret): (&str, &Secret),
+        who: (&str, &Secret),
         form: &str,
     ) -> Result<Answer, Failure> {
+        let request = Self::client_request(&format!("{issuer}/oauth/{endpoint}"), who, form)?;
+        read_answer(issuer, &self.send(request).await?)
+    }
+
+    /// RFC 6749 section 2.3.1: a form, sent by a client with its secret.
+    fn client_request(
+        url: &str,
+        (client_id, secret): (&str, &Secret),
+        form: &str,
+    ) -> Result<Request<Bytes>, Failure> {
         // "encoded using the application/x-www-form-urlencoded encoding algorithm"
         let encode =
             |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
         let pair = Zeroizing::new(format!("{}:{}", encode(client_id), encode(secret.expose())));
         let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        let request = Request::post(format!("{issuer}/oauth/{endpoint}"))
+        Request::post(url)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(AUTHORIZATION, sensitive(&basic)?)
             .body(Bytes::from(form.to_owned()))
-            .map_err(|error| unsendable(&error))?;
-        let body = self.send(request).await?;
-        let text = String::from_utf8_lossy(&body).into_owned();
-        let value = serde_json::from_str(&text)
-            .map_err(|error| Failure::not_understood(issuer, &error.to_string()))?;
-        Ok(Answer { text, value, replayed: false })
+            .map_err(|error| unsendable(&error))
     }
 
     fn request(
@@ -274,6 +280,14 @@ impl Api {
     }
 }
 
+/// An answer of an OAuth endpoint.
+fn read_answer(issuer: &str, body: &[u8]) -> Result<Answer, Failure> {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let value = serde_json::from_str(&text)
+        .map_err(|error| Failure::not_understood(issuer, &error.to_string()))?;
+    Ok(Answer { text, value, replayed: false })
+}
+
 /// The bytes of a long answer.
 #[derive(Debug)]
 pub(crate) struct Pieces {
@@ -330,7 +344,7 @@ fn sensitive(text: &str) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-fn unsendable(error: &http::Error) -> Failure {
+fn unsendable(error: &dyn std::fmt::Display) -> Failure {
     Failure::usage(
         "the request cannot be sent",
         &error.to_string(),

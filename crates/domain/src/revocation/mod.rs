@@ -219,9 +219,11 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
     }
     let entry = cx.world.store.newest_revocation(cx.tenant.id, target).await?;
     let entry = entry.ok_or_else(|| crate::Fault::new("revoke", "the entry is not there"))?;
-    let rows = match rows {
-        Some(counted) => counted,
-        None => rows_below(cx, target).await,
+    let rows = async {
+        match rows {
+            Some(counted) => counted,
+            None => rows_below(cx, target).await,
+        }
     };
     let blast = blast(cx, target, rows).await;
     let signs_tokens = matches!(purpose, Some(KeyPurpose::Token | KeyPurpose::Biscuit));
@@ -233,7 +235,7 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
 pub(crate) async fn of_tokens(cx: &Cx, target: AnyId) -> Result<RevocationView, Error> {
     let entry = cx.world.store.newest_revocation(cx.tenant.id, target).await?;
     let entry = entry.ok_or_else(|| crate::Fault::new("revoke", "the entry is not there"))?;
-    let blast = blast(cx, target, Some(Blast::default())).await;
+    let blast = blast(cx, target, async { Some(Blast::default()) }).await;
     Ok(RevocationView { blast, ..entry.view() })
 }
 
@@ -243,10 +245,12 @@ async fn rows_below(cx: &Cx, target: AnyId) -> Option<Blast> {
     counted.inspect_err(|fault| tracing::warn!(%fault, "a blast was not counted")).ok()
 }
 
-/// What was ended, with the tokens; nothing where that could not be counted.
-async fn blast(cx: &Cx, target: AnyId, rows: Option<Blast>) -> Option<Blast> {
+/// What was ended, with the tokens, which are counted beside the rows; nothing where either could not
+/// be counted.
+async fn blast(cx: &Cx, target: AnyId, rows: impl Future<Output = Option<Blast>>) -> Option<Blast> {
     let since = cx.now.minus(keep_for());
-    let counted = cx.world.store.tokens_below(cx.tenant.id, target, since).await;
+    let tokens = cx.world.store.tokens_below(cx.tenant.id, target, since);
+    let (rows, counted) = futures_util::future::join(rows, tokens).await;
     let tokens = counted.inspect_err(|fault| tracing::warn!(%fault, "a blast was not counted"));
     Some(Blast { tokens_at_most: tokens.ok()?, ..rows? })
 }

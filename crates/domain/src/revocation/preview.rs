@@ -54,8 +54,7 @@ pub async fn preview(cx: &Cx, target: &str) -> Result<Effect, Error> {
             return Err(unrevocable(target).into());
         }
     }
-    let rows = rows_below(cx, target).await;
-    let blast = blast(cx, target, rows).await;
+    let blast = blast(cx, target, rows_below(cx, target)).await;
     let blast = blast.ok_or_else(|| Fault::new("preview a revocation", "it was not counted"))?;
     Ok(Effect { target, blast })
 }

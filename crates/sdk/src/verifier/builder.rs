@@ -16,9 +16,10 @@ use accredit_wire::revocations::witness::LogWitness;
 use accredit_wire::revocations::{Follower, FollowerId, FollowerName};
 use accredit_wire::secret::Secret;
 use accredit_wire::verify::{AudienceRule, Config, Proofs, REVOCATIONS_AGE_MAX};
+use tokio::task::JoinSet;
 
 use super::acknowledge::{Introduction, acknowledge_forever};
-use super::follow::Follow;
+use super::follow::{Broken, Follow};
 use super::keys::{KEYS_FILE_BYTES_MAX, Keys};
 use super::shared::Shared;
 use super::state_dir::{self, StateDir};
@@ -216,8 +217,9 @@ impl Builder {
         self
     }
 
-    /// Takes attenuable tokens that are bound to nobody's key, from whoever has them. By default they
-    /// are refused: what is narrowed and handed on passes through many hands.
+    /// Takes attenuable tokens that were minted for nobody's key, from whoever has them. By default they
+    /// are refused, also where somebody named a holder since: what is narrowed and handed on passes
+    /// through many hands, and a thief's key is as good as any.
     pub fn accept_unheld_attenuable(mut self) -> Self {
         self.unheld_attenuable = true;
         self
@@ -273,8 +275,9 @@ impl Builder {
             follower.accept_restored(generation);
         }
         let introduction = Introduction { follower: follower_id, name };
-        let mut follow = Follow::new(Arc::clone(&shared), follower, dir, introduction).await;
-        if fresh_keys && let Err(error) = follow.snapshot().await {
+        let follow = Follow::new(Arc::clone(&shared), follower, dir, introduction).await;
+        let (follow, loaded) = load(follow, fresh_keys).await?;
+        if let Err(error) = loaded {
             excuse(stored, &error)?;
         }
         let tasks = [
@@ -283,6 +286,26 @@ impl Builder {
             tokio::spawn(acknowledge_forever(Arc::clone(&shared), follower_id)).abort_handle(),
         ];
         Ok(Verifier::new(shared, tasks))
+    }
+}
+
+/// Fetches the first snapshot, where it is to be fetched, on a thread that goes on working: allocators
+/// give back what was allocated on one that sleeps from here on, such as the main one, only when it
+/// wakes, and much of what is loaded is replaced soon.
+async fn load(
+    mut follow: Follow,
+    is_fetched: bool,
+) -> Result<(Follow, Result<(), Broken>), ConnectError> {
+    // Dropped with this future, it is aborted.
+    let mut loading = JoinSet::new();
+    loading.spawn(async move {
+        let loaded = if is_fetched { follow.snapshot().await } else { Ok(()) };
+        (follow, loaded)
+    });
+    match loading.join_next().await {
+        Some(Ok(loaded)) => Ok(loaded),
+        Some(Err(error)) => Err(ConnectError::Unknown { reason: error.to_string() }),
+        None => Err(ConnectError::Unknown { reason: "nothing was fetched".to_owned() }),
     }
 }
 

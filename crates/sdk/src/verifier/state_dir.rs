@@ -157,12 +157,11 @@ impl Keeper {
         if self.writing.is_some() || ambient::instant() < self.not_before {
             return;
         }
-        let (dir, follower) = (dir.clone(), follower.clone());
+        // The lines let go of the state piece by piece; nothing else may hold it meanwhile.
+        let (dir, lines) = (dir.clone(), follower.lines(ambient::now()));
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let start = ambient::instant();
-            let written = follower
-                .lines(ambient::now())
-                .map_or(Ok(()), |lines| dir.write_all(FOLLOWER, lines));
+            let written = lines.map_or(Ok(()), |lines| dir.write_all(FOLLOWER, lines));
             if let Err(error) = written {
                 tracing::error!(%error, "the revocation state cannot be kept");
             }

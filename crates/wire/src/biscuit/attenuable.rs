@@ -18,6 +18,7 @@ use crate::token::{AccessToken, Actor, CHAIN_DEPTH_MAX};
 pub struct Attenuable {
     token: AccessToken,
     minted_for: Actor,
+    is_minted_bound: bool,
     held: Authority,
     narrowings: Vec<Option<Narrowing>>,
     foreign: Vec<Foreign>,
@@ -74,6 +75,12 @@ impl Attenuable {
     /// Whom it was minted for: the agent, and the copy of it where one authenticated.
     pub fn minted_for(&self) -> Actor {
         self.minted_for
+    }
+
+    /// Whether it was bound to a key when it was minted: then nobody but that key's holder could hand
+    /// it on. Of any other, whoever found it may have named themselves.
+    pub fn is_minted_bound(&self) -> bool {
+        self.is_minted_bound
     }
 
     /// The id of the last block that was added; none where none was.
@@ -191,6 +198,7 @@ pub(super) fn read<'a>(
         holder: token.cnf,
         all: Attenuable {
             minted_for: Actor { agent: token.client_id, instance: token.instance },
+            is_minted_bound: token.cnf.is_some(),
             foreign: Vec::new(),
             held: claims::held(&token),
             narrowings: Vec::with_capacity(envelope.added.len()),

@@ -91,7 +91,8 @@ fn read(entry: &[u8; ENTRY_BYTES]) -> Option<Row> {
     })
 }
 
-/// The pieces of a state, cut as they are asked for: all but the last are full.
+/// The pieces of a state, cut as they are asked for: all but the last are full. What was cut is let go
+/// of, so that a state that changes meanwhile is held twice for ever less of it.
 #[derive(Clone, Debug)]
 pub struct Pieces {
     state: State,
@@ -110,7 +111,9 @@ impl Iterator for Pieces {
 
     fn next(&mut self) -> Option<Piece> {
         let rows: Vec<Row> = self.state.rows_after(self.after).take(PIECE_ENTRIES_MAX).collect();
-        self.after = Some(rows.last()?.order());
+        let last = rows.last()?.order();
+        self.after = Some(last);
+        self.state.let_go_before(last);
         Some(Piece::new(&rows))
     }
 }

@@ -195,4 +195,10 @@ impl State {
         let over = self.over.seconds();
         union(self.base.rows_after(after), self.overlay.rows_after(after), over)
     }
+
+    /// Lets go of what is before a place in the order, as far as that is cheap: of use to one that
+    /// goes through a state and does not come back.
+    pub(super) fn let_go_before(&mut self, place: Order) {
+        Arc::make_mut(&mut self.base).let_go_before(place);
+    }
 }

@@ -18,7 +18,7 @@ use crate::ids::{
 };
 
 /// Rows that a shard has at most, before it is cut in two.
-pub(super) const SHARD_ROWS_MAX: usize = 16 * 1024;
+pub(super) const SHARD_ROWS_MAX: usize = 2 * 1024;
 
 /// Bits by which shards are told apart at most: a directory of a megabyte or two.
 const DEPTH_MAX: u32 = 17;
@@ -368,6 +368,16 @@ impl Table {
     pub(super) fn rows_after(&self, after: Option<Order>) -> impl Iterator<Item = Row> {
         let shards = self.shards_from(after.map_or(0, |(hash, _)| hash));
         shards.flat_map(move |shard| shard.rows_after(after))
+    }
+
+    /// Lets go of the shards before the one in which a place of the order would be.
+    pub(super) fn let_go_before(&mut self, (hash, _): Order) {
+        let place = leading(hash, self.depth);
+        let width = self.places.get(place).map_or(1, |shard| 1 << (self.depth - shard.depth));
+        let nothing = Arc::default();
+        for before in self.places.iter_mut().take(place / width * width) {
+            *before = Arc::clone(&nothing);
+        }
     }
 
     pub(super) fn len(&self) -> usize {

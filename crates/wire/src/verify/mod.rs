@@ -81,8 +81,9 @@ pub struct Config {
     pub cache_bytes_max: usize,
     /// How proofs of possession are checked; where they are not, bound tokens are refused.
     pub proofs: Option<Proofs>,
-    /// Attenuable tokens are taken from whoever has them, bound to no key. By default they are
-    /// refused, since what is narrowed and handed on passes through many hands.
+    /// Attenuable tokens are taken that were minted for nobody's key. By default they are refused, since
+    /// what is narrowed and handed on passes through many hands: whoever finds one that nobody holds
+    /// could name a key of their own as the holder's.
     pub unheld_attenuable: bool,
 }
 
@@ -217,11 +218,11 @@ impl Verifier {
         self.check_now(principal.known(), now).map(|_| ())
     }
 
-    /// Refuses an attenuable token that nobody holds by a key, and one that says what nobody here
-    /// can decide.
+    /// Refuses an attenuable token that was minted for nobody's key, and one that says what nobody
+    /// here can decide.
     fn check_held(&self, known: &Known) -> Result<(), Rejection> {
         let Some(attenuable) = known.as_attenuable() else { return Ok(()) };
-        if known.token().cnf.is_none() && !self.config.unheld_attenuable {
+        if !attenuable.is_minted_bound() && !self.config.unheld_attenuable {
             return Err(Rejection::Unheld);
         }
         match attenuable.undecidable() {

@@ -36,7 +36,7 @@ pub enum Rejection {
     Claims(ClaimsError),
     /// Not an attenuable token that is accepted.
     Biscuit(BiscuitError),
-    /// An attenuable token that is bound to no key.
+    /// An attenuable token that was minted for nobody's key, whoever was named as its holder since.
     Unheld,
     /// It is bound to a key, and was sent as if it were not.
     Binding,
@@ -218,8 +218,8 @@ impl Rejection {
                  in the vocabulary of docs/formats.md"
             }
             Self::Unheld => {
-                "narrow it to the agent that sends it, `accredit token narrow --to`, and send it \
-                 with a proof of that agent's key"
+                "ask for one with a proof of your key (`accredit token get --attenuable --key FILE`), \
+                 and send it, or what was made of it, with a proof of its holder's key"
             }
             Self::UnknownKey | Self::Expired { .. } => "get a new token",
             Self::Binding => "send it with the scheme `DPoP`, and a proof in the `DPoP` header",
@@ -275,7 +275,7 @@ impl fmt::Display for Rejection {
             Self::UnknownKey => f.write_str("the token is signed by no current key of the issuer"),
             Self::Claims(error) => error.fmt(f),
             Self::Biscuit(error) => error.fmt(f),
-            Self::Unheld => f.write_str("the attenuable token is bound to nobody's key"),
+            Self::Unheld => f.write_str("the attenuable token was minted for nobody's key"),
             Self::Binding => f.write_str("the token is bound to a key, and was sent without proof"),
             Self::NotBound => {
                 f.write_str("the token is bound to no key, and was sent as if it were")

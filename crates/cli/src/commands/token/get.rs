@@ -9,7 +9,7 @@ use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::token_exchange::SubjectTokenType;
 use accredit_wire::secret::Secret;
 
-use super::Get;
+use super::{Get, own_key};
 use crate::api::Api;
 use crate::client_settings::{ClientSettings, checked_url};
 use crate::context::Context;
@@ -58,7 +58,15 @@ pub(super) async fn run(args: Get, subject: Option<Subject>, cx: &Context) -> Re
         None => None,
     };
     let form = form(&args, subject.as_ref())?;
-    let answer = api.token(&issuer, (&args.client_id, &secret), form.expose()).await?;
+    let who = (args.client_id.as_str(), &secret);
+    let answer = match args.key.clone() {
+        None => api.token(&issuer, who, form.expose()).await?,
+        Some(file) => {
+            let key = tokio::task::spawn_blocking(move || own_key::read_or_make(&file)).await;
+            let key = key.unwrap_or_else(|_| Err(Failure::interrupted()))?;
+            api.bound_token(&issuer, who, form.expose(), (&key, cx.now)).await?
+        }
+    };
     if cx.out.is_json() {
         return cx.out.object(&answer);
     }

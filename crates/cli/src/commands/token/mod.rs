@@ -3,6 +3,7 @@
 mod get;
 mod inspect;
 mod narrow;
+mod own_key;
 
 pub(crate) use get::{issuer, read_secret};
 
@@ -28,7 +29,8 @@ enum Verb {
     /// Get an access token with an agent's or instance's secret; prints the token alone
     #[command(
         after_help = "Examples:\n  accredit token get --org dev --client-id agt_… --scope crm:read < secret\n  \
-                      accredit token get --org dev --client-id agt_… --scope crm:read --attenuable < secret\n\n\
+                      accredit token get --org dev --client-id agt_… --scope crm:read --attenuable \
+                      --key own.jwk < secret\n\n\
                       The secret is read from --secret-file, else ACCREDIT_CLIENT_SECRET, else \
                       standard input."
     )]
@@ -80,6 +82,9 @@ struct Get {
     /// An attenuable token (Biscuit), which its holder narrows offline
     #[arg(long)]
     attenuable: bool,
+    /// Bind it to your key (RFC 9449): a file with a private JWK, which is made where there is none
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// A shorter life than the usual one
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     expires_in: Option<Duration>,

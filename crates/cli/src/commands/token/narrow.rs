@@ -9,14 +9,14 @@ use std::time::Duration;
 use accredit_domain::ports::Entropy as _;
 use accredit_wire::authority::{Authority, Permission};
 use accredit_wire::binding::Thumbprint;
-use accredit_wire::binding::dpop::ProofKey;
 use accredit_wire::biscuit::{Held, Holder, NarrowError, Narrowing};
 use accredit_wire::ids::AgentId;
-use accredit_wire::jose::jwk::{Jwk, PrivateJwk};
+use accredit_wire::jose::jwk::Jwk;
 use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::own_key;
 use crate::args;
 use crate::compose::SystemEntropy;
 use crate::context::Context;
@@ -69,9 +69,10 @@ pub(super) async fn run(args: Narrow, cx: &Context) -> Result<(), Failure> {
     let allowed: Vec<String> = read.says().held().texts().collect();
     let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(" ") };
     cx.out.say(&format!("allows: {allowed}; ends at {ends}"));
-    if token.cnf.is_none() {
+    if !read.says().is_minted_bound() {
         cx.out.say(
-            "it names no holder: resources refuse it unless they say otherwise (--to, --to-key)",
+            "it was bound to no key: resources refuse it unless they say otherwise (`accredit token \
+             get --attenuable --key FILE`)",
         );
     }
     Ok(())
@@ -103,7 +104,7 @@ fn narrow(args: &Narrow, now: accredit_wire::time::Time) -> Result<(String, Narr
     SystemEntropy.fill(&mut random);
     let narrowed = match &args.key {
         None => held.narrow(&narrowing, &random, None),
-        Some(file) => private_key(file)?.narrow(&held, &narrowing, &random),
+        Some(file) => own_key::read(file)?.narrow(&held, &narrowing, &random),
     };
     let narrowed = narrowed.map_err(|error| refused(&error))?;
     Ok((narrowed, narrowing))
@@ -122,19 +123,6 @@ fn thumbprint(text: &str) -> Result<Thumbprint, Failure> {
         )
     })?;
     Ok(Thumbprint::of(jwk.key()))
-}
-
-fn private_key(file: &Path) -> Result<ProofKey, Failure> {
-    let text = Zeroizing::new(input::text(file)?);
-    let key = PrivateJwk::parse(text.as_bytes()).map_err(|error| error.to_string());
-    let key = key.and_then(|jwk| ProofKey::new(jwk.into_key()).map_err(|error| error.to_string()));
-    key.map_err(|error| {
-        Failure::usage(
-            &format!("`{}` does not hold your private key", file.display()),
-            &error,
-            "give the private JWK of the key that the token is bound to",
-        )
-    })
 }
 
 fn refused(error: &NarrowError) -> Failure {

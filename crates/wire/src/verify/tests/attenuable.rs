@@ -135,9 +135,13 @@ fn a_token_that_nobody_holds_is_refused_unless_that_is_waived() {
     assert!(resource.verifier.alive(&token, now()).is_ok());
     let own = key();
     let to = (AgentId::new(9, [9; 10]), &own);
+    // Whoever found it may have named themselves: that makes no holder of them.
     let bound = hand_on(&token, &key(), to);
-    assert_eq!(resource.send(&bound, &own).expect("a principal").client_id(), to.0);
+    assert_eq!(resource.send(&bound, &own).map(drop), Err(Rejection::Unheld));
     let waiving = Resource::that(|config| config.unheld_attenuable = true);
+    let bound = hand_on(&waiving.mint(None), &key(), to);
+    assert_eq!(waiving.send(&bound, &own).expect("a principal").client_id(), to.0);
+    assert_eq!(waiving.bear(&bound).map(drop), Err(Rejection::Binding));
     let narrowed = narrow(&waiving.mint(None), &allowing("crm:read"));
     let principal = waiving.bear(&narrowed).expect("a principal");
     assert!(principal.allows("crm:read") && !principal.allows("crm:write"));
