@@ -38,6 +38,7 @@ use accredit_wire::revocations::witness::{LogWitness, lane_origin};
 use accredit_wire::revocations::{
     Acknowledgement, Applied, Follower, FollowerId, FollowerName, Nonce, Pieces, SignedMessage,
 };
+use accredit_wire::status_list::{ENTRIES_MAX, StatusList, Statuses};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
 use accredit_wire::tlog::export::Auditor;
@@ -86,6 +87,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("piece", piece),
     ("proof", proof),
     ("scope", scope),
+    ("status_list", status_list),
     ("succession", succession),
     ("tile", tile),
     ("time", time),
@@ -619,6 +621,21 @@ fn note(bytes: &[u8]) {
     }
 }
 
+fn status_list(bytes: &[u8]) {
+    if let Ok(list) = StatusList::parse(bytes) {
+        assert!(list.statuses.len() <= ENTRIES_MAX, "no more than a list may have");
+        let again = StatusList::parse(&list.to_payload());
+        assert_eq!(again, Ok(list), "what was written is what was read");
+    }
+    for bits in [1, 2, 4, 8] {
+        if let Ok(statuses) = Statuses::inflate(bits, &b64url_encode(bytes)) {
+            let end = statuses.len() as u32;
+            assert!(statuses.get(end).is_none() && end as usize <= ENTRIES_MAX);
+            assert!(end == 0 || statuses.get(end - 1).is_some());
+        }
+    }
+}
+
 fn succession(bytes: &[u8]) {
     // The keys of the corpus: Ed25519 of the seeds of 32 bytes 1 and 2.
     let key = |seed: u8| {
@@ -755,6 +772,8 @@ fn biscuit(bytes: &[u8]) {
         let mut read =
             verified(&signed_biscuit(unsigned.block(), None)).expect("a token").token().clone();
         read.further.pop();
+        // A place in a status list is said in a JWT alone.
+        read.status.clone_from(&token.status);
         assert_eq!(read, token, "what was minted is what is read");
     }
     if let Ok(read) = verified(&signed_biscuit(bytes, None)) {

@@ -7,11 +7,12 @@ must be true after it. A block that nobody runs, and a way to run a block that i
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
 import jwt
 
-from checks import Checks, context, equal, refused
+from checks import Checks, context, equal, holds, refused
 from server import command, json_command
 
 CONTEXT = context()
@@ -86,10 +87,29 @@ def verified(name):
     refused(jwt.InvalidSignatureError, lambda: run(name))
 
 
+def listed(name):
+    accredit("resource", "update", "crm", "--status-list", "true")
+    token("crm:read")
+    place = run(name)["place"]
+    claims = jwt.decode(Path("token").read_text(), options={"verify_signature": False})
+    equal(place, claims["status"]["status_list"])
+    accredit("revoke", claims["jti"], "--reason", "the guide")
+    until = time.monotonic() + 10
+    while True:
+        try:
+            run(name)
+        except PermissionError:
+            break
+        holds(time.monotonic() < until, "the list does not say that it was revoked")
+        time.sleep(0.2)
+    accredit("resource", "update", "crm", "--status-list", "false")
+
+
 RUN = {
     "first-ten-minutes.md 1": first_token,
     "registering-agents.md 1": signed_assertion,
     "verifying.md 1": verified,
+    "verifying.md 2": listed,
 }
 
 

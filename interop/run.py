@@ -21,6 +21,7 @@ SCRIPTS = [
     "py_requests_oauthlib.py",
     "py_pyjwt.py",
     "py_revoke.py",
+    "py_status_list.py",
     "py_biscuit.py",
     "node_openid_client.mjs",
     "node_jose.mjs",

@@ -215,6 +215,7 @@ pub(crate) fn claims(numbers: &mut Numbers, key: KeyId) -> Answer<AccessToken> {
         chain: Vec::new(),
         impersonated: false,
         cnf: None,
+        status: None,
     })
 }
 

@@ -3,7 +3,7 @@
 //! Reading order: [`ports`] is the whole outside world; [`context`] says who asks, in which
 //! organization and when; [`registry`] holds the nouns; [`issuance`] is the path on which every
 //! token is made; [`revocation`] the graph that ends them; [`introspection`] answers whether one
-//! is alive; [`audit`] the log; [`keys`] and [`vault`] what signs, under a [`root`] key.
+//! is alive and [`status_list`] tells it to those who do not ask; [`audit`] the log; [`keys`] and [`vault`] what signs, under a [`root`] key.
 //! [`page`] is what a list is asked for, and [`refusal`] is every no.
 //!
 //! Absent on purpose: sockets, SQL, an ambient clock, ambient randomness. A request comes in as
@@ -23,6 +23,7 @@ pub mod registry;
 pub mod restoration;
 pub mod revocation;
 pub mod root;
+pub mod status_list;
 pub mod tenant;
 pub mod terms;
 pub mod vault;

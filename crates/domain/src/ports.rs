@@ -35,6 +35,7 @@ use crate::registry::{Agent, Credential, Instance, Listed, Organization, Person,
 use crate::restoration::NewGeneration;
 use crate::revocation::{Blast, Revocation};
 use crate::root::{Rewrapped, Rewrapping};
+pub use crate::status_list::{StatusLists, StatusPlace};
 use crate::terms::{KeptAnswer, Once};
 use crate::vault::{NumberedRoot, RootKey, WrappedPepper};
 
@@ -605,6 +606,8 @@ pub struct Issuance {
     pub rev: u64,
     /// What proving the client's identity and its key used up.
     pub used_up: UsedUp,
+    /// Its place in a status list, where it has one.
+    pub status: Option<StatusPlace>,
 }
 
 /// Why an issuance was not recorded. The token must not leave the process.
@@ -669,7 +672,7 @@ pub trait Ledger: Send + Sync {
         looked: Vec<Looked>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
-    /// Forgets what is over at `now`: single-use values, kept answers, and
+    /// Forgets what is over at `now`: single-use values, kept answers, places in status lists, and
     /// [`KEPT_LONGER`](crate::revocation::KEPT_LONGER) later revocation entries. It does not come
     /// back: `now` is a time that has surely come, whatever the time of day is said to be.
     fn forget_before(&self, now: Time) -> BoxFuture<'_, Result<(), Fault>>;
@@ -970,7 +973,7 @@ pub enum StoreTrouble {
 }
 
 /// The store as a whole.
-pub trait Store: Registry + Admissions + Ledger + Revocations + Log {
+pub trait Store: Registry + Admissions + Ledger + Revocations + StatusLists + Log {
     /// What the installation was founded with; `None` in a new store.
     fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>>;
 

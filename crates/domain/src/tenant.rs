@@ -37,6 +37,7 @@ use crate::registry::{Organization, PAGE_ROWS_MAX, State};
 use crate::restoration::Issuing;
 use crate::revocation::{KEPT_LONGER, Revocation};
 use crate::root::Rewrapped;
+use crate::status_list::OpenList;
 
 /// How often loading an organization is begun again because something changed meanwhile.
 const LOAD_TRIES_MAX: usize = 100;
@@ -238,6 +239,8 @@ pub struct Tenant {
     pub follows: Follows,
     /// What is remembered of fetching external issuers' keys.
     pub fetches: Fetches,
+    /// The status list in which tokens of this process are given places.
+    pub open_list: OpenList,
     state: RwLock<(State, RotationPolicy, Issuing, u8)>,
     keys: ArcSwap<Keys>,
     revoked: ArcSwap<revocations::State>,
@@ -273,6 +276,7 @@ impl Tenant {
             uses: Uses::default(),
             follows: Follows::default(),
             fetches: Fetches::default(),
+            open_list: OpenList::default(),
             state: RwLock::new(turned(organization)),
             keys: ArcSwap::from_pointee(keys),
             revoked: ArcSwap::from_pointee(state),

@@ -295,6 +295,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Get, "/o/{org}/.well-known/feed-jwks.json", "feed_jwks", Anyone, "RFC 7517", oauth::wellknown::feed_jwks).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/.well-known/biscuit-jwks.json", "biscuit_jwks", Anyone, "RFC 8037 section 2", oauth::wellknown::biscuit_jwks).gives(Shape::Json),
 
+    // Token Status List: whether tokens were revoked, for those who follow no feed.
+    row(Verb::Get, "/o/{org}/status-lists", "status_lists", Anyone, "Token Status List section 9.2", oauth::status_list::named).gives(Shape::Json),
+    row(Verb::Get, "/o/{org}/status-lists/{list}", "status_list", Anyone, "Token Status List section 8", oauth::status_list::list).query(&["time"]).gives(Shape::Text),
+
     // The revocation feed and the log.
     row(Verb::Get, "/o/{org}/revocations", "revocations_snapshot", Verifier, "the revocation graph (docs/formats.md)", feed::snapshot).query(&["nonce"]).gives(Shape::Text),
     row(Verb::Get, "/o/{org}/revocations/feed", "revocations_feed", Verifier, "the revocation graph (docs/formats.md)", feed::follow).query(&["gen", "rev", "nonce", "follower", "name", "age_max"]).gives(Shape::Events),

@@ -34,6 +34,7 @@ pub mod reply;
 pub mod room;
 pub mod serve;
 mod shares;
+pub mod status_lists;
 pub mod waiting;
 pub mod watch;
 
@@ -55,6 +56,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::probe::Probe;
 use crate::room::Room;
+use crate::status_lists::StatusLists;
 use crate::watch::{State, Watch};
 
 /// Everything a request may need.
@@ -89,6 +91,8 @@ pub struct Server {
     pub drilling: tokio::sync::Mutex<()>,
     /// How often each organization is drilled by the clock: never, where it is not set.
     pub drill_every: OnceLock<Duration>,
+    /// Status lists as they are served.
+    pub status_lists: StatusLists,
     /// Set when the process is told to stop: readiness says no, streams end.
     pub stopping: Arc<AtomicBool>,
 }
@@ -127,6 +131,7 @@ impl Server {
             proxies: OnceLock::new(),
             drilling: tokio::sync::Mutex::new(()),
             drill_every: OnceLock::new(),
+            status_lists: StatusLists::default(),
             stopping,
         })
     }

@@ -39,7 +39,7 @@ pub fn json_text(status: StatusCode, text: String) -> Reply {
 pub fn public_json<T: Serialize>(value: &T) -> Result<Reply, Fault> {
     let text = serde_json::to_vec(value).map_err(|error| Fault::new("render", error))?;
     let mut reply = with(StatusCode::OK, "application/json", Body::from(text));
-    set(&mut reply, CACHE_CONTROL, &format!("public, max-age={KEY_SET_MAX_AGE_SECONDS}"));
+    keep(&mut reply, KEY_SET_MAX_AGE_SECONDS);
     Ok(reply)
 }
 
@@ -58,6 +58,11 @@ pub fn bytes(content_type: &'static str, bytes: impl Into<Bytes>) -> Reply {
 /// An answer that comes in chunks.
 pub fn stream(content_type: &'static str, chunks: Chunks) -> Reply {
     no_store(with(StatusCode::OK, content_type, Body::from_stream(chunks)))
+}
+
+/// Lets whoever is on the way keep an answer for so many seconds.
+pub fn keep(reply: &mut Reply, seconds: u32) {
+    set(reply, CACHE_CONTROL, &format!("public, max-age={seconds}"));
 }
 
 fn no_store(mut reply: Reply) -> Reply {

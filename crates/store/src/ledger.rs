@@ -22,6 +22,7 @@ use crate::holdings;
 use crate::member::Work;
 use crate::page::READ_ROWS_MAX;
 use crate::spent::over;
+use crate::status_lists;
 use crate::uses::USES_IN_CHUNK_MAX;
 
 /// Rows that one member of a batch forgets: a chunk small enough not to hold up the rest.
@@ -43,6 +44,11 @@ pub(crate) enum Expired {
         caller: String,
         key: [u8; 32],
     },
+    Place {
+        org: String,
+        list: String,
+        index: u32,
+    },
     /// Not a row but a count, which is lowered by what has expired.
     Held {
         org: String,
@@ -57,6 +63,7 @@ impl Expired {
             Self::Spent { org, .. }
             | Self::Revocation { org, .. }
             | Self::Answer { org, .. }
+            | Self::Place { org, .. }
             | Self::Held { org, .. } => org,
         }
     }
@@ -75,6 +82,9 @@ pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result
                 &[org.into(), (*rev).into(), now.into()],
             ),
             Expired::Answer { org, caller, key } => answers::forget(conn, (org, caller, key), now),
+            Expired::Place { org, list, index } => {
+                status_lists::forget(conn, (org, list, *index), now)
+            }
             Expired::Held { org, counted } => holdings::take_off(conn, org, *counted, now),
         };
         done.map_err(|error| Failure::of("forget what is over", error))?;
@@ -227,8 +237,9 @@ impl Ledger for SqlStore {
                 self.forget_rows(rows.collect(), now).await?;
                 from = last;
             }
-            let kinds: [(Over, Time); 3] = [
+            let kinds: [(Over, Time); 4] = [
                 (holdings::over, now),
+                (status_lists::over, now),
                 (revocations_over, now.minus(KEPT_LONGER)),
                 (answers::over, now),
             ];

@@ -45,6 +45,7 @@ mod revocations;
 mod rewrap;
 mod shared;
 mod spent;
+mod status_lists;
 mod tasks;
 mod uses;
 mod writer;

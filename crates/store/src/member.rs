@@ -29,7 +29,7 @@ use crate::spent::Spent;
 use crate::{
     agents, answers, credentials, descent, federations, followed, generations, holdings,
     identities, installation, instances, keys, operators, organizations, persons, resources,
-    revocations, tasks, uses,
+    revocations, status_lists, tasks, uses,
 };
 
 /// What is to be written.
@@ -137,7 +137,7 @@ impl Work {
     /// Whether it is one statement, which is atomic by itself and needs no savepoint.
     pub(crate) fn is_one_statement(&self) -> bool {
         match self {
-            Self::Issue(issuance, _) => issuance.used_up.is_nothing(),
+            Self::Issue(issuance, _) => issuance.used_up.is_nothing() && issuance.status.is_none(),
             Self::Event(_, used_up, _) => used_up.is_nothing(),
             Self::Consume(..) | Self::Followed(..) | Self::FederationKeys(..) | Self::Beat => true,
             Self::Change(_)
@@ -251,6 +251,9 @@ pub(crate) fn issue(
         {
             return Err(replayed);
         }
+    }
+    if let Some(place) = &issuance.status {
+        status_lists::write(conn, org, issuance, place)?;
     }
     log::append(conn, org, head, event).map_err(|error| Failure::of(OPERATION, error))?;
     Ok(Done::quiet(head.fence))

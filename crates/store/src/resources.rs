@@ -18,7 +18,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, audience, actions, state, revocations_age_max, created_at, version, \
-             environment, agent, bound_only FROM resource ",
+             environment, agent, bound_only, status_list FROM resource ",
             $rest
         )
     };
@@ -38,6 +38,7 @@ fn read(row: &dyn Row) -> Result<Resource, DriverError> {
         environment: row.word(8, Environment::parse)?,
         agent: row.opt_parsed(9)?,
         bound_only: row.int(10)? != 0,
+        status_list: row.int(11)? != 0,
     })
 }
 
@@ -77,6 +78,7 @@ pub(crate) fn facts(
             actions: row.actions,
             state: row.state,
             bound_only: row.bound_only,
+            status_list: row.status_list,
             environment: row.environment,
             agent: row.agent,
         })
@@ -126,8 +128,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
     if row.version == 0 {
         conn.execute(
             "INSERT INTO resource (org, id, name, audience, actions, state, \
-             revocations_age_max, created_at, environment, agent, bound_only, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)",
+             revocations_age_max, created_at, environment, agent, bound_only, status_list, \
+             version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -140,6 +142,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
                 row.environment.as_str().into(),
                 agent.as_deref().into(),
                 row.bound_only.into(),
+                row.status_list.into(),
             ],
         )
         .map_err(failed)?;
@@ -148,14 +151,15 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Resource) -> Result<()
     let changed = conn
         .execute(
             "UPDATE resource SET actions = $1, state = $2, revocations_age_max = $3, agent = $4, \
-             bound_only = $5, version = version + 1 \
-             WHERE org = $6 AND id = $7 AND version = $8",
+             bound_only = $5, status_list = $6, version = version + 1 \
+             WHERE org = $7 AND id = $8 AND version = $9",
             &[
                 (&actions).into(),
                 row.state.as_str().into(),
                 row.revocations_age_max.into(),
                 agent.as_deref().into(),
                 row.bound_only.into(),
+                row.status_list.into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

@@ -133,6 +133,7 @@ impl TestWorld {
             revocations_age_max: None,
             agent: None,
             bound_only: false,
+            status_list: false,
         };
         resource::create(&self.cx(org).await, &asked).await.expect("a new resource")
     }

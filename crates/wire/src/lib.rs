@@ -4,7 +4,7 @@
 //! command line and a user's program check it with the same code. In reading order:
 //! [`ids`] and [`time`] name things, [`jose`] signs and verifies, [`authority`] says what may be
 //! done, [`token`] what an access token says, [`biscuit`] how its holder narrows it, [`binding`] proves that who sends it holds its key,
-//! [`revocations`] says what has ended, [`verify`] puts them together, [`tlog`] proves the audit log, [`backup`] keeps all of it elsewhere.
+//! [`revocations`] says what has ended and [`status_list`] says it to others, [`verify`] puts them together, [`tlog`] proves the audit log, [`backup`] keeps all of it elsewhere.
 //!
 //! Absent on purpose: tokio, an HTTP framework, a database, and any clock or randomness: `now`
 //! and random bytes are arguments.
@@ -23,6 +23,7 @@ pub mod json;
 pub mod oauth;
 pub mod revocations;
 pub mod secret;
+pub mod status_list;
 pub mod time;
 pub mod tlog;
 pub mod token;

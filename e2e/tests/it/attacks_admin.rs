@@ -48,6 +48,8 @@ struct Prey {
     admin_key: String,
     task: String,
     token: String,
+    /// The status list that the token names.
+    list: String,
 }
 
 impl Prey {
@@ -55,8 +57,15 @@ impl Prey {
         let cast = Cast::new().await;
         let client = cast.agent("planner").await;
         let instance = cast.instance_of(&client.agent).await;
-        let token = cast.token(&client).await;
         let server = &cast.server;
+        let listed = json!({"status_list": true});
+        server.api("PATCH", "/v1/resources/crm", listed).await.good();
+        let token = cast.token(&client).await;
+        let payload = token.split('.').nth(1).expect("a payload");
+        let payload = accredit_wire::jose::b64url_decode(payload).expect("base64url");
+        let claims: Value = serde_json::from_slice(&payload).expect("claims");
+        let uri = text(&claims["status"]["status_list"], "uri");
+        let list = uri.rsplit('/').next().expect("a list").to_owned();
         let person = text(&server.get("/v1/persons/planner@example.com").await, "id");
         let org = text(&server.get(&format!("/v1/orgs/{}", server.org)).await, "id");
         let event = text(&server.get("/v1/events?limit=1").await["items"][0], "id");
@@ -64,7 +73,7 @@ impl Prey {
         let admin_key = text(&server.post("/v1/admin-keys", body).await, "id");
         let body = json!({"agent": client.agent, "purpose": "to be in a story"});
         let task = text(&server.post("/v1/tasks", body).await, "id");
-        Self { cast, client, instance, person, org, event, admin_key, task, token }
+        Self { cast, client, instance, person, org, event, admin_key, task, token, list }
     }
 
     /// The path with A's ids in the places of its parameters.
@@ -89,6 +98,7 @@ impl Prey {
             .replace("{key}", key)
             .replace("{resource}", &self.cast.resource)
             .replace("{log}", "g1l0")
+            .replace("{list}", &self.list)
             .replace("{tile}", "0/000.p/1");
         assert!(!filled.contains(['{', '}']), "a parameter that nobody knows: {path}");
         filled

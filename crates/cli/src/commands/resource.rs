@@ -78,6 +78,9 @@ struct Create {
     /// There are tokens for it only that are bound to a key, by a DPoP proof in the request
     #[arg(long)]
     bound_only: bool,
+    /// Its tokens name a status list, where a server that follows no feed reads that one was revoked
+    #[arg(long)]
+    status_list: bool,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +101,9 @@ struct Update {
     /// Whether there are tokens for it only that are bound to a key; the live tokens for it end
     #[arg(long, value_name = "BOOL")]
     bound_only: Option<bool>,
+    /// Whether tokens that are issued for it from now on name a status list
+    #[arg(long, value_name = "BOOL")]
+    status_list: Option<bool>,
 }
 
 fn all() -> RequestPath {
@@ -115,7 +121,8 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
                 .with_opt("environment", args.environment)
                 .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()))
                 .with_opt("agent", args.agent)
-                .with_opt("bound_only", args.bound_only.then_some(true));
+                .with_opt("bound_only", args.bound_only.then_some(true))
+                .with_opt("status_list", args.status_list.then_some(true));
             cx.out.created(&cx.api()?.call(Method::POST, all(), Some(body.json())).await?)
         }
         Verb::List(args) => commands::list(args.of(all()), args.among.paging, &COLUMNS, cx).await,
@@ -126,7 +133,10 @@ pub(crate) async fn run(resource: Resource, cx: &Context) -> Result<(), Failure>
                 .with_opt("revocations_age_max", args.revocations_age_max.map(|age| age.as_secs()))
                 .with_opt("agent", args.agent)
                 .with_opt("bound_only", args.bound_only)
-                .changed("--action, --revocations-age-max, --agent and --bound-only")?;
+                .with_opt("status_list", args.status_list)
+                .changed(
+                    "--action, --revocations-age-max, --agent, --bound-only and --status-list",
+                )?;
             let path = all().segment(&args.name);
             cx.out.object(&cx.api()?.call(Method::PATCH, path, Some(body)).await?)
         }

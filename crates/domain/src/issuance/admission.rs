@@ -72,6 +72,8 @@ pub struct ResourceFacts {
     pub state: State,
     /// Whether those are bound to a key.
     pub bound_only: bool,
+    /// Whether those have a place in a status list.
+    pub status_list: bool,
     /// Where it runs.
     pub environment: Environment,
     /// The agent that serves it, and so may exchange what is sent to it.

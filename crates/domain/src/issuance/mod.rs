@@ -162,6 +162,7 @@ async fn attempt(
         lineage: template.token.lineage().collect(),
         rev: template.token.rev,
         used_up: client.used_up.clone(),
+        status: template.status,
     };
     let (minted, block) = match mint::mint(cx, template).await {
         Ok(minted) => minted,

@@ -12,7 +12,9 @@ use super::grants::{External, Origin};
 use super::permit::PermittedGrant;
 use crate::audit::event::{self, Body};
 use crate::context::Cx;
+use crate::ports::StatusPlace;
 use crate::refusal::{Refusal, Rule};
+use crate::status_list;
 use crate::tenant::ActiveKey;
 use std::sync::Arc;
 
@@ -49,6 +51,8 @@ pub struct CredentialTemplate {
     pub token: AccessToken,
     pub(super) format: Format,
     pub(super) key: Arc<ActiveKey>,
+    /// The token's place in a status list, where its resource wants one.
+    pub(super) status: Option<StatusPlace>,
     parent: Option<TokenId>,
     external: Option<External>,
 }
@@ -84,6 +88,10 @@ pub fn fill(
         origin.further.push(task.id.any());
         expires_at = expires_at.min(task.deadline.seconds());
     }
+    // An attenuable token is read by our Verifier alone, which follows the feed.
+    let listed = grant.resource.status_list && format == Format::Jwt;
+    let status = listed.then(|| cx.tenant.open_list.give(cx, expires_at));
+    let reference = status.map(|place| Box::new(status_list::reference(&cx.tenant, &place)));
     let token = AccessToken {
         issuer: cx.tenant.issuer.clone(),
         subject: origin.subject,
@@ -108,9 +116,10 @@ pub fn fill(
         chain: origin.chain,
         impersonated: origin.impersonated,
         cnf: grant.proof,
+        status: reference,
     };
     let (parent, external) = (origin.parent, origin.external);
-    Ok(CredentialTemplate { token, format, key, parent, external })
+    Ok(CredentialTemplate { token, format, key, status, parent, external })
 }
 
 /// In a store of an earlier version the job of rotation makes the first key, within a minute.

@@ -300,7 +300,10 @@ impl Ends {
                 }
             }
             "resource.updated" => {
-                if ["actions", "bound_only"].iter().any(|name| said.changes.contains_key(*name)) {
+                if ["actions", "bound_only", "status_list"]
+                    .iter()
+                    .any(|name| said.changes.contains_key(*name))
+                {
                     self.changed.insert(id);
                 }
             }

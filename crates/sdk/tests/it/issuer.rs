@@ -465,6 +465,7 @@ impl Issuer {
                 .collect(),
             impersonated: false,
             cnf: grant.cnf,
+            status: None,
         };
         let kid = key.0.to_string();
         let header =

@@ -101,6 +101,8 @@ pub(crate) struct Stage {
     revocation: String,
     /// A task of the planner's.
     task: String,
+    /// A status list.
+    list: String,
     idp: Idp,
 }
 
@@ -126,7 +128,11 @@ impl Stage {
         world.agent(&acme, "worker", &["crm:read"]).await;
         let actions = json!(["read", "update", "delete", "spawn"]);
         for (verb, path, body) in [
-            ("PATCH", "/v1/resources/crm", json!({"agent": "worker", "actions": actions})),
+            (
+                "PATCH",
+                "/v1/resources/crm",
+                json!({"agent": "worker", "actions": actions, "status_list": true}),
+            ),
             ("PATCH", "/v1/agents/planner", json!({"may_delegate": true})),
             (
                 "PUT",
@@ -138,8 +144,11 @@ impl Stage {
         }
         let (idp, _) = world.idp().await;
         world.federation(&acme, &idp, "corp").await;
+        let token = world.token(&acme, &scene.client, &[("scope", "crm:read")]).await.expect(200);
+        let list = crate::status_list::place(&token.member("access_token")).uri;
+        let list = list.rsplit('/').next().expect("an id").to_owned();
         let mut stage =
-            Self { world, acme, other, scene, person, key, event, revocation, task, idp };
+            Self { world, acme, other, scene, person, key, event, revocation, task, list, idp };
         let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
         stage.key = spare.credential;
         accredit_server::jobs::integrate_all(&stage.world.server).await;
@@ -252,6 +261,7 @@ impl Stage {
             .path
             .replace("{org}", "acme")
             .replace("{log}", "g1l0")
+            .replace("{list}", &self.list)
             .replace("{*tile}", "0/000.p/1")
             .replace("{key}", key)
             .replace("{resource}", "crm");

@@ -8,6 +8,7 @@
 use accredit_domain::issuance::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use accredit_domain::registry::agent::CreateAgent;
 use accredit_domain::registry::credential::AdminPermission;
+use accredit_domain::status_list::REMADE_EVERY;
 use accredit_testkit::fixture::{Client, Org, Scene};
 use accredit_testkit::idp::Idp;
 use accredit_testkit::{Answer, Ask, Signer, TestWorld};
@@ -20,6 +21,7 @@ use accredit_wire::ids::{AnyId, Kind};
 use accredit_wire::oauth::token_exchange::{IssuedTokenType, SubjectTokenType};
 use accredit_wire::oauth::token_request::Grant;
 use accredit_wire::oauth::token_response::TokenType;
+use accredit_wire::status_list::Status;
 use serde_json::{Value, json};
 
 use crate::jwks::Served;
@@ -52,6 +54,8 @@ enum Row {
     AttenuableToken,
     /// A Biscuit that was narrowed and handed on.
     NarrowedToken,
+    /// A token that its resource looks up in a status list.
+    ListedToken,
 }
 
 impl Row {
@@ -67,11 +71,12 @@ impl Row {
                 | Self::UnnamedToken
                 | Self::AttenuableToken
                 | Self::NarrowedToken
+                | Self::ListedToken
         )
     }
 }
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 20] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ResourceSecret,
@@ -91,6 +96,7 @@ const ROWS: [Row; 19] = [
     Row::DurableGrant,
     Row::AttenuableToken,
     Row::NarrowedToken,
+    Row::ListedToken,
 ];
 
 /// The row of each kind of secret.
@@ -455,6 +461,12 @@ impl Stage {
                 token = self.narrowed(org, &instance).await;
                 lineage_in(world, org, &token).await
             }
+            Row::ListedToken => {
+                crate::status_list::opt_in(world, org, "crm").await;
+                token =
+                    world.token(org, &instance, &[READ]).await.expect(200).member("access_token");
+                lineage_of(&token)
+            }
             Row::DurableGrant => {
                 let federation = self.federation(org).await;
                 let jwt = self.jwt();
@@ -559,7 +571,8 @@ impl Stage {
             | Row::UsersToken
             | Row::UnnamedToken
             | Row::AttenuableToken
-            | Row::NarrowedToken => {
+            | Row::NarrowedToken
+            | Row::ListedToken => {
                 let form = [("token", &*case.token)];
                 let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin).form(&form);
                 let active = world.ask(ask).await.expect(200).json()["active"] == true;
@@ -567,6 +580,11 @@ impl Stage {
                 // Whoever sends it has proved what it is bound to: that is not what is tried here.
                 let verified = tenant.verifier.alive(&case.token, world.now()).is_ok();
                 assert_eq!(active, verified, "introspection and the Verifier agree");
+                if case.row == Row::ListedToken {
+                    world.advance(REMADE_EVERY.as_secs());
+                    let status = crate::status_list::status(world, org, &case.token).await;
+                    assert_eq!(active, status == Status::Valid, "so does the list");
+                }
                 return active;
             }
         };

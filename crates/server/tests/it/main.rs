@@ -47,6 +47,7 @@ mod root;
 mod rotation;
 mod same_work;
 mod semantics;
+mod status_list;
 mod stolen_key;
 mod task;
 mod timing;

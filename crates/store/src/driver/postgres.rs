@@ -40,7 +40,7 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 const FIND_TIME_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(31, "first", include_str!("../../migrations/postgres/0031_first.sql"))];
+    &[(32, "first", include_str!("../../migrations/postgres/0032_first.sql"))];
 
 /// A database on a server.
 pub struct PostgresDriver {

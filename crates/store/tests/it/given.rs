@@ -182,7 +182,7 @@ pub(crate) async fn issue(
         ..Body::default()
     };
     let used_up = UsedUp { assertion: single_use, possession: None };
-    let issuance = Issuance { org, lineage, rev, used_up };
+    let issuance = Issuance { org, lineage, rev, used_up, status: None };
     store.record_issuance(Audited::new(issuance, event(EventKind::TokenIssued, body))).await?;
     Ok(token)
 }
@@ -251,6 +251,7 @@ pub(crate) fn resource(name: &str) -> Resource {
         state: State::Active,
         revocations_age_max: 60,
         bound_only: true,
+        status_list: true,
         created_at: NOW,
         version: 0,
     }

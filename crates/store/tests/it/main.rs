@@ -19,3 +19,4 @@ mod registry;
 mod revocation;
 mod rewrap;
 mod roles;
+mod status_lists;

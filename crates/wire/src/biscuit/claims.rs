@@ -243,6 +243,7 @@ impl<'c> Facts<'c> {
             chain: self.chain,
             impersonated: false,
             cnf: bounds.holder.map(|holder| holder.key),
+            status: None,
         })
     }
 

@@ -66,6 +66,9 @@ pub struct Metadata {
     /// With which algorithms a proof of possession may be signed (RFC 9449 section 5.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dpop_signing_alg_values_supported: Vec<String>,
+    /// Where the status lists are named (Token Status List section 9.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_list_aggregation_endpoint: Option<String>,
     /// Ours: the signed snapshot of the revocation state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accredit_revocations_uri: Option<String>,
@@ -113,6 +116,7 @@ impl Metadata {
             revocation_endpoint_auth_methods_supported: methods,
             revocation_endpoint_auth_signing_alg_values_supported: algorithms,
             dpop_signing_alg_values_supported: PROOF_ALGORITHMS.map(str::to_owned).to_vec(),
+            status_list_aggregation_endpoint: Some(at("/status-lists")),
             accredit_revocations_uri: Some(at("/revocations")),
             accredit_feed_uri: Some(at("/revocations/feed")),
             accredit_acknowledgements_uri: Some(at("/revocations/acknowledgements")),

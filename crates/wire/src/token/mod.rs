@@ -22,6 +22,7 @@ use crate::ids::{
 use crate::jose::TOKEN_BYTES_MAX;
 use crate::json::Json;
 use crate::oauth::authorization_details::AuthorizationDetails;
+use crate::status_list::{Reference, URI_BYTES_MAX};
 
 #[cfg(test)]
 mod tests;
@@ -123,6 +124,9 @@ pub struct AccessToken {
     /// `cnf` (RFC 7800): the thumbprint `jkt` of the key by which whoever sends the token must prove
     /// that it is theirs (RFC 9449 section 6.1). None in a token that whoever has it may use.
     pub cnf: Option<Thumbprint>,
+    /// `status` (Token Status List section 6): where its resource reads whether it was revoked.
+    /// None where the resource did not ask for that.
+    pub status: Option<Box<Reference>>,
 }
 
 impl AccessToken {
@@ -183,6 +187,15 @@ impl AccessToken {
         }
         if let Some(thumbprint) = self.cnf {
             push(&mut out, format_args!(",\"cnf\":{{\"jkt\":\"{thumbprint}\"}}"));
+        }
+        if let Some(status) = &self.status {
+            let index = status.index;
+            push(
+                &mut out,
+                format_args!(",\"status\":{{\"status_list\":{{\"idx\":{index},\"uri\":"),
+            );
+            push_string(&mut out, &status.uri);
+            out.push_str("}}");
         }
         self.push_chain(&mut out);
         self.push_accredit(&mut out);
@@ -285,6 +298,7 @@ impl AccessToken {
             chain,
             impersonated,
             cnf: json.get("cnf").map(parse_cnf).transpose()?,
+            status: json.get("status").map(parse_status).transpose()?.flatten(),
             issuer,
         };
         token.check_consistency(accredit.depth)?;
@@ -378,6 +392,18 @@ fn next_id<T: TryFrom<AnyId>>(
 fn parse_cnf(json: &Json<'_>) -> Result<Thumbprint, ClaimsError> {
     known_members(json, "cnf", &["jkt"])?;
     parsed(json, "jkt").map_err(|_| ClaimsError::Malformed("cnf"))
+}
+
+/// Token Status List section 6.1: there may be other mechanisms beside, which say nothing to us.
+fn parse_status(json: &Json<'_>) -> Result<Option<Box<Reference>>, ClaimsError> {
+    let wrong = || ClaimsError::Malformed("status");
+    json.as_object().ok_or_else(wrong)?;
+    let Some(list) = json.get("status_list") else { return Ok(None) };
+    let uri = list.get("uri").and_then(Json::as_str);
+    let uri = uri.filter(|uri| (1..=URI_BYTES_MAX).contains(&uri.len())).ok_or_else(wrong)?;
+    let index = list.get("idx").and_then(Json::as_i64).and_then(|idx| u32::try_from(idx).ok());
+    let index = index.ok_or_else(wrong)?;
+    Ok(Some(Box::new(Reference { uri: uri.to_owned(), index })))
 }
 
 /// Reads permissions. A member that is not known can only narrow, so it is no reason to go on.

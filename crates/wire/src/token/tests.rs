@@ -32,6 +32,7 @@ fn sample() -> AccessToken {
         chain: Vec::new(),
         impersonated: false,
         cnf: None,
+        status: None,
     }
 }
 
@@ -296,6 +297,7 @@ prop_compose! {
         not_before in prop::option::of(0..=INTEGER_MAX),
         (user, delegable, scoped) in (any::<bool>(), any_authority(), any::<bool>()),
         (bound, seed) in any::<(bool, [u8; 32])>(),
+        listed in prop::option::of(("\\PC{1,40}", any::<u32>())),
     ) -> AccessToken {
         let agent = AgentId::new(1, ids[0]);
         let person = PersonId::new(2, ids[1]);
@@ -330,6 +332,7 @@ prop_compose! {
             chain,
             impersonated: false,
             cnf: bound.then_some(cnf),
+            status: listed.map(|(uri, index)| Box::new(Reference { uri, index })),
         }
     }
 }

@@ -39,7 +39,7 @@ fn the_seeds_that_are_good_are_read() {
 
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     let seed = |name: &str| std::fs::read(corpus.join(name)).expect("a seed");
-    for name in ["access_token/machine", "access_token/chain"] {
+    for name in ["access_token/machine", "access_token/chain", "access_token/listed"] {
         let read = AccessToken::parse(&seed(name), KeyId::new(1, [1; 10]));
         assert!(read.is_ok(), "{name}: {read:?}");
     }
@@ -59,6 +59,12 @@ fn the_seeds_that_are_good_are_read() {
     for name in ["follower/whole", "follower/whole_pieces"] {
         let follower = Follower::from_bytes(&seed(name), "https://id.example/o/dev", None);
         assert_eq!(follower.expect(name).state().entries().count(), 2);
+    }
+    for (name, is_read) in [("one_bit", true), ("two_bits", true), ("whole", true), ("bomb", false)]
+    {
+        let read =
+            accredit_wire::status_list::StatusList::parse(&seed(&format!("status_list/{name}")));
+        assert_eq!(read.is_ok(), is_read, "{name}: {read:?}");
     }
     let piece = accredit_wire::jose::b64url_encode(&seed("piece/two"));
     assert_eq!(seed("piece/line"), piece.as_bytes());

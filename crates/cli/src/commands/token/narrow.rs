@@ -186,6 +186,7 @@ mod tests {
             chain: Vec::new(),
             impersonated: false,
             cnf,
+            status: None,
         };
         let unsigned = Unsigned::new(&token, &[9; 32]).expect("a token");
         let signature = key.sign(unsigned.signing_input()).expect("a signature");

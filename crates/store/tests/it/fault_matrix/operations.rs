@@ -10,7 +10,7 @@ use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{
     Audited, Change, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _, Lookup, Pruned,
-    Registry as _, Room, RoomOf, Row, SingleUse, Store as _, Tile, Use, UsedUp,
+    Registry as _, Room, RoomOf, Row, SingleUse, StatusPlace, Store as _, Tile, Use, UsedUp,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
@@ -24,6 +24,7 @@ use accredit_domain::registry::{
 };
 use accredit_domain::restoration::{Issuing, NewGeneration};
 use accredit_domain::revocation::Revocation;
+use accredit_domain::status_list::ListId;
 use accredit_domain::terms::{KeptAnswer, Once};
 use accredit_store::SqlStore;
 use accredit_wire::crypto::sha256_of;
@@ -151,6 +152,7 @@ impl Base {
             lineage,
             rev: 1,
             used_up: UsedUp { assertion: single_use, possession: None },
+            status: None,
         };
         Audited::new(issuance, event(EventKind::TokenIssued))
     }
@@ -247,6 +249,15 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         issuance = {
             let (mut change, event) = issuance.into_parts();
             change.used_up.possession = Some(key);
+            Audited::new(change, event)
+        };
+        Box::pin(async { store.record_issuance(issuance).await.is_ok() })
+    }),
+    ("issue with a place in a status list", |base, store| {
+        let issuance = {
+            let (mut change, event) = base.issuance(None).into_parts();
+            let list = ListId { generation: 1, number: 7 };
+            change.status = Some(StatusPlace { list, index: 7, until: NOW.plus(hours(1)) });
             Audited::new(change, event)
         };
         Box::pin(async { store.record_issuance(issuance).await.is_ok() })

@@ -78,6 +78,7 @@ pub(super) fn claims(key: KeyId) -> AccessToken {
         chain: Vec::new(),
         impersonated: false,
         cnf: None,
+        status: None,
     }
 }
 

@@ -92,6 +92,7 @@ fn claims(key: KeyId) -> AccessToken {
         chain: Vec::new(),
         impersonated: false,
         cnf: None,
+        status: None,
     }
 }
 

@@ -1,4 +1,4 @@
--- The schema as of migration 31 of the embedded store, in PostgreSQL's words. The organization leads
+-- The schema as of migration 32 of the embedded store, in PostgreSQL's words. The organization leads
 -- every key: it is what a shard is cut by. Ids and JSON are text and compared as bytes, times are
 -- integer microseconds. Rows of nouns are never deleted, so that no name is ever used twice.
 
@@ -62,6 +62,7 @@ CREATE TABLE resource (
     environment         TEXT COLLATE "C" NOT NULL DEFAULT 'dev',
     agent               TEXT COLLATE "C",
     bound_only          BIGINT NOT NULL DEFAULT 0,
+    status_list         BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (org, id),
     UNIQUE (org, name),
     UNIQUE (org, audience),
@@ -388,6 +389,16 @@ CREATE TABLE change (
     credentials TEXT COLLATE "C" NOT NULL
 );
 
+CREATE TABLE status_place (
+    org     TEXT COLLATE "C" NOT NULL,
+    list    TEXT COLLATE "C" NOT NULL,
+    idx     BIGINT NOT NULL,
+    rev     BIGINT NOT NULL,
+    until   BIGINT NOT NULL,
+    lineage BYTEA NOT NULL,
+    PRIMARY KEY (org, list, idx)
+);
+
 CREATE INDEX agent_owner ON agent (org, owner);
 CREATE INDEX instance_agent ON instance (org, agent, id);
 CREATE INDEX credential_agent ON credential (org, agent, id) WHERE agent IS NOT NULL;
@@ -448,6 +459,7 @@ CREATE INDEX instance_of_agent ON instance (org, agent, state)
     WHERE state = 'active' AND agent > '';
 CREATE INDEX credential_of_agent ON credential (org, agent, state)
     WHERE state = 'active' AND agent > '';
+CREATE INDEX status_place_until ON status_place (until);
 
 INSERT INTO heartbeat (id, beats) VALUES (1, 0);
 INSERT INTO change_head (id, place) VALUES (1, 0);

@@ -1,0 +1,7 @@
+//! Fuzzes the target `status_list` of `targets.rs`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::run("status_list", bytes));
