@@ -24,6 +24,7 @@ pub mod restoration;
 pub mod revocation;
 pub mod root;
 pub mod status_list;
+pub mod store_health;
 pub mod tenant;
 pub mod terms;
 pub mod vault;

@@ -36,6 +36,7 @@ use crate::restoration::NewGeneration;
 use crate::revocation::{Blast, Revocation};
 use crate::root::{Rewrapped, Rewrapping};
 pub use crate::status_list::{StatusLists, StatusPlace};
+pub use crate::store_health::{StoreHealth, StoreTrouble};
 use crate::terms::{KeptAnswer, Once};
 use crate::vault::{NumberedRoot, RootKey, WrappedPepper};
 
@@ -938,38 +939,6 @@ pub struct Installation {
     pub root: u32,
     /// Where it is reached; issuers are made from it, so it never changes.
     pub public_url: String,
-}
-
-/// How a store is doing, from what it has counted since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreHealth {
-    /// Groups of writes; each is one sync.
-    pub batches: u64,
-    /// Writes in all groups.
-    pub members: u64,
-    /// Writes that wait now.
-    pub waiting: u64,
-    /// How long all groups took together.
-    pub writing: Duration,
-    /// How long the last group took, or the one under way has taken until now.
-    pub last_write: Duration,
-    /// Set while writes fail: what the last one failed of.
-    pub trouble: Option<StoreTrouble>,
-    /// Facts that issuing found in memory.
-    pub cache_hits: u64,
-    /// Facts that had to be read.
-    pub cache_misses: u64,
-}
-
-/// Why nothing can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreTrouble {
-    /// The disk is full.
-    Full,
-    /// The disk or the file is read-only.
-    ReadOnly,
-    /// Anything else; our log says what.
-    Failing,
 }
 
 /// The store as a whole.
