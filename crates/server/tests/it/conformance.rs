@@ -33,6 +33,8 @@ const READ: (&str, &str) = ("scope", "crm:read");
 enum Row {
     ClientSecret,
     InstanceSecret,
+    /// Of an instance that another brought into being.
+    ChildSecret,
     ResourceSecret,
     AdminKey,
     OperatorKey,
@@ -41,6 +43,7 @@ enum Row {
     ResourceKey,
     FollowedKey,
     AccessToken,
+    ChildToken,
     BoundToken,
     TaskToken,
     ExchangedToken,
@@ -64,6 +67,7 @@ impl Row {
         matches!(
             self,
             Self::AccessToken
+                | Self::ChildToken
                 | Self::BoundToken
                 | Self::TaskToken
                 | Self::ExchangedToken
@@ -76,9 +80,10 @@ impl Row {
     }
 }
 
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 22] = [
     Row::ClientSecret,
     Row::InstanceSecret,
+    Row::ChildSecret,
     Row::ResourceSecret,
     Row::AdminKey,
     Row::OperatorKey,
@@ -87,6 +92,7 @@ const ROWS: [Row; 20] = [
     Row::ResourceKey,
     Row::FollowedKey,
     Row::AccessToken,
+    Row::ChildToken,
     Row::BoundToken,
     Row::TaskToken,
     Row::ExchangedToken,
@@ -115,7 +121,9 @@ fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
     match (&facts.holder, &facts.proof) {
         (HolderFacts::Agent(_), ProofFacts::Secret { .. }) => &[Row::ClientSecret],
         (HolderFacts::Agent(_), ProofFacts::Key(_)) => &[Row::ClientKey, Row::FollowedKey],
-        (HolderFacts::Instance { .. }, ProofFacts::Secret { .. }) => &[Row::InstanceSecret],
+        (HolderFacts::Instance { .. }, ProofFacts::Secret { .. }) => {
+            &[Row::InstanceSecret, Row::ChildSecret]
+        }
         (HolderFacts::Instance { .. }, ProofFacts::Key(_)) => &[Row::InstanceKey],
         (HolderFacts::Resource(_), ProofFacts::Secret { .. }) => &[Row::ResourceSecret],
         (HolderFacts::Resource(_), ProofFacts::Key(_)) => &[Row::ResourceKey],
@@ -128,7 +136,7 @@ fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
 /// The rows of what a grant gives.
 const fn rows_of(grant: &Grant) -> &'static [Row] {
     match grant {
-        Grant::ClientCredentials => &[Row::AccessToken, Row::TaskToken],
+        Grant::ClientCredentials => &[Row::AccessToken, Row::ChildToken, Row::TaskToken],
         Grant::TokenExchange(_) => &[Row::ExchangedToken, Row::UsersToken, Row::UnnamedToken],
     }
 }
@@ -267,6 +275,33 @@ impl Stage {
         world.ask(ask).await.expect(200).member("access_token")
     }
 
+    /// An instance that was brought into being by one of another agent, for a task; and what it hangs
+    /// on: itself, its agent, and everybody before it.
+    async fn child(&self, org: &Org) -> (Client, Vec<AnyId>) {
+        let world = &self.world;
+        let mut lineage = Vec::new();
+        for name in ["parent", "child"] {
+            let (name, allow) = (name.to_owned(), vec!["crm:read".to_owned()]);
+            let asked = CreateAgent { name, allow, may_delegate: true, ..CreateAgent::default() };
+            let made = world.agent_like(org, asked).await;
+            lineage.extend([id(made.id), id(made.owner.expect("an owner"))]);
+        }
+        let parent = world.instance(org, "parent", None).await.instance.expect("an instance");
+        let task = json!({"agent": "parent", "purpose": "a test"});
+        let task = world.admin(org, "POST", "/v1/tasks", Some(task)).await.expect(201);
+        let task = task.member("id");
+        let body = json!({"agent": "child", "parent": parent, "task": task, "allow": ["crm:read"]});
+        let made = world.admin(org, "POST", "/v1/instances", Some(body)).await.expect(201);
+        let child = Client {
+            id: made.member("client_id"),
+            secret: made.member("client_secret"),
+            credential: made.member("credential"),
+            instance: Some(made.member("id").parse().expect("an id")),
+        };
+        lineage.extend([id(parent), id(task), id(made.member("id")), id(&child.credential)]);
+        (child, lineage)
+    }
+
     /// A federation of an organization with the identity provider, whose users may read.
     async fn federation(&self, org: &Org) -> AnyId {
         let (idp, _) = &self.idp;
@@ -353,6 +388,20 @@ impl Stage {
             Row::InstanceSecret => {
                 let lineage = [&agent[..], &[id(&instance.credential), of_instance]].concat();
                 client = Some(instance);
+                lineage
+            }
+            Row::ChildSecret => {
+                let (child, lineage) = self.child(org).await;
+                client = Some(child);
+                lineage
+            }
+            Row::ChildToken => {
+                let (child, of_child) = self.child(org).await;
+                token = world.token(org, &child, &[READ]).await.expect(200).member("access_token");
+                let lineage = lineage_of(&token);
+                for needed in of_child {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
                 lineage
             }
             Row::ResourceSecret => {
@@ -530,7 +579,9 @@ impl Stage {
         };
         let client = || case.client.as_ref().expect("a client");
         let answer = match case.row {
-            Row::ClientSecret | Row::InstanceSecret => world.token(org, client(), &[READ]).await,
+            Row::ClientSecret | Row::InstanceSecret | Row::ChildSecret => {
+                world.token(org, client(), &[READ]).await
+            }
             Row::ClientKey | Row::InstanceKey | Row::FollowedKey => {
                 world.token_by(org, &assertion(), &[READ]).await
             }
@@ -565,6 +616,7 @@ impl Stage {
                 crate::exchange::ask(world, org, client(), &form).await
             }
             Row::AccessToken
+            | Row::ChildToken
             | Row::BoundToken
             | Row::TaskToken
             | Row::ExchangedToken
