@@ -38,6 +38,8 @@ pub(crate) struct Surroundings {
     pub(crate) colour_forced: bool,
     /// Nobody sits at the terminal: `CI` is set.
     pub(crate) unattended: bool,
+    /// `NOTIFY_SOCKET`: where the service manager wants to be told of this process.
+    pub(crate) service_manager: Option<OsString>,
 }
 
 impl Surroundings {
@@ -64,6 +66,7 @@ impl Surroundings {
             colour_refused: text("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb"),
             colour_forced: text("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             unattended: text("CI").is_some_and(|value| value != "false" && value != "0"),
+            service_manager: variable("NOTIFY_SOCKET").filter(|value| !value.is_empty()),
         }
     }
 }

@@ -35,6 +35,7 @@ mod story_restart;
 mod story_revoke;
 mod story_roles;
 mod story_rotation;
+mod story_service;
 mod story_status_list;
 mod story_users;
 mod story_verifier;

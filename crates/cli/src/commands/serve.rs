@@ -120,6 +120,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     if let Ok(address) = listening.address() {
         tracing::info!(%address, public_url = %settings.public_url, "serving");
     }
+    serving::tell_manager(cx, stop.clone());
     serving::serve(composed, (listening, metrics), stop).await;
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::descriptors;
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::service_manager;
 
 /// Lets documents be fetched from these loopback addresses, and says so.
 pub(crate) fn allow_outbound(composed: &Composed, loopback: &[SocketAddr]) -> Result<(), Failure> {
@@ -87,6 +88,18 @@ pub(crate) async fn bind_metrics(
         tracing::warn!(%address, "whoever reaches this address reads the metrics");
     }
     Ok(Some(bound))
+}
+
+/// Tells the service manager that this process serves, and later that it was told to stop. The socket
+/// is bound by now: whoever comes is served.
+pub(crate) fn tell_manager(cx: &Context, mut stop: watch::Receiver<bool>) {
+    let Some(manager) = cx.around.service_manager.clone() else { return };
+    service_manager::tell(&manager, service_manager::READY);
+    tokio::spawn(async move {
+        if stop.wait_for(|told| *told).await.is_ok() {
+            service_manager::tell(&manager, service_manager::STOPPING);
+        }
+    });
 }
 
 /// Serves until told to stop, finishes what is in flight, and closes the store.

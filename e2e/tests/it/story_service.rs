@@ -1,0 +1,69 @@
+//! A service manager starts the server and is told when it serves and when it stops; the unit for
+//! systemd starts what there is, and leaves it little to break.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::stage::Server;
+use crate::stage::binary::{self, workspace};
+use crate::stage::server::{Folder, free_port};
+
+/// The most that `systemd-analyze security` may find, in tenths: "OK" ends at 20.
+const EXPOSURE_MAX: &str = "15";
+
+fn unit() -> String {
+    std::fs::read_to_string(workspace().join("deploy/systemd/accredit.service")).expect("a unit")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_manager_is_told_that_it_serves_and_that_it_stops() {
+    let folder = Folder::new();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let (data, url) = (folder.file("data"), format!("http://{listen}"));
+    let args = ["init", "--data", &data, "--org", "acme", "--public-url", &url];
+    let more = ["--listen", &listen, "--output", "json"];
+    let founded = binary::run(binary::command(&[&args[..], &more].concat())).json();
+    let socket = folder.file("notify");
+    let manager = UnixDatagram::bind(&socket).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let told = || {
+        let mut state = [0u8; 64];
+        let length = manager.recv(&mut state).expect("the manager is told");
+        String::from_utf8_lossy(&state[..length]).into_owned()
+    };
+    let config = founded["config"].as_str().expect("a path");
+    let mut command = binary::command(&["serve", "--config", config]);
+    command.env("NOTIFY_SOCKET", &socket);
+    let mut server = Server::serve_by(command, folder.clone(), &founded).await;
+    assert_eq!(told(), "READY=1");
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(told(), "STOPPING=1");
+}
+
+#[test]
+fn the_unit_starts_a_command_that_there_is() {
+    let unit = unit();
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let mut words: Vec<&str> = line.split(' ').collect();
+    assert_eq!(words.remove(0), "/usr/bin/accredit");
+    let ran = binary::run(binary::command(&words));
+    // There is no such configuration here: that, and no mistake in the command line, is the trouble.
+    assert!(ran.code != 0 && ran.err.contains("/var/lib/accredit/accredit.toml"), "{ran:?}");
+    assert!(!ran.err.contains("Usage"), "{ran:?}");
+    assert!(unit.contains("\nType=notify\n"));
+}
+
+#[test]
+fn the_unit_leaves_the_service_little_to_break() {
+    let file = workspace().join("deploy/systemd/accredit.service");
+    let mut look = Command::new("systemd-analyze");
+    look.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE_MAX]).arg(file);
+    match look.output() {
+        Ok(found) => {
+            let said = String::from_utf8_lossy(&found.stdout);
+            assert!(found.status.success(), "{said}{}", String::from_utf8_lossy(&found.stderr));
+        }
+        Err(error) => println!("not looked at: systemd-analyze: {error}"),
+    }
+}
