@@ -20,7 +20,7 @@ use accredit_domain::registry::rotation_schedule;
 use accredit_domain::revocation::time_boxed;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
-use accredit_domain::{Caller, Cx};
+use accredit_domain::{Caller, Cx, Fault};
 use accredit_wire::ids::RequestId;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::Semaphore;
@@ -161,6 +161,17 @@ pub async fn catch_up(server: &Server) -> bool {
         }
     }
     true
+}
+
+/// Brings this node to where any other was when this began, where there may be others: whoever was
+/// shown a counter or a checkpoint there is to be shown no less here.
+pub async fn level(server: &Server, tenant: &Tenant) -> Result<(), Fault> {
+    let store = &server.world.store;
+    if !store.is_shared() {
+        return Ok(());
+    }
+    store.catch_up().await?;
+    server.hub.show(tenant, &store.lanes(tenant.id).await?).await
 }
 
 /// Begins a turn every [`FOLLOW_EVERY`], also where the last one is not over: it goes on for those

@@ -28,6 +28,7 @@ mod story_kill;
 mod story_limits;
 mod story_log;
 mod story_no_secrets;
+mod story_nodes;
 mod story_older_store;
 mod story_operating;
 mod story_readme;

@@ -115,6 +115,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         let _ = composed.server.proxies.set(settings.proxies.clone());
     }
     let _ = composed.world.nonces.set(settings.nonces);
+    let _ = composed.world.view.age_max.set(settings.view_age_max);
     serving::allow_outbound(&composed, &settings.outbound_loopback)?;
     let metrics = serving::bind_metrics(settings.metrics_listen).await?;
     if let Ok(address) = listening.address() {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use accredit_domain::issuance::possession::NoncePolicy;
 use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
 use accredit_domain::registry::quota::{Counted, QUOTA_MAX, Quotas};
+use accredit_domain::view::VIEW_AGE_MAX;
 use accredit_store::place::Place;
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
 use tracing_subscriber::filter::LevelFilter;
@@ -53,7 +54,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 27] = [
+pub(crate) const SETTINGS: [Setting; 28] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -255,6 +256,14 @@ pub(crate) const SETTINGS: [Setting; 27] = [
         help: "Whether proofs of possession need a nonce of the server, at most five minutes old",
     },
     Setting {
+        key: "view_age_max",
+        env: Some("ACCREDIT_VIEW_AGE_MAX"),
+        flag: None,
+        default: "2s",
+        unit: "duration, 1s to 30s",
+        help: "How long a node that shares its store with others may not have heard from it and still answer",
+    },
+    Setting {
         key: "drill.every",
         env: None,
         flag: None,
@@ -330,6 +339,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: TrustedProxies,
     /// Whether proofs of possession need a nonce.
     pub(crate) nonces: NoncePolicy,
+    /// How long a node may not have heard from a store that it shares.
+    pub(crate) view_age_max: Duration,
     /// How often a kill is drilled; nothing for never.
     pub(crate) drill_every: Option<Duration>,
     /// Every setting's value as it is used, and where it comes from.
@@ -460,6 +471,8 @@ impl Settings {
             proxies: proxies(&said).map_err(|(detail, hint)| wrong(file, &detail, hint))?,
             nonces: nonces(said.value("dpop.nonces").unwrap_or("accepted"))
                 .map_err(|detail| wrong(file, &detail, "write accepted or required"))?,
+            view_age_max: view_age_max(&said)
+                .map_err(|detail| wrong(file, &detail, "write `view_age_max` as 2s"))?,
             drill_every: drill_every(&said).map_err(|detail| {
                 wrong(file, &detail, "write `drill.every` as 24h, at least 1m, or off")
             })?,
@@ -501,6 +514,7 @@ impl Settings {
                 let all = self.proxies.networks.iter().map(ToString::to_string);
                 all.collect::<Vec<_>>().join(",")
             }
+            "view_age_max" => format!("{}s", self.view_age_max.as_secs()),
             "drill.every" => {
                 self.drill_every.map_or("off".to_owned(), |every| format!("{}s", every.as_secs()))
             }
@@ -536,6 +550,21 @@ pub(crate) fn nonces(text: &str) -> Result<NoncePolicy, String> {
         .into_iter()
         .find(|policy| policy.as_str() == text)
         .ok_or_else(|| format!("`dpop.nonces`: `{text}` is neither"))
+}
+
+/// The longest time for which a node may not have heard from a store that it shares: what ended
+/// meanwhile lives on there for as long.
+const VIEW_AGE_LONGEST: Duration = Duration::from_secs(30);
+
+/// How long a node may not have heard from a store that it shares.
+fn view_age_max(said: &Said) -> Result<Duration, String> {
+    let Some(text) = said.value("view_age_max") else { return Ok(VIEW_AGE_MAX) };
+    let age = duration::parse(text).map_err(|error| format!("`view_age_max`: {error}"))?;
+    if age > VIEW_AGE_LONGEST {
+        let most = VIEW_AGE_LONGEST.as_secs();
+        return Err(format!("`view_age_max`: `{text}` is longer than {most}s"));
+    }
+    Ok(age)
 }
 
 /// The shortest time between two drills: each leaves the tombstone of an agent.

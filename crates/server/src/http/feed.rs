@@ -14,6 +14,7 @@ use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 use crate::followers::{Following, Held};
 use crate::hub::{Resume, Snapshot};
+use crate::jobs;
 use crate::points::Introduced;
 use crate::reply;
 
@@ -24,6 +25,7 @@ const PIECES_TYPE: &str = "application/vnd.accredit.revocations";
 pub fn snapshot(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
+        jobs::level(&call.server, &cx.tenant).await?;
         let snapshot = call.server.hub.snapshot(&cx.tenant, nonce(&call)?).await?;
         let Snapshot { head, pieces } = snapshot;
         let Some(pieces) = pieces else { return Ok(reply::bytes("application/jwt", head)) };
@@ -53,6 +55,7 @@ pub fn follow(mut call: Call) -> Handled {
         let held = Held::by(&proved.facts, &cx.tenant, proved.rev);
         let from = Resume { state, nonce: nonce(&call)? };
         let who = introduced(&call)?.by(&proved.facts);
+        jobs::level(&call.server, &cx.tenant).await?;
         let following = hub.follow(Arc::clone(&cx.tenant), from, held, who).ok_or_else(full)?;
         if following.is_over() {
             return Err(Refusal::new(

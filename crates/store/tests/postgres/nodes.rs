@@ -277,3 +277,37 @@ async fn a_node_that_stands_still_in_a_batch_holds_nobody_up_and_writes_nothing_
     let leaves = check_chain(&world.store, org).await;
     assert_eq!(leaves.iter().filter(|leaf| leaf.kind == "token.issued").count(), 1);
 }
+
+#[tokio::test]
+async fn a_node_whose_root_key_another_one_has_replaced_knows_nothing_any_more() {
+    let world = World::new().await;
+    let other = node(&world);
+    other.catch_up().await.expect("caught up");
+    // As a batch with a new root key writes it.
+    let rewrapped = "UPDATE change_head SET place = place + 1; \
+         INSERT INTO change (place, rev, at, what, tags, credentials) \
+         SELECT place, 0, 0, 64, '', '[]' FROM change_head";
+    engine::script(&world.folder, rewrapped);
+    for _ in 0..2 {
+        let fault = other.catch_up().await.expect_err("it opens nothing");
+        assert!(fault.to_string().contains("root key"), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_that_make_the_next_key_at_the_same_time_one_comes_too_late() {
+    use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
+    let world = World::new().await;
+    let other = node(&world);
+    let next = || {
+        let key = crate::given::signing_key(world.org, KeyPurpose::Token);
+        vec![Row::Key(SigningKey { state: KeyState::Next, ..key })]
+    };
+    let (here, there) = tokio::join!(
+        commit(&world.store, world.org, next(), None),
+        commit(&other, world.org, next(), None)
+    );
+    assert_eq!(usize::from(here.is_ok()) + usize::from(there.is_ok()), 1, "{here:?} {there:?}");
+    let late = if here.is_ok() { there } else { here };
+    assert!(matches!(late, Err(accredit_domain::ports::CommitError::Stale)));
+}

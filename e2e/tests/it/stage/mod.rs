@@ -5,6 +5,7 @@ pub(crate) mod cast;
 pub(crate) mod http;
 pub(crate) mod keys;
 pub(crate) mod planted;
+pub(crate) mod postgres;
 pub(crate) mod reader;
 pub(crate) mod server;
 pub(crate) mod service;

@@ -8,6 +8,7 @@ use accredit_domain::revocation::{self, time_boxed};
 use super::lists::Asked;
 use super::{created, ok};
 use crate::dispatch::{Call, Handled};
+use crate::jobs;
 use crate::points::POINTS_SHOWN_MAX;
 use crate::propagation::Unfollowed;
 
@@ -45,8 +46,13 @@ pub fn acknowledgements(mut call: Call) -> Handled {
         let points = &call.server.hub.points;
         let number = |name: &str| call.query(name).map(|text| text.parse::<u64>()).transpose();
         let wrong = |name| move |error| Refusal::field(name, error, "say a whole number");
+        let asked = number("rev").map_err(wrong("rev"))?;
+        if asked.is_some_and(|rev| rev > cx.tenant.rev()) {
+            // Another node may have answered with it.
+            jobs::level(&call.server, &cx.tenant).await?;
+        }
         let newest = cx.tenant.rev();
-        let rev = number("rev").map_err(wrong("rev"))?.unwrap_or(newest);
+        let rev = asked.unwrap_or(newest);
         if rev > newest {
             let hint = "use the `rev` of an answer to a revocation";
             return Err(Refusal::field("rev", "is above the newest there is", hint).into());
