@@ -140,6 +140,22 @@ pub(crate) fn holds_store(place: &Place) -> Result<bool, Failure> {
     })
 }
 
+/// Says what the store may lose with its server, where that is not nothing.
+pub(crate) fn tell_durability(place: &Place) -> Result<(), Failure> {
+    let found = place.durability().map_err(|error| {
+        fault(&format!("the store `{place}` cannot be reached"), &error, hint_for(place))
+    })?;
+    let Some(found) = found else { return Ok(()) };
+    let recovery_point = found.recovery_point();
+    match found.hint() {
+        None => tracing::info!(recovery_point, "what is lost with the database's server"),
+        Some(hint) => {
+            tracing::warn!(recovery_point, hint, "what is lost with the database's server");
+        }
+    }
+    Ok(())
+}
+
 /// What to look at where a store cannot be used.
 fn hint_for(place: &Place) -> &'static str {
     match place {

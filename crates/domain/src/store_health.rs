@@ -16,6 +16,8 @@ pub struct StoreHealth {
     pub writing: Duration,
     /// How long the last group took, or the one under way has taken until now.
     pub last_write: Duration,
+    /// Groups that were written again, because the engine was gone for a moment or undid them.
+    pub retries: u64,
     /// Set while writes fail: what the last one failed of.
     pub trouble: Option<StoreTrouble>,
     /// Facts that issuing found in memory.

@@ -86,6 +86,7 @@ catalogue! {
     BATCHES "accredit_store_batches" "counter" "" "Groups of writes, each committed with one sync";
     WRITES "accredit_store_writes" "counter" "" "Writes in all groups; divided by the groups it is how many share a sync";
     WRITE_TIME "accredit_store_write_seconds" "counter" "" "Time that groups of writes took together";
+    RETRIES "accredit_store_retries" "counter" "operation" "Times that the store ran something again, because its engine was gone for a moment or undid it";
     LAST_WRITE "accredit_store_last_write_seconds" "gauge" "" "Time that the last group of writes took, or the one under way has taken";
     WAITING "accredit_store_writes_waiting" "gauge" "" "Writes that wait for their group";
     HITS "accredit_store_cache_hits" "counter" "" "Facts that issuing found in memory";
@@ -111,6 +112,11 @@ struct OfRule {
 struct OfRequest {
     operation: &'static str,
     status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfOperation {
+    operation: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -150,6 +156,7 @@ struct Asked {
     batches: Counter,
     writes: Counter,
     write_time: SecondsTotal,
+    retries: Family<OfOperation, Counter>,
     last_write: Seconds,
     waiting: Gauge,
     hits: Counter,
@@ -211,6 +218,7 @@ impl Metrics {
         register(to, &BATCHES, asked.batches.clone());
         register(to, &WRITES, asked.writes.clone());
         register(to, &WRITE_TIME, asked.write_time.clone());
+        register(to, &RETRIES, asked.retries.clone());
         register(to, &LAST_WRITE, asked.last_write.clone());
         register(to, &WAITING, asked.waiting.clone());
         register(to, &HITS, asked.hits.clone());
@@ -308,6 +316,8 @@ pub async fn render(server: &Server) -> Result<String, Fault> {
     asked.writes.inner().store(health.members, Ordering::Relaxed);
     let writing = health.writing.as_secs_f64().to_bits();
     asked.write_time.inner().store(writing, Ordering::Relaxed);
+    let retries = asked.retries.get_or_create_owned(&OfOperation { operation: "write a group" });
+    retries.inner().store(health.retries, Ordering::Relaxed);
     asked.last_write.set(health.last_write.as_secs_f64());
     asked.waiting.set(health.waiting as i64);
     asked.hits.inner().store(health.cache_hits, Ordering::Relaxed);

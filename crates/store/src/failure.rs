@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     Taken(&'static str),
     /// The organization would have more than it may.
     Reached(Reached),
+    /// The engine was not there, or another transaction was in the way: all of the batch is undone.
+    Engine(&'static str, DriverError),
     /// The engine failed, or the member contradicts itself.
     Fault(Fault),
 }
@@ -37,12 +39,17 @@ impl Failure {
                 "issuer" => Self::Taken("issuer"),
                 "subject" => Self::Taken("identity"),
                 "thumbprint" => Self::Taken("key"),
+                // The place of a leaf: somebody else has moved the head of the lane.
+                "seq" => {
+                    let why = "somebody else has added to the log".to_owned();
+                    Self::Engine(operation, DriverError::Conflict(why))
+                }
                 _ => Self::Fault(error.fault(operation)),
             },
-            DriverError::Disk(..)
-            | DriverError::Conflict(_)
-            | DriverError::Unavailable(_)
-            | DriverError::Failed(_) => Self::Fault(error.fault(operation)),
+            DriverError::Conflict(_) | DriverError::Unavailable(_) => {
+                Self::Engine(operation, error)
+            }
+            DriverError::Disk(..) | DriverError::Failed(_) => Self::Fault(error.fault(operation)),
         }
     }
 
@@ -60,6 +67,7 @@ impl Failure {
     pub(crate) fn into_fault(self, operation: &'static str) -> Fault {
         match self {
             Self::Fault(fault) => fault,
+            Self::Engine(at, error) => error.fault(at),
             Self::Overtaken(_) => Fault::new(operation, "was overtaken by a revocation"),
             Self::Replayed | Self::ProofReplayed => Fault::new(operation, "was written before"),
             Self::Stale => Fault::new(operation, "a row has changed meanwhile"),
@@ -81,6 +89,7 @@ impl From<Failure> for CommitError {
             Failure::Overtaken(_)
             | Failure::Replayed
             | Failure::ProofReplayed
+            | Failure::Engine(..)
             | Failure::Fault(_) => Self::Fault(failure.into_fault("commit a change")),
         }
     }
@@ -92,9 +101,11 @@ impl From<Failure> for NotRecorded {
             Failure::Overtaken(id) => Self::Overtaken(id),
             Failure::Replayed => Self::Replayed,
             Failure::ProofReplayed => Self::ProofReplayed,
-            Failure::Stale | Failure::Taken(_) | Failure::Reached(_) | Failure::Fault(_) => {
-                Self::Fault(failure.into_fault("record an issuance"))
-            }
+            Failure::Stale
+            | Failure::Taken(_)
+            | Failure::Reached(_)
+            | Failure::Engine(..)
+            | Failure::Fault(_) => Self::Fault(failure.into_fault("record an issuance")),
         }
     }
 }

@@ -49,7 +49,7 @@ fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
     conn.begin_read()?;
     let (schema, written_by) = migrations::newest(conn)?;
     let integrated = conn.number(
-        "SELECT COALESCE(SUM(size), 0) FROM (SELECT MAX(size) AS size FROM checkpoint \
+        "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM (SELECT MAX(size) AS size FROM checkpoint \
          GROUP BY org, lane) AS newest",
         &[],
     )?;
@@ -73,7 +73,7 @@ fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
             |row| Ok(row.text(0)?.to_owned()),
         )?,
         closed,
-        sequenced: conn.number("SELECT COALESCE(SUM(next), 0) FROM lane", &[])?,
+        sequenced: conn.number("SELECT CAST(COALESCE(SUM(next), 0) AS BIGINT) FROM lane", &[])?,
         integrated,
     };
     conn.rollback()?;

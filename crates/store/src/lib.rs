@@ -13,6 +13,7 @@ mod answers;
 pub mod backup;
 mod cache;
 mod changes;
+pub mod copy;
 mod credentials;
 mod descent;
 pub mod driver;
@@ -203,6 +204,9 @@ impl SqlStore {
 
     /// Puts work into the next batch and waits for it to be durable.
     async fn write(&self, operation: &'static str, work: Work) -> Result<Committed, Failure> {
+        if self.shared.stats.is_stalled() {
+            return Err(Failure::wrong(operation, "the store takes too long to write"));
+        }
         let (reply, answer) = oneshot::channel();
         if let Err((_, why)) = self.shared.queue.push(Member { work, reply }) {
             return Err(Failure::wrong(

@@ -99,6 +99,11 @@ impl<T> Queue<T> {
         !(batch.is_empty() && state.closed)
     }
 
+    /// Takes all that waits.
+    pub(crate) fn take_waiting(&self, into: &mut Vec<T>) {
+        into.extend(self.lock().waiting.drain(..));
+    }
+
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().waiting.len()

@@ -148,8 +148,12 @@ impl Shared {
     fn run(&self) -> Option<Box<dyn Conn>> {
         let mut conn = Connection { driver: Arc::clone(&self.driver), open: None };
         while let Some(jobs) = self.next() {
-            let mut snapshot = Snapshot { conn: &mut conn, begun: false };
+            let mut snapshot = Snapshot { conn: &mut conn, begun: false, lost: false };
             for job in jobs {
+                if snapshot.lost {
+                    // Dropping a read tells its caller that there is no answer.
+                    continue;
+                }
                 if catch_unwind(AssertUnwindSafe(|| (job.run)(&mut snapshot))).is_err() {
                     tracing::error!("a read panicked");
                     snapshot.conn.open = None;
@@ -157,6 +161,10 @@ impl Shared {
                 }
             }
             snapshot.end();
+            if snapshot.lost {
+                // They would each wait as long for the same answer.
+                self.lock().waiting.clear();
+            }
         }
         conn.open
     }
@@ -192,10 +200,21 @@ struct Connection {
 struct Snapshot<'c> {
     conn: &'c mut Connection,
     begun: bool,
+    /// Whether the engine is not there, or takes too long.
+    lost: bool,
 }
 
 impl Snapshot<'_> {
     fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut dyn Conn) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        let value = self.read_on(read);
+        self.lost |= matches!(value, Err(DriverError::Unavailable(_)));
+        value
+    }
+
+    fn read_on<T>(
         &mut self,
         read: impl FnOnce(&mut dyn Conn) -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {

@@ -3,8 +3,12 @@
 //!
 //! The rows stand in the order in which they were written, so that all of a batch share a page; a
 //! table in the order of the values would change one page for each. Nobody but the writer asks, and
-//! one process has the store, so memory knows all there is. It follows the transaction: what a
+//! where one process has the store, memory knows all there is. It follows the transaction: what a
 //! member that failed had used up is unused again.
+//!
+//! Where processes share a store, the rows alone know. The place of a row is then made from the
+//! value, so that two equal values have one place: whoever writes the second finds it taken, once
+//! the first one's transaction has ended, whichever process it is.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +26,7 @@ use crate::page::READ_ROWS_MAX;
 /// second.
 pub const SPENT_MAX: usize = 4_000_000;
 
+const OPERATION: &str = "consume a single-use value";
 const MINUTE_MICROS: i64 = 60_000_000;
 
 type Random = foldhash::fast::RandomState;
@@ -36,10 +41,24 @@ pub(crate) struct Spent {
     minutes: BTreeMap<i64, HashSet<Key, Random>>,
     /// How many there are.
     len: usize,
-    /// Those of the transaction under way, with their minutes and organizations.
-    fresh: Vec<(i64, Key, OrganizationId)>,
+    /// Those of the transaction under way.
+    fresh: Vec<Fresh>,
     /// The place of the next row of each organization that has any.
     next: HashMap<OrganizationId, u64, Random>,
+}
+
+/// A value that the transaction under way has used up, and the place of its row.
+struct Fresh {
+    minute: i64,
+    key: Key,
+    org: OrganizationId,
+    seq: u64,
+}
+
+/// The place of a value's row where processes share a store: 62 bits, so that what counts on from
+/// there after a move to an engine of one process never overflows.
+fn place(key: Key) -> u64 {
+    (key >> 66) as u64
 }
 
 fn key(org: OrganizationId, client: AnyId, hash: &[u8; 32]) -> Key {
@@ -57,6 +76,9 @@ impl Spent {
     pub(crate) fn load(conn: &mut dyn Conn) -> Result<Self, DriverError> {
         let mut spent =
             Self { minutes: BTreeMap::new(), len: 0, fresh: Vec::new(), next: HashMap::default() };
+        if conn.is_shared() {
+            return Ok(spent);
+        }
         conn.query("SELECT org, seq, client, hash, until FROM spent", &[], &mut |row| {
             let (org, seq) = (row.parsed(0)?, row.count(1)?);
             let next = spent.next.entry(org).or_insert(0);
@@ -76,8 +98,15 @@ impl Spent {
         (org, org_text): (OrganizationId, &str),
         value: &SingleUse,
     ) -> Result<bool, Failure> {
-        const OPERATION: &str = "consume a single-use value";
         let key = key(org, value.client, &value.hash);
+        if conn.is_shared() {
+            let (seq, minute) = (place(key), minute(value.until));
+            let first = write(conn, org_text, seq, value)?;
+            if first {
+                self.fresh.push(Fresh { minute, key, org, seq });
+            }
+            return Ok(first);
+        }
         // Whatever it says of its end: the value is the same.
         if self.minutes.values().any(|minute| minute.contains(&key)) {
             return Ok(false);
@@ -88,22 +117,14 @@ impl Spent {
         let minute = minute(value.until);
         self.minutes.entry(minute).or_default().insert(key);
         self.len += 1;
-        self.fresh.push((minute, key, org));
         let next = self.next.entry(org).or_insert(0);
         let seq = *next;
         *next += 1;
-        conn.execute(
-            "INSERT INTO spent (org, seq, client, hash, until) VALUES ($1, $2, $3, $4, $5)",
-            &[
-                org_text.into(),
-                seq.into(),
-                value.client.to_string().as_str().into(),
-                value.hash.as_slice().into(),
-                value.until.into(),
-            ],
-        )
-        .map_err(|error| Failure::of(OPERATION, error))?;
-        Ok(true)
+        self.fresh.push(Fresh { minute, key, org, seq });
+        if write(conn, org_text, seq, value)? {
+            return Ok(true);
+        }
+        Err(Failure::wrong(OPERATION, "its place is taken"))
     }
 
     /// Where the transaction stands; see [`Self::undo_to`].
@@ -113,7 +134,7 @@ impl Spent {
 
     /// What was used up since `mark` was not.
     pub(crate) fn undo_to(&mut self, mark: usize) {
-        for (minute, key, org) in self.fresh.drain(mark.min(self.fresh.len())..) {
+        for Fresh { minute, key, org, .. } in self.fresh.drain(mark.min(self.fresh.len())..) {
             let removed = self.minutes.get_mut(&minute).is_some_and(|keys| keys.remove(&key));
             self.len -= usize::from(removed);
             if let Some(next) = self.next.get_mut(&org) {
@@ -124,8 +145,12 @@ impl Spent {
 
     /// The row of the last value that was used up in the transaction under way.
     pub(crate) fn last_used(&self) -> Option<(OrganizationId, u64)> {
-        let (_, _, org) = self.fresh.last()?;
-        Some((*org, self.next.get(org)?.checked_sub(1)?))
+        self.fresh.last().map(|last| (last.org, last.seq))
+    }
+
+    /// The place of a row, by its columns, where processes share a store.
+    pub(crate) fn place_of(org: &str, client: &str, hash: &[u8]) -> Option<u64> {
+        Some(place(key(org.parse().ok()?, client.parse().ok()?, hash.try_into().ok()?)))
     }
 
     /// Whether a row is there.
@@ -153,6 +178,22 @@ impl Spent {
         let over = std::mem::replace(&mut self.minutes, kept);
         self.len -= over.values().map(HashSet::len).sum::<usize>();
     }
+}
+
+/// Writes a row; false where its place is taken.
+fn write(conn: &mut dyn Conn, org: &str, seq: u64, value: &SingleUse) -> Result<bool, Failure> {
+    let written = conn.execute(
+        "INSERT INTO spent (org, seq, client, hash, until) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (org, seq) DO NOTHING",
+        &[
+            org.into(),
+            seq.into(),
+            value.client.to_string().as_str().into(),
+            value.hash.as_slice().into(),
+            value.until.into(),
+        ],
+    );
+    Ok(written.map_err(|error| Failure::of(OPERATION, error))? == 1)
 }
 
 /// A row: its organization and its place.

@@ -53,6 +53,10 @@ pub const HEADS_MAX: usize = 4096;
 /// How often a batch is run: once, again where a head had moved, and again without a member whose
 /// failure could not be undone alone.
 const RUNS_MAX: usize = 3;
+/// How long a batch may have taken to be run once more after the engine was not there.
+const RETRY_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a batch may take before nothing more is queued behind it.
+const STALL_TIME_MAX: Duration = Duration::from_secs(2);
 
 type Random = foldhash::fast::RandomState;
 
@@ -217,15 +221,15 @@ impl Writer {
             self.company.seen(batch.len());
             self.shared.stats.batch(&batch);
             let began = self.shared.stats.began();
-            self.write(&mut batch);
-            self.shared.stats.ended(began);
+            self.write(&mut batch, began);
             self.journal.written(&mut *self.conn, batch.len());
             batch.clear();
         }
     }
 
-    /// Writes a batch and answers its members.
-    fn write(&mut self, batch: &mut Vec<Member>) {
+    /// Writes a batch and answers its members. It has ended before they are: whoever was answered does
+    /// not find it under way.
+    fn write(&mut self, batch: &mut Vec<Member>, began: u64) {
         let mut failed: Option<(usize, Failure)> = None;
         for run in 1..=RUNS_MAX {
             match self.attempt(batch, failed.as_ref().map(|(place, _)| *place)) {
@@ -234,11 +238,17 @@ impl Writer {
                         outcomes.members.insert(place, Err(failure));
                     }
                     self.shared.stats.trouble(None);
+                    self.shared.stats.ended(began);
                     return self.publish(batch, outcomes);
                 }
                 Err(BatchError::HeadMoved) if run < RUNS_MAX => self.forget(),
                 Err(BatchError::Unguarded(place, failure)) if run < RUNS_MAX => {
                     failed = Some((place, failure));
+                    self.forget();
+                }
+                Err(BatchError::Driver(error)) if run < RUNS_MAX && self.may_retry(&error) => {
+                    tracing::warn!(%error, members = batch.len(), "a batch is run again");
+                    self.shared.stats.retried();
                     self.forget();
                 }
                 Err(error) => {
@@ -248,10 +258,27 @@ impl Writer {
                         self.spent.keep();
                     }
                     self.forget();
-                    return refuse(batch, &error);
+                    self.shared.stats.ended(began);
+                    refuse(batch, &error);
+                    if let BatchError::Driver(DriverError::Unavailable(_)) = &error {
+                        // They would each wait as long for the same answer.
+                        self.shared.queue.take_waiting(batch);
+                        refuse(batch, &error);
+                    }
+                    return;
                 }
             }
         }
+    }
+
+    /// Whether a batch that failed of this is run again: nothing of it happened, and it may succeed.
+    fn may_retry(&self, error: &DriverError) -> bool {
+        self.doubt.is_none()
+            && match error {
+                DriverError::Conflict(_) => true,
+                DriverError::Unavailable(_) => self.shared.stats.under_way() < RETRY_TIME_MAX,
+                DriverError::Unique(_) | DriverError::Disk(..) | DriverError::Failed(_) => false,
+            }
     }
 
     /// Finds out whether the last commit happened, where that is not known, and tells of it.
@@ -373,6 +400,7 @@ impl Writer {
         match &outcome {
             Ok(_) if guarded => self.conn.release()?,
             Ok(_) => {}
+            Err(Failure::Engine(_, error)) => return Err(error.clone()),
             Err(failure) => {
                 if !self.conn.in_transaction() {
                     let why = format!("the engine ended the transaction: {failure:?}");
@@ -577,6 +605,9 @@ fn refuse(batch: &mut Vec<Member>, error: &BatchError) {
         BatchError::Unguarded(_, failure) => format!("{failure:?}"),
         BatchError::Driver(error) => error.to_string(),
     };
+    if batch.is_empty() {
+        return;
+    }
     tracing::error!(members = batch.len(), error = why, "a batch was not committed");
     for member in batch.drain(..) {
         let fault = Fault::new("commit a batch", &why);
@@ -599,6 +630,8 @@ pub(crate) struct Counters {
     took: AtomicU64,
     /// How long all batches took, microseconds.
     took_all: AtomicU64,
+    /// Batches that were run again because the engine was not there or undid them.
+    retries: AtomicU64,
     /// Why the last batch was not committed; 0 where it was.
     trouble: AtomicU8,
 }
@@ -616,6 +649,7 @@ impl Default for Counters {
             began: none(),
             took: none(),
             took_all: none(),
+            retries: none(),
             trouble: AtomicU8::new(0),
         }
     }
@@ -651,6 +685,24 @@ impl Counters {
         self.began.store(0, Ordering::Relaxed);
     }
 
+    /// A batch is run again.
+    fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long the batch under way has taken until now.
+    fn under_way(&self) -> Duration {
+        match self.began.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            began => Duration::from_micros(self.time().saturating_sub(began)),
+        }
+    }
+
+    /// Whether the batch under way takes so long that whoever came now would wait in vain.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.under_way() > STALL_TIME_MAX
+    }
+
     /// Whether batches are committed, and if not, why.
     fn trouble(&self, trouble: Option<StoreTrouble>) {
         let code = match trouble {
@@ -664,16 +716,13 @@ impl Counters {
 
     /// What the writer knows of its health.
     pub(crate) fn health(&self) -> StoreHealth {
-        let under_way = match self.began.load(Ordering::Relaxed) {
-            0 => 0,
-            began => self.time().saturating_sub(began),
-        };
-        let last = self.took.load(Ordering::Relaxed).max(under_way);
+        let last = Duration::from_micros(self.took.load(Ordering::Relaxed));
         StoreHealth {
             batches: self.batches.load(Ordering::Relaxed),
             members: self.members.load(Ordering::Relaxed),
             writing: Duration::from_micros(self.took_all.load(Ordering::Relaxed)),
-            last_write: Duration::from_micros(last),
+            last_write: last.max(self.under_way()),
+            retries: self.retries.load(Ordering::Relaxed),
             trouble: match self.trouble.load(Ordering::Relaxed) {
                 0 => None,
                 1 => Some(StoreTrouble::Full),

@@ -5,6 +5,8 @@
 #![expect(clippy::disallowed_methods, reason = "drives real processes in real time")]
 #![expect(clippy::expect_used, reason = "a fixture is a test too, and fails loudly")]
 
+#[path = "../../../crates/store/tests/postgres/cluster.rs"]
+mod cluster;
 mod stage;
 
 mod attacks_admin;
@@ -31,6 +33,7 @@ mod story_no_secrets;
 mod story_nodes;
 mod story_older_store;
 mod story_operating;
+mod story_postgres;
 mod story_readme;
 mod story_restart;
 mod story_revoke;

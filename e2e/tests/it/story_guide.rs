@@ -11,8 +11,9 @@ use crate::stage::server::{Folder, free_port};
 use crate::stage::{Server, until};
 use crate::story_restart::write_certificate;
 
-/// Chapters without commands: a table of settings, which is generated.
-const WITHOUT_COMMANDS: [&str; 1] = ["configuration.md"];
+/// Chapters without commands: a table of settings, which is generated, and what needs a server of
+/// somebody else's, whose commands `story_postgres` runs.
+const WITHOUT_COMMANDS: [&str; 2] = ["configuration.md", "postgresql.md"];
 
 fn guide(file: &str) -> String {
     let path = workspace().join("docs/guide").join(file);

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     OperatorKey(commands::operator_key::OperatorKey),
     /// Encrypted backups of the store: make one, check one, restore one
     Backup(commands::backup::Backup),
+    /// The store itself: move it to another engine
+    Store(commands::store::Store),
     /// Compute the log again and compare it with what was signed
     Fsck(commands::fsck::Fsck),
     /// Check an installation and say what to mend

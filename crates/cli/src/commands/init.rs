@@ -206,7 +206,7 @@ fn store_lines(args: &Init, place: &Place) -> Result<String, std::io::Error> {
     for (key, file) in files {
         if let Some(file) = file {
             let file = std::path::absolute(file)?.display().to_string();
-            lines.push_str(&format!("{key} = {}\n", toml::Value::String(file)));
+            lines = format!("{lines}{key} = {}\n", toml::Value::String(file));
         }
     }
     Ok(lines)

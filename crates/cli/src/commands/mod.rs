@@ -30,6 +30,7 @@ pub(crate) mod root;
 pub(crate) mod serve;
 pub(crate) mod serving;
 pub(crate) mod signing_key;
+pub(crate) mod store;
 pub(crate) mod task;
 pub(crate) mod token;
 
@@ -58,6 +59,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Root(noun) => root::run(noun, cx).await,
         Command::OperatorKey(noun) => operator_key::run(noun, cx).await,
         Command::Backup(noun) => backup::run(noun, cx).await,
+        Command::Store(noun) => store::run(noun, cx).await,
         Command::Fsck(args) => fsck::run(&args, cx).await,
         Command::Doctor(args) => interruptible(doctor::run(&args, cx)).await,
         Command::Config(noun) => config::run(&noun, cx),

@@ -84,6 +84,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
             "create one with `accredit init`",
         ));
     }
+    compose::tell_durability(store)?;
     let left_behind = scratch::remove_left_behind(&settings.data);
     if left_behind > 0 {
         tracing::info!(left_behind, "copies of the store that a killed backup left were removed");

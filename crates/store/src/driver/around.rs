@@ -162,6 +162,10 @@ impl<A: Around> Conn for ConnAround<A> {
         self.step(Step::Hold, |conn| conn.hold(org))
     }
 
+    fn is_shared(&self) -> bool {
+        self.conn.is_shared()
+    }
+
     fn checkpoint(&mut self) -> Result<u64, DriverError> {
         self.step(Step::Checkpoint, |conn| conn.checkpoint())
     }

@@ -270,6 +270,10 @@ pub trait Conn: Send {
     /// is read from here on is as they left it. An engine with one writer has nothing to do.
     fn hold(&mut self, org: &str) -> Result<(), DriverError>;
 
+    /// Whether other processes may write to the same store, so that what this one remembers is not
+    /// all there is.
+    fn is_shared(&self) -> bool;
+
     /// Moves what was committed from the journal to its final place, without waiting for
     /// anybody, and says how many pages are left to move. An engine that does so by itself
     /// answers 0.

@@ -368,6 +368,10 @@ impl Conn for PostgresConn {
             .map(drop)
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn checkpoint(&mut self) -> Result<u64, DriverError> {
         Ok(0)
     }

@@ -95,6 +95,11 @@ impl SqliteDriver {
         Ok(Box::new(SqliteConn(conn)))
     }
 
+    /// An empty store that is gone with its connection.
+    pub(crate) fn in_memory() -> Result<Box<dyn Conn>, DriverError> {
+        Ok(Box::new(SqliteConn(Connection::open_in_memory().map_err(failed)?)))
+    }
+
     /// Writes a copy of the file at `path`, as of one moment and whoever has it, into the empty
     /// file `to`. What was deleted is not in it.
     pub(crate) fn copy(path: &Path, to: &Path) -> Result<(), DriverError> {
@@ -283,6 +288,10 @@ impl Conn for SqliteConn {
     fn hold(&mut self, _org: &str) -> Result<(), DriverError> {
         // There is no other writer.
         Ok(())
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn checkpoint(&mut self) -> Result<u64, DriverError> {

@@ -6,6 +6,8 @@
 mod admissions;
 #[path = "../it/answers.rs"]
 mod answers;
+mod cluster;
+mod copied;
 mod engine;
 #[path = "../it/given.rs"]
 mod given;
@@ -24,3 +26,7 @@ mod registry;
 mod revocation;
 mod schema;
 mod server;
+mod shared;
+mod statements;
+mod tls;
+mod trouble;

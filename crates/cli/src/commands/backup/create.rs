@@ -7,11 +7,14 @@ use std::path::Path;
 
 use accredit_domain::Fault;
 use accredit_store::backup::{Contents, contents, copy};
+use accredit_store::copy::copy_all;
 use accredit_store::inspect::inspect;
+use accredit_store::place::Place;
 use accredit_wire::backup::{Manifest, ManifestLane, ManifestOrganization};
 use serde_json::json;
 
 use super::{file, scratch};
+use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
@@ -22,15 +25,7 @@ use crate::settings::Settings;
 /// Writes the backup and says what is in it.
 pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure> {
     let settings = Settings::read(config, &cx.around)?;
-    let Some(store) = settings.store.file() else {
-        return Err(Failure::new(
-            Exit::Usage,
-            "backup",
-            "a database is not backed up from here",
-            "its server makes consistent copies of it by itself",
-            "use `pg_dump` or the server's archive of its log, and keep the root key elsewhere",
-        ));
-    };
+    let store = &settings.store;
     if out.exists() {
         return Err(Failure::new(
             Exit::Conflict,
@@ -40,17 +35,17 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
             "choose another name: a backup is never overwritten",
         ));
     }
-    if !store.exists() {
+    if !compose::holds_store(store)? {
         return Err(Failure::new(
             Exit::NotFound,
             "backup",
             "there is no store",
-            &format!("`{}` does not exist", store.display()),
-            "check `data` in the configuration",
+            &format!("`{store}` holds none"),
+            "check `data` and `store` in the configuration",
         ));
     }
     root_key::read(&settings.root_key_file)?;
-    let found = inspect(&settings.store).map_err(|fault| failed(&fault))?;
+    let found = inspect(store).map_err(|fault| failed(&fault))?;
     if found.schema > found.schema_known {
         let newer = format!("the store was written by version {}", found.written_by);
         return Err(failed(&Fault::new(
@@ -64,7 +59,7 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
     };
     scratch::remove_left_behind(&settings.data);
     let mut scratch = scratch::create(&settings.data).map_err(cannot)?;
-    copy(store, scratch.path()).map_err(|fault| failed(&fault))?;
+    copy_to(store, scratch.path()).map_err(|fault| failed(&fault))?;
     let contents = contents(scratch.path()).map_err(|fault| failed(&fault))?;
     // Of the moment of the copy: the server may have taken another one meanwhile.
     let files = Files::of(&settings.root_key_file);
@@ -96,6 +91,21 @@ pub(super) fn run(config: &Path, out: &Path, cx: &Context) -> Result<(), Failure
         root_file.display()
     ));
     Ok(())
+}
+
+/// The store as of one moment, as a file: that of a database row by row, compared at the end.
+fn copy_to(store: &Place, scratch: &Path) -> Result<(), Fault> {
+    if let Some(file) = store.file() {
+        return copy(file, scratch);
+    }
+    let copied = copy_all(store, &scratch.to_owned().into()).map(drop);
+    // Beside the copy, and not found by its name.
+    let mut lock = scratch.as_os_str().to_owned();
+    lock.push(".lock");
+    if let Err(error) = std::fs::remove_file(&lock) {
+        tracing::warn!(%error, "the lock of a copy is left behind");
+    }
+    copied
 }
 
 fn manifest(contents: &Contents, created_at: i64, bytes: u64) -> Manifest {

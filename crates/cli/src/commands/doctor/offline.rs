@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use accredit_store::inspect::{Inspection, inspect};
+use accredit_store::place::Place;
 use accredit_wire::time::Time;
 
 use super::{Checks, NAMES_SHOWN_MAX, certificate};
@@ -139,6 +140,7 @@ fn store(settings: &Settings, checks: &mut Checks) -> Vec<String> {
         }
     };
     schema(&seen, checks);
+    durability(place, checks);
     root_key(settings, &seen, checks);
     if let Some(installation) = &seen.installation
         && installation.public_url != settings.public_url
@@ -150,6 +152,18 @@ fn store(settings: &Settings, checks: &mut Checks) -> Vec<String> {
     log(seen.sequenced, seen.integrated, checks);
     issuing(&seen.closed, checks);
     seen.organizations
+}
+
+/// What is lost with a database's server.
+fn durability(place: &Place, checks: &mut Checks) {
+    match place.durability() {
+        Ok(None) => {}
+        Ok(Some(found)) => match found.hint() {
+            None => checks.ok("durability", found.recovery_point()),
+            Some(hint) => checks.warn("durability", found.recovery_point(), hint),
+        },
+        Err(fault) => checks.fail("durability", fault.to_string(), "may this user read settings?"),
+    }
 }
 
 /// Organizations that issue nothing since a backup was restored.

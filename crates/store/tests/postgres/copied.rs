@@ -1,0 +1,59 @@
+//! A store goes from one engine to the other and back, with everything in it.
+
+use accredit_domain::ports::{Ledger as _, Lookup, Registry as _, Row};
+use accredit_domain::registry::credential::Holder;
+use accredit_store::Options;
+use accredit_store::copy::copy_all;
+use accredit_store::place::Place;
+use accredit_wire::ids::AgentId;
+
+use crate::given::{NOW, World, issue, single_use};
+use crate::server;
+
+fn database(folder: &tempfile::TempDir) -> Place {
+    server::database_of(folder);
+    let url = server::url_of(folder);
+    Place::Database(Box::new(url.parse().expect("a URL")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_moves_to_a_file_and_back_and_what_was_used_stays_used() {
+    let world = World::new().await;
+    let agent = world.agent("planner").await;
+    world.resource("crm").await;
+    world.credential(Holder::Agent(agent.id)).await;
+    world.instance(agent.id).await;
+    let used = single_use(AgentId::new(1, [1; 10]).any(), 1);
+    for hash in 1..=20 {
+        let one = single_use(AgentId::new(1, [1; 10]).any(), hash);
+        issue(&world.store, world.org, vec![agent.id.any()], 0, Some(one)).await.expect("issued");
+    }
+    let World { store, org, folder } = world;
+    store.close();
+    let (middle, there) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("one"));
+    let file = Place::File(middle.path().join("accredit.db"));
+
+    let out = copy_all(&database(&folder), &file).expect("copied");
+    assert_eq!((out.rows_of("agent"), out.rows_of("spent")), (1, 20), "{out:?}");
+    let again = copy_all(&database(&folder), &file).expect_err("it is full").to_string();
+    assert!(again.contains("must be empty"), "{again}");
+    let embedded = file.open(&Options::default()).expect("a store");
+    assert!(!embedded.consume_once(org, used.clone()).await.expect("asked"), "used there");
+    assert!(embedded.agent(org, Lookup::Id(agent.id), NOW).await.expect("asked").is_some());
+    let in_use = copy_all(&file, &database(&there)).expect_err("it is open").to_string();
+    assert!(in_use.contains("in use"), "{in_use}");
+    embedded.close();
+    drop(embedded);
+
+    let back = copy_all(&file, &database(&there)).expect("copied");
+    assert_eq!(back, out);
+    let store = database(&there).open(&Options::default()).expect("a store");
+    assert!(!store.consume_once(org, used).await.expect("asked"), "used here too");
+    let further = single_use(AgentId::new(1, [1; 10]).any(), 99);
+    assert!(store.consume_once(org, further).await.expect("asked"), "another one is not");
+    let lanes = accredit_domain::ports::Log::lanes(&*store, org).await.expect("lanes");
+    assert!(lanes.iter().map(|lane| lane.sequenced).sum::<u64>() > 20);
+    let rows = vec![Row::Agent(crate::given::agent("later", None))];
+    crate::given::commit(&store, org, rows, None).await.expect("all goes on");
+    store.close();
+}
