@@ -86,9 +86,6 @@ fn no_statement_needs_what_engines_of_many_machines_lack() {
             }
             statements += 1;
             assert_eq!(lacked(&text), None, "{}: {text}", file.display());
-            let unordered = text.contains(" LIMIT ") && !text.contains("ORDER BY");
-            let one_row = ["LIMIT 1", "SELECT 1"].iter().any(|it| text.contains(it));
-            assert!(!unordered || one_row, "whichever rows come: {}: {text}", file.display());
         }
     }
     assert!(statements > 150, "{statements} were found");
