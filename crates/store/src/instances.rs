@@ -127,7 +127,7 @@ pub(crate) fn end_of_agent(conn: &mut dyn Conn, org: &str, agent: AgentId) -> Re
     let ended = conn
         .execute(
             "UPDATE instance SET state = 'revoked', version = version + 1 \
-             WHERE org = $1 AND agent = $2 AND state = 'active'",
+             WHERE org = $1 AND agent = $2 AND agent > '' AND state = 'active'",
             &[org.into(), agent.as_str().into()],
         )
         .map_err(|error| Failure::of(OPERATION, error))?;

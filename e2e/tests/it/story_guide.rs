@@ -12,8 +12,8 @@ use crate::stage::{Server, until};
 use crate::story_restart::write_certificate;
 
 /// Chapters without commands: a table of settings, which is generated, and what needs a server of
-/// somebody else's, whose commands `story_postgres` runs.
-const WITHOUT_COMMANDS: [&str; 2] = ["configuration.md", "postgresql.md"];
+/// somebody else's, whose commands `story_postgres` runs and whose nodes `story_nodes` does.
+const WITHOUT_COMMANDS: [&str; 3] = ["configuration.md", "postgresql.md", "many-nodes.md"];
 
 fn guide(file: &str) -> String {
     let path = workspace().join("docs/guide").join(file);

@@ -36,7 +36,10 @@ static DATABASE: LazyLock<Database> = LazyLock::new(|| {
 impl Database {
     fn tell(&self, sql: &str) {
         let port = self.port.to_string();
-        let mut psql = Command::new(cluster::programs().join("psql"));
+        // Beside the server's programs, or on the path where only those of clients are there.
+        let beside = cluster::programs().join("psql");
+        let psql = if beside.is_file() { beside } else { "psql".into() };
+        let mut psql = Command::new(psql);
         psql.arg("-h").arg(&self.folder).args(["-p", &port, "-U", "accredit", "-d", "postgres"]);
         let done = psql.args(["-q", "-c", sql]).status().expect("psql runs");
         assert!(done.success(), "{sql}");

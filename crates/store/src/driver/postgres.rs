@@ -511,10 +511,12 @@ impl Wake for Unpark {
 
 /// Blocks this thread until the future is done, for `most` at the longest.
 ///
-/// Unlike a runtime's own, it may be called from any thread: what it waits for is done by another.
+/// Unlike a runtime's own, it may be called from any thread: what it waits for is done by another. So
+/// it may be within a task of some runtime, whose budget of things that are ready is not this future's:
+/// it is never refilled here.
 #[expect(clippy::disallowed_methods, reason = "the length of a wait")]
 fn wait<F: Future>(future: F, most: Duration) -> Result<F::Output, DriverError> {
-    let mut future = pin!(future);
+    let mut future = pin!(tokio::task::unconstrained(future));
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
     let began = Instant::now();

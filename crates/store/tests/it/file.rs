@@ -186,7 +186,10 @@ async fn what_one_holder_has_is_found_by_index() {
         steps.map(|step| step.expect("a step")).collect::<Vec<_>>().join("; ")
     };
     for (rows, index) in [
-        ("credential WHERE org = 'o' AND agent = 'a' AND state = 'active'", "credential_of_agent"),
+        (
+            "credential WHERE org = 'o' AND agent = 'a' AND agent > '' AND state = 'active'",
+            "credential_of_agent",
+        ),
         ("credential WHERE org = 'o' AND agent = 'a' AND kid = 'k'", "credential_agent_kid"),
         (
             "credential c WHERE c.org = 'o' AND c.agent = 'a' AND c.kid IS NOT NULL \
@@ -206,7 +209,10 @@ async fn what_one_holder_has_is_found_by_index() {
         ("credential WHERE org = 'o' AND instance = 'i'", "credential_instance"),
         ("credential WHERE org = 'o' AND resource = 'r'", "credential_resource"),
         ("credential WHERE org = 'o' AND permissions IS NOT NULL AND id > 'i'", "credential_admin"),
-        ("instance WHERE org = 'o' AND agent = 'a' AND state = 'active'", "instance_of_agent"),
+        (
+            "instance WHERE org = 'o' AND agent = 'a' AND agent > '' AND state = 'active'",
+            "instance_of_agent",
+        ),
         ("agent WHERE org = 'o' AND owner = 'p' AND state = 'active'", "agent_owner"),
         (
             "agent WHERE org = 'o' AND name >= 'a' AND name < 'b' AND ('' = '' OR state = '') \

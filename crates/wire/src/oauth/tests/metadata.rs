@@ -25,6 +25,7 @@ fn the_document_is_the_one_we_publish() {
   "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
   "revocation_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA"],
   "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
+  "status_list_aggregation_endpoint": "https://auth.example.com/o/acme/status-lists",
   "accredit_revocations_uri": "https://auth.example.com/o/acme/revocations",
   "accredit_feed_uri": "https://auth.example.com/o/acme/revocations/feed",
   "accredit_acknowledgements_uri": "https://auth.example.com/o/acme/revocations/acknowledgements",
