@@ -148,9 +148,6 @@ fn main() -> ExitCode {
             Ok(count) => revoke::drain(address, path, Path::new(key), count).map(|()| 0),
             Err(_) => return usage(),
         },
-        ["follow", issuer, key, state] => {
-            memory::follow(issuer, Path::new(key), Path::new(state)).map(|()| 0)
-        }
         _ => return usage(),
     };
     match done {

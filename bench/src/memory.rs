@@ -1,19 +1,18 @@
 //! What a Verifier takes for a million revoked ids: a process that follows, and nothing else.
 
-use std::io::Read as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use accredit::Verifier;
 use accredit_wire::ids::TokenId;
 use serde_json::json;
 
 use crate::report::{Figure, Target, number};
-use crate::server::{AUDIENCE, Process, Server};
+use crate::server::{Process, Server};
 use crate::{Answer, Effort, Setting, ambient, machine};
 
 const SCENARIO: &str = "memory";
+/// The program that follows, beside this one.
+const FOLLOWS: &str = "accredit-bench-follow";
 /// Connections that revoke at a time.
 const REVOKERS: usize = 32;
 /// What is revoked while it follows, in so many parts of all.
@@ -31,15 +30,16 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let file = setting.work.join("follow.key");
     std::fs::write(&file, &key).map_err(|error| format!("{}: {error}", file.display()))?;
     let state = setting.work.join("follow.state");
-    let args = ["follow", &server.issuer, &file.to_string_lossy(), &state.to_string_lossy()];
+    let args = [&*server.issuer, &file.to_string_lossy(), &state.to_string_lossy()];
+    let program = setting.bench.with_file_name(FOLLOWS);
     let all = count + count / MORE;
     let measured = (|| {
-        let none = watched(Process::start(&setting.bench, &args)?.0, 0, || Ok(()))?;
+        let none = watched(Process::start(&program, &args)?.0, 0, || Ok(()))?;
         std::fs::remove_dir_all(&state).map_err(|error| error.to_string())?;
         revoke(&server, count)?;
-        let fetches = Process::start(&setting.bench, &args)?.0;
+        let fetches = Process::start(&program, &args)?.0;
         let loaded = watched(fetches, all, || revoke(&server, count / MORE))?;
-        let again = Process::start(&setting.bench, &args)?.0;
+        let again = Process::start(&program, &args)?.0;
         Ok::<_, String>((none, loaded, watched(again, all, || Ok(()))?))
     })();
     let _ = std::fs::remove_file(&file);
@@ -53,7 +53,7 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
         unit: "MB",
         target,
         beside: format!(
-            "anonymous memory of the process, looked at 500 times a second: {:.1} MB, less {:.1} MB of \
+            "anonymous memory of the process on the system's allocator, looked at 500 times a second: {:.1} MB, less {:.1} MB of \
              one that follows without revocations; it knew what there was after {} ms",
             megabytes(seen.peak_kib),
             megabytes(none.peak_kib),
@@ -126,22 +126,4 @@ fn revoke(server: &Server, count: usize) -> Answer<()> {
             .into_iter()
             .try_for_each(|thread| thread.join().map_err(|_| "a revoker panicked".to_owned())?)
     })
-}
-
-/// The program's entry for a process that follows: says that it begins, goes on until its standard
-/// input ends, and says how many entries it has, and after how many milliseconds it knew what there
-/// was.
-pub(crate) fn follow(issuer: &str, key: &Path, state: &Path) -> Answer<()> {
-    println!("following");
-    let begun = ambient::instant();
-    let key = std::fs::read_to_string(key).map_err(|error| error.to_string())?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    let builder = Verifier::builder(issuer, AUDIENCE).credential(&key).state_dir(state);
-    let verifier = runtime.block_on(builder.connect()).map_err(|error| error.to_string())?;
-    let connected = begun.elapsed().as_millis();
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    println!("{} {connected}", verifier.status().map_or(0, |status| status.entries));
-    Ok(())
 }
