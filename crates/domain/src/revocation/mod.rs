@@ -171,71 +171,73 @@ pub async fn revoke(cx: &Cx, asked: &Revoke) -> Result<RevocationView, Error> {
         // Nothing is known of their versions: no expectation holds.
         cx.terms.expected.check_none()?;
     }
-    // These end with rows of their own, which are few: they are counted before. Everything else is
-    // counted afterwards, where nobody waits for it who must be stopped.
-    let rows = match target.kind() {
-        Kind::Instance | Kind::Credential | Kind::Task => Some(rows_below(cx, target).await),
-        _ => None,
+    let (rows, ended) = match target.kind() {
+        // These end with rows of their own, which are few: they are counted before.
+        Kind::Instance | Kind::Credential | Kind::Task => {
+            (rows_below(cx, target).await, end(cx, target, &reason).await)
+        }
+        // Of all others the rows stay as they are, and may be very many: they are counted meanwhile,
+        // so that nobody waits for it who must be stopped, nor who stops them.
+        _ => futures_util::future::join(rows_below(cx, target), end(cx, target, &reason)).await,
     };
-    let name = target.to_string();
-    let mut purpose = None;
-    match target.kind() {
-        Kind::Organization => {
-            organization::set_state(cx, &name, State::Suspended, &reason).await?;
-        }
-        Kind::Person => {
-            person::set_state(cx, &name, State::Suspended, &reason).await?;
-        }
-        Kind::Resource => {
-            resource::set_state(cx, &name, State::Suspended, &reason).await?;
-        }
-        Kind::Federation => {
-            federation::set_state(cx, &name, State::Suspended, &reason).await?;
-        }
-        Kind::Agent => {
-            agent::suspend(cx, &name, &reason).await?;
-        }
-        Kind::Instance => {
-            let id = InstanceId::try_from(target).map_err(|_| unrevocable(target))?;
-            instance::revoke(cx, id, &reason).await?;
-        }
-        Kind::Credential => {
-            let id = CredentialId::try_from(target).map_err(|_| unrevocable(target))?;
-            credential::revoke(cx, id, &reason).await?;
-        }
-        Kind::Token | Kind::Block => {
-            token(cx, target, None, &reason).await?;
-        }
-        Kind::Key => {
-            let id = KeyId::try_from(target).map_err(|_| unrevocable(target))?;
-            purpose = Some(key(cx, id, &reason).await?);
-        }
-        Kind::Task => {
-            task::end(cx, &name, &reason).await?;
-        }
-        Kind::Revocation | Kind::Event | Kind::Request => {
-            return Err(unrevocable(target).into());
-        }
-    }
+    let purpose = ended?;
     let entry = cx.world.store.newest_revocation(cx.tenant.id, target).await?;
     let entry = entry.ok_or_else(|| crate::Fault::new("revoke", "the entry is not there"))?;
-    let rows = async {
-        match rows {
-            Some(counted) => counted,
-            None => rows_below(cx, target).await,
-        }
-    };
     let blast = blast(cx, target, rows).await;
     let signs_tokens = matches!(purpose, Some(KeyPurpose::Token | KeyPurpose::Biscuit));
     let elsewhere = signs_tokens.then(|| Elsewhere::after(cx.now));
     Ok(RevocationView { blast, elsewhere, ..entry.view() })
 }
 
+/// Ends a target, whatever it is; of a signing key, with what it is for.
+async fn end(cx: &Cx, target: AnyId, reason: &str) -> Result<Option<KeyPurpose>, Error> {
+    let name = target.to_string();
+    match target.kind() {
+        Kind::Organization => {
+            organization::set_state(cx, &name, State::Suspended, reason).await?;
+        }
+        Kind::Person => {
+            person::set_state(cx, &name, State::Suspended, reason).await?;
+        }
+        Kind::Resource => {
+            resource::set_state(cx, &name, State::Suspended, reason).await?;
+        }
+        Kind::Federation => {
+            federation::set_state(cx, &name, State::Suspended, reason).await?;
+        }
+        Kind::Agent => {
+            agent::suspend(cx, &name, reason).await?;
+        }
+        Kind::Instance => {
+            let id = InstanceId::try_from(target).map_err(|_| unrevocable(target))?;
+            instance::revoke(cx, id, reason).await?;
+        }
+        Kind::Credential => {
+            let id = CredentialId::try_from(target).map_err(|_| unrevocable(target))?;
+            credential::revoke(cx, id, reason).await?;
+        }
+        Kind::Token | Kind::Block => {
+            token(cx, target, None, reason).await?;
+        }
+        Kind::Key => {
+            let id = KeyId::try_from(target).map_err(|_| unrevocable(target))?;
+            return key(cx, id, reason).await.map(Some);
+        }
+        Kind::Task => {
+            task::end(cx, &name, reason).await?;
+        }
+        Kind::Revocation | Kind::Event | Kind::Request => {
+            return Err(unrevocable(target).into());
+        }
+    }
+    Ok(None)
+}
+
 /// The newest entry of a target of which nothing but tokens ended, as it is shown.
 pub(crate) async fn of_tokens(cx: &Cx, target: AnyId) -> Result<RevocationView, Error> {
     let entry = cx.world.store.newest_revocation(cx.tenant.id, target).await?;
     let entry = entry.ok_or_else(|| crate::Fault::new("revoke", "the entry is not there"))?;
-    let blast = blast(cx, target, async { Some(Blast::default()) }).await;
+    let blast = blast(cx, target, Some(Blast::default())).await;
     Ok(RevocationView { blast, ..entry.view() })
 }
 
@@ -245,12 +247,10 @@ async fn rows_below(cx: &Cx, target: AnyId) -> Option<Blast> {
     counted.inspect_err(|fault| tracing::warn!(%fault, "a blast was not counted")).ok()
 }
 
-/// What was ended, with the tokens, which are counted beside the rows; nothing where either could not
-/// be counted.
-async fn blast(cx: &Cx, target: AnyId, rows: impl Future<Output = Option<Blast>>) -> Option<Blast> {
+/// What was ended, with the tokens; nothing where that could not be counted.
+async fn blast(cx: &Cx, target: AnyId, rows: Option<Blast>) -> Option<Blast> {
     let since = cx.now.minus(keep_for());
-    let tokens = cx.world.store.tokens_below(cx.tenant.id, target, since);
-    let (rows, counted) = futures_util::future::join(rows, tokens).await;
+    let counted = cx.world.store.tokens_below(cx.tenant.id, target, since).await;
     let tokens = counted.inspect_err(|fault| tracing::warn!(%fault, "a blast was not counted"));
     Some(Blast { tokens_at_most: tokens.ok()?, ..rows? })
 }

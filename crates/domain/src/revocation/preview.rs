@@ -54,7 +54,8 @@ pub async fn preview(cx: &Cx, target: &str) -> Result<Effect, Error> {
             return Err(unrevocable(target).into());
         }
     }
-    let blast = blast(cx, target, rows_below(cx, target)).await;
+    let rows = rows_below(cx, target).await;
+    let blast = blast(cx, target, rows).await;
     let blast = blast.ok_or_else(|| Fault::new("preview a revocation", "it was not counted"))?;
     Ok(Effect { target, blast })
 }
