@@ -2,7 +2,8 @@
 //!
 //! One program with several roles, so that each role is a process of its own: `run` starts the
 //! others and measures, `limit` is the bare server ([`limit`]), `load` the load generator
-//! ([`load`]), `drain` the followers that only read, `follow` one Verifier. One file per scenario:
+//! ([`load`]), `drain` the followers that only read. `accredit-bench-follow`, one Verifier, is another
+//! program. One file per scenario:
 //! [`issue`], [`verify`], [`bound`], [`attenuable`], [`revoke`], [`kill`], [`memory`], [`empty`],
 //! [`overload`], [`log`], [`million`].
 //!

@@ -6,6 +6,8 @@
 //! and choose none. The one of the server and the load generator, mimalloc, keeps what was freed for a
 //! second, which is of use there and would be counted here.
 
+#![expect(clippy::print_stdout, reason = "what it says is read by the bench")]
+
 use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::Instant;
