@@ -136,7 +136,7 @@ impl SqlStore {
         let mut conn = driver.writer().map_err(failed)?;
         migrations::apply(&*driver, &mut *conn)?;
         let mut mover = driver.writer().map_err(failed)?;
-        let changes = driver.is_shared().then(|| Changes::from_now_on(&mut *conn)).transpose();
+        let changes = conn.is_shared().then(|| Changes::from_now_on(&mut *conn)).transpose();
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             stamps: Stamps::new(),

@@ -26,10 +26,6 @@ impl Driver for Synchronous {
         self.0.reader()
     }
 
-    fn is_shared(&self) -> bool {
-        self.0.is_shared()
-    }
-
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
         self.0.migrations()
     }

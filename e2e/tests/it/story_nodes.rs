@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::stage::binary;
 use crate::stage::cast::{Client, text};
-use crate::stage::postgres::{Postgres, Way};
+use crate::stage::postgres::{self, Way};
 use crate::stage::server::{Folder, free_port};
 use crate::stage::{Ask, Cast, FOLLOWS_WITHIN, Server, until};
 
@@ -138,8 +138,8 @@ async fn says(node: &Server, token: &str) -> Option<bool> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_three_nodes_one_is_killed_one_stands_still_and_what_was_ended_stays_ended() {
-    let database = Postgres::start().await;
-    let (folder, store) = (Folder::new(), Postgres::url_at(database.port));
+    let database = postgres::start().await;
+    let (folder, store) = (Folder::new(), postgres::url_at(database));
     let founded = init(&folder, &store);
     let first = node(&founded, &store).await;
     let (second, mut third) = (node(&founded, &store).await, node(&founded, &store).await);
@@ -209,12 +209,12 @@ async fn of_three_nodes_one_is_killed_one_stands_still_and_what_was_ended_stays_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_cut_off_from_the_database_answers_nobody_and_comes_back() {
-    let database = Postgres::start().await;
-    let way = Way::to(database.port).await;
-    let (folder, store) = (Folder::new(), Postgres::url_at(database.port));
+    let database = postgres::start().await;
+    let way = Way::to(database).await;
+    let (folder, store) = (Folder::new(), postgres::url_at(database));
     let founded = init(&folder, &store);
     let first = node(&founded, &store).await;
-    let second = node(&founded, &Postgres::url_at(way.port)).await;
+    let second = node(&founded, &postgres::url_at(way.port)).await;
     let cast = Cast::at(first, 60).await;
     let agent = cast.agent("worker").await;
     let answer = second.token(&agent.agent, &agent.secret, "crm:read").await.good();

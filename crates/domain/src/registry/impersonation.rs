@@ -10,13 +10,16 @@ use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, alive};
-use super::{commit, decide, ending, find_agent, find_person, rotation_schedule, text};
+use super::{
+    DecideError, commit, decide, ending, find_agent, find_person, rotation_schedule, text,
+};
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::Row;
 use crate::refusal::{Error, Refusal};
 use crate::registry::credential::AdminPermission;
+use crate::revocation::Revocation;
 
 /// Subjects of one agent: whoever needs more wants delegation.
 pub const IMPERSONATIONS_MAX: usize = 16;
@@ -67,18 +70,8 @@ pub async fn allow(cx: &Cx, key: &str, asked: &Impersonate) -> Result<Agent, Err
         }
         let allowed = Impersonation { subject, reason: reason.clone(), allowed_at: cx.now };
         agent.impersonates.push(allowed);
-        let body = Body {
-            agent: Some(agent.id),
-            changes: changes::made_different(&before, &agent)?,
-            reason: Some(reason.clone()),
-            root: Some(subject),
-            target: Some(agent.id.any()),
-            ..Body::default()
-        };
-        let event = cx.event(EventKind::AgentImpersonationAllowed, body);
-        commit(cx, vec![Row::Agent(agent.clone())], None, event).await?;
-        agent.version += 1;
-        Ok(rotation_schedule::at(agent, cx.now))
+        let said = (EventKind::AgentImpersonationAllowed, subject, &*reason);
+        write(cx, (&before, agent), said, None).await
     })
     .await
 }
@@ -96,21 +89,31 @@ pub async fn end(cx: &Cx, key: &str, asked: &Impersonate) -> Result<Agent, Error
         if agent.impersonates.len() == before.impersonates.len() {
             return Err(super::already("impersonation", "ended, or never was").into());
         }
-        let body = Body {
-            agent: Some(agent.id),
-            changes: changes::made_different(&before, &agent)?,
-            reason: Some(reason.clone()),
-            root: Some(subject),
-            target: Some(agent.id.any()),
-            ..Body::default()
-        };
-        let entry = Some(ending(cx, agent.id.any(), &reason));
-        let event = cx.event(EventKind::AgentImpersonationEnded, body);
-        commit(cx, vec![Row::Agent(agent.clone())], entry, event).await?;
-        agent.version += 1;
-        Ok(rotation_schedule::at(agent, cx.now))
+        let entry = ending(cx, agent.id.any(), &reason);
+        let said = (EventKind::AgentImpersonationEnded, subject, &*reason);
+        write(cx, (&before, agent), said, Some(entry)).await
     })
     .await
+}
+
+/// Writes an agent whose pairs have changed.
+async fn write(
+    cx: &Cx,
+    (before, mut agent): (&Agent, Agent),
+    (kind, subject, reason): (EventKind, AnyId, &str),
+    entry: Option<Revocation>,
+) -> Result<Agent, DecideError> {
+    let body = Body {
+        agent: Some(agent.id),
+        changes: changes::made_different(before, &agent)?,
+        reason: Some(reason.to_owned()),
+        root: Some(subject),
+        target: Some(agent.id.any()),
+        ..Body::default()
+    };
+    commit(cx, vec![Row::Agent(agent.clone())], entry, cx.event(kind, body)).await?;
+    agent.version += 1;
+    Ok(rotation_schedule::at(agent, cx.now))
 }
 
 /// The person or agent that is named.

@@ -4,7 +4,6 @@
 //! Absent on purpose: tasks made by an instance that works inside one already. It ends with that
 //! one, and what it makes would not.
 
-use accredit_wire::ids::TaskId;
 use accredit_wire::oauth::task_request::{TaskEnd, TaskList, TaskRequest};
 
 use super::task::{
@@ -53,17 +52,7 @@ pub async fn create(
         if cx.world.store.held_of(cx.tenant.id, room).await? >= room.max {
             return Err(full(&agent).into());
         }
-        let (millis, random) = cx.seed();
-        let task = Task {
-            id: TaskId::new(millis, random),
-            agent: agent.id,
-            purpose: purpose.clone(),
-            state: TaskState::Active,
-            created_at: cx.now,
-            deadline,
-            grant: grant.clone(),
-            version: 0,
-        };
+        let task = Task::new(cx, agent.id, (&purpose, deadline), grant.clone());
         task::begin(cx, task, vec![Row::Room(room)]).await
     })
     .await

@@ -163,20 +163,32 @@ pub async fn create(cx: &Cx, asked: &CreateTask) -> Result<TaskView, Error> {
     )?;
     decide(|| async {
         let agent = alive(cx, &asked.agent).await?;
-        let (millis, random) = cx.seed();
-        let task = Task {
-            id: TaskId::new(millis, random),
-            agent: agent.id,
-            purpose: purpose.clone(),
-            state: TaskState::Active,
-            created_at: cx.now,
-            deadline,
-            grant: None,
-            version: 0,
-        };
+        let task = Task::new(cx, agent.id, (&purpose, deadline), None);
         begin(cx, task, Vec::new()).await
     })
     .await
+}
+
+impl Task {
+    /// A new one of an agent.
+    pub(super) fn new(
+        cx: &Cx,
+        agent: AgentId,
+        (purpose, deadline): (&str, Time),
+        grant: Option<Box<DurableGrant>>,
+    ) -> Self {
+        let (millis, random) = cx.seed();
+        Self {
+            id: TaskId::new(millis, random),
+            agent,
+            purpose: purpose.to_owned(),
+            state: TaskState::Active,
+            created_at: cx.now,
+            deadline,
+            grant,
+            version: 0,
+        }
+    }
 }
 
 /// Commits a new task, behind rows that it depends on.

@@ -81,10 +81,6 @@ impl<A: Around> Driver for DriverAround<A> {
         Ok(Box::new(ConnAround { conn, around, writes: false }))
     }
 
-    fn is_shared(&self) -> bool {
-        self.driver.is_shared()
-    }
-
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
         self.driver.migrations()
     }

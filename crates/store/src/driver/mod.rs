@@ -327,9 +327,6 @@ pub trait Driver: Send + Sync {
     /// A connection that cannot write.
     fn reader(&self) -> Result<Box<dyn Conn>, DriverError>;
 
-    /// Whether other processes write to the same store.
-    fn is_shared(&self) -> bool;
-
     /// The numbered migrations in this engine's dialect, ascending: number, name, statements.
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)];
 }

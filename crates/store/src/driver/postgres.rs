@@ -107,10 +107,6 @@ impl Driver for PostgresDriver {
         self.connect(true)
     }
 
-    fn is_shared(&self) -> bool {
-        true
-    }
-
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
         MIGRATIONS
     }

@@ -147,11 +147,6 @@ impl Driver for SqliteDriver {
         Ok(Box::new(SqliteConn(conn)))
     }
 
-    fn is_shared(&self) -> bool {
-        // The file is locked for this process.
-        false
-    }
-
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
         MIGRATIONS
     }
@@ -291,6 +286,7 @@ impl Conn for SqliteConn {
     }
 
     fn is_shared(&self) -> bool {
+        // The file is locked for this process.
         false
     }
 
