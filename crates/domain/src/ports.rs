@@ -22,6 +22,7 @@ use crate::audit::event::Event;
 use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonFacts};
 use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
+pub use crate::lease::{Fence, Job, Lease, Leases};
 pub use crate::page::{LOOKED_ROWS_MAX, Order, Page, Span};
 use crate::refusal::{Error, Fault};
 use crate::registry::credential_use::UseName;
@@ -175,6 +176,8 @@ pub enum Row {
     /// Nothing to write: the change is stale unless the agent has the version that was seen and
     /// follows the same URL.
     StillFollows(Box<Followed>),
+    /// Nothing to write: the change is refused where the lease has another number by now.
+    Leased(Fence),
     /// Where an agent's keys are followed, and how it goes.
     Follow(Box<Followed>),
     /// An agent's keys are followed no longer.
@@ -942,7 +945,7 @@ pub struct Installation {
 }
 
 /// The store as a whole.
-pub trait Store: Registry + Admissions + Ledger + Revocations + StatusLists + Log {
+pub trait Store: Registry + Admissions + Ledger + Revocations + StatusLists + Log + Leases {
     /// What the installation was founded with; `None` in a new store.
     fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>>;
 

@@ -15,6 +15,7 @@ use accredit_wire::ids::{CredentialId, OrganizationId};
 use accredit_wire::time::Time;
 use accredit_wire::trace::TraceId;
 
+use crate::lease::Fence;
 use crate::refusal::{Refusal, Rule};
 
 /// Characters of an idempotency key.
@@ -33,6 +34,8 @@ pub struct Terms {
     pub ends_at: Option<Time>,
     /// The trace that it belongs to.
     pub trace: Option<TraceId>,
+    /// The lease under which it is done by the clock: refused where another node has it by now.
+    pub lease: Option<Fence>,
 }
 
 /// Which version of a thing a request wants to change.

@@ -86,7 +86,10 @@ pub async fn run(server: &Server, cx: &Cx, asked: &RunDrill) -> Result<Drilled, 
     };
     let own = Cx { caller: Caller::System, terms: Terms::default(), ..cx.clone() };
     let resource = resource(server, &own).await?;
-    let agent = made(&own, &resource).await?;
+    // One that the clock runs is begun and told of under its lease alone. Once begun, it ends what it
+    // made whoever has that by then.
+    let terms = Terms { lease: cx.terms.lease, ..Terms::default() };
+    let agent = made(&Cx { terms, ..own.clone() }, &resource).await?;
     let killed = kill(server, &own, agent, &resource, wait).await;
     // Boxed, as it ends in any case, whatever came of the rest.
     let key = agent.to_string();

@@ -303,6 +303,11 @@ impl Hub {
         }
     }
 
+    /// A name of this process that no other one has.
+    pub fn process(&self) -> u64 {
+        self.clock
+    }
+
     /// How many follow now.
     pub fn followers(&self) -> usize {
         self.followers.count()

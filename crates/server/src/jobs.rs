@@ -14,12 +14,12 @@ use std::time::Duration;
 use accredit_domain::audit::{flush, integrate};
 use accredit_domain::federation;
 use accredit_domain::keys::rotation;
+use accredit_domain::lease::BEAT_EVERY;
 use accredit_domain::ports::LaneHead;
 use accredit_domain::registry::jwks;
 use accredit_domain::registry::rotation_schedule;
 use accredit_domain::revocation::time_boxed;
 use accredit_domain::tenant::Tenant;
-use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx, Fault};
 use accredit_wire::ids::RequestId;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::Server;
-use crate::drill;
+use crate::{drill, turns};
 
 /// How often the log is integrated and a checkpoint signed.
 pub const INTEGRATE_EVERY: Duration = Duration::from_secs(1);
@@ -96,6 +96,17 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
             }
         });
     }
+    if server.world.store.is_shared() {
+        keep(&mut jobs, server, "turn", async |server| {
+            let mut every = every(BEAT_EVERY);
+            loop {
+                every.tick().await;
+                if let Err(fault) = turns::look(&server).await {
+                    tracing::warn!(%fault, "it is not known which node does what one does for all");
+                }
+            }
+        });
+    }
     keep(&mut jobs, server, "lap", async |server| {
         let mut every = every(LAP_EVERY);
         loop {
@@ -132,7 +143,10 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
             every.tick().await;
             let Some(period) = server.drill_every.get() else { continue };
             let up = server.world.clock.elapsed();
-            if up.saturating_sub(last) >= *period {
+            if !server.turns.is_own(up) {
+                // A node that takes over begins with a whole period.
+                last = up;
+            } else if up.saturating_sub(last) >= *period {
                 last = up;
                 drill_all(&server).await;
             }
@@ -226,11 +240,17 @@ pub(crate) async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Integrates the log of every organization in memory.
+/// Integrates the log of every organization in memory, where no other node does, and takes over how
+/// far that is.
 pub async fn integrate_all(server: &Server) {
     let (mut failed, mut behind) = (false, 0);
     for tenant in server.tenants.all() {
-        let integrated = match integrate::integrate(&server.world, &tenant).await {
+        let lanes = if server.turns.is_own(server.world.clock.elapsed()) {
+            integrate::integrate(&server.world, &tenant).await
+        } else {
+            server.world.store.lanes(tenant.id).await
+        };
+        let integrated = match lanes {
             Ok(lanes) => {
                 let waiting = |lane: &LaneHead| lane.sequenced.saturating_sub(lane.integrated);
                 behind += lanes.iter().map(waiting).sum::<u64>();
@@ -263,7 +283,7 @@ pub async fn rotate_all(server: &Server) {
     server.look();
     let surely = server.watch.surely(server.world.clock.elapsed());
     for tenant in in_order(server) {
-        let cx = system(server, Arc::clone(&tenant));
+        let Some(cx) = scheduled(server, &tenant) else { return };
         if let Err(fault) = rotation::tick(&cx, surely).await {
             tracing::error!(%fault, org = %tenant.name, "signing keys not rotated on");
         }
@@ -279,7 +299,7 @@ pub async fn drill_all(server: &Server) {
         if server.hub.points.followed(tenant.id).is_empty() {
             continue;
         }
-        let cx = system(server, Arc::clone(&tenant));
+        let Some(cx) = scheduled(server, &tenant) else { return };
         match drill::run(server, &cx, &drill::RunDrill::default()).await {
             Ok(drilled) if drilled.passed => {}
             Ok(drilled) => {
@@ -302,7 +322,8 @@ pub async fn drill_all(server: &Server) {
 pub async fn lift_all(server: &Server) {
     let Some(surely) = server.watch.surely(server.world.clock.elapsed()) else { return };
     for tenant in server.tenants.all() {
-        if let Err(fault) = time_boxed::tick(&system(server, Arc::clone(&tenant)), surely).await {
+        let Some(cx) = scheduled(server, &tenant) else { return };
+        if let Err(fault) = time_boxed::tick(&cx, surely).await {
             tracing::error!(%fault, org = %tenant.name, "a kill for a time was not lifted");
         }
     }
@@ -320,10 +341,12 @@ async fn follow_in(server: &Server, places: &Semaphore) {
         stream::iter(server.tenants.all()).then(async |tenant| (tenant, places.acquire().await));
     let turn = async |(tenant, place): (Arc<Tenant>, Result<_, _>)| {
         let (Some(turn), Ok(_place)) = (tenant.follows.turn(), place) else { return };
-        if let Err(fault) = federation::tick(&system(server, Arc::clone(&tenant))).await {
+        let Some(cx) = scheduled(server, &tenant) else { return };
+        if let Err(fault) = federation::tick(&cx).await {
             tracing::error!(%fault, org = %tenant.name, "external issuers' keys not fetched");
         }
-        if let Err(fault) = jwks::tick(&system(server, Arc::clone(&tenant)), turn).await {
+        let Some(cx) = scheduled(server, &tenant) else { return };
+        if let Err(fault) = jwks::tick(&cx, turn).await {
             tracing::error!(%fault, org = %tenant.name, "key sets not followed");
         }
     };
@@ -337,18 +360,19 @@ fn in_order(server: &Server) -> Vec<Arc<Tenant>> {
     tenants
 }
 
-/// The context of what the system does by the clock.
-fn system(server: &Server, tenant: Arc<Tenant>) -> Cx {
+/// The context of what is done by the clock once for all nodes; nothing where another one does it.
+fn scheduled(server: &Server, tenant: &Arc<Tenant>) -> Option<Cx> {
+    let terms = server.turns.terms(server.world.clock.elapsed())?;
     let now = server.world.clock.now();
-    Cx {
+    Some(Cx {
         world: Arc::clone(&server.world),
-        tenant,
+        tenant: Arc::clone(tenant),
         caller: Caller::System,
         request: RequestId::new(now.millis(), server.world.random()),
         source: None,
         now,
-        terms: Terms::default(),
-    }
+        terms,
+    })
 }
 
 /// Writes what is kept in memory, and forgets what is surely over.

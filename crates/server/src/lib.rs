@@ -35,6 +35,7 @@ pub mod room;
 pub mod serve;
 mod shares;
 pub mod status_lists;
+pub mod turns;
 pub mod waiting;
 pub mod watch;
 
@@ -57,6 +58,7 @@ use crate::metrics::Metrics;
 use crate::probe::Probe;
 use crate::room::Room;
 use crate::status_lists::StatusLists;
+use crate::turns::Turns;
 use crate::watch::{State, Watch};
 
 /// Everything a request may need.
@@ -91,6 +93,8 @@ pub struct Server {
     pub drilling: tokio::sync::Mutex<()>,
     /// How often each organization is drilled by the clock: never, where it is not set.
     pub drill_every: OnceLock<Duration>,
+    /// Whether this node does by the clock what one does for all.
+    pub turns: Turns,
     /// Status lists as they are served.
     pub status_lists: StatusLists,
     /// Set when the process is told to stop: readiness says no, streams end.
@@ -116,6 +120,8 @@ impl Server {
         let room = Room::default();
         let (probe, connections) = (Probe::default(), Arc::new(Connections::default()));
         let acquainted = Acquainted::default();
+        let is_shared = world.store.is_shared();
+        let turns = if is_shared { Turns::of(hub.process()) } else { Turns::alone() };
         Arc::new(Self {
             world,
             tenants,
@@ -131,6 +137,7 @@ impl Server {
             proxies: OnceLock::new(),
             drilling: tokio::sync::Mutex::new(()),
             drill_every: OnceLock::new(),
+            turns,
             status_lists: StatusLists::default(),
             stopping,
         })

@@ -94,6 +94,7 @@ catalogue! {
     SEQUENCED "accredit_log_sequenced_events" "gauge" "" "Events in the logs of the organizations in memory";
     INTEGRATED "accredit_log_integrated_events" "gauge" "" "Events of them that a signed checkpoint covers";
     KEY_SETS "accredit_key_sets_fetched" "counter" "outcome" "Agents' key sets that were fetched (`had`) or could not be had or used (`failed`), all organizations in memory";
+    SCHEDULED "accredit_scheduled_jobs" "gauge" "" "1 on the node that does by the clock what one does for all nodes on a store, else 0";
     DEGRADED "accredit_degraded" "gauge" "state" "1 while the process is in this degraded state (the names of `/readyz`), else 0";
 }
 
@@ -164,6 +165,7 @@ struct Asked {
     sequenced: Gauge,
     integrated: Gauge,
     key_sets: Family<OfOutcome, Counter>,
+    scheduled: Gauge,
     degraded: Family<OfState, Gauge>,
     strangers: Counter,
 }
@@ -226,6 +228,7 @@ impl Metrics {
         register(to, &SEQUENCED, asked.sequenced.clone());
         register(to, &INTEGRATED, asked.integrated.clone());
         register(to, &KEY_SETS, asked.key_sets.clone());
+        register(to, &SCHEDULED, asked.scheduled.clone());
         register(to, &DEGRADED, asked.degraded.clone());
         let orgs = RwLock::new(HashMap::new());
         Self { registry, requests, refused, issued, orgs, revocations, propagation, asked }
@@ -338,6 +341,7 @@ pub async fn render(server: &Server) -> Result<String, Fault> {
     }
     asked.sequenced.set(sequenced as i64);
     asked.integrated.set(integrated as i64);
+    asked.scheduled.set(i64::from(server.turns.is_own(server.world.clock.elapsed())));
     let now = server.watch.states();
     for state in State::ALL {
         let on = now.iter().any(|(on, _)| on == state);

@@ -32,7 +32,7 @@ use crate::connections::Connections;
 use crate::dispatch::{self, Peer};
 use crate::patience::Patient;
 use crate::waiting::{self, Waiting};
-use crate::{jobs, metrics};
+use crate::{jobs, metrics, turns};
 
 /// How long the head of a request may take, and in HTTP/1.1 the time from an answer to the next.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
@@ -208,6 +208,9 @@ impl Listening {
         // What was counted in memory is not lost with it.
         jobs::flush_all(&server).await;
         jobs::integrate_all(&server).await;
+        if let Err(fault) = turns::give_back(&server).await {
+            tracing::warn!(%fault, "other nodes take over what this one did when they miss it");
+        }
     }
 }
 

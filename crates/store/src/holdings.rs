@@ -111,6 +111,7 @@ fn made(change: &Change, counted: Counted) -> usize {
         | Row::Identity(_)
         | Row::EndIdentity(_)
         | Row::StillFollows(_)
+        | Row::Leased(_)
         | Row::Room(_)
         | Row::Follow(_)
         | Row::Unfollow(_)

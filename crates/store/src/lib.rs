@@ -27,6 +27,7 @@ pub mod inspect;
 mod installation;
 mod instances;
 mod keys;
+mod leases;
 mod ledger;
 mod log;
 mod log_port;

@@ -28,8 +28,8 @@ use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
     agents, answers, credentials, descent, federations, followed, generations, holdings,
-    identities, installation, instances, keys, operators, organizations, persons, resources,
-    revocations, status_lists, tasks, uses,
+    identities, installation, instances, keys, leases, operators, organizations, persons,
+    resources, revocations, status_lists, tasks, uses,
 };
 
 /// What is to be written.
@@ -62,12 +62,14 @@ pub(crate) enum Work {
     Found(Installation),
     /// Everything that is wrapped under the root key, wrapped under another.
     Rewrap(Box<Rewrapping>),
+    /// A lease of what one node does for all.
+    Lease(Box<leases::Move>),
     /// Nothing: whether a write would succeed.
     Beat,
 }
 
 /// How many kinds of work there are: what a test of all of them holds itself to.
-pub const KINDS: u32 = 15;
+pub const KINDS: u32 = 16;
 
 impl Work {
     /// Which kind it is, below [`KINDS`].
@@ -88,6 +90,7 @@ impl Work {
             Self::Rewrap(_) => 12,
             Self::Beat => 13,
             Self::FederationKeys(..) => 14,
+            Self::Lease(_) => 15,
         }
     }
 
@@ -108,6 +111,7 @@ impl Work {
             | Self::Forget(..)
             | Self::Found(_)
             | Self::Rewrap(_)
+            | Self::Lease(_)
             | Self::Beat => None,
         }
     }
@@ -129,7 +133,7 @@ impl Work {
             Self::Forget(rows, _) => {
                 return into.extend(rows.iter().map(|row| row.org().to_owned()));
             }
-            Self::Found(_) | Self::Rewrap(_) | Self::Beat => return,
+            Self::Found(_) | Self::Rewrap(_) | Self::Lease(_) | Self::Beat => return,
         };
         into.insert(one.to_string());
     }
@@ -139,7 +143,11 @@ impl Work {
         match self {
             Self::Issue(issuance, _) => issuance.used_up.is_nothing() && issuance.status.is_none(),
             Self::Event(_, used_up, _) => used_up.is_nothing(),
-            Self::Consume(..) | Self::Followed(..) | Self::FederationKeys(..) | Self::Beat => true,
+            Self::Consume(..)
+            | Self::Followed(..)
+            | Self::FederationKeys(..)
+            | Self::Lease(_)
+            | Self::Beat => true,
             Self::Change(_)
             | Self::Generation(_)
             | Self::Integrate(..)
@@ -216,6 +224,7 @@ pub(crate) fn run_aside(
             Ok(())
         }
         Work::Found(founded) => installation::found(conn, founded),
+        Work::Lease(to) => leases::write(conn, to),
         Work::Beat => installation::beat(conn),
         Work::Issue(..)
         | Work::Event(..)
@@ -326,6 +335,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::EndOperators => done.committed.ended += operators::end(conn)?,
             Row::Answer(row) => answers::write(conn, row, change.at)?,
             Row::StillFollows(seen) => followed::still(conn, org, seen)?,
+            Row::Leased(fence) => leases::still(conn, *fence)?,
             Row::Room(room) => holdings::has_room(conn, org, *room)?,
             Row::Follow(row) => followed::write(conn, org, row)?,
             Row::Unfollow(agent) => followed::remove(conn, org, *agent)?,
@@ -357,6 +367,7 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         | Row::Operator(_)
         | Row::EndOperators
         | Row::StillFollows(_)
+        | Row::Leased(_)
         | Row::Room(_)
         | Row::Event(_)
         | Row::Answer(_) => {}
@@ -511,6 +522,7 @@ fn notice_rows(
             | Row::EndOperators
             | Row::EndAgent(_)
             | Row::StillFollows(_)
+            | Row::Leased(_)
             | Row::Room(_)
             | Row::Follow(_)
             | Row::Unfollow(_)

@@ -482,6 +482,7 @@ impl Writer {
             | Work::Uses(_)
             | Work::Forget(..)
             | Work::Found(_)
+            | Work::Lease(_)
             | Work::Beat => {
                 member::run_aside(&mut *self.conn, &mut self.spent, work)?;
                 Ok(Done::quiet(0))

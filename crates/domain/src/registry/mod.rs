@@ -265,7 +265,8 @@ async fn commit_keeping(
     event: Event,
     kept: Option<Row>,
 ) -> Result<Committed, CommitError> {
-    rows.splice(0..0, kept);
+    let leased = cx.terms.lease.map(Row::Leased);
+    rows.splice(0..0, leased.into_iter().chain(kept));
     let quotas = cx.world.limits.quotas();
     let change = Change { org: cx.tenant.id, at: cx.now, rows, revocation, quotas };
     cx.world.store.commit(Audited::new(change, event)).await

@@ -39,8 +39,10 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long it may take to find the one that takes writes.
 const FIND_TIME_MAX: Duration = Duration::from_secs(10);
 
-pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(32, "first", include_str!("../../migrations/postgres/0032_first.sql"))];
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (32, "first", include_str!("../../migrations/postgres/0032_first.sql")),
+    (33, "job lease", include_str!("../../migrations/postgres/0033_job_lease.sql")),
+];
 
 /// A database on a server.
 pub struct PostgresDriver {

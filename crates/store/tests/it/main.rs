@@ -11,6 +11,7 @@ mod given;
 mod health;
 mod holdings;
 mod issuance;
+mod leases;
 mod lists;
 mod log;
 mod older;

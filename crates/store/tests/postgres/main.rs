@@ -15,6 +15,8 @@ mod given;
 mod holdings;
 #[path = "../it/issuance.rs"]
 mod issuance;
+#[path = "../it/leases.rs"]
+mod leases;
 #[path = "../it/lists.rs"]
 mod lists;
 #[path = "../it/log.rs"]
@@ -30,3 +32,4 @@ mod shared;
 mod statements;
 mod tls;
 mod trouble;
+mod turns;

@@ -19,7 +19,7 @@ use crate::given::{World, commit, issue, revocation, unique};
 use crate::log::check_chain;
 
 /// How long somebody who waits for another node's transaction is watched doing so.
-const WATCHED: Duration = Duration::from_millis(300);
+pub(crate) const WATCHED: Duration = Duration::from_millis(300);
 
 /// What observers of a node are told.
 #[derive(Default)]
@@ -59,23 +59,23 @@ fn node(world: &World) -> Arc<SqlStore> {
 
 /// Holds the writer between its last statement and its COMMIT.
 #[derive(Default)]
-struct Gate {
+pub(crate) struct Gate {
     state: Mutex<(bool, bool)>,
     moved: Condvar,
 }
 
 impl Gate {
-    fn shut(&self) {
+    pub(crate) fn shut(&self) {
         *self.state.lock().expect("the state") = (true, false);
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         self.state.lock().expect("the state").0 = false;
         self.moved.notify_all();
     }
 
     /// Waits until a batch stands before its COMMIT.
-    fn is_reached(&self) {
+    pub(crate) fn is_reached(&self) {
         let state = self.state.lock().expect("the state");
         drop(self.moved.wait_while(state, |(_, reached)| !*reached).expect("the state"));
     }
@@ -99,7 +99,7 @@ impl Around for Gate {
     }
 }
 
-fn gated(world: &World) -> (Arc<SqlStore>, Arc<Gate>) {
+pub(crate) fn gated(world: &World) -> (Arc<SqlStore>, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let driver: Arc<dyn Driver> =
         Arc::new(DriverAround::new(engine::driver(&world.folder), Arc::clone(&gate)));

@@ -9,8 +9,9 @@ use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::ports::{
-    Audited, Change, Integrated, Issuance, Leaf, LeafBody, Ledger as _, Log as _, Lookup, Pruned,
-    Registry as _, Room, RoomOf, Row, SingleUse, StatusPlace, Store as _, Tile, Use, UsedUp,
+    Audited, Change, Fence, Integrated, Issuance, Job, Leaf, LeafBody, Lease, Leases as _,
+    Ledger as _, Log as _, Lookup, Pruned, Registry as _, Room, RoomOf, Row, SingleUse,
+    StatusPlace, Store as _, Tile, Use, UsedUp,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
@@ -95,6 +96,8 @@ impl Base {
         world.revoke(other.id.any(), Vec::new()).await;
         let spent = SingleUse { until: NOW.minus(hours(3)), ..single_use(bot.id.any(), 9) };
         assert!(world.store.consume_once(org, spent).await.expect("consumed"));
+        let lease = world.store.move_lease(Job::Scheduled, None, lease(7)).await;
+        assert!(lease.expect("answered"));
         world.store.close();
         let second = organization("second");
         let key = signing_key(second.id, KeyPurpose::Token);
@@ -164,6 +167,11 @@ fn identity(federations: &[(Federation, KeptKeys); 2], person: PersonId) -> Iden
     Identity { person, federation, subject, created_at: NOW }
 }
 
+/// The lease of what one node does for all, with this number.
+fn lease(lease: u64) -> Lease {
+    Lease { holder: Some("a node".to_owned()), lease, beat: 0 }
+}
+
 /// Where the first agent's keys are followed.
 const URL: &str = "https://keys.example/jwks";
 
@@ -204,6 +212,7 @@ rows! {
     "end agent" Row::EndAgent(_),
     "end instance" Row::EndInstance(_),
     "still follows" Row::StillFollows(_),
+    "leased" Row::Leased(_),
     "room" Row::Room(_),
     "follow" Row::Follow(_),
     "unfollow" Row::Unfollow(_),
@@ -418,6 +427,18 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
             let revocation = Some(base.revocation.clone());
             store.commit(change(base.org, rows, revocation)).await.is_ok()
         })
+    }),
+    ("take a lease", |_, store| {
+        Box::pin(async {
+            let moved = store.move_lease(Job::Scheduled, Some(lease(7)), lease(8));
+            moved.await.is_ok_and(|moved| moved)
+        })
+    }),
+    ("write under a lease", |base, store| {
+        let leased = Row::Leased(Fence { job: Job::Scheduled, lease: 7 });
+        let rows = vec![leased, Row::Person(base.newcomer.0.clone())];
+        let change = change(base.org, rows, None);
+        Box::pin(async { store.commit(change).await.is_ok() })
     }),
     ("see whether writing works", |_, store| Box::pin(async { store.check().await.is_ok() })),
     ("integrate", |base, store| {
