@@ -22,6 +22,7 @@ mod story_backup;
 mod story_contract;
 mod story_demo;
 mod story_exits;
+mod story_failover;
 mod story_faults;
 mod story_first_token;
 mod story_guide;

@@ -26,14 +26,14 @@ const BACK_WITHIN: Duration = Duration::from_secs(15);
 const WITHOUT_SERVICE_MAX: Duration = Duration::from_secs(12);
 const LOADS: usize = 4;
 
-fn jti(token: &str) -> String {
+pub(crate) fn jti(token: &str) -> String {
     let payload = token.split('.').nth(1).expect("a payload");
     let bytes = accredit_wire::jose::b64url_decode(payload).expect("base64url");
     text(&serde_json::from_slice(&bytes).expect("JSON"), "jti")
 }
 
 /// Sets an installation up on a database.
-fn init(folder: &Folder, store: &str) -> Value {
+pub(crate) fn init(folder: &Folder, store: &str) -> Value {
     let address = format!("127.0.0.1:{}", free_port());
     let (data, url) = (folder.file("data"), format!("http://{address}"));
     let place = ["init", "--data", &data, "--org", "acme", "--store", store];
@@ -42,7 +42,7 @@ fn init(folder: &Folder, store: &str) -> Value {
 }
 
 /// One more node of an installation, at a port of its own.
-async fn node(founded: &Value, store: &str) -> Server {
+pub(crate) async fn node(founded: &Value, store: &str) -> Server {
     let address = format!("127.0.0.1:{}", free_port());
     let config = founded["config"].as_str().expect("a path");
     let args = ["serve", "--config", config, "--listen", &address, "--store", store];
@@ -51,7 +51,7 @@ async fn node(founded: &Value, store: &str) -> Server {
     Server::serve_by(binary::command(&args), Folder::new(), &here).await
 }
 
-fn signal(node: &Server, name: &str) {
+pub(crate) fn signal(node: &Server, name: &str) {
     let sent = Command::new("kill").args([name, &node.id().to_string()]).status();
     assert!(sent.expect("kill runs").success());
 }
@@ -114,7 +114,7 @@ impl Load {
 }
 
 /// The ids of all tokens whose issuance stands in the log, which verifies.
-fn logged(server: &Server) -> BTreeSet<String> {
+pub(crate) fn logged(server: &Server) -> BTreeSet<String> {
     let (file, key) = (server.folder().file("log.ndjson"), server.folder().file("log.pub"));
     server.cli(&["audit", "export", "-o", &file]).good();
     server.cli(&["audit", "key", "-o", &key]).good();
@@ -127,7 +127,7 @@ fn logged(server: &Server) -> BTreeSet<String> {
 }
 
 /// What a node says of a token: nothing where it does not answer.
-async fn says(node: &Server, token: &str) -> Option<bool> {
+pub(crate) async fn says(node: &Server, token: &str) -> Option<bool> {
     let ask = Ask::form(&node.at("/oauth/introspect"), &[("token", token)]).bearer(&node.admin);
     let answer = ask.try_send(node.address).await?;
     if answer.status == 503 {

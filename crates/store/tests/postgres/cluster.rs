@@ -21,7 +21,7 @@ shift 2
 "$programs/postgres" -D "$folder/data" -k "$folder" -c max_connections=400 -c fsync=off "$@" \
     >"$folder/log" 2>&1 &
 cat >/dev/null
-kill -QUIT $!
+kill -QUIT $! 2>/dev/null
 wait $!
 rm -rf "$folder"
 "#;
@@ -37,32 +37,43 @@ pub(crate) fn give(path: &Path, text: &str) {
 
 /// Starts a server with these options in a folder that `prepare` may add to.
 pub(crate) fn start_with(options: &[&str], prepare: &dyn Fn(&Path)) -> PathBuf {
-    let programs = programs();
-    let folder = tempfile::Builder::new().prefix("accredit-pg").tempdir().expect("a folder").keep();
-    let root = is_root();
-    if root {
-        chown(&folder, Some(NOBODY), Some(NOBODY)).expect("given away");
-    }
-    let as_user = |command: &mut Command| {
-        if root {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-    };
-    let mut init = Command::new(programs.join("initdb"));
+    let folder = new_folder();
+    let mut init = Command::new(programs().join("initdb"));
     init.arg("-D").arg(folder.join("data")).args(["-U", "accredit", "-A", "trust", "-E", "UTF8"]);
     init.args(["--locale=C", "--no-sync"]).current_dir(&folder).stdout(Stdio::null());
-    as_user(&mut init);
+    as_owner(&mut init);
     assert!(init.status().expect("initdb runs").success(), "initdb failed");
     prepare(&folder);
+    keep(&folder, options);
+    folder
+}
+
+/// A folder for a server, which is the server's.
+pub(crate) fn new_folder() -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("accredit-pg").tempdir().expect("a folder").keep();
+    if is_root() {
+        chown(&folder, Some(NOBODY), Some(NOBODY)).expect("given away");
+    }
+    folder
+}
+
+/// Lets a program run as whom the server runs.
+pub(crate) fn as_owner(command: &mut Command) {
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+}
+
+/// Runs the server whose data is in a folder, until this process ends.
+pub(crate) fn keep(folder: &Path, options: &[&str]) {
     let mut keeper = Command::new("sh");
-    keeper.args(["-c", KEEPER, "sh"]).arg(&programs).arg(&folder).args(options);
+    keeper.args(["-c", KEEPER, "sh"]).arg(programs()).arg(folder).args(options);
     keeper.current_dir("/").stdin(Stdio::piped());
-    as_user(&mut keeper);
+    as_owner(&mut keeper);
     let child = keeper.spawn().expect("a server");
     // Its input is never closed by us.
     std::mem::forget(child);
-    wait_for(&folder);
-    folder
+    wait_for(folder);
 }
 
 #[expect(clippy::disallowed_methods, reason = "a server takes some time to start")]
@@ -70,7 +81,7 @@ fn wait_for(folder: &Path) {
     let began = Instant::now();
     loop {
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        if log.contains("ready to accept connections") {
+        if log.contains("ready to accept ") {
             return;
         }
         assert!(began.elapsed() < START_TIME_MAX, "the server has not started: {log}");

@@ -1,6 +1,8 @@
-//! A PostgreSQL server on a port of its own, and a way to it that can be cut.
+//! A PostgreSQL server on a port of its own, a standby of it, and a way to either that can be cut.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +20,92 @@ pub(crate) async fn start() -> u16 {
     });
     started.await.expect("a server");
     port
+}
+
+/// A server that can be lost: a primary, or a standby that may take its place. It waits for its disk,
+/// as one does of which it is said what is lost with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) port: u16,
+    folder: PathBuf,
+}
+
+impl Machine {
+    /// A primary without a standby.
+    pub(crate) async fn primary() -> Self {
+        let port = free_port();
+        let started = tokio::task::spawn_blocking(move || {
+            let port = port.to_string();
+            cluster::start_with(&Self::options(&port), &|_| {})
+        });
+        Self { port, folder: started.await.expect("a server") }
+    }
+
+    /// A standby of the primary that is reached at a port.
+    pub(crate) async fn standby_of(primary: u16) -> Self {
+        let port = free_port();
+        let started = tokio::task::spawn_blocking(move || {
+            let folder = cluster::new_folder();
+            let mut copy = client("pg_basebackup");
+            copy.args(["-h", "127.0.0.1", "-p", &primary.to_string(), "-U", "accredit", "-R"]);
+            copy.args(["-X", "stream", "-c", "fast", "--no-sync", "-D"]).arg(folder.join("data"));
+            copy.current_dir(&folder);
+            cluster::as_owner(&mut copy);
+            assert!(copy.status().expect("pg_basebackup runs").success(), "no copy was made");
+            cluster::keep(&folder, &Self::options(&port.to_string()));
+            folder
+        });
+        Self { port, folder: started.await.expect("a server") }
+    }
+
+    fn options(port: &str) -> [&str; 6] {
+        ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=on", "-p", port]
+    }
+
+    /// What it answers to a statement.
+    pub(crate) fn tell(&self, sql: &str) -> String {
+        let mut psql = client("psql");
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "accredit"]);
+        let told = psql.args(["-d", "postgres", "-qAtc", sql]).output().expect("psql runs");
+        assert!(told.status.success(), "{sql}: {told:?}");
+        String::from_utf8(told.stdout).expect("text").trim().to_owned()
+    }
+
+    /// Lets each commit wait for a standby from now on.
+    pub(crate) fn wait_for_standbys(&self) {
+        self.tell("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.tell("SELECT pg_reload_conf()");
+    }
+
+    /// Ends all of its processes at once, as the loss of its machine would.
+    pub(crate) fn kill(&self) {
+        let file = self.folder.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).expect("it runs");
+        let first: u32 = text.lines().next().expect("a line").trim().parse().expect("an id");
+        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+        let children = children.unwrap_or_default();
+        let all = std::iter::once(first.to_string())
+            .chain(children.split_whitespace().map(str::to_owned));
+        let killed = Command::new("kill").arg("-KILL").args(all).status().expect("kill runs");
+        assert!(killed.success());
+    }
+
+    /// Makes a standby the primary.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.tell("SELECT pg_promote(true, 30)"), "t");
+    }
+}
+
+/// A program of clients: beside the server's, or on the path where only those of clients are there.
+fn client(name: &str) -> Command {
+    let beside = cluster::programs().join(name);
+    Command::new(if beside.is_file() { beside } else { name.into() })
+}
+
+/// The database of several servers, of which one at a time takes writes.
+pub(crate) fn url_of(machines: &[&Machine]) -> String {
+    let hosts: Vec<_> = machines.iter().map(|it| format!("127.0.0.1:{}", it.port)).collect();
+    format!("postgres://accredit@{}/postgres?sslmode=disable", hosts.join(","))
 }
 
 /// The database of a server, reached at a port of this machine.

@@ -1,0 +1,12 @@
+//! The database's primary is lost under load, and a standby takes its place. Where the standby is
+//! synchronous nothing is lost; where it is not, what was lost is noticed and declared.
+
+#![expect(clippy::print_stdout, reason = "says what was measured")]
+
+mod load;
+mod synchronous;
+
+use std::time::Duration;
+
+/// How soon a node serves again when there is a primary.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
