@@ -13,15 +13,19 @@ use accredit_wire::verify::{IssuedTo, Rejection};
 use crate::context::Cx;
 use crate::issuance::admission::HolderFacts;
 use crate::issuance::authenticate::AuthenticatedClient;
-use crate::refusal::{Error, Refusal, Rule};
+use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::revocation;
 
 /// Answers a resource about a token for it, or an administrator about any of the organization.
-pub fn introspect(cx: &Cx, client: Option<&AuthenticatedClient>, token: &Secret) -> Introspection {
+pub async fn introspect(
+    cx: &Cx,
+    client: Option<&AuthenticatedClient>,
+    token: &Secret,
+) -> Result<Introspection, Fault> {
     let verifier = &cx.tenant.verifier;
     let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else {
-        return Introspection::Inactive;
+        return Ok(Introspection::Inactive);
     };
     let entitled = match client.map(|client| &client.credential.holder) {
         Some(HolderFacts::Resource(resource)) => resource.id == issued.resource,
@@ -29,16 +33,26 @@ pub fn introspect(cx: &Cx, client: Option<&AuthenticatedClient>, token: &Secret)
         None => cx.require(AdminPermission::Read).is_ok(),
     };
     if !entitled {
-        return Introspection::Inactive;
+        return Ok(Introspection::Inactive);
     }
+    come_up_to(cx, token.expose()).await?;
     let now = cx.world.latest.judged_at(cx.now);
-    match verifier.alive(token.expose(), now) {
+    Ok(match verifier.alive(token.expose(), now) {
         // The token's end was set by this clock: nothing is forgiven, as a resource would.
         Ok(alive) if now < alive.expires_at() => {
             Introspection::Active(Box::new(active(alive.token())))
         }
         Ok(_) | Err(_) => Introspection::Inactive,
+    })
+}
+
+/// Takes over what other nodes wrote where one of them decided a token by more than is known here: as
+/// it was a moment ago this node would take a living token for one of an unknown state.
+pub(crate) async fn come_up_to(cx: &Cx, token: &str) -> Result<(), Fault> {
+    if let Err(Rejection::Behind { .. }) = cx.tenant.verifier.alive(token, cx.now) {
+        cx.world.store.catch_up().await?;
     }
+    Ok(())
 }
 
 fn active(claims: &AccessToken) -> ActiveToken {
@@ -77,6 +91,7 @@ pub async fn revoke_own(
     let verifier = &cx.tenant.verifier;
     let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else { return Ok(()) };
     issued_to_them(&client.credential.holder, issued)?;
+    come_up_to(cx, token.expose()).await?;
     // Also in the minute after its end, in which a resource with another clock still takes it.
     let over = |at| match verifier.alive(token.expose(), at) {
         Ok(_) | Err(Rejection::NotYetValid { .. }) => false,

@@ -29,6 +29,7 @@ use super::target::{named, target};
 use super::{External, Origin, ProposedGrant, durable};
 use crate::context::Cx;
 use crate::federation::{self, FederatedSubject};
+use crate::introspection::come_up_to;
 use crate::issuance::admission::{AgentFacts, HolderFacts, ResourceFacts};
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
@@ -119,6 +120,7 @@ async fn of_subject_token(
     if !ours {
         return of_user(cx, token, actor).await;
     }
+    come_up_to(cx, token).await?;
     // Whether it is the holder who sends it is looked at below.
     let alive = cx
         .tenant
