@@ -4,7 +4,7 @@
 //! Reading order: [`world`] puts a world together in a temporary folder; [`fixture`] fills it
 //! with organizations, resources, agents and credentials; [`http`] asks its router without a
 //! socket; [`assertion`] signs whatever a test wants signed; [`clock`] and [`entropy`] are what
-//! is set instead of given; [`root`] keeps the root key; [`fault`] breaks the database and [`pause`]
+//! is set instead of given; [`root`] keeps the root key; [`engine`] says what it stands on; [`fault`] breaks the database and [`pause`]
 //! the signing on purpose; [`idp`] is somebody else's identity provider; [`noting`] writes down what the database is asked; [`sim`] lets all of it happen at random, from a seed, and checks what must hold.
 //!
 //! Absent on purpose: a mock of anything. Only time, chance and failure are made up.
@@ -12,6 +12,10 @@
 
 pub mod assertion;
 pub mod clock;
+#[path = "../../store/tests/postgres/cluster.rs"]
+#[expect(dead_code, reason = "tests of the store give a server files and look for its programs")]
+mod cluster;
+pub mod engine;
 pub mod entropy;
 pub mod fault;
 pub mod fixture;
@@ -27,6 +31,7 @@ pub mod world;
 pub use accredit_store::driver::DiskTrouble;
 pub use assertion::Signer;
 pub use clock::SettableClock;
+pub use engine::Engine;
 pub use entropy::{Chance, SeededEntropy};
 pub use fixture::{Client, Org, Scene};
 pub use http::{Answer, Ask, Events};

@@ -12,8 +12,7 @@ use accredit_domain::root::Root;
 use accredit_domain::vault::SoftVault;
 use accredit_domain::view::View;
 use accredit_net::JwkSets;
-use accredit_server::Server;
-use accredit_server::dispatch;
+use accredit_server::{Server, dispatch, jobs};
 use accredit_store::driver::Driver;
 use accredit_store::driver::around::DriverAround;
 use accredit_store::driver::sqlite::SqliteDriver;
@@ -51,6 +50,8 @@ pub struct TestWorld {
     pub faults: Arc<Faults>,
     pub(crate) router: Router,
     pub(crate) store: Arc<SqlStore>,
+    /// What the store stands on, without the faults.
+    pub(crate) driver: Arc<dyn Driver>,
     folder: TempDir,
 }
 
@@ -63,9 +64,9 @@ impl TestWorld {
 
     /// The same store, opened again by a new server: what was in memory is gone.
     pub async fn reopened(self, seed: u64) -> Self {
-        let Self { clock, store, folder, world, server, router, root, .. } = self;
+        let Self { clock, store, folder, world, server, router, root, driver, .. } = self;
         store.close();
-        drop((router, server, world, store));
+        drop((router, server, world, store, driver));
         Self::open_with(folder, clock, (seed, Some(root)), |driver| Arc::new(driver)).await
     }
 
@@ -106,14 +107,16 @@ impl TestWorld {
         Self::open_with(folder, clock, (seed, None), |driver| Arc::new(driver)).await
     }
 
-    async fn open_with(
+    pub(crate) async fn open_with(
         folder: TempDir,
         clock: Arc<SettableClock>,
         (seed, root): (u64, Option<Arc<RootPlace>>),
         wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
     ) -> Self {
         let faults = Arc::new(Faults::default());
-        let store = open_store(&folder.path().join("store.db"), &faults, wrap);
+        let file = folder.path().join("store.db");
+        let driver = wrap(SqliteDriver::open(&file).expect("a database"));
+        let store = open_store(&driver, &faults);
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let root = root.unwrap_or_else(|| Arc::new(RootPlace::new(Arc::clone(&entropy))));
         let founded = store.installation().await.expect("a readable store");
@@ -148,10 +151,11 @@ impl TestWorld {
             nonces: std::sync::OnceLock::new(),
         });
         let server = Server::new(Arc::clone(&world));
-        // As a job does at once.
+        // As jobs do at once.
         server.look();
+        jobs::catch_up(&server).await;
         let router = dispatch::router(&server);
-        Self { clock, world, server, vault, root, outside, faults, router, store, folder }
+        Self { clock, world, server, vault, root, outside, faults, router, store, driver, folder }
     }
 
     /// The time.
@@ -179,12 +183,7 @@ impl TestWorld {
     }
 }
 
-fn open_store(
-    file: &Path,
-    faults: &Arc<Faults>,
-    wrap: impl FnOnce(SqliteDriver) -> Arc<dyn Driver>,
-) -> Arc<SqlStore> {
-    let driver = wrap(SqliteDriver::open(file).expect("a database"));
-    let driver = Arc::new(DriverAround::new(driver, Arc::clone(faults)));
+fn open_store(driver: &Arc<dyn Driver>, faults: &Arc<Faults>) -> Arc<SqlStore> {
+    let driver = Arc::new(DriverAround::new(Arc::clone(driver), Arc::clone(faults)));
     SqlStore::open_on(driver, &Options::default()).expect("a store")
 }

@@ -92,7 +92,7 @@ pub(crate) struct Stage {
     pub(crate) world: TestWorld,
     pub(crate) acme: Org,
     other: Org,
-    scene: Scene,
+    pub(crate) scene: Scene,
     /// Ids that paths and bodies name.
     person: String,
     key: String,
@@ -108,7 +108,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
-        let world = TestWorld::new(88).await;
+        Self::on(TestWorld::new(88).await).await
+    }
+
+    /// In a new world.
+    pub(crate) async fn on(world: TestWorld) -> Self {
         let scene = world.scene().await;
         // An event's id is its place and its time: later, so that no two are equal.
         world.advance(1);
@@ -244,6 +248,24 @@ impl Stage {
     }
 
     pub(crate) fn path(&self, endpoint: &Endpoint) -> String {
+        let (path, query) = (self.filled(endpoint, endpoint.path), self.query(endpoint));
+        let query: Vec<String> =
+            query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
+    }
+
+    /// The query that an endpoint does not answer without.
+    pub(crate) fn query(&self, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+        match endpoint.operation {
+            "log_consistency" => vec![("from", "1".to_owned()), ("to", "1".to_owned())],
+            "log_inclusion" => vec![("index", "0".to_owned()), ("size", "1".to_owned())],
+            "preview_revocation" => vec![("target", self.scene.planner.id.to_string())],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The path of an endpoint, of which parts may have been put in already.
+    pub(crate) fn filled(&self, endpoint: &Endpoint, path: &str) -> String {
         let planner = self.scene.planner.id.to_string();
         let key = match endpoint.path.split('/').nth(2).unwrap_or_default() {
             "orgs" => "acme",
@@ -257,20 +279,12 @@ impl Stage {
             "tasks" => &self.task,
             _ => "",
         };
-        let path = endpoint
-            .path
-            .replace("{org}", "acme")
+        path.replace("{org}", "acme")
             .replace("{log}", "g1l0")
             .replace("{list}", &self.list)
             .replace("{*tile}", "0/000.p/1")
             .replace("{key}", key)
-            .replace("{resource}", "crm");
-        match endpoint.operation {
-            "log_consistency" => path + "?from=1&to=1",
-            "log_inclusion" => path + "?index=0&size=1",
-            "preview_revocation" => format!("{path}?target={}", self.scene.planner.id),
-            _ => path,
-        }
+            .replace("{resource}", "crm")
     }
 
     /// A request that would work, if the caller were entitled.
@@ -313,7 +327,8 @@ impl Stage {
         made.expect(201).member("id")
     }
 
-    fn body(&self, operation: &str) -> Value {
+    /// A body that would work.
+    pub(crate) fn body(&self, operation: &str) -> Value {
         let planner = self.scene.planner.id.to_string();
         match operation {
             "create_org" => json!({"name": "third"}),

@@ -36,6 +36,7 @@ mod metrics;
 mod once;
 mod overload;
 mod permission;
+mod probes;
 mod quotas;
 mod rates;
 mod reading;
