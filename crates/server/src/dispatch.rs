@@ -386,30 +386,6 @@ async fn check_caller(call: &mut Call) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses U+0000 in a path or a query: nothing that there is has it in its name, and not every store
-/// can be asked for it.
-fn no_nul(path: &[(String, String)], query: Option<&str>) -> Result<(), Refusal> {
-    let refused = |name: &str| {
-        let hint = "nothing has it in its name: leave it out";
-        Err(Refusal::field(name, "has the character U+0000 in it", hint))
-    };
-    if path.iter().any(|(_, value)| value.contains('\0')) {
-        return refused("path");
-    }
-    let mut query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    match query.find(|(_, value)| value.contains('\0')) {
-        Some((name, _)) => refused(shown(&name)),
-        None => Ok(()),
-    }
-}
-
-/// A parameter's name as a refusal repeats it: where it is a name.
-fn shown(name: &str) -> &str {
-    let is_a_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    let is_shown = (1..=PARAMETER_BYTES_SHOWN_MAX).contains(&name.len());
-    if is_shown && name.chars().all(is_a_name) { name } else { "query" }
-}
-
 /// Refuses a query with a parameter that the endpoint does not take, or with one twice: a filter
 /// that is misspelled would otherwise show more than was asked for. Values are not repeated.
 fn check_query(call: &Call) -> Result<(), Refusal> {
@@ -418,12 +394,16 @@ fn check_query(call: &Call) -> Result<(), Refusal> {
     let mut seen: Vec<&str> = Vec::new();
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
         let Some(known) = known.iter().find(|known| **known == name) else {
+            let is_a_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            let is_shown = (1..=PARAMETER_BYTES_SHOWN_MAX).contains(&name.len())
+                && name.chars().all(is_a_name);
+            let name = if is_shown { &*name } else { "query" };
             let hint = if known.is_empty() {
                 "this endpoint takes none".to_owned()
             } else {
                 format!("this endpoint takes: {}", known.join(", "))
             };
-            return Err(Refusal::field(shown(&name), "is no parameter of this endpoint", hint));
+            return Err(Refusal::field(name, "is no parameter of this endpoint", hint));
         };
         if seen.contains(known) {
             return Err(Refusal::field(known, "is given twice", "give it once"));
@@ -557,11 +537,10 @@ async fn receive(
     (began, now): (Instant, Time),
 ) -> Result<Call, Failure> {
     let (mut parts, body) = request.into_parts();
-    let path: Vec<(String, String)> = RawPathParams::from_request_parts(&mut parts, &())
+    let path = RawPathParams::from_request_parts(&mut parts, &())
         .await
         .map(|params| params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
         .unwrap_or_default();
-    no_nul(&path, parts.uri.query())?;
     let source = source(&server, &parts);
     let body = whole(body, endpoint.body_max, || server.bodies.begin(source)).await?;
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);

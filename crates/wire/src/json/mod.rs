@@ -188,9 +188,6 @@ pub enum JsonError {
     DuplicateMember(String),
     /// A number is not finite.
     NotFinite,
-    /// A string has U+0000 in it, which no name, id or text here has and not every store can be asked
-    /// for.
-    Nul,
     /// Not JSON: a wrong or missing character, a lone surrogate, a number out of range, invalid
     /// UTF-8, or bytes after the value.
     Syntax {
@@ -221,7 +218,6 @@ impl fmt::Display for JsonError {
                 write!(f, "the member `{name}` occurs twice in one object; send it once")
             }
             Self::NotFinite => f.write_str("a number is not finite"),
-            Self::Nul => f.write_str("a string has the character U+0000 in it"),
             Self::Syntax { line, column } => write!(f, "not JSON at line {line}, byte {column}"),
         }
     }
@@ -312,11 +308,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         Ok(Json::String(Cow::Borrowed(value)))
     }
 
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Json<'de>, E> {
-        // Only an escape can stand for one, and what has escapes is not borrowed.
-        if value.contains('\0') {
-            return self.refuse(JsonError::Nul);
-        }
+    fn visit_str<E>(self, value: &str) -> Result<Json<'de>, E> {
         Ok(Json::String(Cow::Owned(value.to_owned())))
     }
 

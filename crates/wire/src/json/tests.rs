@@ -176,11 +176,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn a_string_has_no_nul_in_it() {
-    for text in [r#""\u0000""#, r#"{"a": ["b\u0000c"]}"#] {
-        assert_eq!(parse(text), Err(JsonError::Nul), "{text}");
-    }
-    assert_eq!(parse(r#""\\u0000""#), Ok(Json::String(r"\u0000".into())), "no escape of it");
-}

@@ -134,7 +134,7 @@ impl fmt::Debug for Form {
     }
 }
 
-/// Decodes one name or value: `+` is a space, `%XX` a byte, and the whole must be UTF-8 without NUL.
+/// Decodes one name or value: `+` is a space, `%XX` a byte, and the whole must be UTF-8.
 pub(crate) fn decode(text: &[u8]) -> Option<Secret> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text;
@@ -155,11 +155,6 @@ pub(crate) fn decode(text: &[u8]) -> Option<Secret> {
         };
     }
     bytes.extend_from_slice(rest);
-    // RFC 6749 appendix A: no parameter has a control character in it; this one not every store can
-    // be asked for.
-    if bytes.contains(&0) {
-        return None;
-    }
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Some(Secret::new(text)),
         Err(error) => {
