@@ -40,6 +40,7 @@ pub use crate::status_list::{StatusLists, StatusPlace};
 pub use crate::store_health::{StoreHealth, StoreTrouble};
 use crate::terms::{KeptAnswer, Once};
 use crate::vault::{NumberedRoot, RootKey, WrappedPepper};
+use crate::view::Loss;
 
 /// A boxed future: ports are object-safe, so that `server` never compiles a store.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -931,6 +932,12 @@ pub trait Observer: Send + Sync {
 
     /// Changes were missed: what is in memory is to be forgotten and read anew.
     fn lost(&self) {}
+
+    /// The store went back to an earlier state, which was declared: what is in memory may be newer than
+    /// what is there, and is to be forgotten whatever it says.
+    fn reverted(&self) {
+        self.lost();
+    }
 }
 
 /// What an installation is founded with.
@@ -965,6 +972,9 @@ pub trait Store: Registry + Admissions + Ledger + Revocations + StatusLists + Lo
 
     /// Takes over what others committed: observers are told all that was durable when it was called.
     fn catch_up(&self) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Whether it was found to have lost what it had answered.
+    fn loss(&self) -> Arc<Loss>;
 
     /// Whether a write would succeed now; for readiness.
     fn check(&self) -> BoxFuture<'_, Result<(), Fault>>;

@@ -125,6 +125,7 @@ rules! {
     IssuingClosed "issuing-closed" Unavailable "A backup was restored, and nobody has said yet what was ended since it was made.";
     ClockBack "clock-back" Unavailable "The server's time of day was set back, and nobody knows what is over.";
     ViewStale "view-stale" Unavailable "This node has not heard from the store for longer than it may, so it does not know what has ended since.";
+    StoreLost "store-lost" Unavailable "The store does not have any more what it had answered: nobody knows what has ended, until the loss is declared.";
     DpopProof "dpop-proof" Proof "The proof of possession is malformed, or was made for another request.";
     DpopReplayed "dpop-replayed" Proof "The proof of possession was used before.";
     DpopRequired "dpop-required" Proof "A proof of possession is needed: the agent, the resource or the subject token is for holders of a key only.";

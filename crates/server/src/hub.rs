@@ -151,6 +151,12 @@ impl Observer for Hub {
         // Channels hold organizations as they were; followers go on from what they hold.
         self.close();
     }
+
+    fn reverted(&self) {
+        // What was shown is not there any more.
+        self.shown().clear();
+        self.close();
+    }
 }
 
 impl Hub {

@@ -149,7 +149,9 @@ impl Server {
         let is_closed = |tenant: &Arc<Tenant>| tenant.issuing() == Issuing::Closed;
         self.watch.issuing(self.tenants.all().iter().any(is_closed));
         let clock = &self.world.clock;
-        self.watch.view(!self.world.view.is_current(&**clock));
+        let lost = self.world.store.loss().is_found();
+        self.watch.store(lost);
+        self.watch.view(!lost && !self.world.view.is_current(&**clock));
         let time = (clock.now(), clock.elapsed());
         self.watch.look(time, &self.world.store.health(), stopping)
     }

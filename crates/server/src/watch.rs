@@ -32,6 +32,8 @@ pub enum State {
     StoreReadOnly,
     /// The store cannot write for another reason.
     StoreFailing,
+    /// The store has lost what it had answered, and nobody has declared that yet.
+    StoreLost,
     /// Writes take long.
     StoreSlow,
     /// The time of day is less than it was.
@@ -62,6 +64,7 @@ impl State {
         Self::StoreFull,
         Self::StoreReadOnly,
         Self::StoreFailing,
+        Self::StoreLost,
         Self::StoreSlow,
         Self::ClockBack,
         Self::ClockAhead,
@@ -81,6 +84,7 @@ impl State {
             Self::StoreFull => "store-full",
             Self::StoreReadOnly => "store-read-only",
             Self::StoreFailing => "store-failing",
+            Self::StoreLost => "store-lost",
             Self::StoreSlow => "store-slow",
             Self::ClockBack => "clock-back",
             Self::ClockAhead => "clock-ahead",
@@ -98,7 +102,7 @@ impl State {
     /// The check of `/readyz` that it fails.
     pub const fn check(self) -> &'static str {
         match self {
-            Self::StoreFull | Self::StoreReadOnly | Self::StoreFailing => "store",
+            Self::StoreFull | Self::StoreReadOnly | Self::StoreFailing | Self::StoreLost => "store",
             Self::StoreSlow => "speed",
             Self::ClockBack | Self::ClockAhead => "clock",
             Self::LogBehind => "log",
@@ -116,6 +120,7 @@ impl State {
             Self::StoreFull
             | Self::StoreReadOnly
             | Self::StoreFailing
+            | Self::StoreLost
             | Self::ClockBack
             | Self::ViewStale
             | Self::Stopping
@@ -155,6 +160,11 @@ impl State {
                 "mount the disk of the data folder for writing and look at the modes of its files"
             }
             Self::StoreFailing => "look for `a batch was not committed` in the log of the server",
+            Self::StoreLost => {
+                "a server without all that was answered took the place of the database's primary: put \
+                 the lost one back if it is whole, or declare the loss with `accredit store \
+                 declare-loss`; nothing is answered meanwhile"
+            }
             Self::StoreSlow => "look at what else uses the disk of the data folder",
             Self::ClockBack => {
                 "set the clock right; where it had been ahead by mistake, this ends by itself in \
@@ -205,6 +215,7 @@ pub struct Watch {
     log_behind: AtomicBool,
     issuing_closed: AtomicBool,
     view_stale: AtomicBool,
+    store_lost: AtomicBool,
     /// [`Course::latest`] at the last look, for whoever issues.
     latest: Arc<LatestTime>,
 }
@@ -228,6 +239,11 @@ impl Watch {
     /// Whether what this node knows is too old to decide by.
     pub fn view(&self, stale: bool) {
         self.view_stale.store(stale, Ordering::Relaxed);
+    }
+
+    /// Whether the store has lost what it had answered.
+    pub fn store(&self, lost: bool) {
+        self.store_lost.store(lost, Ordering::Relaxed);
     }
 
     /// A job has panicked, when the monotonic clock showed `elapsed`.
@@ -258,6 +274,7 @@ impl Watch {
             (State::StoreFull, trouble == Some(StoreTrouble::Full)),
             (State::StoreReadOnly, trouble == Some(StoreTrouble::ReadOnly)),
             (State::StoreFailing, trouble == Some(StoreTrouble::Failing)),
+            (State::StoreLost, self.store_lost.load(Ordering::Relaxed)),
             (State::StoreSlow, store.last_write > WRITE_SLOW),
             (State::ClockBack, off == Some(Off::Back)),
             (State::ClockAhead, off == Some(Off::Ahead)),

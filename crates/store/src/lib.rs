@@ -53,7 +53,7 @@ mod uses;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -63,12 +63,13 @@ use accredit_domain::ports::{
     BoxFuture, CommitError, Committed, Installation, Observer, Store, StoreHealth,
 };
 use accredit_domain::root::Rewrapping;
+use accredit_domain::view::Loss;
 use accredit_wire::ids::OrganizationId;
 use tokio::sync::oneshot;
 
 use admissions::Caches;
 use cache::Stamps;
-use changes::Changes;
+use changes::{Changes, Taken};
 use driver::sqlite::SqliteDriver;
 use driver::{Conn, Driver, DriverError};
 use failure::Failure;
@@ -120,6 +121,9 @@ pub struct SqlStore {
     /// Up to when single-use values were forgotten, microseconds: one that ended before cannot be
     /// shown to be unused, even where the clock has gone back since.
     forgotten: AtomicI64,
+    /// Whether this process declares a loss: it alone writes while one is not declared.
+    declares: AtomicBool,
+    driver: Arc<dyn Driver>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -149,6 +153,13 @@ impl SqlStore {
         let (journal, maintenance) = maintenance::pair();
         let spent = Spent::load(&mut *conn).map_err(failed)?;
         let spent_before = generations::spent_before(&mut *conn).map_err(failed)?;
+        let check = shared.changes.is_some().then(|| {
+            let shared = Arc::clone(&shared);
+            Arc::new(move |conn: &mut dyn Conn| match &shared.changes {
+                Some(changes) => changes.check(conn),
+                None => Ok(()),
+            }) as readers::Check
+        });
         let writer = Writer::new(conn, Arc::clone(&shared), journal, spent);
         let threads = vec![
             thread("store-writer", move || writer.run())?,
@@ -157,8 +168,10 @@ impl SqlStore {
         Ok(Arc::new(Self {
             shared,
             caches: Arc::new(Caches::new(options.cache_bytes)),
-            readers: Readers::new(driver, options.readers),
+            readers: Readers::new(Arc::clone(&driver), options.readers, check),
             forgotten: AtomicI64::new(spent_before),
+            declares: AtomicBool::new(false),
+            driver,
             threads: Mutex::new(threads),
         }))
     }
@@ -205,6 +218,9 @@ impl SqlStore {
 
     /// Puts work into the next batch and waits for it to be durable.
     async fn write(&self, operation: &'static str, work: Work) -> Result<Committed, Failure> {
+        if self.is_lost() && !self.declares.load(Ordering::SeqCst) {
+            return Err(Failure::wrong(operation, changes::LOST));
+        }
         if self.shared.stats.is_stalled() {
             return Err(Failure::wrong(operation, "the store takes too long to write"));
         }
@@ -222,6 +238,41 @@ impl SqlStore {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::wrong(operation, "the writer has ended")),
         }
+    }
+
+    /// Whether the store was found to have lost what it had answered.
+    fn is_lost(&self) -> bool {
+        self.shared.changes.as_ref().is_some_and(|changes| changes.loss.is_found())
+    }
+
+    /// Says that the store has lost what it had answered: from here on no node answers anything, and
+    /// this process alone writes. To be followed by a new generation of each organization, and
+    /// [`Self::loss_declared`].
+    pub async fn declare_loss(&self) -> Result<(), Fault> {
+        self.declares.store(true, Ordering::SeqCst);
+        self.write_aside("begin to declare a loss", changes::write_begun).await
+    }
+
+    /// Ends that: the nodes forget what they knew and go on.
+    pub async fn loss_declared(&self) -> Result<(), Fault> {
+        self.write_aside("declare a loss", changes::write_declared).await
+    }
+
+    /// Writes on a connection of its own: the writer writes nothing where something is lost.
+    async fn write_aside(
+        &self,
+        operation: &'static str,
+        write: impl FnOnce(&mut dyn Conn) -> Result<(), DriverError> + Send + 'static,
+    ) -> Result<(), Fault> {
+        let driver = Arc::clone(&self.driver);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut conn = driver.writer()?;
+            conn.begin_write()?;
+            write(&mut *conn)?;
+            conn.commit()
+        });
+        let written = written.await.map_err(|error| Fault::new(operation, error))?;
+        written.map_err(|error| error.fault(operation))
     }
 
     /// Reads on one snapshot.
@@ -309,7 +360,20 @@ impl Store for SqlStore {
             loop {
                 let after = changes.told();
                 let next = self.read_short(OPERATION, move |conn| changes::next(conn, after));
-                let is_done = changes.take(&self.shared, next.await?);
+                let taken = next.await.map(|next| changes.take(&self.shared, next));
+                if let Some(before) = changes.to_be_told() {
+                    let write = move |conn: &mut dyn Conn| changes::write_found(conn, before);
+                    self.write_aside("tell of a loss", write).await?;
+                }
+                let is_done = match taken? {
+                    Taken::All => true,
+                    Taken::Some => false,
+                    Taken::Anew(spent_before) => {
+                        self.forgotten.fetch_max(spent_before, Ordering::SeqCst);
+                        false
+                    }
+                    Taken::Lost => return Err(Fault::new(OPERATION, changes::LOST)),
+                };
                 if changes.root_is_other() {
                     let why = "another node has changed the root key: start this one with the new";
                     return Err(Fault::new(OPERATION, why));
@@ -319,6 +383,10 @@ impl Store for SqlStore {
                 }
             }
         })
+    }
+
+    fn loss(&self) -> Arc<Loss> {
+        self.shared.changes.as_ref().map(|changes| Arc::clone(&changes.loss)).unwrap_or_default()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Fault>> {

@@ -39,6 +39,9 @@ pub(crate) enum Length {
     Any,
 }
 
+/// What is asked of a session before anything is read on it.
+pub(crate) type Check = Arc<dyn Fn(&mut dyn Conn) -> Result<(), DriverError> + Send + Sync>;
+
 /// The threads that read.
 pub(crate) struct Readers {
     shared: Arc<Shared>,
@@ -47,6 +50,8 @@ pub(crate) struct Readers {
 
 struct Shared {
     driver: Arc<dyn Driver>,
+    /// What is asked of a session that was made anew, where it may be another server's.
+    check: Option<Check>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -62,9 +67,9 @@ struct State {
 
 impl Readers {
     /// At most so many threads, none of which is started yet.
-    pub(crate) fn new(driver: Arc<dyn Driver>, readers: usize) -> Self {
+    pub(crate) fn new(driver: Arc<dyn Driver>, readers: usize, check: Option<Check>) -> Self {
         let (state, wake) = (Mutex::default(), Condvar::new());
-        Self { shared: Arc::new(Shared { driver, state, wake }), most: readers.max(1) }
+        Self { shared: Arc::new(Shared { driver, check, state, wake }), most: readers.max(1) }
     }
 
     /// Runs `read` on one snapshot.
@@ -146,7 +151,12 @@ impl Shared {
 
     /// Reads until the store is closed; what is left is the connection.
     fn run(&self) -> Option<Box<dyn Conn>> {
-        let mut conn = Connection { driver: Arc::clone(&self.driver), open: None };
+        let mut conn = Connection {
+            driver: Arc::clone(&self.driver),
+            check: self.check.clone(),
+            open: None,
+            checked: 0,
+        };
         while let Some(jobs) = self.next() {
             let mut snapshot = Snapshot { conn: &mut conn, begun: false, lost: false };
             for job in jobs {
@@ -193,7 +203,10 @@ impl Shared {
 /// A thread's connection, opened when it is first needed.
 struct Connection {
     driver: Arc<dyn Driver>,
+    check: Option<Check>,
     open: Option<Box<dyn Conn>>,
+    /// Which of its sessions was asked whether all is there; 0 for none.
+    checked: u64,
 }
 
 /// What reads that waited together see. It begins with the first of them that is still waited for.
@@ -220,10 +233,19 @@ impl Snapshot<'_> {
     ) -> Result<T, DriverError> {
         let mut conn = match self.conn.open.take() {
             Some(conn) => conn,
-            None => self.conn.driver.reader()?,
+            None => {
+                self.conn.checked = 0;
+                self.conn.driver.reader()?
+            }
         };
         if !self.begun {
             conn.begin_read()?;
+            if let Some(check) = &self.conn.check
+                && self.conn.checked != conn.session()
+            {
+                check(&mut *conn)?;
+                self.conn.checked = conn.session();
+            }
             self.begun = true;
         }
         let value = read(&mut *conn);
@@ -258,7 +280,7 @@ mod tests {
     async fn reads_that_wait_are_bounded_and_those_nobody_waits_for_are_left_out() {
         let folder = tempfile::tempdir().expect("a folder");
         let driver = SqliteDriver::open(&folder.path().join("store.db")).expect("a store");
-        let readers = Arc::new(Readers::new(Arc::new(driver), 1));
+        let readers = Arc::new(Readers::new(Arc::new(driver), 1, None));
         let (go, wait) = mpsc::channel::<()>();
         let (began, begun) = mpsc::channel();
         let busy = tokio::spawn({

@@ -29,6 +29,12 @@ impl Shared {
         observers.iter().for_each(|observer| tell(&**observer));
     }
 
+    /// Whatever is in memory may be newer than what is there, and is to be read anew.
+    pub(crate) fn reverted(&self) {
+        self.stamps.touch_all();
+        self.each_observer(|observer| observer.reverted());
+    }
+
     /// Whatever is in memory is to be read anew.
     pub(crate) fn lost(&self) {
         self.stamps.touch_all();

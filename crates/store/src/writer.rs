@@ -155,6 +155,8 @@ pub(crate) struct Writer {
     /// The last commit, where it failed and may have happened.
     doubt: Option<Doubt>,
     company: Company,
+    /// Which session of the connection was asked whether all is there that this node knows.
+    checked: u64,
     /// Where callers wait, if that is one place.
     runtime: Option<Handle>,
 }
@@ -197,6 +199,7 @@ impl Writer {
         spent: Spent,
     ) -> Self {
         Self {
+            checked: conn.session(),
             conn,
             shared,
             journal,
@@ -324,6 +327,12 @@ impl Writer {
         }
         self.newer.clear();
         self.conn.begin_write()?;
+        if let Some(changes) = &self.shared.changes
+            && self.checked != self.conn.session()
+        {
+            changes.check(&mut *self.conn)?;
+            self.checked = self.conn.session();
+        }
         self.hold(batch)?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (place, member) in batch.iter().enumerate() {
@@ -365,6 +374,12 @@ impl Writer {
             return Err(error.into());
         }
         self.spent.keep();
+        if let Some(changes) = &self.shared.changes
+            && let Some(lane) =
+                self.lanes.values().find(|lane| lane.head.next != lane.head.stored_next)
+        {
+            changes.added(&lane.org, lane.head);
+        }
         for lane in self.lanes.values_mut() {
             lane.head.stored_next = lane.head.next;
         }

@@ -87,7 +87,8 @@ impl TestWorld {
     /// A new generation of one organization's store, as a restore begins it, and a new server.
     pub async fn restored(self, org: &Org, seed: u64) -> Self {
         let tenant = self.tenant(org).await;
-        let begun = restoration::begin(&self.world, &tenant, 2, self.now()).await;
+        let begun =
+            restoration::begin(&self.world, &tenant, (2, restoration::RESTORED), self.now()).await;
         let begun = begun.expect("a generation");
         self.store.begin_generation(begun).await.expect("written");
         self.reopened(seed).await

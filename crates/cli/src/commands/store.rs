@@ -1,4 +1,5 @@
-//! `accredit store copy`: an installation moves from one engine to another, log and all.
+//! `accredit store copy`: an installation moves from one engine to another, log and all; `declare-loss`:
+//! a database went back to an earlier state, as a standby that was behind leaves it.
 //!
 //! The source must not be served meanwhile: what is written to it afterwards would be missing. Before
 //! anything is called done, every table of the copy was compared with the source's, and with the root
@@ -6,10 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
-use accredit_domain::Fault;
 use accredit_domain::audit::fsck::fsck;
-use accredit_domain::ports::{Page, Registry as _};
+use accredit_domain::ports::{Log as _, Page, Registry as _};
 use accredit_domain::registry::PAGE_ROWS_MAX;
+use accredit_domain::{Error, Fault, restoration};
 use accredit_store::copy::{Copied, copy_all};
 use accredit_store::inspect::inspect;
 use accredit_store::place::Place;
@@ -22,6 +23,7 @@ use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::{counted, line};
 use crate::root_key;
+use crate::settings::Settings;
 use crate::settings::store::{Login, NoStore};
 
 /// The noun.
@@ -40,6 +42,29 @@ enum Verb {
                       from the same log."
     )]
     Copy(Copy),
+    /// Say that a database has lost what was answered, as a new generation: all tokens end, and none
+    /// is issued until it is known what was ended in what was lost
+    #[command(
+        after_help = "Example:\n  accredit store declare-loss --config ./accredit/accredit.toml --reason \"the standby was behind\"\n\n\
+                      For nodes that say `store-lost`, and wherever an older state of the database took \
+                      the place of a newer one. The nodes may run: they go on by themselves. Then say what was ended \
+                      with `accredit backup reconcile` or `waive`."
+    )]
+    DeclareLoss(DeclareLoss),
+}
+
+#[derive(Debug, Args)]
+struct DeclareLoss {
+    /// The configuration of the installation
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// What happened; stands in the revocation that ends all tokens
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// The lowest generation to begin; higher than any that was begun in what was lost
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u64).range(2..=restoration::GENERATION_MAX))]
+    generation: u64,
 }
 
 #[derive(Debug, Args)]
@@ -63,7 +88,10 @@ struct Copy {
 
 /// Runs its verb.
 pub(crate) async fn run(noun: Store, cx: &Context) -> Result<(), Failure> {
-    let Verb::Copy(args) = noun.verb;
+    let args = match noun.verb {
+        Verb::Copy(args) => args,
+        Verb::DeclareLoss(args) => return declare_loss(&args, cx).await,
+    };
     let (from, to) = (place(&args.from, &args, cx)?, place(&args.to, &args, cx)?);
     if !compose::holds_store(&from)? {
         let detail = format!("`{from}` holds no store");
@@ -94,6 +122,77 @@ pub(crate) async fn run(noun: Store, cx: &Context) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Begins a generation of each organization, and lets the nodes go on.
+async fn declare_loss(args: &DeclareLoss, cx: &Context) -> Result<(), Failure> {
+    let settings = Settings::read(&args.config, &cx.around)?;
+    if let Place::File(path) = &settings.store {
+        let detail =
+            format!("`{}` is a file, which no standby can take the place of", path.display());
+        let hint = "restore a backup with `accredit backup restore`";
+        return Err(Failure::usage("nothing was declared", &detail, hint));
+    }
+    if !compose::holds_store(&settings.store)? {
+        let detail = format!("`{}` holds no store", settings.store);
+        let hint = "check `store` in the configuration";
+        return Err(Failure::new(Exit::NotFound, "store", "there is no store", &detail, hint));
+    }
+    let composed =
+        compose::compose(&settings.store, &settings.root_key_file, &settings.public_url).await?;
+    let begun = begin_anew(&composed, args).await;
+    composed.store.close();
+    let begun = begun.map_err(|error| {
+        let hint = "no node answers anything until it is declared: run it again";
+        let detail = error.to_string();
+        Failure::new(Exit::Failure, "store", "the loss was not declared", &detail, hint)
+    })?;
+    if cx.out.is_json() {
+        let organizations: Vec<_> = begun
+            .iter()
+            .map(|(name, generation)| json!({"name": name, "generation": generation}))
+            .collect();
+        return line(&json!({"organizations": organizations}).to_string());
+    }
+    begun
+        .iter()
+        .try_for_each(|(name, generation)| line(&format!("{name}: generation {generation}")))?;
+    cx.out.say(
+        "all tokens of before are dead, and none is issued until it is known what was ended in what was \
+         lost:\n\
+         with an export of the lost log   accredit backup reconcile --config FILE --org NAME \
+         --audit-export FILE\n\
+         without one                      accredit backup waive --reason TEXT\n\
+         Verifiers that saw events which are lost raise an alarm: tell whoever runs them the generation",
+    );
+    Ok(())
+}
+
+/// The names of the organizations, with the generations that were begun.
+async fn begin_anew(
+    composed: &compose::Composed,
+    args: &DeclareLoss,
+) -> Result<Vec<(String, u64)>, Error> {
+    // Nobody writes from here on but this process.
+    composed.store.declare_loss().await?;
+    let (mut begun, mut page) = (Vec::new(), Page { limit: PAGE_ROWS_MAX, ..Page::default() });
+    loop {
+        let found = composed.store.organizations(page.clone()).await?;
+        for row in found.items {
+            let now = composed.world.clock.now();
+            let Some(tenant) = composed.server.tenants.by_id(row.id, now).await? else { continue };
+            let asked = (args.generation, args.reason.as_str());
+            let generation = restoration::begin(&composed.world, &tenant, asked, now).await?;
+            composed.store.begin_generation(generation).await?;
+            begun.push((row.name, args.generation.max(row.generation + 1)));
+        }
+        if found.next.is_none() {
+            break;
+        }
+        page.cursor = found.next;
+    }
+    composed.store.loss_declared().await?;
+    Ok(begun)
 }
 
 /// The store that one of the two names.

@@ -55,6 +55,9 @@ impl Issuing {
     }
 }
 
+/// Why all tokens end where a backup was restored.
+pub const RESTORED: &str = "a backup was restored";
+
 /// The revocation counter at which a generation begins, above any that was seen before.
 pub const fn first_rev(generation: u64) -> u64 {
     generation << 40
@@ -74,12 +77,12 @@ pub struct NewGeneration {
 }
 
 /// Prepares a generation of an organization's store, to be written by the store: `at_least` is the
-/// lowest number that it may have. The tree of each lane is completed and signed first, since the
+/// lowest number that it may have, `reason` why all tokens of before end. The tree of each lane is completed and signed first, since the
 /// lanes are closed by it; their last checkpoints stand in the event.
 pub async fn begin(
     world: &World,
     tenant: &Tenant,
-    at_least: u64,
+    (at_least, reason): (u64, &str),
     now: Time,
 ) -> Result<Audited<NewGeneration>, Error> {
     let lanes = integrate(world, tenant).await?;
@@ -100,7 +103,7 @@ pub async fn begin(
         id: RevocationId::new(now.millis(), world.random()),
         target: org.any(),
         rev: 0,
-        reason: "a backup was restored".to_owned(),
+        reason: text("reason", reason)?,
         revoked_at: now,
         keep_until: now.plus(keep_for()),
         ends_at: None,

@@ -162,6 +162,10 @@ impl<A: Around> Conn for ConnAround<A> {
         self.conn.is_shared()
     }
 
+    fn session(&self) -> u64 {
+        self.conn.session()
+    }
+
     fn checkpoint(&mut self) -> Result<u64, DriverError> {
         self.step(Step::Checkpoint, |conn| conn.checkpoint())
     }

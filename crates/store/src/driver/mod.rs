@@ -274,6 +274,11 @@ pub trait Conn: Send {
     /// all there is.
     fn is_shared(&self) -> bool;
 
+    /// How many sessions this connection has had: with each further one the server may be another.
+    fn session(&self) -> u64 {
+        1
+    }
+
     /// Moves what was committed from the journal to its final place, without waiting for
     /// anybody, and says how many pages are left to move. An engine that does so by itself
     /// answers 0.

@@ -11,7 +11,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -42,6 +42,7 @@ const FIND_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (32, "first", include_str!("../../migrations/postgres/0032_first.sql")),
     (33, "job lease", include_str!("../../migrations/postgres/0033_job_lease.sql")),
+    (34, "losses", include_str!("../../migrations/postgres/0034_losses.sql")),
 ];
 
 /// A database on a server.
@@ -49,6 +50,7 @@ pub struct PostgresDriver {
     config: Config,
     connector: Connector,
     speaker: Arc<Speaker>,
+    timeline: Arc<Mutex<Option<String>>>,
 }
 
 /// What speaks to the server, for as long as there is a connection.
@@ -88,14 +90,16 @@ impl PostgresDriver {
             .enable_all()
             .build()
             .map_err(|error| DriverError::Failed(format!("no thread for the store: {error}")))?;
-        Ok(Self { config, connector, speaker: Arc::new(Speaker(Some(runtime))) })
+        let speaker = Arc::new(Speaker(Some(runtime)));
+        Ok(Self { config, connector, speaker, timeline: Arc::default() })
     }
 
     fn connect(&self, reads: bool) -> Result<Box<dyn Conn>, DriverError> {
         let (config, connector) = (self.config.clone(), self.connector.clone());
-        let server = Server { config, connector, reads, speaker: Arc::clone(&self.speaker) };
-        let mut conn = PostgresConn { server, open: None, state: State::Outside };
-        conn.session()?;
+        let (speaker, timeline) = (Arc::clone(&self.speaker), Arc::clone(&self.timeline));
+        let server = Server { config, connector, reads, speaker, timeline };
+        let mut conn = PostgresConn { server, open: None, state: State::Outside, sessions: 0 };
+        conn.current()?;
         Ok(Box::new(conn))
     }
 }
@@ -121,6 +125,8 @@ struct Server {
     /// Whether its connections only read.
     reads: bool,
     speaker: Arc<Speaker>,
+    /// Which of the server's histories was seen last, where it has such.
+    timeline: Arc<Mutex<Option<String>>>,
 }
 
 impl Server {
@@ -142,8 +148,30 @@ impl Server {
             let most = IDLE_IN_TRANSACTION_MAX.as_millis();
             let sql = format!("SET idle_in_transaction_session_timeout = {most}");
             session.command(&sql, STATEMENT_TIME_MAX)?;
+            self.look_at_timeline(&mut session);
         }
         Ok(session)
+    }
+
+    /// Says where a standby has taken the place of the primary. It is a hint for people: whether that
+    /// has lost anything is found by what this node remembers, on every engine.
+    fn look_at_timeline(&self, session: &mut Session) {
+        let Ok(statement) = session.prepared(TIMELINE) else { return };
+        let Ok(Ok(row)) = wait(session.client.query_one(&statement, &[]), STATEMENT_TIME_MAX)
+        else {
+            return;
+        };
+        let Ok(now) = row.try_get::<_, String>(0) else { return };
+        let mut seen = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = seen.as_deref().filter(|before| *before != now) {
+            tracing::warn!(
+                before,
+                now,
+                "a standby took the place of the database's primary: unless it was a synchronous one, \
+                 what was answered last may be lost"
+            );
+        }
+        *seen = Some(now);
     }
 
     /// Gives a session up, with whatever the server still does for it.
@@ -162,6 +190,9 @@ impl Server {
         }
     }
 }
+
+/// On which of its histories a server is; it begins a new one when it is promoted.
+const TIMELINE: &str = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 
 /// What makes a session one that only reads.
 const READ_ONLY: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
@@ -202,11 +233,13 @@ struct PostgresConn {
     server: Server,
     open: Option<Session>,
     state: State,
+    /// How many sessions there were.
+    sessions: u64,
 }
 
 impl PostgresConn {
     /// The session, made anew where it was lost and no transaction depends on it.
-    fn session(&mut self) -> Result<&mut Session, DriverError> {
+    fn current(&mut self) -> Result<&mut Session, DriverError> {
         if self.state == State::Outside
             && self.open.as_ref().is_some_and(|it| it.client.is_closed())
         {
@@ -214,7 +247,10 @@ impl PostgresConn {
         }
         match &mut self.open {
             Some(session) => Ok(session),
-            open if self.state == State::Outside => Ok(open.insert(self.server.connect()?)),
+            open if self.state == State::Outside => {
+                self.sessions += 1;
+                Ok(open.insert(self.server.connect()?))
+            }
             _ => Err(DriverError::Unavailable("the connection to the store was lost".to_owned())),
         }
     }
@@ -228,7 +264,7 @@ impl PostgresConn {
         if self.state == State::Spoilt {
             return Err(DriverError::Failed("the transaction has failed before".to_owned()));
         }
-        let done = self.session().and_then(act);
+        let done = self.current().and_then(act);
         if let Err(error) = &done {
             self.spoil(error);
         }
@@ -374,6 +410,10 @@ impl Conn for PostgresConn {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn session(&self) -> u64 {
+        self.sessions
     }
 
     fn checkpoint(&mut self) -> Result<u64, DriverError> {

@@ -59,6 +59,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (31, "changes", include_str!("../../migrations/sqlite/0031_changes.sql")),
     (32, "status lists", include_str!("../../migrations/sqlite/0032_status_lists.sql")),
     (33, "job lease", include_str!("../../migrations/sqlite/0033_job_lease.sql")),
+    (34, "losses", include_str!("../../migrations/sqlite/0034_losses.sql")),
 ];
 
 /// A store in one file, held by this process alone.

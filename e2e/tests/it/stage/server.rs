@@ -128,7 +128,8 @@ impl Server {
         server
     }
 
-    fn spawned(mut command: Command, folder: Folder, founded: &Value) -> Self {
+    /// The same, also where it is not ready.
+    pub(crate) fn spawned(mut command: Command, folder: Folder, founded: &Value) -> Self {
         let text = |name: &str| founded[name].as_str().expect("text").to_owned();
         command.stdout(Stdio::null()).stderr(log_of(&folder));
         let child = command.spawn().expect("the binary starts");

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "says what was measured")]
 
 mod load;
+mod lost;
 mod synchronous;
 
 use std::time::Duration;
