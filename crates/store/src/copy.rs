@@ -26,9 +26,10 @@ pub const ROWS_IN_TRANSACTION_MAX: usize = 500;
 /// overwritten.
 const COUNTED: &str = "holding";
 /// Tables that are of the schema, or of the nodes that run on it, and of no installation.
-const NOT_COPIED: [&str; 4] = ["schema_migration", "change", "change_head", "job_lease"];
+const NOT_COPIED: [&str; 5] =
+    ["schema_migration", "schema_beside", "change", "change_head", "job_lease"];
 /// Tables in which a migration writes a row.
-const NEVER_EMPTY: [&str; 3] = ["schema_migration", "change_head", "heartbeat"];
+const NEVER_EMPTY: [&str; 4] = ["schema_migration", "schema_beside", "change_head", "heartbeat"];
 /// The table whose places each engine makes itself.
 const SPENT: &str = "spent";
 

@@ -6,8 +6,7 @@
 
 use accredit_domain::Fault;
 
-use crate::driver::sqlite;
-use crate::driver::{Conn, DriverError};
+use crate::driver::{Conn, DriverError, postgres, sqlite};
 use crate::installation::Founded;
 use crate::place::Place;
 use crate::{installation, migrations, page};
@@ -25,6 +24,13 @@ pub struct Inspection {
     pub schema: i64,
     /// The newest migration that this program knows.
     pub schema_known: i64,
+    /// The migrations that this program would run, in their order: number and name.
+    pub pending: Vec<(i64, &'static str)>,
+    /// Whether programs of the schema that is there serve on while those are run; where there are
+    /// none, whether this program may serve.
+    pub is_online: bool,
+    /// How many nodes hold a connection to the database, where that can be known.
+    pub connections: Option<u64>,
     /// The version of the program that ran it.
     pub written_by: String,
     /// What it was founded with; nothing in a store that never was.
@@ -42,12 +48,28 @@ pub struct Inspection {
 /// Looks at the store at `place`, which must exist.
 pub fn inspect(place: &Place) -> Result<Inspection, Fault> {
     let mut conn = place.look().map_err(|error| error.fault(OPERATION))?;
-    look(&mut *conn).map_err(|error| error.fault(OPERATION))
+    let known = match place {
+        Place::File(_) => sqlite::MIGRATIONS,
+        Place::Database(_) => postgres::MIGRATIONS,
+    };
+    look(&mut *conn, known).map_err(|error| error.fault(OPERATION))
 }
 
-fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
+fn look(
+    conn: &mut dyn Conn,
+    known: &[(i64, &'static str, &str)],
+) -> Result<Inspection, DriverError> {
+    let connections = conn.others()?;
     conn.begin_read()?;
     let (schema, written_by) = migrations::newest(conn)?;
+    let own = known.last().map_or(0, |(version, ..)| *version);
+    let newer = known.iter().filter(|(version, ..)| *version > schema);
+    let pending: Vec<_> = newer.map(|(version, name, _)| (*version, *name)).collect();
+    let is_online = if schema > own {
+        migrations::served_from(conn, schema)? <= own
+    } else {
+        pending.iter().all(|(version, _)| *version >= migrations::ADDITIVE_FROM)
+    };
     let integrated = conn.number(
         "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM (SELECT MAX(size) AS size FROM checkpoint \
          GROUP BY org, lane) AS newest",
@@ -64,7 +86,10 @@ fn look(conn: &mut dyn Conn) -> Result<Inspection, DriverError> {
     };
     let found = Inspection {
         schema,
-        schema_known: sqlite::MIGRATIONS.last().map_or(0, |(version, ..)| *version),
+        schema_known: own,
+        pending,
+        is_online,
+        connections,
         written_by,
         installation: installation::founded(conn)?,
         organizations: conn.all(

@@ -1,7 +1,10 @@
 //! Numbered, forward-only changes of the schema, each held to the hash of its text.
 //!
-//! A migration that was run is never edited: a store remembers what it ran. A store that a newer
-//! version has written is refused, since this one does not know what it must not break.
+//! A migration that was run is never edited: a store remembers what it ran. From [`ADDITIVE_FROM`] on
+//! each only adds, in a transaction of its own with one statement about the schema, so that programs of
+//! the version before serve on while it runs, and one that is cut off goes on where it was. A store
+//! that a newer version has written says beside which programs it is served (`schema_beside`); one
+//! that does not say so is refused, since this version does not know what it must not break.
 
 use accredit_domain::Fault;
 use accredit_wire::crypto::sha256;
@@ -9,6 +12,12 @@ use accredit_wire::crypto::sha256;
 use crate::driver::{Conn, Driver, DriverError};
 
 const OPERATION: &str = "migrate the store";
+/// The first migration that only adds. A test reads them all.
+pub(crate) const ADDITIVE_FROM: i64 = 33;
+/// The first schema that says beside which programs it is served.
+const SCHEMA_WITH_BESIDE: i64 = 35;
+/// How often a migration is begun, where others use its table each time.
+const TRIES_MAX: usize = 30;
 
 struct Applied {
     version: i64,
@@ -21,14 +30,57 @@ pub(crate) fn apply(driver: &dyn Driver, conn: &mut dyn Conn) -> Result<(), Faul
     let failed = |error: DriverError| error.fault(OPERATION);
     let known = driver.migrations();
     let applied = applied(conn).map_err(failed)?;
+    let own = known.last().map_or(0, |(version, ..)| *version);
     for row in &applied {
+        if row.version > own && served_from(conn, row.version).map_err(failed)? <= own {
+            tracing::warn!(
+                schema = row.version,
+                written_by = row.written_by,
+                "the store was brought up to date by a newer version, beside which this one may serve"
+            );
+            continue;
+        }
         check(row, known)?;
     }
     let newest = applied.last().map_or(0, |row| row.version);
-    for (version, name, sql) in known.iter().filter(|(version, ..)| *version > newest) {
-        run(conn, *version, name, sql).map_err(failed)?;
+    for migration in known.iter().filter(|(version, ..)| *version > newest) {
+        run_surely(conn, migration).map_err(failed)?;
     }
     Ok(())
+}
+
+/// The oldest schema whose programs may serve beside this version of it; the newest there can be where
+/// it does not say so.
+pub(crate) fn served_from(conn: &mut dyn Conn, version: i64) -> Result<i64, DriverError> {
+    if version < SCHEMA_WITH_BESIDE {
+        return Ok(version);
+    }
+    let found = conn.first(
+        "SELECT served_from FROM schema_beside WHERE version = $1",
+        &[version.into()],
+        |row| row.int(0),
+    )?;
+    Ok(found.unwrap_or(i64::MAX))
+}
+
+/// Runs a migration, unless another process does so meanwhile; again where others used its table.
+fn run_surely(conn: &mut dyn Conn, migration: &(i64, &str, &str)) -> Result<(), DriverError> {
+    let (version, name, sql) = *migration;
+    for _ in 1..TRIES_MAX {
+        match run(conn, version, name, sql) {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                if applied(conn)?.iter().any(|row| row.version == version) {
+                    return Ok(());
+                }
+                if !matches!(error, DriverError::Conflict(_)) {
+                    return Err(error);
+                }
+                tracing::warn!(version, %error, "a migration lets others pass");
+            }
+        }
+    }
+    run(conn, version, name, sql)
 }
 
 fn applied(conn: &mut dyn Conn) -> Result<Vec<Applied>, DriverError> {
@@ -87,7 +139,7 @@ fn check(row: &Applied, known: &[(i64, &str, &str)]) -> Result<(), Fault> {
 }
 
 fn run(conn: &mut dyn Conn, version: i64, name: &str, sql: &str) -> Result<(), DriverError> {
-    conn.begin_write()?;
+    conn.begin_migration()?;
     let done = conn.script(sql).and_then(|()| {
         conn.execute(
             "INSERT INTO schema_migration (version, name, hash, written_by) \
@@ -98,6 +150,13 @@ fn run(conn: &mut dyn Conn, version: i64, name: &str, sql: &str) -> Result<(), D
                 hash_of(sql).as_str().into(),
                 env!("CARGO_PKG_VERSION").into(),
             ],
+        )?;
+        if version < SCHEMA_WITH_BESIDE {
+            return Ok(0);
+        }
+        conn.execute(
+            "INSERT INTO schema_beside (version, served_from) VALUES ($1, $2)",
+            &[version.into(), (ADDITIVE_FROM - 1).into()],
         )
     });
     match done {

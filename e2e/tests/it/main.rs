@@ -41,6 +41,8 @@ mod story_revoke;
 mod story_roles;
 mod story_rotation;
 mod story_service;
+mod story_skew;
 mod story_status_list;
+mod story_upgrade;
 mod story_users;
 mod story_verifier;

@@ -66,8 +66,10 @@ pub(crate) enum Command {
     OperatorKey(commands::operator_key::OperatorKey),
     /// Encrypted backups of the store: make one, check one, restore one
     Backup(commands::backup::Backup),
-    /// The store itself: move it to another engine
+    /// The store itself: move it to another engine, declare that it has lost something
     Store(commands::store::Store),
+    /// A new version: what it would change, and whether nodes may be changed one by one
+    Upgrade(commands::upgrade::Upgrade),
     /// Compute the log again and compare it with what was signed
     Fsck(commands::fsck::Fsck),
     /// Check an installation and say what to mend

@@ -33,6 +33,7 @@ pub(crate) mod signing_key;
 pub(crate) mod store;
 pub(crate) mod task;
 pub(crate) mod token;
+pub(crate) mod upgrade;
 
 use std::future::Future;
 
@@ -60,6 +61,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::OperatorKey(noun) => operator_key::run(noun, cx).await,
         Command::Backup(noun) => backup::run(noun, cx).await,
         Command::Store(noun) => store::run(noun, cx).await,
+        Command::Upgrade(noun) => upgrade::run(&noun, cx),
         Command::Fsck(args) => fsck::run(&args, cx).await,
         Command::Doctor(args) => interruptible(doctor::run(&args, cx)).await,
         Command::Config(noun) => config::run(&noun, cx),

@@ -126,6 +126,10 @@ impl<A: Around> Conn for ConnAround<A> {
         self.step(Step::BeginWrite, |conn| conn.begin_write())
     }
 
+    fn begin_migration(&mut self) -> Result<(), DriverError> {
+        self.step(Step::BeginWrite, |conn| conn.begin_migration())
+    }
+
     fn begin_read(&mut self) -> Result<(), DriverError> {
         self.step(Step::BeginRead, |conn| conn.begin_read())
     }

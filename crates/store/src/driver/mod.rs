@@ -245,6 +245,12 @@ pub trait Conn: Send {
     /// Begins a transaction that will write.
     fn begin_write(&mut self) -> Result<(), DriverError>;
 
+    /// Begins a transaction that will change the schema. It waits for nobody for long, since whoever
+    /// came later would wait behind it: then it fails as a conflict.
+    fn begin_migration(&mut self) -> Result<(), DriverError> {
+        self.begin_write()
+    }
+
     /// Begins a transaction whose reads all see one state.
     fn begin_read(&mut self) -> Result<(), DriverError>;
 
@@ -273,6 +279,11 @@ pub trait Conn: Send {
     /// Whether other processes may write to the same store, so that what this one remembers is not
     /// all there is.
     fn is_shared(&self) -> bool;
+
+    /// How many other connections of this program there are to the same store, where the engine says.
+    fn others(&mut self) -> Result<Option<u64>, DriverError> {
+        Ok(None)
+    }
 
     /// How many sessions this connection has had: with each further one the server may be another.
     fn session(&self) -> u64 {

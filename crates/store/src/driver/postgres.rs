@@ -34,6 +34,8 @@ pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
 pub const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(2);
 /// How long one migration may take: an index over all there is.
 pub const MIGRATION_TIME_MAX: Duration = Duration::from_hours(1);
+/// How long a migration waits for a table that others use, before it lets them pass and tries again.
+pub const MIGRATION_LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long it may take to get a connection from one of the servers.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long it may take to find the one that takes writes.
@@ -43,6 +45,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (32, "first", include_str!("../../migrations/postgres/0032_first.sql")),
     (33, "job lease", include_str!("../../migrations/postgres/0033_job_lease.sql")),
     (34, "losses", include_str!("../../migrations/postgres/0034_losses.sql")),
+    (35, "beside", include_str!("../../migrations/postgres/0035_beside.sql")),
 ];
 
 /// A database on a server.
@@ -349,6 +352,12 @@ impl Conn for PostgresConn {
         self.begin("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE")
     }
 
+    fn begin_migration(&mut self) -> Result<(), DriverError> {
+        self.begin_write()?;
+        let sql = format!("SET LOCAL lock_timeout = {}", MIGRATION_LOCK_TIME_MAX.as_millis());
+        self.on_session(|session| session.command(&sql, STATEMENT_TIME_MAX))
+    }
+
     fn begin_read(&mut self) -> Result<(), DriverError> {
         self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     }
@@ -410,6 +419,22 @@ impl Conn for PostgresConn {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn others(&mut self) -> Result<Option<u64>, DriverError> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'accredit' \
+                   AND datname = current_database() AND pid <> pg_backend_pid()";
+        match self.on_session(|session| {
+            let statement = session.prepared(sql)?;
+            let row = wait(session.client.query_one(&statement, &[]), STATEMENT_TIME_MAX)?;
+            row.map_err(failed)?
+                .try_get::<_, i64>(0)
+                .map_err(|error| DriverError::unreadable(0, error))
+        }) {
+            Ok(count) => Ok(u64::try_from(count).ok()),
+            Err(DriverError::Failed(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn session(&self) -> u64 {
@@ -525,9 +550,9 @@ fn failed(error: Error) -> DriverError {
         }
         SqlState::DISK_FULL => DriverError::Disk(DiskTrouble::Full, text()),
         SqlState::READ_ONLY_SQL_TRANSACTION => DriverError::Disk(DiskTrouble::ReadOnly, text()),
-        SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
-            DriverError::Conflict(text())
-        }
+        SqlState::T_R_SERIALIZATION_FAILURE
+        | SqlState::T_R_DEADLOCK_DETECTED
+        | SqlState::LOCK_NOT_AVAILABLE => DriverError::Conflict(text()),
         _ if GOING_AWAY.iter().any(|class| told.code().code().starts_with(class)) => {
             DriverError::Unavailable(text())
         }

@@ -100,6 +100,64 @@ fn what_is_looked_for_is_found() {
     assert_eq!(lacked("SELECT name FROM agent"), None);
 }
 
+/// The first migration that runs while the version before serves.
+const ADDITIVE_FROM: &str = "0033";
+
+/// The statements of a migration, without its comments.
+fn statements_of(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let whole = lines.collect::<Vec<_>>().join(" ");
+    let words = whole.split(';').map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
+    words.filter(|statement| !statement.is_empty()).collect()
+}
+
+/// Whether the version before serves on while a statement of this kind runs, and after it.
+fn only_adds(statement: &str) -> bool {
+    let adds_column = statement.starts_with("ALTER TABLE ")
+        && statement.contains(" ADD COLUMN ")
+        && !statement.contains(", ADD ")
+        && (!statement.contains(" NOT NULL") || statement.contains(" DEFAULT "))
+        && !statement.contains(" UNIQUE")
+        && !statement.contains(" CHECK")
+        && !statement.contains(" REFERENCES ");
+    adds_column || statement.starts_with("CREATE TABLE ") || statement.starts_with("CREATE INDEX ")
+}
+
+/// One statement about the schema in each: engines of many machines take no more in a transaction,
+/// and a migration that is cut off goes on where it was.
+#[test]
+fn migrations_only_add_one_thing_each_while_the_version_before_serves() {
+    let mut seen = 0;
+    for engine in ["postgres", "sqlite"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("migrations/{engine}"));
+        for entry in std::fs::read_dir(folder).expect("migrations") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            if name < ADDITIVE_FROM {
+                continue;
+            }
+            seen += 1;
+            let text = std::fs::read_to_string(&path).expect("a migration");
+            let [statement] = &statements_of(&text)[..] else {
+                panic!("{name} does more than one thing")
+            };
+            assert!(only_adds(statement), "{name}: {statement}");
+        }
+    }
+    assert!(seen >= 6, "{seen}");
+    for statement in [
+        "DROP TABLE agent",
+        "ALTER TABLE agent DROP COLUMN name",
+        "ALTER TABLE agent RENAME COLUMN name TO title",
+        "ALTER TABLE agent ADD COLUMN must TEXT NOT NULL",
+        "ALTER TABLE agent ADD COLUMN one INTEGER, ADD COLUMN two INTEGER",
+        "CREATE UNIQUE INDEX agent_by_title ON agent (org, title)",
+        "UPDATE agent SET name = ''",
+    ] {
+        assert!(!only_adds(statement), "{statement}");
+    }
+}
+
 /// The organization leads every key of what belongs to one, so that a shard can be cut by it.
 #[test]
 fn the_organization_leads_every_key_on_postgresql() {

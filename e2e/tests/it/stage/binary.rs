@@ -32,6 +32,18 @@ pub(crate) fn accredit() -> &'static Path {
     })
 }
 
+/// Compiles a library of `shim/` that is loaded under a process.
+pub(crate) fn shim(name: &str) -> PathBuf {
+    let source = workspace().join(format!("e2e/shim/{name}.c"));
+    let test = std::env::current_exe().expect("this test's own path");
+    let library = test.with_file_name(format!("{name}-{}.so", std::process::id()));
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"];
+    let built = Command::new(compiler).args(flags).args([&library, &source]).arg("-ldl").status();
+    assert!(built.expect("a C compiler, which the build needs anyway").success(), "{name}.c");
+    library
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub(crate) struct Ran {

@@ -64,11 +64,17 @@ impl Machine {
 
     /// What it answers to a statement.
     pub(crate) fn tell(&self, sql: &str) -> String {
-        let mut psql = client("psql");
-        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "accredit"]);
-        let told = psql.args(["-d", "postgres", "-qAtc", sql]).output().expect("psql runs");
+        let told = self.command(sql).output().expect("psql runs");
         assert!(told.status.success(), "{sql}: {told:?}");
         String::from_utf8(told.stdout).expect("text").trim().to_owned()
+    }
+
+    /// A command that tells it a statement.
+    pub(crate) fn command(&self, sql: &str) -> Command {
+        let mut psql = client("psql");
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "accredit"]);
+        psql.args(["-d", "postgres", "-qAtc", sql]);
+        psql
     }
 
     /// Lets each commit wait for a standby from now on.

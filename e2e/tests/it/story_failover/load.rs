@@ -26,17 +26,17 @@ const KEPT: usize = 40;
 
 /// What was answered.
 #[derive(Debug, Default)]
-pub(super) struct Answered {
+pub(crate) struct Answered {
     /// The ids of all tokens that were received.
-    pub(super) tokens: BTreeSet<String>,
+    pub(crate) tokens: BTreeSet<String>,
     /// Some of them whole, each client's newest.
-    pub(super) whole: Vec<String>,
+    pub(crate) whole: Vec<String>,
     /// How many of them came by exchange.
-    pub(super) exchanged: usize,
+    pub(crate) exchanged: usize,
     /// Tokens whose agents were revoked, which was answered; with those agents' credentials.
-    pub(super) ended: Vec<(String, Client)>,
+    pub(crate) ended: Vec<(String, Client)>,
     /// Requests whose assertion was good for a token.
-    pub(super) used: Vec<Ask>,
+    pub(crate) used: Vec<Ask>,
 }
 
 impl Answered {
@@ -207,14 +207,14 @@ impl Shared {
 }
 
 /// The load while it lasts.
-pub(super) struct Load {
+pub(crate) struct Load {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<Answered>>,
 }
 
 impl Load {
     /// Begins it.
-    pub(super) async fn start(cast: &Cast, nodes: &[SocketAddr]) -> Self {
+    pub(crate) async fn start(cast: &Cast, nodes: &[SocketAddr]) -> Self {
         let server = &cast.server;
         let shared = Arc::new(Shared {
             nodes: nodes.to_vec(),
@@ -244,12 +244,12 @@ impl Load {
     }
 
     /// How many tokens were received.
-    pub(super) fn given(&self) -> u64 {
+    pub(crate) fn given(&self) -> u64 {
         self.shared.given.load(Ordering::Relaxed)
     }
 
     /// Ends it: what was answered, and the longest time in which nobody received a token.
-    pub(super) async fn end(self) -> (Answered, Duration) {
+    pub(crate) async fn end(self) -> (Answered, Duration) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut all = Answered::default();
         for client in self.clients {

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "says what was measured")]
 
-mod load;
+pub(crate) mod load;
 mod lost;
 mod synchronous;
 

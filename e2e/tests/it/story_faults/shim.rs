@@ -32,21 +32,7 @@ pub(super) struct Disk {
 /// The shared library, compiled once for this process.
 fn library() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let source = binary::workspace().join("e2e/shim/disk.c");
-        let test = std::env::current_exe().expect("this test's own path");
-        let library = test.with_file_name(format!("disk-{}.so", std::process::id()));
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"];
-        let built = Command::new(compiler)
-            .args(flags)
-            .args([&library, &source])
-            .arg("-ldl")
-            .status()
-            .expect("a C compiler, which the build needs anyway");
-        assert!(built.success(), "the disk does not compile");
-        library
-    })
+    BUILT.get_or_init(|| binary::shim("disk"))
 }
 
 impl Disk {
