@@ -231,12 +231,11 @@ impl Snapshot<'_> {
         &mut self,
         read: impl FnOnce(&mut dyn Conn) -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
-        let mut conn = match self.conn.open.take() {
-            Some(conn) => conn,
-            None => {
-                self.conn.checked = 0;
-                self.conn.driver.reader()?
-            }
+        let mut conn = if let Some(conn) = self.conn.open.take() {
+            conn
+        } else {
+            self.conn.checked = 0;
+            self.conn.driver.reader()?
         };
         if !self.begun {
             conn.begin_read()?;

@@ -1,8 +1,6 @@
 //! The database's primary is lost under load, and a standby takes its place. Where the standby is
 //! synchronous nothing is lost; where it is not, what was lost is noticed and declared.
 
-#![expect(clippy::print_stdout, reason = "says what was measured")]
-
 pub(crate) mod load;
 mod lost;
 mod synchronous;

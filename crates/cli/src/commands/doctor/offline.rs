@@ -184,6 +184,10 @@ pub(super) fn issuing(closed: &[String], checks: &mut Checks) {
 pub(super) fn schema(seen: &Inspection, checks: &mut Checks) {
     let (schema, known, by) = (seen.schema, seen.schema_known, &seen.written_by);
     match schema.cmp(&known) {
+        Ordering::Greater if seen.is_online => {
+            let found = format!("schema {schema} of version {by}, beside which this one may serve");
+            checks.warn("schema", found, format!("change this node to version {by}, too"));
+        }
         Ordering::Greater => {
             let found = format!("schema {schema} of version {by}; this program knows {known}");
             checks.fail("schema", found, format!("run version {by} or newer"));

@@ -147,9 +147,12 @@ fn a_log_that_is_not_kept_up_is_remarked_upon() {
 
 #[test]
 fn a_schema_is_compared_with_the_one_that_is_known() {
-    let inspection = |schema: i64| accredit_store::inspect::Inspection {
+    let inspection = |schema: i64, is_online| accredit_store::inspect::Inspection {
         schema,
         schema_known: 3,
+        pending: Vec::new(),
+        is_online,
+        connections: None,
         written_by: "0.9.0".to_owned(),
         installation: None,
         organizations: Vec::new(),
@@ -157,8 +160,13 @@ fn a_schema_is_compared_with_the_one_that_is_known() {
         sequenced: 0,
         integrated: 0,
     };
-    for (schema, level) in [(2, Level::Warn), (3, Level::Ok), (4, Level::Fail)] {
-        let told = told(|to| offline::schema(&inspection(schema), to));
+    for (schema, is_online, level) in [
+        (2, true, Level::Warn),
+        (3, true, Level::Ok),
+        (4, true, Level::Warn),
+        (4, false, Level::Fail),
+    ] {
+        let told = told(|to| offline::schema(&inspection(schema, is_online), to));
         assert_eq!(told, [("schema", level)]);
     }
 }
