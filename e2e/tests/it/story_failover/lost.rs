@@ -45,10 +45,11 @@ async fn what_an_asynchronous_standby_had_not_is_noticed_and_declared_before_any
     let founded = init(&folder, &store);
     let first = Server::serve(Folder::new(), &founded).await;
     let second = node(&founded, &store).await;
-    let cast = Cast::at(first, 60).await;
+    let cast = Cast::at(first, 3).await;
     let said = |node: &Server| std::fs::read_to_string(node.folder().file("log")).expect("its log");
     assert!(said(&cast.server).contains("what no standby has yet"), "it is said from the first");
-    let verifier = cast.connected().await;
+    let kept = folder.file("verifier");
+    let verifier = cast.verifier().state_dir(&kept).connect().await.expect("a verifier");
     let (worker, victim) = (cast.agent("worker").await, cast.agent("victim").await);
     let dead = cast.token(&victim).await;
     verifier.verify_token(&dead).await.expect("alive");
@@ -65,6 +66,8 @@ async fn what_an_asynchronous_standby_had_not_is_noticed_and_declared_before_any
         verifier.verify_token(&dead).await.is_err()
     })
     .await;
+    // It has seen a checkpoint over what is going to be lost, and so is a witness of it.
+    cast.kept(&kept).await;
     let lost = Instant::now();
     primary.kill();
     standby.promote();
