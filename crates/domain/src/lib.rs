@@ -4,7 +4,7 @@
 //! organization and when; [`registry`] holds the nouns; [`issuance`] is the path on which every
 //! token is made; [`revocation`] the graph that ends them; [`introspection`] answers whether one
 //! is alive and [`status_list`] tells it to those who do not ask; [`audit`] the log; [`keys`] and [`vault`] what signs, under a [`root`] key.
-//! [`lease`] says which node does what is done once for all, [`page`] is what a list is asked for, and [`refusal`] is every no.
+//! [`lease`] says which node does what is done once for all and [`nodes`] what they tell each other, [`page`] is what a list is asked for, and [`refusal`] is every no.
 //!
 //! Absent on purpose: sockets, SQL, an ambient clock, ambient randomness. A request comes in as
 //! facts; a decision is made from them and a time; one write records it with its event.
@@ -17,6 +17,7 @@ pub mod issuance;
 pub mod keys;
 pub mod lease;
 pub mod limits;
+pub mod nodes;
 pub mod page;
 pub mod ports;
 pub mod refusal;

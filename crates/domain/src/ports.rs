@@ -23,6 +23,7 @@ use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonF
 use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
 pub use crate::lease::{Fence, Job, Lease, Leases};
+pub use crate::nodes::Nodes;
 pub use crate::page::{LOOKED_ROWS_MAX, Order, Page, Span};
 use crate::refusal::{Error, Fault};
 use crate::registry::credential_use::UseName;
@@ -909,6 +910,10 @@ pub struct Notice {
     pub rev: u64,
     /// When the change was decided ([`Change::at`]).
     pub at: Time,
+    /// Its place in what all nodes commit; 0 where no other process writes.
+    pub place: u64,
+    /// Whether another node committed it.
+    pub is_elsewhere: bool,
     /// The new entry, where the change made one.
     pub revocation: Option<Revocation>,
     /// The organization's own row, where it changed.
@@ -952,7 +957,9 @@ pub struct Installation {
 }
 
 /// The store as a whole.
-pub trait Store: Registry + Admissions + Ledger + Revocations + StatusLists + Log + Leases {
+pub trait Store:
+    Registry + Admissions + Ledger + Revocations + StatusLists + Log + Leases + Nodes
+{
     /// What the installation was founded with; `None` in a new store.
     fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>>;
 

@@ -73,6 +73,12 @@ impl View {
         self.confirmed.fetch_max(micros + 1, Ordering::SeqCst);
     }
 
+    /// Everything that was durable before this, of the monotonic clock, is known here; nothing where
+    /// nothing is known.
+    pub fn known_at(&self) -> Option<Duration> {
+        self.confirmed.load(Ordering::SeqCst).checked_sub(1).map(Duration::from_micros)
+    }
+
     /// Whether it is young enough to decide by.
     pub fn is_current(&self, clock: &dyn Clock) -> bool {
         if self.loss.is_found() {

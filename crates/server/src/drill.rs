@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Server;
 use crate::jobs::pause;
+use crate::nodes;
 use crate::points::POINTS_SHOWN_MAX;
 use crate::propagation::Propagation;
 
@@ -37,6 +38,8 @@ pub const WAIT_DEFAULT: Duration = Duration::from_secs(5);
 pub const WAIT_SECONDS_MAX: u64 = 30;
 /// How often it is looked who has acknowledged.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// The same where other nodes are asked, through the store.
+const ASK_EVERY: Duration = Duration::from_millis(25);
 /// How long the agent's secret lives at most, seconds, should the process die in a drill.
 const LIFE_SECONDS: u64 = 300;
 /// Who answers for the agents of drills.
@@ -97,8 +100,7 @@ pub async fn run(server: &Server, cx: &Cx, asked: &RunDrill) -> Result<Drilled, 
     let acknowledgements = killed?;
     drop(ended?);
     let left = ghosts::ghosts(&own, &key).await?;
-    let all = acknowledgements.acknowledged > 0
-        && acknowledgements.waiting + acknowledgements.silent + acknowledgements.gone == 0;
+    let all = acknowledgements.is_complete();
     let resource = resource.name.to_string();
     let drilled = Drilled { agent, resource, passed: all && left.gone, acknowledgements };
     drill::finished(cx, &described(&drilled), &drilled).await?;
@@ -107,7 +109,7 @@ pub async fn run(server: &Server, cx: &Cx, asked: &RunDrill) -> Result<Drilled, 
 
 /// The resource that is used: one that somebody follows for, where there is one.
 async fn resource(server: &Server, cx: &Cx) -> Result<Resource, Error> {
-    let followed = server.hub.points.followed(cx.tenant.id);
+    let followed = nodes::followed(server, cx.tenant.id).await?;
     let page = Page { limit: PAGE_ROWS_MAX, at: cx.now, ..Page::default() };
     let found = cx.world.store.resources(cx.tenant.id, page).await?.items;
     let mut active = found.into_iter().filter(|row| row.state == State::Active);
@@ -162,18 +164,17 @@ async fn kill(
         expires_in: None,
     };
     let rev = revocation::revoke(cx, &asked).await?.rev;
-    let points = &server.hub.points;
-    points.asked(cx.tenant.id, rev, came);
+    server.hub.points.asked(cx.tenant.id, rev, came);
     match verifier.verify_token(token.expose(), cx.now) {
         Err(Rejection::Revoked { .. }) => {}
         other => return Err(Fault::new("drill", format!("killed, and yet: {other:?}")).into()),
     }
     loop {
-        let told = points.report(cx.tenant.id, rev, POINTS_SHOWN_MAX);
-        if told.waiting == 0 || cx.world.clock.elapsed().saturating_sub(came) >= wait {
+        let told = nodes::report(server, cx.tenant.id, rev, POINTS_SHOWN_MAX).await?;
+        if !told.is_waiting() || cx.world.clock.elapsed().saturating_sub(came) >= wait {
             return Ok(told);
         }
-        pause(LOOK_EVERY).await;
+        pause(if server.world.store.is_shared() { ASK_EVERY } else { LOOK_EVERY }).await;
     }
 }
 
@@ -205,6 +206,9 @@ fn described(drilled: &Drilled) -> Body {
         ("waiting", Some(told.waiting)),
         ("silent", Some(told.silent)),
         ("gone", Some(told.gone)),
+        ("unheard", (told.unheard > 0).then_some(told.unheard)),
+        ("nodes_waiting", (told.nodes_waiting > 0).then_some(told.nodes_waiting)),
+        ("nodes_unheard", (told.nodes_unheard > 0).then_some(told.nodes_unheard)),
         ("microseconds_p50", told.microseconds_p50),
         ("microseconds_p99", told.microseconds_p99),
         ("microseconds_max", told.microseconds_max),

@@ -138,7 +138,7 @@ impl Observer for Hub {
             self.ends(*credential, *end);
         }
         if notice.revocation.is_some() {
-            self.points.written(notice.org, notice.rev);
+            self.points.written(notice);
         }
         let tells = notice.revocation.is_some() || !notice.keys.is_empty();
         if tells && self.channel(notice.org).is_some() {
@@ -149,6 +149,7 @@ impl Observer for Hub {
 
     fn lost(&self) {
         // Channels hold organizations as they were; followers go on from what they hold.
+        self.points.lost();
         self.close();
     }
 

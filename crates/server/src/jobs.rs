@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::Server;
-use crate::{drill, turns};
+use crate::{drill, nodes, turns};
 
 /// How often the log is integrated and a checkpoint signed.
 pub const INTEGRATE_EVERY: Duration = Duration::from_secs(1);
@@ -97,6 +97,7 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         });
     }
     if server.world.store.is_shared() {
+        keep(&mut jobs, server, "tell", async |server| nodes::run(&server).await);
         keep(&mut jobs, server, "turn", async |server| {
             let mut every = every(BEAT_EVERY);
             loop {
@@ -296,8 +297,13 @@ pub async fn rotate_all(server: &Server) {
 /// A drill in every organization that somebody follows.
 pub async fn drill_all(server: &Server) {
     for tenant in server.tenants.all() {
-        if server.hub.points.followed(tenant.id).is_empty() {
-            continue;
+        match nodes::followed(server, tenant.id).await {
+            Ok(followed) if followed.is_empty() => continue,
+            Ok(_) => {}
+            Err(fault) => {
+                tracing::error!(%fault, org = %tenant.name, "a drill was not begun");
+                continue;
+            }
         }
         let Some(cx) = scheduled(server, &tenant) else { return };
         match drill::run(server, &cx, &drill::RunDrill::default()).await {
@@ -310,6 +316,7 @@ pub async fn drill_all(server: &Server) {
                     waiting = told.waiting,
                     silent = told.silent,
                     gone = told.gone,
+                    unheard = told.unheard,
                     "a drill failed: not every enforcement point acknowledged"
                 );
             }

@@ -24,6 +24,7 @@ pub mod hub;
 pub mod jobs;
 pub mod metrics;
 pub mod metrics_listener;
+pub mod nodes;
 pub mod openapi;
 pub mod patience;
 pub mod points;
@@ -55,6 +56,7 @@ use crate::bodies::Bodies;
 use crate::connections::Connections;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::nodes::Others;
 use crate::probe::Probe;
 use crate::room::Room;
 use crate::status_lists::StatusLists;
@@ -93,6 +95,8 @@ pub struct Server {
     pub drilling: tokio::sync::Mutex<()>,
     /// How often each organization is drilled by the clock: never, where it is not set.
     pub drill_every: OnceLock<Duration>,
+    /// What this node knows of the others on its store.
+    pub others: Others,
     /// Whether this node does by the clock what one does for all.
     pub turns: Turns,
     /// Status lists as they are served.
@@ -120,7 +124,7 @@ impl Server {
         let room = Room::default();
         let (probe, connections) = (Probe::default(), Arc::new(Connections::default()));
         let acquainted = Acquainted::default();
-        let is_shared = world.store.is_shared();
+        let (others, is_shared) = (Others::of(hub.process()), world.store.is_shared());
         let turns = if is_shared { Turns::of(hub.process()) } else { Turns::alone() };
         Arc::new(Self {
             world,
@@ -137,6 +141,7 @@ impl Server {
             proxies: OnceLock::new(),
             drilling: tokio::sync::Mutex::new(()),
             drill_every: OnceLock::new(),
+            others,
             turns,
             status_lists: StatusLists::default(),
             stopping,

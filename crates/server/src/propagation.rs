@@ -14,6 +14,8 @@ use serde::Serialize;
 pub enum PointStatus {
     /// It says that it has applied it.
     Acknowledged,
+    /// It followed a node that is not heard from any more: nobody knows before its bound is over.
+    Unheard,
     /// It left, and may accept what it accepted until its state is too old.
     Gone,
     /// It follows and does not acknowledge: nobody knows before its bound is over.
@@ -45,7 +47,7 @@ pub struct PointView {
     /// When it said so.
     #[schema(value_type = Option<String>)]
     pub applied_at: Option<Time>,
-    /// From the request that revoked, or from its commit where the request was another server's, to
+    /// From the request that revoked, or from its commit where the request was not sent to the node that it follows, to
     /// the acknowledgement, microseconds.
     pub microseconds: Option<u64>,
     /// Where it has not acknowledged: for how long it may accept what has ended at most, seconds,
@@ -66,6 +68,12 @@ pub struct Propagation {
     pub silent: u64,
     /// Those that left lately and may accept what they accepted until their bound is over.
     pub gone: u64,
+    /// Those of nodes that are not heard from any more.
+    pub unheard: u64,
+    /// Nodes that have not yet told who follows them as of this counter.
+    pub nodes_waiting: u64,
+    /// Nodes that are not heard from any more.
+    pub nodes_unheard: u64,
     /// Half of the acknowledgements came within, microseconds.
     pub microseconds_p50: Option<u64>,
     /// 99 of 100 came within.
@@ -79,6 +87,20 @@ pub struct Propagation {
     /// The active resources that nobody follows for, where they are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfollowed: Option<Unfollowed>,
+}
+
+impl Propagation {
+    /// Whether anybody is still to be waited for: a point that has not answered, or a node that has not
+    /// told which points it has.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting + self.nodes_waiting > 0
+    }
+
+    /// Whether every point of every node has acknowledged.
+    pub fn is_complete(&self) -> bool {
+        let others = self.silent + self.gone + self.unheard + self.nodes_unheard;
+        self.acknowledged > 0 && !self.is_waiting() && others == 0
+    }
 }
 
 /// Active resources that nobody follows for: what checks tokens there learns of what has ended by

@@ -32,7 +32,7 @@ use crate::connections::Connections;
 use crate::dispatch::{self, Peer};
 use crate::patience::Patient;
 use crate::waiting::{self, Waiting};
-use crate::{jobs, metrics, turns};
+use crate::{jobs, metrics, nodes, turns};
 
 /// How long the head of a request may take, and in HTTP/1.1 the time from an answer to the next.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
@@ -191,6 +191,11 @@ impl Listening {
 
     /// Serves until `stop` becomes true, then finishes what is in flight.
     pub async fn serve(self, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+        if server.world.store.is_shared()
+            && let Err(fault) = nodes::tell(&server).await
+        {
+            tracing::warn!(%fault, "other nodes do not know of this one yet");
+        }
         let jobs = jobs::start(&server);
         let router = dispatch::router(&server);
         let graceful = GracefulShutdown::new();
@@ -208,6 +213,9 @@ impl Listening {
         // What was counted in memory is not lost with it.
         jobs::flush_all(&server).await;
         jobs::integrate_all(&server).await;
+        if let Err(fault) = nodes::end(&server).await {
+            tracing::warn!(%fault, "other nodes name this one as not heard from");
+        }
         if let Err(fault) = turns::give_back(&server).await {
             tracing::warn!(%fault, "other nodes take over what this one did when they miss it");
         }

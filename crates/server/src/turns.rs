@@ -11,6 +11,7 @@ use accredit_domain::ports::{Fence, Job};
 use accredit_domain::terms::Terms;
 
 use crate::Server;
+use crate::nodes::name_of;
 
 /// Whose turn it is, as far as this node knows.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Turns {
 
     /// Of one of several, which is called so by itself alone.
     pub fn of(name: u64) -> Self {
-        Self { turn: Some(Mutex::new(Turn::of(format!("{name:016x}")))) }
+        Self { turn: Some(Mutex::new(Turn::of(name_of(name)))) }
     }
 
     fn turn(&self) -> Option<MutexGuard<'_, Turn>> {

@@ -273,7 +273,8 @@ impl Changes {
                     shared.lost();
                 }
                 if let Some(notice) = &done.notice {
-                    shared.each_observer(|observer| observer.committed(notice));
+                    let notice = Notice { place, ..Notice::clone(notice) };
+                    shared.each_observer(|observer| observer.committed(&notice));
                 }
                 (told.place, told.row) = (place, Some(*row));
             }
@@ -502,6 +503,8 @@ fn with_notice(conn: &mut dyn Conn, written: Written) -> Result<Change, DriverEr
         org,
         rev,
         at,
+        place: change.place,
+        is_elsewhere: true,
         revocation: if has(REVOCATION) { revocations::at(conn, &text, rev)? } else { None },
         organization: if has(ORGANIZATION) {
             organizations::find(conn, &Lookup::Id(org))?

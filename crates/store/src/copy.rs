@@ -26,8 +26,8 @@ pub const ROWS_IN_TRANSACTION_MAX: usize = 500;
 /// overwritten.
 const COUNTED: &str = "holding";
 /// Tables that are of the schema, or of the nodes that run on it, and of no installation.
-const NOT_COPIED: [&str; 5] =
-    ["schema_migration", "schema_beside", "change", "change_head", "job_lease"];
+const NOT_COPIED: [&str; 6] =
+    ["schema_migration", "schema_beside", "change", "change_head", "job_lease", "node_word"];
 /// Tables in which a migration writes a row.
 const NEVER_EMPTY: [&str; 4] = ["schema_migration", "schema_beside", "change_head", "heartbeat"];
 /// The table whose places each engine makes itself.

@@ -34,6 +34,7 @@ mod log_port;
 mod maintenance;
 mod member;
 mod migrations;
+mod nodes;
 mod operators;
 mod organizations;
 mod page;

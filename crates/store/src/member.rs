@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use accredit_domain::audit::event::{Event, SealedEvent};
 use accredit_domain::federation::KeptKeys;
+use accredit_domain::nodes::Telling;
 use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
 use accredit_domain::ports::{Pruned, SingleUse, Use, UsedUp};
 use accredit_domain::registry::Credential;
@@ -28,7 +29,7 @@ use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
     agents, answers, credentials, descent, federations, followed, generations, holdings,
-    identities, installation, instances, keys, leases, operators, organizations, persons,
+    identities, installation, instances, keys, leases, nodes, operators, organizations, persons,
     resources, revocations, status_lists, tasks, uses,
 };
 
@@ -64,12 +65,16 @@ pub(crate) enum Work {
     Rewrap(Box<Rewrapping>),
     /// A lease of what one node does for all.
     Lease(Box<leases::Move>),
+    /// What this node tells the others.
+    Tell(Box<Telling>),
+    /// A node that tells nothing any more.
+    ForgetNode(String),
     /// Nothing: whether a write would succeed.
     Beat,
 }
 
 /// How many kinds of work there are: what a test of all of them holds itself to.
-pub const KINDS: u32 = 16;
+pub const KINDS: u32 = 18;
 
 impl Work {
     /// Which kind it is, below [`KINDS`].
@@ -91,6 +96,8 @@ impl Work {
             Self::Beat => 13,
             Self::FederationKeys(..) => 14,
             Self::Lease(_) => 15,
+            Self::Tell(_) => 16,
+            Self::ForgetNode(_) => 17,
         }
     }
 
@@ -112,6 +119,8 @@ impl Work {
             | Self::Found(_)
             | Self::Rewrap(_)
             | Self::Lease(_)
+            | Self::Tell(_)
+            | Self::ForgetNode(_)
             | Self::Beat => None,
         }
     }
@@ -133,7 +142,12 @@ impl Work {
             Self::Forget(rows, _) => {
                 return into.extend(rows.iter().map(|row| row.org().to_owned()));
             }
-            Self::Found(_) | Self::Rewrap(_) | Self::Lease(_) | Self::Beat => return,
+            Self::Found(_)
+            | Self::Rewrap(_)
+            | Self::Lease(_)
+            | Self::Tell(_)
+            | Self::ForgetNode(_)
+            | Self::Beat => return,
         };
         into.insert(one.to_string());
     }
@@ -147,6 +161,7 @@ impl Work {
             | Self::Followed(..)
             | Self::FederationKeys(..)
             | Self::Lease(_)
+            | Self::ForgetNode(_)
             | Self::Beat => true,
             Self::Change(_)
             | Self::Generation(_)
@@ -156,6 +171,7 @@ impl Work {
             | Self::Looked(..)
             | Self::Forget(..)
             | Self::Found(_)
+            | Self::Tell(_)
             | Self::Rewrap(_) => false,
         }
     }
@@ -225,6 +241,8 @@ pub(crate) fn run_aside(
         }
         Work::Found(founded) => installation::found(conn, founded),
         Work::Lease(to) => leases::write(conn, to),
+        Work::Tell(telling) => nodes::write(conn, telling),
+        Work::ForgetNode(node) => nodes::forget(conn, node),
         Work::Beat => installation::beat(conn),
         Work::Issue(..)
         | Work::Event(..)
@@ -290,6 +308,8 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
         org: change.org,
         rev: 0,
         at: change.at,
+        place: 0,
+        is_elsewhere: false,
         revocation: None,
         organization: None,
         keys: Vec::new(),

@@ -498,6 +498,8 @@ impl Writer {
             | Work::Forget(..)
             | Work::Found(_)
             | Work::Lease(_)
+            | Work::Tell(_)
+            | Work::ForgetNode(_)
             | Work::Beat => {
                 member::run_aside(&mut *self.conn, &mut self.spent, work)?;
                 Ok(Done::quiet(0))

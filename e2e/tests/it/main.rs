@@ -32,6 +32,7 @@ mod story_limits;
 mod story_log;
 mod story_no_secrets;
 mod story_nodes;
+mod story_nodes_together;
 mod story_older_store;
 mod story_operating;
 mod story_postgres;

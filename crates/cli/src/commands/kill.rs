@@ -235,10 +235,11 @@ async fn acknowledged(
     while waited < wait {
         let heard = api.get(path.clone().query("named", "0")).await?;
         let waiting = number(&heard.value, "waiting").unwrap_or_default();
-        if waiting == 0 {
+        let nodes = number(&heard.value, "nodes_waiting").unwrap_or_default();
+        if waiting + nodes == 0 {
             break;
         }
-        if waited.is_zero() && cx.out.shows_progress() {
+        if waited.is_zero() && waiting > 0 && cx.out.shows_progress() {
             cx.out.say(&format!("waiting for {}", counted(waiting, "enforcement point")));
         }
         pausing(pause.min(wait.saturating_sub(waited))).await;
@@ -276,11 +277,17 @@ fn summary(heard: &Value) -> String {
         )),
         _ => said.push(format!("{} {refuse} it.", counted(acknowledged, "enforcement point"))),
     }
-    for (name, why) in
-        [("waiting", "not answered yet"), ("silent", "cannot acknowledge"), ("gone", "left lately")]
-    {
+    let point = "enforcement point";
+    for (name, what, why) in [
+        ("waiting", point, "not answered yet"),
+        ("silent", point, "cannot acknowledge"),
+        ("gone", point, "left lately"),
+        ("unheard", point, "followed a node that is not heard from"),
+        ("nodes_waiting", "node", "has not told who follows it, so there may be more of them"),
+        ("nodes_unheard", "node", "not heard from, so there may be more of them"),
+    ] {
         if count(name) > 0 {
-            said.push(format!("{}: {why}.", counted(count(name), "enforcement point")));
+            said.push(format!("{}: {why}.", counted(count(name), what)));
         }
     }
     if let Some(bound) = number(heard, "bound_seconds") {

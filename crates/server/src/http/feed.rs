@@ -14,9 +14,9 @@ use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 use crate::followers::{Following, Held};
 use crate::hub::{Resume, Snapshot};
-use crate::jobs;
 use crate::points::Introduced;
 use crate::reply;
+use crate::{jobs, nodes};
 
 /// A signed message and the pieces that it names, a line each.
 const PIECES_TYPE: &str = "application/vnd.accredit.revocations";
@@ -86,6 +86,10 @@ pub fn acknowledge(mut call: Call) -> Handled {
         let proved =
             call.proved().ok_or_else(|| Fault::new("acknowledge", "nothing was proved"))?;
         let said: Acknowledgement = call.json()?;
+        if said.rev > cx.tenant.rev() {
+            // It may follow another node, which knew of that first.
+            cx.world.store.catch_up().await?;
+        }
         if said.generation != cx.tenant.generation || said.rev > cx.tenant.rev() {
             return Err(Refusal::field(
                 "rev",
@@ -94,8 +98,7 @@ pub fn acknowledge(mut call: Call) -> Handled {
             )
             .into());
         }
-        let points = &call.server.hub.points;
-        let taken = points.acknowledge(cx.tenant.id, proved.facts.id, &said)?;
+        let taken = nodes::acknowledge(&call.server, cx.tenant.id, proved.facts.id, &said).await?;
         Ok(reply::json(StatusCode::OK, &serde_json::json!({ "taken": taken }))?)
     })
 }

@@ -46,6 +46,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (33, "job lease", include_str!("../../migrations/postgres/0033_job_lease.sql")),
     (34, "losses", include_str!("../../migrations/postgres/0034_losses.sql")),
     (35, "beside", include_str!("../../migrations/postgres/0035_beside.sql")),
+    (36, "node word", include_str!("../../migrations/postgres/0036_node_word.sql")),
 ];
 
 /// A database on a server.

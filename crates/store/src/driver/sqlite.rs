@@ -61,6 +61,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (33, "job lease", include_str!("../../migrations/sqlite/0033_job_lease.sql")),
     (34, "losses", include_str!("../../migrations/sqlite/0034_losses.sql")),
     (35, "beside", include_str!("../../migrations/sqlite/0035_beside.sql")),
+    (36, "node word", include_str!("../../migrations/sqlite/0036_node_word.sql")),
 ];
 
 /// A store in one file, held by this process alone.

@@ -21,3 +21,4 @@ mod revocation;
 mod rewrap;
 mod roles;
 mod status_lists;
+mod words;

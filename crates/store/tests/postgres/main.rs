@@ -33,3 +33,5 @@ mod statements;
 mod tls;
 mod trouble;
 mod turns;
+#[path = "../it/words.rs"]
+mod words;

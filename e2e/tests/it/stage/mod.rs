@@ -2,6 +2,7 @@
 
 pub(crate) mod binary;
 pub(crate) mod cast;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod keys;
 pub(crate) mod planted;

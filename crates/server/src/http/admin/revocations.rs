@@ -8,9 +8,9 @@ use accredit_domain::revocation::{self, time_boxed};
 use super::lists::Asked;
 use super::{created, ok};
 use crate::dispatch::{Call, Handled};
-use crate::jobs;
 use crate::points::POINTS_SHOWN_MAX;
 use crate::propagation::Unfollowed;
+use crate::{jobs, nodes};
 
 /// Ends whatever hangs on an id.
 pub fn create(mut call: Call) -> Handled {
@@ -43,7 +43,6 @@ pub fn preview(mut call: Call) -> Handled {
 pub fn acknowledgements(mut call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.checked()?;
-        let points = &call.server.hub.points;
         let number = |name: &str| call.query(name).map(|text| text.parse::<u64>()).transpose();
         let wrong = |name| move |error| Refusal::field(name, error, "say a whole number");
         let asked = number("rev").map_err(wrong("rev"))?;
@@ -59,9 +58,10 @@ pub fn acknowledgements(mut call: Call) -> Handled {
         }
         let named = number("named").map_err(wrong("named"))?.map(usize::try_from);
         let named = named.transpose().unwrap_or_default().unwrap_or(POINTS_SHOWN_MAX);
-        let mut told = points.report(cx.tenant.id, rev, named.min(POINTS_SHOWN_MAX));
+        let named = named.min(POINTS_SHOWN_MAX);
+        let mut told = nodes::report(&call.server, cx.tenant.id, rev, named).await?;
         if call.query("unfollowed").is_some() {
-            let followed = points.followed(cx.tenant.id);
+            let followed = nodes::followed(&call.server, cx.tenant.id).await?;
             told.unfollowed = Some(Unfollowed::of(resource::besides(&cx, &followed).await?));
         }
         ok(&told)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
+use accredit_domain::nodes::{Nodes as _, Telling};
 use accredit_domain::ports::{
     Audited, Change, Fence, Integrated, Issuance, Job, Leaf, LeafBody, Lease, Leases as _,
     Ledger as _, Log as _, Lookup, Pruned, Registry as _, Room, RoomOf, Row, SingleUse,
@@ -98,6 +99,7 @@ impl Base {
         assert!(world.store.consume_once(org, spent).await.expect("consumed"));
         let lease = world.store.move_lease(Job::Scheduled, None, lease(7)).await;
         assert!(lease.expect("answered"));
+        world.store.tell(telling("ended", org)).await.expect("told");
         world.store.close();
         let second = organization("second");
         let key = signing_key(second.id, KeyPurpose::Token);
@@ -170,6 +172,11 @@ fn identity(federations: &[(Federation, KeptKeys); 2], person: PersonId) -> Iden
 /// The lease of what one node does for all, with this number.
 fn lease(lease: u64) -> Lease {
     Lease { holder: Some("a node".to_owned()), lease, beat: 0 }
+}
+
+/// What a node tells of an organization.
+fn telling(node: &str, org: OrganizationId) -> Telling {
+    Telling { node: node.to_owned(), place: 3, words: vec![(org, "a word".to_owned())] }
 }
 
 /// Where the first agent's keys are followed.
@@ -433,6 +440,12 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
             let moved = store.move_lease(Job::Scheduled, Some(lease(7)), lease(8));
             moved.await.is_ok_and(|moved| moved)
         })
+    }),
+    ("tell other nodes", |base, store| {
+        Box::pin(async { store.tell(telling("a node", base.org)).await.is_ok() })
+    }),
+    ("forget a node", |_, store| {
+        Box::pin(async { store.forget_node("ended".to_owned()).await.is_ok() })
     }),
     ("write under a lease", |base, store| {
         let leased = Row::Leased(Fence { job: Job::Scheduled, lease: 7 });
