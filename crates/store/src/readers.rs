@@ -59,6 +59,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
+    /// Reads that were ever asked for.
+    asked: u64,
     /// Threads that wait for a read.
     idle: usize,
     threads: Vec<JoinHandle<Option<Box<dyn Conn>>>>,
@@ -105,6 +107,7 @@ impl Readers {
             return Err("too many reads are waiting".to_owned());
         }
         state.waiting.push_back(job);
+        state.asked += 1;
         if state.waiting.len() > state.idle && state.threads.len() < self.most {
             let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new().name("store-reader".to_owned());
@@ -158,9 +161,9 @@ impl Shared {
             checked: 0,
         };
         while let Some(jobs) = self.next() {
-            let mut snapshot = Snapshot { conn: &mut conn, begun: false, lost: false };
+            let mut snapshot = Snapshot { conn: &mut conn, shared: self, begun: false, lost: None };
             for job in jobs {
-                if snapshot.lost {
+                if snapshot.lost.is_some() {
                     // Dropping a read tells its caller that there is no answer.
                     continue;
                 }
@@ -171,9 +174,12 @@ impl Shared {
                 }
             }
             snapshot.end();
-            if snapshot.lost {
-                // They would each wait as long for the same answer.
-                self.lock().waiting.clear();
+            if let Some(asked) = snapshot.lost {
+                // They would each wait as long for the same answer; but not who asked later.
+                let mut state = self.lock();
+                let later = usize::try_from(state.asked - asked).unwrap_or(usize::MAX);
+                let earlier = state.waiting.len().saturating_sub(later);
+                drop(state.waiting.drain(..earlier));
             }
         }
         conn.open
@@ -212,9 +218,10 @@ struct Connection {
 /// What reads that waited together see. It begins with the first of them that is still waited for.
 struct Snapshot<'c> {
     conn: &'c mut Connection,
+    shared: &'c Shared,
     begun: bool,
-    /// Whether the engine is not there, or takes too long.
-    lost: bool,
+    /// How many reads had been asked for when the engine was not there, or took too long.
+    lost: Option<u64>,
 }
 
 impl Snapshot<'_> {
@@ -223,7 +230,10 @@ impl Snapshot<'_> {
         read: impl FnOnce(&mut dyn Conn) -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
         let value = self.read_on(read);
-        self.lost |= matches!(value, Err(DriverError::Unavailable(_)));
+        // Before anybody is told.
+        if matches!(value, Err(DriverError::Unavailable(_))) && self.lost.is_none() {
+            self.lost = Some(self.shared.lock().asked);
+        }
         value
     }
 

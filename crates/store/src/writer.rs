@@ -262,12 +262,12 @@ impl Writer {
                     }
                     self.forget();
                     self.shared.stats.ended(began);
-                    refuse(batch, &error);
                     if let BatchError::Driver(DriverError::Unavailable(_)) = &error {
-                        // They would each wait as long for the same answer.
+                        // They would each wait as long for the same answer. Before anybody is
+                        // told: who asks again then is not refused for what was before.
                         self.shared.queue.take_waiting(batch);
-                        refuse(batch, &error);
                     }
+                    refuse(batch, &error);
                     return;
                 }
             }

@@ -8,3 +8,4 @@ mod ledger;
 mod refusals_doc;
 mod seeds;
 mod sim;
+mod sim_nodes;

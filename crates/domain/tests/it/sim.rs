@@ -19,7 +19,7 @@ fn run(plan: Plan) -> Result<Report, Box<Broken>> {
 
 /// The one seed that somebody wants to see again: `ACCREDIT_SIM_SEED=17 cargo test`.
 #[expect(clippy::disallowed_methods, reason = "whoever repeats a failure says which")]
-fn asked_for() -> Option<u64> {
+pub(crate) fn asked_for() -> Option<u64> {
     let text = std::env::var("ACCREDIT_SIM_SEED").ok()?;
     Some(text.parse().expect("a seed is a number"))
 }

@@ -55,6 +55,12 @@ pub trait Around: Send + Sync + 'static {
     ) -> Result<T, DriverError> {
         run()
     }
+
+    /// What [`Conn::is_shared`] says, where the engine says `is_shared`: several stores of one process
+    /// may share an engine that no other process can.
+    fn is_shared(&self, is_shared: bool) -> bool {
+        is_shared
+    }
 }
 
 /// The driver.
@@ -163,7 +169,7 @@ impl<A: Around> Conn for ConnAround<A> {
     }
 
     fn is_shared(&self) -> bool {
-        self.conn.is_shared()
+        self.around.is_shared(self.conn.is_shared())
     }
 
     fn session(&self) -> u64 {

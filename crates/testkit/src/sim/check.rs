@@ -68,7 +68,7 @@ impl Simulation {
 }
 
 /// One token at one enforcement point, which has the right time.
-fn check_point(left: &Left, point: &Point, now: Time) -> Result<(), Broke> {
+pub(super) fn check_point(left: &Left, point: &Point, now: Time) -> Result<(), Broke> {
     let verified = point.verifier().verify_token(&left.text, now);
     let accepted = verified.is_ok();
     let meant = left.token.audience == point.audience();
@@ -96,7 +96,7 @@ fn check_point(left: &Left, point: &Point, now: Time) -> Result<(), Broke> {
 
 impl Left {
     /// Whether its time is over, also with a clock that is behind.
-    fn is_over(&self, now: Time) -> bool {
+    pub(super) fn is_over(&self, now: Time) -> bool {
         now.seconds() >= self.token.expires_at + SKEW
     }
 

@@ -190,7 +190,7 @@ enum Came {
 }
 
 /// What a token says.
-fn read(text: &str) -> AccessToken {
+pub(super) fn read(text: &str) -> AccessToken {
     let unverified = Unverified::parse(text).expect("a token");
     let kid: KeyId = unverified.peek_unverified_kid().expect("a key").parse().expect("an id");
     let payload = text.split('.').nth(1).expect("three segments");

@@ -10,7 +10,7 @@
 //!
 //! Reading order: [`model`] is what ought to be, kept apart from the code under test; [`steps`] is
 //! what happens, [`together`] what happens at once, [`strangers`] what comes from nobody, [`day`] how the
-//! clock is set; [`network`] are the enforcement points; [`log`] reads what was recorded; [`check`] compares. A [`Flaw`] breaks one thing on purpose, to show that its checker can fail.
+//! clock is set; [`network`] are the enforcement points; [`log`] reads what was recorded; [`check`] compares; [`nodes`] is a world of its own, of several nodes on one store. A [`Flaw`] breaks one thing on purpose, to show that its checker can fail.
 
 mod check;
 mod day;
@@ -18,6 +18,7 @@ mod issue;
 mod log;
 mod model;
 mod network;
+pub mod nodes;
 mod secrets;
 mod steps;
 mod strangers;

@@ -6,6 +6,7 @@ use accredit_domain::ports::LaneHead;
 use accredit_domain::tenant::Tenant;
 use accredit_server::followers::Held;
 use accredit_server::hub::Resume;
+use accredit_server::jobs;
 use accredit_server::points::Introduced;
 use accredit_wire::crypto::PublicKey;
 use accredit_wire::ids::CredentialId;
@@ -251,6 +252,8 @@ async fn message(
         expires_at: world.now().plus(Duration::from_secs(1)),
         suspended: false,
     };
+    // As its handler does, where other nodes may have told a follower more.
+    jobs::level(&world.server, tenant).await.map_err(failed)?;
     let following =
         world.server.hub.follow(std::sync::Arc::clone(tenant), from, by, Introduced::default());
     let mut following = following.expect("a place for a follower");

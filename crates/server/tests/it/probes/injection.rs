@@ -163,7 +163,7 @@ fn forged(endpoint: &Endpoint, path: &str, sort: &str, place: &str) -> String {
     let mut list = format!("{path}\n{sort}");
     for name in endpoint.query {
         if !["limit", "cursor", "sort", "after"].contains(name) {
-            list.push_str(&format!("\n{name} 0 "));
+            list.extend(["\n", name, " 0 "]);
         }
     }
     let hash = sha256(format!("accredit cursor\n{place}\n{list}").as_bytes());
