@@ -330,7 +330,16 @@ impl Writer {
         if let Some(changes) = &self.shared.changes
             && self.checked != self.conn.session()
         {
-            changes.check(&mut *self.conn)?;
+            if let Err(error) = changes.check(&mut *self.conn) {
+                if let Some(before) = changes.to_be_told() {
+                    // Before anybody is answered: nodes that know nothing of it are to hear.
+                    self.conn.rollback()?;
+                    self.conn.begin_write()?;
+                    changes::write_found(&mut *self.conn, before)?;
+                    self.conn.commit()?;
+                }
+                return Err(error.into());
+            }
             self.checked = self.conn.session();
         }
         self.hold(batch)?;

@@ -68,6 +68,8 @@ async fn what_an_asynchronous_standby_had_not_is_noticed_and_declared_before_any
     .await;
     // It has seen a checkpoint over what is going to be lost, and so is a witness of it.
     cast.kept(&kept).await;
+    let export = folder.file("last.ndjson");
+    cast.server.cli(&["audit", "export", "-o", &export]).good();
     let lost = Instant::now();
     primary.kill();
     standby.promote();
@@ -86,7 +88,11 @@ async fn what_an_asynchronous_standby_had_not_is_noticed_and_declared_before_any
         .await;
     }
     let noticed = lost.elapsed();
-    // One that knows nothing of before believes those that do.
+    // One that knows nothing of before believes those that do, once they have said so.
+    until("it stands in the database", NOTICED_WITHIN, async || {
+        standby.tell("SELECT losses FROM change_head") == "1"
+    })
+    .await;
     let address = format!("127.0.0.1:{}", free_port());
     let config = text(&founded, "config");
     let mut there = founded.clone();
@@ -127,9 +133,11 @@ async fn what_an_asynchronous_standby_had_not_is_noticed_and_declared_before_any
         alarms.any(|alarm| matches!(alarm.what, Contradiction::Feed(Alarm::LogShrunk { .. })))
     })
     .await;
-    let body = json!({"reason": "the victim is ended again"});
-    second.post("/v1/restore/waive", body).await;
-    second.revoke(&victim.agent).await;
+    // What was ended in what was lost is ended again, from the last export.
+    let again = ["backup", "reconcile", "--config", &config, "--org", "acme", "--audit-export"];
+    let again = [&again[..], &[&export, "--output", "json"]].concat();
+    let told = binary::run(binary::command(&again)).json();
+    assert!(told["ended"].as_u64() >= Some(1), "the victim: {told}");
     let mut anew = std::collections::BTreeSet::new();
     for node in all {
         until("tokens are given again", BACK_WITHIN, async || {
