@@ -165,7 +165,10 @@ mod tests {
         let beat = turn.look(Some(&first), secs(2)).expect("a beat");
         assert_eq!((beat.lease, beat.beat), (1, 1));
         turn.written(&beat, secs(2));
-        assert_eq!(turn.held(secs(2) + LEASE_SURE - Duration::from_nanos(1)), Some(1));
+        assert_eq!(
+            turn.held((secs(2) + LEASE_SURE).saturating_sub(Duration::from_nanos(1))),
+            Some(1)
+        );
         assert_eq!(turn.held(secs(2) + LEASE_SURE), None, "it stood still");
         let back = turn.give_back(beat.clone()).expect("its own");
         assert_eq!((back.holder.clone(), turn.held(secs(2))), (None, None));
@@ -179,7 +182,7 @@ mod tests {
         let held = |beat| Lease { holder: Some("a".to_owned()), lease: 7, beat };
         let mut turn = Turn::of("b".to_owned());
         assert_eq!(turn.look(Some(&held(1)), secs(100)), None, "however long before it beat");
-        let almost = secs(100) + LEASE_AGE_MAX - Duration::from_nanos(1);
+        let almost = (secs(100) + LEASE_AGE_MAX).saturating_sub(Duration::from_nanos(1));
         assert_eq!(turn.look(Some(&held(1)), almost), None);
         assert_eq!(turn.look(Some(&held(2)), almost), None, "it lives");
         let over = almost + LEASE_AGE_MAX;

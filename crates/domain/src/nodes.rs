@@ -97,7 +97,7 @@ mod tests {
         let secs = Duration::from_secs;
         let mut silence = Silence::default();
         silence.heard([("a", 7), ("b", 1)].into_iter(), secs(100));
-        let almost = secs(100) + NODE_AGE_MAX - Duration::from_nanos(1);
+        let almost = (secs(100) + NODE_AGE_MAX).saturating_sub(Duration::from_nanos(1));
         silence.heard([("a", 7), ("b", 2)].into_iter(), almost);
         assert_eq!(silence.of("a", almost), None);
         let later = secs(100) + NODE_AGE_MAX;
