@@ -28,7 +28,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let key = server.resource()?;
     let agent = server::agent(&mut server.admin()?, "agent")?;
     register(&server, &agent, effort.descendants)?;
-    let case = Case { runtime: &runtime, server: &server, key: &key, agent: &agent };
+    let case =
+        Case { runtime: &runtime, server: &server, asked: &server, key: &key, agent: &agent };
     let _drain = case.drain(setting, FOLLOWERS - VERIFIERS)?;
     let verifiers: Vec<_> = (0..VERIFIERS).map(|_| case.verifier()).collect::<Answer<_>>()?;
     let mut admin = server.admin()?;

@@ -5,7 +5,7 @@
 //! ([`load`]), `drain` the followers that only read. `accredit-bench-follow`, one Verifier, is another
 //! program. One file per scenario:
 //! [`issue`], [`verify`], [`bound`], [`attenuable`], [`revoke`], [`kill`], [`memory`], [`empty`],
-//! [`overload`], [`log`], [`million`].
+//! [`overload`], [`log`], [`million`], [`postgres`].
 //!
 //! Absent on purpose: any knowledge of the server's inside. What a figure means, and what it does
 //! not, stands in `docs/performance.md`.
@@ -15,6 +15,9 @@ mod ambient;
 mod attenuable;
 mod bound;
 mod client;
+#[path = "../../crates/store/tests/postgres/cluster.rs"]
+#[expect(clippy::expect_used, clippy::panic, dead_code, reason = "as the tests start it")]
+mod cluster;
 mod empty;
 mod histogram;
 mod issue;
@@ -27,6 +30,7 @@ mod memory;
 mod million;
 mod overload;
 mod plan;
+mod postgres;
 mod report;
 mod revoke;
 mod rounds;
@@ -52,7 +56,7 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 --registry FOLDER keeps the million agents there, and uses them again
 
 scenarios: empty verify bound attenuable revoke kill memory issue assertion exchange overload log
-million (all where none is named)
+million postgres million-postgres (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -60,7 +64,7 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 15] = [
     "empty",
     "verify",
     "bound",
@@ -74,6 +78,8 @@ const SCENARIOS: [&str; 13] = [
     "overload",
     "log",
     "million",
+    "postgres",
+    "million-postgres",
 ];
 
 /// How much is measured.
@@ -256,6 +262,8 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "overload" => overload::run(setting, effort),
         "log" => log::run(setting, effort),
         "million" => million::run(setting, effort),
+        "postgres" => postgres::run(setting, effort),
+        "million-postgres" => postgres::million(setting, effort),
         other => Err(format!("no scenario `{other}`")),
     }
 }

@@ -3,7 +3,7 @@
 //! The same server answers all of it, so that what differs is only whose requests come. Agents hold
 //! one of [`ROLES`] sets of permissions, as agents of a company do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::client::{Client, text};
 use crate::load::Among;
 use crate::plan::{self, Method, Plan};
+use crate::postgres::Database;
 use crate::report::{Figure, Target, median, number, spread};
 use crate::rounds::{Rounds, Side};
 use crate::server::{RESOURCE, Server, with_secret};
@@ -41,9 +42,9 @@ const TOLD_EVERY: usize = 100_000;
 
 /// Registers, restarts, and measures issuing, lists and memory.
 pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
-    let (agents, active) = effort.agents;
+    let agents = effort.agents.0;
     let mut figures = Vec::new();
-    let (mut server, file) = match &setting.registry {
+    let (server, file) = match &setting.registry {
         Some(folder) if folder.join(PLAN).is_file() => {
             let (data, file) = (folder.join("data"), folder.join(PLAN));
             let issuer = Plan::read(&file)?.issuer;
@@ -57,11 +58,41 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
             let file = kept.as_ref().unwrap_or(&setting.work).join(PLAN);
             let begun = ambient::instant();
             register(&server, agents)?.write(&file)?;
-            figures.push(registered(agents, begun.elapsed(), &server)?);
+            figures.push(registered(agents, begun.elapsed(), server.size()?));
             (server, file)
         }
     };
+    figures.extend(measured(setting, effort, server, &file)?);
+    if setting.registry.is_none() {
+        // Its secrets are worth nothing any more, but need not lie about.
+        let _ = std::fs::remove_file(&file);
+    }
+    Ok(figures)
+}
 
+/// The same with the store in a database, which is new.
+pub(crate) fn on_database(
+    setting: &Setting,
+    effort: Effort,
+    (server, database): (Server, &Database),
+) -> Answer<Vec<Figure>> {
+    let (file, begun) = (setting.work.join(PLAN), ambient::instant());
+    register(&server, effort.agents.0)?.write(&file)?;
+    let mut figures = vec![registered(effort.agents.0, begun.elapsed(), database.size()?)];
+    figures.extend(measured(setting, effort, server, &file)?);
+    let _ = std::fs::remove_file(&file);
+    let of_here = |figure| Figure { scenario: "million-postgres", ..figure };
+    Ok(figures.into_iter().map(of_here).collect())
+}
+
+fn measured(
+    setting: &Setting,
+    effort: Effort,
+    mut server: Server,
+    file: &Path,
+) -> Answer<Vec<Figure>> {
+    let (agents, active) = effort.agents;
+    let mut figures = Vec::new();
     let mut starts = Vec::new();
     for _ in 0..REPEATS {
         server.restart(&setting.accredit)?;
@@ -75,7 +106,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     ));
     figures.extend(lists(&server, agents)?);
 
-    let rounds = Rounds { program: setting.bench.clone(), plan: file.clone(), time: effort.round };
+    let rounds =
+        Rounds { program: setting.bench.clone(), plan: file.to_owned(), time: effort.round };
     let mut sides = [FEW, active].map(|_| Side::new(server.pid(), &server.address));
     warm(&rounds, &server, active)?;
     let [few, many] = &mut sides;
@@ -111,10 +143,6 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
         format!("{} looks at the store for {} tokens", number(misses, ""), number(tokens, "")),
     ));
     figures.push(memory(&server, "anonymous memory after all rounds")?);
-    if setting.registry.is_none() {
-        // Its secrets are worth nothing any more, but need not lie about.
-        let _ = std::fs::remove_file(&file);
-    }
     Ok(figures)
 }
 
@@ -193,9 +221,8 @@ fn one(admin: &mut Client, number: usize) -> Answer<plan::Client> {
     with_secret(admin, &name, id)
 }
 
-fn registered(agents: usize, took: Duration, server: &Server) -> Answer<Figure> {
-    let size = server.size()? as f64;
-    Ok(figure(
+fn registered(agents: usize, took: Duration, size: u64) -> Figure {
+    figure(
         "agents registered, with a credential each, over the API",
         (agents as f64 / took.as_secs_f64(), "/s"),
         Target::None,
@@ -203,9 +230,9 @@ fn registered(agents: usize, took: Duration, server: &Server) -> Answer<Figure> 
             "{} in {:.0} s over {REGISTRARS} connections; {} of store for each with its events",
             grouped(agents),
             took.as_secs_f64(),
-            number(size / agents as f64, "bytes"),
+            number(size as f64 / agents as f64, "bytes"),
         ),
-    ))
+    )
 }
 
 /// Each list once before it counts: what is measured is the server, not the disk.

@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::client::Client;
+use crate::client::{Client, text};
 use crate::histogram::Histogram;
 use crate::report::{Figure, Target};
-use crate::server::{self, AUDIENCE, Process, Server};
+use crate::server::{self, AUDIENCE, Process, RESOURCE, Server};
 use crate::{Answer, Effort, Setting, ambient};
 
 const SCENARIO: &str = "revoke";
@@ -40,7 +40,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let server = Server::start(&setting.accredit, &setting.work)?;
     let key = server.resource()?;
     let agent = server::agent(&mut server.admin()?, "agent")?;
-    let case = Case { runtime: &runtime, server: &server, key: &key, agent: &agent };
+    let case =
+        Case { runtime: &runtime, server: &server, asked: &server, key: &key, agent: &agent };
 
     let alone = case.measure(effort.revocations, 1)?;
     let mut drain = case.drain(setting, FOLLOWERS - VERIFIERS)?;
@@ -52,6 +53,23 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
         figure("p99, 1,000 followers: 10 full Verifiers, 990 draining", &crowd, 50.0),
         said.figure(SCENARIO, "p99 of acknowledgements of the last, 990 followers and more"),
     ])
+}
+
+/// From the revoke request at one of two nodes to the refusal at a Verifier that follows the other.
+pub(crate) fn across(
+    scenario: &'static str,
+    effort: Effort,
+    (followed, asked): (&Server, &Server),
+    most: f64,
+) -> Answer<Figure> {
+    let runtime = Runtime::new().map_err(|error| error.to_string())?;
+    let body = json!({"resource": RESOURCE, "type": "client-secret"});
+    let key = text(&followed.admin()?.post("/v1/credentials", &body)?, "client_secret")?;
+    let agent = server::agent(&mut followed.admin()?, "to-be-revoked")?;
+    let case = Case { runtime: &runtime, server: followed, asked, key: &key, agent: &agent };
+    let seen = case.measure(effort.revocations, 1)?;
+    let what = "p99 of a revocation at one node, at a Verifier that follows another";
+    Ok(Figure { scenario, ..figure(what, &seen, most) })
 }
 
 /// What the server was told of its newest revocation.
@@ -136,6 +154,8 @@ struct Seen {
 pub(crate) struct Case<'a> {
     pub(crate) runtime: &'a Runtime,
     pub(crate) server: &'a Server,
+    /// The node that is asked to revoke.
+    pub(crate) asked: &'a Server,
     pub(crate) key: &'a str,
     pub(crate) agent: &'a str,
 }
@@ -152,6 +172,7 @@ impl Case<'_> {
             victims.push(self.server.instance_token(&mut admin, self.agent)?);
         }
         let mut seen = Seen { refused: Histogram::new(), answered: Histogram::new() };
+        let mut admin = self.asked.admin()?;
         for (instance, token) in &victims {
             self.one(&mut admin, &connected, instance, token, &mut seen)?;
         }

@@ -42,13 +42,18 @@ impl Process {
     /// Starts a program and reads the first line that it prints.
     pub(crate) fn start(program: &Path, args: &[&str]) -> Answer<(Self, String)> {
         let name = program.display();
-        let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
-        let stdout = child.stdout.take().ok_or("no standard output")?;
-        let mut process = Self { child, said: BufReader::new(stdout) };
+        let mut process = Self::spawn(Command::new(program).args(args))?;
         let line = process.line().map_err(|why| format!("{name} {}: {why}", args.join(" ")))?;
         Ok((process, line))
+    }
+
+    /// Starts a program.
+    fn spawn(command: &mut Command) -> Answer<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        Ok(Self { child, said: BufReader::new(stdout) })
     }
 
     /// Ends its standard input and reads the next line that it prints.
@@ -95,6 +100,17 @@ pub(crate) struct Server {
     /// Where it tells its metrics.
     metrics: String,
     admin: String,
+    /// What it serves, where that is a database.
+    founded: Option<Founded>,
+}
+
+/// An installation on a database.
+#[derive(Clone)]
+struct Founded {
+    config: String,
+    issuer: String,
+    admin: String,
+    store: String,
 }
 
 impl Server {
@@ -127,7 +143,60 @@ impl Server {
         let ready_after = ready(&address, begun)?;
         let admin = text(&told, "admin_token")?;
         let issuer = text(&told, "issuer")?;
-        Ok(Self { process, data, kept: false, ready_after, address, issuer, metrics, admin })
+        let (kept, founded) = (false, None);
+        Ok(Self { process, data, kept, ready_after, address, issuer, metrics, admin, founded })
+    }
+
+    /// Sets an installation up on a database, in a new folder below `work`, and serves it.
+    pub(crate) fn start_at(accredit: &Path, work: &Path, store: &str) -> Answer<Self> {
+        let data = work.join(format!("data-{:016x}", ambient::Numbers::fresh().next()));
+        let (folder, address) = (data.to_string_lossy().into_owned(), free_address()?);
+        let url = format!("http://{address}");
+        let own = ["init", "--data", &folder, "--org", "dev", "--store", store];
+        let reached = ["--public-url", &url, "--listen", &address, "--output", "json"];
+        let mut init = Command::new(accredit);
+        init.args([&own[..], &reached].concat()).stdin(Stdio::null()).stderr(Stdio::inherit());
+        let told = init.output().map_err(|error| error.to_string())?.stdout;
+        let founded: Value = serde_json::from_slice(&told).map_err(|e| format!("init: {e}"))?;
+        let founded = Founded {
+            config: text(&founded, "config")?,
+            issuer: text(&founded, "issuer")?,
+            admin: text(&founded, "admin_token")?,
+            store: store.to_owned(),
+        };
+        Self::serve(accredit, data, founded, address)
+    }
+
+    /// One more node of the same installation, at an address of its own.
+    pub(crate) fn node(&self, accredit: &Path) -> Answer<Self> {
+        let founded = self.founded.clone().ok_or("no store that nodes could share")?;
+        let mut node = Self::serve(accredit, self.data.clone(), founded, free_address()?)?;
+        // The folder is the first one's.
+        node.kept = true;
+        Ok(node)
+    }
+
+    fn serve(accredit: &Path, data: PathBuf, founded: Founded, address: String) -> Answer<Self> {
+        let (begun, metrics) = (ambient::instant(), free_address()?);
+        let own = ["serve", "--config", &founded.config, "--store", &founded.store];
+        let reached = ["--listen", &address, "--metrics-listen", &metrics];
+        let mut command = Command::new(accredit);
+        command.args([&own[..], &reached].concat()).env("ACCREDIT_LOG_LEVEL", "warn");
+        let process = Process::spawn(&mut command)?;
+        let ready_after = ready(&address, begun)?;
+        let (issuer, admin) = (founded.issuer.clone(), founded.admin.clone());
+        let founded = Some(founded);
+        Ok(Self {
+            process,
+            data,
+            kept: false,
+            ready_after,
+            address,
+            issuer,
+            metrics,
+            admin,
+            founded,
+        })
     }
 
     /// Stops it as an operator would, and starts it again on the same folder.
@@ -141,7 +210,11 @@ impl Server {
         }
         // The folder goes on to the new one; the old one must not remove it.
         let kept = std::mem::replace(&mut self.kept, true);
-        *self = Self::start_on(accredit, self.data.clone(), &self.address.clone())?;
+        let (data, address) = (self.data.clone(), self.address.clone());
+        *self = match self.founded.clone() {
+            Some(founded) => Self::serve(accredit, data, founded, address)?,
+            None => Self::start_on(accredit, data, &address)?,
+        };
         self.kept = kept;
         Ok(())
     }

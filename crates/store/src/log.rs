@@ -83,7 +83,7 @@ pub(crate) fn append(
     let at = event.at.max(head.last_at);
     let kind = event.kind.as_str();
     let hash = leaf_hash(head.next, &head.previous, kind, at, &Hash::new(event.digest));
-    conn.execute(
+    conn.add(
         "INSERT INTO event (org, lane, seq, kind, at, hash, salt, payload) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         &[

@@ -102,7 +102,12 @@ impl Around for Faults {
         run: impl FnOnce() -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
         match step {
-            Step::Execute | Step::BeginWrite | Step::Hold | Step::Savepoint | Step::Release => {
+            Step::Execute
+            | Step::Add
+            | Step::BeginWrite
+            | Step::Hold
+            | Step::Savepoint
+            | Step::Release => {
                 self.called()?;
                 run()
             }

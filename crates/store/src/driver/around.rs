@@ -11,6 +11,8 @@ use super::{Conn, Driver, DriverError, EachRow, Value};
 pub enum Step {
     /// [`Conn::execute`].
     Execute,
+    /// [`Conn::add`].
+    Add,
     /// [`Conn::query`], of this text.
     Query(&'static str),
     /// [`Conn::script`].
@@ -113,6 +115,10 @@ impl<A: Around> ConnAround<A> {
 impl<A: Around> Conn for ConnAround<A> {
     fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
         self.step(Step::Execute, |conn| conn.execute(sql, params))
+    }
+
+    fn add(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<(), DriverError> {
+        self.step(Step::Add, |conn| conn.add(sql, params))
     }
 
     fn query(

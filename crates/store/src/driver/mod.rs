@@ -5,6 +5,7 @@
 //! `RETURNING`. Where the dialects differ there is a named method here; an operation never asks
 //! which engine it is on. Absent on purpose: a query builder, row types.
 
+mod added;
 pub mod around;
 pub mod postgres;
 pub mod sqlite;
@@ -230,6 +231,13 @@ pub type EachRow<'a> = dyn FnMut(&dyn Row) -> Result<(), DriverError> + 'a;
 pub trait Conn: Send {
     /// Runs a statement that answers no rows, and says how many it changed.
     fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError>;
+
+    /// Adds a row by an `INSERT … VALUES ($1, …, $n)` and nothing more. An engine that is a network away
+    /// may take several with one statement, before the next thing that is asked of it: a row that it
+    /// does not take fails that one.
+    fn add(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<(), DriverError> {
+        self.execute(sql, params).map(drop)
+    }
 
     /// Runs a statement and hands over its rows one by one.
     fn query(

@@ -16,13 +16,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use futures_util::TryStreamExt as _;
+use futures_util::{TryStreamExt as _, future};
 use hashbrown::HashMap;
 use tokio::runtime::{Handle, Runtime};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use tokio_postgres::{Client, Config, Error, Statement};
 
+use super::added::{Added, Texts};
 use super::target::Target;
 use super::tls::{Connector, Trust};
 use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
@@ -102,7 +103,8 @@ impl PostgresDriver {
         let (config, connector) = (self.config.clone(), self.connector.clone());
         let (speaker, timeline) = (Arc::clone(&self.speaker), Arc::clone(&self.timeline));
         let server = Server { config, connector, reads, speaker, timeline };
-        let mut conn = PostgresConn { server, open: None, state: State::Outside, sessions: 0 };
+        let (state, added) = (State::Outside, Added::default());
+        let mut conn = PostgresConn { server, open: None, state, sessions: 0, added };
         conn.current()?;
         Ok(Box::new(conn))
     }
@@ -144,7 +146,7 @@ impl Server {
                 tracing::warn!(%error, "a connection to the store was lost");
             }
         });
-        let mut session = Session { client, prepared: HashMap::default() };
+        let mut session = Session::new(client);
         if self.reads {
             // Not asked for while connecting: of several servers none would seem to take writes.
             session.command(READ_ONLY, STATEMENT_TIME_MAX)?;
@@ -205,9 +207,45 @@ const READ_ONLY: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
 struct Session {
     client: Client,
     prepared: HashMap<&'static str, Statement, foldhash::fast::RandomState>,
+    /// Statements that add several rows, by that of one and their number.
+    adding: HashMap<(&'static str, usize), Statement, foldhash::fast::RandomState>,
+    texts: Texts,
 }
 
 impl Session {
+    fn new(client: Client) -> Self {
+        let (prepared, adding) = (HashMap::default(), HashMap::default());
+        Self { client, prepared, adding, texts: Texts::default() }
+    }
+
+    /// Adds rows that waited. One way there and back for all of them, once their statements are known.
+    fn add(&mut self, added: &Added) -> Result<(), DriverError> {
+        let sql = added.sql();
+        for (rows, _) in added.parts() {
+            if !self.adding.contains_key(&(sql, rows)) {
+                let prepared = self.client.prepare(self.texts.of(sql, rows)?);
+                let statement = wait(prepared, STATEMENT_TIME_MAX)?.map_err(failed)?;
+                self.adding.insert((sql, rows), statement);
+            }
+        }
+        let parts: Vec<_> = added.parts().collect();
+        let statements = parts.iter().map(|(rows, values)| {
+            let known = self.adding.get(&(sql, *rows)).cloned();
+            async {
+                let Some(statement) = known else { return Ok(0) };
+                self.client.execute_raw(&statement, given(values)).await
+            }
+        });
+        let done = wait(future::try_join_all(statements), STATEMENT_TIME_MAX)?;
+        done.map(drop).map_err(failed).map_err(|error| match error {
+            // Its place is taken by what was committed since it was given one.
+            DriverError::Unique(column) => {
+                DriverError::Conflict(format!("another row has the same `{column}`"))
+            }
+            other => other,
+        })
+    }
+
     fn prepared(&mut self, sql: &'static str) -> Result<Statement, DriverError> {
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
@@ -239,9 +277,23 @@ struct PostgresConn {
     state: State,
     /// How many sessions there were.
     sessions: u64,
+    /// Rows of the transaction that the server was not told of yet.
+    added: Added,
 }
 
 impl PostgresConn {
+    /// Does something on the session, after the rows that wait were added.
+    fn after_rows<T>(
+        &mut self,
+        act: impl FnOnce(&mut Session) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        if !self.added.is_empty() {
+            let added = std::mem::take(&mut self.added);
+            self.on_session(|session| session.add(&added))?;
+        }
+        self.on_session(act)
+    }
+
     /// The session, made anew where it was lost and no transaction depends on it.
     fn current(&mut self) -> Result<&mut Session, DriverError> {
         if self.state == State::Outside
@@ -314,12 +366,23 @@ impl PostgresConn {
 
 impl Conn for PostgresConn {
     fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError> {
-        self.on_session(|session| {
+        self.after_rows(|session| {
             let statement = session.prepared(sql)?;
             let changed = session.client.execute_raw(&statement, given(params));
             let changed = wait(changed, STATEMENT_TIME_MAX)?.map_err(failed)?;
             usize::try_from(changed).map_err(|error| DriverError::Failed(error.to_string()))
         })
+    }
+
+    fn add(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<(), DriverError> {
+        if self.state != State::Inside {
+            return self.execute(sql, params).map(drop);
+        }
+        if !self.added.takes(sql, params.len()) {
+            self.after_rows(|_| Ok(()))?;
+        }
+        self.added.push(sql, params);
+        Ok(())
     }
 
     fn query(
@@ -334,7 +397,7 @@ impl Conn for PostgresConn {
             given.map(|(value, text)| text.as_ref().map_or(*value, Value::from)).collect()
         });
         let params = asked.as_deref().unwrap_or(params);
-        self.on_session(|session| {
+        self.after_rows(|session| {
             let statement = session.prepared(sql)?;
             let rows = session.client.query_raw(&statement, given(params));
             let mut rows = pin!(wait(rows, STATEMENT_TIME_MAX)?.map_err(failed)?);
@@ -346,7 +409,7 @@ impl Conn for PostgresConn {
     }
 
     fn script(&mut self, sql: &str) -> Result<(), DriverError> {
-        self.on_session(|session| session.command(sql, MIGRATION_TIME_MAX))
+        self.after_rows(|session| session.command(sql, MIGRATION_TIME_MAX))
     }
 
     fn begin_write(&mut self) -> Result<(), DriverError> {
@@ -370,7 +433,7 @@ impl Conn for PostgresConn {
                 "a transaction that failed is not committed".to_owned(),
             ));
         }
-        let done = self.on_session(|session| session.command("COMMIT", STATEMENT_TIME_MAX));
+        let done = self.after_rows(|session| session.command("COMMIT", STATEMENT_TIME_MAX));
         if done.is_err() {
             // Whether it happened is found out on another session.
             self.open = None;
@@ -380,6 +443,7 @@ impl Conn for PostgresConn {
     }
 
     fn rollback(&mut self) -> Result<(), DriverError> {
+        self.added.clear();
         if self.state == State::Outside {
             return Ok(());
         }
@@ -393,7 +457,7 @@ impl Conn for PostgresConn {
     }
 
     fn savepoint(&mut self) -> Result<(), DriverError> {
-        self.on_session(|session| session.command("SAVEPOINT member", STATEMENT_TIME_MAX))
+        self.after_rows(|session| session.command("SAVEPOINT member", STATEMENT_TIME_MAX))
     }
 
     fn release(&mut self) -> Result<(), DriverError> {
@@ -401,6 +465,8 @@ impl Conn for PostgresConn {
     }
 
     fn undo(&mut self) -> Result<(), DriverError> {
+        // Those from before were added when this part began.
+        self.added.clear();
         self.state = State::Inside;
         self.on_session(|session| {
             let undo = "ROLLBACK TO SAVEPOINT member; RELEASE SAVEPOINT member";

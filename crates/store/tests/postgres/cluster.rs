@@ -37,7 +37,12 @@ pub(crate) fn give(path: &Path, text: &str) {
 
 /// Starts a server with these options in a folder that `prepare` may add to.
 pub(crate) fn start_with(options: &[&str], prepare: &dyn Fn(&Path)) -> PathBuf {
-    let folder = new_folder();
+    start_in(&std::env::temp_dir(), options, prepare)
+}
+
+/// The same, in a folder below `parent`.
+pub(crate) fn start_in(parent: &Path, options: &[&str], prepare: &dyn Fn(&Path)) -> PathBuf {
+    let folder = folder_in(parent);
     let mut init = Command::new(programs().join("initdb"));
     init.arg("-D").arg(folder.join("data")).args(["-U", "accredit", "-A", "trust", "-E", "UTF8"]);
     init.args(["--locale=C", "--no-sync"]).current_dir(&folder).stdout(Stdio::null());
@@ -50,7 +55,12 @@ pub(crate) fn start_with(options: &[&str], prepare: &dyn Fn(&Path)) -> PathBuf {
 
 /// A folder for a server, which is the server's.
 pub(crate) fn new_folder() -> PathBuf {
-    let folder = tempfile::Builder::new().prefix("accredit-pg").tempdir().expect("a folder").keep();
+    folder_in(&std::env::temp_dir())
+}
+
+fn folder_in(parent: &Path) -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("accredit-pg").tempdir_in(parent);
+    let folder = folder.expect("a folder").keep();
     if is_root() {
         chown(&folder, Some(NOBODY), Some(NOBODY)).expect("given away");
     }
