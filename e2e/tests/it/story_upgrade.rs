@@ -83,7 +83,11 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
     let config = text(&founded, "config");
     // As the version before left it.
     database.tell("DELETE FROM schema_migration WHERE version > 33");
-    for statement in ["DROP TABLE schema_beside", "ALTER TABLE change_head DROP COLUMN losses"] {
+    for statement in [
+        "DROP TABLE node_word",
+        "DROP TABLE schema_beside",
+        "ALTER TABLE change_head DROP COLUMN losses",
+    ] {
         database.tell(statement);
     }
     let (ran, told) = check(&config);
