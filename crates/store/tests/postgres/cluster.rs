@@ -53,12 +53,8 @@ pub(crate) fn start_in(parent: &Path, options: &[&str], prepare: &dyn Fn(&Path))
     folder
 }
 
-/// A folder for a server, which is the server's.
-pub(crate) fn new_folder() -> PathBuf {
-    folder_in(&std::env::temp_dir())
-}
-
-fn folder_in(parent: &Path) -> PathBuf {
+/// A folder below `parent` for a server, which is the server's.
+pub(crate) fn folder_in(parent: &Path) -> PathBuf {
     let folder = tempfile::Builder::new().prefix("accredit-pg").tempdir_in(parent);
     let folder = folder.expect("a folder").keep();
     if is_root() {

@@ -45,7 +45,7 @@ impl Machine {
     pub(crate) async fn standby_of(primary: u16) -> Self {
         let port = free_port();
         let started = tokio::task::spawn_blocking(move || {
-            let folder = cluster::new_folder();
+            let folder = cluster::folder_in(&std::env::temp_dir());
             let mut copy = client("pg_basebackup");
             copy.args(["-h", "127.0.0.1", "-p", &primary.to_string(), "-U", "accredit", "-R"]);
             copy.args(["-X", "stream", "-c", "fast", "--no-sync", "-D"]).arg(folder.join("data"));
