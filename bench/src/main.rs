@@ -16,7 +16,7 @@ mod attenuable;
 mod bound;
 mod client;
 #[path = "../../crates/store/tests/postgres/cluster.rs"]
-#[expect(clippy::expect_used, clippy::panic, dead_code, reason = "as the tests start it")]
+#[expect(clippy::expect_used, dead_code, reason = "as the tests start it")]
 mod cluster;
 mod empty;
 mod histogram;
