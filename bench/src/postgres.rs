@@ -49,7 +49,10 @@ impl Database {
 
     /// The number that a statement answers.
     fn number(&self, sql: &str) -> Answer<u64> {
-        let mut ask = Command::new(cluster::programs().join("psql"));
+        // It comes with the client, which may stand elsewhere than the server.
+        let beside = cluster::programs().join("psql");
+        let program = if beside.is_file() { beside } else { "psql".into() };
+        let mut ask = Command::new(program);
         ask.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "accredit"]);
         ask.args(["-d", "postgres", "-Atc", sql]).stdin(Stdio::null()).stderr(Stdio::inherit());
         let told = ask.output().map_err(|error| format!("psql: {error}"))?.stdout;
