@@ -11,13 +11,13 @@ use accredit_wire::ids::{AgentId, AnyId, Kind};
 
 use crate::given::{NOW, World, event, found_organization, unique};
 
-const LIST: ListId = ListId { generation: 1, number: 7 };
+pub(crate) const LIST: ListId = ListId { generation: 1, number: 7 };
 
-fn place(index: u32) -> StatusPlace {
+pub(crate) fn place(index: u32) -> StatusPlace {
     StatusPlace { list: LIST, index, until: NOW.plus(Duration::from_mins(6)) }
 }
 
-async fn issue(
+pub(crate) async fn issue(
     world: &World,
     lineage: &[AnyId],
     rev: u64,

@@ -1,6 +1,6 @@
 //! A store goes from one engine to the other and back, with everything in it.
 
-use accredit_domain::ports::{Ledger as _, Lookup, Registry as _, Row};
+use accredit_domain::ports::{Ledger as _, Lookup, Registry as _, Row, StatusLists as _};
 use accredit_domain::registry::credential::Holder;
 use accredit_store::Options;
 use accredit_store::copy::copy_all;
@@ -8,7 +8,7 @@ use accredit_store::place::Place;
 use accredit_wire::ids::AgentId;
 
 use crate::given::{NOW, World, issue, single_use};
-use crate::server;
+use crate::{server, status_lists};
 
 fn database(folder: &tempfile::TempDir) -> Place {
     server::database_of(folder);
@@ -28,13 +28,16 @@ async fn a_store_moves_to_a_file_and_back_and_what_was_used_stays_used() {
         let one = single_use(AgentId::new(1, [1; 10]).any(), hash);
         issue(&world.store, world.org, vec![agent.id.any()], 0, Some(one)).await.expect("issued");
     }
+    let listed = status_lists::place(77);
+    status_lists::issue(&world, &[agent.id.any()], 0, listed).await.expect("issued");
     let World { store, org, folder } = world;
     store.close();
     let (middle, there) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("one"));
     let file = Place::File(middle.path().join("accredit.db"));
 
     let out = copy_all(&database(&folder), &file).expect("copied");
-    assert_eq!((out.rows_of("agent"), out.rows_of("spent")), (1, 20), "{out:?}");
+    let counts = ["agent", "spent", "status_place"].map(|table| out.rows_of(table));
+    assert_eq!(counts, [1, 20, 1], "{out:?}");
     let again = copy_all(&database(&folder), &file).expect_err("it is full").to_string();
     assert!(again.contains("must be empty"), "{again}");
     let embedded = file.open(&Options::default()).expect("a store");
@@ -49,6 +52,11 @@ async fn a_store_moves_to_a_file_and_back_and_what_was_used_stays_used() {
     assert_eq!(back, out);
     let store = database(&there).open(&Options::default()).expect("a store");
     assert!(!store.consume_once(org, used).await.expect("asked"), "used here too");
+    let places = store.listed_tokens(org, status_lists::LIST, 0, 10).await.expect("read");
+    assert_eq!(
+        (places.len(), places[0].index, &*places[0].lineage),
+        (1, 77, &[agent.id.any()][..])
+    );
     let further = single_use(AgentId::new(1, [1; 10]).any(), 99);
     assert!(store.consume_once(org, further).await.expect("asked"), "another one is not");
     let lanes = accredit_domain::ports::Log::lanes(&*store, org).await.expect("lanes");

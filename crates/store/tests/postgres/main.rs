@@ -30,6 +30,8 @@ mod schema;
 mod server;
 mod shared;
 mod statements;
+#[path = "../it/status_lists.rs"]
+mod status_lists;
 mod tls;
 mod trouble;
 mod turns;
