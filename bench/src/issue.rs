@@ -67,7 +67,7 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
     let mut figures = compared(&promised, &ours, &theirs, &lengths);
     figures.push(synced(promised.scenario, &ours, flushes));
     if method == Method::Basic {
-        figures.extend(open_loop(&rounds, &ours, effort)?);
+        figures.push(open_loop(promised.scenario, (&rounds, &ours), effort, 10.0)?);
     }
     let kib = machine::resident_kib(server.pid())? as f64;
     figures.push(Figure {
@@ -152,8 +152,13 @@ fn synced(scenario: &'static str, ours: &Side, flushes: Option<u64>) -> Figure {
     Figure { scenario, what, value, unit: "", target: Target::None, beside }
 }
 
-/// Half of what the closed loop reached, sent whatever the server does.
-fn open_loop(rounds: &Rounds, ours: &Side, effort: Effort) -> Answer<Vec<Figure>> {
+/// Half of what the closed loop reached, sent whatever the server does: the p99, milliseconds.
+pub(crate) fn open_loop(
+    scenario: &'static str,
+    (rounds, ours): (&Rounds, &Side),
+    effort: Effort,
+    most: f64,
+) -> Answer<Figure> {
     let rate = median(&ours.rates) / 2.0;
     let script = Script {
         address: ours.address.clone(),
@@ -166,16 +171,15 @@ fn open_loop(rounds: &Rounds, ours: &Side, effort: Effort) -> Answer<Vec<Figure>
         may_shed: false,
     };
     let load = rounds.load(&script)?;
-    let [half, p90, p99, p999, most] = load.quantiles.map(|micros| micros as f64 / 1000.0);
+    let [half, p90, p99, p999, longest] = load.quantiles.map(|micros| micros as f64 / 1000.0);
     let beside = format!(
         "{} sent for {:.0} s, from the intended send time: p50 {half:.2}, p90 {p90:.2}, \
-         p99.9 {p999:.2}, longest {most:.2} ms",
+         p99.9 {p999:.2}, longest {longest:.2} ms",
         number(rate, "/s"),
         load.seconds
     );
-    let what = "p99, open loop at half the maximum".to_owned();
-    let target = Target::AtMost(10.0);
-    Ok(vec![Figure { scenario: "issue", what, value: p99, unit: "ms", target, beside }])
+    let what = "p99, open loop at half the maximum";
+    Ok(Figure::of(scenario, what, (p99, "ms"), Target::AtMost(most), beside))
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let grown = server.size()?.saturating_sub(size) as f64;
     let written = machine::written_bytes(server.pid())?.saturating_sub(written) as f64;
     let mut figures = vec![
-        figure(
+        Figure::of(
+            SCENARIO,
             "most events that no signed checkpoint covered yet, of a second's",
             (100.0 * most / load.rate().max(1.0), "%"),
             Target::AtMost(200.0),
@@ -71,7 +72,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
                 caught_up.as_secs_f64() * 1000.0
             ),
         ),
-        figure(
+        Figure::of(
+            SCENARIO,
             "store for each event",
             (grown / events, "bytes"),
             Target::None,
@@ -79,7 +81,8 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
              its size then"
                 .to_owned(),
         ),
-        figure(
+        Figure::of(
+            SCENARIO,
             "write amplification",
             (written / grown.max(1.0), ""),
             Target::None,
@@ -92,15 +95,6 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     figures.extend(verified(setting, &server)?);
     let _ = std::fs::remove_file(&rounds.plan);
     Ok(figures)
-}
-
-fn figure(
-    what: &str,
-    (value, unit): (f64, &'static str),
-    target: Target,
-    beside: String,
-) -> Figure {
-    Figure { scenario: SCENARIO, what: what.to_owned(), value, unit, target, beside }
 }
 
 /// Events that are in the log, and those of them that a signed checkpoint covers. Not asked of the
@@ -146,7 +140,8 @@ fn verified(setting: &Setting, server: &Server) -> Answer<Vec<Figure>> {
     let events = verdict.get("events").and_then(Value::as_f64);
     let events = events.ok_or_else(|| format!("`audit verify` counts no events: {verdict}"))?;
     Ok(vec![
-        figure(
+        Figure::of(
+            SCENARIO,
             "`audit verify`, events a second and core",
             (events / cpu.as_secs_f64().max(0.01), "/s"),
             Target::AtLeast(200_000.0),
@@ -158,7 +153,8 @@ fn verified(setting: &Setting, server: &Server) -> Answer<Vec<Figure>> {
                 took.as_secs_f64()
             ),
         ),
-        figure(
+        Figure::of(
+            SCENARIO,
             "`audit export`",
             (events / exporting.max(0.01), "/s"),
             Target::None,

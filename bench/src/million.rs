@@ -98,7 +98,8 @@ fn measured(
         server.restart(&setting.accredit)?;
         starts.push(server.ready_after.as_secs_f64() * 1000.0);
     }
-    figures.push(figure(
+    figures.push(Figure::of(
+        SCENARIO,
         "process started until `/readyz` says yes",
         (median(&starts), "ms"),
         Target::AtMost(250.0),
@@ -136,7 +137,8 @@ fn measured(
     // A request that finds nothing looks twice, for its credential and for its agent, and finds the
     // agent afterwards where the first look has put it: what was found in memory tells nothing.
     let (misses, tokens) = (looked as f64, all.answered as f64);
-    figures.push(figure(
+    figures.push(Figure::of(
+        SCENARIO,
         "of these requests, with nothing of theirs in memory",
         ((100.0 * misses / (2.0 * tokens).max(1.0)).min(100.0), "%"),
         if tokens <= (idle * effort.rounds) as f64 { Target::AtLeast(90.0) } else { Target::None },
@@ -144,15 +146,6 @@ fn measured(
     ));
     figures.push(memory(&server, "anonymous memory after all rounds")?);
     Ok(figures)
-}
-
-fn figure(
-    what: &str,
-    (value, unit): (f64, &'static str),
-    target: Target,
-    beside: String,
-) -> Figure {
-    Figure { scenario: SCENARIO, what: what.to_owned(), value, unit, target, beside }
 }
 
 fn grouped(count: usize) -> String {
@@ -222,7 +215,8 @@ fn one(admin: &mut Client, number: usize) -> Answer<plan::Client> {
 }
 
 fn registered(agents: usize, took: Duration, size: u64) -> Figure {
-    figure(
+    Figure::of(
+        SCENARIO,
         "agents registered, with a credential each, over the API",
         (agents as f64 / took.as_secs_f64(), "/s"),
         Target::None,
@@ -278,7 +272,8 @@ fn lists(server: &Server, agents: usize) -> Answer<Vec<Figure>> {
                 times.push(begun.elapsed().as_secs_f64() * 1000.0);
             }
         }
-        figures.push(figure(
+        figures.push(Figure::of(
+            SCENARIO,
             what,
             (median(&times), "ms"),
             Target::AtMost(50.0),
@@ -312,7 +307,8 @@ fn compared(what: &str, few: &Side, many: &Side, least: f64) -> Vec<Figure> {
         a.iter().zip(b).map(|(a, b)| 100.0 * a / b).collect()
     };
     let (ratios, cpu) = (pairs(&many.rates, &few.rates), pairs(&few.cpu, &many.cpu));
-    vec![figure(
+    vec![Figure::of(
+        SCENARIO,
         &format!("issuing, {what}, of the rate with {} active", grouped(FEW)),
         (median(&ratios), "%"),
         Target::AtLeast(least),
@@ -333,5 +329,5 @@ fn memory(server: &Server, what: &str) -> Answer<Figure> {
     let anonymous = machine::anonymous_kib(server.pid())? as f64 * 1.024 / 1000.0;
     let resident = machine::resident_kib(server.pid())? as f64 * 1.024 / 1000.0;
     let beside = format!("{} resident with what is mapped from files", number(resident, "MB"));
-    Ok(figure(what, (anonymous, "MB"), Target::AtMost(250.0), beside))
+    Ok(Figure::of(SCENARIO, what, (anonymous, "MB"), Target::AtMost(250.0), beside))
 }

@@ -8,15 +8,17 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::load::{Among, Script};
+use crate::load::Among;
 use crate::plan::Method;
 use crate::report::{Figure, Target, median, number, spread};
 use crate::revoke;
-use crate::rounds::{CONNECTIONS, Rounds, Side, WARM_UP};
+use crate::rounds::{CONNECTIONS, Rounds, Side};
 use crate::server::Server;
-use crate::{Answer, Effort, Setting, cluster, million};
+use crate::{Answer, Effort, Setting, cluster, issue, million};
 
 const SCENARIO: &str = "postgres";
+/// The p99 at half of what is reached, milliseconds.
+const HALF_LOAD_MAX: f64 = 40.0;
 /// How long a revocation may take from one node to a Verifier at another, milliseconds.
 const ACROSS_MAX: f64 = 100.0;
 /// Memory that the server keeps pages in.
@@ -69,15 +71,6 @@ impl Database {
     pub(crate) fn size(&self) -> Answer<u64> {
         self.number("SELECT pg_database_size(current_database())")
     }
-}
-
-fn figure(
-    what: &str,
-    (value, unit): (f64, &'static str),
-    target: Target,
-    beside: String,
-) -> Figure {
-    Figure { scenario: SCENARIO, what: what.to_owned(), value, unit, target, beside }
 }
 
 /// Measures issuing, what it writes, and revoking across two nodes.
@@ -138,37 +131,21 @@ fn issuing(
     );
     let each = wal as f64 / (ours.answered as f64).max(1.0);
     drop(embedded);
-    let script = Script {
-        address: ours.address.clone(),
-        connections: CONNECTIONS,
-        warm_up: WARM_UP,
-        time: effort.open_loop,
-        rate: rate / 2.0,
-        assertions: 0,
-        among: Among::Own,
-        may_shed: false,
-    };
-    let load = on_server.load(&script)?;
-    let [half, p90, p99, p999, most] = load.quantiles.map(|micros| micros as f64 / 1000.0);
-    let open = format!(
-        "{} sent for {:.0} s, from the intended send time: p50 {half:.2}, p90 {p90:.2}, p99.9 \
-         {p999:.2}, longest {most:.2} ms",
-        number(rate / 2.0, "/s"),
-        load.seconds
-    );
+    let open = issue::open_loop(SCENARIO, (&on_server, &ours), effort, HALF_LOAD_MAX)?;
     for rounds in [on_file, on_server] {
         // Its secrets are worth nothing any more, but need not lie about.
         let _ = std::fs::remove_file(&rounds.plan);
     }
     Ok(vec![
-        figure(
+        Figure::of(
+            SCENARIO,
             "issuing, of the rate of the same binary on SQLite",
             (median(&ratios), "%"),
             Target::AtLeast(50.0),
             rates,
         ),
-        figure("p99, open loop at half the maximum", (p99, "ms"), Target::AtMost(40.0), open),
-        figure("WAL for each token", (each, "bytes"), Target::None, issued),
+        open,
+        Figure::of(SCENARIO, "WAL for each token", (each, "bytes"), Target::None, issued),
     ])
 }
 

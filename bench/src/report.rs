@@ -36,6 +36,17 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    /// A value with its unit.
+    pub(crate) fn of(
+        scenario: &'static str,
+        what: &str,
+        (value, unit): (f64, &'static str),
+        target: Target,
+        beside: String,
+    ) -> Self {
+        Self { scenario, what: what.to_owned(), value, unit, target, beside }
+    }
+
     /// Whether it is as it must be; `None` where nothing is promised.
     pub(crate) fn passes(&self) -> Option<bool> {
         match self.target {

@@ -49,7 +49,9 @@ pub async fn introspect(
 /// Takes over what other nodes wrote where one of them decided a token by more than is known here: as
 /// it was a moment ago this node would take a living token for one of an unknown state.
 pub(crate) async fn come_up_to(cx: &Cx, token: &str) -> Result<(), Fault> {
-    if let Err(Rejection::Behind { .. }) = cx.tenant.verifier.alive(token, cx.now) {
+    if cx.world.store.is_shared()
+        && let Err(Rejection::Behind { .. }) = cx.tenant.verifier.alive(token, cx.now)
+    {
         cx.world.store.catch_up().await?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::stage::cast::text;
-use crate::stage::keys::{ASSERTION, ClientKey};
+use crate::stage::keys::ClientKey;
 use crate::stage::{Answer, Ask, Cast};
 
 /// How many ask at once.
@@ -146,14 +146,7 @@ async fn an_assertion_that_many_send_at_once_is_good_for_one_token() {
     let key = ClientKey::new(Algorithm::Es256, None);
     let body = json!({"agent": agent, "type": "public-key", "jwk": key.jwk()});
     cast.server.post("/v1/credentials", body).await;
-    let assertion = key.assertion(&agent, &cast.server.issuer);
-    let form = [
-        ("grant_type", "client_credentials"),
-        ("scope", "crm:read"),
-        ("client_assertion_type", ASSERTION),
-        ("client_assertion", assertion.as_str()),
-    ];
-    let ask = Ask::form(&cast.server.at("/oauth/token"), &form);
+    let ask = key.asks(&cast.server.at("/oauth/token"), &agent, &cast.server.issuer);
     let to = cast.server.address;
     let all = at_once(vec![ask; TASKS], to).await;
     check_one_won(&all, 200, |answer| {

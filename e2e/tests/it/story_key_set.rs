@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::stage::cast::Cast;
-use crate::stage::http::Ask;
-use crate::stage::keys::{ASSERTION, ClientKey};
+use crate::stage::keys::ClientKey;
 use crate::stage::server::{Folder, Server};
 
 /// Serves whatever is in the cell as a JWK set, on loopback.
@@ -46,14 +45,8 @@ async fn an_agent_rotates_the_keys_that_it_publishes() {
     let shown = cast.server.cli_json(&["agent", "update", "planner", "--jwks-url", &url]);
     assert_eq!(shown["jwks_url"], url);
     let token = async |key: &ClientKey| {
-        let assertion = key.assertion(&agent, &cast.server.issuer);
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("scope", "crm:read"),
-            ("client_assertion_type", ASSERTION),
-            ("client_assertion", &*assertion),
-        ];
-        cast.server.send(Ask::form(&cast.server.at("/oauth/token"), &form)).await
+        let endpoint = cast.server.at("/oauth/token");
+        cast.server.send(key.asks(&endpoint, &agent, &cast.server.issuer)).await
     };
     // Nobody registered it, and nobody has to wait for the hour.
     token(&first).await.good();

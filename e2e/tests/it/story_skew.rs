@@ -9,9 +9,9 @@ use accredit_wire::crypto::Algorithm;
 use serde_json::{Value, json};
 
 use crate::stage::cast::text;
-use crate::stage::keys::{ASSERTION, ClientKey};
+use crate::stage::keys::ClientKey;
 use crate::stage::server::{Folder, free_port};
-use crate::stage::{Ask, Cast, FOLLOWS_WITHIN, Server, binary, postgres, until};
+use crate::stage::{Cast, FOLLOWS_WITHIN, Server, binary, postgres, until};
 use crate::story_nodes::{init, jti, logged, says};
 
 /// How far a clock is off, in seconds: more than a token lives (300), and what is forgiven (60).
@@ -102,14 +102,7 @@ async fn nodes_whose_clocks_are_off_bring_nothing_back_and_use_nothing_twice() {
     let (prover, key) = (cast.bare_agent("prover").await, ClientKey::new(Algorithm::Es256, None));
     let body = json!({"agent": prover, "type": "public-key", "jwk": key.jwk()});
     cast.server.post("/v1/credentials", body).await;
-    let assertion = key.assertion(&prover, &cast.server.issuer);
-    let form = [
-        ("grant_type", "client_credentials"),
-        ("scope", "crm:read"),
-        ("client_assertion_type", ASSERTION),
-        ("client_assertion", assertion.as_str()),
-    ];
-    let ask = Ask::form(&cast.server.at("/oauth/token"), &form);
+    let ask = key.asks(&cast.server.at("/oauth/token"), &prover, &cast.server.issuer);
     for (node, rule) in [(&ahead, "assertion-lifetime"), (&behind, "assertion-lifetime")] {
         node.send(ask.clone()).await.refused(401, "invalid_client", rule);
     }

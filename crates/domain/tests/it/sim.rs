@@ -24,6 +24,28 @@ pub(crate) fn asked_for() -> Option<u64> {
     Some(text.parse().expect("a seed is a number"))
 }
 
+/// What came of each seed below `seeds`, on both cores.
+pub(crate) fn of_seeds<R: Send>(
+    seeds: u64,
+    run: impl Fn(u64) -> Result<R, Box<Broken>> + Sync,
+) -> Vec<R> {
+    let next = std::sync::atomic::AtomicU64::new(0);
+    let worker = || {
+        let mut reports = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if seed >= seeds {
+                return reports;
+            }
+            reports.push(run(seed).unwrap_or_else(|broken| panic!("{broken}")));
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers = [scope.spawn(worker), scope.spawn(worker)];
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+    })
+}
+
 #[test]
 fn whatever_happens_in_whatever_order_the_invariants_hold() {
     if let Some(seed) = asked_for() {
@@ -31,21 +53,7 @@ fn whatever_happens_in_whatever_order_the_invariants_hold() {
         println!("{}", report.told.join("\n"));
         return;
     }
-    let next = std::sync::atomic::AtomicU64::new(0);
-    let worker = || {
-        let mut reports = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if seed >= SEEDS {
-                return reports;
-            }
-            reports.push(run(plan(seed, None)).unwrap_or_else(|broken| panic!("{broken}")));
-        }
-    };
-    let reports: Vec<Report> = std::thread::scope(|scope| {
-        let workers = [scope.spawn(worker), scope.spawn(worker)];
-        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
-    });
+    let reports = of_seeds(SEEDS, |seed| run(plan(seed, None)));
     // Worlds in which something happens.
     let sum = |count: fn(&Report) -> usize| reports.iter().map(count).sum::<usize>() as u64;
     assert!(sum(|report| report.issued) > 5 * SEEDS, "{} tokens", sum(|report| report.issued));

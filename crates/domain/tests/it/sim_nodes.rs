@@ -22,21 +22,7 @@ fn whatever_happens_on_whichever_node_the_invariants_hold() {
         println!("{}", report.told.join("\n"));
         return;
     }
-    let next = std::sync::atomic::AtomicU64::new(0);
-    let worker = || {
-        let mut reports = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if seed >= SEEDS {
-                return reports;
-            }
-            reports.push(run(seed, None).unwrap_or_else(|broken| panic!("{broken}")));
-        }
-    };
-    let reports: Vec<Report> = std::thread::scope(|scope| {
-        let workers = [scope.spawn(worker), scope.spawn(worker)];
-        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
-    });
+    let reports = crate::sim::of_seeds(SEEDS, |seed| run(seed, None));
     // Worlds in which something happens.
     let sum = |count: fn(&Report) -> usize| reports.iter().map(count).sum::<usize>() as u64;
     let happened = [

@@ -3,23 +3,33 @@
 
 use std::sync::Arc;
 
-use accredit_domain::ports::{CommitError, Leases as _, Lookup, Registry as _};
+use accredit_domain::ports::{CommitError, Committed, Leases as _, Lookup, Registry as _};
+use accredit_store::SqlStore;
+use tokio::task::JoinHandle;
 
 use crate::given::{World, commit};
 use crate::leases::{JOB, lease, under};
-use crate::nodes::{WATCHED, gated};
+use crate::nodes::{Gate, WATCHED, gated};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_take_over_waits_for_a_change_under_the_lease_and_what_comes_later_is_refused() {
+type Written = JoinHandle<Result<Committed, CommitError>>;
+
+/// A holder whose change under the lease is held up before its commit.
+async fn under_way() -> (World, Arc<SqlStore>, Arc<Gate>, Written) {
     let world = World::new().await;
     let (holder, gate) = gated(&world);
-    let (first, second) = (lease("a", 1, 0), lease("b", 2, 0));
-    assert!(holder.move_lease(JOB, None, first.clone()).await.expect("answered"));
+    assert!(holder.move_lease(JOB, None, lease("a", 1, 0)).await.expect("answered"));
     gate.shut();
     let (org, writing) = (world.org, Arc::clone(&holder));
     let written =
         tokio::spawn(async move { commit(&writing, org, under(1, "a@example.com"), None).await });
     tokio::task::block_in_place(|| gate.is_reached());
+    (world, holder, gate, written)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_take_over_waits_for_a_change_under_the_lease_and_what_comes_later_is_refused() {
+    let (world, holder, gate, written) = under_way().await;
+    let (org, first, second) = (world.org, lease("a", 1, 0), lease("b", 2, 0));
     let store = Arc::clone(&world.store);
     let mut taken = tokio::spawn(async move { store.move_lease(JOB, Some(first), second).await });
     assert!(tokio::time::timeout(WATCHED, &mut taken).await.is_err(), "it waits");
@@ -35,15 +45,8 @@ async fn a_take_over_waits_for_a_change_under_the_lease_and_what_comes_later_is_
 /// A holder that stands still in the middle of what it does is overtaken, and writes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_that_stood_still_before_its_commit_and_wakes_has_written_nothing() {
-    let world = World::new().await;
-    let (holder, gate) = gated(&world);
-    let (first, second) = (lease("a", 1, 0), lease("b", 2, 0));
-    assert!(holder.move_lease(JOB, None, first.clone()).await.expect("answered"));
-    gate.shut();
-    let (org, writing) = (world.org, Arc::clone(&holder));
-    let written =
-        tokio::spawn(async move { commit(&writing, org, under(1, "a@example.com"), None).await });
-    tokio::task::block_in_place(|| gate.is_reached());
+    let (world, holder, gate, written) = under_way().await;
+    let (org, first, second) = (world.org, lease("a", 1, 0), lease("b", 2, 0));
     // Its transaction is ended by the database, and the lease is free for whoever waits.
     assert!(world.store.move_lease(JOB, Some(first), second).await.expect("answered"));
     gate.open();

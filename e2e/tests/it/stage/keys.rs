@@ -6,7 +6,7 @@ use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use serde_json::{Value, json};
 
-use super::{now, unique};
+use super::{Ask, now, unique};
 
 /// The one type of client assertion.
 pub(crate) const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -33,6 +33,18 @@ impl ClientKey {
     /// Signs claims under the header that fits.
     pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_as("client-authentication+jwt", claims.to_string().as_bytes())
+    }
+
+    /// Asks a token endpoint for a token with a new assertion, which may be shown more than once.
+    pub(crate) fn asks(&self, endpoint: &str, client: &str, issuer: &str) -> Ask {
+        let assertion = self.assertion(client, issuer);
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("scope", "crm:read"),
+            ("client_assertion_type", ASSERTION),
+            ("client_assertion", assertion.as_str()),
+        ];
+        Ask::form(endpoint, &form)
     }
 
     /// Signs any payload under any type.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::stage::cast::{Client, text};
-use crate::stage::keys::{ASSERTION, ClientKey};
+use crate::stage::keys::ClientKey;
 use crate::stage::{Answer, Ask, Cast, unique};
 use crate::story_nodes::jti;
 
@@ -178,14 +178,7 @@ impl Shared {
             if !self.goes_on() {
                 break;
             }
-            let assertion = key.assertion(&agent, &self.issuer);
-            let form = [
-                ("grant_type", "client_credentials"),
-                ("scope", "crm:read"),
-                ("client_assertion_type", ASSERTION),
-                ("client_assertion", assertion.as_str()),
-            ];
-            let ask = Ask::form(&self.token, &form);
+            let ask = key.asks(&self.token, &agent, &self.issuer);
             let both = tokio::join!(self.ask(place, ask.clone()), self.ask(place + 1, ask.clone()));
             let mut good = 0;
             for answer in [both.0, both.1].into_iter().flatten() {
