@@ -7,7 +7,7 @@ use std::time::Duration;
 use accredit_domain::World;
 use accredit_domain::limits::Limits;
 use accredit_domain::ports::{Clock as _, Entropy, Installation, Log as _, Store};
-use accredit_domain::restoration;
+use accredit_domain::restoration::{self, Because};
 use accredit_domain::root::Root;
 use accredit_domain::vault::SoftVault;
 use accredit_domain::view::View;
@@ -86,9 +86,17 @@ impl TestWorld {
 
     /// A new generation of one organization's store, as a restore begins it, and a new server.
     pub async fn restored(self, org: &Org, seed: u64) -> Self {
+        self.begun(org, seed, Because::Restored).await
+    }
+
+    /// A new generation of one organization's store, as a declared loss begins it, and a new server.
+    pub async fn loss_declared(self, org: &Org, seed: u64) -> Self {
+        self.begun(org, seed, Because::LossDeclared("a test")).await
+    }
+
+    async fn begun(self, org: &Org, seed: u64, because: Because<'_>) -> Self {
         let tenant = self.tenant(org).await;
-        let begun =
-            restoration::begin(&self.world, &tenant, (2, restoration::RESTORED), self.now()).await;
+        let begun = restoration::begin(&self.world, &tenant, (2, because), self.now()).await;
         let begun = begun.expect("a generation");
         self.store.begin_generation(begun).await.expect("written");
         self.reopened(seed).await

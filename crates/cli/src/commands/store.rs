@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use accredit_domain::audit::fsck::fsck;
 use accredit_domain::ports::{Log as _, Page, Registry as _};
 use accredit_domain::registry::PAGE_ROWS_MAX;
+use accredit_domain::restoration::Because;
 use accredit_domain::{Error, Fault, restoration};
 use accredit_store::copy::{Copied, copy_all};
 use accredit_store::inspect::inspect;
@@ -181,7 +182,7 @@ async fn begin_anew(
         for row in found.items {
             let now = composed.world.clock.now();
             let Some(tenant) = composed.server.tenants.by_id(row.id, now).await? else { continue };
-            let asked = (args.generation, args.reason.as_str());
+            let asked = (args.generation, Because::LossDeclared(&args.reason));
             let generation = restoration::begin(&composed.world, &tenant, asked, now).await?;
             composed.store.begin_generation(generation).await?;
             begun.push((row.name, args.generation.max(row.generation + 1)));

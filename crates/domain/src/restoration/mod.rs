@@ -6,6 +6,7 @@
 //! and go on under a new origin, and issuing is closed: either the old log's export is read again
 //! ([`reconcile`]), or a person takes it upon themselves that nothing was ended ([`waive`]).
 
+mod parting;
 pub mod reconcile;
 
 use accredit_wire::ids::{OrganizationId, RevocationId};
@@ -56,7 +57,38 @@ impl Issuing {
 }
 
 /// Why all tokens end where a backup was restored.
-pub const RESTORED: &str = "a backup was restored";
+const RESTORED: &str = "a backup was restored";
+/// The member of the first event's `changes` that says why a generation began.
+const CAUSE: &str = "cause";
+/// What stands there after a declared loss.
+const DECLARED_LOSS: &str = "declared-loss";
+
+/// Why a generation begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Because<'a> {
+    /// A backup was restored.
+    Restored,
+    /// A person declared that the store has lost what it had answered, and says what happened.
+    LossDeclared(&'a str),
+}
+
+impl Because<'_> {
+    /// Why all tokens of before end.
+    const fn reason(&self) -> &str {
+        match self {
+            Self::Restored => RESTORED,
+            Self::LossDeclared(reason) => reason,
+        }
+    }
+
+    /// As the event says it.
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Restored => "restore",
+            Self::LossDeclared(_) => DECLARED_LOSS,
+        }
+    }
+}
 
 /// The revocation counter at which a generation begins, above any that was seen before.
 pub const fn first_rev(generation: u64) -> u64 {
@@ -77,12 +109,12 @@ pub struct NewGeneration {
 }
 
 /// Prepares a generation of an organization's store, to be written by the store: `at_least` is the
-/// lowest number that it may have, `reason` why all tokens of before end. The tree of each lane is completed and signed first, since the
+/// lowest number that it may have. The tree of each lane is completed and signed first, since the
 /// lanes are closed by it; their last checkpoints stand in the event.
 pub async fn begin(
     world: &World,
     tenant: &Tenant,
-    (at_least, reason): (u64, &str),
+    (at_least, because): (u64, Because<'_>),
     now: Time,
 ) -> Result<Audited<NewGeneration>, Error> {
     let lanes = integrate(world, tenant).await?;
@@ -103,7 +135,7 @@ pub async fn begin(
         id: RevocationId::new(now.millis(), world.random()),
         target: org.any(),
         rev: 0,
-        reason: text("reason", reason)?,
+        reason: text("reason", because.reason())?,
         revoked_at: now,
         keep_until: now.plus(keep_for()),
         ends_at: None,
@@ -114,6 +146,7 @@ pub async fn begin(
         ..Body::default()
     };
     body.changes.insert("generation".into(), generation.to_string());
+    body.changes.insert(CAUSE.into(), because.cause().to_owned());
     body.changes.insert("checkpoints".into(), checkpoints(&lanes)?);
     let event = Event::new(EventKind::LogGenerationStarted, now, world.random(), body);
     let spent_before = now.plus(ASSERTION_LIFETIME_MAX + 2 * SKEW_MAX);

@@ -2,7 +2,8 @@
 //!
 //! The export proves itself with the log's key, which the backup has, and must contain the lanes of
 //! the backup as they were: only then does what follows in it say what the backup does not know.
-//! That nothing follows the export in turn, nobody can prove; whoever has a Verifier that was there
+//! After a declared loss its lanes may part from the store's behind a common beginning
+//! ([`super::parting`]). That nothing follows the export in turn, nobody can prove; whoever has a Verifier that was there
 //! can compare. Absent on purpose: giving back what was created or granted since.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +12,14 @@ use accredit_wire::crypto::PublicKey;
 use accredit_wire::ids::{AnyId, Kind};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
+use accredit_wire::tlog::checkpoint;
 use accredit_wire::tlog::export::{Auditor, Body as Kept, EventRecord, Header};
 use accredit_wire::tlog::note::Vkey;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+pub use super::parting::Parting;
+use super::parting::Partings;
 use super::{open, organization, signed};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
@@ -50,12 +54,15 @@ const FEDERATION_NARROWED_BY: [&str; 4] = ["audiences", "jwks_url", "provision",
 const CHANGED: &str = "it was changed after the backup that was restored: look at it";
 
 /// An export of the old log, while it is read line by line.
-pub struct OldLog {
+pub struct OldLog<'a> {
+    cx: &'a Cx,
     issuer: String,
     log_keys: Vec<PublicKey>,
     /// The closed lanes: their checkpoints, as notes, and by origin how many events the backup has.
     closed: Vec<String>,
     known: BTreeMap<String, u64>,
+    /// Those of them that may part from the store's.
+    partings: Partings,
     /// The origins of lanes that began with the restore.
     own: BTreeSet<String>,
     auditor: Option<Auditor>,
@@ -84,6 +91,8 @@ pub struct Ends {
     operators: bool,
     /// Events beyond the backup.
     events: u64,
+    /// Where the old log parts from the store's own.
+    parted: Vec<Parting>,
 }
 
 /// What was done.
@@ -97,6 +106,8 @@ pub struct Reconciled {
     pub passed_over: u64,
     /// Events of the old log that the backup does not have.
     pub events: u64,
+    /// Where the old log parts from the store's own, after a declared loss.
+    pub parted: Vec<Parting>,
     /// A key of a new owner, where the last one's was ended again.
     pub owner_key: Option<Secret>,
 }
@@ -115,9 +126,9 @@ struct Said {
     changes: BTreeMap<String, String>,
 }
 
-impl OldLog {
+impl<'a> OldLog<'a> {
     /// Begins to read an export of the organization's log as it was before the restore.
-    pub async fn new(cx: &Cx) -> Result<Self, Error> {
+    pub async fn new(cx: &'a Cx) -> Result<Self, Error> {
         let lanes = cx.world.store.lanes(cx.tenant.id).await?;
         let before = |lane: &&LaneHead| lane.generation < cx.tenant.generation;
         let closed: Vec<String> =
@@ -139,6 +150,8 @@ impl OldLog {
         let log_keys = keys::of(keys.all(), KeyPurpose::Log).map(|key| key.sealed.public.clone());
         let own = lanes.iter().filter(|lane| !before(lane)).map(|lane| cx.tenant.origin(lane));
         Ok(Self {
+            cx,
+            partings: Partings::of(cx, &lanes).await?,
             own: own.collect(),
             issuer: cx.tenant.issuer.clone(),
             log_keys: log_keys.collect(),
@@ -152,13 +165,15 @@ impl OldLog {
         })
     }
 
-    /// Takes the next line, with or without its end.
-    pub fn line(&mut self, line: &str) {
+    /// Takes the next line, with or without its end. Fails where the store cannot be read.
+    pub async fn line(&mut self, line: &str) -> Result<(), Fault> {
         if self.wrong.is_some() {
-            return;
+            return Ok(());
         }
-        let outcome = if self.auditor.is_none() { self.first(line) } else { self.next(line) };
+        let outcome =
+            if self.auditor.is_none() { self.first(line) } else { self.next(line).await? };
         self.wrong = outcome.err();
+        Ok(())
     }
 
     /// The header: its logs are this organization's, and signed by a key that the backup has, or that one of
@@ -179,45 +194,56 @@ impl OldLog {
             }
             self.origins.insert(lane.lane, lane.origin);
         }
-        let mut auditor = Auditor::new(vkeys);
+        let mut auditor = Auditor::new(vkeys.clone());
         for note in &self.closed {
-            auditor
-                .against(note.as_bytes())
+            let opened = checkpoint::open(note.as_bytes(), &vkeys)
                 .map_err(|_| "it does not have the lanes that the backup has".to_owned())?;
+            if !self.partings.has(&opened.origin) {
+                auditor.against(note.as_bytes()).map_err(|error| error.to_string())?;
+            }
         }
         auditor.line(line);
         self.auditor = Some(auditor);
         Ok(())
     }
 
-    fn next(&mut self, line: &str) -> Result<(), String> {
+    async fn next(&mut self, line: &str) -> Result<Result<(), String>, Fault> {
         if let Some(auditor) = &mut self.auditor {
             auditor.line(line);
         }
         let line = line.strip_suffix('\n').unwrap_or(line);
         // What is no event, or a malformed one, is the auditor's.
-        let Some((event, _)) = EventRecord::read(line) else { return Ok(()) };
-        let origin = self.origins.get(&event.lane);
-        let known = origin.and_then(|origin| self.known.get(origin)).copied().unwrap_or(0);
-        if event.sequence < known {
-            return Ok(());
+        let Some((event, _)) = EventRecord::read(line) else { return Ok(Ok(())) };
+        if self.is_known(&event).await? {
+            return Ok(Ok(()));
         }
         self.newer += 1;
-        self.ends.take(&event)?;
-        if self.ends.len() > ENDS_MAX {
-            return Err(format!("it ends more than {ENDS_MAX} things"));
+        let taken = self.ends.take(&event);
+        if taken.is_ok() && self.ends.len() > ENDS_MAX {
+            return Ok(Err(format!("it ends more than {ENDS_MAX} things")));
         }
-        Ok(())
+        Ok(taken)
+    }
+
+    /// Whether the store has an event of the export.
+    async fn is_known(&mut self, event: &EventRecord<'_>) -> Result<bool, Fault> {
+        let Some(origin) = self.origins.get(&event.lane) else { return Ok(false) };
+        let place = (event.sequence, &event.leaf);
+        let is_common = self.partings.is_common(self.cx, origin, place).await?;
+        let known = self.known.get(origin).copied().unwrap_or(0);
+        Ok(is_common.unwrap_or(event.sequence < known))
     }
 
     /// What it ended, once all lines were read: only where it is whole, signed, contains the log of
-    /// the backup, and goes on behind it.
+    /// the backup, and goes on behind it; after a declared loss, where it goes on behind what it has in
+    /// common with the store's own.
     pub fn finish(self) -> Result<Ends, Refusal> {
         let refused = |detail: String| {
             Refusal::new(
                 Rule::FieldInvalid,
                 format!("the export is not this log's continuation: {detail}"),
-                "give a whole export of the log as it was before the restore, made after the backup",
+                "give a whole export of the log as it was before the restore or the loss, made after \
+                 the backup",
             )
         };
         if let Some(wrong) = self.wrong {
@@ -234,7 +260,8 @@ impl OldLog {
         if self.newer == 0 {
             return Err(refused("it has no event that the backup does not have".to_owned()));
         }
-        Ok(Ends { events: self.newer, ..self.ends })
+        let parted = self.partings.found().map_err(refused)?;
+        Ok(Ends { events: self.newer, parted, ..self.ends })
     }
 }
 
@@ -344,7 +371,7 @@ impl Ends {
 /// `done` says what was done by then: a new owner's key is in it even where this fails.
 pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<(), Error> {
     cx.require(AdminPermission::Administrators)?;
-    done.events = ends.events;
+    (done.events, done.parted) = (ends.events, ends.parted.clone());
     for id in ends.ended.union(&ends.left) {
         end(cx, *id, (ENDED, None), done).await?;
     }
@@ -373,6 +400,10 @@ pub async fn reconcile(cx: &Cx, ends: &Ends, done: &mut Reconciled) -> Result<()
     }
     let mut body = Body { count: Some(done.ended + done.changed), ..Body::default() };
     body.changes.insert("events".into(), done.events.to_string());
+    if !ends.parted.is_empty() {
+        let lines = ends.parted.iter().map(|parted| format!("{} {}", parted.origin, parted.at));
+        body.changes.insert("parted".into(), lines.collect::<Vec<_>>().join("\n"));
+    }
     let mut more = Vec::new();
     if ends.operators {
         body.changes.insert("operator_keys".into(), "ended".to_owned());

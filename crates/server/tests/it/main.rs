@@ -35,6 +35,7 @@ mod log;
 mod metrics;
 mod once;
 mod overload;
+mod parting;
 mod permission;
 mod probes;
 mod quotas;

@@ -43,8 +43,11 @@ async fn export(world: &TestWorld, scene: &Scene) -> String {
 }
 
 async fn read(world: &TestWorld, scene: &Scene, export: &str) -> Result<Ends, Refusal> {
-    let mut log = OldLog::new(&world.cx(&scene.org).await).await.expect("a restored store");
-    export.lines().for_each(|line| log.line(line));
+    let cx = world.cx(&scene.org).await;
+    let mut log = OldLog::new(&cx).await.expect("a restored store");
+    for line in export.lines() {
+        log.line(line).await.expect("a readable store");
+    }
     log.finish()
 }
 

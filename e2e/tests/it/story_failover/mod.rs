@@ -3,6 +3,7 @@
 
 pub(crate) mod load;
 mod lost;
+mod parted;
 mod synchronous;
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use accredit_domain::refusal::Error;
-use accredit_domain::restoration::reconcile::{OldLog, Reconciled, reconcile};
+use accredit_domain::restoration::reconcile::{OldLog, Parting, Reconciled, reconcile};
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx};
 use accredit_wire::ids::RequestId;
@@ -47,12 +47,19 @@ pub(super) async fn run(
         line(&format!("export ACCREDIT_TOKEN={}", key.expose()))?;
     }
     outcome?;
-    let Reconciled { ended, changed, passed_over, events, owner_key } = &done;
+    let Reconciled { ended, changed, passed_over, events, parted, owner_key } = &done;
     let token = owner_key.as_ref().map(accredit_wire::secret::Secret::expose);
     if cx.out.is_json() {
+        let parted: Vec<_> = parted
+            .iter()
+            .map(|Parting { lane, origin, at, own }| {
+                json!({"lane": lane, "origin": origin, "at": at, "own": own})
+            })
+            .collect();
         let told = json!({
             "org": org,
             "events": events,
+            "parted": parted,
             "ended": ended,
             "changed": changed,
             "passed_over": passed_over,
@@ -60,7 +67,12 @@ pub(super) async fn run(
         });
         return line(&told.to_string());
     }
-    line(&format!("{org}: {events} events that the backup does not have"))?;
+    line(&format!("{org}: {events} events that the store does not have"))?;
+    for Parting { lane, at, own, .. } in parted {
+        line(&format!(
+            "parted        lane {lane} at {at}  ({own} events of the store's own stay)"
+        ))?;
+    }
     line(&format!("ended again   {ended}"))?;
     line(&format!("suspended     {changed}  (agents that were changed; look at them)"))?;
     line(&format!("passed over   {passed_over}  (made since, or ended already)"))?;
@@ -94,10 +106,7 @@ async fn again(
         terms: Terms::default(),
     };
     let mut log = OldLog::new(&cx).await.map_err(failed)?;
-    read(export, &mut log).map_err(|error| {
-        let title = format!("`{}` could not be read", export.display());
-        Failure::file(&title, &error, "check the path and its permissions")
-    })?;
+    read(export, &mut log).await?;
     let ends = log.finish().map_err(|refusal| {
         let title = "the export is not accepted";
         let (detail, hint) = (&refusal.detail, &refusal.hint);
@@ -107,20 +116,25 @@ async fn again(
 }
 
 /// Hands each line over; one that is longer than any can be, in part.
-fn read(export: &Path, log: &mut OldLog) -> std::io::Result<()> {
+async fn read(export: &Path, log: &mut OldLog<'_>) -> Result<(), Failure> {
+    let unread = |error: std::io::Error| {
+        let title = format!("`{}` could not be read", export.display());
+        Failure::file(&title, &error, "check the path and its permissions")
+    };
     let bound = LINE_LEN_MAX as u64 + 2;
-    let mut from = BufReader::with_capacity(1 << 16, File::open(export)?);
+    let mut from = BufReader::with_capacity(1 << 16, File::open(export).map_err(unread)?);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let came = from.by_ref().take(bound).read_until(b'\n', &mut line)? as u64;
+        let came = from.by_ref().take(bound).read_until(b'\n', &mut line).map_err(unread)? as u64;
         if came == 0 {
             return Ok(());
         }
         if came == bound && line.last() != Some(&b'\n') {
-            from.skip_until(b'\n')?;
+            from.skip_until(b'\n').map_err(unread)?;
         }
-        log.line(&String::from_utf8_lossy(&line));
+        let taken = log.line(&String::from_utf8_lossy(&line)).await;
+        taken.map_err(|fault| failed(Error::Fault(fault)))?;
     }
 }
 

@@ -91,9 +91,8 @@ async fn begin_anew(
         let now = composed.world.clock.now();
         let tenant = composed.server.tenants.by_id(org.id, now).await.map_err(failed)?;
         let tenant = tenant.ok_or_else(|| failed(Fault::new("restore", "it is not there")))?;
-        let begins =
-            restoration::begin(&composed.world, &tenant, (at_least, restoration::RESTORED), now)
-                .await;
+        let asked = (at_least, restoration::Because::Restored);
+        let begins = restoration::begin(&composed.world, &tenant, asked, now).await;
         let generation = begins.map_err(|error| match error {
             Error::Fault(fault) => failed(fault),
             Error::Refused(refusal) => failed(Fault::new("restore", refusal)),
