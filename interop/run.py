@@ -28,6 +28,7 @@ SCRIPTS = [
     "node_dpop.mjs",
     "audit.py",
     "guide.py",
+    "chart.py",
 ]
 
 

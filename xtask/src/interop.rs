@@ -1,6 +1,6 @@
 //! `interop`: third-party OAuth, JOSE and log clients against the built binary.
 //!
-//! The clients are pinned in `interop/requirements.txt` and `interop/package-lock.json` and live
+//! The clients are pinned in `interop/requirements.txt`, `alone.txt` and `package-lock.json` and live
 //! in `.tools/interop`, which is not part of the repository. `interop/run.py` does the rest: it
 //! starts the server, registers what the scripts need, runs them and ends the server.
 
@@ -11,7 +11,7 @@ use crate::run::{self, is_installed, missing};
 use crate::{Answer, ambient, binary};
 
 /// The files whose content decides whether the installed clients are the right ones.
-const PINS: [&str; 3] = ["requirements.txt", "package.json", "package-lock.json"];
+const PINS: [&str; 4] = ["requirements.txt", "alone.txt", "package.json", "package-lock.json"];
 
 /// Installs the clients where needed, builds the binary and runs every script.
 pub(crate) fn run() -> Answer {
@@ -40,6 +40,8 @@ fn install(tools: &Path) -> Result<(), String> {
     run::run(run::command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
     run::run(run::command(venv.join("bin/python")).args(pip).arg("interop/requirements.txt"))?;
+    let alone = ["interop/alone.txt", "--no-deps"];
+    run::run(run::command(venv.join("bin/python")).args(pip).args(alone))?;
     fs::create_dir_all(&npm).map_err(|error| format!("{}: {error}", npm.display()))?;
     for name in ["package.json", "package-lock.json"] {
         let from = ambient::root().join("interop").join(name);

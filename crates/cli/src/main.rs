@@ -23,6 +23,7 @@ mod outbound;
 mod output;
 mod request_path;
 mod root_key;
+mod secrecy;
 mod service_manager;
 mod settings;
 

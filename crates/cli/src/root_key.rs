@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use accredit_domain::ports::{BoxFuture, Entropy as _, RootKeyPlace};
@@ -19,6 +19,7 @@ use accredit_wire::secret::Secret;
 use crate::compose::{SystemEntropy, folder_of};
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::secrecy;
 
 fn fault(title: &str, error: &dyn std::fmt::Display, hint: &str) -> Failure {
     Failure::new(Exit::Failure, "start", title, &error.to_string(), hint)
@@ -52,11 +53,11 @@ pub(crate) fn make(file: &Path) -> Result<(), Failure> {
 pub(crate) fn read(file: &Path) -> Result<RootKey, Failure> {
     let title = format!("the root key `{}` cannot be used", file.display());
     let failed = |error: io::Error| Failure::file(&title, &error, "run `accredit init` first");
-    let mode = std::fs::metadata(file).map_err(failed)?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let metadata = std::fs::metadata(file).map_err(failed)?;
+    if let Some(mode) = secrecy::open_to_others(&metadata) {
         return Err(fault(
             &title,
-            &format!("others can read it (mode {:o})", mode & 0o777),
+            &format!("others can read it (mode {mode:o})"),
             &format!("chmod 600 {}", file.display()),
         ));
     }

@@ -62,6 +62,11 @@ impl Machine {
         ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=on", "-p", port]
     }
 
+    /// One that somebody else has started, with its data in `data` below a folder.
+    pub(crate) fn in_folder(folder: PathBuf, port: u16) -> Self {
+        Self { port, folder }
+    }
+
     /// What it answers to a statement.
     pub(crate) fn tell(&self, sql: &str) -> String {
         let told = self.command(sql).output().expect("psql runs");

@@ -1,6 +1,7 @@
 //! What lies on this machine: configuration, files and their modes, store, certificate, disk.
 
 use std::cmp::Ordering;
+use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use super::{Checks, NAMES_SHOWN_MAX, certificate};
 use crate::compose;
 use crate::context::Context;
 use crate::root_key::{self, Files};
+use crate::secrecy;
 use crate::settings::Settings;
 
 /// Bytes of free disk below which the next days are in doubt.
@@ -71,22 +73,24 @@ fn outbound(settings: &Settings, checks: &mut Checks) {
 
 /// Whether others can read or change what they must not.
 fn modes(config: &Path, settings: &Settings, checks: &mut Checks) {
-    let mut files = vec![
-        (config, 0o022, "change"),
-        (&settings.data, 0o022, "change"),
-        (&settings.root_key_file, 0o077, "read"),
-    ];
+    let changed = |metadata: &Metadata| {
+        let mode = metadata.permissions().mode() & 0o777;
+        (mode & 0o022 != 0).then_some(mode)
+    };
+    let key = settings.tls.as_ref().map(|(_, key)| key.as_path());
     let of_store = [settings.store.file(), settings.store_password_file()];
-    files.extend(of_store.into_iter().flatten().map(|file| (file, 0o077, "read")));
-    if let Some((_, key)) = &settings.tls {
-        files.push((key, 0o077, "read"));
-    }
+    let secrets = of_store.into_iter().flatten().chain(key).chain([&*settings.root_key_file]);
+    let files = [config, &settings.data].into_iter().map(|file| (file, false));
     let mut open = 0;
-    for (file, forbidden, verb) in files {
+    for (file, is_secret) in files.chain(secrets.map(|file| (file, true))) {
         // What is missing is found by another check.
         let Ok(metadata) = std::fs::metadata(file) else { continue };
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & forbidden != 0 {
+        let (found, forbidden, verb) = if is_secret {
+            (secrecy::open_to_others(&metadata), 0o077, "read")
+        } else {
+            (changed(&metadata), 0o022, "change")
+        };
+        if let Some(mode) = found {
             open += 1;
             let found = format!("others may {verb} `{}` (mode {mode:o})", file.display());
             let hint = format!("chmod {:o} {}", mode & !forbidden, file.display());
