@@ -1,12 +1,16 @@
 //! A service manager starts the server and is told when it serves and when it stops; the unit for
 //! systemd starts what there is, and leaves it little to break.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::stage::Server;
 use crate::stage::binary::{self, workspace};
+use crate::stage::cast::text;
 use crate::stage::server::{Folder, free_port};
 
 /// The most that `systemd-analyze security` may find, in tenths: "OK" ends at 20.
@@ -65,5 +69,42 @@ fn the_unit_leaves_the_service_little_to_break() {
             assert!(found.status.success(), "{said}{}", String::from_utf8_lossy(&found.stderr));
         }
         Err(error) => println!("not looked at: systemd-analyze: {error}"),
+    }
+}
+
+/// Whom a server in a container runs as, in this test.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn a_root_key_that_a_cluster_mounts_for_the_servers_group_is_taken_and_no_wider_one() {
+    let folder = Folder::new();
+    if std::fs::metadata(folder.path()).expect("there").uid() != 0 {
+        return println!("not run: only root can give files away");
+    }
+    let data = folder.file("data");
+    let founded =
+        binary::run(binary::command(&["init", "--data", &data, "--output", "json"])).json();
+    let (config, key) = (text(&founded, "config"), folder.file("data/root.key"));
+    for path in [folder.path().display().to_string(), data.clone()] {
+        chown(&path, Some(NOBODY), Some(NOBODY)).expect("given away");
+        for entry in std::fs::read_dir(&path).expect("a folder") {
+            let file = entry.expect("an entry").path();
+            chown(&file, Some(NOBODY), Some(NOBODY)).expect("given away");
+        }
+    }
+    // A Secret of Kubernetes with `fsGroup`: root's, and the group's to read.
+    chown(&key, Some(0), Some(NOBODY)).expect("given away");
+    let fsck = |mode: u32, is_root: bool| {
+        std::fs::set_permissions(&key, Permissions::from_mode(mode)).expect("set");
+        let mut fsck = binary::command(&["fsck", "--config", &config]);
+        if !is_root {
+            fsck.uid(NOBODY).gid(NOBODY);
+        }
+        binary::run(fsck)
+    };
+    fsck(0o440, false).good();
+    for (mode, is_root) in [(0o444, false), (0o460, false), (0o440, true)] {
+        let ran = fsck(mode, is_root);
+        assert!(ran.code != 0 && ran.err.contains("others can read it"), "{mode:o}: {ran:?}");
     }
 }
