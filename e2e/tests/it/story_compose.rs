@@ -14,7 +14,7 @@ use crate::stage::{Ask, Cast, Server, until};
 use crate::story_nodes::{node, says};
 
 /// How long a server of the database may take to start.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STARTS_WITHIN: Duration = Duration::from_mins(1);
 /// How soon a token is given again once there is a primary.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
 
