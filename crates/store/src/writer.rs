@@ -13,6 +13,7 @@
 //! order, and reads their heads then: two nodes' batches wait for each other, and what is newer than a
 //! decision is read after the wait. It tells what it changed in the same transaction ([`crate::changes`]).
 //!
+//! A session that is lost before its COMMIT was sent has done nothing: the batch is run again on another.
 //! A commit that fails may have happened. Its members are told that it failed, which is the safe
 //! side for whoever waits for a token; what is in memory is not: so it is looked, at once and if
 //! need be before the next batch, whether the rows are there, and then caches and observers are
@@ -368,6 +369,9 @@ impl Writer {
             None => None,
         };
         if let Err(error) = self.conn.commit() {
+            if !self.conn.is_in_doubt() {
+                return Err(error.into());
+            }
             let moved = |lane: &&Lane| lane.head.next != lane.head.stored_next;
             let lane = self.lanes.values().find(moved);
             let lane = lane.map(|lane| Witness::Lane(lane.org.clone(), lane.head));

@@ -166,6 +166,10 @@ impl<A: Around> Conn for ConnAround<A> {
         self.step(Step::Undo, |conn| conn.undo())
     }
 
+    fn is_in_doubt(&self) -> bool {
+        self.conn.is_in_doubt()
+    }
+
     fn in_transaction(&self) -> bool {
         self.conn.in_transaction()
     }

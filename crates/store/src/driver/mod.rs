@@ -265,6 +265,12 @@ pub trait Conn: Send {
     /// Ends the transaction: all of it is durable.
     fn commit(&mut self) -> Result<(), DriverError>;
 
+    /// Whether the last [`Conn::commit`], where it failed, may have happened all the same. Not where the
+    /// engine was not asked for it.
+    fn is_in_doubt(&self) -> bool {
+        true
+    }
+
     /// Ends the transaction: nothing of it happened. Without one it does nothing.
     fn rollback(&mut self) -> Result<(), DriverError>;
 

@@ -104,7 +104,8 @@ impl PostgresDriver {
         let (speaker, timeline) = (Arc::clone(&self.speaker), Arc::clone(&self.timeline));
         let server = Server { config, connector, reads, speaker, timeline };
         let (state, added) = (State::Outside, Added::default());
-        let mut conn = PostgresConn { server, open: None, state, sessions: 0, added };
+        let mut conn =
+            PostgresConn { server, open: None, state, sessions: 0, is_in_doubt: false, added };
         conn.current()?;
         Ok(Box::new(conn))
     }
@@ -255,6 +256,11 @@ impl Session {
         Ok(statement)
     }
 
+    /// Fails where it is known to be lost.
+    fn is_there(&mut self) -> Result<(), DriverError> {
+        if self.client.is_closed() { Err(lost()) } else { Ok(()) }
+    }
+
     fn command(&mut self, sql: &str, most: Duration) -> Result<(), DriverError> {
         wait(self.client.batch_execute(sql), most)?.map_err(failed)
     }
@@ -277,6 +283,8 @@ struct PostgresConn {
     state: State,
     /// How many sessions there were.
     sessions: u64,
+    /// The server was asked for the last commit.
+    is_in_doubt: bool,
     /// Rows of the transaction that the server was not told of yet.
     added: Added,
 }
@@ -307,7 +315,7 @@ impl PostgresConn {
                 self.sessions += 1;
                 Ok(open.insert(self.server.connect()?))
             }
-            _ => Err(DriverError::Unavailable("the connection to the store was lost".to_owned())),
+            _ => Err(lost()),
         }
     }
 
@@ -346,13 +354,17 @@ impl PostgresConn {
             return Err(DriverError::Failed("a transaction is under way already".to_owned()));
         }
         let was_open = self.open.is_some();
-        let begin = |session: &mut Session| match session.command(sql, STATEMENT_TIME_MAX) {
-            Err(_) if session.client.is_closed() => Ok(false),
-            done => done.map(|()| true),
+        let begin = |session: &mut Session| {
+            let begun = wait(session.client.batch_execute(sql), STATEMENT_TIME_MAX)?;
+            match begun {
+                Err(error) if session.client.is_closed() || ends_session(&error) => Ok(false),
+                begun => begun.map(|()| true).map_err(failed),
+            }
         };
         let mut begun = self.on_session(begin)?;
         if !begun && was_open {
             // It was lost while nobody used it, and nothing has begun.
+            self.open = None;
             begun = self.on_session(begin)?;
         }
         if !begun {
@@ -427,13 +439,17 @@ impl Conn for PostgresConn {
     }
 
     fn commit(&mut self) -> Result<(), DriverError> {
+        self.is_in_doubt = false;
         if self.state == State::Spoilt {
             self.rollback()?;
             return Err(DriverError::Failed(
                 "a transaction that failed is not committed".to_owned(),
             ));
         }
-        let done = self.after_rows(|session| session.command("COMMIT", STATEMENT_TIME_MAX));
+        // Up to here nothing of it can have happened.
+        self.after_rows(Session::is_there)?;
+        self.is_in_doubt = true;
+        let done = self.on_session(|session| session.command("COMMIT", STATEMENT_TIME_MAX));
         if done.is_err() {
             // Whether it happened is found out on another session.
             self.open = None;
@@ -474,8 +490,13 @@ impl Conn for PostgresConn {
         })
     }
 
+    fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
+    }
+
     fn in_transaction(&self) -> bool {
-        self.state != State::Outside && self.open.as_ref().is_some_and(|it| !it.client.is_closed())
+        // Also where it was lost with its session: the next statement says so.
+        self.state != State::Outside
     }
 
     fn hold(&mut self, org: &str) -> Result<(), DriverError> {
@@ -628,8 +649,19 @@ fn failed(error: Error) -> DriverError {
 }
 
 /// SQLSTATE classes of a server that is not there for us: connection exceptions, too many
-/// connections, shut down or starting up, cancelled.
-const GOING_AWAY: [&str; 4] = ["08", "53300", "57P", "57014"];
+/// connections, shut down or starting up, cancelled, and a session that was ended since its
+/// transaction stood still.
+const GOING_AWAY: [&str; 5] = ["08", "53300", "57P", "57014", "25P03"];
+
+/// Whether the server says that it has ended the session: it may be heard of before its end is.
+fn ends_session(error: &Error) -> bool {
+    let code = error.as_db_error().map(|told| told.code().code());
+    code.is_some_and(|code| code.starts_with("57P") || code == "25P03")
+}
+
+fn lost() -> DriverError {
+    DriverError::Unavailable("the connection to the store was lost".to_owned())
+}
 
 /// An error that no server has told.
 fn unanswered(error: &Error) -> DriverError {
