@@ -31,16 +31,12 @@ KUBERNETES = ["1.30.0", "1.37.0"]
 # What Kubernetes' schemas know nothing of.
 FOREIGN = {"ServiceMonitor"}
 USAGE, OK = 2, 0
-LEAST = {
-    "publicUrl": "https://id.acme.example",
-    "store": {"url": "postgres://accredit@a.example,b.example/accredit"},
-    "rootKey": {"existingSecret": "accredit-root"},
-    "tls": {"existingSecret": "accredit-tls"},
-}
+EXAMPLE = yaml.safe_load((CHART.parent / "example.yaml").read_text())
+LEAST = EXAMPLE | {"store": {"url": "postgres://accredit@a.example,b.example/accredit"}}
 MOST = LEAST | {
     "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": [{"name": "registry"}]},
     "replicas": 5,
-    "store": LEAST["store"] | {"existingSecret": "accredit-store", "caConfigMap": "database-ca"},
+    "store": LEAST["store"] | {"existingSecret": "accredit-store", "caConfigMap": "accredit-store-ca"},
     "settings": {"view_age_max": "3s", "log_level": "warn", "limits": {"client": 600, "agents_max": "off"}},
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
     "service": {"type": "LoadBalancer", "annotations": {"a.example/b": "c"}},
@@ -61,13 +57,13 @@ MOST = LEAST | {
 }
 FEW = LEAST | {
     "replicas": 1,
-    "store": LEAST["store"] | {"caSecret": "database-ca"},
+    "store": LEAST["store"] | {"caSecret": "accredit-store-ca"},
     "metrics": {"enabled": False},
     "networkPolicy": {"enabled": False},
     "podDisruptionBudget": {"enabled": False},
     "upgradeCheck": {"enabled": False},
 }
-ALL = {"least": LEAST, "most": MOST, "few": FEW}
+ALL = {"example": EXAMPLE, "least": LEAST, "most": MOST, "few": FEW}
 check = Checks("chart")
 
 
@@ -212,7 +208,7 @@ def contents(volume, objects):
         "accredit-root": {"root.key": b"0" * 64},
         "accredit-tls": {"tls.key": private, "tls.crt": certificate},
         "accredit-store": {"password": b"secret"},
-        "database-ca": {"ca.pem": certificate},
+        "accredit-store-ca": {"ca.pem": certificate},
     }
     if "emptyDir" in volume:
         return {}

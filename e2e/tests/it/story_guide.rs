@@ -12,8 +12,10 @@ use crate::stage::{Server, until};
 use crate::story_restart::write_certificate;
 
 /// Chapters without commands: a table of settings, which is generated, and what needs a server of
-/// somebody else's, whose commands `story_postgres` runs and whose nodes `story_nodes` does.
-const WITHOUT_COMMANDS: [&str; 3] = ["configuration.md", "postgresql.md", "many-nodes.md"];
+/// somebody else's, whose commands `story_postgres` runs, whose nodes `story_nodes` does, and whose files `story_compose`
+/// and the interop tests do.
+const WITHOUT_COMMANDS: [&str; 4] =
+    ["configuration.md", "postgresql.md", "many-nodes.md", "deploying.md"];
 
 fn guide(file: &str) -> String {
     let path = workspace().join("docs/guide").join(file);
