@@ -5,7 +5,8 @@
 //! snapshot, and its newest migration must be this program's own: rows are carried over as they are,
 //! except that the places of used values are made as the target makes them. A target that holds
 //! anything is refused. At the end both are read again, in the order of their keys, and every table
-//! must have the same digest.
+//! must have the same digest. Only then is the row written by which a store is an installation's: a copy that was
+//! broken off, or is not all there is, is none that a server goes on from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -14,7 +15,7 @@ use accredit_domain::Fault;
 use accredit_wire::crypto::sha256_of;
 
 use crate::driver::sqlite::{self, SqliteDriver};
-use crate::driver::{Conn, DriverError, Row, Value};
+use crate::driver::{Conn, Driver, DriverError, Row, Value};
 use crate::migrations;
 use crate::place::Place;
 use crate::spent::Spent;
@@ -30,6 +31,8 @@ const NOT_COPIED: [&str; 6] =
     ["schema_migration", "schema_beside", "change", "change_head", "job_lease", "node_word"];
 /// Tables in which a migration writes a row.
 const NEVER_EMPTY: [&str; 4] = ["schema_migration", "schema_beside", "change_head", "heartbeat"];
+/// The table by whose row a store is an installation's: last of all.
+const FOUNDED: &str = "installation";
 /// The table whose places each engine makes itself.
 const SPENT: &str = "spent";
 
@@ -199,9 +202,54 @@ fn table(conn: &mut dyn Conn, name: &str) -> Result<Table, DriverError> {
     })
 }
 
-/// Copies the store at `from` to `to`, which must hold nothing, and compares them. Blocks for as long
-/// as it takes. Where `from` is a file nobody may have it open; a database is read as of one moment.
+/// How far a store had come: whatever is written moves one of the two on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    /// Events of all lanes.
+    sequenced: u64,
+    /// Changes that nodes were told.
+    place: u64,
+}
+
+impl Moment {
+    fn of(conn: &mut dyn Conn) -> Result<Self, DriverError> {
+        let sequenced =
+            conn.number("SELECT CAST(COALESCE(SUM(next), 0) AS BIGINT) FROM lane", &[])?;
+        let place = conn.number("SELECT place FROM change_head WHERE id = 1", &[])?;
+        Ok(Self { sequenced, place })
+    }
+}
+
+/// Copies the store at `from` to `to`, which must hold nothing, and compares them: as it was at one
+/// moment, also while it is served. Blocks for as long as it takes. A file nobody may have open.
 pub fn copy_all(from: &Place, to: &Place) -> Result<Copied, Fault> {
+    copy(from, to, |_, _| Ok(()))
+}
+
+/// The same of a store that is to be served no more. Fails where something was written to it meanwhile:
+/// that would be missing. What was copied by then is no installation's.
+pub fn copy_still(from: &Place, to: &Place) -> Result<Copied, Fault> {
+    copy(from, to, |source, before| {
+        let failed = |error: DriverError| error.fault(OPERATION);
+        let mut conn = source.reader().map_err(failed)?;
+        let now = Moment::of(&mut *conn).map_err(failed)?;
+        if now == before {
+            return Ok(());
+        }
+        let events = now.sequenced.saturating_sub(before.sequenced);
+        let why = format!(
+            "the source was written to meanwhile ({events} events that the copy does not have): stop \
+             every server on it first"
+        );
+        Err(Fault::new(OPERATION, why))
+    })
+}
+
+fn copy(
+    from: &Place,
+    to: &Place,
+    is_all: impl FnOnce(&dyn Driver, Moment) -> Result<(), Fault>,
+) -> Result<Copied, Fault> {
     let failed = |error: DriverError| error.fault(OPERATION);
     let source_driver = from.driver().map_err(failed)?;
     let target_driver = to.driver().map_err(failed)?;
@@ -217,24 +265,45 @@ pub fn copy_all(from: &Place, to: &Place) -> Result<Copied, Fault> {
         );
         return Err(Fault::new(OPERATION, why));
     }
+    let before = Moment::of(&mut *source).map_err(failed)?;
     migrations::apply(&*target_driver, &mut *target)?;
     let tables = known_tables().map_err(failed)?;
     refuse_full(&mut *target, tables)?;
     let mut copied = Copied { tables: BTreeMap::new() };
-    for table in tables.iter().filter(|table| !NOT_COPIED.contains(&table.name.as_str())) {
+    let is_copied = |table: &&Table| !NOT_COPIED.contains(&table.name.as_str());
+    let (last, first): (Vec<_>, Vec<_>) =
+        tables.iter().filter(is_copied).partition(|table| table.name == FOUNDED);
+    for table in &first {
         let rows = carry(&mut *source, &mut *target, table).map_err(failed)?;
         copied.tables.insert(table.name.clone(), rows);
     }
-    for table in tables.iter().filter(|table| copied.tables.contains_key(&table.name)) {
-        let was = digest(&mut *source, table).map_err(failed)?;
-        let is = digest(&mut *target, table).map_err(failed)?;
-        if was != is {
-            let why = format!("the copy of `{}` is not what it was copied from", table.name);
-            return Err(Fault::new(OPERATION, why));
-        }
+    for table in first {
+        compare(&mut *source, &mut *target, table)?;
+    }
+    is_all(&*source_driver, before)?;
+    for table in last {
+        let rows = carry(&mut *source, &mut *target, table).map_err(failed)?;
+        copied.tables.insert(table.name.clone(), rows);
+        compare(&mut *source, &mut *target, table)?;
     }
     source.rollback().map_err(failed)?;
     Ok(copied)
+}
+
+/// Fails where a table of the copy is not what it was copied from.
+fn compare(
+    source: &mut dyn Conn,
+    target: &mut dyn Conn,
+    table: &'static Table,
+) -> Result<(), Fault> {
+    let failed = |error: DriverError| error.fault(OPERATION);
+    let was = digest(source, table).map_err(failed)?;
+    let is = digest(target, table).map_err(failed)?;
+    if was == is {
+        return Ok(());
+    }
+    let why = format!("the copy of `{}` is not what it was copied from", table.name);
+    Err(Fault::new(OPERATION, why))
 }
 
 /// A target in which anything was ever written is left alone.

@@ -1,7 +1,8 @@
 //! `accredit store copy`: an installation moves from one engine to another, log and all; `declare-loss`:
 //! a database went back to an earlier state, as a standby that was behind leaves it.
 //!
-//! The source must not be served meanwhile: what is written to it afterwards would be missing. Before
+//! The source must not be served meanwhile: what is written to it while it is copied is noticed, and the copy is
+//! none then; what is written afterwards would be missing. Before
 //! anything is called done, every table of the copy was compared with the source's, and with the root
 //! key at hand each log is computed again from the copy.
 
@@ -12,7 +13,7 @@ use accredit_domain::ports::{Log as _, Page, Registry as _};
 use accredit_domain::registry::PAGE_ROWS_MAX;
 use accredit_domain::restoration::Because;
 use accredit_domain::{Error, Fault, restoration};
-use accredit_store::copy::{Copied, copy_all};
+use accredit_store::copy::{Copied, copy_still};
 use accredit_store::inspect::inspect;
 use accredit_store::place::Place;
 use clap::{Args, Subcommand};
@@ -101,7 +102,7 @@ pub(crate) async fn run(noun: Store, cx: &Context) -> Result<(), Failure> {
     }
     // Read before anything is copied that it would not open.
     let root = args.root_key.as_deref().map(root_key::read).transpose()?;
-    let copied = copy_all(&from, &to).map_err(|fault| failed(&fault))?;
+    let copied = copy_still(&from, &to).map_err(|fault| failed(&fault))?;
     let seen = inspect(&to).map_err(|fault| failed(&fault))?;
     let logs = match (root, &seen.installation) {
         (Some(root), Some(installation)) => {

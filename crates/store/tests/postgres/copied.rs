@@ -1,13 +1,19 @@
 //! A store goes from one engine to the other and back, with everything in it.
 
-use accredit_domain::ports::{Ledger as _, Lookup, Registry as _, Row, StatusLists as _};
-use accredit_domain::registry::credential::Holder;
-use accredit_store::Options;
-use accredit_store::copy::copy_all;
-use accredit_store::place::Place;
-use accredit_wire::ids::AgentId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::given::{NOW, World, issue, single_use};
+use accredit_domain::ports::{
+    Installation, Ledger as _, Lookup, Registry as _, Row, StatusLists as _, Store as _,
+};
+use accredit_domain::registry::credential::Holder;
+use accredit_domain::vault::WrappedPepper;
+use accredit_store::Options;
+use accredit_store::copy::{copy_all, copy_still};
+use accredit_store::place::Place;
+use accredit_wire::ids::{AgentId, TokenId};
+
+use crate::given::{NOW, World, issue, single_use, unique};
 use crate::{server, status_lists};
 
 fn database(folder: &tempfile::TempDir) -> Place {
@@ -64,4 +70,45 @@ async fn a_store_moves_to_a_file_and_back_and_what_was_used_stays_used() {
     let rows = vec![Row::Agent(crate::given::agent("later", None))];
     crate::given::commit(&store, org, rows, None).await.expect("all goes on");
     store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_is_written_to_while_it_is_copied_is_moved_nowhere() {
+    let world = World::new().await;
+    let peppers = vec![WrappedPepper { version: 1, wrapped: vec![1; 60] }];
+    let public_url = "https://id.example".to_owned();
+    world.store.found(Installation { peppers, root: 1, public_url }).await.expect("founded");
+    let (stop, given) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (store, org) = (Arc::clone(&world.store), world.org);
+    let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&given));
+    let writer = tokio::spawn(async move {
+        while !stopped.load(Ordering::SeqCst) {
+            let lineage = vec![TokenId::new(1, unique()).any()];
+            issue(&store, org, lineage, 0, None).await.expect("issued");
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    while given.load(Ordering::SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    let from = database(&world.folder);
+    let folder = tempfile::tempdir().expect("one");
+    let place = |name: &str| Place::File(folder.path().join(name));
+    let copied = |name: &str, copy: fn(&Place, &Place) -> _| {
+        let (from, to) = (from.clone(), place(name));
+        tokio::task::spawn_blocking(move || copy(&from, &to))
+    };
+    let why = copied("moved", copy_still).await.expect("no panic").expect_err("it is served");
+    assert!(why.to_string().contains("written to meanwhile"), "{why}");
+    let moved = place("moved").open(&Options::default()).expect("a store");
+    assert!(moved.installation().await.expect("read").is_none(), "nobody goes on from it");
+    // What a backup needs is one moment, whoever goes on.
+    copied("kept", copy_all).await.expect("no panic").expect("as of one moment");
+    let kept = place("kept").open(&Options::default()).expect("a store");
+    assert!(kept.installation().await.expect("read").is_some());
+    stop.store(true, Ordering::SeqCst);
+    writer.await.expect("no panic");
+    copied("still", copy_still).await.expect("no panic").expect("nobody writes");
+    let still = place("still").open(&Options::default()).expect("a store");
+    assert!(still.installation().await.expect("read").is_some());
 }
