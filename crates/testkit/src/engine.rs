@@ -82,6 +82,17 @@ impl TestWorld {
         world
     }
 
+    /// One more node on the database of a world, at the same time.
+    pub async fn another_node(&self, seed: u64) -> Self {
+        assert!(self.world.store.is_shared(), "a file is held by one");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (clock, driver) = (Arc::clone(&self.clock), Arc::clone(&self.driver));
+        let root = Some(Arc::clone(&self.root));
+        let node = Self::open_with(folder, clock, (seed, root), |_| driver).await;
+        node.world.view.age_max.set(ALONE).expect("a new world");
+        node
+    }
+
     /// How many rows each table has, as the engine counts them.
     pub fn rows(&self, engine: Engine) -> BTreeMap<String, u64> {
         let mut conn = self.driver.reader().expect("a connection");

@@ -29,6 +29,7 @@ mod for_a_time;
 mod impersonation;
 mod introspection;
 mod jwks;
+mod level;
 mod limits;
 mod lists;
 mod log;
