@@ -61,7 +61,7 @@ use crate::probe::Probe;
 use crate::room::Room;
 use crate::status_lists::StatusLists;
 use crate::turns::Turns;
-use crate::watch::{State, Watch};
+use crate::watch::{Known, State, Watch};
 
 /// Everything a request may need.
 pub struct Server {
@@ -156,7 +156,12 @@ impl Server {
         let clock = &self.world.clock;
         let lost = self.world.store.loss().is_found();
         self.watch.store(lost);
-        self.watch.view(!lost && !self.world.view.is_current(&**clock));
+        let view = &self.world.view;
+        self.watch.view(match view.known_at() {
+            _ if lost || view.is_current(&**clock) => Known::Current,
+            Some(_) => Known::Stale,
+            None => Known::Nothing,
+        });
         let time = (clock.now(), clock.elapsed());
         self.watch.look(time, &self.world.store.health(), stopping)
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use accredit_domain::issuance::clock::LatestTime;
 use accredit_domain::ports::{StoreHealth, StoreTrouble};
+use accredit_domain::view::VIEW_AGE_MAX;
 use accredit_wire::time::Time;
 
 use crate::course::{Course, Off};
@@ -46,6 +47,8 @@ pub enum State {
     IssuingClosed,
     /// It has not taken over for too long what other nodes wrote.
     ViewStale,
+    /// It was started a moment ago, and has not taken over yet what other nodes wrote.
+    Starting,
     /// The process was told to stop.
     Stopping,
     /// A background job panicked lately, and was started again.
@@ -71,6 +74,7 @@ impl State {
         Self::LogBehind,
         Self::IssuingClosed,
         Self::ViewStale,
+        Self::Starting,
         Self::Stopping,
         Self::JobFailing,
         Self::RootKeyMissing,
@@ -91,6 +95,7 @@ impl State {
             Self::LogBehind => "log-behind",
             Self::IssuingClosed => "issuing-closed",
             Self::ViewStale => "view-stale",
+            Self::Starting => "starting",
             Self::Stopping => "stopping",
             Self::JobFailing => "job-failing",
             Self::RootKeyMissing => "root-key-missing",
@@ -107,7 +112,7 @@ impl State {
             Self::ClockBack | Self::ClockAhead => "clock",
             Self::LogBehind => "log",
             Self::IssuingClosed => "issuing",
-            Self::ViewStale => "view",
+            Self::ViewStale | Self::Starting => "view",
             Self::Stopping => "serving",
             Self::JobFailing => "jobs",
             Self::RootKeyMissing | Self::RootKeyUnusable | Self::RootKeyWrong => "root-key",
@@ -123,6 +128,7 @@ impl State {
             | Self::StoreLost
             | Self::ClockBack
             | Self::ViewStale
+            | Self::Starting
             | Self::Stopping
             | Self::RootKeyMissing
             | Self::RootKeyUnusable
@@ -185,6 +191,10 @@ impl State {
                 "look whether the database answers this node, and for `not taken over` in its log; \
                  nothing is answered meanwhile, and it goes on by itself"
             }
+            Self::Starting => {
+                "wait: the node asks the database what other nodes wrote, and answers nothing before it \
+                 knows; where that takes longer than two seconds it is `view-stale`"
+            }
             Self::JobFailing => {
                 "look for `a job panicked` in the log of the server and report it: it is a mistake \
                  in the program; the job was started again, and this ends by itself ten minutes \
@@ -199,6 +209,21 @@ impl State {
 pub const CHECKS: [&str; 9] =
     ["store", "speed", "clock", "log", "issuing", "view", "serving", "jobs", "root-key"];
 
+/// How long a node that has not taken over anything yet is taken to be starting.
+pub const STARTING_MAX: Duration = VIEW_AGE_MAX;
+
+/// What this node knows of what others write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Known {
+    /// Enough to decide by.
+    #[default]
+    Current,
+    /// Nothing yet.
+    Nothing,
+    /// Too little, for too long.
+    Stale,
+}
+
 /// What is remembered from look to look.
 #[derive(Debug, Default)]
 struct Held {
@@ -206,6 +231,10 @@ struct Held {
     course: Course,
     /// When a job panicked last, by the monotonic clock.
     panicked: Option<Duration>,
+    /// What is known of what other nodes write.
+    known: Known,
+    /// When it was first looked and nothing was known of it, by the monotonic clock.
+    began: Option<Duration>,
 }
 
 /// The states that the process is in.
@@ -214,7 +243,6 @@ pub struct Watch {
     held: Mutex<Held>,
     log_behind: AtomicBool,
     issuing_closed: AtomicBool,
-    view_stale: AtomicBool,
     store_lost: AtomicBool,
     /// [`Course::latest`] at the last look, for whoever issues.
     latest: Arc<LatestTime>,
@@ -236,9 +264,9 @@ impl Watch {
         self.issuing_closed.store(closed, Ordering::Relaxed);
     }
 
-    /// Whether what this node knows is too old to decide by.
-    pub fn view(&self, stale: bool) {
-        self.view_stale.store(stale, Ordering::Relaxed);
+    /// What this node knows of what others write.
+    pub fn view(&self, known: Known) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).known = known;
     }
 
     /// Whether the store has lost what it had answered.
@@ -268,6 +296,8 @@ impl Watch {
         let off = held.course.look(now, elapsed);
         let is_late = |panicked: Duration| elapsed.saturating_sub(panicked) < JOB_SETTLED;
         let job_failing = held.panicked.is_some_and(is_late);
+        let is_starting = held.is_starting(elapsed);
+        let is_stale = held.known != Known::Current && !is_starting;
         self.latest.set(held.course.latest());
         let trouble = store.trouble;
         for (state, holds) in [
@@ -280,7 +310,8 @@ impl Watch {
             (State::ClockAhead, off == Some(Off::Ahead)),
             (State::LogBehind, self.log_behind.load(Ordering::Relaxed)),
             (State::IssuingClosed, self.issuing_closed.load(Ordering::Relaxed)),
-            (State::ViewStale, self.view_stale.load(Ordering::Relaxed)),
+            (State::ViewStale, is_stale),
+            (State::Starting, is_starting),
             (State::Stopping, stopping),
             (State::JobFailing, job_failing),
         ] {
@@ -297,11 +328,23 @@ impl Watch {
 }
 
 impl Held {
+    /// Whether nothing is known yet, and for no longer than a start takes.
+    fn is_starting(&mut self, elapsed: Duration) -> bool {
+        if self.known != Known::Nothing {
+            return false;
+        }
+        let began = *self.began.get_or_insert(elapsed);
+        elapsed.saturating_sub(began) <= STARTING_MAX
+    }
+
     fn set(&mut self, state: State, holds: bool, now: Time) {
         let name = state.name();
         if !holds {
             if self.since.remove(&state).is_some() {
-                tracing::info!(state = name, "recovered");
+                // A start is no trouble.
+                if state != State::Starting {
+                    tracing::info!(state = name, "recovered");
+                }
             }
             return;
         }
@@ -312,7 +355,13 @@ impl Held {
                 self.since.insert(state, now);
             }
             None => {
-                tracing::warn!(state = name, hint = state.hint(), "degraded");
+                if state == State::Starting {
+                    tracing::info!(
+                        "it is asked what other nodes wrote; nothing is answered before"
+                    );
+                } else {
+                    tracing::warn!(state = name, hint = state.hint(), "degraded");
+                }
                 self.since.insert(state, now);
             }
         }
@@ -370,6 +419,22 @@ mod tests {
         watch.integrated(false, 3);
         assert!(watch.look((at(6), Duration::from_secs(9)), &well, false).is_empty());
         assert!(watch.states().is_empty());
+    }
+
+    #[test]
+    fn a_node_that_knows_nothing_yet_is_starting_for_a_moment_and_stale_after_it() {
+        let (watch, well) = (Watch::default(), StoreHealth::default());
+        let look = |known: Known, millis: u64| {
+            watch.view(known);
+            names(&watch.look((at(0), Duration::from_millis(millis)), &well, false))
+        };
+        // However long ago the process began.
+        assert_eq!(look(Known::Nothing, 60_000), ["starting"]);
+        assert_eq!(look(Known::Nothing, 62_000), ["starting"]);
+        assert_eq!(look(Known::Nothing, 62_001), ["view-stale"]);
+        assert!(look(Known::Current, 62_100).is_empty());
+        assert_eq!(look(Known::Stale, 65_000), ["view-stale"]);
+        assert!(State::Starting.blocks(), "nobody sends it work");
     }
 
     #[test]
