@@ -10,6 +10,7 @@
 //! facts; a decision is made from them and a time; one write records it with its event.
 
 pub mod audit;
+pub mod ca;
 pub mod context;
 pub mod federation;
 pub mod introspection;

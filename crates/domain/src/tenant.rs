@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use crate::audit::reads::Reads;
 use crate::audit::refusals::Refusals;
 use crate::audit::uses::Uses;
+use crate::ca::Intermediate;
 use crate::federation::Fetches;
 use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
 use crate::ports::{LaneHead, Lookup, Notice, Observer, Page, Store};
@@ -63,6 +64,8 @@ pub struct Keys {
     log: Arc<ActiveKey>,
     /// None until the job of rotation has made one: in a store of a version that had none.
     biscuit: Option<Arc<ActiveKey>>,
+    /// The same, of certificates.
+    ca: Option<Arc<Intermediate>>,
     /// The keys that sign the log's checkpoints: the active one first.
     log_signers: Vec<SealedKey>,
     token_jwks: JwkSet,
@@ -109,6 +112,11 @@ impl Keys {
             log_signers.push(log.sealed.clone());
         }
         let log_keys = log_signers.iter().map(|key| &key.public);
+        // What is wrong with it ends no more than the issuing of certificates.
+        let ca = Intermediate::of(&all).unwrap_or_else(|fault| {
+            tracing::error!(%fault, "an intermediate's certificate is not read");
+            None
+        });
         let hash = keys_hash(&token_jwks, &feed_jwks, &biscuit_jwks, log_keys);
         Ok(Self {
             all,
@@ -116,6 +124,7 @@ impl Keys {
             feed,
             log,
             biscuit,
+            ca: ca.map(Arc::new),
             log_signers,
             token_jwks,
             feed_jwks,
@@ -179,7 +188,7 @@ impl Keys {
 
     /// How the log's keys followed one another, oldest first: the newest [`STATEMENTS_MAX`].
     pub fn log_statements(&self) -> Vec<String> {
-        let of_log = self.all.iter().filter_map(|key| key.statement.clone());
+        let of_log = keys::of(&self.all, KeyPurpose::Log).filter_map(|key| key.statement.clone());
         let all: Vec<String> = of_log.collect();
         all[all.len().saturating_sub(STATEMENTS_MAX)..].to_vec()
     }
@@ -192,7 +201,7 @@ impl Keys {
 
 /// The keys of a purpose that are published: the one that signs first, then the one that will,
 /// then those whose signatures are still believed.
-fn placed(all: &[SigningKey], purpose: KeyPurpose) -> impl Iterator<Item = &SigningKey> {
+pub(crate) fn placed(all: &[SigningKey], purpose: KeyPurpose) -> impl Iterator<Item = &SigningKey> {
     let place = |state: KeyState| match state {
         KeyState::Active => Some(0),
         KeyState::Next => Some(1),
@@ -328,6 +337,11 @@ impl Tenant {
     /// The key that signs attenuable tokens; none in the moments in which the first is made.
     pub fn biscuit_key(&self) -> Option<Arc<ActiveKey>> {
         self.keys.load().biscuit.clone()
+    }
+
+    /// The intermediate that signs certificates; none in the moments in which the first is made.
+    pub fn ca(&self) -> Option<Arc<Intermediate>> {
+        self.keys.load().ca.clone()
     }
 
     /// The key that signs the revocation feed.

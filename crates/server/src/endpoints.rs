@@ -5,6 +5,7 @@
 
 use accredit_domain::audit::prune::{Prune, PruneReport};
 use accredit_domain::audit::read::EventView;
+use accredit_domain::ca::bundle::CaView;
 use accredit_domain::federation::Identity;
 use accredit_domain::federation::registry::{CreateFederation, Federation, UpdateFederation};
 use accredit_domain::keys::SigningKeyView;
@@ -296,6 +297,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Get, "/o/{org}/.well-known/biscuit-jwks.json", "biscuit_jwks", Anyone, "RFC 8037 section 2", oauth::wellknown::biscuit_jwks).gives(Shape::Json),
 
     // Token Status List: whether tokens were revoked, for those who follow no feed.
+    row(Verb::Get, "/o/{org}/spiffe/bundle", "spiffe_bundle", Anyone, "SPIFFE Federation section 5.2.1", oauth::spiffe::bundle).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/status-lists", "status_lists", Anyone, "Token Status List section 9.2", oauth::status_list::named).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/status-lists/{list}", "status_list", Anyone, "Token Status List section 8", oauth::status_list::list).query(&["time"]).gives(Shape::Text),
 
@@ -381,6 +383,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
 
     api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
+    api(Reads, Verb::Get, "/v1/ca", "get_ca", Admin(Read), admin::ca::show).gives(Shape::of::<CaView>()),
     api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
     api(Acts, Verb::Post, "/v1/revocations/undo", "undo_revocation", Admin(MayRevoke), admin::revocations::undo).takes(Shape::of::<Undo>()).gives(Shape::of::<RevocationView>()),
     api(Creates, Verb::Post, "/v1/drills", "run_drill", Admin(MayRevoke), admin::drills::run).takes(Shape::of::<drill::RunDrill>()).gives(Shape::of::<drill::Drilled>()),

@@ -97,11 +97,12 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &SigningKey) -> Result<
     }
     let changed = conn
         .execute(
-            "UPDATE signing_key SET state = $1, changed_at = $2, version = version + 1 \
-             WHERE org = $3 AND id = $4 AND version = $5",
+            "UPDATE signing_key SET state = $1, changed_at = $2, statement = $3, \
+             version = version + 1 WHERE org = $4 AND id = $5 AND version = $6",
             &[
                 row.state.as_str().into(),
                 row.changed_at.into(),
+                row.statement.as_deref().into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

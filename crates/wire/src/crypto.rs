@@ -8,9 +8,10 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING,
+    ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, EcdsaKeyPair,
+    EcdsaVerificationAlgorithm, Ed25519KeyPair, KeyPair as _, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 use aws_lc_rs::{constant_time, digest, hmac};
 
@@ -259,6 +260,52 @@ impl RsaPublicKey {
         }
         self.parsed.verify_sig(message, signature).map_err(|_| CryptoError)
     }
+}
+
+/// A curve and a hash by which somebody else's ECDSA signature is verified, as X.509 encodes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EcdsaKind {
+    /// P-256 with SHA-256.
+    P256Sha256,
+    /// P-256 with SHA-384.
+    P256Sha384,
+    /// P-384 with SHA-256.
+    P384Sha256,
+    /// P-384 with SHA-384.
+    P384Sha384,
+}
+
+impl EcdsaKind {
+    /// Whether these bytes are a point of the curve, uncompressed (SEC 1 section 2.3.3).
+    pub fn is_point(self, bytes: &[u8]) -> bool {
+        let long = match self {
+            Self::P256Sha256 | Self::P256Sha384 => 1 + 2 * 32,
+            Self::P384Sha256 | Self::P384Sha384 => 1 + 2 * 48,
+        };
+        bytes.len() == long
+            && bytes.first() == Some(&4)
+            && ParsedPublicKey::new(self.verification(), bytes).is_ok()
+    }
+
+    fn verification(self) -> &'static EcdsaVerificationAlgorithm {
+        match self {
+            Self::P256Sha256 => &ECDSA_P256_SHA256_ASN1,
+            Self::P256Sha384 => &ECDSA_P256_SHA384_ASN1,
+            Self::P384Sha256 => &ECDSA_P384_SHA256_ASN1,
+            Self::P384Sha384 => &ECDSA_P384_SHA384_ASN1,
+        }
+    }
+}
+
+/// Checks an ECDSA signature in ASN.1 (RFC 3279 section 2.2.3) by an uncompressed point.
+pub fn verify_ecdsa_asn1(
+    kind: EcdsaKind,
+    point: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), CryptoError> {
+    let key = ParsedPublicKey::new(kind.verification(), point).map_err(|_| CryptoError)?;
+    key.verify_sig(message, signature).map_err(|_| CryptoError)
 }
 
 /// The `y` coordinates, sign bit cleared, of the points of small order on edwards25519, also in

@@ -29,3 +29,5 @@ pub mod tlog;
 pub mod token;
 pub mod trace;
 pub mod verify;
+#[cfg(feature = "x509")]
+pub mod x509;

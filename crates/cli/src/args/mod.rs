@@ -136,6 +136,8 @@ pub(crate) enum ClientCommand {
     /// Signing keys of the organization
     #[command(visible_alias = "signing-keys")]
     SigningKey(commands::signing_key::SigningKey),
+    /// The organization's certificate authority: what to trust
+    Ca(commands::ca::Ca),
     /// Whether a found text is a secret of Accredit, and whose; from standard input
     KeyCheck(commands::key_check::KeyCheck),
     /// The audit log: follow, search, export, verify

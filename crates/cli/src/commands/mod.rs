@@ -7,6 +7,7 @@ pub(crate) mod agent;
 pub(crate) mod as_agent;
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod ca;
 pub(crate) mod config;
 pub(crate) mod credential;
 pub(crate) mod demo;
@@ -93,6 +94,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Kill(verb) => kill::run(&verb, cx).await,
         ClientCommand::Revocation(noun) => revocation::run(noun, cx).await,
         ClientCommand::SigningKey(noun) => signing_key::run(noun, cx).await,
+        ClientCommand::Ca(noun) => ca::run(noun, cx).await,
         ClientCommand::KeyCheck(args) => key_check::run(&args, cx).await,
         ClientCommand::Audit(noun) => audit::run(noun, cx).await,
         ClientCommand::Token(noun) => token::run(noun, cx).await,

@@ -36,7 +36,8 @@ enum Verb {
                       accredit signing-key rotate --now\n  \
                       accredit signing-key rotate --purpose feed\n  \
                       accredit signing-key rotate --purpose log\n  \
-                      accredit signing-key rotate --purpose biscuit\n\n\
+                      accredit signing-key rotate --purpose biscuit\n  \
+                      accredit signing-key rotate --purpose ca-root\n\n\
                       A key is published half an hour before it signs, so that every copy of the \
                       key set has it.")]
     Rotate(Rotate),
@@ -47,7 +48,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Rotate {
-    /// What the key signs: token, feed, log or biscuit
+    /// What the key signs: token, feed, log, biscuit, ca-root or ca
     #[arg(long, value_name = "PURPOSE", default_value = "token")]
     purpose: String,
     /// Also where the next key was not published long enough

@@ -12,6 +12,7 @@ use accredit_wire::time::Time;
 use accredit_wire::tlog::succession;
 use serde::Serialize;
 
+use crate::ca;
 use crate::context::{Cx, World};
 use crate::ports::Page;
 use crate::refusal::{Error, Fault};
@@ -30,11 +31,16 @@ pub enum KeyPurpose {
     Log,
     /// Attenuable tokens: the authority blocks of Biscuits.
     Biscuit,
+    /// Certificates of the organization's own authority, its own among them; see [`crate::ca`].
+    CaRoot,
+    /// Certificates of instances.
+    Ca,
 }
 
 impl KeyPurpose {
     /// All purposes.
-    pub const ALL: [Self; 4] = [Self::Token, Self::Feed, Self::Log, Self::Biscuit];
+    pub const ALL: [Self; 6] =
+        [Self::Token, Self::Feed, Self::Log, Self::Biscuit, Self::CaRoot, Self::Ca];
 
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
@@ -43,6 +49,8 @@ impl KeyPurpose {
             Self::Feed => "feed",
             Self::Log => "log",
             Self::Biscuit => "biscuit",
+            Self::CaRoot => "ca-root",
+            Self::Ca => "ca",
         }
     }
 
@@ -52,11 +60,11 @@ impl KeyPurpose {
     }
 
     /// The algorithm of new keys. Tokens must be verified by whatever a resource server has, and
-    /// every JOSE library knows ES256; the others are read by us, by C2SP's tools and by Biscuit's,
+    /// every JOSE library knows ES256; certificates by every TLS stack; the others are read by us, by C2SP's tools and by Biscuit's,
     /// whose Ed25519 leaves nobody two signatures to choose from.
     pub const fn algorithm(self) -> Algorithm {
         match self {
-            Self::Token => Algorithm::Es256,
+            Self::Token | Self::CaRoot | Self::Ca => Algorithm::Es256,
             Self::Feed | Self::Log | Self::Biscuit => Algorithm::EdDsa,
         }
     }
@@ -132,7 +140,8 @@ pub struct SigningKey {
     pub created_at: Time,
     /// When it came into its state; nothing where it was made in it.
     pub changed_at: Option<Time>,
-    /// For a key of the log that has a predecessor: the signed note in which that one names it.
+    /// For a key of the log that has a predecessor: the signed note in which that one names it. For
+    /// one of the certificate authority: its certificate ([`crate::ca::Certified`]).
     pub statement: Option<String>,
     /// The row's version.
     pub version: i64,
@@ -143,7 +152,7 @@ pub struct SigningKey {
 pub struct SigningKeyView {
     /// Its id, also the `kid`.
     pub id: String,
-    /// `token`, `feed`, `log` or `biscuit`.
+    /// `token`, `feed`, `log`, `biscuit`, `ca-root` or `ca`.
     pub purpose: &'static str,
     /// `ES256` or `EdDSA`.
     pub algorithm: &'static str,
@@ -175,6 +184,29 @@ impl SigningKey {
     pub fn turned(self, state: KeyState, now: Time) -> Self {
         Self { state, changed_at: Some(now), ..self }
     }
+}
+
+/// Makes the first keys of a purpose: one that signs, and one that follows it one day. Those of an
+/// intermediate need a root, which is among `before`.
+pub async fn first(
+    world: &World,
+    (org, issuer): (OrganizationId, &str),
+    purpose: KeyPurpose,
+    before: &[SigningKey],
+    now: Time,
+) -> Result<[SigningKey; 2], Fault> {
+    let active = generate(world, org, purpose, KeyState::Active, now).await?;
+    let active = match purpose {
+        KeyPurpose::CaRoot => ca::self_signed(world, issuer, active, now).await?,
+        KeyPurpose::Ca => {
+            let root = of(before, KeyPurpose::CaRoot).rfind(|key| key.state == KeyState::Active);
+            let root = root.ok_or_else(|| Fault::new("signing keys", "no root to sign with"))?;
+            ca::signed_by(world, issuer, root, active, now).await?
+        }
+        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Log | KeyPurpose::Biscuit => active,
+    };
+    let next = generate_next(world, issuer, &active.sealed, now).await?;
+    Ok([active, next])
 }
 
 /// Makes a new key in a state: active, or next.
@@ -214,8 +246,12 @@ pub async fn generate_next(
     let millis = now.millis().max(predecessor.id.millis() + 1);
     let id = KeyId::new(millis, world.random());
     let next = generate_as(world, (org, id), purpose, KeyState::Next, now).await?;
-    if purpose != KeyPurpose::Log {
-        return Ok(next);
+    match purpose {
+        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Biscuit | KeyPurpose::Ca => {
+            return Ok(next);
+        }
+        KeyPurpose::CaRoot => return ca::self_signed(world, issuer, next, now).await,
+        KeyPurpose::Log => {}
     }
     let failed = |error| Fault::new("name a log key", error);
     let name = succession::log_name(issuer);

@@ -12,9 +12,10 @@ use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, generate, generate_next, of,
+    KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, first, generate_next, of,
 };
 use crate::audit::event::{Body, EventKind};
+use crate::ca;
 use crate::context::Cx;
 use crate::ports::{CommitError, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
@@ -48,7 +49,7 @@ pub const RETIRING_LOG_KEYS_MAX: usize = 8;
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
-    /// What the key signs: `token`, also where not said, `feed`, `log` or `biscuit`.
+    /// What the key signs: `token`, also where not said, `feed`, `log`, `biscuit`, `ca-root` or `ca`.
     pub purpose: Option<String>,
     /// Set: also where the next key was not published long enough. Verifiers that look up unknown
     /// keys, as ours do, follow; others refuse until they look again.
@@ -93,14 +94,43 @@ pub(crate) async fn succeed(cx: &Cx, old: &SealedKey, keys: &[SigningKey]) -> Re
         Some(next) => next.clone(),
         None => new_next(cx, old).await?,
     };
-    let active = active.turned(KeyState::Active, cx.now);
+    let mut active = active.turned(KeyState::Active, cx.now);
+    if old.purpose == KeyPurpose::Ca {
+        let root = in_state(keys, KeyPurpose::CaRoot, KeyState::Active)
+            .ok_or_else(|| Fault::new("signing keys", "no root to sign with"))?;
+        active = ca::signed_by(&cx.world, &cx.tenant.issuer, root, active, cx.now).await?;
+    }
     let next = new_next(cx, &active.sealed).await?;
     Ok(Moved { active, next })
 }
 
+/// What follows where another root signs: the intermediate gives its place to the next, which the
+/// new root signs. What it signed is believed for as long as the old root is; `since` is when it
+/// signed last, or nothing where nothing that it signed is believed.
+pub(crate) async fn below_root(
+    cx: &Cx,
+    keys: &[SigningKey],
+    root: &SigningKey,
+    since: Option<Time>,
+) -> Result<Vec<SigningKey>, Fault> {
+    let Some(old) = in_state(keys, KeyPurpose::Ca, KeyState::Active) else { return Ok(Vec::new()) };
+    let mut under: Vec<SigningKey> = of(keys, KeyPurpose::Ca).cloned().collect();
+    under.push(root.clone());
+    let Moved { active, next } = succeed(cx, &old.sealed, &under).await?;
+    let old = match since {
+        Some(since) => old.clone().turned(KeyState::Retiring, since),
+        None => old.clone().turned(KeyState::Retired, cx.now),
+    };
+    Ok(vec![old, active, next])
+}
+
 fn check_room(keys: &[SigningKey], purpose: KeyPurpose) -> Result<(), Refusal> {
     let max = match purpose {
-        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Biscuit => RETIRING_KEYS_MAX,
+        KeyPurpose::Token
+        | KeyPurpose::Feed
+        | KeyPurpose::Biscuit
+        | KeyPurpose::CaRoot
+        | KeyPurpose::Ca => RETIRING_KEYS_MAX,
         KeyPurpose::Log => RETIRING_LOG_KEYS_MAX,
     };
     let retiring = of(keys, purpose).filter(|key| key.state == KeyState::Retiring);
@@ -129,7 +159,7 @@ fn check_published(next: Option<&SigningKey>, now: Time) -> Result<(), Refusal> 
     ))
 }
 
-const PURPOSES: &str = "use `token`, `feed`, `log` or `biscuit`";
+const PURPOSES: &str = "use `token`, `feed`, `log`, `biscuit`, `ca-root` or `ca`";
 
 /// Of which purpose a key is to be rotated.
 fn purpose(asked: Option<&str>) -> Result<KeyPurpose, Refusal> {
@@ -146,7 +176,8 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
     decide(|| async {
         let keys = cx.world.store.signing_keys(cx.tenant.id).await?;
         check_room(&keys, purpose)?;
-        if !asked.now {
+        // An intermediate travels with what it signed: nobody needs to know it before.
+        if !asked.now && purpose != KeyPurpose::Ca {
             check_published(in_state(&keys, purpose, KeyState::Next), cx.now)?;
         }
         let old = in_state(&keys, purpose, KeyState::Active)
@@ -162,6 +193,12 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
             changes: [("next".into(), next.sealed.id.to_string())].into(),
             ..Body::default()
         };
+        let below = if purpose == KeyPurpose::CaRoot {
+            check_room(&keys, KeyPurpose::Ca)?;
+            below_root(cx, &keys, &active, Some(since)).await?
+        } else {
+            Vec::new()
+        };
         if let Some(statement) = &active.statement {
             body.changes.insert("statement".into(), statement.clone());
         }
@@ -172,7 +209,7 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
             retiring: retiring.view(),
             retires_at: retires_at(&retiring),
         };
-        let rows = vec![Row::Key(retiring), Row::Key(active), Row::Key(next)];
+        let rows = [retiring, active, next].into_iter().chain(below).map(Row::Key).collect();
         commit_created(cx, rows, event, &answer).await?;
         Ok(answer)
     })
@@ -182,7 +219,8 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
 /// When a retiring key is published no more.
 fn retires_at(key: &SigningKey) -> Time {
     let published = match key.sealed.purpose {
-        KeyPurpose::Token | KeyPurpose::Biscuit => keep_for(),
+        // An instance's certificate lives no longer than a token.
+        KeyPurpose::Token | KeyPurpose::Biscuit | KeyPurpose::CaRoot | KeyPurpose::Ca => keep_for(),
         KeyPurpose::Feed => FEED_KEY_RETIRING,
         KeyPurpose::Log => LOG_KEY_RETIRING,
     };
@@ -204,10 +242,11 @@ pub async fn tick(cx: &Cx, surely: Option<Time>) -> Result<u64, Fault> {
             }
             // The purpose is newer than the store.
             (None, None) if of(held.all(), purpose).next().is_none() => {
-                let first = generate(&cx.world, cx.tenant.id, purpose, KeyState::Active, cx.now);
-                let first = first.await?;
-                let next = new_next(cx, &first.sealed).await?;
-                turns.extend([first, next].map(|key| (EventKind::KeyCreated, key)));
+                let mut before = held.all().to_vec();
+                before.extend(turns.iter().map(|(_, key): &(EventKind, SigningKey)| key.clone()));
+                let owner = (cx.tenant.id, cx.tenant.issuer.as_str());
+                let made = first(&cx.world, owner, purpose, &before, cx.now).await?;
+                turns.extend(made.map(|key| (EventKind::KeyCreated, key)));
             }
             (_, _) => {}
         }
@@ -224,9 +263,33 @@ pub async fn tick(cx: &Cx, surely: Option<Time>) -> Result<u64, Fault> {
         let body = Body { key: Some(key.sealed.id), changes: state, ..Body::default() };
         match commit(cx, vec![Row::Key(key)], None, cx.event(kind, body)).await {
             Ok(_) => turned += 1,
-            // Somebody rotates or revokes just now: the next turn sees the keys as they are then.
-            Err(CommitError::Stale | CommitError::Taken(_) | CommitError::Reached(_)) => {}
+            // Somebody rotates or revokes just now: the next turn sees the keys as they are then. What
+            // is left may build on what was not written.
+            Err(CommitError::Stale | CommitError::Taken(_) | CommitError::Reached(_)) => break,
             Err(CommitError::Fault(fault)) => return Err(fault),
+        }
+    }
+    Ok(turned + renew(cx).await?)
+}
+
+/// Lets keys of the certificate authority follow one another before their certificates are over.
+async fn renew(cx: &Cx) -> Result<u64, Fault> {
+    let mut turned = 0;
+    for purpose in [KeyPurpose::CaRoot, KeyPurpose::Ca] {
+        let keys = cx.tenant.keys();
+        let Some(active) = in_state(keys.all(), purpose, KeyState::Active) else { continue };
+        let is_cut_off = purpose == KeyPurpose::Ca && cx.tenant.ca().is_none();
+        if !is_cut_off && !ca::is_due(active, cx.now)? {
+            continue;
+        }
+        let asked = RotateKey { purpose: Some(purpose.as_str().to_owned()), now: false };
+        match rotate(cx, &asked).await {
+            Ok(_) => turned += 1,
+            // A root is not published long enough, or somebody rotates just now: the next turn sees.
+            Err(Error::Refused(refusal)) => {
+                tracing::debug!(detail = refusal.detail, "the authority's key is not rotated yet");
+            }
+            Err(Error::Fault(fault)) => return Err(fault),
         }
     }
     Ok(turned)

@@ -21,7 +21,7 @@ use super::{
 use crate::audit::changes;
 use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::context::{Caller, Cx, World};
-use crate::keys::{self, KeyPurpose, KeyState};
+use crate::keys::{self, KeyPurpose};
 use crate::ports::{Audited, Change, CommitError, Page, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::{AdminPermission, Holder, described, new_secret};
@@ -346,13 +346,11 @@ async fn found_with(
 
 /// The signing keys of a new organization: one for each purpose, and one that will follow it.
 async fn first_keys(world: &World, org: &Organization, now: Time) -> Result<Vec<Row>, Fault> {
-    let mut rows = Vec::new();
+    let mut made = Vec::new();
     for purpose in KeyPurpose::ALL {
-        let active = keys::generate(world, org.id, purpose, KeyState::Active, now).await?;
-        let next = keys::generate_next(world, &org.issuer, &active.sealed, now).await?;
-        rows.extend([Row::Key(active), Row::Key(next)]);
+        made.extend(keys::first(world, (org.id, &org.issuer), purpose, &made, now).await?);
     }
-    Ok(rows)
+    Ok(made.into_iter().map(Row::Key).collect())
 }
 
 /// A further key for the administrators of an organization.

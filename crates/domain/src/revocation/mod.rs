@@ -321,12 +321,16 @@ async fn key(cx: &Cx, id: KeyId, reason: &str) -> Result<KeyPurpose, Error> {
             reason: Some(reason.to_owned()),
             ..Body::default()
         };
-        let mut rows = Vec::with_capacity(3);
+        let mut rows = Vec::with_capacity(6);
         match key.state {
             KeyState::Active => {
                 let moved = rotation::succeed(cx, &key.sealed, &keys).await?;
                 body.changes.insert("successor".into(), moved.active.sealed.id.to_string());
                 body.changes.insert("next".into(), moved.next.sealed.id.to_string());
+                if purpose == KeyPurpose::CaRoot {
+                    let below = rotation::below_root(cx, &keys, &moved.active, None).await?;
+                    rows.extend(below.into_iter().map(Row::Key));
+                }
                 rows.extend([Row::Key(moved.active), Row::Key(moved.next)]);
             }
             KeyState::Next => {

@@ -10,6 +10,7 @@ mod attenuable;
 mod bodies;
 mod bootstrap;
 mod born;
+mod ca;
 mod chain_depth;
 mod clock;
 mod conformance;

@@ -2,6 +2,7 @@
 
 pub mod admin_keys;
 pub mod agents;
+pub mod ca;
 pub mod credentials;
 pub mod drills;
 pub mod events;

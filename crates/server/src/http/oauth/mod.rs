@@ -1,6 +1,7 @@
 //! OAuth, under the organization's issuer, where the RFCs put it.
 
 pub mod instances;
+pub mod spiffe;
 pub mod status_list;
 pub mod tasks;
 pub mod token;

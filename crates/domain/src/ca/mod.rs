@@ -1,0 +1,165 @@
+//! RFC 5280, SPIFFE: each organization's certificate authority: a root, and a short-lived
+//! intermediate that signs instances' certificates.
+//!
+//! Both are signing keys like any other ([`crate::keys`]): wrapped, rotated through slots, revoked.
+//! What such a key has besides is its certificate. A root's is made with it, since a root is
+//! published before it signs; an intermediate's when it comes to sign, since it travels with what it
+//! signed and nobody needs to know it before. Which trust domain is an organization's follows from
+//! what never changes (`docs/decisions/0012`).
+
+pub mod bundle;
+
+use std::time::Duration;
+
+use accredit_wire::ids::{KeyId, OrganizationId};
+use accredit_wire::jose::{b64url_decode, b64url_encode};
+use accredit_wire::time::Time;
+use accredit_wire::x509::certificate::{Certificate, Life, Named, SERIAL_BYTES, Unsigned};
+use accredit_wire::x509::spiffe::TrustDomain;
+
+use crate::context::World;
+use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
+use crate::refusal::Fault;
+
+/// How long a root's certificate holds: ten years.
+pub const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
+/// So long before its end a root gives its place to the next.
+pub const ROOT_ROTATED_BEFORE_END: Duration = Duration::from_hours(365 * 24);
+/// How long an intermediate's certificate holds.
+pub const INTERMEDIATE_LIFE: Duration = Duration::from_hours(14 * 24);
+/// How long an intermediate signs. The rest of its life is for what it signed, and for times in
+/// which nobody rotates.
+pub const INTERMEDIATE_SIGNS: Duration = Duration::from_hours(4 * 24);
+
+const _: () = assert!(INTERMEDIATE_SIGNS.as_secs() * 2 < INTERMEDIATE_LIFE.as_secs());
+
+/// An authority's certificate, and which root signed it.
+#[derive(Clone, Debug)]
+pub struct Certified {
+    /// The root; a root's own id where it is one itself.
+    pub root: KeyId,
+    /// The certificate.
+    pub certificate: Certificate,
+}
+
+impl Certified {
+    /// That of a key of the authority; none where it is no such key, or an intermediate that does
+    /// not sign yet.
+    pub fn of(key: &SigningKey) -> Result<Option<Self>, Fault> {
+        if !matches!(key.sealed.purpose, KeyPurpose::CaRoot | KeyPurpose::Ca) {
+            return Ok(None);
+        }
+        let Some(text) = &key.statement else { return Ok(None) };
+        let wrong =
+            |why: &str| Fault::new("read a certificate", format!("{}: {why}", key.sealed.id));
+        let (root, der) = text.split_once(' ').ok_or_else(|| wrong("no two parts"))?;
+        let root = root.parse().map_err(|_| wrong("no root"))?;
+        let der = b64url_decode(der).map_err(|_| wrong("no base64url"))?;
+        let certificate = Certificate::parse(&der).map_err(|error| wrong(&error.to_string()))?;
+        Ok(Some(Self { root, certificate }))
+    }
+
+    fn text(&self) -> String {
+        format!("{} {}", self.root, b64url_encode(self.certificate.der()))
+    }
+}
+
+/// The intermediate that signs now.
+#[derive(Clone, Debug)]
+pub struct Intermediate {
+    /// The key.
+    pub sealed: SealedKey,
+    /// Its certificate and its root.
+    pub certified: Certified,
+}
+
+impl Intermediate {
+    /// That of an organization, where it has one and its root is believed.
+    pub(crate) fn of(all: &[SigningKey]) -> Result<Option<Self>, Fault> {
+        let active = keys::of(all, KeyPurpose::Ca).rfind(|key| key.state == KeyState::Active);
+        let Some(active) = active else { return Ok(None) };
+        let Some(certified) = Certified::of(active)? else { return Ok(None) };
+        let is_root = |key: &&SigningKey| key.sealed.id == certified.root;
+        let is_believed = keys::of(all, KeyPurpose::CaRoot)
+            .find(is_root)
+            .is_some_and(|root| matches!(root.state, KeyState::Active | KeyState::Retiring));
+        Ok(is_believed.then(|| Self { sealed: active.sealed.clone(), certified }))
+    }
+}
+
+/// The trust domain of an organization, from its id and its issuer, which ends with its name.
+pub fn trust_domain(org: OrganizationId, issuer: &str) -> Result<TrustDomain, Fault> {
+    let name = issuer.rsplit('/').next().unwrap_or_default();
+    TrustDomain::of(name, org, issuer).map_err(|error| Fault::new("trust domain", error))
+}
+
+/// What an authority's key is called in certificates.
+pub(crate) fn name(id: KeyId) -> String {
+    format!("Accredit {id}")
+}
+
+/// A root with the certificate that it signs for itself.
+pub(crate) async fn self_signed(
+    world: &World,
+    issuer: &str,
+    root: SigningKey,
+    now: Time,
+) -> Result<SigningKey, Fault> {
+    let domain = trust_domain(root.sealed.org, issuer)?;
+    let name = name(root.sealed.id);
+    let life = Life { from: now, until: now.plus(ROOT_LIFE) };
+    let own = Named { name: &name, key: &root.sealed.public };
+    let serial = world.random::<SERIAL_BYTES>();
+    let unsigned = Unsigned::root(&domain, own, &serial, life);
+    signed(world, (&root.sealed, unsigned), root.clone()).await
+}
+
+/// An intermediate with the certificate that a root signs for it.
+pub(crate) async fn signed_by(
+    world: &World,
+    issuer: &str,
+    root: &SigningKey,
+    intermediate: SigningKey,
+    now: Time,
+) -> Result<SigningKey, Fault> {
+    let of_root =
+        Certified::of(root)?.ok_or_else(|| Fault::new("sign", "a root has no certificate"))?;
+    let domain = trust_domain(intermediate.sealed.org, issuer)?;
+    let names = [root, &intermediate].map(|key| name(key.sealed.id));
+    let by = Named { name: &names[0], key: &root.sealed.public };
+    let own = Named { name: &names[1], key: &intermediate.sealed.public };
+    let until = now.plus(INTERMEDIATE_LIFE).min(of_root.certificate.until());
+    let serial = world.random::<SERIAL_BYTES>();
+    let unsigned = Unsigned::intermediate(&domain, (by, own), &serial, Life { from: now, until });
+    signed(world, (&root.sealed, unsigned), intermediate.clone()).await
+}
+
+async fn signed<E: std::fmt::Display>(
+    world: &World,
+    (by, unsigned): (&SealedKey, Result<Unsigned, E>),
+    key: SigningKey,
+) -> Result<SigningKey, Fault> {
+    let unsigned = unsigned.map_err(|error| Fault::new("make a certificate", error))?;
+    let signature = world.vault.sign(by, unsigned.signing_input()).await?;
+    let certificate = unsigned.finish(&signature);
+    let certificate = certificate.map_err(|error| Fault::new("make a certificate", error))?;
+    let statement = Some(Certified { root: by.id, certificate }.text());
+    Ok(SigningKey { statement, ..key })
+}
+
+/// Whether a key of the authority is to give its place to the next one at `now`.
+pub(crate) fn is_due(key: &SigningKey, now: Time) -> Result<bool, Fault> {
+    let Some(certified) = Certified::of(key)? else { return Ok(false) };
+    let until = certified.certificate.until();
+    Ok(match key.sealed.purpose {
+        KeyPurpose::CaRoot => until <= now.plus(ROOT_ROTATED_BEFORE_END),
+        KeyPurpose::Ca => until.plus(INTERMEDIATE_SIGNS) <= now.plus(INTERMEDIATE_LIFE),
+        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Log | KeyPurpose::Biscuit => false,
+    })
+}
+
+/// Bytes in hexadecimal, as people compare them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

@@ -1,0 +1,297 @@
+//! RFC 5280 section 4, SPIFFE X509-SVID: certificates of three kinds, of a root, of an intermediate
+//! and of an instance.
+//!
+//! Each is rebuilt from what the issuer knows. The root alone carries name constraints: whoever
+//! holds the root to its trust domain needs no more, and whoever cannot read constraints of URIs
+//! (rustls) takes the root's name and key as its anchor and compares the whole SPIFFE ID.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::der::asn1::{Any, BitString, Ia5String, OctetString, UintRef, Utf8StringRef};
+use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
+use x509_cert::der::{DateTime, Decode as _, Encode, Tag, TagNumber};
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::constraints::name::GeneralSubtree;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    NameConstraints, SubjectAltName, SubjectKeyIdentifier,
+};
+use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+use x509_cert::time::{Time as X509Time, Validity};
+
+use super::request::SubjectKey;
+use super::spiffe::{SpiffeId, TrustDomain};
+use super::{EncodingError, pem};
+use crate::crypto::{Algorithm, PublicKey, sha256};
+use crate::time::Time;
+
+/// How long before its making a certificate says that it holds: verifiers' clocks may be behind.
+pub const BACKDATED: Duration = Duration::from_mins(1);
+/// Bytes of a serial number: 128 random bits, where RFC 5280 asks for a positive number of at most 20.
+pub const SERIAL_BYTES: usize = 16;
+/// Bytes of a key's identifier (RFC 7093 section 2, method 1).
+const KEY_IDENTIFIER_BYTES: usize = 20;
+/// Intermediates below a root, and certificates of authorities below an intermediate.
+const PATH_BELOW_ROOT: u8 = 1;
+
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+
+/// From when until when a certificate holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// When it was made; it says [`BACKDATED`] before.
+    pub from: Time,
+    /// When it is over.
+    pub until: Time,
+}
+
+/// An authority that signs or is signed: what it is called and its key.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// Its common name, at most 64 letters.
+    pub name: &'a str,
+    /// Its key, of P-256.
+    pub key: &'a PublicKey,
+}
+
+/// A certificate that lacks its signature.
+pub struct Unsigned(Vec<u8>);
+
+impl Unsigned {
+    /// That of a root, which signs itself and whatever is below it in its trust domain.
+    pub fn root(
+        domain: &TrustDomain,
+        root: Named<'_>,
+        serial: &[u8; SERIAL_BYTES],
+        life: Life,
+    ) -> Result<Self, EncodingError> {
+        let key = info(root.key)?;
+        let own = key_identifier(&key);
+        let extensions = [
+            authority(PATH_BELOW_ROOT)?,
+            signs_certificates()?,
+            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            names(&domain.id())?,
+            constraints(domain)?,
+        ];
+        let name = common_name(root.name)?;
+        Self::new(serial, (&name, &name), life, &key, &extensions)
+    }
+
+    /// That of an intermediate, which signs instances' alone.
+    pub fn intermediate(
+        domain: &TrustDomain,
+        (issuer, subject): (Named<'_>, Named<'_>),
+        serial: &[u8; SERIAL_BYTES],
+        life: Life,
+    ) -> Result<Self, EncodingError> {
+        let key = info(subject.key)?;
+        let own = key_identifier(&key);
+        let extensions = [
+            authority(0)?,
+            signs_certificates()?,
+            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            signed_by(issuer.key)?,
+            names(&domain.id())?,
+        ];
+        let names = (&common_name(issuer.name)?, &common_name(subject.name)?);
+        Self::new(serial, names, life, &key, &extensions)
+    }
+
+    /// That of an instance: an X509-SVID, with which it is a client and a server.
+    pub fn instance(
+        id: &SpiffeId,
+        issuer: Named<'_>,
+        (name, key): (&str, &SubjectKey),
+        serial: &[u8; SERIAL_BYTES],
+        life: Life,
+    ) -> Result<Self, EncodingError> {
+        let own = key_identifier(&key.info);
+        let extensions = [
+            extension(true, &BasicConstraints { ca: false, path_len_constraint: None })?,
+            extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
+            extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))?,
+            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            signed_by(issuer.key)?,
+            names(id)?,
+        ];
+        let names = (&common_name(issuer.name)?, &common_name(name)?);
+        Self::new(serial, names, life, &key.info, &extensions)
+    }
+
+    fn new(
+        serial: &[u8; SERIAL_BYTES],
+        (issuer, subject): (&RdnSequence, &RdnSequence),
+        life: Life,
+        key: &SubjectPublicKeyInfoOwned,
+        extensions: &[Extension],
+    ) -> Result<Self, EncodingError> {
+        let validity = Validity::<x509_cert::certificate::Rfc5280>::new(
+            time(life.from.minus(BACKDATED))?,
+            time(life.until)?,
+        );
+        let parts = [
+            // [0] EXPLICIT, version 3.
+            vec![0xa0, 0x03, 0x02, 0x01, 0x02],
+            SerialNumber::<x509_cert::certificate::Rfc5280>::new(serial)?.to_der()?,
+            ecdsa().to_der()?,
+            issuer.to_der()?,
+            validity.to_der()?,
+            subject.to_der()?,
+            key.to_der()?,
+            explicit(3, extensions.to_vec().to_der()?)?,
+        ];
+        Ok(Self(sequence(&parts)?))
+    }
+
+    /// The bytes that are signed.
+    pub fn signing_input(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The certificate with its signature: ECDSA with SHA-256, `r || s`.
+    pub fn finish(self, signature: &[u8; 64]) -> Result<Certificate, EncodingError> {
+        let (r, s) = signature.split_at(32);
+        let signature = sequence(&[UintRef::new(r)?.to_der()?, UintRef::new(s)?.to_der()?])?;
+        let signature = BitString::from_bytes(&signature)?.to_der()?;
+        Certificate::parse(&sequence(&[self.0, ecdsa().to_der()?, signature])?)
+    }
+}
+
+/// A certificate of ours, as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    der: Vec<u8>,
+    until: Time,
+}
+
+impl Certificate {
+    /// Reads one of ours from its bytes.
+    pub fn parse(der: &[u8]) -> Result<Self, EncodingError> {
+        let read = x509_cert::Certificate::from_der(der)?;
+        let until = read.tbs_certificate().validity().not_after.to_unix_duration();
+        let until = Time::from_seconds(i64::try_from(until.as_secs()).unwrap_or(i64::MAX));
+        Ok(Self { der: der.to_vec(), until })
+    }
+
+    /// Its bytes.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// When it is over.
+    pub const fn until(&self) -> Time {
+        self.until
+    }
+
+    /// Its text (RFC 7468 section 5).
+    pub fn pem(&self) -> String {
+        pem("CERTIFICATE", &self.der)
+    }
+
+    /// Its bytes in base64, as a JWK's `x5c` holds them (RFC 7517 section 4.7).
+    pub fn base64(&self) -> String {
+        STANDARD.encode(&self.der)
+    }
+
+    /// SHA-256 of its bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        sha256(&self.der)
+    }
+}
+
+fn sequence(parts: &[Vec<u8>]) -> Result<Vec<u8>, EncodingError> {
+    Ok(Any::new(Tag::Sequence, parts.concat())?.to_der()?)
+}
+
+fn explicit(number: u32, inner: Vec<u8>) -> Result<Vec<u8>, EncodingError> {
+    let tag = Tag::ContextSpecific { constructed: true, number: TagNumber(number) };
+    Ok(Any::new(tag, inner)?.to_der()?)
+}
+
+fn time(time: Time) -> Result<X509Time, EncodingError> {
+    let seconds = u64::try_from(time.seconds()).unwrap_or(0);
+    Ok(X509Time::from(DateTime::from_unix_duration(Duration::from_secs(seconds))?))
+}
+
+fn ecdsa() -> AlgorithmIdentifierOwned {
+    AlgorithmIdentifierOwned { oid: ECDSA_SHA256, parameters: None }
+}
+
+fn info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, EncodingError> {
+    if key.algorithm() != Algorithm::Es256 {
+        return Err(EncodingError("an authority's key is of P-256".to_owned()));
+    }
+    let algorithm =
+        AlgorithmIdentifierOwned { oid: EC_PUBLIC_KEY, parameters: Some(Any::encode_from(&P256)?) };
+    let subject_public_key = BitString::from_bytes(key.bytes())?;
+    Ok(SubjectPublicKeyInfoOwned { algorithm, subject_public_key })
+}
+
+fn key_identifier(key: &SubjectPublicKeyInfoOwned) -> [u8; KEY_IDENTIFIER_BYTES] {
+    let bytes = key.subject_public_key.raw_bytes();
+    let mut identifier = [0; KEY_IDENTIFIER_BYTES];
+    identifier.copy_from_slice(&sha256(bytes)[..KEY_IDENTIFIER_BYTES]);
+    identifier
+}
+
+fn common_name(text: &str) -> Result<RdnSequence, EncodingError> {
+    let value = Any::encode_from(&Utf8StringRef::new(text)?)?;
+    let mut one = RelativeDistinguishedName::default();
+    one.insert(AttributeTypeAndValue { oid: COMMON_NAME, value })?;
+    let mut name = RdnSequence::default();
+    name.push(one);
+    Ok(name)
+}
+
+fn extension<E: Encode + AssociatedOid>(
+    critical: bool,
+    value: &E,
+) -> Result<Extension, EncodingError> {
+    let extn_value = OctetString::new(value.to_der()?)?;
+    Ok(Extension { extn_id: E::OID, critical, extn_value })
+}
+
+fn authority(below: u8) -> Result<Extension, EncodingError> {
+    extension(true, &BasicConstraints { ca: true, path_len_constraint: Some(below) })
+}
+
+fn signs_certificates() -> Result<Extension, EncodingError> {
+    extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))
+}
+
+fn signed_by(issuer: &PublicKey) -> Result<Extension, EncodingError> {
+    let identifier = OctetString::new(key_identifier(&info(issuer)?))?;
+    let identifier =
+        AuthorityKeyIdentifier { key_identifier: Some(identifier), ..Default::default() };
+    extension(false, &identifier)
+}
+
+fn names(id: &SpiffeId) -> Result<Extension, EncodingError> {
+    let uri = GeneralName::UniformResourceIdentifier(Ia5String::new(id.as_str())?);
+    extension(false, &SubjectAltName(vec![uri]))
+}
+
+/// RFC 5280 section 4.2.1.10: nothing outside the trust domain, neither a URI nor a host.
+fn constraints(domain: &TrustDomain) -> Result<Extension, EncodingError> {
+    let only = |base| GeneralSubtree { base, minimum: 0, maximum: None };
+    let name = || Ia5String::new(domain.as_str());
+    let permitted = vec![
+        only(GeneralName::UniformResourceIdentifier(name()?)),
+        only(GeneralName::DnsName(name()?)),
+    ];
+    let constraints =
+        NameConstraints { permitted_subtrees: Some(permitted), excluded_subtrees: None };
+    extension(true, &constraints)
+}

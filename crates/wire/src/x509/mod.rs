@@ -1,0 +1,64 @@
+//! RFC 5280, SPIFFE X509-SVID: certificates of organizations and of their agents' instances.
+//!
+//! [`spiffe`] says what they are called, [`request`] reads what somebody wants one for, and
+//! [`certificate`] writes them. What is written here is signed elsewhere: no private key comes near.
+//! Absent on purpose: building and checking paths, which is the verifier's own library's work.
+
+pub mod certificate;
+pub mod request;
+pub mod spiffe;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use x509_cert::der;
+
+/// Columns of base64 in a PEM file (RFC 7468 section 2).
+const PEM_COLUMNS: usize = 64;
+
+/// Something could not be written as DER.
+#[derive(Clone, Debug)]
+pub struct EncodingError(String);
+
+impl fmt::Display for EncodingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not written as DER: {}", self.0)
+    }
+}
+
+impl std::error::Error for EncodingError {}
+
+impl From<der::Error> for EncodingError {
+    fn from(error: der::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// RFC 7468: bytes as text under a label.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(PEM_COLUMNS));
+        out.push_str(line);
+        out.push('\n');
+        rest = after;
+    }
+    out.push_str("-----END ");
+    out.push_str(label);
+    out.push_str("-----\n");
+    out
+}
+
+/// The bytes of a text that is one PEM block under a label and nothing else.
+fn from_pem(label: &str, text: &str) -> Option<Vec<u8>> {
+    let inner = text.trim().strip_prefix(&format!("-----BEGIN {label}-----"))?;
+    let inner = inner.strip_suffix(&format!("-----END {label}-----"))?;
+    let base64: String = inner.split_ascii_whitespace().collect();
+    STANDARD.decode(base64).ok()
+}

@@ -1,0 +1,113 @@
+//! SPIFFE-ID: what an organization and an agent's instance are called in a certificate.
+//!
+//! A trust domain is the organization's label under the host that the installation is reached at.
+//! Both never change. Absent on purpose: folding what is spelt otherwise; there is one spelling.
+
+use std::fmt;
+
+use crate::ids::{InstanceId, OrganizationId};
+
+/// The longest trust domain, bytes (SPIFFE-ID section 2.1).
+pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
+/// The longest id, bytes (SPIFFE-ID section 2.3).
+pub const ID_BYTES_MAX: usize = 2048;
+/// The longest label of a domain name (RFC 1035 section 2.3.4).
+const LABEL_BYTES_MAX: usize = 63;
+
+/// What an organization's certificates are under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustDomain(String);
+
+/// A text is no name of a trust domain, or makes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotATrustDomain;
+
+impl fmt::Display for NotATrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the name of a trust domain: lower-case letters, digits, `.`, `-` and `_`")
+    }
+}
+
+impl std::error::Error for NotATrustDomain {}
+
+impl TrustDomain {
+    /// From its name.
+    pub fn parse(text: &str) -> Result<Self, NotATrustDomain> {
+        let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+        let is_one = text.len() <= TRUST_DOMAIN_BYTES_MAX
+            && text.bytes().all(known)
+            && text.split('.').all(|label| !label.is_empty());
+        if is_one { Ok(Self(text.to_owned())) } else { Err(NotATrustDomain) }
+    }
+
+    /// That of an organization, from what never changes: its name, its id and its issuer. A name
+    /// that is a label of a domain name is the label; of any other the id is, so that no
+    /// organization's domain is below another's.
+    pub fn of(name: &str, id: OrganizationId, issuer: &str) -> Result<Self, NotATrustDomain> {
+        let id = id.to_string();
+        let label = if is_label(name) { name } else { id.as_str() };
+        Self::parse(&format!("{label}.{}", host(issuer).ok_or(NotATrustDomain)?))
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id of the trust domain itself, which its authority's certificates carry: it has no path.
+    pub fn id(&self) -> SpiffeId {
+        SpiffeId(format!("spiffe://{}", self.0))
+    }
+
+    /// The id of an agent's instance. The agent's name never changes and is never given again.
+    pub fn instance(&self, agent: &str, instance: InstanceId) -> Result<SpiffeId, NotATrustDomain> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let id = format!("spiffe://{}/agent/{agent}/instance/{instance}", self.0);
+        let is_segment = !matches!(agent, "" | "." | "..") && agent.bytes().all(known);
+        if is_segment && id.len() <= ID_BYTES_MAX { Ok(SpiffeId(id)) } else { Err(NotATrustDomain) }
+    }
+}
+
+impl fmt::Display for TrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A SPIFFE ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpiffeId(String);
+
+impl SpiffeId {
+    /// The URI.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a text is one label of a host's name (RFC 1123 section 2.1).
+fn is_label(text: &str) -> bool {
+    let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    (1..=LABEL_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(known)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// The host of a URL, in letters that a trust domain may have: an IPv6 address has dashes for its
+/// colons.
+fn host(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next()?.replace(':', "-"),
+        None => authority.split(':').next()?.to_owned(),
+    };
+    Some(host.to_ascii_lowercase())
+}

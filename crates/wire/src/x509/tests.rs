@@ -1,0 +1,200 @@
+//! Requests that others made, and chains that another library checks.
+
+use std::time::Duration;
+
+use rcgen::{
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use super::certificate::{Certificate, Life, Named, Unsigned};
+use super::request::{REQUEST_TEXT_BYTES_MAX, RequestError, SubjectKey, parse};
+use super::spiffe::{SpiffeId, TrustDomain};
+use super::{from_pem, pem};
+use crate::crypto::{Algorithm, PrivateKey, PublicKey};
+use crate::ids::{InstanceId, OrganizationId};
+use crate::time::Time;
+
+const NOW: i64 = 1_795_000_000;
+
+fn now() -> Time {
+    Time::from_seconds(NOW)
+}
+
+struct Key {
+    private: PrivateKey,
+    public: PublicKey,
+}
+
+fn key() -> Key {
+    let (private, _) = PrivateKey::generate(Algorithm::Es256).expect("a key");
+    let public = private.public().expect("its public half");
+    Key { private, public }
+}
+
+fn sign(key: &Key, unsigned: Unsigned) -> Certificate {
+    let signature = key.private.sign(unsigned.signing_input()).expect("a signature");
+    unsigned.finish(&signature).expect("a certificate")
+}
+
+fn life(hours: u64) -> Life {
+    Life { from: now(), until: now().plus(Duration::from_hours(hours)) }
+}
+
+/// An organization's authority: its root, its intermediate and their certificates.
+struct Authority {
+    domain: TrustDomain,
+    root: Certificate,
+    key: Key,
+    intermediate: Certificate,
+}
+
+fn authority(name: &str) -> Authority {
+    let id = OrganizationId::new(1, [1; 10]);
+    let domain = TrustDomain::of(name, id, "https://id.acme.test/o/x").expect("a domain");
+    let (root_key, key) = (key(), key());
+    let root = Named { name: "root", key: &root_key.public };
+    let unsigned = Unsigned::root(&domain, root, &[0xff; 16], life(10_000)).expect("a root");
+    let root_certificate = sign(&root_key, unsigned);
+    let own = Named { name: "intermediate", key: &key.public };
+    let unsigned = Unsigned::intermediate(&domain, (root, own), &[2; 16], life(100));
+    let intermediate = sign(&root_key, unsigned.expect("an intermediate"));
+    Authority { domain, root: root_certificate, key, intermediate }
+}
+
+impl Authority {
+    fn leaf(&self, id: &SpiffeId, key: &SubjectKey) -> Certificate {
+        let issuer = Named { name: "intermediate", key: &self.key.public };
+        let unsigned = Unsigned::instance(id, issuer, ("ins", key), &[3; 16], life(1));
+        sign(&self.key, unsigned.expect("a leaf"))
+    }
+
+    fn check(&self, leaf: &Certificate, constrained: bool, usage: KeyUsage) -> Result<(), String> {
+        let root = CertificateDer::from(self.root.der());
+        let anchor = anchor_from_trusted_cert(&root).expect("an anchor");
+        assert!(anchor.name_constraints.is_some());
+        let anchor =
+            if constrained { anchor } else { TrustAnchor { name_constraints: None, ..anchor } };
+        let leaf = CertificateDer::from(leaf.der());
+        let leaf = EndEntityCert::try_from(&leaf).map_err(|error| error.to_string())?;
+        let between = [CertificateDer::from(self.intermediate.der())];
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(NOW as u64));
+        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &[anchor], &between, at, usage, None, None)
+            .map(drop)
+            .map_err(|error| format!("{error:?}"))
+    }
+}
+
+fn request(pair: &KeyPair) -> String {
+    let params = CertificateParams::new(vec!["evil.example".to_owned()]).expect("parameters");
+    params.serialize_request(pair).expect("a request").pem().expect("PEM")
+}
+
+fn p256() -> String {
+    request(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"))
+}
+
+#[test]
+fn a_request_is_its_key_alone() {
+    for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384] {
+        let pair = KeyPair::generate_for(algorithm).expect("a key");
+        let read = parse(&request(&pair)).expect("a request");
+        assert_eq!(
+            read.digest(),
+            crate::crypto::sha256(&rcgen::PublicKeyData::subject_public_key_info(&pair))
+        );
+    }
+}
+
+#[test]
+fn a_request_is_refused_unless_its_own_key_signed_it() {
+    let text = p256();
+    let der = from_pem("CERTIFICATE REQUEST", &text).expect("DER");
+    let mut refused = 0;
+    for at in 0..der.len() {
+        let mut other = der.clone();
+        other[at] ^= 1;
+        let read = parse(&pem("CERTIFICATE REQUEST", &other));
+        assert!(read.is_err(), "byte {at} makes no difference");
+        refused += usize::from(read.err() == Some(RequestError::Signature));
+    }
+    assert!(refused > 64, "most are refused because of the signature");
+}
+
+#[test]
+fn what_is_no_request_is_refused() {
+    let text = p256();
+    let der = from_pem("CERTIFICATE REQUEST", &text).expect("DER");
+    let trailing = [der.as_slice(), &[0]].concat();
+    // 0x30 0x81: the length in one byte more than it needs.
+    let longer = "x".repeat(REQUEST_TEXT_BYTES_MAX + 1);
+    let ed25519 = request(&KeyPair::generate_for(&PKCS_ED25519).expect("a key"));
+    for (sent, error) in [
+        (String::new(), RequestError::Pem),
+        ("garbage".to_owned(), RequestError::Pem),
+        (format!("{text}{text}"), RequestError::Pem),
+        (format!("Certificate Request:\n{text}"), RequestError::Pem),
+        (pem("CERTIFICATE", &der), RequestError::Pem),
+        (pem("CERTIFICATE REQUEST", &trailing), RequestError::Malformed),
+        (pem("CERTIFICATE REQUEST", &der[..der.len() - 1]), RequestError::Malformed),
+        (pem("CERTIFICATE REQUEST", &[]), RequestError::Malformed),
+        (longer, RequestError::TooLarge),
+        (ed25519, RequestError::Key),
+    ] {
+        assert_eq!(parse(&sent).err(), Some(error), "{sent:.60}");
+    }
+}
+
+#[test]
+fn a_chain_is_accepted_by_another_library_and_only_within_its_trust_domain() {
+    let (one, two) = (authority("one"), authority("two"));
+    let key = parse(&p256()).expect("a key");
+    let id = one.domain.instance("planner", InstanceId::new(1, [4; 10])).expect("an id");
+    let leaf = one.leaf(&id, &key);
+    for usage in [KeyUsage::client_auth(), KeyUsage::server_auth()] {
+        assert_eq!(one.check(&leaf, false, usage), Ok(()));
+        // It reads no constraints of URIs, and says no to all of them.
+        assert_eq!(one.check(&leaf, true, usage), Err("NameConstraintViolation".to_owned()));
+        assert!(two.check(&leaf, false, usage).is_err());
+    }
+    let alien = two.domain.instance("planner", InstanceId::new(1, [4; 10])).expect("an id");
+    let alien = one.leaf(&alien, &key);
+    let refused = one.check(&alien, true, KeyUsage::client_auth());
+    assert_eq!(refused, Err("NameConstraintViolation".to_owned()));
+}
+
+#[test]
+fn a_leaf_signs_nothing_and_is_over_when_it_says() {
+    let one = authority("one");
+    let key = parse(&p256()).expect("a key");
+    let id = one.domain.instance("planner", InstanceId::new(1, [4; 10])).expect("an id");
+    let leaf = one.leaf(&id, &key);
+    assert_eq!(leaf.until(), now().plus(Duration::from_hours(1)));
+    assert_eq!(Certificate::parse(leaf.der()).expect("the same"), leaf);
+    assert!(leaf.pem().starts_with("-----BEGIN CERTIFICATE-----\n"));
+}
+
+#[test]
+fn no_trust_domain_is_below_another_or_spelt_twice() {
+    let id = OrganizationId::new(1, [1; 10]);
+    let of = |name: &str, issuer: &str| {
+        TrustDomain::of(name, id, issuer).map(|domain| domain.to_string())
+    };
+    assert_eq!(of("acme", "https://ID.acme.test:8443/o/acme"), Ok("acme.id.acme.test".into()));
+    assert_eq!(of("a.b", "https://x.test/o/a.b"), Ok(format!("{id}.x.test")));
+    assert_eq!(of("a_b", "https://x.test/o/a_b"), Ok(format!("{id}.x.test")));
+    assert_eq!(of("-a", "https://x.test/o/-a"), Ok(format!("{id}.x.test")));
+    assert_eq!(of("acme", "http://[2001:db8::1]:8080/o/acme"), Ok("acme.2001-db8--1".into()));
+    assert!(of("acme", "nothing").is_err());
+    for text in ["", "A.test", "a..b", "a/b", "a:1", "a%2e", &"a".repeat(256)] {
+        assert!(TrustDomain::parse(text).is_err(), "{text}");
+    }
+    let domain = TrustDomain::parse("acme.test").expect("a domain");
+    let instance = InstanceId::new(1, [4; 10]);
+    for agent in ["", ".", "..", "a/b", "a%", "é"] {
+        assert!(domain.instance(agent, instance).is_err(), "{agent}");
+    }
+    let id = domain.instance("planner", instance).expect("an id");
+    assert_eq!(id.as_str(), format!("spiffe://acme.test/agent/planner/instance/{instance}"));
+}
