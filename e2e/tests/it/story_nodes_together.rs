@@ -166,6 +166,42 @@ async fn one_node_does_what_the_clock_asks_for_and_when_it_is_lost_another_does(
     assert_eq!(payload["changes"]["acknowledged"], "3", "{payload}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stands_still_with_the_lease_loses_it_and_does_nothing_under_it_when_it_wakes()
+{
+    let stage = Stage::new().await;
+    let mut nodes = vec![stage.node().await, stage.node().await, stage.node().await];
+    let (holder, _) = turn_of(&nodes, GIVEN_BACK_WITHIN).await;
+    let stopped = nodes.remove(holder);
+    signal(&stopped.server, "-STOP");
+    let (next, took) = turn_of(&nodes, TAKEN_OVER_WITHIN).await;
+    println!("the node that had the lease stands still: another one had it after {took:?}");
+
+    signal(&stopped.server, "-CONT");
+    // Longer than a holder believes its last beat, and than a lease must have stood still.
+    for _ in 0..30 {
+        assert!(!stopped.has_turn().await, "it knows at once that it is over");
+        assert!(nodes[next].has_turn().await, "which is not taken back");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let times = |node: &Node| {
+        let told = std::fs::read_to_string(node.server.folder().file("log")).expect("its log");
+        told.matches("this node does from now on what one does for all").count()
+    };
+    assert_eq!([times(&stopped), times(&nodes[next]), times(&nodes[1 - next])], [1, 1, 0]);
+    // It is a node like any other, and the tree of the log grows by the other one's work.
+    let size = async || {
+        let log = stopped.server.get("/v1/log").await;
+        let lanes = log["lanes"].as_array().expect("lanes").iter();
+        lanes.map(|lane| lane["size"].as_u64().expect("a size")).sum::<u64>()
+    };
+    let before = size().await;
+    let body = json!({"name": "late", "owner_email": "late@example.com", "purpose": "a story"});
+    stopped.server.post("/v1/agents", body).await;
+    until("the tree grows", FOLLOWS_WITHIN, async || size().await > before).await;
+    assert_eq!(stopped.server.cli_json(&["fsck"])["ok"], true);
+}
+
 /// What `accredit kill` says of an agent that is made for it, asked at a node.
 fn killed(node: &Server, agent: &str) -> Value {
     node.cli_json(&["kill", "agent", agent, "--reason", "a story", "--wait", "5s"])["acknowledgements"]
