@@ -198,3 +198,42 @@ fn no_trust_domain_is_below_another_or_spelt_twice() {
     let id = domain.instance("planner", instance).expect("an id");
     assert_eq!(id.as_str(), format!("spiffe://acme.test/agent/planner/instance/{instance}"));
 }
+
+/// What OpenSSL says of a leaf under an organization's root, which it is given with its constraints.
+fn openssl(one: &Authority, leaf: &Certificate, purpose: &str) -> Option<(bool, String)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, certificate: &Certificate| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, certificate.pem()).expect("written");
+        path
+    };
+    let told = std::process::Command::new("openssl")
+        .args(["verify", "-x509_strict", "-attime", &NOW.to_string(), "-purpose", purpose])
+        .arg("-CAfile")
+        .arg(write("root.pem", &one.root))
+        .arg("-untrusted")
+        .arg(write("intermediate.pem", &one.intermediate))
+        .arg(write("leaf.pem", leaf))
+        .output();
+    // Where there is none, the library above judges alone.
+    let told = told.ok()?;
+    let text = [told.stdout, told.stderr].concat();
+    Some((told.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+#[test]
+fn openssl_accepts_a_chain_for_both_purposes_and_refuses_an_id_of_another_organization() {
+    let (one, two) = (authority("one"), authority("two"));
+    let key = parse(&p256()).expect("a key");
+    let instance = InstanceId::new(1, [4; 10]);
+    let own = one.leaf(&one.domain.instance("planner", instance).expect("an id"), &key);
+    let alien = one.leaf(&two.domain.instance("planner", instance).expect("an id"), &key);
+    for purpose in ["sslclient", "sslserver"] {
+        let Some((accepted, text)) = openssl(&one, &own, purpose) else { return };
+        assert!(accepted, "{text}");
+        let (accepted, text) = openssl(&one, &alien, purpose).expect("told");
+        assert!(!accepted && text.contains("permitted subtree violation"), "{text}");
+        let (accepted, text) = openssl(&two, &own, purpose).expect("told");
+        assert!(!accepted, "{text}");
+    }
+}
