@@ -977,6 +977,9 @@ pub trait Store:
     /// Whether others write to it: then memory is as new as the last [`Store::catch_up`].
     fn is_shared(&self) -> bool;
 
+    /// Done when others may have committed, where the engine says so: a hint, by which nothing goes.
+    fn woken(&self) -> BoxFuture<'_, ()>;
+
     /// Takes over what others committed: observers are told all that was durable when it was called.
     fn catch_up(&self) -> BoxFuture<'_, Result<(), Fault>>;
 

@@ -34,7 +34,7 @@ use crate::{drill, nodes, turns};
 pub const INTEGRATE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether a heartbeat is due.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
-/// How often it is looked what other nodes wrote, where there may be others.
+/// How often it is looked what other nodes wrote, where there may be others and nothing was heard of them.
 pub const CATCH_UP_EVERY: Duration = Duration::from_millis(25);
 /// How long is waited where the store did not say.
 pub const CATCH_UP_PAUSE: Duration = Duration::from_millis(250);
@@ -89,7 +89,10 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         keep(&mut jobs, server, "view", async |server| {
             let mut every = every(CATCH_UP_EVERY);
             loop {
-                every.tick().await;
+                tokio::select! {
+                    _ = every.tick() => {}
+                    () = server.world.store.woken() => {}
+                }
                 if !catch_up(&server).await {
                     pause(CATCH_UP_PAUSE).await;
                 }

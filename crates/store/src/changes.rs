@@ -311,6 +311,7 @@ impl Changes {
         let (mut before, mut after) = (Vec::new(), self.told().place);
         for _ in 0..READS_IN_BATCH_MAX {
             if after + 1 >= first {
+                conn.wake()?;
                 return Ok(Some(Telling { first, rows, before }));
             }
             let changes = read(conn, after, first)?;

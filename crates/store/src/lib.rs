@@ -354,6 +354,15 @@ impl Store for SqlStore {
         self.shared.changes.is_some()
     }
 
+    fn woken(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            match self.driver.listen() {
+                Some(wakes) => wakes.heard().await,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
     fn catch_up(&self) -> BoxFuture<'_, Result<(), Fault>> {
         const OPERATION: &str = "take over what other nodes wrote";
         Box::pin(async move {

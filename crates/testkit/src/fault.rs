@@ -106,6 +106,7 @@ impl Around for Faults {
             | Step::Add
             | Step::BeginWrite
             | Step::Hold
+            | Step::Wake
             | Step::Savepoint
             | Step::Release => {
                 self.called()?;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::waking::Wakes;
 use super::{Conn, Driver, DriverError, EachRow, Value};
 
 /// What a connection is asked for.
@@ -33,6 +34,8 @@ pub enum Step {
     Undo,
     /// [`Conn::hold`].
     Hold,
+    /// [`Conn::wake`].
+    Wake,
     /// [`Conn::checkpoint`].
     Checkpoint,
 }
@@ -91,6 +94,10 @@ impl<A: Around> Driver for DriverAround<A> {
 
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
         self.driver.migrations()
+    }
+
+    fn listen(&self) -> Option<Arc<Wakes>> {
+        self.driver.listen()
     }
 }
 
@@ -180,6 +187,10 @@ impl<A: Around> Conn for ConnAround<A> {
 
     fn is_shared(&self) -> bool {
         self.around.is_shared(self.conn.is_shared())
+    }
+
+    fn wake(&mut self) -> Result<(), DriverError> {
+        self.step(Step::Wake, |conn| conn.wake())
     }
 
     fn session(&self) -> u64 {

@@ -11,12 +11,16 @@ pub mod postgres;
 pub mod sqlite;
 pub mod target;
 mod tls;
+pub mod waking;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use accredit_domain::Fault;
 use accredit_wire::time::Time;
+
+use waking::Wakes;
 
 /// A value on its way into a statement.
 #[derive(Clone, Copy, Debug)]
@@ -294,6 +298,12 @@ pub trait Conn: Send {
     /// all there is.
     fn is_shared(&self) -> bool;
 
+    /// Wakes other processes once the transaction is committed, where the engine can: a hint, by which
+    /// nothing goes ([`Driver::listen`]).
+    fn wake(&mut self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// How many other connections of this program there are to the same store, where the engine says.
     fn others(&mut self) -> Result<Option<u64>, DriverError> {
         Ok(None)
@@ -359,4 +369,10 @@ pub trait Driver: Send + Sync {
 
     /// The numbered migrations in this engine's dialect, ascending: number, name, statements.
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)];
+
+    /// What is heard of other processes' changes, from the first call on; nothing where the engine tells
+    /// nobody of them.
+    fn listen(&self) -> Option<Arc<Wakes>> {
+        None
+    }
 }

@@ -26,6 +26,7 @@ use tokio_postgres::{Client, Config, Error, Statement};
 use super::added::{Added, Texts};
 use super::target::Target;
 use super::tls::{Connector, Trust};
+use super::waking::{self, Wakes};
 use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
 
 /// How long one statement may take. What takes longer is cancelled and given up with its connection.
@@ -56,6 +57,7 @@ pub struct PostgresDriver {
     connector: Connector,
     speaker: Arc<Speaker>,
     timeline: Arc<Mutex<Option<String>>>,
+    wakes: Arc<Wakes>,
 }
 
 /// What speaks to the server, for as long as there is a connection.
@@ -96,13 +98,15 @@ impl PostgresDriver {
             .build()
             .map_err(|error| DriverError::Failed(format!("no thread for the store: {error}")))?;
         let speaker = Arc::new(Speaker(Some(runtime)));
-        Ok(Self { config, connector, speaker, timeline: Arc::default() })
+        let (timeline, wakes) = (Arc::default(), Arc::default());
+        Ok(Self { config, connector, speaker, timeline, wakes })
     }
 
     fn connect(&self, reads: bool) -> Result<Box<dyn Conn>, DriverError> {
         let (config, connector) = (self.config.clone(), self.connector.clone());
         let (speaker, timeline) = (Arc::clone(&self.speaker), Arc::clone(&self.timeline));
-        let server = Server { config, connector, reads, speaker, timeline };
+        let wakes = Arc::clone(&self.wakes);
+        let server = Server { config, connector, reads, speaker, timeline, wakes };
         let (state, added) = (State::Outside, Added::default());
         let mut conn =
             PostgresConn { server, open: None, state, sessions: 0, is_in_doubt: false, added };
@@ -123,6 +127,12 @@ impl Driver for PostgresDriver {
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
         MIGRATIONS
     }
+
+    fn listen(&self) -> Option<Arc<Wakes>> {
+        let from = (self.config.clone(), self.connector.clone());
+        self.wakes.begin(self.speaker.handle().ok()?, from);
+        Some(Arc::clone(&self.wakes))
+    }
 }
 
 /// Where connections come from.
@@ -134,6 +144,7 @@ struct Server {
     speaker: Arc<Speaker>,
     /// Which of the server's histories was seen last, where it has such.
     timeline: Arc<Mutex<Option<String>>>,
+    wakes: Arc<Wakes>,
 }
 
 impl Server {
@@ -507,6 +518,13 @@ impl Conn for PostgresConn {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn wake(&mut self) -> Result<(), DriverError> {
+        if !self.server.wakes.is_known() {
+            return Ok(());
+        }
+        self.after_rows(|session| session.command(waking::NOTIFY, STATEMENT_TIME_MAX))
     }
 
     fn others(&mut self) -> Result<Option<u64>, DriverError> {

@@ -35,5 +35,6 @@ mod status_lists;
 mod tls;
 mod trouble;
 mod turns;
+mod waking;
 #[path = "../it/words.rs"]
 mod words;

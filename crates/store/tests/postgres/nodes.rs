@@ -23,7 +23,7 @@ pub(crate) const WATCHED: Duration = Duration::from_millis(300);
 
 /// What observers of a node are told.
 #[derive(Default)]
-struct Told {
+pub(crate) struct Told {
     revs: Mutex<Vec<(u64, Option<AnyId>)>>,
     lost: AtomicBool,
 }
@@ -40,20 +40,20 @@ impl Observer for Told {
 }
 
 impl Told {
-    fn by(store: &SqlStore) -> Arc<Self> {
+    pub(crate) fn by(store: &SqlStore) -> Arc<Self> {
         let told = Arc::new(Self::default());
         store.observe(Arc::clone(&told) as Arc<dyn Observer>);
         told
     }
 
-    fn revoked(&self) -> Vec<(u64, AnyId)> {
+    pub(crate) fn revoked(&self) -> Vec<(u64, AnyId)> {
         let revs = self.revs.lock().expect("the list");
         revs.iter().filter_map(|(rev, target)| Some((*rev, (*target)?))).collect()
     }
 }
 
 /// Another node on the database of a world.
-fn node(world: &World) -> Arc<SqlStore> {
+pub(crate) fn node(world: &World) -> Arc<SqlStore> {
     crate::given::open(&world.folder)
 }
 
