@@ -8,6 +8,10 @@
 //! look and its write; that write then names the number of its lease ([`Fence`]), and is refused by
 //! the store in its own transaction, because the number has moved.
 //!
+//! A lease of another kind is that of a slot ([`Slot`]): who has one writes what it issues to lanes of the
+//! log that nobody else writes to meanwhile, so that nodes need not wait for each other. Its number is
+//! checked in each of these transactions, too.
+//!
 //! There is one lease for all that is scheduled, not one for each organization or job: what has to
 //! beat and to be watched is one row a second, a dead node is noticed once for all it did, and what is
 //! done for one organization needs no other node's memory. It is light work: the requests, of which
@@ -28,12 +32,61 @@ pub const LEASE_SURE: Duration = Duration::from_secs(3);
 /// How often a holder beats, and how often the others look.
 pub const BEAT_EVERY: Duration = Duration::from_secs(1);
 
+/// Slots of an installation, and so nodes that write to lanes of their own at a time; any further one
+/// writes to the lanes that all share.
+pub const LANE_SLOTS_MAX: usize = 8;
+
+/// A slot: which lanes of the log are written to by the node that has its lease, one of each
+/// organization. A slot and its lanes outlive the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    number: u16,
+    name: &'static str,
+}
+
+impl Slot {
+    /// Each of them, in their order.
+    pub const ALL: [Self; LANE_SLOTS_MAX] = [
+        Self { number: 0, name: "lane-0" },
+        Self { number: 1, name: "lane-1" },
+        Self { number: 2, name: "lane-2" },
+        Self { number: 3, name: "lane-3" },
+        Self { number: 4, name: "lane-4" },
+        Self { number: 5, name: "lane-5" },
+        Self { number: 6, name: "lane-6" },
+        Self { number: 7, name: "lane-7" },
+    ];
+
+    /// Its number.
+    pub const fn number(self) -> u16 {
+        self.number
+    }
+}
+
+/// A slot that this process has, under the number of its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnSlot {
+    /// Which.
+    pub slot: Slot,
+    /// The number.
+    pub lease: u64,
+}
+
+impl OwnSlot {
+    /// What is checked in each transaction that writes to its lanes.
+    pub const fn fence(self) -> Fence {
+        Fence { job: Job::Lane(self.slot), lease: self.lease }
+    }
+}
+
 /// What is leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
     /// All that is done by the clock once for all nodes: rotation, the end of kills for a time, key
     /// sets that are followed, drills, and the tree of the log.
     Scheduled,
+    /// Writing to the lanes of a slot.
+    Lane(Slot),
 }
 
 impl Job {
@@ -41,6 +94,7 @@ impl Job {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
+            Self::Lane(slot) => slot.name,
         }
     }
 }
@@ -77,6 +131,11 @@ pub trait Leases: Send + Sync {
         seen: Option<Lease>,
         to: Lease,
     ) -> BoxFuture<'_, Result<bool, Fault>>;
+
+    /// Says in whose lanes this process writes what it issues and what it only records, from its next
+    /// batch on: those of a slot whose lease it has, or those that all share. Each batch checks that the
+    /// lease is as it was, so what is said here may be late.
+    fn write_in(&self, own: Option<OwnSlot>);
 }
 
 /// A lease as one process knows it.

@@ -22,7 +22,7 @@ use crate::audit::event::Event;
 use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonFacts};
 use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
-pub use crate::lease::{Fence, Job, Lease, Leases};
+pub use crate::lease::{Fence, Job, Lease, Leases, OwnSlot, Slot};
 pub use crate::nodes::Nodes;
 pub use crate::page::{LOOKED_ROWS_MAX, Order, Page, Span};
 use crate::refusal::{Error, Fault};
@@ -809,6 +809,8 @@ pub struct LaneHead {
     pub lane: u16,
     /// The generation of the store in which it began; it stands in the lane's origin.
     pub generation: u64,
+    /// The slot whose node writes to it; nothing where it is the one that all share.
+    pub slot: Option<u16>,
     /// Leaves sequenced.
     pub sequenced: u64,
     /// Leaves from the first on whose payloads are deleted.

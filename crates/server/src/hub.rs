@@ -350,7 +350,11 @@ impl Hub {
                 // The same, signed by further keys; how it is proved stays.
                 Some(held) if size_of(&held.note) == size => held.note = next.note,
                 Some(held) => *held = next,
-                None => shown.log.push(next),
+                None => {
+                    shown.log.push(next);
+                    // One that began later may have been integrated sooner.
+                    shown.log.sort_unstable_by_key(|held| held.lane);
+                }
             }
         }
         self.shown().entry(tenant.id).or_default();

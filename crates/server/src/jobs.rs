@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::Server;
-use crate::{drill, nodes, turns};
+use crate::{drill, nodes, slots, turns};
 
 /// How often the log is integrated and a checkpoint signed.
 pub const INTEGRATE_EVERY: Duration = Duration::from_secs(1);
@@ -107,6 +107,9 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
                 every.tick().await;
                 if let Err(fault) = turns::look(&server).await {
                     tracing::warn!(%fault, "it is not known which node does what one does for all");
+                }
+                if let Err(fault) = slots::look(&server).await {
+                    tracing::warn!(%fault, "it is not known which lanes are this node's");
                 }
             }
         });

@@ -35,6 +35,7 @@ pub mod reply;
 pub mod room;
 pub mod serve;
 mod shares;
+pub mod slots;
 pub mod status_lists;
 pub mod turns;
 pub mod waiting;
@@ -59,6 +60,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Others;
 use crate::probe::Probe;
 use crate::room::Room;
+use crate::slots::Slots;
 use crate::status_lists::StatusLists;
 use crate::turns::Turns;
 use crate::watch::{Known, State, Watch};
@@ -99,6 +101,8 @@ pub struct Server {
     pub others: Others,
     /// Whether this node does by the clock what one does for all.
     pub turns: Turns,
+    /// Which lanes of the log this node writes to.
+    pub slots: Slots,
     /// Status lists as they are served.
     pub status_lists: StatusLists,
     /// Set when the process is told to stop: readiness says no, streams end.
@@ -126,6 +130,7 @@ impl Server {
         let acquainted = Acquainted::default();
         let (others, is_shared) = (Others::of(hub.process()), world.store.is_shared());
         let turns = if is_shared { Turns::of(hub.process()) } else { Turns::alone() };
+        let slots = if is_shared { Slots::of(hub.process()) } else { Slots::alone() };
         Arc::new(Self {
             world,
             tenants,
@@ -143,6 +148,7 @@ impl Server {
             drill_every: OnceLock::new(),
             others,
             turns,
+            slots,
             status_lists: StatusLists::default(),
             stopping,
         })

@@ -32,7 +32,7 @@ use crate::connections::Connections;
 use crate::dispatch::{self, Peer};
 use crate::patience::Patient;
 use crate::waiting::{self, Waiting};
-use crate::{jobs, metrics, nodes, turns};
+use crate::{jobs, metrics, nodes, slots, turns};
 
 /// How long the head of a request may take, and in HTTP/1.1 the time from an answer to the next.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
@@ -215,6 +215,9 @@ impl Listening {
         jobs::integrate_all(&server).await;
         if let Err(fault) = nodes::end(&server).await {
             tracing::warn!(%fault, "other nodes name this one as not heard from");
+        }
+        if let Err(fault) = slots::give_back(&server).await {
+            tracing::warn!(%fault, "other nodes take over this one's lanes when they miss it");
         }
         if let Err(fault) = turns::give_back(&server).await {
             tracing::warn!(%fault, "other nodes take over what this one did when they miss it");

@@ -9,7 +9,7 @@
 //!
 //! So a node also knows when the store has lost what it had answered, since a standby that did not have
 //! all of it took the place of the primary: what this node was told last is not there, or another in
-//! its place, or the last leaf that it has added is not. It is asked of every session that is made
+//! its place, or one of the last leaves that it has added is not. It is asked of every session that is made
 //! anew, and of every change. Whoever finds that says so in the row that counts the places, and no
 //! node answers anything until a person has declared the loss.
 //!
@@ -42,6 +42,9 @@ pub(crate) const LOST: &str =
 pub const CHANGES_KEPT: u64 = 100_000;
 /// Changes that are read at a time.
 const CHANGES_READ_MAX: i64 = 500;
+/// Leaves that a node remembers to have added, to ask a new session for them: those of the lanes that it
+/// has added to last.
+const ADDED_MAX: usize = 8;
 /// How often a batch reads on before it is given up: this node is too far behind to write.
 const READS_IN_BATCH_MAX: usize = 4;
 
@@ -58,8 +61,9 @@ const ROOT: i64 = 64;
 pub(crate) struct Changes {
     /// Up to which place caches and observers were told. Held while they are.
     told: Mutex<Mark>,
-    /// The last leaf that this node has added, with its organization.
-    added: Mutex<Option<(String, Head)>>,
+    /// The last leaves that this node has added, of each lane one, with the lanes' organizations; the
+    /// newest last.
+    added: Mutex<Vec<(String, Head)>>,
     /// Whether the store has lost what it had answered.
     pub(crate) loss: Arc<Loss>,
     /// The place of this node's own change of the root key, the last one.
@@ -136,7 +140,7 @@ impl Changes {
         }
         Ok(Self {
             told: Mutex::new(Mark { place, row, losses }),
-            added: Mutex::new(None),
+            added: Mutex::default(),
             loss,
             own_root: AtomicU64::new(0),
             root_is_other: AtomicBool::new(false),
@@ -152,10 +156,14 @@ impl Changes {
         *self.lock()
     }
 
-    /// The last leaf that this node has added, in a batch that was committed.
+    /// The last leaf that this node has added to a lane, in a batch that was committed.
     pub(crate) fn added(&self, org: &str, head: Head) {
         let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
-        *added = Some((org.to_owned(), head));
+        added.retain(|(other, was)| other != org || was.lane != head.lane);
+        if added.len() >= ADDED_MAX {
+            added.remove(0);
+        }
+        added.push((org.to_owned(), head));
     }
 
     /// Asks a session that was made anew whether all is there that this node knows: to be called
@@ -169,8 +177,8 @@ impl Changes {
             return Ok(());
         }
         let mut is_there = place >= mark.place && mark.is_in(conn)?;
-        if is_there && let Some((org, head)) = &added {
-            is_there = log::is_written(conn, org, head)?;
+        for (org, head) in &added {
+            is_there = is_there && log::is_written(conn, org, head)?;
         }
         if is_there {
             return Ok(());
@@ -208,7 +216,7 @@ impl Changes {
                 return Taken::Lost;
             };
             tracing::warn!(losses = next.losses, "a loss was declared: all is read anew");
-            *self.added.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.added.lock().unwrap_or_else(PoisonError::into_inner).clear();
             *told = Mark { place: next.head, row: None, losses: next.losses };
             shared.reverted();
             self.loss.declared();

@@ -30,13 +30,11 @@ pub(crate) fn begin(
         )
         .map_err(failed)?;
     Failure::unless_one(changed)?;
-    let last_at =
-        log::head(conn, &org).map_err(failed)?.map_or(Time::default(), |head| head.last_at);
-    let entry = revocations::write(conn, &org, &new.revocation, last_at)?;
+    let entry = revocations::write(conn, &org, &new.revocation, Time::default())?;
     if entry.rev != rev {
         return Err(Failure::wrong(OPERATION, "the counter is not where the generation begins"));
     }
-    log::begin_lane(conn, &org, new.generation, rev).map_err(failed)?;
+    log::begin_lane(conn, &org, (new.generation, None), rev).map_err(failed)?;
     let sealed = event.clone().seal(Some(rev));
     let sealed = sealed.map_err(|error| Failure::Fault(Fault::new(OPERATION, error)))?;
     let head = log::head(conn, &org).map_err(failed)?;

@@ -3,8 +3,10 @@
 //! The row is of the installation, under the organization that none is called. A change that names a
 //! lease holds its row until the commit: whoever takes it over waits for that, or was first.
 
+use std::sync::PoisonError;
+
 use accredit_domain::Fault;
-use accredit_domain::ports::{BoxFuture, Fence, Job, Lease, Leases};
+use accredit_domain::ports::{BoxFuture, Fence, Job, Lease, Leases, OwnSlot};
 
 use crate::SqlStore;
 use crate::driver::{Conn, DriverError};
@@ -86,5 +88,11 @@ impl Leases for SqlStore {
                 Err(failure) => Err(failure.into_fault(OPERATION)),
             }
         })
+    }
+
+    fn write_in(&self, own: Option<OwnSlot>) {
+        if self.shared.changes.is_some() {
+            *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner) = own;
+        }
     }
 }

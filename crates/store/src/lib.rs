@@ -22,6 +22,7 @@ mod federations;
 mod followed;
 mod generations;
 mod holdings;
+mod holds;
 mod identities;
 pub mod inspect;
 mod installation;
@@ -150,6 +151,7 @@ impl SqlStore {
             stats: Counters::default(),
             linger: options.linger,
             changes: changes.map_err(failed)?,
+            slot: Mutex::new(None),
         });
         let (journal, maintenance) = maintenance::pair();
         let spent = Spent::load(&mut *conn).map_err(failed)?;

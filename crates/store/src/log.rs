@@ -12,8 +12,9 @@ use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
 use crate::page;
 
-/// The end of the lane that is written to, the newest of its organization. With one writer there is
-/// one such lane; those of earlier generations are closed, as the writer sees it while it adds leaves.
+/// The end of a lane that is written to. Of each generation there is one lane that all share, its first,
+/// and where nodes have slots ([`crate::holds`]) one more for each of these; the lanes of earlier
+/// generations are closed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     /// Which lane.
@@ -30,47 +31,115 @@ pub(crate) struct Head {
     pub(crate) fence: u64,
 }
 
-/// Opens the next lane of an organization, and by that closes those that it has.
+/// Lanes that an organization may have for slots to begin another one: followers take 64, and each
+/// generation needs one.
+pub(crate) const LANES_WITH_SLOTS_MAX: u64 = 40;
+
+/// Opens the next lane of an organization: of a slot, or the one of a generation that all share, which
+/// closes those of the generations before.
 pub(crate) fn begin_lane(
     conn: &mut dyn Conn,
     org: &str,
-    generation: u64,
+    (generation, slot): (u64, Option<u16>),
     fence: u64,
 ) -> Result<(), DriverError> {
     let lane =
         conn.number("SELECT COALESCE(MAX(lane) + 1, 0) FROM lane WHERE org = $1", &[org.into()])?;
     conn.execute(
-        "INSERT INTO lane (org, lane, generation, next, previous, last_at, fence) \
-         VALUES ($1, $2, $3, 0, $4, 0, $5)",
+        "INSERT INTO lane (org, lane, generation, next, previous, last_at, fence, slot) \
+         VALUES ($1, $2, $3, 0, $4, 0, $5, $6)",
         &[
             org.into(),
             lane.into(),
             generation.into(),
             Hash::ZERO.bytes().as_slice().into(),
             fence.into(),
+            slot.into(),
         ],
     )?;
     Ok(())
 }
 
-/// The head of the lane that is written to, or nothing where there is no such organization.
+/// The lane of a slot in the newest generation of an organization.
+pub(crate) fn lane_of_slot(
+    conn: &mut dyn Conn,
+    org: &str,
+    slot: u16,
+) -> Result<Option<u16>, DriverError> {
+    conn.first(
+        "SELECT l.lane FROM lane l JOIN organization o \
+         ON o.org = l.org AND o.generation = l.generation WHERE l.org = $1 AND l.slot = $2",
+        &[org.into(), slot.into()],
+        |row| lane_of(row, 0),
+    )
+}
+
+/// Opens the lane of a slot, where there is none: under the organization's row, which is held. False
+/// where the organization has as many as it may.
+pub(crate) fn begin_lane_of_slot(
+    conn: &mut dyn Conn,
+    org: &str,
+    slot: u16,
+) -> Result<bool, DriverError> {
+    // Written and not only held: a revocation whose snapshot lacks this lane must not be committed.
+    let found = conn.first(
+        "UPDATE organization SET rev = rev WHERE org = $1 RETURNING generation, rev",
+        &[org.into()],
+        |row| Ok((row.count(0)?, row.count(1)?)),
+    )?;
+    // Of no such organization, the member says so.
+    let Some((generation, rev)) = found else { return Ok(true) };
+    if lane_of_slot(conn, org, slot)?.is_some() {
+        return Ok(true);
+    }
+    let lanes = conn.number("SELECT count(*) FROM lane WHERE org = $1", &[org.into()])?;
+    if lanes >= LANES_WITH_SLOTS_MAX {
+        return Ok(false);
+    }
+    begin_lane(conn, org, (generation, Some(slot)), rev)?;
+    Ok(true)
+}
+
+/// The head of the lane that all share, or nothing where there is no such organization.
 pub(crate) fn head(conn: &mut dyn Conn, org: &str) -> Result<Option<Head>, DriverError> {
     conn.first(
-        "SELECT lane, next, previous, last_at, fence FROM lane WHERE org = $1 \
-         ORDER BY lane DESC LIMIT 1",
+        "SELECT lane, next, previous, last_at, fence FROM lane \
+         WHERE org = $1 AND slot IS NULL ORDER BY lane DESC LIMIT 1",
         &[org.into()],
-        |row| {
-            let next = row.count(1)?;
-            Ok(Head {
-                lane: lane_of(row, 0)?,
-                next,
-                stored_next: next,
-                previous: Hash::new(row.bytes(2)?),
-                last_at: row.time(3)?,
-                fence: row.count(4)?,
-            })
-        },
+        read_head,
     )
+}
+
+/// The head of a lane, or nothing where its generation is over.
+pub(crate) fn open_head(
+    conn: &mut dyn Conn,
+    org: &str,
+    lane: u16,
+) -> Result<Option<Head>, DriverError> {
+    conn.first(
+        "SELECT l.lane, l.next, l.previous, l.last_at, l.fence FROM lane l JOIN organization o \
+         ON o.org = l.org AND o.generation = l.generation WHERE l.org = $1 AND l.lane = $2",
+        &[org.into(), lane.into()],
+        read_head,
+    )
+}
+
+fn read_head(row: &dyn Row) -> Result<Head, DriverError> {
+    let next = row.count(1)?;
+    Ok(Head {
+        lane: lane_of(row, 0)?,
+        next,
+        stored_next: next,
+        previous: Hash::new(row.bytes(2)?),
+        last_at: row.time(3)?,
+        fence: row.count(4)?,
+    })
+}
+
+/// The time of the last leaf of all lanes of an organization.
+pub(crate) fn last_at(conn: &mut dyn Conn, org: &str) -> Result<Time, DriverError> {
+    let sql = "SELECT COALESCE(MAX(last_at), 0) FROM lane WHERE org = $1";
+    Ok(conn.first(sql, &[org.into()], |row| row.time(0))?.unwrap_or_default())
 }
 
 /// Adds a leaf. The head moves only where the row was written.
@@ -152,12 +221,13 @@ pub(crate) fn fence(conn: &mut dyn Conn, org: &str, rev: u64) -> Result<(), Driv
 /// The lanes of an organization.
 pub(crate) fn lanes(conn: &mut dyn Conn, org: &str) -> Result<Vec<LaneHead>, DriverError> {
     let mut lanes = conn.all(
-        "SELECT lane, generation, next, pruned FROM lane WHERE org = $1 ORDER BY lane",
+        "SELECT lane, generation, next, pruned, slot FROM lane WHERE org = $1 ORDER BY lane",
         &[org.into()],
         |row| {
             Ok(LaneHead {
                 lane: lane_of(row, 0)?,
                 generation: row.count(1)?,
+                slot: row.opt_int(4)?.map(|_| lane_of(row, 4)).transpose()?,
                 sequenced: row.count(2)?,
                 pruned: row.count(3)?,
                 integrated: 0,
@@ -305,21 +375,36 @@ pub(crate) fn leaf_hashes(
     )
 }
 
-/// In the lane that is written to: the first sequence number whose time is `since` or later, and the
-/// next one that will be given. Times never go back in a lane, so it is found by halving. What was
-/// issued in a closed lane died with its generation.
-pub(crate) fn window(
+/// In each lane that is written to: the sequence numbers from the first whose time is `since` or later
+/// up to the next one that will be given. Times never go back in a lane, so it is found by halving. What
+/// was issued in a closed lane died with its generation.
+pub(crate) fn windows(
     conn: &mut dyn Conn,
     org: &str,
     since: Time,
-) -> Result<Option<(u16, u64, u64)>, DriverError> {
-    let Some(head) = head(conn, org)? else { return Ok(None) };
-    let (mut low, mut high) = (0, head.next);
+) -> Result<Vec<(u16, Range<u64>)>, DriverError> {
+    let lanes = conn.all(
+        "SELECT l.lane, l.next FROM lane l JOIN organization o \
+         ON o.org = l.org AND o.generation = l.generation WHERE l.org = $1 ORDER BY l.lane",
+        &[org.into()],
+        |row| Ok((lane_of(row, 0)?, row.count(1)?)),
+    )?;
+    let window = |(lane, next)| Ok((lane, first_since(conn, (org, lane), next, since)?..next));
+    lanes.into_iter().map(window).collect()
+}
+
+fn first_since(
+    conn: &mut dyn Conn,
+    (org, lane): (&str, u16),
+    next: u64,
+    since: Time,
+) -> Result<u64, DriverError> {
+    let (mut low, mut high) = (0, next);
     while low < high {
         let middle = low + (high - low) / 2;
         let at = conn.first(
             "SELECT at FROM event WHERE org = $1 AND lane = $2 AND seq = $3",
-            &[org.into(), head.lane.into(), middle.into()],
+            &[org.into(), lane.into(), middle.into()],
             |row| row.time(0),
         )?;
         if at.is_some_and(|at| at < since) {
@@ -328,7 +413,7 @@ pub(crate) fn window(
             high = middle;
         }
     }
-    Ok(Some((head.lane, low, head.next)))
+    Ok(low)
 }
 
 /// One stored tile.

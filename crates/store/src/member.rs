@@ -125,6 +125,30 @@ impl Work {
         }
     }
 
+    /// The organization in which it ends something: an entry whose number goes into all of its lanes.
+    pub(crate) fn ends_in(&self) -> Option<OrganizationId> {
+        match self {
+            Self::Change(both) => both.0.revocation.as_ref().map(|_| both.0.org),
+            Self::Generation(both) => Some(both.0.org),
+            Self::Issue(..)
+            | Self::Event(..)
+            | Self::Consume(..)
+            | Self::Integrate(..)
+            | Self::Prune(..)
+            | Self::Uses(_)
+            | Self::FederationKeys(..)
+            | Self::Followed(..)
+            | Self::Looked(..)
+            | Self::Forget(..)
+            | Self::Found(_)
+            | Self::Rewrap(_)
+            | Self::Lease(_)
+            | Self::Tell(_)
+            | Self::ForgetNode(_)
+            | Self::Beat => None,
+        }
+    }
+
     /// Adds the organizations whose rows it writes. [`Self::Rewrap`] writes those of all.
     pub(crate) fn organizations(&self, into: &mut BTreeSet<String>) {
         let one = match self {

@@ -106,7 +106,7 @@ pub(crate) fn write(conn: &mut dyn Conn, row: &Organization) -> Result<(), Failu
             ],
         )
         .map_err(failed)?;
-        return log::begin_lane(conn, &org, row.generation, 0).map_err(failed);
+        return log::begin_lane(conn, &org, (row.generation, None), 0).map_err(failed);
     }
     let changed = conn
         .execute(

@@ -54,7 +54,9 @@ pub(crate) fn write(
         .ok_or_else(|| Failure::wrong(OPERATION, "there is no such organization"))?;
     let (id, target) = (entry.id.to_string(), entry.target.to_string());
     // Every token has its event, whose time is not before the token's: where the clock is back, or
-    // was ahead, tokens live until later than the entry says.
+    // was ahead, tokens live until later than the entry says. Of a lane that this transaction adds to,
+    // the row is behind.
+    let last_at = last_at.max(log::last_at(conn, org).map_err(failed)?);
     let keep_until = entry.keep_until.plus(last_at.since(entry.revoked_at));
     conn.execute(
         "INSERT INTO revocation (org, rev, id, target, reason, revoked_at, keep_until, ends_at) \
@@ -299,9 +301,10 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
 fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<u64, DriverError> {
     // A token is one itself; what was derived from it names it.
     let least = u64::from(matches!(target.kind(), Kind::Token | Kind::Block));
-    let Some((lane, from, end)) = log::window(conn, org, since)? else { return Ok(least) };
-    if end - from > EVENTS_SEARCHED_MAX {
-        return Ok(end - from);
+    let windows = log::windows(conn, org, since)?;
+    let events = windows.iter().map(|(_, places)| places.end - places.start).sum();
+    if events > EVENTS_SEARCHED_MAX {
+        return Ok(events);
     }
     // The organization stands in no payload: all of its tokens hang on it. `_` in a pattern is
     // any character, so an id matches at least itself: the number stays an upper bound.
@@ -309,11 +312,14 @@ fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<
         Kind::Organization => "%".to_owned(),
         _ => format!("%{target}%"),
     };
-    let counted = conn.number(
-        "SELECT count(*) FROM event WHERE org = $1 AND lane = $2 AND seq >= $3 \
-         AND kind = 'token.issued' AND (payload LIKE $4 OR payload IS NULL)",
-        &[org.into(), lane.into(), from.into(), pattern.as_str().into()],
-    )?;
+    let mut counted = 0;
+    for (lane, places) in windows {
+        counted += conn.number(
+            "SELECT count(*) FROM event WHERE org = $1 AND lane = $2 AND seq >= $3 \
+             AND kind = 'token.issued' AND (payload LIKE $4 OR payload IS NULL)",
+            &[org.into(), lane.into(), places.start.into(), pattern.as_str().into()],
+        )?;
+    }
     Ok(counted.max(least))
 }
 

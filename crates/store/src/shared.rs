@@ -1,9 +1,9 @@
 //! What the writer's thread and the callers of the store share.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use accredit_domain::ports::Observer;
+use accredit_domain::ports::{Observer, OwnSlot};
 
 use crate::cache::Stamps;
 use crate::changes::Changes;
@@ -20,9 +20,25 @@ pub(crate) struct Shared {
     pub(crate) linger: Duration,
     /// How far this node has come in what all commit; nothing where no other process writes.
     pub(crate) changes: Option<Changes>,
+    /// The slot whose lanes are this node's, where it has one.
+    pub(crate) slot: Mutex<Option<OwnSlot>>,
 }
 
 impl Shared {
+    /// The slot whose lanes are this node's, as far as it knows.
+    pub(crate) fn slot(&self) -> Option<OwnSlot> {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A slot turned out to be another node's.
+    pub(crate) fn left(&self, slot: OwnSlot) {
+        let mut own = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if *own == Some(slot) {
+            tracing::warn!(lease = slot.lease, "the lanes of this node are another's by now");
+            *own = None;
+        }
+    }
+
     /// Tells each observer, in the order in which they came.
     pub(crate) fn each_observer(&self, tell: impl Fn(&dyn Observer)) {
         let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);

@@ -9,9 +9,9 @@
 //! After a commit, in this order: caches forget what has changed, observers are told, members are
 //! answered. So whoever has seen a new revocation counter finds facts at least as new.
 //!
-//! Where other processes write to the same store, each batch holds its organizations first, in one
-//! order, and reads their heads then: two nodes' batches wait for each other, and what is newer than a
-//! decision is read after the wait. It tells what it changed in the same transaction ([`crate::changes`]).
+//! Where other processes write to the same store, each batch holds what it writes first, in one order, and
+//! reads heads then ([`crate::holds`]): what is newer than a decision is read after the wait. It tells what
+//! it changed in the same transaction ([`crate::changes`]).
 //!
 //! A session that is lost before its COMMIT was sent has done nothing: the batch is run again on another.
 //! A commit that fails may have happened. Its members are told that it failed, which is the safe
@@ -19,7 +19,6 @@
 //! need be before the next batch, whether the rows are there, and then caches and observers are
 //! told like after any commit. Until that is known nothing else is written.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +34,7 @@ use crate::cache::Tag;
 use crate::changes::{self, Telling};
 use crate::driver::{Conn, DiskTrouble, DriverError};
 use crate::failure::Failure;
+use crate::holds::{self, NotHeld, OwnLanes};
 use crate::log::{self, Head};
 use crate::maintenance::Journal;
 use crate::member::{self, Done, Member, Work};
@@ -153,6 +153,8 @@ pub(crate) struct Writer {
     lanes: HashMap<OrganizationId, Lane, Random>,
     newer: HashMap<OrganizationId, Newer, Random>,
     spent: Spent,
+    /// The lanes that nobody else writes to.
+    own: OwnLanes,
     /// The last commit, where it failed and may have happened.
     doubt: Option<Doubt>,
     company: Company,
@@ -206,6 +208,7 @@ impl Writer {
             journal,
             lanes: HashMap::default(),
             newer: HashMap::default(),
+            own: OwnLanes::default(),
             spent,
             doubt: None,
             company: Company::default(),
@@ -306,6 +309,7 @@ impl Writer {
     /// Undoes whatever is begun, and forgets what was learned from it.
     fn forget(&mut self) {
         self.lanes.clear();
+        self.own.forget();
         self.spent.undo_to(0);
         if let Err(error) = self.conn.rollback() {
             // The next batch rolls back again before it begins.
@@ -369,7 +373,7 @@ impl Writer {
             None => None,
         };
         if let Err(error) = self.conn.commit() {
-            if !self.conn.is_in_doubt() {
+            if !self.conn.is_in_doubt() || matches!(error, DriverError::Conflict(_)) {
                 return Err(error.into());
             }
             let moved = |lane: &&Lane| lane.head.next != lane.head.stored_next;
@@ -387,11 +391,9 @@ impl Writer {
             return Err(error.into());
         }
         self.spent.keep();
-        if let Some(changes) = &self.shared.changes
-            && let Some(lane) =
-                self.lanes.values().find(|lane| lane.head.next != lane.head.stored_next)
-        {
-            changes.added(&lane.org, lane.head);
+        if let Some(changes) = &self.shared.changes {
+            let moved = |lane: &&Lane| lane.head.next != lane.head.stored_next;
+            self.lanes.values().filter(moved).for_each(|lane| changes.added(&lane.org, lane.head));
         }
         for lane in self.lanes.values_mut() {
             lane.head.stored_next = lane.head.next;
@@ -399,22 +401,27 @@ impl Writer {
         Ok(Outcomes { members: outcomes, telling })
     }
 
-    /// Holds the organizations that a batch writes in, where others may write there, too; what is
-    /// known of their heads is from before the wait. In their order: two batches that met would
-    /// otherwise wait for each other.
-    fn hold(&mut self, batch: &[Member]) -> Result<(), DriverError> {
+    /// Holds what a batch writes, where others may write there, too; what is known of heads is from
+    /// before the wait.
+    fn hold(&mut self, batch: &[Member]) -> Result<(), BatchError> {
         if self.shared.changes.is_none() {
             return Ok(());
         }
         self.lanes.clear();
-        let mut organizations = BTreeSet::new();
-        for member in batch {
-            member.work.organizations(&mut organizations);
+        let slot = self.shared.slot();
+        match holds::hold(&mut *self.conn, batch, slot, &mut self.own) {
+            Ok(heads) => {
+                let lanes = heads.into_iter().map(|(id, org, head)| (id, Lane { org, head }));
+                self.lanes.extend(lanes);
+                Ok(())
+            }
+            Err(NotHeld::Driver(error)) => Err(error.into()),
+            Err(NotHeld::Lost(slot)) => {
+                self.shared.left(slot);
+                Err(BatchError::HeadMoved)
+            }
+            Err(NotHeld::Closed) => Err(BatchError::HeadMoved),
         }
-        if batch.iter().any(|member| matches!(member.work, Work::Rewrap(_))) {
-            organizations.extend(rewrap::organizations(&mut *self.conn)?);
-        }
-        organizations.iter().try_for_each(|org| self.conn.hold(org))
     }
 
     /// Writes one member. An error of the outer kind is the whole batch's.

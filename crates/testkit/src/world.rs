@@ -14,7 +14,7 @@ use accredit_domain::view::View;
 use accredit_net::JwkSets;
 use accredit_server::{Server, dispatch, jobs};
 use accredit_store::driver::Driver;
-use accredit_store::driver::around::DriverAround;
+use accredit_store::driver::around::{Around, DriverAround};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqlStore};
 use accredit_wire::time::Time;
@@ -100,6 +100,23 @@ impl TestWorld {
         let begun = begun.expect("a generation");
         self.store.begin_generation(begun).await.expect("written");
         self.reopened(seed).await
+    }
+
+    /// A new world whose store other nodes may share, as far as its node knows.
+    pub async fn shared(seed: u64) -> Self {
+        struct Shared;
+        impl Around for Shared {
+            fn is_shared(&self, _is_shared: bool) -> bool {
+                true
+            }
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let world = Self::open_with(folder, Arc::default(), (seed, None), |driver| {
+            Arc::new(DriverAround::new(Arc::new(driver), Arc::new(Shared)))
+        });
+        let world = world.await;
+        assert!(jobs::catch_up(&world.server).await, "nothing is there yet");
+        world
     }
 
     /// A new world in a folder below `within`, on a driver of the test's own making.

@@ -2,7 +2,7 @@
 //!
 //! [`event`] is what is recorded, in the transaction of the change, and [`changes`] what it says of
 //! the thing; [`integrate`] builds the tree
-//! behind it; [`read`] shows and exports it; [`prune`] forgets
+//! behind it; [`read`] shows and exports it, [`merged`] several lanes as one list; [`prune`] forgets
 //! what old events said; [`refusals`] and [`uses`] are what is counted rather
 //! than recorded one by one.
 
@@ -11,6 +11,7 @@ pub mod event;
 pub mod flush;
 pub mod fsck;
 pub mod integrate;
+pub mod merged;
 pub mod prune;
 pub mod read;
 pub mod reads;

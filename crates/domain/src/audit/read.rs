@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::integrate::integrate;
+use super::merged::{Cursor, Merged};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Audited, LaneHead, Leaf, LeafBody, Order, UsedUp};
@@ -64,14 +65,11 @@ fn view(leaf: &Leaf) -> Result<EventView, Fault> {
     })
 }
 
-/// A place in the log: lane and sequence number.
-pub type Place = (u16, u64);
-
 /// What a page of events asks for.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
-    /// Events after this place, or before it where the newest come first; all where there is none.
-    pub after: Option<Place>,
+    /// Events after this, or before it where the newest come first; all where there is none.
+    pub after: Option<Cursor>,
     /// Only of this type, or of types that begin so and a dot.
     pub kind: Option<String>,
     /// The newest first instead of the oldest.
@@ -80,18 +78,15 @@ pub struct EventQuery {
     pub limit: usize,
 }
 
-/// A place as a cursor: a number in lane 0, else an id that holds it.
-fn cursor((lane, sequence): Place) -> String {
-    if lane == 0 { sequence.to_string() } else { EventId::at(0, lane, sequence).to_string() }
-}
-
-/// Events in order of the log: lane after lane, as generations of the store opened them. `next` is
-/// given also where nothing was found yet but there is more to look through.
+/// Events in order of the log ([`super::merged`]). `next` is given also where nothing was found yet but
+/// there is more to look through.
 pub async fn list(cx: &Cx, query: &EventQuery) -> Result<Listed<EventView>, Error> {
     cx.require(AdminPermission::Audit)?;
     let lanes = cx.world.store.lanes(cx.tenant.id).await?;
+    let order = if query.newest { Order::Newest } else { Order::Oldest };
+    let mut merged = Merged::new(cx, &lanes, query.after.as_ref(), order).await?;
     if let Some(kinds) = query.kind.as_deref().and_then(indexed) {
-        return of_kinds(cx, &lanes, query, kinds).await;
+        return of_kinds(cx, merged, query, (kinds, order)).await;
     }
     let wanted = |leaf: &Leaf| match &query.kind {
         Some(kind) => {
@@ -100,38 +95,15 @@ pub async fn list(cx: &Cx, query: &EventQuery) -> Result<Listed<EventView>, Erro
         }
         None => true,
     };
-    if query.newest {
-        return newest(cx, &lanes, query, wanted).await;
-    }
-    let (first, start) =
-        query.after.map_or((0, 0), |(lane, after)| (lane, after.saturating_add(1)));
-    let mut items = Vec::new();
-    let (mut scanned, mut last) = (0, query.after);
-    for head in lanes.iter().filter(|head| head.lane >= first) {
-        let mut from = if head.lane == first { start } else { 0 };
-        while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && from < head.sequenced {
-            let store = &cx.world.store;
-            let leaves = store.leaves(cx.tenant.id, head.lane, from, READ_LEAVES_MAX).await?;
-            if leaves.is_empty() {
-                break;
-            }
-            for leaf in leaves {
-                from = leaf.sequence + 1;
-                last = Some((head.lane, leaf.sequence));
-                scanned += 1;
-                if wanted(&leaf) {
-                    items.push(view(&leaf)?);
-                    if items.len() == query.limit {
-                        break;
-                    }
-                }
-            }
+    let (mut items, mut scanned) = (Vec::new(), 0);
+    while items.len() < query.limit && scanned < SCAN_LEAVES_MAX {
+        let Some(leaf) = merged.next(cx).await? else { break };
+        scanned += 1;
+        if wanted(&leaf) {
+            items.push(view(&leaf)?);
         }
     }
-    let ends = lanes.iter().filter(|head| head.sequenced > 0);
-    let end = ends.map(|head| (head.lane, head.sequenced - 1)).max();
-    let next = last.filter(|last| Some(*last) < end).map(cursor);
-    Ok(Listed { items, next })
+    Ok(Listed { items, next: merged.cursor() })
 }
 
 /// The types that a type names, itself and those that begin so and a dot, where the store has an
@@ -147,78 +119,38 @@ fn indexed(kind: &str) -> Option<Vec<String>> {
 /// Events of some types, from an index.
 async fn of_kinds(
     cx: &Cx,
-    lanes: &[LaneHead],
+    mut merged: Merged,
     query: &EventQuery,
-    kinds: Vec<String>,
+    (kinds, order): (Vec<String>, Order),
 ) -> Result<Listed<EventView>, Error> {
-    let order = if query.newest { Order::Newest } else { Order::Oldest };
-    let mut in_order: Vec<&LaneHead> = lanes.iter().collect();
-    if query.newest {
-        in_order.reverse();
-    }
-    let mut leaves = Vec::new();
-    for head in in_order {
-        let places = match query.after {
-            None => 0..head.sequenced,
-            Some((lane, _)) if (head.lane > lane) == query.newest && head.lane != lane => continue,
-            Some((lane, _)) if head.lane != lane => 0..head.sequenced,
-            Some((_, before)) if query.newest => 0..before.min(head.sequenced),
-            Some((_, after)) => after.saturating_add(1)..head.sequenced,
-        };
+    let mut leaves: Vec<Leaf> = Vec::new();
+    let left = merged.left();
+    for of_it in left.chunk_by(|(one, ..), (other, ..)| one == other) {
         // One more than is shown, to know whether there is a next one.
         let wanted = query.limit + 1 - leaves.len();
         if wanted == 0 {
             break;
         }
-        let (org, kinds) = (cx.tenant.id, kinds.clone());
-        let found = cx.world.store.leaves_of(org, head.lane, kinds, places, (order, wanted));
-        leaves.extend(found.await?);
+        let mut found = Vec::new();
+        for (_, lane, places) in of_it.iter().filter(|(.., places)| !places.is_empty()) {
+            let (org, kinds, places) = (cx.tenant.id, kinds.clone(), places.clone());
+            let of_lane = cx.world.store.leaves_of(org, *lane, kinds, places, (order, wanted));
+            found.extend(of_lane.await?);
+        }
+        found.sort_by_key(|leaf| (leaf.at, leaf.lane, leaf.sequence));
+        if order == Order::Newest {
+            found.reverse();
+        }
+        found.truncate(wanted);
+        leaves.extend(found);
     }
     let more = leaves.len() > query.limit;
     leaves.truncate(query.limit);
-    let last = leaves.last().map(|leaf| (leaf.lane, leaf.sequence));
-    let items = leaves.iter().map(view).collect::<Result<_, _>>()?;
-    Ok(Listed { items, next: last.filter(|_| more).map(cursor) })
-}
-
-/// The newest events, newest first.
-async fn newest(
-    cx: &Cx,
-    lanes: &[LaneHead],
-    query: &EventQuery,
-    wanted: impl Fn(&Leaf) -> bool,
-) -> Result<Listed<EventView>, Error> {
-    let mut items = Vec::new();
-    let (mut scanned, mut last) = (0, None);
-    for head in lanes.iter().rev() {
-        let mut before = match query.after {
-            Some((lane, _)) if head.lane > lane => continue,
-            Some((lane, before)) if head.lane == lane => before.min(head.sequenced),
-            _ => head.sequenced,
-        };
-        while items.len() < query.limit && scanned < SCAN_LEAVES_MAX && before > 0 {
-            let from = before.saturating_sub(READ_LEAVES_MAX as u64);
-            let count = (before - from) as usize;
-            let leaves = cx.world.store.leaves(cx.tenant.id, head.lane, from, count).await?;
-            for leaf in leaves.iter().rev() {
-                before = leaf.sequence;
-                last = Some((head.lane, leaf.sequence));
-                scanned += 1;
-                if wanted(leaf) {
-                    items.push(view(leaf)?);
-                    if items.len() == query.limit {
-                        break;
-                    }
-                }
-            }
-            if leaves.is_empty() {
-                break;
-            }
-        }
+    for leaf in &leaves {
+        merged.pass(leaf);
     }
-    let first = lanes.iter().find(|head| head.sequenced > 0).map(|head| (head.lane, 0));
-    let next = last.filter(|last| Some(*last) > first).map(cursor);
-    Ok(Listed { items, next })
+    let items = leaves.iter().map(view).collect::<Result<_, _>>()?;
+    Ok(Listed { items, next: merged.cursor().filter(|_| more) })
 }
 
 /// What the log says about something that can get tokens.
@@ -246,36 +178,29 @@ pub(crate) async fn about(cx: &Cx, id: AnyId, since: Time, limit: usize) -> Resu
     };
     let mut found =
         About { events: Vec::new(), tokens_issued: 0, last_issued: None, looked_back_to: None };
+    let lanes = cx.world.store.lanes(cx.tenant.id).await?;
+    let mut merged = Merged::new(cx, &lanes, None, Order::Newest).await?;
     let mut scanned = 0;
-    for head in cx.world.store.lanes(cx.tenant.id).await?.iter().rev() {
-        let mut before = head.sequenced;
-        while before > 0 {
-            if scanned >= SCAN_LEAVES_MAX || found.events.len() >= limit {
-                return Ok(found);
+    while let Some(leaf) = merged.next(cx).await? {
+        if leaf.at < since {
+            break;
+        }
+        let is_enough = scanned >= SCAN_LEAVES_MAX || found.events.len() >= limit;
+        if is_enough && scanned.is_multiple_of(READ_LEAVES_MAX) {
+            return Ok(found);
+        }
+        found.looked_back_to = Some(leaf.at);
+        scanned += 1;
+        if !names_it(&leaf) {
+            continue;
+        }
+        if leaf.kind == EventKind::TokenIssued.as_str() {
+            found.tokens_issued += 1;
+            if found.last_issued.is_none() {
+                found.last_issued = Some(view(&leaf)?);
             }
-            let from = before.saturating_sub(READ_LEAVES_MAX as u64);
-            let count = (before - from) as usize;
-            let leaves = cx.world.store.leaves(cx.tenant.id, head.lane, from, count).await?;
-            for leaf in leaves.iter().rev() {
-                if leaf.at < since {
-                    found.looked_back_to = None;
-                    return Ok(found);
-                }
-                found.looked_back_to = Some(leaf.at);
-                if !names_it(leaf) {
-                    continue;
-                }
-                if leaf.kind == EventKind::TokenIssued.as_str() {
-                    found.tokens_issued += 1;
-                    if found.last_issued.is_none() {
-                        found.last_issued = Some(view(leaf)?);
-                    }
-                } else if found.events.len() < limit {
-                    found.events.push(view(leaf)?);
-                }
-            }
-            scanned += leaves.len();
-            before = from;
+        } else if found.events.len() < limit {
+            found.events.push(view(&leaf)?);
         }
     }
     found.looked_back_to = None;

@@ -30,6 +30,7 @@ mod for_a_time;
 mod impersonation;
 mod introspection;
 mod jwks;
+mod lanes;
 mod level;
 mod limits;
 mod lists;

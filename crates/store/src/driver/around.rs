@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::waking::Wakes;
-use super::{Conn, Driver, DriverError, EachRow, Value};
+use super::{Conn, Driver, DriverError, EachRow, Hold, Value};
 
 /// What a connection is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,8 +181,8 @@ impl<A: Around> Conn for ConnAround<A> {
         self.conn.in_transaction()
     }
 
-    fn hold(&mut self, org: &str) -> Result<(), DriverError> {
-        self.step(Step::Hold, |conn| conn.hold(org))
+    fn hold(&mut self, what: Hold<'_>) -> Result<(), DriverError> {
+        self.step(Step::Hold, |conn| conn.hold(what))
     }
 
     fn is_shared(&self) -> bool {

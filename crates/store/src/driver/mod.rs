@@ -228,6 +228,17 @@ impl dyn Row + '_ {
     }
 }
 
+/// What a transaction holds for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold<'a> {
+    /// An organization's own row.
+    Organization(&'a str),
+    /// All lanes of an organization, in their order.
+    Lanes(&'a str),
+    /// One lane of an organization.
+    Lane(&'a str, u16),
+}
+
 /// What is done with each row of an answer.
 pub type EachRow<'a> = dyn FnMut(&dyn Row) -> Result<(), DriverError> + 'a;
 
@@ -290,9 +301,9 @@ pub trait Conn: Send {
     /// Whether there still is a transaction; some errors end it without being asked.
     fn in_transaction(&self) -> bool;
 
-    /// Holds an organization until the transaction ends: whoever else holds it is waited for, and what
-    /// is read from here on is as they left it. An engine with one writer has nothing to do.
-    fn hold(&mut self, org: &str) -> Result<(), DriverError>;
+    /// Holds a row, or several, until the transaction ends: whoever else holds them is waited for, and
+    /// what is read from here on is as they left it. An engine with one writer has nothing to do.
+    fn hold(&mut self, what: Hold<'_>) -> Result<(), DriverError>;
 
     /// Whether other processes may write to the same store, so that what this one remembers is not
     /// all there is.

@@ -27,7 +27,7 @@ use super::added::{Added, Texts};
 use super::target::Target;
 use super::tls::{Connector, Trust};
 use super::waking::{self, Wakes};
-use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
+use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Hold, Row, Value};
 
 /// How long one statement may take. What takes longer is cancelled and given up with its connection.
 pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -49,10 +49,35 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (34, "losses", include_str!("../../migrations/postgres/0034_losses.sql")),
     (35, "beside", include_str!("../../migrations/postgres/0035_beside.sql")),
     (36, "node word", include_str!("../../migrations/postgres/0036_node_word.sql")),
+    (37, "lane slot", include_str!("../../migrations/postgres/0037_lane_slot.sql")),
 ];
+
+/// How writing transactions are kept apart. What the store promises holds under each: engines that are
+/// designed for have the stricter ones alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    #[default]
+    ReadCommitted,
+    /// All statements see one state.
+    RepeatableRead,
+    /// As if one came after the other.
+    Serializable,
+}
+
+impl Isolation {
+    const fn begin(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+            Self::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ WRITE",
+            Self::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE",
+        }
+    }
+}
 
 /// A database on a server.
 pub struct PostgresDriver {
+    isolation: Isolation,
     config: Config,
     connector: Connector,
     speaker: Arc<Speaker>,
@@ -98,8 +123,14 @@ impl PostgresDriver {
             .build()
             .map_err(|error| DriverError::Failed(format!("no thread for the store: {error}")))?;
         let speaker = Arc::new(Speaker(Some(runtime)));
-        let (timeline, wakes) = (Arc::default(), Arc::default());
-        Ok(Self { config, connector, speaker, timeline, wakes })
+        let (isolation, timeline, wakes) = (Isolation::default(), Arc::default(), Arc::default());
+        Ok(Self { isolation, config, connector, speaker, timeline, wakes })
+    }
+
+    /// The same, with writing transactions that are kept apart so.
+    #[must_use]
+    pub fn isolated(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
     }
 
     fn connect(&self, reads: bool) -> Result<Box<dyn Conn>, DriverError> {
@@ -107,9 +138,10 @@ impl PostgresDriver {
         let (speaker, timeline) = (Arc::clone(&self.speaker), Arc::clone(&self.timeline));
         let wakes = Arc::clone(&self.wakes);
         let server = Server { config, connector, reads, speaker, timeline, wakes };
-        let (state, added) = (State::Outside, Added::default());
+        let (state, added, begin) = (State::Outside, Added::default(), self.isolation.begin());
+        let is_in_doubt = false;
         let mut conn =
-            PostgresConn { server, open: None, state, sessions: 0, is_in_doubt: false, added };
+            PostgresConn { server, begin, open: None, state, sessions: 0, is_in_doubt, added };
         conn.current()?;
         Ok(Box::new(conn))
     }
@@ -290,6 +322,8 @@ enum State {
 
 struct PostgresConn {
     server: Server,
+    /// What a writing transaction begins with.
+    begin: &'static str,
     open: Option<Session>,
     state: State,
     /// How many sessions there were.
@@ -436,7 +470,7 @@ impl Conn for PostgresConn {
     }
 
     fn begin_write(&mut self) -> Result<(), DriverError> {
-        self.begin("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE")
+        self.begin(self.begin)
     }
 
     fn begin_migration(&mut self) -> Result<(), DriverError> {
@@ -510,10 +544,22 @@ impl Conn for PostgresConn {
         self.state != State::Outside
     }
 
-    fn hold(&mut self, org: &str) -> Result<(), DriverError> {
+    fn hold(&mut self, what: Hold<'_>) -> Result<(), DriverError> {
         // By itself: a statement that reads more would read that as it was before the wait.
-        self.execute("SELECT 1 FROM organization WHERE org = $1 FOR UPDATE", &[org.into()])
-            .map(drop)
+        let held = match what {
+            Hold::Organization(org) => {
+                self.execute("SELECT 1 FROM organization WHERE org = $1 FOR UPDATE", &[org.into()])
+            }
+            Hold::Lanes(org) => self.execute(
+                "SELECT 1 FROM lane WHERE org = $1 ORDER BY lane FOR UPDATE",
+                &[org.into()],
+            ),
+            Hold::Lane(org, lane) => self.execute(
+                "SELECT 1 FROM lane WHERE org = $1 AND lane = $2 FOR UPDATE",
+                &[org.into(), lane.into()],
+            ),
+        };
+        held.map(drop)
     }
 
     fn is_shared(&self) -> bool {

@@ -12,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, ffi};
 
-use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Row, Value};
+use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Hold, Row, Value};
 
 /// How long a connection waits for another's lock. There is one writer, so it waits only for the
 /// moment in which the journal starts anew.
@@ -62,6 +62,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (34, "losses", include_str!("../../migrations/sqlite/0034_losses.sql")),
     (35, "beside", include_str!("../../migrations/sqlite/0035_beside.sql")),
     (36, "node word", include_str!("../../migrations/sqlite/0036_node_word.sql")),
+    (37, "lane slot", include_str!("../../migrations/sqlite/0037_lane_slot.sql")),
 ];
 
 /// A store in one file, held by this process alone.
@@ -284,7 +285,7 @@ impl Conn for SqliteConn {
         !self.0.is_autocommit()
     }
 
-    fn hold(&mut self, _org: &str) -> Result<(), DriverError> {
+    fn hold(&mut self, _what: Hold<'_>) -> Result<(), DriverError> {
         // There is no other writer.
         Ok(())
     }

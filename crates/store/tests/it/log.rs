@@ -145,7 +145,7 @@ async fn the_newest_checkpoint_is_signed_again_under_the_same_text_only() {
     assert!(!store.integrate(org, 0, 1, older).await.expect("answered"), "not the newest");
 }
 
-fn generation(org: OrganizationId, generation: u64) -> Audited<NewGeneration> {
+pub(crate) fn generation(org: OrganizationId, generation: u64) -> Audited<NewGeneration> {
     let revocation = given::revocation(org.any());
     let spent_before = NOW.plus(Duration::from_mins(7));
     let new = NewGeneration { org, generation, revocation, spent_before };

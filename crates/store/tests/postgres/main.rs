@@ -15,6 +15,7 @@ mod given;
 mod holdings;
 #[path = "../it/issuance.rs"]
 mod issuance;
+mod lanes;
 #[path = "../it/leases.rs"]
 mod leases;
 #[path = "../it/lists.rs"]

@@ -100,9 +100,12 @@ impl Around for Gate {
 }
 
 pub(crate) fn gated(world: &World) -> (Arc<SqlStore>, Arc<Gate>) {
+    gated_on(engine::driver(&world.folder))
+}
+
+pub(crate) fn gated_on(driver: Arc<dyn Driver>) -> (Arc<SqlStore>, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
-    let driver: Arc<dyn Driver> =
-        Arc::new(DriverAround::new(engine::driver(&world.folder), Arc::clone(&gate)));
+    let driver: Arc<dyn Driver> = Arc::new(DriverAround::new(driver, Arc::clone(&gate)));
     (SqlStore::open_on(driver, &Options::default()).expect("a node"), gate)
 }
 

@@ -1,9 +1,8 @@
 //! `accredit audit tail`: the newest events, and those that come.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use accredit_wire::ids::EventId;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -21,7 +20,7 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Prints the newest events, and with `--follow` those that come until the keyboard ends it.
 pub(super) async fn run(args: Tail, cx: &Context) -> Result<(), Failure> {
     let api = cx.api()?;
-    let mut reader = Reader { api: &api, kind: args.filter.kind, after: None };
+    let mut reader = Reader { api: &api, kind: args.filter.kind, next: BTreeMap::new() };
     let newest = reader.newest(args.lines as usize).await?;
     print(&newest, cx)?;
     if args.follow { follow(&mut reader, cx).await } else { Ok(()) }
@@ -62,27 +61,33 @@ fn parsed(event: &RawValue) -> Value {
     serde_json::from_str(event.get()).unwrap_or_default()
 }
 
-/// Reads the log forwards from a place.
+/// Reads the log forwards.
 struct Reader<'a> {
     api: &'a Api,
     kind: Option<String>,
-    after: Option<String>,
+    /// Of each lane, the sequence number that comes next. A lane that is not among them began later.
+    next: BTreeMap<u16, u64>,
 }
 
 impl Reader<'_> {
-    /// The events behind the last one that was read, at most a page of them.
+    /// The events behind those that were read, at most a page of them.
     async fn page(&mut self, of_the_type: bool) -> Result<Vec<Box<RawValue>>, Failure> {
         let kind = self.kind.as_deref().filter(|_| of_the_type);
-        let path = all().query_opt("after", self.after.as_deref()).query_opt("type", kind);
+        let path = all().query_opt("after", self.after().as_deref()).query_opt("type", kind);
         let page = self.api.list(path, PAGE_ITEMS_MAX, None).await?;
-        if let Some(last) = page.items.last() {
-            let last = parsed(last).get("id").and_then(Value::as_str).map(str::to_owned);
-            self.after =
-                Some(last.ok_or_else(|| {
-                    Failure::not_understood(self.api.url(), "an event has no id")
-                })?);
+        for event in &page.items {
+            let (lane, sequence) = place(&parsed(event)).ok_or_else(|| {
+                Failure::not_understood(self.api.url(), "an event has no lane or number")
+            })?;
+            self.next.insert(lane, sequence + 1);
         }
         Ok(page.items)
+    }
+
+    /// The cursor that stands for what was read; nothing for the beginning.
+    fn after(&self) -> Option<String> {
+        let parts: Vec<_> = self.next.iter().map(|(lane, next)| format!("{lane}.{next}")).collect();
+        (!parts.is_empty()).then(|| parts.join("-"))
     }
 
     /// Whether an event is of the type that was asked for, or of one below it.
@@ -96,10 +101,9 @@ impl Reader<'_> {
 
     /// The newest `lines` events; the reader then stands behind the log's end as it was.
     async fn newest(&mut self, lines: usize) -> Result<Vec<Box<RawValue>>, Failure> {
-        let end = self.end().await?;
-        if let (None, Some((lane, size))) = (&self.kind, end) {
-            self.after = place_before(lane, size, lines as u64 + 1);
-        }
+        let sizes = self.sizes().await?;
+        let back = if self.kind.is_none() { lines as u64 } else { u64::MAX };
+        self.next = sizes.iter().map(|(lane, size)| (*lane, size.saturating_sub(back))).collect();
         let mut newest = VecDeque::new();
         loop {
             let events = self.page(true).await?;
@@ -109,29 +113,28 @@ impl Reader<'_> {
             newest.extend(events);
             newest.drain(..newest.len().saturating_sub(lines));
         }
-        if let Some((lane, size)) = end {
-            let place = self.after.as_ref().and_then(|id| id.parse::<EventId>().ok());
+        for (lane, size) in sizes {
             // Events of other types that were passed over need not be looked at again.
-            if place.is_none_or(|id| id.place().0 < lane || id.place().1 + 1 < size) {
-                self.after = place_before(lane, size, 1);
-            }
+            let next = self.next.entry(lane).or_default();
+            *next = size.max(*next);
         }
         Ok(newest.into())
     }
 
-    /// The lane that is written to, the last one, and its size.
-    async fn end(&self) -> Result<Option<(u16, u64)>, Failure> {
+    /// The lanes of the log and how long each is.
+    async fn sizes(&self) -> Result<BTreeMap<u16, u64>, Failure> {
         let log = self.api.get(RequestPath::new("/v1/log")).await?;
         let lanes = log.value.get("lanes").and_then(Value::as_array);
-        let Some(lane) = lanes.and_then(|lanes| lanes.last()) else { return Ok(None) };
-        let number = |name: &str| lane.get(name).and_then(Value::as_u64);
-        let lane = number("lane").and_then(|lane| u16::try_from(lane).ok());
-        Ok(lane.zip(number("size")))
+        let size = |lane: &Value| {
+            let number = lane.get("lane").and_then(Value::as_u64)?;
+            Some((u16::try_from(number).ok()?, lane.get("size").and_then(Value::as_u64)?))
+        };
+        Ok(lanes.map(|lanes| lanes.iter().filter_map(size).collect()).unwrap_or_default())
     }
 }
 
-/// The id of an event's place so many before the end, to read on behind it; nothing for the
-/// beginning. An event's id is its place in the log, so one can be made up.
-fn place_before(lane: u16, size: u64, count: u64) -> Option<String> {
-    Some(EventId::at(0, lane, size.checked_sub(count)?).to_string())
+/// The lane and the sequence number of an event.
+fn place(event: &Value) -> Option<(u16, u64)> {
+    let lane = u16::try_from(event.get("lane")?.as_u64()?).ok()?;
+    Some((lane, event.get("seq")?.as_u64()?))
 }

@@ -1,11 +1,11 @@
 //! `/v1/events` and `/v1/log`: reading, exporting and checking the audit log.
 
+use accredit_domain::Fault;
 use accredit_domain::audit::fsck as check;
+use accredit_domain::audit::merged::Cursor;
 use accredit_domain::audit::prune;
 use accredit_domain::audit::read::{self, EventQuery};
 use accredit_domain::audit::reads;
-use accredit_domain::{Fault, Refusal};
-use accredit_wire::ids::EventId;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header::ETAG;
@@ -23,7 +23,7 @@ pub fn list(mut call: Call) -> Handled {
         let asked = Asked::of(&call)?;
         let after = asked.page.cursor.clone().or_else(|| call.query("after"));
         let query = EventQuery {
-            after: after.as_deref().map(place).transpose()?,
+            after: after.as_deref().map(Cursor::parse).transpose()?,
             kind: call.query("type"),
             newest: asked.page.order.is_backwards(),
             limit: asked.page.limit,
@@ -33,14 +33,6 @@ pub fn list(mut call: Call) -> Handled {
         let page = read::list(&cx, &query).await?;
         reads::record(&cx).await?;
         asked.answer(page)
-    })
-}
-
-/// A place in the log: a sequence number of lane 0, or the id of an event, which holds one.
-fn place(text: &str) -> Result<read::Place, Refusal> {
-    let by_id = text.parse::<EventId>().map(EventId::place);
-    by_id.or_else(|_| text.parse().map(|sequence| (0, sequence))).map_err(|_| {
-        Refusal::field("after", "must be an event's id or number", "take its `id` or `seq`")
     })
 }
 

@@ -144,6 +144,22 @@ fn a_lane_that_is_no_longer_shown_or_not_the_lanes_own_is_an_alarm() {
     assert_eq!(shown(&mut follower, 3, vec![log.checkpoint(0), moved]), Err(foreign));
 }
 
+/// A lane begins while nodes serve: the key that signs the others is known for it, another one is not.
+#[test]
+fn a_further_lane_under_a_known_key_waits_for_nobody_and_one_under_another_key_does() {
+    let (mut follower, log) = watching();
+    let own = Log::signed_by(7, 1, 1, b'b', 3);
+    let strange = Log::signed_by(9, 1, 2, b'c', 3);
+    let own_and = |further: LaneCheckpoint| vec![log.checkpoint(0), own.checkpoint(0), further];
+    let needs = FeedError::NeedsLogKey { lane: 2 };
+    assert_eq!(shown(&mut follower, 1, own_and(strange.checkpoint(0))), Err(needs));
+    let two = vec![log.checkpoint(0), own.checkpoint(0)];
+    assert_eq!(shown(&mut follower, 2, two), Ok(()));
+    // A known key vouches for the lane that it names alone.
+    let moved = LaneCheckpoint { lane: 2, ..own.checkpoint(0) };
+    assert!(shown(&mut follower, 3, own_and(moved)).is_err());
+}
+
 #[test]
 fn a_checkpoint_by_an_unknown_key_waits_for_that_key() {
     let (mut follower, _) = watching();
