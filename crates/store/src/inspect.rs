@@ -68,7 +68,7 @@ fn look(
     let is_online = if schema > own {
         migrations::served_from(conn, schema)? <= own
     } else {
-        pending.iter().all(|(version, _)| *version >= migrations::ADDITIVE_FROM)
+        migrations::may_be_beside(schema, own)
     };
     let integrated = conn.number(
         "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM (SELECT MAX(size) AS size FROM checkpoint \

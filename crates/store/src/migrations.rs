@@ -14,6 +14,10 @@ use crate::driver::{Conn, Driver, DriverError};
 const OPERATION: &str = "migrate the store";
 /// The first migration that only adds. A test reads them all.
 pub(crate) const ADDITIVE_FROM: i64 = 33;
+/// The oldest schema whose programs may serve beside this version. Raised where this version writes what those
+/// before it cannot read, or must not do as they did: since 37 a log has lanes that are one node's, and an
+/// organization has the keys of its certificate authority.
+const SERVED_FROM: i64 = 37;
 /// The first schema that says beside which programs it is served.
 const SCHEMA_WITH_BESIDE: i64 = 35;
 /// How often a migration is begun, where others use its table each time.
@@ -156,7 +160,7 @@ fn run(conn: &mut dyn Conn, version: i64, name: &str, sql: &str) -> Result<(), D
         }
         conn.execute(
             "INSERT INTO schema_beside (version, served_from) VALUES ($1, $2)",
-            &[version.into(), (ADDITIVE_FROM - 1).into()],
+            &[version.into(), beside(version).into()],
         )
     });
     match done {
@@ -166,6 +170,16 @@ fn run(conn: &mut dyn Conn, version: i64, name: &str, sql: &str) -> Result<(), D
             Err(error)
         }
     }
+}
+
+/// The oldest schema whose programs may serve beside a version of it that this program writes.
+fn beside(version: i64) -> i64 {
+    if version < SERVED_FROM { ADDITIVE_FROM - 1 } else { SERVED_FROM }
+}
+
+/// Whether programs of a schema may serve beside this one, whose own schema is `own`.
+pub(crate) fn may_be_beside(schema: i64, own: i64) -> bool {
+    schema >= beside(own)
 }
 
 fn hash_of(sql: &str) -> String {

@@ -2,7 +2,7 @@
 //! was ended stays ended at each of them, an assertion is good once, and the log's time never goes
 //! back; tokens of such a node are of no use elsewhere, which is said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use accredit_wire::crypto::Algorithm;
@@ -40,9 +40,15 @@ fn issued_at(token: &str) -> i64 {
 fn check_times(server: &Server) -> usize {
     let export = std::fs::read_to_string(server.folder().file("log.ndjson")).expect("an export");
     let lines = export.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let times: Vec<i64> = lines.filter_map(|line| line["event"]["at"].as_i64()).collect();
-    assert!(times.is_sorted(), "the log's time goes back: {times:?}");
-    times.len()
+    let mut times = BTreeMap::<u64, Vec<i64>>::new();
+    for event in lines.map(|line| line["event"].clone()).filter(|event| !event.is_null()) {
+        let lane = event["lane"].as_u64().expect("a lane");
+        times.entry(lane).or_default().push(event["at"].as_i64().expect("a time"));
+    }
+    for (lane, times) in &times {
+        assert!(times.is_sorted(), "the time of lane {lane} goes back: {times:?}");
+    }
+    times.values().map(Vec::len).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,6 +46,8 @@ struct Own {
     lane: u16,
     /// Whether it is the first of its generation, whose first event was written with the generation.
     is_first: bool,
+    /// Whether it is a slot's.
+    is_slots: bool,
     size: u64,
     /// The sequence number that is compared next.
     next: u64,
@@ -74,6 +76,7 @@ impl Partings {
             let own = Own {
                 lane: lane.lane,
                 is_first: std::mem::take(&mut first),
+                is_slots: lane.slot.is_some(),
                 size: lane.sequenced,
                 next: 0,
                 read: VecDeque::new(),
@@ -87,6 +90,12 @@ impl Partings {
     /// Whether this lane may part.
     pub(super) fn has(&self, origin: &str) -> bool {
         self.0.contains_key(origin)
+    }
+
+    /// Whether the export may lack this lane: one of a slot, which may have begun only after what was lost,
+    /// and in which nothing is ended.
+    pub(super) fn may_lack(&self, origin: &str) -> bool {
+        self.0.get(origin).is_some_and(|own| own.is_slots)
     }
 
     /// Whether the store has this event of the export; nothing where the lane may not part.
