@@ -2,10 +2,11 @@
 //! certificates.
 
 use accredit_wire::time::Time;
+use accredit_wire::tlog::Hash;
 use accredit_wire::x509::certificate::Certificate;
 use serde::Serialize;
 
-use super::{Certified, hex, trust_domain};
+use super::{Certified, trust_domain};
 use crate::context::Cx;
 use crate::keys::{KeyPurpose, KeyState, SigningKey};
 use crate::refusal::{Error, Fault};
@@ -135,7 +136,7 @@ pub fn show(cx: &Cx) -> Result<CaView, Error> {
                 state: key.state.as_str(),
                 root: root.to_string(),
                 expires_at: certificate.until(),
-                sha256: hex(&certificate.digest()),
+                sha256: Hash::new(certificate.digest()).to_string(),
                 certificate: certificate.pem(),
             });
         }

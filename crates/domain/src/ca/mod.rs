@@ -157,9 +157,3 @@ pub(crate) fn is_due(key: &SigningKey, now: Time) -> Result<bool, Fault> {
         KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Log | KeyPurpose::Biscuit => false,
     })
 }
-
-/// Bytes in hexadecimal, as people compare them.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
