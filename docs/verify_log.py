@@ -6,10 +6,10 @@ usage: python3 verify_log.py EXPORT KEYFILE [OLDER_CHECKPOINT]
 EXPORT is the NDJSON file, KEYFILE has a verifier key a line (C2SP signed-note, `#` comments), and
 OLDER_CHECKPOINT is a signed checkpoint kept from an earlier day, which the export must continue.
 Prints one JSON line and exits 0 (nothing found) or 9 (something found). "complete" is false where
-a log does not begin at event 0 or has no signed root: then only the links from event to event were
-checked. Needs the package `cryptography` for Ed25519; everything else is the standard library.
+a log does not begin at event 0 or has no signed root, where only the links from event to event were
+checked, or where what one lane says of another could not be compared. Needs the package `cryptography` for Ed25519; everything else is the standard library.
 """
-import base64, hashlib, json, re, sys, unicodedata
+import base64, hashlib, heapq, json, re, sys, unicodedata
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -20,6 +20,9 @@ EVENT = re.compile(
     r'(?:"salt":"([A-Za-z0-9_-]{22})","payload":(\{.*\})|"digest":"([0-9a-f]{64})")\}\}')
 END = re.compile(r'\{"end":\{"events":' + NUMBER + r"\}\}")
 BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+CLAIM = re.compile(r"([^\s+]+) ([1-9][0-9]*) ([0-9a-f]{64})")
+CHECKPOINTED, GENERATION_STARTED = "log.checkpointed", "log.generation_started"
+ROOTS_KEPT_MAX = CLAIMS_WAITING_MAX = 1 << 18  # of all lanes together, each its part
 
 def demand(condition):
     if not condition: raise ValueError  # the bytes do not follow their format
@@ -37,6 +40,21 @@ def parse_json(text):
     """JSON without repeated members."""
     def members(pairs): return dict(pairs) if len(dict(pairs)) == len(pairs) else demand(False)
     return json.loads(text, object_pairs_hook=members)
+
+def claims_of(kind, payload):
+    """What an event says of other lanes, each (origin, size, root)."""
+    def member(pairs, name):
+        demand(type(pairs) is list)
+        values = [value for key, value in pairs if key == name]
+        demand(len(values) <= 1)
+        return values[0] if values else None
+    changes = member(json.loads(payload, object_pairs_hook=list), "changes")
+    lines = member(changes, "checkpoints") if changes is not None else None
+    if lines in (None, ""): return [] if kind == GENERATION_STARTED else demand(False)
+    demand(type(lines) is str and lines.count("\n") < 64)
+    found = [CLAIM.fullmatch(line) for line in lines.split("\n")]
+    demand(all(found) and all(int(claim[2]) < 1 << 64 for claim in found))
+    return [(claim[1], int(claim[2]), bytes.fromhex(claim[3])) for claim in found]
 
 class Key:
     """`name+key id in hex+base64(0x01 || key)`"""
@@ -113,7 +131,7 @@ def root_of(tree):
     return root
 
 class Lane:
-    def __init__(self, header, issuer):
+    def __init__(self, header, issuer, lanes):
         demand(set(header) - {"previous"} == {"lane", "origin", "from"})
         self.number, self.origin, self.start = header["lane"], header["origin"], header["from"]
         demand(type(self.number) is type(self.start) is int)
@@ -126,9 +144,14 @@ class Lane:
         self.next, self.signed, self.good = self.start, self.start, 0
         self.doubt = None                # the last leaf, recorded and computed, where they differ
         self.broken, self.gaps = [], []  # findings: links since the last good root, missing events
+        self.roots, self.waiting = {}, []  # signed roots by size; claims about events still to come
+        self.roots_max, self.waiting_max = max(ROOTS_KEPT_MAX // lanes, 1), max(CLAIMS_WAITING_MAX // lanes, 1)
+        self.came = self.compared = self.not_compared = 0
+        self.contradicted = False
 
     def event(self, seq, event, found):
-        """Checks one event's place, id and leaf; of what is wrong, names the exact event."""
+        """Checks one event's place, id and leaf; of what is wrong, names the exact event. True where it
+        is as it was logged, as far as that is known yet."""
         lane, (name, kind, at, leaf, digest) = self.number, event
         right_id = name == event_id(at, lane, seq)
         if seq != self.next:
@@ -154,6 +177,34 @@ class Lane:
             self.doubt = (leaf, computed(self.previous))
             self.broken.append(found("edited", lane, seq))
         self.previous, self.next = leaf, seq + 1
+        self.settle(found)
+        return whole
+
+    def claimed(self, by, size, root, found):
+        """What the event `by` says of this lane: compared, or kept until so much was read."""
+        if size <= self.next: return self.compare(by, size, root, self.roots.get(size) or self.root_of(size), found)
+        heapq.heappush(self.waiting, (size, self.came, by, root))
+        self.came += 1
+        if len(self.waiting) > self.waiting_max:  # a larger size says more
+            heapq.heappop(self.waiting)
+            self.not_compared += 1
+
+    def settle(self, found):
+        while self.waiting and self.waiting[0][0] <= self.next:
+            size, _, by, root = heapq.heappop(self.waiting)
+            self.compare(by, size, root, self.root_of(size), found)
+
+    def root_of(self, size):
+        """The root of the events up to here, if that is their number and it is beyond doubt."""
+        known = size == self.next and self.tree is not None and not self.doubt
+        return root_of(self.tree) if known else None
+
+    def compare(self, by, size, root, own, found):
+        if own is None: self.not_compared += 1
+        else: self.compared += 1
+        if own in (None, root) or self.contradicted: return
+        self.contradicted = True
+        found("lane_rewritten", *by, other=self.number, origin=self.origin, size=size)
 
     def gap(self, to, found):
         self.gaps.append(found("dropped", self.number, self.next, until=to - 1))
@@ -174,8 +225,9 @@ class Lane:
         self.doubt, self.broken = None, []
 
 def verify(lines, keys, kept):
-    """Returns (findings, number of events, whether every log was proven from its beginning)."""
-    findings, lanes, events, ended = [], {}, 0, False
+    """Returns (findings, number of events, whether every log was proven from its beginning, how many
+    claims of lanes about each other were compared and how many were not)."""
+    findings, lanes, events, ended, missing = [], {}, 0, False, []
     def found(kind, lane=None, seq=None, **more):
         findings.append({"kind": kind, "lane": lane, "seq": seq, **more})
         return findings[-1]
@@ -190,7 +242,7 @@ def verify(lines, keys, kept):
                 demand(len(statements) <= 64 and all(type(text) is str for text in statements))
                 version, (scheme, issuer) = header["accredit_export"], header["issuer"].split("://", 1)
                 demand(type(version) is int and version == 1 and scheme in ("https", "http"))
-                listed = [Lane(lane, issuer) for lane in header["lanes"]]
+                listed = [Lane(lane, issuer, len(header["lanes"])) for lane in header["lanes"]]
                 numbers = [lane.number for lane in listed]
                 demand(numbers == sorted(set(numbers)))
                 lanes = dict(zip(numbers, listed))
@@ -205,9 +257,19 @@ def verify(lines, keys, kept):
                 digest = bytes.fromhex(digest) if digest else sha256(exact_base64(salt, True), payload.encode())
                 lane, events = lanes[int(lane)], events + 1
                 before = lane.next
-                lane.event(int(seq), (name, kind, int(at), bytes.fromhex(leaf), digest), found)
+                whole = lane.event(int(seq), (name, kind, int(at), bytes.fromhex(leaf), digest), found)
                 if kept and lane.next > before and kept[:2] == (lane.origin, lane.next):
                     lane.root("rewritten", *kept[1:], found)
+                if whole is not True or kind not in (CHECKPOINTED, GENERATION_STARTED): continue
+                if not payload:  # of a generation, earlier versions pruned it
+                    if kind == CHECKPOINTED: found("claim_erased", lane.number, int(seq))
+                    continue
+                named = {lane.origin: lane for lane in lanes.values()}
+                for origin, size, root in claims_of(kind, payload):
+                    if origin in named: named[origin].claimed((lane.number, int(seq)), size, root, found)
+                    elif origin not in missing:
+                        missing.append(origin)
+                        found("lane_missing", lane.number, int(seq), origin=origin, size=size)
             elif line.startswith('{"checkpoint":"'):
                 note = parse_json(line)
                 demand(set(note) == {"checkpoint"})
@@ -218,9 +280,13 @@ def verify(lines, keys, kept):
                     found("bad_signature", lane and lane.number, line=number)
                     continue
                 demand(lane and size >= lane.next)
-                if size > lane.next: lane.gap(size, found)
+                if size > lane.next:
+                    lane.gap(size, found)
+                    lane.settle(found)
                 lane.signed = size
                 lane.root("root_mismatch", size, root, found)
+                if lane.tree is not None: lane.roots[size] = root
+                if len(lane.roots) > lane.roots_max: del lane.roots[next(iter(lane.roots))]
             else:
                 match = END.fullmatch(line)
                 demand(match)
@@ -231,20 +297,28 @@ def verify(lines, keys, kept):
     if not ended: found("missing_end")
     for lane in lanes.values():
         if lane.signed < lane.next: found("unsigned_tail", lane.number, lane.signed)
+        if lane.waiting:
+            size, _, by, _ = max(lane.waiting)
+            lane.compared += len(lane.waiting)
+            found("lane_short", *by, other=lane.number, origin=lane.origin, size=size, has=lane.next)
         if not kept or kept[0] != lane.origin: continue
         if kept[1] > lane.next: found("truncated", lane.number, lane.next)
         elif lane.start and kept[1]: found("not_comparable", lane.number, lane.start)
     if kept and kept[1] and kept[0] not in [lane.origin for lane in lanes.values()]: found("truncated", None, 0)
     proven = [lane.tree is not None and lane.good == lane.signed == lane.next for lane in lanes.values()]
-    return findings, events, bool(proven) and all(proven)
+    compared = sum(lane.compared for lane in lanes.values()) + len(missing)
+    not_compared = sum(lane.not_compared for lane in lanes.values())
+    return findings, events, bool(proven) and all(proven) and not not_compared, (compared, not_compared)
 
 def main(export, keyfile, older=None):
     with open(keyfile, encoding="utf-8") as file:
         keys = [Key(line.strip()) for line in file if line.strip() and not line.startswith("#")]
     kept = open_checkpoint(open(older, "rb").read().decode(), keys) if older else None
     with open(export, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        findings, events, complete = verify((line.removesuffix("\n") for line in file), keys, kept)
+        found = verify((line.removesuffix("\n") for line in file), keys, kept)
+    findings, events, complete, (compared, not_compared) = found
     print(json.dumps({"ok": not findings, "complete": complete, "events": events,
+                      "claims": {"compared": compared, "not_compared": not_compared},
                       "finding": findings[0] if findings else None}))
     return 9 if findings else 0
 

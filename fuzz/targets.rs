@@ -41,6 +41,7 @@ use accredit_wire::revocations::{
 use accredit_wire::status_list::{ENTRIES_MAX, StatusList, Statuses};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
+use accredit_wire::tlog::claim::{CHECKPOINTED, CLAIMS_MAX, Claim, GENERATION_STARTED};
 use accredit_wire::tlog::export::Auditor;
 use accredit_wire::tlog::leaf::Entry;
 use accredit_wire::tlog::note::{NoteError, Vkey, assemble};
@@ -66,6 +67,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("backup", backup),
     ("biscuit", biscuit),
     ("biscuit_block", biscuit_block),
+    ("claim", claim),
     ("claim_rule", claim_rule),
     ("client_auth", client_auth),
     ("dpop", dpop),
@@ -633,6 +635,20 @@ fn status_list(bytes: &[u8]) {
             assert!(statuses.get(end).is_none() && end as usize <= ENTRIES_MAX);
             assert!(end == 0 || statuses.get(end - 1).is_some());
         }
+    }
+}
+
+/// What an event says of other lanes: what is read is written the same again.
+fn claim(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    for kind in [CHECKPOINTED, GENERATION_STARTED] {
+        let Some(claims) = Claim::read(kind, text).filter(|claims| !claims.is_empty()) else {
+            continue;
+        };
+        assert!(claims.len() <= CLAIMS_MAX);
+        let lines = Claim::lines(&claims);
+        let payload = serde_json::json!({ "changes": { "checkpoints": lines } }).to_string();
+        assert_eq!(Claim::read(kind, &payload), Some(claims));
     }
 }
 

@@ -23,6 +23,7 @@ use accredit_wire::verify::{AudienceRule, Config, KeyRing, Standing, Verifier};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 
+use crate::audit::checkpointed::Noted;
 use crate::audit::reads::Reads;
 use crate::audit::refusals::Refusals;
 use crate::audit::uses::Uses;
@@ -242,6 +243,8 @@ pub struct Tenant {
     pub refusals: Refusals,
     /// Who read the log, until it is recorded.
     pub reads: Reads,
+    /// What is remembered of what the log's lanes tell of each other.
+    pub noted: Noted,
     /// When things were last used, until it is flushed.
     pub uses: Uses,
     /// What is remembered of fetching agents' key sets.
@@ -282,6 +285,7 @@ impl Tenant {
             verifier,
             refusals: Refusals::default(),
             reads: Reads::default(),
+            noted: Noted::default(),
             uses: Uses::default(),
             follows: Follows::default(),
             fetches: Fetches::default(),

@@ -11,6 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accredit_domain::audit::checkpointed::{self, Pen};
 use accredit_domain::audit::{flush, integrate};
 use accredit_domain::federation;
 use accredit_domain::keys::rotation;
@@ -40,6 +41,11 @@ pub const CATCH_UP_EVERY: Duration = Duration::from_millis(25);
 pub const CATCH_UP_PAUSE: Duration = Duration::from_millis(250);
 /// How often use times and counters are written.
 pub const FLUSH_EVERY: Duration = Duration::from_mins(1);
+
+/// How often it is looked in which organizations lanes of the log are to tell of each other.
+pub const CHECKPOINTED_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Organizations in which they do so at the same time, so that they share commits.
+pub const CHECKPOINTED_AT_A_TIME_MAX: usize = 32;
 
 /// How often it is measured how long tasks wait for their turn.
 pub const LAP_EVERY: Duration = Duration::from_millis(50);
@@ -127,6 +133,13 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
             every.tick().await;
             integrate_all(&server).await;
             try_again(&server).await;
+        }
+    });
+    keep(&mut jobs, server, "checkpointed", async |server| {
+        let mut every = every(CHECKPOINTED_LOOK_EVERY);
+        loop {
+            every.tick().await;
+            checkpointed_all(&server).await;
         }
     });
     keep(&mut jobs, server, "rotate", async |server| {
@@ -259,6 +272,7 @@ pub async fn integrate_all(server: &Server) {
         };
         let integrated = match lanes {
             Ok(lanes) => {
+                tenant.noted.saw(&lanes);
                 let waiting = |lane: &LaneHead| lane.sequenced.saturating_sub(lane.integrated);
                 behind += lanes.iter().map(waiting).sum::<u64>();
                 server.hub.show(&tenant, &lanes).await
@@ -271,6 +285,25 @@ pub async fn integrate_all(server: &Server) {
         }
     }
     server.watch.integrated(failed, behind);
+}
+
+/// Has the lanes that this node writes to tell of the others, in every organization whose lanes have
+/// grown by what [`integrate_all`] has seen.
+pub async fn checkpointed_all(server: &Server) {
+    let up = server.world.clock.elapsed();
+    let mut pens: Vec<Pen> = server.slots.own().map(Pen::Slot).into_iter().collect();
+    pens.extend(server.turns.terms(up).map(|terms| Pen::Turn(terms.lease)));
+    if pens.is_empty() {
+        return;
+    }
+    let due = server.tenants.all().into_iter().filter(|tenant| tenant.noted.is_due(up));
+    let tell = async |tenant: Arc<Tenant>| {
+        let times = (server.world.clock.now(), up);
+        if let Err(fault) = checkpointed::tick(&server.world, &tenant, &pens, times).await {
+            tracing::error!(%fault, org = %tenant.name, "lanes of the log did not tell of each other");
+        }
+    };
+    stream::iter(due).for_each_concurrent(CHECKPOINTED_AT_A_TIME_MAX, tell).await;
 }
 
 /// Writes where writing failed before, so that its recovery is noticed also without requests.

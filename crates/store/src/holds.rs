@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use accredit_domain::audit::checkpointed::Pen;
 use accredit_domain::ports::OwnSlot;
 use accredit_wire::ids::OrganizationId;
 use hashbrown::HashMap;
@@ -67,6 +68,9 @@ impl Held {
             match work {
                 Work::Issue(..) | Work::Event(..) if has_slot => {
                     held.adding.extend(work.org().map(|org| (org.to_string(), org)));
+                }
+                Work::Checkpoints(both) if has_slot && matches!(both.0.pen, Pen::Slot(_)) => {
+                    held.adding.insert(both.0.org.to_string(), both.0.org);
                 }
                 // The place of a value is the same whoever uses it up.
                 Work::Consume(..) if has_slot => {}

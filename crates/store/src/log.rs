@@ -6,6 +6,8 @@ use std::ops::Range;
 use accredit_domain::audit::event::SealedEvent;
 use accredit_domain::ports::{Integrated, LaneHead, Leaf, LeafBody, Order, Pruned};
 use accredit_wire::time::Time;
+use accredit_wire::tlog::checkpoint::Checkpoint;
+use accredit_wire::tlog::claim::Claim;
 use accredit_wire::tlog::{Hash, leaf::leaf_hash};
 
 use crate::driver::{Conn, DriverError, Row};
@@ -261,6 +263,24 @@ pub(crate) fn newest_checkpoint(
         &[org.into(), lane.into()],
         |row| Ok((row.count(0)?, row.text(1)?.to_owned())),
     )
+}
+
+/// Whether a claim about a lane is of one of its signed checkpoints.
+pub(crate) fn is_signed(
+    conn: &mut dyn Conn,
+    (org, lane): (&str, u16),
+    claim: &Claim,
+) -> Result<bool, DriverError> {
+    let note = conn.first(
+        "SELECT note FROM checkpoint WHERE org = $1 AND lane = $2 AND size = $3",
+        &[org.into(), lane.into(), claim.size.into()],
+        |row| Ok(row.text(0)?.to_owned()),
+    )?;
+    let Claim { origin, size, root } = claim.clone();
+    let text = Checkpoint { origin, size, root }.to_string();
+    Ok(note.is_some_and(|note| {
+        note.strip_prefix(text.as_str()).is_some_and(|rest| rest.starts_with('\n'))
+    }))
 }
 
 macro_rules! select_leaf {

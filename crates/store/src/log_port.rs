@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use accredit_domain::Fault;
+use accredit_domain::audit::checkpointed::OtherLanes;
 use accredit_domain::ports::{Audited, BoxFuture, Integrated, LaneHead, Leaf, Log, Order, Pruned};
 use accredit_domain::restoration::NewGeneration;
 use accredit_wire::ids::OrganizationId;
@@ -61,6 +62,22 @@ impl Log for SqlStore {
             let work = Work::Generation(Box::new(generation.into_parts()));
             let done = self.write(OPERATION, work).await;
             done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn record_checkpoints(
+        &self,
+        others: Audited<OtherLanes>,
+    ) -> BoxFuture<'_, Result<bool, Fault>> {
+        const OPERATION: &str = "record checkpoints";
+        Box::pin(async move {
+            let (others, event) = others.into_parts();
+            let event = event.seal(None).map_err(|error| Fault::new(OPERATION, error))?;
+            match self.write(OPERATION, Work::Checkpoints(Box::new((others, event)))).await {
+                Ok(_) => Ok(true),
+                Err(Failure::Stale) => Ok(false),
+                Err(failure) => Err(failure.into_fault(OPERATION)),
+            }
         })
     }
 

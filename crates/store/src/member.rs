@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use accredit_domain::audit::checkpointed::{OtherLanes, Pen};
 use accredit_domain::audit::event::{Event, SealedEvent};
 use accredit_domain::federation::KeptKeys;
 use accredit_domain::nodes::Telling;
@@ -39,6 +40,8 @@ pub(crate) enum Work {
     Issue(Issuance, SealedEvent),
     /// An event, and what a proof used up.
     Event(OrganizationId, UsedUp, SealedEvent),
+    /// What a lane says of others, if it is the one that is written to.
+    Checkpoints(Box<(OtherLanes, SealedEvent)>),
     /// What a proof used up.
     Consume(OrganizationId, SingleUse),
     /// A change of the registry with its event.
@@ -74,7 +77,7 @@ pub(crate) enum Work {
 }
 
 /// How many kinds of work there are: what a test of all of them holds itself to.
-pub const KINDS: u32 = 18;
+pub const KINDS: u32 = 19;
 
 impl Work {
     /// Which kind it is, below [`KINDS`].
@@ -98,6 +101,7 @@ impl Work {
             Self::Lease(_) => 15,
             Self::Tell(_) => 16,
             Self::ForgetNode(_) => 17,
+            Self::Checkpoints(_) => 18,
         }
     }
 
@@ -106,6 +110,7 @@ impl Work {
         match self {
             Self::Issue(issuance, _) => Some(issuance.org),
             Self::Event(org, ..) => Some(*org),
+            Self::Checkpoints(both) => Some(both.0.org),
             Self::Change(change) => Some(change.0.org),
             Self::Consume(..)
             | Self::Generation(_)
@@ -132,6 +137,7 @@ impl Work {
             Self::Generation(both) => Some(both.0.org),
             Self::Issue(..)
             | Self::Event(..)
+            | Self::Checkpoints(_)
             | Self::Consume(..)
             | Self::Integrate(..)
             | Self::Prune(..)
@@ -153,6 +159,7 @@ impl Work {
     pub(crate) fn organizations(&self, into: &mut BTreeSet<String>) {
         let one = match self {
             Self::Issue(issuance, _) => issuance.org,
+            Self::Checkpoints(both) => both.0.org,
             Self::Change(both) => both.0.org,
             Self::Generation(both) => both.0.org,
             Self::Event(org, ..)
@@ -181,7 +188,9 @@ impl Work {
         match self {
             Self::Issue(issuance, _) => issuance.used_up.is_nothing() && issuance.status.is_none(),
             Self::Event(_, used_up, _) => used_up.is_nothing(),
-            Self::Consume(..)
+            // Its lease is looked at before, which changes nothing.
+            Self::Checkpoints(_)
+            | Self::Consume(..)
             | Self::Followed(..)
             | Self::FederationKeys(..)
             | Self::Lease(_)
@@ -270,6 +279,7 @@ pub(crate) fn run_aside(
         Work::Beat => installation::beat(conn),
         Work::Issue(..)
         | Work::Event(..)
+        | Work::Checkpoints(_)
         | Work::Change(_)
         | Work::FederationKeys(..)
         | Work::Rewrap(_) => Err(Failure::wrong("write", "this member belongs into a lane")),
@@ -322,6 +332,32 @@ pub(crate) fn event(
         spent.spend(conn, (id, org), value)?;
     }
     log::append(conn, org, head, event).map_err(|error| Failure::of("record an event", error))?;
+    Ok(Done::quiet(head.fence))
+}
+
+/// Writes what a lane says of others, if it is the one that this batch adds to, by right, and if each
+/// checkpoint is there.
+pub(crate) fn checkpoints(
+    conn: &mut dyn Conn,
+    (org, head): (&str, &mut Head),
+    (said, event): (&OtherLanes, &SealedEvent),
+) -> Result<Done, Failure> {
+    let failed = |error| Failure::of("record checkpoints", error);
+    if said.lane != head.lane {
+        return Err(Failure::Stale);
+    }
+    if let Pen::Turn(Some(fence)) = said.pen {
+        leases::still(conn, fence).map_err(|failure| match failure {
+            Failure::Engine(..) => failure,
+            _ => Failure::Stale,
+        })?;
+    }
+    for (lane, claim) in &said.claims {
+        if !log::is_signed(conn, (org, *lane), claim).map_err(failed)? {
+            return Err(Failure::Stale);
+        }
+    }
+    log::append(conn, org, head, event).map_err(failed)?;
     Ok(Done::quiet(head.fence))
 }
 

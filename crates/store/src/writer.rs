@@ -477,6 +477,12 @@ impl Writer {
                 let lane = lane_of(&mut self.lanes, *org)?;
                 member::event(&mut *self.conn, lane, (*org, used_up), event, &mut self.spent)
             }
+            Work::Checkpoints(both) => {
+                let (said, event) = (&both.0, &both.1);
+                self.need_lane(said.org)?;
+                let lane = lane_of(&mut self.lanes, said.org)?;
+                member::checkpoints(&mut *self.conn, lane, (said, event))
+            }
             Work::Change(both) => {
                 let (change, event) = (&both.0, &both.1);
                 // The rows come first: among them may be the organization itself.

@@ -93,6 +93,12 @@ impl TestWorld {
         node
     }
 
+    /// What somebody does who has the database and nothing else: statements that no program of ours makes.
+    pub fn tampered_with(&self, sql: &str) {
+        let mut conn = self.driver.writer().expect("a connection");
+        conn.script(sql).expect("the engine takes it");
+    }
+
     /// How many rows each table has, as the engine counts them.
     pub fn rows(&self, engine: Engine) -> BTreeMap<String, u64> {
         let mut conn = self.driver.reader().expect("a connection");

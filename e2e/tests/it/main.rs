@@ -29,6 +29,7 @@ mod story_first_token;
 mod story_guide;
 mod story_key_set;
 mod story_kill;
+mod story_lanes;
 mod story_limits;
 mod story_log;
 mod story_no_secrets;

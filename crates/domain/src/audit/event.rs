@@ -89,6 +89,7 @@ kinds! {
     TokenRefused "token.refused";
     AccessRefused "access.refused";
     AuthenticationFailed "authentication.failed";
+    LogCheckpointed "log.checkpointed";
     LogExported "log.exported";
     LogGenerationStarted "log.generation_started";
     LogPruned "log.pruned";

@@ -1,19 +1,21 @@
 //! RFC 6962 section 2.1: is the log in the store still what was signed?
 //!
 //! Everything is computed again from the leaves: each payload's digest, each leaf's hash from the
-//! one before, each tile, the root of each checkpoint and its signature.
+//! one before, each tile, the root of each checkpoint and its signature. What a lane says of another is
+//! compared with that one's checkpoints.
 
 use std::collections::BTreeMap;
 
 use accredit_wire::tlog::Hash;
-use accredit_wire::tlog::checkpoint;
+use accredit_wire::tlog::checkpoint::{self, Checkpoint};
+use accredit_wire::tlog::claim::{CHECKPOINTED, Claim};
 use accredit_wire::tlog::leaf::{leaf_hash, payload_digest};
 use accredit_wire::tlog::tile::{Integrator, Tile};
 use accredit_wire::tlog::tree::Frontier;
 use serde::Serialize;
 
 use crate::context::World;
-use crate::ports::{LaneHead, LeafBody};
+use crate::ports::{LaneHead, Leaf, LeafBody};
 use crate::refusal::Fault;
 use crate::tenant::Tenant;
 
@@ -31,6 +33,8 @@ pub struct FsckReport {
     pub leaves: u64,
     /// Checkpoints computed again.
     pub checkpoints: u64,
+    /// Claims of lanes about each other that were compared.
+    pub claims: u64,
     /// What does not agree, each a sentence.
     pub findings: Vec<String>,
 }
@@ -46,8 +50,9 @@ impl FsckReport {
 /// Checks every lane of an organization's log.
 pub async fn fsck(world: &World, tenant: &Tenant) -> Result<FsckReport, Fault> {
     let mut report = FsckReport::default();
-    for lane in world.store.lanes(tenant.id).await? {
-        check_lane(world, tenant, &lane, &mut report).await?;
+    let lanes = world.store.lanes(tenant.id).await?;
+    for lane in &lanes {
+        check_lane(world, tenant, (lane, &lanes), &mut report).await?;
     }
     report.ok = report.findings.is_empty();
     Ok(report)
@@ -56,7 +61,7 @@ pub async fn fsck(world: &World, tenant: &Tenant) -> Result<FsckReport, Fault> {
 async fn check_lane(
     world: &World,
     tenant: &Tenant,
-    lane: &LaneHead,
+    (lane, lanes): (&LaneHead, &[LaneHead]),
     report: &mut FsckReport,
 ) -> Result<(), Fault> {
     let number = lane.lane;
@@ -90,6 +95,9 @@ async fn check_lane(
             previous = kept;
             next += 1;
             report.leaves += 1;
+            if Claim::is_made_by(&leaf.kind) {
+                check_claims(world, tenant, (&leaf, lanes), report).await?;
+            }
             roots.append(kept);
             if next <= lane.integrated {
                 tree.append(kept);
@@ -127,8 +135,8 @@ async fn check_lane(
             Stands::Otherwise => report.find(unfounded(number, &tile)),
         }
     }
-    let lanes = world.store.lanes(tenant.id).await?;
-    let now = lanes.iter().find(|now| now.lane == number).unwrap_or(lane);
+    let now = world.store.lanes(tenant.id).await?;
+    let now = now.iter().find(|now| now.lane == number).unwrap_or(lane);
     if now.integrated == lane.integrated {
         for finding in grown {
             report.find(finding);
@@ -139,6 +147,62 @@ async fn check_lane(
             "lane {number}: {} leaves were sequenced, {next} are there",
             now.sequenced
         ));
+    }
+    Ok(())
+}
+
+/// Compares what a leaf says of other lanes with what was signed there, which is compared with their
+/// leaves.
+async fn check_claims(
+    world: &World,
+    tenant: &Tenant,
+    (leaf, lanes): (&Leaf, &[LaneHead]),
+    report: &mut FsckReport,
+) -> Result<(), Fault> {
+    let place = format!("lane {}: leaf {}", leaf.lane, leaf.sequence);
+    let LeafBody::Kept { payload, .. } = &leaf.body else {
+        // Earlier versions pruned what a generation began with.
+        if leaf.kind == CHECKPOINTED {
+            report.find(format!("{place} told of other lanes and was pruned"));
+        }
+        return Ok(());
+    };
+    let Some(claims) = Claim::read(&leaf.kind, payload) else {
+        report.find(format!("{place} does not say of other lanes what it should"));
+        return Ok(());
+    };
+    for claim in claims {
+        report.claims += 1;
+        let Claim { origin, size, root } = claim;
+        let of_it = |lanes: &[LaneHead]| {
+            lanes
+                .iter()
+                .find(|lane| tenant.origin(lane) == origin)
+                .map(|it| (it.lane, it.sequenced))
+        };
+        let mut found = of_it(lanes).filter(|(_, has)| *has >= size);
+        if found.is_none() {
+            // It may have begun, or grown, since the lanes were read.
+            found = of_it(&world.store.lanes(tenant.id).await?);
+        }
+        let Some((number, has)) = found else {
+            report.find(format!("{place} tells of the log `{origin}`, which is not there"));
+            continue;
+        };
+        if has < size {
+            report
+                .find(format!("{place} tells of {size} leaves of lane {number}, which has {has}"));
+            continue;
+        }
+        let signed = world.store.checkpoints(tenant.id, number, size - 1, 1).await?;
+        let text = Checkpoint { origin, size, root }.to_string();
+        let is_it = signed.first().is_some_and(|(_, note)| {
+            note.strip_prefix(text.as_str()).is_some_and(|rest| rest.starts_with('\n'))
+        });
+        if !is_it {
+            report
+                .find(format!("{place} tells of another checkpoint of lane {number}, size {size}"));
+        }
     }
     Ok(())
 }

@@ -4,10 +4,14 @@
 //! checkpoint is as before, and an export says of which events it no longer knows the words. What is
 //! gone cannot be guessed from its digest, because the salt went with it. That it was done is an
 //! event, written before the first payload goes.
+//!
+//! What lanes say of each other stays: it names nobody, and without it a lane that was dropped would not
+//! be missed.
 
 use std::time::Duration;
 
 use accredit_wire::time::Time;
+use accredit_wire::tlog::claim::Claim;
 use accredit_wire::tlog::leaf::payload_digest;
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +96,8 @@ async fn chunk(
     let leaves = cx.world.store.leaves(cx.tenant.id, lane, from, PRUNED_IN_CHUNK_MAX).await?;
     let old = leaves.iter().take_while(|leaf| leaf.at < before);
     let Some(last) = old.clone().last() else { return Ok(None) };
-    let pruned = old.filter_map(|leaf| match &leaf.body {
+    let goes = old.filter(|leaf| !Claim::is_made_by(&leaf.kind));
+    let pruned = goes.filter_map(|leaf| match &leaf.body {
         LeafBody::Kept { salt, payload } => Some(Pruned {
             sequence: leaf.sequence,
             digest: *payload_digest(salt, payload.as_bytes()).bytes(),

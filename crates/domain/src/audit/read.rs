@@ -1,5 +1,7 @@
 //! Reading the log: pages of events, one event, and the export that proves itself.
 
+use std::collections::BTreeMap;
+
 use accredit_wire::ids::{AnyId, EventId};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
@@ -263,14 +265,25 @@ pub async fn lanes(cx: &Cx) -> Result<Vec<LaneView>, Error> {
     Ok(lanes)
 }
 
-/// An export in progress: lines of NDJSON, a chunk at a time (`docs/formats.md`).
+/// An export in progress: lines of NDJSON, a chunk at a time (`docs/formats.md`). The lanes stand in it
+/// beside each other, by time: what one says of another is then near what it says that of, and whoever
+/// verifies it need not keep much of either.
 pub struct Export {
     lanes: Vec<LaneHead>,
-    at: usize,
-    next: u64,
+    merged: Merged,
+    /// How far each lane is written, by its number.
+    written: BTreeMap<u16, Written>,
     events: u64,
-    notes: Vec<(u64, String)>,
     stage: Stage,
+}
+
+/// One lane of an export.
+#[derive(Default)]
+struct Written {
+    /// The sequence number that comes next.
+    next: u64,
+    /// Checkpoints that come next, the first of them last.
+    notes: Vec<(u64, String)>,
 }
 
 #[derive(PartialEq)]
@@ -285,8 +298,13 @@ pub async fn export(cx: &Cx) -> Result<Export, Error> {
     cx.require(AdminPermission::Audit)?;
     let event = cx.event(EventKind::LogExported, Body::default());
     cx.world.store.record_event(Audited::new((cx.tenant.id, UsedUp::NOTHING), event)).await?;
-    let lanes = integrate(&cx.world, &cx.tenant).await?;
-    Ok(Export { lanes, at: 0, next: 0, events: 0, notes: Vec::new(), stage: Stage::Header })
+    let mut lanes = integrate(&cx.world, &cx.tenant).await?;
+    for lane in &mut lanes {
+        // What came since is in the next one.
+        lane.sequenced = lane.integrated;
+    }
+    let merged = Merged::new(cx, &lanes, None, Order::Oldest).await?;
+    Ok(Export { lanes, merged, written: BTreeMap::new(), events: 0, stage: Stage::Header })
 }
 
 impl Export {
@@ -325,49 +343,44 @@ impl Export {
     }
 
     async fn events(&mut self, cx: &Cx) -> Result<Option<String>, Fault> {
-        let Some(lane) = self.lanes.get(self.at) else { return Ok(None) };
-        let (number, end) = (lane.lane, lane.integrated);
-        let limit = READ_LEAVES_MAX.min((end - self.next) as usize);
-        let leaves = cx.world.store.leaves(cx.tenant.id, number, self.next, limit).await?;
-        if limit > 0 && leaves.is_empty() {
+        let mut lines = String::with_capacity(READ_LEAVES_MAX * 900);
+        for _ in 0..READ_LEAVES_MAX {
+            let Some(leaf) = self.merged.next(cx).await? else { break };
+            event_line(&mut lines, &leaf);
+            self.events += 1;
+            let written = self.written.entry(leaf.lane).or_default();
+            written.next = leaf.sequence + 1;
+            written.checkpoint_lines(cx, leaf.lane, &mut lines).await?;
+        }
+        if !lines.is_empty() {
+            return Ok(Some(lines));
+        }
+        let next = |lane: &LaneHead| self.written.get(&lane.lane).map_or(0, |written| written.next);
+        if self.lanes.iter().any(|lane| next(lane) != lane.integrated) {
             return Err(Fault::new("export", "a leaf that was counted is not there"));
         }
-        let mut lines = String::with_capacity(leaves.len() * 900);
-        for leaf in &leaves {
-            event_line(&mut lines, leaf);
-            self.next = leaf.sequence + 1;
-            self.events += 1;
-            self.checkpoint_lines(cx, number, end, &mut lines).await?;
-        }
-        if self.next >= end {
-            self.at += 1;
-            self.next = 0;
-            self.notes.clear();
-        }
-        Ok(Some(lines))
+        Ok(None)
     }
+}
 
-    /// The checkpoints whose size is reached.
+impl Written {
+    /// The checkpoints whose size is reached. Nothing is read beyond the last that was there when the
+    /// export began: no event behind it is.
     async fn checkpoint_lines(
         &mut self,
         cx: &Cx,
         lane: u16,
-        end: u64,
         lines: &mut String,
     ) -> Result<(), Fault> {
         if self.notes.is_empty() {
-            let notes = cx
-                .world
-                .store
-                .checkpoints(cx.tenant.id, lane, self.next - 1, READ_LEAVES_MAX)
-                .await?;
+            let after = self.next.saturating_sub(1);
+            let notes =
+                cx.world.store.checkpoints(cx.tenant.id, lane, after, READ_LEAVES_MAX).await?;
             self.notes = notes.into_iter().rev().collect();
         }
-        while let Some((size, note)) = self.notes.pop_if(|(size, _)| *size <= self.next) {
-            if size <= end {
-                lines.push_str(&checkpoint_line(&note));
-                lines.push('\n');
-            }
+        while let Some((_, note)) = self.notes.pop_if(|(size, _)| *size <= self.next) {
+            lines.push_str(&checkpoint_line(&note));
+            lines.push('\n');
         }
         Ok(())
     }

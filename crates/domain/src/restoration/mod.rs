@@ -14,6 +14,7 @@ use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::revocations::feed::LANES_MAX;
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
+use accredit_wire::tlog::claim::Claim;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::event::{Actor, Body, Event, EventKind};
@@ -155,12 +156,12 @@ pub async fn begin(
 
 /// The last checkpoints of lanes, a line each: origin, size, root.
 fn checkpoints(lanes: &[LaneHead]) -> Result<String, Fault> {
-    let mut lines = Vec::with_capacity(lanes.len());
+    let mut claims = Vec::with_capacity(lanes.len());
     for note in lanes.iter().filter_map(|lane| lane.note.as_deref()) {
-        let signed = signed(note)?;
-        lines.push(format!("{} {} {}", signed.origin, signed.size, signed.root));
+        let Checkpoint { origin, size, root } = signed(note)?;
+        claims.push(Claim { origin, size, root });
     }
-    Ok(lines.join("\n"))
+    Ok(Claim::lines(&claims))
 }
 
 /// What a stored note says, whose signature was checked when it was made.

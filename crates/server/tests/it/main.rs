@@ -12,6 +12,7 @@ mod bootstrap;
 mod born;
 mod ca;
 mod chain_depth;
+mod checkpointed;
 mod clock;
 mod conformance;
 mod defaults;

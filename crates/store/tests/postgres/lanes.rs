@@ -3,14 +3,20 @@
 
 use std::sync::Arc;
 
+use accredit_domain::audit::checkpointed::{OtherLanes, Pen};
+use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::ports::{
-    Lease, Leases as _, Log as _, NotRecorded, OwnSlot, Revocations as _, Slot,
+    Audited, Fence, Integrated, Job, Lease, Leases as _, Log as _, Lookup, NotRecorded, OwnSlot,
+    Registry as _, Revocations as _, Slot,
 };
 use accredit_domain::restoration::first_rev;
 use accredit_store::driver::Driver;
 use accredit_store::driver::postgres::{Isolation, PostgresDriver};
 use accredit_store::{Options, SqlStore};
 use accredit_wire::ids::{AnyId, OrganizationId};
+use accredit_wire::tlog::Hash;
+use accredit_wire::tlog::checkpoint::Checkpoint;
+use accredit_wire::tlog::claim::Claim;
 use tokio::task::JoinHandle;
 
 use crate::given::{NOW, World, commit, issue, revocation};
@@ -228,6 +234,120 @@ async fn a_holder_that_stood_still_before_its_commit_leaves_no_trace_in_its_lane
     let again = issue(&stopped, world.org, vec![other()], 1, None).await;
     again.expect("it goes on where all write");
     assert_eq!(issued(&world).await, [(None, 2), (Some(0), 2)]);
+}
+
+/// A checkpoint of one leaf of a lane, as it is stored, and what another lane says of it.
+async fn signed(world: &World, lane: u16) -> (u16, Claim) {
+    let (origin, root) = (format!("id.example/o/acme/log/g1l{lane}"), Hash::new([lane as u8; 32]));
+    let claim = Claim { origin: origin.clone(), size: 1, root };
+    let note = format!(
+        "{}\n\u{2014} {origin} AAAA\n",
+        Checkpoint { origin: origin.clone(), size: 1, root }
+    );
+    let integrated = Integrated { tiles: Vec::new(), size: 1, note };
+    assert!(world.store.integrate(world.org, lane, 0, integrated).await.expect("integrated"));
+    (lane, claim)
+}
+
+/// Has a node say in a lane what another is.
+async fn tell(
+    store: &SqlStore,
+    org: OrganizationId,
+    (lane, pen): (u16, Pen),
+    claim: &(u16, Claim),
+) -> bool {
+    let said = OtherLanes { org, lane, pen, claims: vec![claim.clone()] };
+    let event = Event::new(EventKind::LogCheckpointed, NOW, [3; 16], Body::default());
+    store.record_checkpoints(Audited::new(said, event)).await.expect("answered")
+}
+
+#[tokio::test]
+async fn a_lane_tells_of_others_by_right_alone_and_only_of_what_was_signed() {
+    let world = World::new().await;
+    let (org, [own, all]) = (world.org, [Pen::Slot(Slot::ALL[0]), Pen::Turn(None)]);
+    let (first, _) = with_lane(&world, Isolation::default(), 0).await;
+    let (shared, of_slot) = (signed(&world, 0).await, signed(&world, 1).await);
+    assert!(tell(&first, org, (1, own), &shared).await);
+    assert!(tell(&world.store, org, (0, all), &of_slot).await);
+
+    // Not in a lane that the batch does not add to; not of what nobody signed.
+    assert!(!tell(&first, org, (0, own), &of_slot).await);
+    assert!(!tell(&first, org, (1, all), &shared).await);
+    assert!(!tell(&world.store, org, (1, own), &shared).await, "it has no slot");
+    let larger = Claim { size: 2, ..shared.1.clone() };
+    let other_root = Claim { root: Hash::new([9; 32]), ..shared.1.clone() };
+    let other_log = Claim { origin: of_slot.1.origin.clone(), ..shared.1.clone() };
+    for wrong in [larger, other_root, other_log] {
+        assert!(!tell(&first, org, (1, own), &(0, wrong.clone())).await, "{wrong}");
+    }
+
+    // Under the lease of the turn, while it is held.
+    let turn = |lease| Pen::Turn(Some(Fence { job: Job::Scheduled, lease }));
+    assert!(!tell(&world.store, org, (0, turn(1)), &of_slot).await, "nobody has it");
+    let taken = world.store.move_lease(Job::Scheduled, None, lease("a", 1, 0)).await;
+    assert!(taken.expect("answered"));
+    assert!(tell(&world.store, org, (0, turn(1)), &of_slot).await);
+    assert!(!tell(&world.store, org, (0, turn(2)), &of_slot).await);
+
+    // A slot that was taken over is not this node's to tell by.
+    let second = node(&world, Isolation::default());
+    take_over(&second, Slot::ALL[0], lease("node-0", 1, 0), "b").await;
+    assert!(!tell(&first, org, (1, own), &shared).await);
+    assert!(tell(&second, org, (1, own), &shared).await);
+
+    check_chain(&world.store, org).await;
+    let mut told = Vec::new();
+    for head in world.store.lanes(org).await.expect("lanes") {
+        let leaves = world.store.leaves(org, head.lane, 0, 100).await.expect("leaves");
+        told.push(leaves.iter().filter(|leaf| leaf.kind == "log.checkpointed").count());
+    }
+    assert_eq!(told, [2, 2]);
+}
+
+/// Each node tells, in its own lane and in the one that all share, while both issue and things are ended:
+/// nobody waits in a circle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_tell_of_each_other_while_things_are_ended_wait_for_nobody_for_ever() {
+    let world = World::new().await;
+    let org = world.org;
+    let mut nodes = Vec::new();
+    for number in 0..2 {
+        nodes.push(with_lane(&world, Isolation::default(), number).await.0);
+    }
+    let claims = [signed(&world, 0).await, signed(&world, 1).await, signed(&world, 2).await];
+    let telling = nodes.iter().zip(1u16..).map(|(store, lane)| {
+        let (store, claims) = (Arc::clone(store), claims.clone());
+        tokio::spawn(async move {
+            let own = (lane, Pen::Slot(Slot::ALL[usize::from(lane) - 1]));
+            let mut told = 0;
+            for _ in 0..20 {
+                let (in_own, in_shared) = tokio::join!(
+                    tell(&store, org, own, &claims[0]),
+                    tell(&store, org, (0, Pen::Turn(None)), &claims[usize::from(lane)]),
+                );
+                told += usize::from(in_own) + usize::from(in_shared);
+            }
+            told
+        })
+    });
+    let telling: Vec<_> = telling.collect();
+    for _ in 0..10 {
+        commit(&world.store, org, Vec::new(), Some(revocation(other()))).await.expect("ended");
+        issue(&nodes[0], org, vec![other()], rev_of(&world).await, None).await.expect("issued");
+    }
+    let mut told = 0;
+    for task in telling {
+        told += task.await.expect("a task");
+    }
+    // Where both come in one batch it adds to the shared lane alone, and the other says so.
+    assert!((40..=80).contains(&told), "{told}");
+    check_chain(&world.store, org).await;
+}
+
+/// The revocation counter as it stands.
+async fn rev_of(world: &World) -> u64 {
+    let found = world.store.organization(Lookup::Id(world.org)).await.expect("read");
+    found.expect("there").rev
 }
 
 #[tokio::test]

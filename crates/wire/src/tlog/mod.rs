@@ -4,13 +4,15 @@
 //! the Verifier that witnesses it and the auditor who distrusts both compute the same bytes. In
 //! reading order: [`leaf`] is one event as the tree sees it; [`tree`] is the tree, its roots and
 //! its proofs; [`tile`] is how the tree is stored and served; [`note`] and [`checkpoint`] are what
-//! the log's keys sign, and [`succession`] how one follows another; [`proof`] is how a proof travels; [`export`] is the file that an auditor
-//! takes away, and its verifier.
+//! the log's keys sign, and [`succession`] how one follows another; [`claim`] is what a lane says of
+//! the others; [`proof`] is how a proof travels; [`export`] is the file that an auditor takes away, and
+//! its verifier.
 //!
 //! Absent on purpose: storage, HTTP, keys and clocks. A signature is made elsewhere, over the bytes
 //! that [`checkpoint`] names.
 
 pub mod checkpoint;
+pub mod claim;
 pub mod export;
 pub mod leaf;
 pub mod note;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use accredit_domain::audit::checkpointed::{OtherLanes, Pen};
 use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
@@ -452,6 +453,13 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         let rows = vec![leased, Row::Person(base.newcomer.0.clone())];
         let change = change(base.org, rows, None);
         Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("tell of other lanes", |base, store| {
+        let fence = Fence { job: Job::Scheduled, lease: 7 };
+        let (org, pen) = (base.org, Pen::Turn(Some(fence)));
+        let said = OtherLanes { org, lane: 0, pen, claims: Vec::new() };
+        let said = Audited::new(said, event(EventKind::LogCheckpointed));
+        Box::pin(async { store.record_checkpoints(said).await.is_ok_and(|written| written) })
     }),
     ("see whether writing works", |_, store| Box::pin(async { store.check().await.is_ok() })),
     ("integrate", |base, store| {

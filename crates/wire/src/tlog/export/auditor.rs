@@ -1,11 +1,13 @@
 //! The offline verifier of an audit export: line by line, with the public keys only.
 
 use super::super::checkpoint::{self, Checkpoint};
+use super::super::claim::{CHECKPOINTED, Claim};
 use super::super::note::{NoteError, Vkey};
 use super::super::succession;
-use super::finding::{Finding, Findings, Report, Signer};
+use super::claims::Claimed;
+use super::finding::{ClaimsReport, FINDINGS_MAX, Finding, Findings, Report, Signer};
 use super::lane::Lane;
-use super::line::{self, EventRecord, Header, LINE_LEN_MAX, LineError};
+use super::line::{self, Body, EventRecord, Header, LINE_LEN_MAX, LineError};
 
 /// Reads an export and finds what was altered. Its memory does not grow with the file.
 pub struct Auditor {
@@ -16,6 +18,10 @@ pub struct Auditor {
     findings: Findings,
     stage: Stage,
     lanes: Vec<Lane>,
+    /// The logs that lanes tell of and the file does not have, as many as there are findings.
+    missing: Vec<String>,
+    /// What was told of these, and what was erased.
+    told: ClaimsReport,
     lines: u64,
     events: u64,
     checkpoints: u64,
@@ -38,6 +44,8 @@ impl Auditor {
             findings: Findings::default(),
             stage: Stage::Header,
             lanes: Vec::new(),
+            missing: Vec::new(),
+            told: ClaimsReport::default(),
             lines: 0,
             events: 0,
             checkpoints: 0,
@@ -77,7 +85,8 @@ impl Auditor {
     fn header(&mut self, line: &str) -> Result<(), LineError> {
         self.stage = Stage::Body;
         let header = Header::read(line).ok_or(LineError::Header)?;
-        self.lanes = header.lanes.iter().filter_map(Lane::new).collect();
+        let count = header.lanes.len();
+        self.lanes = header.lanes.iter().filter_map(|lane| Lane::new(lane, count)).collect();
         self.follow(&header);
         Ok(())
     }
@@ -104,7 +113,7 @@ impl Auditor {
         let lane = lane.ok_or(LineError::UnknownLane)?;
         self.events += 1;
         let before = lane.next();
-        lane.event(&event, id, &mut self.findings);
+        let is_intact = lane.event(&event, id, &mut self.findings);
         if lane.next() > before {
             let size = lane.next();
             for kept in self.kept.iter().filter(|kept| kept.size == size) {
@@ -113,7 +122,41 @@ impl Auditor {
                 }
             }
         }
+        if is_intact && Claim::is_made_by(event.kind) { self.claims(&event) } else { Ok(()) }
+    }
+
+    /// What an event says of other lanes.
+    fn claims(&mut self, event: &EventRecord<'_>) -> Result<(), LineError> {
+        let (lane, seq) = (event.lane, event.sequence);
+        let Body::Kept { payload, .. } = event.body else {
+            if event.kind == CHECKPOINTED {
+                self.findings.add(Finding::ClaimErased { lane, seq });
+            } else {
+                self.told.erased += 1;
+            }
+            return Ok(());
+        };
+        for claim in Claim::read(event.kind, payload).ok_or(LineError::Claims)? {
+            let Claim { origin, size, root } = claim;
+            match self.lanes.iter_mut().find(|lane| lane.origin == origin) {
+                Some(other) => {
+                    let claim = Claimed { by: (lane, seq), size, root };
+                    other.claimed(claim, &mut self.findings);
+                }
+                None => self.missing((lane, seq), origin, size),
+            }
+        }
         Ok(())
+    }
+
+    /// A log that the file does not have, reported once.
+    fn missing(&mut self, (lane, seq): (u16, u64), origin: String, size: u64) {
+        if self.missing.contains(&origin) || self.missing.len() >= FINDINGS_MAX {
+            return;
+        }
+        self.told.compared += 1;
+        self.missing.push(origin.clone());
+        self.findings.add(Finding::LaneMissing { lane, seq, origin, size });
     }
 
     fn checkpoint(&mut self, line: &str) -> Result<(), LineError> {
@@ -166,8 +209,12 @@ impl Auditor {
         if !matches!(self.stage, Stage::End) {
             self.findings.add(Finding::MissingEnd { lines: self.lines });
         }
-        for lane in &self.lanes {
+        let mut claims = self.told;
+        for lane in &mut self.lanes {
             lane.finish(&self.kept, &mut self.findings);
+            let told = lane.told();
+            claims.compared += told.compared;
+            claims.not_compared += told.not_compared;
         }
         for kept in &self.kept {
             if kept.size > 0 && self.lanes.iter().all(|lane| lane.origin != kept.origin) {
@@ -178,9 +225,12 @@ impl Auditor {
         let (findings, findings_left_out) = self.findings.take();
         Report {
             ok: findings.is_empty(),
-            complete: !self.lanes.is_empty() && self.lanes.iter().all(Lane::is_proven),
+            complete: !self.lanes.is_empty()
+                && self.lanes.iter().all(Lane::is_proven)
+                && claims.not_compared == 0,
             events: self.events,
             checkpoints: self.checkpoints,
+            claims,
             lanes: self.lanes.into_iter().map(Lane::report).collect(),
             findings,
             findings_left_out,

@@ -108,6 +108,52 @@ pub enum Finding {
         /// The first sequence number in the file.
         seq: u64,
     },
+    /// An event of one lane tells of another that the file does not have.
+    LaneMissing {
+        /// The lane that tells.
+        lane: u16,
+        /// The sequence number of its event.
+        seq: u64,
+        /// The log that is missing.
+        origin: String,
+        /// How many events that one had by then.
+        size: u64,
+    },
+    /// An event of one lane tells of more events of another than the file has.
+    LaneShort {
+        /// The lane that tells.
+        lane: u16,
+        /// The sequence number of its event.
+        seq: u64,
+        /// The lane that has too few.
+        other: u16,
+        /// Its log.
+        origin: String,
+        /// How many events that one had by then.
+        size: u64,
+        /// How many the file has, counted from 0.
+        has: u64,
+    },
+    /// The events of one lane do not give the root that an event of another tells of.
+    LaneRewritten {
+        /// The lane that tells.
+        lane: u16,
+        /// The sequence number of its event.
+        seq: u64,
+        /// The lane that is told of.
+        other: u16,
+        /// Its log.
+        origin: String,
+        /// The number of events that the root is of.
+        size: u64,
+    },
+    /// What an event says of other lanes was erased, which no pruning does.
+    ClaimErased {
+        /// The lane that told.
+        lane: u16,
+        /// The sequence number of its event.
+        seq: u64,
+    },
     /// The file has no end: it was cut off.
     MissingEnd {
         /// How many lines it has.
@@ -186,6 +232,26 @@ impl fmt::Display for Finding {
                 "lane {lane} begins at event {seq}, so that a kept checkpoint cannot be \
                  compared: export it from 0"
             ),
+            Self::LaneMissing { lane, seq, origin, size } => write!(
+                f,
+                "event {seq} of lane {lane} says that the log `{origin}` had {size} events, and the \
+                 file does not have that log: it was dropped"
+            ),
+            Self::LaneShort { lane, seq, other, origin, size, has } => write!(
+                f,
+                "event {seq} of lane {lane} says that lane {other} (`{origin}`) had {size} events, \
+                 and the file has {has}: its end was cut off"
+            ),
+            Self::LaneRewritten { lane, seq, other, origin, size } => write!(
+                f,
+                "event {seq} of lane {lane} says another root of the first {size} events of lane \
+                 {other} (`{origin}`) than they give: one of the two lanes was rewritten"
+            ),
+            Self::ClaimErased { lane, seq } => write!(
+                f,
+                "what event {seq} of lane {lane} said of the other lanes was erased, which pruning \
+                 does not do"
+            ),
             Self::MissingEnd { lines } => {
                 write!(f, "the file was cut off: it has no end behind line {lines}")
             }
@@ -205,19 +271,32 @@ pub struct Report {
     /// Whether nothing was found.
     pub ok: bool,
     /// Whether each log is there from its first event on and ends in a signed root that was
-    /// recomputed. Where not, only the chain from event to event was checked, which whoever wrote
-    /// the file could have computed anew.
+    /// recomputed, and all that lanes say of each other could be compared. Where not, only the chain from
+    /// event to event was checked, which whoever wrote the file could have computed anew.
     pub complete: bool,
     /// How many events there are.
     pub events: u64,
     /// How many checkpoints were accepted.
     pub checkpoints: u64,
+    /// What the lanes say of each other.
+    pub claims: ClaimsReport,
     /// The logs, by lane.
     pub lanes: Vec<LaneReport>,
     /// What was found, in the file's order, at most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
     /// How many more findings there were.
     pub findings_left_out: u64,
+}
+
+/// How many claims of lanes about each other there were ([`Claim`](super::super::claim::Claim)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClaimsReport {
+    /// Those that were compared with the lane that they are about.
+    pub compared: u64,
+    /// Those that could not be: the root at that size was not known any more, or never.
+    pub not_compared: u64,
+    /// Events that began a generation and whose payload was pruned, and with it what they claimed.
+    pub erased: u64,
 }
 
 /// What an auditor says of one log.

@@ -9,7 +9,8 @@
 use super::super::Hash;
 use super::super::checkpoint::Checkpoint;
 use super::super::tree::Frontier;
-use super::finding::{Finding, Findings, LaneReport, Signer};
+use super::claims::{Claimed, Claims};
+use super::finding::{ClaimsReport, Finding, Findings, LaneReport, Signer};
 use super::line::{EventRecord, LaneHeader};
 use crate::ids::EventId;
 use crate::time::Time;
@@ -37,6 +38,12 @@ pub(super) struct Lane {
     signed: u64,
     /// Who signed the last one whose root the events give.
     signed_by: Vec<Signer>,
+    /// What other lanes say of this one.
+    claims: Claims,
+    /// How many of them were compared, and not.
+    told: ClaimsReport,
+    /// Whether one of them was found to say something else.
+    is_contradicted: bool,
 }
 
 #[derive(Default)]
@@ -54,8 +61,8 @@ struct Gap {
 }
 
 impl Lane {
-    /// `None` where the header lacks the leaf before the first event.
-    pub(super) fn new(header: &LaneHeader) -> Option<Self> {
+    /// One of so many. `None` where the header lacks the leaf before the first event.
+    pub(super) fn new(header: &LaneHeader, lanes: usize) -> Option<Self> {
         Some(Self {
             number: header.lane,
             origin: header.origin.clone(),
@@ -70,6 +77,9 @@ impl Lane {
             good: 0,
             signed: header.from,
             signed_by: Vec::new(),
+            claims: Claims::of_one_of(lanes),
+            told: ClaimsReport::default(),
+            is_contradicted: false,
         })
     }
 
@@ -82,9 +92,15 @@ impl Lane {
         self.frontier.is_some() && self.good == self.next && self.signed == self.next
     }
 
-    pub(super) fn event(&mut self, event: &EventRecord<'_>, id: &str, findings: &mut Findings) {
+    /// The next event; whether it is as it was logged, as far as that is known yet.
+    pub(super) fn event(
+        &mut self,
+        event: &EventRecord<'_>,
+        id: &str,
+        findings: &mut Findings,
+    ) -> bool {
         if event.sequence != self.next && self.is_misplaced(event, id, findings) {
-            return;
+            return false;
         }
         let mut intact = true;
         if let Some(previous) = self.previous {
@@ -110,6 +126,52 @@ impl Lane {
         self.previous = Some(event.leaf);
         self.previous_at = event.at;
         self.next += 1;
+        self.settle(findings);
+        intact
+    }
+
+    /// What another lane, or this one before, says of this one.
+    pub(super) fn claimed(&mut self, claim: Claimed, findings: &mut Findings) {
+        if claim.size > self.next {
+            self.told.not_compared += u64::from(self.claims.wait(claim).is_some());
+            return;
+        }
+        let kept = self.claims.root_at(claim.size);
+        self.compare(claim, kept.or_else(|| self.root_of(claim.size)), findings);
+    }
+
+    /// Compares the claims that waited for what was read by now.
+    fn settle(&mut self, findings: &mut Findings) {
+        while let Some(claim) = self.claims.next_up_to(self.next) {
+            self.compare(claim, self.root_of(claim.size), findings);
+        }
+    }
+
+    /// The root of the events up to here, if that is their number and each leaf is beyond doubt.
+    fn root_of(&self, size: u64) -> Option<Hash> {
+        let frontier = self.frontier.as_ref().filter(|_| size == self.next && self.doubt.is_none());
+        frontier.map(Frontier::root)
+    }
+
+    /// Compares a claim with the root of that many events. One that differs is reported once: those
+    /// behind it would differ too.
+    fn compare(&mut self, claim: Claimed, root: Option<Hash>, findings: &mut Findings) {
+        let Some(root) = root else {
+            self.told.not_compared += 1;
+            return;
+        };
+        self.told.compared += 1;
+        if root != claim.root && !self.is_contradicted {
+            self.is_contradicted = true;
+            let ((lane, seq), other) = (claim.by, self.number);
+            let (origin, size) = (self.origin.clone(), claim.size);
+            findings.add(Finding::LaneRewritten { lane, seq, other, origin, size });
+        }
+    }
+
+    /// How many claims about this lane were compared, and not.
+    pub(super) fn told(&self) -> ClaimsReport {
+        self.told
     }
 
     /// An event with another number than comes next: `true` where it is not to be looked at.
@@ -172,11 +234,15 @@ impl Lane {
         }
         if checkpoint.size > self.next {
             self.gap(checkpoint.size, findings);
+            self.settle(findings);
         }
         self.signed = checkpoint.size;
         let (lane, good, bad) = (self.number, self.good, checkpoint.size);
         match self.is_root(&checkpoint.root, findings) {
-            Some(true) => self.signed_by = signers,
+            Some(true) => {
+                self.signed_by = signers;
+                self.claims.root(checkpoint.size, checkpoint.root);
+            }
             Some(false) => drop(findings.add(Finding::RootMismatch { lane, good, bad })),
             None => {}
         }
@@ -231,12 +297,17 @@ impl Lane {
         }
     }
 
-    /// The events that no checkpoint covers, and the checkpoints kept elsewhere that were not
-    /// reached or cannot be compared.
-    pub(super) fn finish(&self, kept: &[Checkpoint], findings: &mut Findings) {
+    /// The events that no checkpoint covers, what other lanes know of events that are not there, and
+    /// the checkpoints kept elsewhere that were not reached or cannot be compared.
+    pub(super) fn finish(&mut self, kept: &[Checkpoint], findings: &mut Findings) {
         let lane = self.number;
         if self.signed < self.next {
             findings.add(Finding::UnsignedTail { lane, seq: self.signed });
+        }
+        if let Some((count, Claimed { by: (lane, seq), size, .. })) = self.claims.left() {
+            self.told.compared += count;
+            let (other, origin, has) = (self.number, self.origin.clone(), self.next);
+            findings.add(Finding::LaneShort { lane, seq, other, origin, size, has });
         }
         for kept in kept.iter().filter(|kept| kept.origin == self.origin) {
             if kept.size > self.next {

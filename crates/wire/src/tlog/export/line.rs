@@ -35,6 +35,8 @@ pub enum LineError {
     Header,
     /// It begins like an event and is not written as one.
     Event,
+    /// It is an event that says what other lanes are like, and not as such a one says it.
+    Claims,
     /// It begins like a checkpoint and is not written as one.
     Checkpoint,
     /// It is an event or a checkpoint of a lane that the header does not name.
@@ -52,6 +54,7 @@ impl fmt::Display for LineError {
             Self::Unexpected => "no such line may stand here",
             Self::Header => "it is not a header of version 1 with its lanes",
             Self::Event => "it is not written as an event",
+            Self::Claims => "what it says of other lanes is not written as such",
             Self::Checkpoint => "it is not written as a checkpoint",
             Self::UnknownLane => "the header does not name its lane",
             Self::LateCheckpoint => "a checkpoint must stand before the first event it lacks",

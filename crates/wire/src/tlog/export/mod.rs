@@ -23,20 +23,26 @@
 //! [`Auditor`] reads it line by line in memory of the logarithm of its length, and says of the first
 //! alteration exactly where it is. What a file alone cannot show is a history rewritten *and signed
 //! again*, or one that ends early: for these, keep checkpoints elsewhere and hand them to
-//! [`Auditor::against`]. A file that does not begin at 0 is checked as a chain only.
+//! [`Auditor::against`]. Where a log has several lanes they tell of each other ([`super::claim`]), so
+//! that whoever does this to one of them has to do it to all. A file that does not begin at 0 is checked
+//! as a chain only.
 
 mod auditor;
+mod claims;
 mod finding;
 mod lane;
 mod line;
 
 pub use auditor::Auditor;
-pub use finding::{FINDINGS_MAX, Finding, LaneReport, Report, Signer};
+pub use claims::{CLAIMS_WAITING_MAX, ROOTS_KEPT_MAX};
+pub use finding::{ClaimsReport, FINDINGS_MAX, Finding, LaneReport, Report, Signer};
 pub use line::{
     Body, EventRecord, Header, LANE_MAX, LINE_LEN_MAX, LaneHeader, LineError, SEQUENCE_MAX,
     checkpoint_line, end_line,
 };
 
+#[cfg(test)]
+mod telling;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

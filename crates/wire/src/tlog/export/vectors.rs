@@ -49,6 +49,11 @@ impl Written {
         }
         record
     }
+
+    /// Its line under this leaf.
+    pub(super) fn line(&self, leaf: Hash) -> String {
+        self.record(leaf).to_line()
+    }
 }
 
 /// The key of a lane's log: `seed` 1 is the real one.
@@ -323,7 +328,8 @@ fn the_vectors_on_disk_are_what_this_code_writes_and_finds() {
         ("older.note".to_owned(), kept_note()),
     ];
     let mut expected = String::new();
-    for (name, lines, against) in files() {
+    let telling = telling::files().into_iter().map(|(name, lines)| (name, lines, false));
+    for (name, lines, against) in files().into_iter().chain(telling) {
         let kept = kept_note();
         let report = check(&lines, against.then_some(kept.as_str()));
         let (file, verdict) = (format!("{name}.ndjson"), verdict(&report));

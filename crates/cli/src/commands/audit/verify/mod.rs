@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use accredit_wire::tlog::export::{Auditor, LINE_LEN_MAX, Report};
+use accredit_wire::tlog::export::{Auditor, ClaimsReport, LINE_LEN_MAX, Report};
 use accredit_wire::tlog::note::Vkey;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -60,7 +60,8 @@ fn verdict(report: &Report, partial: bool) -> Result<(), Failure> {
         ),
         None if !report.complete && !partial => failed(
             "the export proves only a part of the log",
-            "it does not begin at the first event, or no signed root covers it",
+            "it does not begin at the first event, no signed root covers it, or what one lane says of \
+             another could not be compared",
             "export the whole log, or add --partial where the chain of events is enough",
         ),
         None => Ok(()),
@@ -159,7 +160,8 @@ fn words(report: &Report) -> Vec<String> {
     let verdict = match (report.ok, report.complete) {
         (true, true) => "verified: nothing was edited, dropped or reordered",
         (true, false) => {
-            "in part: the chain holds, but no signed root covers it from the beginning"
+            "in part: the chain holds, but no signed root covers it from the beginning, or what one \
+             lane says of another could not be compared"
         }
         (false, _) => "NOT verified",
     };
@@ -171,6 +173,16 @@ fn words(report: &Report) -> Vec<String> {
             counted(report.checkpoints, "signed checkpoint")
         ),
     ];
+    let ClaimsReport { compared, not_compared, .. } = report.claims;
+    if compared + not_compared > 0 {
+        let left = if not_compared > 0 {
+            format!(", {not_compared} could not be compared")
+        } else {
+            String::new()
+        };
+        let compared = counted(compared, "claim");
+        lines.push(format!("{compared} of lanes about each other compared{left}"));
+    }
     for lane in &report.lanes {
         let origin = one_line(&lane.origin);
         let root = lane.root.as_deref().unwrap_or("-");
