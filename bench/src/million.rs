@@ -70,15 +70,19 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The same with the store in a database, which is new.
+/// The same with the store in a database: registered in a file, and copied as an installation that
+/// moves is.
 pub(crate) fn on_database(
     setting: &Setting,
     effort: Effort,
-    (server, database): (Server, &Database),
+    database: &Database,
 ) -> Answer<Vec<Figure>> {
-    let (file, begun) = (setting.work.join(PLAN), ambient::instant());
-    register(&server, effort.agents.0)?.write(&file)?;
-    let mut figures = vec![registered(effort.agents.0, begun.elapsed(), database.size()?)];
+    let (accredit, agents) = (&setting.accredit, effort.agents.0);
+    let file = setting.work.join(PLAN);
+    let mut server = Server::start_at(accredit, &setting.work, None)?;
+    register(&server, agents)?.write(&file)?;
+    let took = server.move_to(accredit, &database.url())?;
+    let mut figures = vec![moved(agents, took, database.size()?)];
     figures.extend(measured(setting, effort, server, &file)?);
     let _ = std::fs::remove_file(&file);
     let of_here = |figure| Figure { scenario: "million-postgres", ..figure };
@@ -212,6 +216,21 @@ fn one(admin: &mut Client, number: usize) -> Answer<plan::Client> {
     });
     let id = text(&admin.post("/v1/agents", &agent)?, "client_id")?;
     with_secret(admin, &name, id)
+}
+
+fn moved(agents: usize, took: Duration, size: u64) -> Figure {
+    Figure::of(
+        SCENARIO,
+        "agents copied to the database, and compared",
+        (agents as f64 / took.as_secs_f64(), "/s"),
+        Target::None,
+        format!(
+            "`accredit store copy` of {} agents, credentials and their events in {:.0} s; {} of database for each",
+            grouped(agents),
+            took.as_secs_f64(),
+            number(size as f64 / agents as f64, "bytes"),
+        ),
+    )
 }
 
 fn registered(agents: usize, took: Duration, size: u64) -> Figure {

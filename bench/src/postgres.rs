@@ -76,7 +76,7 @@ impl Database {
 /// Measures issuing, what it writes, and revoking across two nodes.
 pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let database = Database::start(&setting.work)?;
-    let server = Server::start_at(&setting.accredit, &setting.work, &database.url())?;
+    let server = Server::start_at(&setting.accredit, &setting.work, Some(&database.url()))?;
     let mut figures = issuing(setting, effort, &database, &server)?;
     let other = server.node(&setting.accredit)?;
     figures.push(revoke::across(SCENARIO, effort, (&server, &other), ACROSS_MAX)?);
@@ -152,6 +152,5 @@ fn issuing(
 /// A large registry on PostgreSQL.
 pub(crate) fn million(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
     let database = Database::start(&setting.work)?;
-    let server = Server::start_at(&setting.accredit, &setting.work, &database.url())?;
-    million::on_database(setting, effort, (server, &database))
+    million::on_database(setting, effort, &database)
 }

@@ -20,6 +20,8 @@ use crate::{Answer, ambient};
 
 /// How long a program may take to start or to stop.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
+/// The store's file in its folder.
+const FILE: &str = "accredit.db";
 /// Between two looks at whether the server is ready.
 const READY_EVERY: Duration = Duration::from_millis(1);
 /// The resource that everything is for.
@@ -147,22 +149,24 @@ impl Server {
         Ok(Self { process, data, kept, ready_after, address, issuer, metrics, admin, founded })
     }
 
-    /// Sets an installation up on a database, in a new folder below `work`, and serves it.
-    pub(crate) fn start_at(accredit: &Path, work: &Path, store: &str) -> Answer<Self> {
+    /// Sets an installation up in a new folder below `work`, on a database or else in a file there, and
+    /// serves it.
+    pub(crate) fn start_at(accredit: &Path, work: &Path, database: Option<&str>) -> Answer<Self> {
         let data = work.join(format!("data-{:016x}", ambient::Numbers::fresh().next()));
         let (folder, address) = (data.to_string_lossy().into_owned(), free_address()?);
         let url = format!("http://{address}");
-        let own = ["init", "--data", &folder, "--org", "dev", "--store", store];
+        let own = ["init", "--data", &folder, "--org", "dev"];
+        let on: Vec<&str> = database.iter().flat_map(|store| ["--store", store]).collect();
         let reached = ["--public-url", &url, "--listen", &address, "--output", "json"];
         let mut init = Command::new(accredit);
-        init.args([&own[..], &reached].concat()).stdin(Stdio::null()).stderr(Stdio::inherit());
+        init.args([&own[..], &on, &reached].concat()).stdin(Stdio::null()).stderr(Stdio::inherit());
         let told = init.output().map_err(|error| error.to_string())?.stdout;
         let founded: Value = serde_json::from_slice(&told).map_err(|e| format!("init: {e}"))?;
         let founded = Founded {
             config: text(&founded, "config")?,
             issuer: text(&founded, "issuer")?,
             admin: text(&founded, "admin_token")?,
-            store: store.to_owned(),
+            store: database.map_or_else(|| format!("sqlite:{folder}/{FILE}"), str::to_owned),
         };
         Self::serve(accredit, data, founded, address)
     }
@@ -201,13 +205,7 @@ impl Server {
 
     /// Stops it as an operator would, and starts it again on the same folder.
     pub(crate) fn restart(&mut self, accredit: &Path) -> Answer<()> {
-        let mut stop = Command::new("kill");
-        stop.arg("-TERM").arg(self.process.pid().to_string());
-        let status = stop.status().map_err(|error| format!("kill: {error}"))?;
-        let ended = self.process.child.wait().map_err(|error| error.to_string())?;
-        if !status.success() || !ended.success() {
-            return Err(format!("the server did not stop well: {ended}"));
-        }
+        self.stop()?;
         // The folder goes on to the new one; the old one must not remove it.
         let kept = std::mem::replace(&mut self.kept, true);
         let (data, address) = (self.data.clone(), self.address.clone());
@@ -216,6 +214,42 @@ impl Server {
             None => Self::start_on(accredit, data, &address)?,
         };
         self.kept = kept;
+        Ok(())
+    }
+
+    /// Stops it, copies its installation to another store, which is empty, and serves that. How long
+    /// the copy took, with its comparison.
+    pub(crate) fn move_to(&mut self, accredit: &Path, store: &str) -> Answer<Duration> {
+        self.stop()?;
+        let founded = self.founded.as_mut().ok_or("no installation that could be moved")?;
+        let (begun, root) = (ambient::instant(), self.data.join("root.key"));
+        let mut copy = Command::new(accredit);
+        copy.args(["store", "copy", "--from", &founded.store, "--to", store, "--root-key"]);
+        copy.arg(root).stdin(Stdio::null()).stdout(Stdio::null());
+        let status = copy.status().map_err(|error| error.to_string())?;
+        if !status.success() {
+            return Err(format!("the store was not copied: {status}"));
+        }
+        let took = begun.elapsed();
+        store.clone_into(&mut founded.store);
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(self.data.join(format!("{FILE}{end}")));
+        }
+        let kept = std::mem::replace(&mut self.kept, true);
+        let (data, address) = (self.data.clone(), self.address.clone());
+        *self = Self::serve(accredit, data, founded.clone(), address)?;
+        self.kept = kept;
+        Ok(took)
+    }
+
+    fn stop(&mut self) -> Answer<()> {
+        let mut stop = Command::new("kill");
+        stop.arg("-TERM").arg(self.process.pid().to_string());
+        let status = stop.status().map_err(|error| format!("kill: {error}"))?;
+        let ended = self.process.child.wait().map_err(|error| error.to_string())?;
+        if !status.success() || !ended.success() {
+            return Err(format!("the server did not stop well: {ended}"));
+        }
         Ok(())
     }
 

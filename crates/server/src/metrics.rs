@@ -95,6 +95,7 @@ catalogue! {
     INTEGRATED "accredit_log_integrated_events" "gauge" "" "Events of them that a signed checkpoint covers";
     KEY_SETS "accredit_key_sets_fetched" "counter" "outcome" "Agents' key sets that were fetched (`had`) or could not be had or used (`failed`), all organizations in memory";
     SCHEDULED "accredit_scheduled_jobs" "gauge" "" "1 on the node that does by the clock what one does for all nodes on a store, else 0";
+    OWN_LANES "accredit_own_lanes" "gauge" "" "1 on a node that writes what it issues to lanes of the log of its own, beside others on a store; 0 where lanes are shared, and where a process has its store alone";
     DEGRADED "accredit_degraded" "gauge" "state" "1 while the process is in this degraded state (the names of `/readyz`), else 0";
 }
 
@@ -166,6 +167,7 @@ struct Asked {
     integrated: Gauge,
     key_sets: Family<OfOutcome, Counter>,
     scheduled: Gauge,
+    own_lanes: Gauge,
     degraded: Family<OfState, Gauge>,
     strangers: Counter,
 }
@@ -229,6 +231,7 @@ impl Metrics {
         register(to, &INTEGRATED, asked.integrated.clone());
         register(to, &KEY_SETS, asked.key_sets.clone());
         register(to, &SCHEDULED, asked.scheduled.clone());
+        register(to, &OWN_LANES, asked.own_lanes.clone());
         register(to, &DEGRADED, asked.degraded.clone());
         let orgs = RwLock::new(HashMap::new());
         Self { registry, requests, refused, issued, orgs, revocations, propagation, asked }
@@ -342,6 +345,7 @@ pub async fn render(server: &Server) -> Result<String, Fault> {
     asked.sequenced.set(sequenced as i64);
     asked.integrated.set(integrated as i64);
     asked.scheduled.set(i64::from(server.turns.is_own(server.world.clock.elapsed())));
+    asked.own_lanes.set(i64::from(server.slots.own().is_some()));
     let now = server.watch.states();
     for state in State::ALL {
         let on = now.iter().any(|(on, _)| on == state);

@@ -239,5 +239,10 @@ fn in_query(endpoint: &Endpoint, name: &str) -> Value {
     if is_time {
         return json!({ "type": "string", "format": "date-time" });
     }
+    if name == "after" {
+        let what = "where the list goes on: an event's `id` or `seq`, or the `next` of a page, which has a \
+                    place for each lane of the log and so misses nothing where nodes write beside each other";
+        return json!({ "type": "string", "description": what });
+    }
     json!({ "type": "string" })
 }

@@ -47,9 +47,19 @@ async fn node(founded: &Value, store: &str) -> Node {
 impl Node {
     /// Whether it does what one does for all; not where it does not answer.
     async fn has_turn(&self) -> bool {
+        self.says("accredit_scheduled_jobs ").await
+    }
+
+    /// Whether it writes to lanes of its own; not where it does not answer.
+    async fn has_lanes(&self) -> bool {
+        self.says("accredit_own_lanes ").await
+    }
+
+    /// Whether a metric that is yes or no is yes.
+    async fn says(&self, metric: &str) -> bool {
         let Some(answer) = Ask::get("/metrics").try_send(self.metrics).await else { return false };
         let text = answer.text();
-        let line = text.lines().find_map(|line| line.strip_prefix("accredit_scheduled_jobs "));
+        let line = text.lines().find_map(|line| line.strip_prefix(metric));
         line.expect("its line") == "1"
     }
 }
@@ -172,6 +182,10 @@ async fn a_node_that_stands_still_with_the_lease_loses_it_and_does_nothing_under
 {
     let stage = Stage::new().await;
     let mut nodes = vec![stage.node().await, stage.node().await, stage.node().await];
+    for node in &nodes {
+        until("each has lanes of its own", GIVEN_BACK_WITHIN, async || node.has_lanes().await)
+            .await;
+    }
     let (holder, _) = turn_of(&nodes, GIVEN_BACK_WITHIN).await;
     let stopped = nodes.remove(holder);
     signal(&stopped.server, "-STOP");

@@ -35,6 +35,8 @@ fn whatever_happens_on_whichever_node_the_invariants_hold() {
         ("faults", sum(|report| report.faults), SEEDS / 4),
         ("overtaken", sum(|report| report.overtaken), SEEDS / 4),
         ("used values shown again", sum(|report| report.shown_again), SEEDS / 4),
+        ("in lanes of a node's own", sum(|report| report.beside), 2 * SEEDS),
+        ("slots lost while issuing", sum(|report| report.slots_lost), SEEDS / 4),
         ("messages heard", sum(|report| report.heard), SEEDS),
     ];
     println!("{happened:?}");

@@ -10,21 +10,22 @@
 //! happens in the signing of the token. All nodes have the same monotonic time and each a time of day
 //! of its own, within what clocks may differ by.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use accredit_domain::audit::fsck;
 use accredit_domain::audit::integrate;
+use accredit_domain::lease::{Job, Lease};
 use accredit_domain::ports::Clock as _;
 use accredit_domain::view::VIEW_AGE_MAX;
-use accredit_server::jobs;
+use accredit_server::{jobs, slots};
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::driver::{Driver, DriverError};
 use accredit_wire::crypto::Algorithm;
-use accredit_wire::ids::AnyId;
+use accredit_wire::ids::{AnyId, EventId};
 use accredit_wire::time::Time;
 use serde_json::json;
 use tempfile::TempDir;
@@ -78,6 +79,10 @@ pub struct Report {
     pub overtaken: usize,
     /// Single-use values that were shown to a second node.
     pub shown_again: usize,
+    /// Tokens whose event is in a lane of a node's own.
+    pub beside: usize,
+    /// Slots that were taken from a node between a decision and its write.
+    pub slots_lost: usize,
     /// Messages that enforcement points took.
     pub heard: usize,
 }
@@ -156,6 +161,8 @@ struct Nodes {
     answered: Vec<Duration>,
     /// What had been answered when a point asked.
     asked: BTreeMap<i64, u64>,
+    /// Tokens, each with the slot in whose lane its event must not be.
+    outside: Vec<(String, u16)>,
     report: Report,
     starts: u64,
 }
@@ -197,6 +204,7 @@ impl Nodes {
             once: Vec::new(),
             answered: Vec::new(),
             asked: BTreeMap::new(),
+            outside: Vec::new(),
             report: Report::default(),
             starts: 0,
         };
@@ -296,11 +304,13 @@ impl Nodes {
         for n in 0..NODES {
             if !self.chance.once_in(3) {
                 self.catch_up(n).await?;
+                self.look_for_a_slot(n).await?;
             }
         }
         let n = self.chance.below(NODES);
         match self.chance.below(24) {
-            0..=6 => self.issue(n).await?,
+            0..=5 => self.issue(n).await?,
+            6 => self.issue_while_the_slot_is_taken(n).await?,
             7 | 8 => self.issue_while_another_revokes(n).await?,
             9..=11 => self.revoke(n).await?,
             12..=14 => self.introspect(n).await?,
@@ -338,6 +348,14 @@ impl Nodes {
             (self.all[n].caught_up, self.all[n].knows) = (up, rev);
         }
         Ok(())
+    }
+
+    /// A node shows that it lives, or looks for lanes of its own.
+    async fn look_for_a_slot(&mut self, n: usize) -> Result<(), Broke> {
+        let is_done = slots::look(&self.world(n).server).await.is_ok();
+        must(is_done != self.is_cut(n), Invariant::StepEndsWell, || {
+            format!("node {n} looked for lanes of its own: {is_done}")
+        })
     }
 
     /// What an answer must be, whatever was asked: one that is stale says so and nothing else.
@@ -483,6 +501,46 @@ impl Nodes {
         }
         if rev.is_some() {
             self.activate(other).await?;
+        }
+        Ok(())
+    }
+
+    /// Between a decision and its write, a node that takes this one for dead takes its slot.
+    async fn issue_while_the_slot_is_taken(&mut self, n: usize) -> Result<(), Broke> {
+        let other = (n + 1) % NODES;
+        let (here, there, org) = (self.world(n), self.world(other), self.org());
+        let Some(slot) = here.server.slots.own() else { return Ok(()) };
+        if self.is_cut(other) {
+            return Ok(());
+        }
+        let taken = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&taken);
+        here.vault.before_next_token(Box::pin(async move {
+            let (store, job) = (&there.world.store, Job::Lane(slot));
+            let Ok(Some(seen)) = store.lease(job).await else { return };
+            let holder = Some("another node".to_owned());
+            let to = Lease { holder, lease: seen.lease + 1, beat: 0 };
+            told.store(
+                store.move_lease(job, Some(seen), to).await.is_ok_and(|it| it),
+                Ordering::SeqCst,
+            );
+        }));
+        let client = self.client();
+        let answer = here.token(&org, &client, &[("scope", "crm:read")]).await;
+        here.vault.forget();
+        drop(here);
+        let is_taken = taken.load(Ordering::SeqCst);
+        self.report.slots_lost += usize::from(is_taken);
+        let number = slot.number();
+        let told =
+            format!("node {n} loses slot {number} ({is_taken}) while it issues: {}", answer.status);
+        self.tell(told);
+        if self.check_answer(n, &answer, true)? {
+            self.left(n, &answer)?;
+            if is_taken {
+                let token = read(&answer.member("access_token")).id.to_string();
+                self.outside.push((token, number));
+            }
         }
         Ok(())
     }
@@ -635,12 +693,22 @@ impl Nodes {
         let side = self.side.as_ref().expect("founded");
         for left in &side.tokens {
             must(
-                logged.contains(&left.token.id.to_string()),
+                logged.contains_key(&left.token.id.to_string()),
                 Invariant::EveryTokenHasItsEvent,
                 || format!("{} left without an event", left.told()),
             )?;
         }
         self.report.ended = side.tokens.iter().filter(|left| left.ended.is_some()).count();
+        let lanes = world.world.store.lanes(tenant.id).await.map_err(failed)?;
+        let slots: BTreeMap<_, _> = lanes.iter().map(|head| (head.lane, head.slot)).collect();
+        let slot_of = |lane: &u16| slots.get(lane).copied().flatten();
+        self.report.beside = logged.values().filter(|lane| slot_of(lane).is_some()).count();
+        for (token, slot) in &self.outside {
+            let lane = logged.get(token);
+            must(lane.and_then(slot_of) != Some(*slot), Invariant::LogIsWhole, || {
+                format!("{token} was written to lane {lane:?} of slot {slot} by who had lost it")
+            })?;
+        }
         Ok(())
     }
 }
@@ -650,9 +718,9 @@ fn is_over_soon(world: &TestWorld, text: &str) -> bool {
     world.now().seconds() + 1 >= read(text).expires_at
 }
 
-/// The ids of all tokens that events tell of, each once.
-async fn issued(world: &TestWorld, org: &Org) -> Result<BTreeSet<String>, Broke> {
-    let (mut all, mut cursor) = (BTreeSet::new(), String::new());
+/// The ids of all tokens that events tell of, each once, and in which lane.
+async fn issued(world: &TestWorld, org: &Org) -> Result<BTreeMap<String, u16>, Broke> {
+    let (mut all, mut cursor) = (BTreeMap::new(), String::new());
     loop {
         let path = format!("/v1/events?type=token.issued&limit=200&cursor={cursor}");
         let answer = world.ask(Ask::get(path).bearer(&org.admin)).await;
@@ -660,9 +728,12 @@ async fn issued(world: &TestWorld, org: &Org) -> Result<BTreeSet<String>, Broke>
         let page = answer.json();
         for event in page["items"].as_array().expect("items") {
             let token = event["payload"]["token"].as_str().expect("an id").to_owned();
-            must(all.insert(token.clone()), Invariant::EveryTokenHasItsEvent, || {
-                format!("{token} has two events")
-            })?;
+            let id: EventId = event["id"].as_str().expect("an id").parse().expect("a place");
+            must(
+                all.insert(token.clone(), id.place().0).is_none(),
+                Invariant::EveryTokenHasItsEvent,
+                || format!("{token} has two events"),
+            )?;
         }
         match page["next"].as_str() {
             Some(next) => next.clone_into(&mut cursor),
