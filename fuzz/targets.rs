@@ -307,6 +307,8 @@ fn client_auth(bytes: &[u8]) {
     if let Ok(form) = Form::parse(body) {
         let _ = ClientAuth::from_request(&[header], &form, BearerKeys::Taken);
         let _ = ClientAuth::from_request(&[], &form, BearerKeys::Refused);
+        let _ = ClientAuth::from_token_request(&[header], &form);
+        let _ = ClientAuth::from_token_request(&[], &form);
     }
 }
 

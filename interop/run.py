@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ SCRIPTS = [
     "node_openid_client.mjs",
     "node_jose.mjs",
     "node_dpop.mjs",
+    "node_workloads.mjs",
     "audit.py",
     "guide.py",
     "chart.py",
@@ -56,12 +58,17 @@ def run_all(args, folder):
     """Starts the server, registers, runs the scripts; returns how many checks failed."""
     passed = failed = 0
     nonces = {"ACCREDIT_DPOP_NONCES": "required"}
+    port = free_port()
+    platform = {"ACCREDIT_OUTBOUND_LOOPBACK": f"127.0.0.1:{port}"}
     with (
         Server(args.accredit, folder / "server.log") as server,
         Server(args.accredit, folder / "demanding.log", nonces) as demanding,
+        Server(args.accredit, folder / "workloads.log", platform) as workloads,
     ):
         context = register(server, folder)
         context["demanding"] = demanding.facts | {"agent": agent_at(demanding)}
+        agent = agent_at(workloads)["client_id"]
+        context["workloads"] = workloads.facts | {"agent": agent, "port": port}
         path = folder / "context.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(context))
@@ -148,6 +155,13 @@ def agent_at(server):
     words = ["--owner", "mia@example.com", "--purpose", "proves its key"]
     accredit("agent", "create", "bot", *words, "--allow", "crm:read", "--activate")
     return client(accredit("credential", "create", "--agent", "bot", "--type", "client-secret"))
+
+
+def free_port():
+    """A port on loopback that nobody has now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def client(credential):

@@ -17,6 +17,7 @@ use accredit_wire::ids::{
 };
 use accredit_wire::time::Time;
 
+pub use crate::attestation::{Born, Workload, Workloads};
 use crate::audit::event::Event;
 pub use crate::audit::kept::{Integrated, LaneHead, Leaf, LeafBody, Log, Pruned, Tile};
 use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonFacts};
@@ -160,6 +161,8 @@ pub enum Row {
     Agent(Agent),
     /// A running copy.
     Instance(Instance),
+    /// What a platform calls the workload that an instance is.
+    Workload(Box<Workload>),
     /// A unit of work.
     Task(Task),
     /// What somebody proves itself with.
@@ -794,7 +797,7 @@ pub struct Installation {
 
 /// The store as a whole.
 pub trait Store:
-    Registry + Admissions + Ledger + Revocations + StatusLists + Log + Leases + Nodes
+    Registry + Admissions + Workloads + Ledger + Revocations + StatusLists + Log + Leases + Nodes
 {
     /// What the installation was founded with; `None` in a new store.
     fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>>;

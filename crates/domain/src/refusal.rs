@@ -19,6 +19,8 @@ pub enum Kind {
     NotFound,
     /// It contradicts what is there.
     Conflict,
+    /// The grant itself does not hold.
+    Grant,
     /// The OAuth client may not use this grant now.
     UnauthorizedClient,
     /// The scope is more than the client holds.
@@ -74,9 +76,16 @@ rules! {
     CredentialExpired "credential-expired" Unauthenticated "The proof is right, but its credential has expired.";
     CredentialRevoked "credential-revoked" Unauthenticated "The proof is right, but its credential was revoked.";
     AssertionInvalid "assertion-invalid" Unauthenticated "The client assertion breaks RFC 7523 or our limits.";
-    AssertionAudience "assertion-audience" Unauthenticated "The client assertion's audience is not the issuer alone.";
-    AssertionLifetime "assertion-lifetime" Unauthenticated "The client assertion lives longer than five minutes, or is over.";
+    AssertionAudience "assertion-audience" Unauthenticated "The client assertion's audience is not the issuer alone, or not that of the workload's rule.";
+    AssertionLifetime "assertion-lifetime" Unauthenticated "The client assertion lives longer than five minutes, or is over; a platform's token is older than its rule allows.";
     AssertionReplayed "assertion-replayed" Unauthenticated "The client assertion was used before.";
+    GrantAssertionUnknown "grant-assertion-unknown" Grant "The assertion is of an issuer that is not believed here, or not as that one signed it; which of the two is not told.";
+    GrantAssertionInvalid "grant-assertion-invalid" Grant "The assertion breaks RFC 7523 or our limits, or does not name the copy that runs.";
+    GrantAssertionAudience "grant-assertion-audience" Grant "The assertion is not for us alone.";
+    GrantAssertionLifetime "grant-assertion-lifetime" Grant "The assertion is over, or older than its rule allows, or lives longer than a day.";
+    GrantAssertionReplayed "grant-assertion-replayed" Grant "The assertion was used before.";
+    WorkloadAgent "workload-agent" UnauthorizedClient "No rule, or rules of several agents, match what the workload's token claims.";
+    BirthsTooMany "births-too-many" TooMany "The rule has brought as many instances into being within an hour as it may.";
     AdminKey "admin-key" Unauthenticated "The administrator's key is absent or unknown.";
     SeparationOfDuties "separation-of-duties" Denied "Nobody makes an administrator's key with more than they hold themselves.";
     LastOwner "last-owner" Conflict "An organization keeps an owner's key that lives for a day at least.";
@@ -132,7 +141,7 @@ rules! {
     DpopNonce "dpop-nonce" ProofNonce "The proof of possession needs a current nonce of this server, which the answer gives.";
     FederationUnknown "federation-unknown" Invalid "The issuer of the user's token is none that is registered here.";
     FederationNotActive "federation-not-active" Invalid "The federation of the user's token is suspended.";
-    FederationKeys "federation-keys" Unavailable "The keys of the user's issuer cannot be had.";
+    FederationKeys "federation-keys" Unavailable "The keys of the token's issuer cannot be had.";
     SubjectTokenInvalid "subject-token-invalid" Invalid "The user's token breaks RFC 7519 or our limits, or its signature does not hold.";
     SubjectTokenExpired "subject-token-expired" Invalid "The user's token is over.";
     SubjectTokenAudience "subject-token-audience" Invalid "The user's token is not for us alone.";

@@ -161,6 +161,7 @@ fn oauth(failure: Failure, request: RequestId) -> Result<Reply, Fault> {
 fn oauth_code(rule: Rule) -> (ErrorCode, Option<u16>) {
     match rule.kind() {
         Kind::Unauthenticated => (ErrorCode::InvalidClient, None),
+        Kind::Grant => (ErrorCode::InvalidGrant, None),
         Kind::UnauthorizedClient => (ErrorCode::UnauthorizedClient, None),
         Kind::Denied => (ErrorCode::UnauthorizedClient, Some(403)),
         Kind::Scope => (ErrorCode::InvalidScope, None),
@@ -223,6 +224,7 @@ fn problem(failure: &Failure, request: RequestId) -> Result<Reply, Fault> {
 fn problem_status(rule: Rule) -> StatusCode {
     match rule.kind() {
         Kind::Invalid
+        | Kind::Grant
         | Kind::Scope
         | Kind::Details
         | Kind::Target

@@ -21,7 +21,7 @@ pub(crate) fn may_try(cx: &Cx, auth: &ClientAuth) -> Result<(), Refusal> {
 
 /// Counts a refusal, where it is to somebody who proved nothing.
 pub(crate) fn note(cx: &Cx, auth: &ClientAuth, refusal: &Refusal) {
-    if refusal.rule.kind() == Kind::Unauthenticated {
+    if matches!(refusal.rule.kind(), Kind::Unauthenticated | Kind::Grant) {
         cx.world.limits.failed(&Claim::new(cx.tenant.id, auth.client_id(), cx.source), cx.now);
     }
 }

@@ -10,6 +10,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use accredit_domain::Fault;
+use accredit_domain::attestation::RuleFacts;
 use accredit_domain::federation::{FederationFacts, PersonFacts};
 use accredit_domain::issuance::admission::{
     AgentFacts, CredentialFacts, Descent, Entitlements, HolderFacts, ProofFacts, ResourceFacts,
@@ -150,7 +151,12 @@ fn federation_bytes(facts: &FederationFacts) -> usize {
     let words = WORD_BYTES * (2 + facts.audiences.len());
     // The parsed key of the cryptographic library, and its modulus.
     let keys = 2048 * facts.keys.keys().len();
-    size_of::<FederationFacts>() + SHARED_BYTES + words + rules.sum::<usize>() + keys
+    let workloads = facts.workloads.iter().map(|facts| {
+        let claims = facts.rule.claims.values().map(|value| value.len() + WORD_BYTES);
+        size_of::<RuleFacts>() + claims.sum::<usize>() + WORD_BYTES * facts.rule.instance_by.len()
+    });
+    let rules = rules.sum::<usize>() + workloads.sum::<usize>();
+    size_of::<FederationFacts>() + SHARED_BYTES + words + rules + keys
 }
 
 fn person_bytes(facts: &PersonFacts) -> usize {
@@ -177,7 +183,7 @@ fn agent_bytes(facts: &AgentFacts) -> usize {
 
 fn credential_bytes(facts: &CredentialFacts) -> usize {
     let proof = match &facts.proof {
-        ProofFacts::Secret { .. } => 0,
+        ProofFacts::Secret { .. } | ProofFacts::Workload => 0,
         // The parsed key of the cryptographic library is about half a kilobyte.
         ProofFacts::Key(key) => 512 + key.kid.len() + key.key.bytes().len(),
     };
@@ -308,6 +314,7 @@ fn complete(
     let proof = match row.proof {
         Proof::Secret { pepper, mac } => ProofFacts::Secret { pepper, mac },
         Proof::Key(jwk) => ProofFacts::Key(Box::new(jwk.into_verifying_key())),
+        Proof::Workload(_) => ProofFacts::Workload,
     };
     let revoked = row.state == CredentialState::Revoked;
     Ok(Some(CredentialFacts {

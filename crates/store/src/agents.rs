@@ -27,6 +27,8 @@ macro_rules! counts {
             $name,
             ".instance IS NULL AND ",
             $name,
+            ".workload IS NULL AND ",
+            $name,
             ".state = 'active' AND (",
             $name,
             ".expires_at > $1 OR ",
@@ -46,7 +48,7 @@ macro_rules! select {
              a.permissions, a.default_scope, a.may_delegate, a.token_lifetime, a.review_due_at, \
              a.created_at, u.at, \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
-             AND c.instance IS NULL ORDER BY c.id DESC LIMIT 1), \
+             AND c.instance IS NULL AND c.workload IS NULL ORDER BY c.id DESC LIMIT 1), \
              a.last_reviewed_at, a.version, a.rotation_days, a.rotation_warned_for, \
              coalesce((SELECT min(c.created_at) FROM credential c WHERE ",
             counts!("c"),
@@ -55,7 +57,8 @@ macro_rules! select {
             " AND n.used_for = c.used_for AND (n.kid IS NULL) = (c.kid IS NULL) \
              AND n.id > c.id)), \
              (SELECT c.created_at FROM credential c WHERE c.org = a.org AND c.agent = a.id \
-             AND c.instance IS NULL AND c.state = 'active' ORDER BY c.id DESC LIMIT 1)), a.across, \
+             AND c.instance IS NULL AND c.workload IS NULL AND c.state = 'active' \
+             ORDER BY c.id DESC LIMIT 1)), a.across, \
              a.rotation_asked_at, a.rotation_asked_because, \
              f.url, f.fetched_at, f.failing_since, f.failure, a.look_at, a.bound_only, \
              a.impersonates, a.drill \

@@ -1,4 +1,4 @@
-//! Credentials as rows: a MAC or a public key, never a secret.
+//! Credentials as rows: a MAC, a public key or a rule, never a secret.
 
 use accredit_domain::ports::{KeysWanted, Order, Page};
 use accredit_domain::registry::admin_key::{AdminRole, Administrator};
@@ -12,6 +12,7 @@ use accredit_wire::time::Time;
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
 use crate::page::{self, Ends, Given, Key, Statements};
+use crate::workloads;
 
 const OPERATION: &str = "write a credential";
 
@@ -20,7 +21,7 @@ macro_rules! select {
         concat!(
             "SELECT c.id, c.agent, c.instance, c.resource, c.permissions, c.pepper, c.mac, \
              c.jwk, c.state, c.created_at, c.expires_at, u.at, c.version, c.successor, \
-             c.role, c.purpose, c.created_by, u.source, c.used_for, c.followed \
+             c.role, c.purpose, c.created_by, u.source, c.used_for, c.followed, c.workload \
              FROM credential c LEFT JOIN use_time u ON u.org = c.org AND u.id = c.id ",
             $rest
         )
@@ -68,9 +69,12 @@ fn holder(row: &dyn Row) -> Result<Holder, DriverError> {
 }
 
 fn proof(row: &dyn Row) -> Result<Proof, DriverError> {
-    match (row.opt_int(5)?, row.opt_text(7)?) {
-        (Some(_), None) => Ok(Proof::Secret { pepper: row.small(5)?, mac: row.bytes(6)? }),
-        (None, Some(jwk)) => Jwk::parse(jwk.as_bytes())
+    match (row.opt_int(5)?, row.opt_text(7)?, row.opt_text(20)?) {
+        (Some(_), None, None) => Ok(Proof::Secret { pepper: row.small(5)?, mac: row.bytes(6)? }),
+        (None, None, Some(rule)) => serde_json::from_str(rule)
+            .map(|rule| Proof::Workload(Box::new(rule)))
+            .map_err(|error| DriverError::unreadable(20, error)),
+        (None, Some(jwk), None) => Jwk::parse(jwk.as_bytes())
             .map(|jwk| Proof::Key(Box::new(jwk)))
             .map_err(|error| DriverError::unreadable(7, error)),
         _ => Err(DriverError::unreadable(5, "a credential has one proof")),
@@ -352,6 +356,7 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
     }
     let holder = instance.as_ref().or(agent.as_ref()).or(resource.as_ref()).cloned();
     let (mut pepper, mut secret_mac, mut kid, mut jwk) = (None, None, None, None);
+    let (mut workload, mut platform) = (None, None);
     match &row.proof {
         Proof::Secret { pepper: version, mac } => {
             pepper = Some(*version);
@@ -368,13 +373,19 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
                 .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
             jwk = Some(text);
         }
+        Proof::Workload(rule) => {
+            let text = serde_json::to_string(rule)
+                .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
+            workload = Some(text);
+            platform = Some(rule.federation);
+        }
     }
     conn.execute(
         "INSERT INTO credential (org, id, agent, instance, resource, permissions, pepper, mac, \
          kid, jwk, state, created_at, expires_at, version, role, purpose, created_by, used_for, \
-         followed) \
+         followed, workload) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16, $17, \
-         $18)",
+         $18, $19)",
         &[
             org.into(),
             id.as_str().into(),
@@ -394,9 +405,13 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             created_by.as_deref().into(),
             row.r#use.as_str().into(),
             row.followed.into(),
+            workload.as_deref().into(),
         ],
     )
     .map_err(failed)?;
+    if let Some(platform) = platform {
+        workloads::add_rule(conn, org, platform, row.id)?;
+    }
     if words.is_some() {
         conn.execute(
             "INSERT INTO admin_key (id, org) VALUES ($1, $2)",

@@ -11,6 +11,7 @@ use accredit_wire::time::Time;
 use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
 use crate::page::{self, Ends, Given, Key};
+use crate::workloads;
 
 const OPERATION: &str = "write a federation";
 
@@ -103,20 +104,20 @@ pub(crate) fn facts(
         &[org.into(), issuer.into()],
         read_with_keys,
     )?;
-    Ok(found.map(|(row, kept, suspensions)| {
-        Arc::new(FederationFacts {
-            id: row.id,
-            name: row.name,
-            issuer: row.issuer,
-            audiences: row.audiences,
-            rules: row.rules,
-            provision: row.provision,
-            state: row.state,
-            suspensions,
-            keys: kept.set(),
-            keys_fetched_at: kept.fetched_at,
-        })
-    }))
+    let Some((row, kept, suspensions)) = found else { return Ok(None) };
+    Ok(Some(Arc::new(FederationFacts {
+        id: row.id,
+        name: row.name,
+        issuer: row.issuer,
+        audiences: row.audiences,
+        rules: row.rules,
+        provision: row.provision,
+        state: row.state,
+        suspensions,
+        workloads: workloads::rules(conn, org, row.id)?,
+        keys: kept.set(),
+        keys_fetched_at: kept.fetched_at,
+    })))
 }
 
 /// A page of federations.

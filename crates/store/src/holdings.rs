@@ -109,6 +109,7 @@ fn made(change: &Change, counted: Counted) -> usize {
         | Row::EndInstance(_)
         | Row::FederationKeys(_)
         | Row::Identity(_)
+        | Row::Workload(_)
         | Row::EndIdentity(_)
         | Row::StillFollows(_)
         | Row::Leased(_)
@@ -146,6 +147,18 @@ pub(crate) fn held_of(conn: &mut dyn Conn, org: &str, room: Room) -> Result<u64,
             "SELECT count(*) FROM (SELECT 1 FROM instance WHERE org = $1 AND task = $2 \
              AND state = 'active' AND expires_at > $3 LIMIT $4) live",
             task.any(),
+        ),
+        RoomOf::BirthsBy(rule) => (
+            "SELECT count(*) FROM (SELECT 1 FROM workload WHERE org = $1 AND credential = $2 \
+             AND born_at > $3 LIMIT $4) born",
+            rule.any(),
+        ),
+        RoomOf::RulesOf(federation) => (
+            "SELECT count(*) FROM (SELECT 1 FROM workload_rule w \
+             JOIN credential c ON c.org = w.org AND c.id = w.credential \
+             WHERE w.org = $1 AND w.federation = $2 AND c.state = 'active' \
+             AND c.expires_at > $3 LIMIT $4) live",
+            federation.any(),
         ),
     };
     let (of, most) = (of.to_string(), Value::Int(i64::try_from(room.max).unwrap_or(i64::MAX)));

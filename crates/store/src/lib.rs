@@ -52,6 +52,7 @@ mod spent;
 mod status_lists;
 mod tasks;
 mod uses;
+mod workloads;
 mod writer;
 
 use std::path::Path;

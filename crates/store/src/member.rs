@@ -31,7 +31,7 @@ use crate::spent::Spent;
 use crate::{
     agents, answers, credentials, descent, federations, followed, generations, holdings,
     identities, installation, instances, keys, leases, nodes, operators, organizations, persons,
-    resources, revocations, status_lists, tasks, uses,
+    resources, revocations, status_lists, tasks, uses, workloads,
 };
 
 /// What is to be written.
@@ -391,6 +391,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::EndIdentity(row) => identities::remove(conn, org, row)?,
             Row::Agent(row) => agents::write(conn, org, row)?,
             Row::Instance(row) => instances::write(conn, org, row)?,
+            Row::Workload(row) => workloads::write(conn, org, row)?,
             Row::Task(row) => {
                 tasks::write(conn, org, row)?;
                 if row.version > 0 && row.state == TaskState::Ended {
@@ -400,6 +401,8 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Credential(row) => {
                 credentials::write(conn, org, row)?;
                 match (&row.holder, row.version) {
+                    // A rule has no secret to rotate.
+                    _ if matches!(row.proof, Proof::Workload(_)) => {}
                     (Holder::Agent(agent), 0) => {
                         agents::look_when_due(conn, org, *agent, row.created_at)?;
                     }
@@ -450,6 +453,7 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         | Row::Leased(_)
         | Row::Room(_)
         | Row::Event(_)
+        | Row::Workload(_)
         | Row::Answer(_) => {}
         Row::Person(row) => {
             // A new person owns nothing yet.
@@ -492,10 +496,13 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
     }
 }
 
-/// A new secret is in no cache; a new key is missing from its holder's list.
+/// A new secret is in no cache; a new key is missing from its holder's list, a rule from its platform's.
 fn touch_credential(row: &Credential, touched: &mut Vec<Tag>) {
     if row.version > 0 {
         touched.push(Tag::of(row.id.any()));
+    }
+    if let Proof::Workload(rule) = &row.proof {
+        touched.push(Tag::of(rule.federation.any()));
     }
     if matches!(row.proof, Proof::Key(_)) {
         match &row.holder {
@@ -596,6 +603,7 @@ fn notice_rows(
             | Row::EndIdentity(_)
             | Row::Agent(_)
             | Row::Instance(_)
+            | Row::Workload(_)
             | Row::Task(_)
             | Row::Credential(_)
             | Row::Operator(_)

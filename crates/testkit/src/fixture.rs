@@ -288,6 +288,7 @@ fn new_credential(kind: &str) -> CreateCredential {
         r#type: kind.to_owned(),
         r#use: None,
         jwk: None,
+        workload: None,
         expires_in: None,
     }
 }

@@ -71,9 +71,23 @@ impl Operator {
 
 /// Which claim: a member of the claims, or, where it begins with `/`, a JSON Pointer (RFC 6901)
 /// through objects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ClaimName(String);
+
+impl TryFrom<String> for ClaimName {
+    type Error = RuleError;
+
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        Self::new(&text)
+    }
+}
+
+impl From<ClaimName> for String {
+    fn from(name: ClaimName) -> Self {
+        name.0
+    }
+}
 
 impl ClaimName {
     /// The claim that is called so.
@@ -109,7 +123,7 @@ impl ClaimName {
     }
 
     /// The claim, where it is there.
-    fn find<'j, 'a>(&self, claims: &'j Json<'a>) -> Option<&'j Json<'a>> {
+    pub fn find<'j, 'a>(&self, claims: &'j Json<'a>) -> Option<&'j Json<'a>> {
         self.steps().try_fold(claims, |found, step| found.get(&step?))
     }
 }

@@ -49,3 +49,4 @@ mod story_status_list;
 mod story_upgrade;
 mod story_users;
 mod story_verifier;
+mod story_workloads;

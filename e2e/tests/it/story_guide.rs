@@ -52,6 +52,11 @@ async fn users_come_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_need_no_secret_as_the_guide_says() {
+    read("workloads.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_are_verified_as_the_guide_says() {
     read("verifying.md").await;
 }

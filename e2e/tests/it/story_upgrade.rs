@@ -84,6 +84,9 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
     // As the version before left it.
     database.tell("DELETE FROM schema_migration WHERE version > 33");
     for statement in [
+        "DROP TABLE workload",
+        "DROP TABLE workload_rule",
+        "ALTER TABLE credential DROP COLUMN workload",
         "ALTER TABLE lane DROP COLUMN slot",
         "DROP TABLE node_word",
         "DROP TABLE schema_beside",

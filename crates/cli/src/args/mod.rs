@@ -100,7 +100,7 @@ pub(crate) enum ClientCommand {
     /// Persons: owners of agents, and users whom agents work for
     #[command(visible_alias = "persons", alias = "people")]
     Person(commands::person::Person),
-    /// Federations: external issuers whose users' tokens are taken
+    /// Federations: external issuers whose word on users, or on workloads, is believed
     #[command(visible_alias = "federations", alias = "fed")]
     Federation(commands::federation::Federation),
     /// Resources: what is protected, with its actions
@@ -121,6 +121,8 @@ pub(crate) enum ClientCommand {
     /// Credentials: what agents, instances and resources prove themselves with
     #[command(visible_alias = "credentials", aliases = ["cred", "creds"])]
     Credential(commands::credential::Credential),
+    /// Which tokens of a platform make a workload which agent, so that no secret is planted
+    Attest(commands::attest::Attest),
     /// End something, whatever it is, and everything that descends from it
     #[command(after_help = commands::revocation::REVOKE_EXAMPLE)]
     Revoke(commands::revocation::Revoke),

@@ -1,4 +1,4 @@
-//! `accredit federation`: Federations, external issuers of users' tokens.
+//! `accredit federation`: Federations, external issuers of users' tokens, and platforms where workloads run.
 
 use clap::{ArgGroup, Args, Subcommand};
 use http::Method;
@@ -31,8 +31,10 @@ enum Verb {
     /// Register an external issuer; its keys are fetched at once
     #[command(
         visible_alias = "create",
-        after_help = "Example:\n  accredit federation add corp --issuer https://login.example.com --discover \
-                      --audience accredit --rule 'groups contains sales => crm:read'"
+        after_help = "Examples:\n  accredit federation add corp --issuer https://login.example.com --discover \
+                      --audience accredit --rule 'groups contains sales => crm:read'\n  \
+                      accredit federation add github --no-users --discover \
+                      --issuer https://token.actions.githubusercontent.com"
     )]
     Add(Add),
     /// List federations
@@ -60,7 +62,8 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("where").args(["discover", "jwks_url"]).required(true))]
+#[command(group = ArgGroup::new("where").args(["discover", "jwks_url"]).required(true),
+    group = ArgGroup::new("who").args(["audiences", "no_users"]).required(true))]
 struct Add {
     /// A name of your own for it
     name: String,
@@ -73,9 +76,12 @@ struct Add {
     /// Find its keys here
     #[arg(long, value_name = "URL")]
     jwks_url: Option<String>,
-    /// What its tokens have in `aud` for us; several may be given
-    #[arg(long = "audience", value_name = "AUD", required = true)]
+    /// What its users' tokens have in `aud` for us; several may be given
+    #[arg(long = "audience", value_name = "AUD")]
     audiences: Vec<String>,
+    /// It has no users here: it is a platform where workloads run, see `accredit attest`
+    #[arg(long, conflicts_with_all = ["rules", "no_provision"])]
+    no_users: bool,
     /// What a claim gives: `CLAIM equals|contains VALUE => RESOURCE:ACTION…`; several may be given
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,

@@ -5,6 +5,7 @@
 pub(crate) mod admin_key;
 pub(crate) mod agent;
 pub(crate) mod as_agent;
+pub(crate) mod attest;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod ca;
@@ -89,6 +90,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Instance(noun) => instance::run(noun, cx).await,
         ClientCommand::Task(noun) => task::run(noun, cx).await,
         ClientCommand::Credential(noun) => credential::run(noun, cx).await,
+        ClientCommand::Attest(noun) => attest::run(noun, cx).await,
         ClientCommand::Revoke(verb) => revocation::revoke(&verb.id, &verb.reason, cx).await,
         ClientCommand::Drill(verb) => drill::run(verb, cx).await,
         ClientCommand::Kill(verb) => kill::run(&verb, cx).await,

@@ -139,6 +139,18 @@ async fn each_noun_asks_what_the_api_says() {
     let body = json!({"name": "corp", "issuer": "https://idp.example", "audiences": ["accredit"],
         "rules": ["groups contains sales => crm:read"], "provision": true});
     check_asked(&federation, &[("POST /v1/federations", body)]).await;
+    let platform = [
+        "federation",
+        "add",
+        "prod",
+        "--issuer",
+        "https://oidc.example",
+        "--discover",
+        "--no-users",
+    ];
+    let body = json!({"name": "prod", "issuer": "https://oidc.example", "audiences": [],
+        "rules": [], "provision": true});
+    check_asked(&platform, &[("POST /v1/federations", body)]).await;
     let none = ["federation", "update", "corp", "--no-rules", "--discover"];
     let body = json!({"rules": [], "jwks_url": ""});
     check_asked(&none, &[("PATCH /v1/federations/corp", body)]).await;
@@ -153,6 +165,61 @@ async fn each_noun_asks_what_the_api_says() {
     check_asked(&person, &[("POST /v1/persons/jo@example.com/suspend", body)]).await;
     let list = ["audit", "list", "--type", "token.issued", "--limit", "5"];
     check_asked(&list, &[("GET /v1/events?type=token.issued&limit=5", Value::Null)]).await;
+}
+
+#[tokio::test]
+async fn presets_name_a_workload_by_what_its_platform_keeps() {
+    let add = ["attest", "rule", "add", "--agent", "planner", "--federation", "prod"];
+    let asked = "POST /v1/credentials";
+    let body =
+        |workload: Value| json!({"agent": "planner", "type": "workload", "workload": workload});
+    let pods = ["--kubernetes", "--namespace", "ns", "--service-account", "planner"];
+    let workload = json!({"federation": "prod",
+        "claims": {"sub": "system:serviceaccount:ns:planner"},
+        "instance_by": ["/kubernetes.io/pod/uid"]});
+    check_asked(&[&add[..], &pods].concat(), &[(asked, body(workload))]).await;
+    let uid = ["--service-account-uid", "7f1e", "--instance-lifetime", "7d"];
+    let workload = json!({"federation": "prod", "claims": {
+        "sub": "system:serviceaccount:ns:planner", "/kubernetes.io/serviceaccount/uid": "7f1e"},
+        "instance_by": ["/kubernetes.io/pod/uid"], "instance_lifetime": 604_800});
+    check_asked(&[&add[..], &pods, &uid].concat(), &[(asked, body(workload))]).await;
+    let runs = ["--github", "--repository-id", "74", "--environment", "prod"];
+    let workload = json!({"federation": "prod",
+        "claims": {"repository_id": "74", "environment": "prod"},
+        "instance_by": ["run_id", "run_attempt"], "age_max": 600});
+    check_asked(&[&add[..], &runs].concat(), &[(asked, body(workload))]).await;
+    let own = ["--claim", "sub=0f=9d", "--audience", "api://accredit", "--births-per-hour", "5"];
+    let workload = json!({"federation": "prod", "claims": {"sub": "0f=9d"}, "instance_by": [],
+        "audience": "api://accredit", "births_per_hour": 5});
+    check_asked(&[&add[..], &own].concat(), &[(asked, body(workload))]).await;
+    for wrong in [
+        &["--kubernetes", "--namespace", "ns"][..],
+        &["--kubernetes", "--service-account", "planner"],
+        &["--github"],
+        &["--repository-id", "74"],
+        &["--claim", "sub"],
+        &[],
+    ] {
+        let line = [&["accredit"][..], &add, wrong].concat();
+        assert!(Cli::try_parse_from(line).is_err(), "{wrong:?}");
+    }
+    let server = FakeServer::start(|_| (500, String::new())).await;
+    let twice = ["--claim", "sub=a", "--claim", "sub=b"];
+    assert!(command(&server, &[&add[..], &twice].concat()).await.is_err());
+    assert!(server.lines().is_empty(), "nothing was asked");
+}
+
+#[tokio::test]
+async fn only_a_rule_is_removed_as_one() {
+    let id = accredit_wire::ids::CredentialId::new(1, [5; 10]).to_string();
+    let remove = ["attest", "rule", "remove", &id, "--reason", "moved"];
+    let server = FakeServer::start(|_| (200, r#"{"id":"x","type":"client-secret"}"#.into())).await;
+    assert!(command(&server, &remove).await.is_err());
+    assert_eq!(server.lines(), [format!("GET /v1/credentials/{id}")]);
+    let server = FakeServer::start(|_| (200, r#"{"id":"x","type":"workload"}"#.into())).await;
+    command(&server, &remove).await.expect("ended");
+    let asked = [format!("GET /v1/credentials/{id}"), "POST /v1/revocations".to_owned()];
+    assert_eq!(server.lines(), asked);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@
 //! published is used no more as soon as that was seen.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use accredit_wire::ids::FederationId;
@@ -20,7 +20,7 @@ use accredit_wire::time::Time;
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::registry::Federation;
+use super::registry::{Federation, FederationFacts};
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Caller, Cx};
 use crate::ports::{CommitError, Lookup, Row};
@@ -235,7 +235,7 @@ async fn one(cx: &Cx, kept: KeptKeys) -> Result<bool, Fault> {
 
 /// Fetches a federation's keys because a token names one that is not known, or because they are too
 /// old; whether they were had. At most once a minute for each, and a few at a time.
-pub(super) async fn asked_for(cx: &Cx, id: FederationId) -> Result<bool, Fault> {
+async fn asked_for(cx: &Cx, id: FederationId) -> Result<bool, Fault> {
     if !cx.tenant.fetches.may_ask(id, cx.now) {
         return Ok(false);
     }
@@ -244,6 +244,28 @@ pub(super) async fn asked_for(cx: &Cx, id: FederationId) -> Result<bool, Fault> 
     let kept = store.federation_keys(org, id).await?;
     let (Some(federation), Some(kept)) = (federation, kept) else { return Ok(false) };
     refresh(&Cx { caller: Caller::System, ..cx.clone() }, &federation, kept).await
+}
+
+/// The same facts with keys that may be used and the one that is named, where that can be had; nothing
+/// where none may be used.
+pub(crate) async fn with_key(
+    cx: &Cx,
+    mut facts: Arc<FederationFacts>,
+    kid: Option<&str>,
+) -> Result<Option<Arc<FederationFacts>>, Fault> {
+    let is_kept = |facts: &FederationFacts| {
+        let until = facts.keys_fetched_at.map(|at| at.plus(KEYS_KEPT_MAX));
+        until.is_some_and(|until| cx.now < until)
+    };
+    if is_kept(&facts) && facts.keys.find(kid).is_some() {
+        return Ok(Some(facts));
+    }
+    if asked_for(cx, facts.id).await? {
+        let found = cx.world.store.federation_facts(cx.tenant.id, &facts.issuer).await?;
+        let Some(found) = found else { return Ok(None) };
+        facts = found;
+    }
+    Ok(is_kept(&facts).then_some(facts))
 }
 
 /// What is remembered of fetches.

@@ -11,10 +11,10 @@
 //! as identities.
 
 pub(crate) mod durable;
-mod keys;
+pub(crate) mod keys;
 mod person;
 pub mod registry;
-mod verify;
+pub(crate) mod verify;
 
 use accredit_wire::authority::Authority;
 use accredit_wire::ids::{AgentId, FederationId, PersonId};

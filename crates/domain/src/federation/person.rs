@@ -171,6 +171,7 @@ mod tests {
             provision: true,
             state: State::Active,
             suspensions: 0,
+            workloads: Vec::new(),
             keys: IssuerKeySet::default(),
             keys_fetched_at: None,
         }

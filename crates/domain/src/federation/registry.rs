@@ -1,9 +1,12 @@
-//! Federation: an external issuer whose word on who a user is, is believed here.
+//! Federation: an external issuer whose word is believed here, on who a user is, and on where a workload
+//! runs.
 //!
 //! Issuers are registered by name; none is ever found by what a token says. A federation is in the
 //! lineage of every token whose chain began with one of its users', so that suspending it ends them.
 //! Whatever narrows what its users may do (a rule or an audience taken away) is an entry of the
 //! revocation graph too.
+
+use std::sync::Arc;
 
 use accredit_wire::authority::{Authority, ResourceName};
 use accredit_wire::claim_rule::ClaimRule;
@@ -13,6 +16,7 @@ use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{self, KeptKeys, KeysView};
+use crate::attestation::RuleFacts;
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
@@ -49,7 +53,8 @@ pub struct Federation {
     pub issuer: String,
     /// Where its keys are; nothing where the issuer's own metadata says so.
     pub jwks_url: Option<String>,
-    /// What its tokens name as audiences: these, some of them, and nothing else.
+    /// What users' tokens name as audiences: these, some of them, and nothing else. Where there are none,
+    /// it has no users, and speaks for workloads alone.
     pub audiences: Vec<String>,
     /// What claims of its tokens give: claim, operator, value and permissions.
     #[schema(value_type = Vec<Object>)]
@@ -94,6 +99,8 @@ pub struct FederationFacts {
     pub state: State,
     /// How often it was suspended.
     pub suspensions: u32,
+    /// Which of its tokens are workloads, and whose.
+    pub workloads: Vec<Arc<RuleFacts>>,
     /// Its keys, as they were last had.
     pub keys: IssuerKeySet,
     /// When that was.
@@ -111,7 +118,8 @@ pub struct CreateFederation {
     /// Where its keys are. Where it is not given, the issuer's own metadata says so (OpenID Connect
     /// Discovery 1.0).
     pub jwks_url: Option<String>,
-    /// What its tokens name as audiences.
+    /// What users' tokens name as audiences; none where it speaks for workloads alone.
+    #[serde(default)]
     pub audiences: Vec<String>,
     /// What claims of its tokens give, each as text (`groups contains sales => crm:read`) or as an
     /// object.
@@ -175,8 +183,8 @@ fn audiences(asked: &[String]) -> Result<Vec<String>, Refusal> {
     let mut all = asked.to_vec();
     all.sort();
     all.dedup();
-    if !(1..=AUDIENCES_MAX).contains(&all.len()) {
-        return Err(wrong(format!("must be 1 to {AUDIENCES_MAX}")));
+    if all.len() > AUDIENCES_MAX {
+        return Err(wrong(format!("must be at most {AUDIENCES_MAX}")));
     }
     let fits = |one: &String| {
         (1..=AUDIENCE_BYTES_MAX).contains(&one.len()) && one.bytes().all(|b| b.is_ascii_graphic())

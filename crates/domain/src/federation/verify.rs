@@ -16,7 +16,7 @@ use accredit_wire::json::Json;
 use accredit_wire::time::Time;
 
 use super::MayAct;
-use super::keys::{self, KEYS_KEPT_MAX};
+use super::keys;
 use super::person::SUBJECT_BYTES_MAX;
 use super::registry::FederationFacts;
 use crate::context::Cx;
@@ -27,7 +27,7 @@ use crate::registry::State;
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_hours(24);
 
 /// Claims of tokens that are no word of an issuer on who a user is, and why.
-const CONFUSABLE: [(&str, &str); 3] = [
+pub(crate) const CONFUSABLE: [(&str, &str); 3] = [
     ("events", "it is a security event or a logout token (RFC 8417)"),
     ("cnf", "only the holder of its key may use it (RFC 7800), and there is no proof of it"),
     ("act", "somebody acts for its subject already (RFC 8693)"),
@@ -86,15 +86,19 @@ async fn federation(cx: &Cx, issuer: &str) -> Result<Arc<FederationFacts>, Error
             "an administrator registers it: `accredit federation add`",
         )
     })?;
-    if facts.state != State::Active {
-        return Err(Refusal::new(
-            Rule::FederationNotActive,
-            format!("federation `{}` is suspended", facts.name),
-            "an administrator can activate it: `accredit federation activate`",
-        )
-        .into());
-    }
+    is_active(&facts)?;
     Ok(facts)
+}
+
+fn is_active(facts: &FederationFacts) -> Result<(), Refusal> {
+    if facts.state == State::Active {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Rule::FederationNotActive,
+        format!("federation `{}` is suspended", facts.name),
+        "an administrator can activate it: `accredit federation activate`",
+    ))
 }
 
 /// The same facts with keys that may be used and the one that is named, where that can be had.
@@ -103,26 +107,19 @@ async fn with_key(
     facts: Arc<FederationFacts>,
     kid: Option<&str>,
 ) -> Result<Arc<FederationFacts>, Error> {
-    let is_kept = |facts: &FederationFacts| {
-        let until = facts.keys_fetched_at.map(|at| at.plus(KEYS_KEPT_MAX));
-        until.is_some_and(|until| cx.now < until)
-    };
-    if is_kept(&facts) && facts.keys.find(kid).is_some() {
-        return Ok(facts);
-    }
-    let mut facts = facts;
-    if keys::asked_for(cx, facts.id).await? {
-        facts = federation(cx, &facts.issuer).await?;
-    }
-    if is_kept(&facts) {
-        return Ok(facts);
-    }
-    Err(Refusal::new(
+    let name = facts.name.clone();
+    let facts = keys::with_key(cx, facts, kid).await?.ok_or_else(|| keys_refused(&name))?;
+    is_active(&facts)?;
+    Ok(facts)
+}
+
+/// An issuer's keys cannot be had.
+pub(crate) fn keys_refused(name: &str) -> Refusal {
+    Refusal::new(
         Rule::FederationKeys,
-        format!("the keys of federation `{}` cannot be had", facts.name),
+        format!("the keys of federation `{name}` cannot be had"),
         "look at `accredit federation show`; keys are used for a day after they were last had",
     )
-    .into())
 }
 
 /// Checks the claims; the subject and the end.

@@ -133,6 +133,8 @@ pub enum ProofFacts {
     },
     /// By a signature.
     Key(Box<VerifyingKey>),
+    /// By a rule on the tokens of a platform.
+    Workload,
 }
 
 /// A credential as authentication sees it.

@@ -19,6 +19,7 @@ use accredit_wire::time::Time;
 
 use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
+use super::grants::External;
 use crate::audit::event::Actor;
 use crate::context::{Caller, Cx, World};
 use crate::ports::{ClientKeys, KeysWanted, LookedUp, SingleUse, UsedUp};
@@ -45,6 +46,8 @@ pub struct AuthenticatedClient {
     /// The key that it proved to hold in this request (RFC 9449 section 5); none where it proved
     /// none. What is issued is bound to it.
     pub proof: Option<Thumbprint>,
+    /// The platform by whose word a workload is who it is.
+    pub attested: Option<Arc<External>>,
     /// The revocation counter before anything was read.
     pub rev: u64,
 }
@@ -138,9 +141,12 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
             let (credential, used) = by_assertion(cx, client_id.as_deref(), assertion).await?;
             (credential, Some(used))
         }
+        // It says who asks for a token, and proves nothing elsewhere: see `workload`.
+        ClientAuth::Grant { .. } => return Err(unknown().into()),
     };
     let used_up = UsedUp { assertion, possession: None };
-    let client = AuthenticatedClient { credential, method, used_up, proof: None, rev };
+    let attested = None;
+    let client = AuthenticatedClient { credential, method, used_up, proof: None, attested, rev };
     match usable(cx, &client.credential) {
         Ok(()) => Ok(client),
         Err(refusal) => Err(NotAuthenticated::Ended(Box::new(client), refusal)),
@@ -183,7 +189,7 @@ pub async fn by_secret_in(
     };
     let kept = facts.as_deref().and_then(|facts| match &facts.proof {
         ProofFacts::Secret { pepper, mac } => Some((*pepper, *mac)),
-        ProofFacts::Key(_) => None,
+        ProofFacts::Key(_) | ProofFacts::Workload => None,
     });
     // The same work whether there is such a credential or not.
     let (pepper, expected) = kept.unwrap_or((world.vault.pepper_version(), [0; 32]));

@@ -5,7 +5,7 @@
 //! permitted, what was not permitted cannot be minted. The token is durable in the log before it
 //! is visible, and the write re-checks its lineage against what was revoked since the decision.
 //!
-//! [`authenticate`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
+//! [`authenticate`], or [`workload`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
 
 pub mod admission;
 pub mod authenticate;
@@ -16,6 +16,7 @@ pub mod permit;
 pub mod possession;
 pub mod template;
 pub mod trial;
+pub mod workload;
 
 use accredit_wire::authority::Scope;
 use accredit_wire::ids::{AgentId, AnyId};
@@ -121,7 +122,11 @@ async fn attempt(
     auth: &ClientAuth,
     request: &TokenRequest,
 ) -> Result<IssuedToken, Stopped> {
-    let mut client = authenticate::client(cx, auth).await?;
+    let mut client = match workload::shown(auth) {
+        None => authenticate::client(cx, auth).await?,
+        // Boxed: every request would carry the room that it needs.
+        Some(shown) => Box::pin(workload::client(cx, shown)).await?,
+    };
     if let Some(standing) = cx.world.limits.client(client.id(), cx.now)
         && let Err(refusal) = standing.refusal()
     {
@@ -131,7 +136,9 @@ async fn attempt(
         return Err(Stopped::Refused(Box::new(client), refusal));
     }
     let proposed = match &request.grant {
-        Grant::ClientCredentials => grants::client_credentials::propose(cx, &client, request).await,
+        Grant::ClientCredentials | Grant::JwtBearer => {
+            grants::client_credentials::propose(cx, &client, request).await
+        }
         // Boxed: every request would carry the room that it needs.
         Grant::TokenExchange(exchange) => {
             Box::pin(grants::token_exchange::propose(cx, &client, (request, exchange))).await
@@ -173,7 +180,7 @@ async fn attempt(
     match cx.world.store.record_issuance(Audited::new(issuance, event)).await {
         Ok(()) => {}
         Err(NotRecorded::Overtaken(id)) => return Err(Stopped::Overtaken(id)),
-        Err(NotRecorded::Replayed) => return Err(Stopped::Unauthenticated(replayed())),
+        Err(NotRecorded::Replayed) => return Err(Stopped::Unauthenticated(replayed(auth))),
         Err(NotRecorded::ProofReplayed) => {
             return Err(Stopped::Refused(Box::new(client), possession::replayed()));
         }
@@ -186,12 +193,15 @@ async fn attempt(
     Ok(minted)
 }
 
-fn replayed() -> Refusal {
-    Refusal::new(
-        Rule::AssertionReplayed,
-        "this client assertion was used before",
-        "sign a new assertion, with a new `jti`, for each request",
-    )
+fn replayed(auth: &ClientAuth) -> Refusal {
+    let own = || {
+        Refusal::new(
+            Rule::AssertionReplayed,
+            "this client assertion was used before",
+            "sign a new assertion, with a new `jti`, for each request",
+        )
+    };
+    workload::replayed(auth).unwrap_or_else(own)
 }
 
 /// Records a refusal to a known client, at most so many a minute; what its proof used up is

@@ -84,6 +84,13 @@ pub fn fill(
         None => for_itself(&grant.agent, grant.credential.expires_at),
     };
     expires_at = expires_at.min(origin.expires_at.seconds());
+    if let Some(attested) = &grant.attested {
+        let platform = attested.federation.any();
+        if !origin.further.contains(&platform) {
+            origin.further.push(platform);
+        }
+        origin.external.get_or_insert_with(|| External::clone(attested));
+    }
     if let Some(task) = &grant.task {
         origin.further.push(task.id.any());
         expires_at = expires_at.min(task.deadline.seconds());

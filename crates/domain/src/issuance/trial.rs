@@ -25,6 +25,7 @@ pub async fn would_issue(cx: &Cx, credential: &Arc<CredentialFacts>) -> Result<(
         used_up: UsedUp::NOTHING,
         // As if it held a key, too: that it shows none is not what is to refuse it.
         proof: "A".repeat(43).parse().ok(),
+        attested: None,
         rev: cx.tenant.rev(),
     };
     let request = request(cx, credential).await?;

@@ -1,7 +1,8 @@
 //! Credential: what an agent, an instance, a resource or an administrator proves itself with.
 //!
 //! Every credential expires. A secret is shown once and kept as a MAC; of a public key the public
-//! half is kept, and its thumbprint for ever, so that no two holders ever share one.
+//! half is kept, and its thumbprint for ever, so that no two holders ever share one. A rule on the tokens
+//! of a platform is a credential without anything to keep secret.
 
 use std::net::IpAddr;
 
@@ -21,15 +22,19 @@ use super::{
     DecideError, EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after,
     find_agent, find_resource, id, known_state, text,
 };
+use crate::attestation::rule::{self, RULE_LIFETIME_DEFAULT_SECONDS, RULES_MAX};
+use crate::attestation::{CreateWorkloadRule, WorkloadRule};
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Cx, World};
-use crate::ports::{CommitError, Page, Row};
+use crate::ports::{CommitError, Page, Room, RoomOf, Row};
 use crate::refusal::{Error, Fault, Refusal};
 
 /// The life of a credential where nobody said, seconds: 30 days.
 pub const CREDENTIAL_LIFETIME_DEFAULT_SECONDS: u64 = 30 * 24 * 3600;
 /// The longest life of a credential, seconds: a year.
 pub const CREDENTIAL_LIFETIME_MAX_SECONDS: u64 = 366 * 24 * 3600;
+/// The type of a rule on a platform's tokens.
+const WORKLOAD: &str = "workload";
 /// Bytes of a public key's own `kid`.
 pub const KID_BYTES_MAX: usize = 128;
 
@@ -104,6 +109,8 @@ pub enum Proof {
     },
     /// A public key.
     Key(Box<Jwk>),
+    /// A rule on the tokens of a platform where workloads run.
+    Workload(Box<WorkloadRule>),
 }
 
 /// Whether it still proves anything. Expiry is a time, not a state.
@@ -165,7 +172,7 @@ pub struct Credential {
 pub struct CredentialView {
     /// Its id, `crd_`.
     pub id: String,
-    /// `client-secret`, `public-key` or `admin-key`.
+    /// `client-secret`, `public-key`, `workload` or `admin-key`.
     pub r#type: &'static str,
     /// The agent it belongs to, also where one instance holds it.
     pub agent: Option<String>,
@@ -187,6 +194,10 @@ pub struct CredentialView {
     pub kid: Option<String>,
     /// A public key's RFC 7638 thumbprint.
     pub thumbprint: Option<String>,
+    /// What a rule on the tokens of a platform compares, with type `workload`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub workload: Option<Box<WorkloadRule>>,
     /// Whether it came from the URL at which its agent's keys are followed.
     pub followed: bool,
     /// When it was created.
@@ -223,10 +234,11 @@ pub(super) fn expose_some<S: Serializer>(
 }
 
 impl Credential {
-    /// `client-secret`, `public-key` or `admin-key`.
+    /// `client-secret`, `public-key`, `workload` or `admin-key`.
     pub const fn kind(&self) -> &'static str {
         match (&self.proof, &self.holder) {
             (Proof::Key(_), _) => "public-key",
+            (Proof::Workload(_), _) => "workload",
             (Proof::Secret { .. }, Holder::Admin(_)) => "admin-key",
             (Proof::Secret { .. }, _) => "client-secret",
         }
@@ -242,7 +254,11 @@ impl Credential {
         };
         let (kid, thumbprint) = match &self.proof {
             Proof::Key(jwk) => (jwk.kid().map(str::to_owned), Some(jwk.thumbprint())),
-            Proof::Secret { .. } => (None, None),
+            Proof::Secret { .. } | Proof::Workload(_) => (None, None),
+        };
+        let workload = match &self.proof {
+            Proof::Workload(rule) => Some(rule.clone()),
+            Proof::Secret { .. } | Proof::Key(_) => None,
         };
         CredentialView {
             id: self.id.to_string(),
@@ -263,6 +279,7 @@ impl Credential {
             },
             kid,
             thumbprint,
+            workload,
             followed: self.followed,
             created_at: self.created_at,
             expires_at: self.expires_at,
@@ -284,7 +301,7 @@ pub struct CreateCredential {
     pub instance: Option<String>,
     /// For a resource, by id or name.
     pub resource: Option<String>,
-    /// `client-secret`, also called `api-key`, or `public-key`.
+    /// `client-secret`, also called `api-key`, `public-key` or `workload`.
     pub r#type: String,
     /// What it is for, such as `ci`. A secret for a use that has a live one is refused. Where not
     /// said, it is `default`, or for a further secret the first free of `default-2`, `default-3` …
@@ -292,7 +309,9 @@ pub struct CreateCredential {
     /// The public key, with type `public-key`.
     #[schema(value_type = Option<Object>)]
     pub jwk: Option<Box<RawValue>>,
-    /// Its life, seconds: 30 days where not said.
+    /// Which tokens of a platform are the agent's, with type `workload`.
+    pub workload: Option<CreateWorkloadRule>,
+    /// Its life, seconds: 30 days where not said, of a `workload` a year.
     pub expires_in: Option<u64>,
 }
 
@@ -378,6 +397,45 @@ pub(super) fn new_key(
     }
 }
 
+/// A credential of an agent that is a rule on a platform's tokens.
+fn new_rule(
+    cx: &Cx,
+    (holder, r#use): (Holder, UseName),
+    rule: WorkloadRule,
+    expires_at: Time,
+) -> Result<Credential, Refusal> {
+    if !matches!(holder, Holder::Agent(_)) {
+        let hint = "name an agent: the rule brings its instances into being by itself";
+        return Err(Refusal::field("workload", "is for agents", hint));
+    }
+    let (millis, random) = cx.seed();
+    Ok(Credential {
+        id: CredentialId::new(millis, random),
+        holder,
+        r#use,
+        proof: Proof::Workload(Box::new(rule)),
+        followed: false,
+        state: CredentialState::Active,
+        created_at: cx.now,
+        expires_at,
+        last_used_at: None,
+        last_used_from: None,
+        successor: None,
+        version: 0,
+    })
+}
+
+/// Room for one more rule of its federation.
+async fn room_for(cx: &Cx, rule: &WorkloadRule) -> Result<Row, Error> {
+    let max = RULES_MAX as u64;
+    let room = Room { of: RoomOf::RulesOf(rule.federation), at: cx.now, max };
+    if cx.world.store.held_of(cx.tenant.id, room).await? < max {
+        return Ok(Row::Room(room));
+    }
+    let why = format!("has {RULES_MAX} live rules already");
+    Err(Refusal::field("workload.federation", why, "end one that nobody needs").into())
+}
+
 /// The holder that a request names; exactly one.
 async fn holder(cx: &Cx, asked: &CreateCredential) -> Result<Holder, DecideError> {
     match (&asked.agent, &asked.instance, &asked.resource) {
@@ -399,16 +457,23 @@ async fn holder(cx: &Cx, asked: &CreateCredential) -> Result<Holder, DecideError
 /// Registers a credential. A secret is in the answer, this once.
 pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView, Error> {
     cx.require(AdminPermission::Registry)?;
-    let expires_at = ends_after(
-        "expires_in",
-        cx.now,
-        asked.expires_in,
-        CREDENTIAL_LIFETIME_DEFAULT_SECONDS,
-        CREDENTIAL_LIFETIME_MAX_SECONDS,
-    )?;
+    let is_rule = asked.r#type == WORKLOAD;
+    if asked.workload.is_some() != is_rule || (is_rule && asked.jwk.is_some()) {
+        let hint = "send `workload` with type `workload`, and nothing else that proves";
+        return Err(Refusal::field("workload", "does not go with this type", hint).into());
+    }
+    let life =
+        if is_rule { RULE_LIFETIME_DEFAULT_SECONDS } else { CREDENTIAL_LIFETIME_DEFAULT_SECONDS };
+    let (asked_life, max) = (asked.expires_in, CREDENTIAL_LIFETIME_MAX_SECONDS);
+    let expires_at = ends_after("expires_in", cx.now, asked_life, life, max)?;
     let named = asked.r#use.as_deref().map(credential_use::asked).transpose()?;
+    let rule = match &asked.workload {
+        Some(asked) => Some(rule::checked(cx, asked).await?),
+        None => None,
+    };
     decide(|| async {
         let holder = holder(cx, asked).await?;
+        let mut rows = Vec::with_capacity(2);
         let (credential, secret) = match asked.r#type.as_str() {
             "client-secret" | "api-key" => {
                 if asked.jwk.is_some() {
@@ -429,11 +494,17 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
                 let r#use = named.clone().unwrap_or(UseName::DEFAULT);
                 (new_key(cx, (holder, r#use), jwk, expires_at), None)
             }
+            WORKLOAD => {
+                let r#use = named.clone().unwrap_or(UseName::DEFAULT);
+                let rule = rule.clone().ok_or_else(|| Fault::new("rule", "it was checked"))?;
+                rows.push(room_for(cx, &rule).await?);
+                (new_rule(cx, (holder, r#use), rule, expires_at)?, None)
+            }
             _ => {
                 return Err(Refusal::field(
                     "type",
                     "is not one we know",
-                    "send `client-secret` or `public-key`",
+                    "send `client-secret`, `public-key` or `workload`",
                 )
                 .into());
             }
@@ -441,7 +512,8 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
         let event = cx.event(EventKind::CredentialCreated, described(&credential));
         let mut view = credential.view(cx.now);
         view.version = 1;
-        match commit_created(cx, vec![Row::Credential(credential)], event, &view).await {
+        rows.push(Row::Credential(credential));
+        match commit_created(cx, rows, event, &view).await {
             // Taken in between: the next look sees by which.
             Err(CommitError::Taken("use")) => return Err(CommitError::Stale.into()),
             done => done?,
@@ -476,6 +548,11 @@ pub(crate) fn described(credential: &Credential) -> Body {
     if let Proof::Key(jwk) = &credential.proof {
         body.changes.extend(jwk.kid().map(|kid| ("kid".into(), kid.to_owned())));
         body.changes.insert("thumbprint".into(), jwk.thumbprint());
+    }
+    if let Proof::Workload(rule) = &credential.proof {
+        body.federation = Some(rule.federation.any());
+        // The members of the object as it is shown.
+        body.changes.extend(serde_json::to_string(rule).ok().map(|rule| ("workload".into(), rule)));
     }
     body.changes.insert("state".into(), credential.state.as_str().to_owned());
     body.changes.insert("type".into(), credential.kind().to_owned());

@@ -11,7 +11,7 @@
 //! maximum for where the server runs: whoever has that machine makes an owner's key when no other
 //! is left.
 
-use accredit_wire::ids::{AgentId, TaskId};
+use accredit_wire::ids::{AgentId, CredentialId, FederationId, TaskId};
 use accredit_wire::time::Time;
 
 use crate::refusal::{Refusal, Rule};
@@ -156,7 +156,7 @@ impl From<Reached> for Refusal {
 pub struct Room {
     /// What is counted.
     pub of: RoomOf,
-    /// When it is to be live.
+    /// When it is to be live; of births since when.
     pub at: Time,
     /// How many there may be; as many are counted at most.
     pub max: u64,
@@ -169,4 +169,8 @@ pub enum RoomOf {
     Tasks(AgentId),
     /// Instances that were born into a task and are not over.
     BornIn(TaskId),
+    /// Instances that a rule on a platform's tokens brought into being since then.
+    BirthsBy(CredentialId),
+    /// Rules on a platform's tokens.
+    RulesOf(FederationId),
 }

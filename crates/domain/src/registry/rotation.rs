@@ -97,6 +97,14 @@ pub async fn rotate(
                 let (new, secret) = new_secret(&cx.world, cx.now, holder, expires_at)?;
                 (new, Some(secret))
             }
+            Proof::Workload(_) => {
+                return Err(Refusal::new(
+                    Rule::StateForbids,
+                    format!("credential `{}` is a rule and has no secret to replace", old.id),
+                    "add another rule, and end this one: `accredit attest rule add`",
+                )
+                .into());
+            }
             Proof::Key(_) => {
                 (new_key(cx, holder, public_key(asked.jwk.as_deref())?, expires_at), None)
             }

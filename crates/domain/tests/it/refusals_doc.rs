@@ -25,6 +25,7 @@ fn told(kind: Kind) -> (&'static str, &'static str, u16) {
     match kind {
         Kind::Invalid => ("invalid", "`invalid_request` 400", 400),
         Kind::Unauthenticated => ("unauthenticated", "`invalid_client` 401", 401),
+        Kind::Grant => ("grant", "`invalid_grant` 400", 400),
         Kind::Denied => ("denied", "`unauthorized_client` 403", 403),
         Kind::NotFound => ("not found", "`invalid_request` 404", 404),
         Kind::Conflict => ("conflict", "`invalid_request` 400", 409),

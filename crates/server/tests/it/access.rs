@@ -205,6 +205,7 @@ impl Stage {
             resource: (class == Class::Resource).then(|| resource.to_owned()),
             r#type: "client-secret".to_owned(),
             jwk: None,
+            workload: None,
             expires_in,
         };
         let made = credential::create(&self.world.cx(org).await, &asked).await.expect("a secret");

@@ -42,6 +42,8 @@ enum Row {
     InstanceKey,
     ResourceKey,
     FollowedKey,
+    /// A token of the platform on which an instance runs.
+    Workload,
     AccessToken,
     ChildToken,
     BoundToken,
@@ -59,6 +61,8 @@ enum Row {
     NarrowedToken,
     /// A token that its resource looks up in a status list.
     ListedToken,
+    /// A token that was got with one of the platform's.
+    WorkloadToken,
 }
 
 impl Row {
@@ -76,11 +80,12 @@ impl Row {
                 | Self::AttenuableToken
                 | Self::NarrowedToken
                 | Self::ListedToken
+                | Self::WorkloadToken
         )
     }
 }
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 24] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ChildSecret,
@@ -91,6 +96,7 @@ const ROWS: [Row; 22] = [
     Row::InstanceKey,
     Row::ResourceKey,
     Row::FollowedKey,
+    Row::Workload,
     Row::AccessToken,
     Row::ChildToken,
     Row::BoundToken,
@@ -103,6 +109,7 @@ const ROWS: [Row; 22] = [
     Row::AttenuableToken,
     Row::NarrowedToken,
     Row::ListedToken,
+    Row::WorkloadToken,
 ];
 
 /// The row of each kind of secret.
@@ -125,11 +132,16 @@ fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
             &[Row::InstanceSecret, Row::ChildSecret]
         }
         (HolderFacts::Instance { .. }, ProofFacts::Key(_)) => &[Row::InstanceKey],
+        // Whoever proves itself so is an instance; the rule itself is its agent's.
+        (HolderFacts::Agent(_) | HolderFacts::Instance { .. }, ProofFacts::Workload) => {
+            &[Row::Workload]
+        }
         (HolderFacts::Resource(_), ProofFacts::Secret { .. }) => &[Row::ResourceSecret],
         (HolderFacts::Resource(_), ProofFacts::Key(_)) => &[Row::ResourceKey],
         (HolderFacts::Admin(_), ProofFacts::Secret { .. }) => &[Row::AdminKey],
-        // There is none: an administrator has no key pair.
-        (HolderFacts::Admin(_), ProofFacts::Key(_)) => &[],
+        // There is none: an administrator has no key pair, and no resource gets tokens.
+        (HolderFacts::Admin(_), ProofFacts::Key(_) | ProofFacts::Workload)
+        | (HolderFacts::Resource(_), ProofFacts::Workload) => &[],
     }
 }
 
@@ -138,6 +150,7 @@ const fn rows_of(grant: &Grant) -> &'static [Row] {
     match grant {
         Grant::ClientCredentials => &[Row::AccessToken, Row::ChildToken, Row::TaskToken],
         Grant::TokenExchange(_) => &[Row::ExchangedToken, Row::UsersToken, Row::UnnamedToken],
+        Grant::JwtBearer => &[Row::WorkloadToken],
     }
 }
 
@@ -315,6 +328,25 @@ impl Stage {
             .member("id"))
     }
 
+    /// The provider as a platform of an organization, with a rule on one of its workloads; both.
+    async fn platform(&self, org: &Org) -> (AnyId, AnyId) {
+        let (idp, _) = &self.idp;
+        let body = json!({"name": "k8s", "issuer": idp.issuer(), "jwks_url": idp.jwks_url()});
+        let platform = self.world.admin(org, "POST", "/v1/federations", Some(body)).await;
+        let rule = crate::workload::rule("k8s", &json!({"instance_by": ["pod"]}));
+        let rule = crate::workload::add_rule(&self.world, org, "planner", rule).await;
+        (id(platform.expect(201).member("id")), id(rule.expect(201).member("id")))
+    }
+
+    /// A token of the pod that runs there.
+    fn pod(&self, org: &Org) -> String {
+        let (now, (idp, key)) = (self.world.now().seconds(), &self.idp);
+        let claims = json!({"iss": idp.issuer(), "sub": "system:serviceaccount:prod:planner",
+            "aud": org.issuer, "iat": now, "exp": now + 3600, "pod": "one",
+            "jti": format!("n{}", self.unique())});
+        key.sign(&json!({"alg": "ES256", "kid": "k1"}), &claims)
+    }
+
     /// A user's token of the identity provider.
     fn jwt(&self) -> String {
         let (now, (idp, key)) = (self.world.now().seconds(), &self.idp);
@@ -461,6 +493,19 @@ impl Stage {
                 signer = Some(made);
                 [&agent[..], &[id(followed.expect("the followed key"))]].concat()
             }
+            Row::Workload | Row::WorkloadToken => {
+                let (platform, rule) = self.platform(org).await;
+                let jwt = self.pod(org);
+                let answer = crate::workload::granted(world, org, &jwt, &[]).await.expect(200);
+                token = answer.member("access_token");
+                let born = crate::events(world, org, "instance.created").await;
+                let born = &born.last().expect("a birth")["payload"]["instance"];
+                let hangs_on =
+                    [platform, rule, agent[0], agent[1], id(born.as_str().expect("one"))];
+                let lineage = lineage_of(&token);
+                assert!(hangs_on.iter().all(|id| lineage.contains(id)), "{lineage:?}");
+                if row == Row::Workload { hangs_on.to_vec() } else { lineage }
+            }
             Row::ExchangedToken => {
                 token = self.exchanged(org).await;
                 let lineage = lineage_of(&token);
@@ -585,6 +630,7 @@ impl Stage {
             Row::ClientKey | Row::InstanceKey | Row::FollowedKey => {
                 world.token_by(org, &assertion(), &[READ]).await
             }
+            Row::Workload => crate::workload::granted(world, org, &self.pod(org), &[]).await,
             // What a resource server is for: it is told of a token that is for it. One that is
             // stopped may still learn what has ended.
             Row::ResourceSecret | Row::ResourceKey => {
@@ -624,7 +670,8 @@ impl Stage {
             | Row::UnnamedToken
             | Row::AttenuableToken
             | Row::NarrowedToken
-            | Row::ListedToken => {
+            | Row::ListedToken
+            | Row::WorkloadToken => {
                 let form = [("token", &*case.token)];
                 let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin).form(&form);
                 let active = world.ask(ask).await.expect(200).json()["active"] == true;
@@ -688,7 +735,8 @@ async fn each_kind_that_there_is_has_a_row() {
     for kind in [TokenType::Bearer, TokenType::Dpop] {
         assert!(ROWS.contains(&row_of_use(kind)));
     }
-    assert_eq!(Grant::NAMES.len(), 2, "a grant that has no row");
+    assert!(rows_of(&Grant::JwtBearer).iter().all(|row| ROWS.contains(row)));
+    assert_eq!(Grant::NAMES.len(), 3, "a grant that has no row");
     let world = TestWorld::new(72).await;
     let scene = world.scene().await;
     let org = world.tenant(&scene.org).await.id;

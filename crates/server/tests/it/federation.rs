@@ -305,7 +305,7 @@ async fn a_federation_is_registered_with_keys_that_can_be_had() {
         (json!({"jwks_url": "http://127.0.0.1:1/jwks"}), "loopback that is not allowed"),
         (json!({"jwks_url": format!("{}/none", case.idp.issuer())}), "no set there"),
         (json!({"jwks_url": null}), "no metadata"),
-        (json!({"audiences": []}), "no audience"),
+        (json!({"audiences": (0..9).map(|n| n.to_string()).collect::<Vec<_>>()}), "nine audiences"),
         (json!({"audiences": ["a b"]}), "a space"),
         (json!({"rules": ["groups contains x => crm:fly"]}), "no such action"),
         (json!({"name": "Corp"}), "no name"),

@@ -61,6 +61,7 @@ mod token;
 mod uses;
 mod versions;
 mod wellknown;
+mod workload;
 
 use accredit_testkit::{Ask, Org, TestWorld};
 use accredit_wire::jose::b64url_decode;

@@ -50,6 +50,14 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (35, "beside", include_str!("../../migrations/postgres/0035_beside.sql")),
     (36, "node word", include_str!("../../migrations/postgres/0036_node_word.sql")),
     (37, "lane slot", include_str!("../../migrations/postgres/0037_lane_slot.sql")),
+    (
+        38,
+        "credential workload",
+        include_str!("../../migrations/postgres/0038_credential_workload.sql"),
+    ),
+    (39, "workload rule", include_str!("../../migrations/postgres/0039_workload_rule.sql")),
+    (40, "workload", include_str!("../../migrations/postgres/0040_workload.sql")),
+    (41, "workload births", include_str!("../../migrations/postgres/0041_workload_births.sql")),
 ];
 
 /// How writing transactions are kept apart. What the store promises holds under each: engines that are

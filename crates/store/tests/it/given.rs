@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use accredit_domain::attestation::{Workload, WorkloadRule};
 use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::federation::{Federation, KeptKeys, Suspensions};
 use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
@@ -28,6 +29,7 @@ use accredit_domain::restoration::Issuing;
 use accredit_domain::revocation::Revocation;
 use accredit_store::{Options, SqlStore};
 use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName};
+use accredit_wire::claim_rule::ClaimName;
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, FederationId, InstanceId, KeyId, OrganizationId, PersonId,
@@ -385,6 +387,47 @@ pub(crate) fn instance(agent: AgentId) -> (Instance, Credential) {
         version: 0,
     };
     (instance, credential)
+}
+
+/// A workload that a new rule brings into being.
+#[derive(Clone)]
+pub(crate) struct NewWorkload {
+    pub(crate) rule: Credential,
+    pub(crate) instance: Instance,
+    pub(crate) workload: Workload,
+}
+
+impl NewWorkload {
+    pub(crate) fn into_rows(self) -> Vec<Row> {
+        let Self { rule, instance, workload } = self;
+        vec![Row::Credential(rule), Row::Instance(instance), Row::Workload(Box::new(workload))]
+    }
+}
+
+pub(crate) fn workload(agent: AgentId, federation: FederationId, name: &str) -> NewWorkload {
+    let claim = |text: &str| ClaimName::new(text).expect("a claim");
+    let rule = WorkloadRule {
+        federation,
+        claims: [(claim("sub"), "system:serviceaccount:prod:bot".to_owned())].into(),
+        instance_by: vec![claim("/kubernetes.io/pod/uid")],
+        audience: Some("api://accredit".to_owned()),
+        age_max: 3600,
+        births_per_hour: 3,
+        instance_lifetime: 3600,
+    };
+    let rule = credential(Holder::Agent(agent), Proof::Workload(Box::new(rule)));
+    let (instance, _) = instance(agent);
+    let instance = Instance { credential: rule.id, ..instance };
+    let workload = Workload {
+        federation,
+        agent,
+        name: name.to_owned(),
+        instance: instance.id,
+        credential: rule.id,
+        born_at: NOW,
+        before: None,
+    };
+    NewWorkload { rule, instance, workload }
 }
 
 pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKey {

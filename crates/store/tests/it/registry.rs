@@ -1,5 +1,6 @@
 //! The nouns: what is written is what is read, versions and names are held.
 
+use accredit_domain::attestation::{Workload, Workloads as _};
 use accredit_domain::federation::{Federation, Identity};
 use accredit_domain::issuance::admission::HolderFacts;
 use accredit_domain::keys::{KeyPurpose, KeyState};
@@ -10,7 +11,7 @@ use accredit_domain::ports::{
 use accredit_domain::registry::admin_key::Administrator;
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::born::Born;
-use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder};
+use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder, Proof};
 use accredit_domain::registry::durable::DurableGrant;
 use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::jwks::Followed;
@@ -269,6 +270,76 @@ async fn what_a_user_grants_is_read_as_written_and_found_by_its_id() {
         world.commit(rows).await.expect("committed");
         assert_eq!(suspensions().await, (Some(counted), counted));
     }
+}
+
+#[tokio::test]
+async fn a_workload_is_one_instance_until_that_is_over_and_its_rule_is_its_platforms() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let bot = world.agent("bot").await;
+    let (federation, keys) = given::federation("prod");
+    let rows = vec![Row::Federation(federation.clone()), Row::FederationKeys(Box::new(keys))];
+    world.commit(rows).await.expect("committed");
+    let rules = async || {
+        let facts = store.federation_facts(org, &federation.issuer).await.expect("read");
+        facts.expect("there").workloads.clone()
+    };
+    assert!(rules().await.is_empty());
+    let made = given::workload(bot.id, federation.id, "pod-1");
+    let (rule, instance) = (made.rule.clone(), made.instance.clone());
+    let (workload, again) = (made.workload.clone(), made.workload.clone());
+    world.commit(made.into_rows()).await.expect("committed");
+    // The rule is read as written, by its id and by its platform, which was remembered before.
+    let found = store.credential(org, rule.id).await.expect("read").expect("there");
+    assert_eq!(format!("{found:?}"), format!("{:?}", Credential { version: 1, ..rule.clone() }));
+    let held = rules().await;
+    assert_eq!((held.len(), held[0].credential, held[0].agent), (1, rule.id, bot.id));
+    assert!(matches!(&rule.proof, Proof::Workload(rule) if **rule == held[0].rule));
+    // So is the workload, by what it is called and by nothing else.
+    let of = (federation.id, bot.id);
+    let read = async |of, name: &'static str| {
+        let found = store.workload(org, of, name).await.expect("read");
+        found.map(|born| (born.instance, born.state))
+    };
+    assert_eq!(read(of, "pod-1").await, Some((instance.id, InstanceState::Active)));
+    for (of, name) in [
+        (of, "pod-2"),
+        (of, "POD-1"),
+        ((given::federation("other").0.id, bot.id), "pod-1"),
+        ((federation.id, given::agent("other", None).id), "pod-1"),
+    ] {
+        assert_eq!(read(of, name).await, None, "{name}");
+    }
+    let elsewhere = OrganizationId::new(9, [9; 10]);
+    assert!(store.workload(elsewhere, of, "pod-1").await.expect("read").is_none());
+    // Another instance takes its place only where it says which one was there.
+    let (second, _) = given::instance(bot.id);
+    let to = Workload { instance: second.id, born_at: NOW.plus(Duration::from_hours(1)), ..again };
+    let stale = vec![Row::Instance(second.clone()), Row::Workload(Box::new(to.clone()))];
+    assert!(matches!(world.commit(stale).await, Err(CommitError::Stale)));
+    assert_eq!(read(of, "pod-1").await, Some((instance.id, InstanceState::Active)));
+    let to = Workload { before: Some(instance.id), ..to };
+    let rows = vec![Row::Instance(second.clone()), Row::Workload(Box::new(to))];
+    world.commit(rows).await.expect("committed");
+    assert_eq!(read(of, "pod-1").await, Some((second.id, InstanceState::Active)));
+    // Births are counted since a time, rules while they are live.
+    let born = async |at: Time| {
+        let room = Room { of: RoomOf::BirthsBy(workload.credential), at, max: 9 };
+        store.held_of(org, room).await.expect("counted")
+    };
+    assert_eq!((born(NOW).await, born(NOW.plus(Duration::from_hours(1))).await), (1, 0));
+    let live = async |at: Time| {
+        let room = Room { of: RoomOf::RulesOf(federation.id), at, max: 9 };
+        store.held_of(org, room).await.expect("counted")
+    };
+    assert_eq!((live(NOW).await, live(rule.expires_at).await), (1, 0));
+    let over = Instance { state: InstanceState::Revoked, version: 1, ..second };
+    world.commit(vec![Row::Instance(over.clone())]).await.expect("committed");
+    assert_eq!(read(of, "pod-1").await, Some((over.id, InstanceState::Revoked)));
+    let ended = Credential { state: CredentialState::Revoked, version: 1, ..rule };
+    world.commit(vec![Row::Credential(ended)]).await.expect("committed");
+    assert!(rules().await.is_empty(), "not as remembered");
+    assert_eq!(live(NOW).await, 0);
 }
 
 #[tokio::test]

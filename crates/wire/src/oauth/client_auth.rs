@@ -1,5 +1,5 @@
-//! RFC 6749 section 2.3.1, RFC 7521 section 4.2 and RFC 7523 section 2.2: how a client
-//! authenticates, exactly one way per request.
+//! RFC 6749 section 2.3.1, RFC 7521 section 4.2 and RFC 7523 section 2: how a client authenticates,
+//! exactly one way per request. An assertion that is the grant itself is one of the ways.
 //!
 //! Shared by the token, introspection and revocation endpoints. Nothing is verified here:
 //! assertions and secrets pass through unread, and unknown client and wrong secret stay
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::errors::{www_authenticate_basic, www_authenticate_bearer};
 use super::form::{Form, decode};
 use super::rejection::Rejection;
+use super::token_request::JWT_BEARER;
 use crate::api_key::ApiKey;
 use crate::secret::Secret;
 
@@ -53,6 +54,14 @@ pub enum ClientAuth {
     Assertion {
         /// `client_id` in the body, where it is sent. It must equal the assertion's subject; only
         /// who verifies the assertion can check that.
+        client_id: Option<String>,
+        /// The assertion, unread, at most [`ASSERTION_BYTES_MAX`].
+        assertion: String,
+    },
+    /// An assertion that is the grant (RFC 7523 section 2.1): whoever asks is whom it speaks for, and
+    /// proves itself with nothing else.
+    Grant {
+        /// `client_id` in the body, where it is sent: which agent it wants to be.
         client_id: Option<String>,
         /// The assertion, unread, at most [`ASSERTION_BYTES_MAX`].
         assertion: String,
@@ -107,13 +116,37 @@ impl ClientAuth {
         }
     }
 
+    /// The same at the token endpoint, where an assertion may be the grant: beside one nothing else
+    /// may say who asks.
+    pub fn from_token_request(authorization: &[&[u8]], form: &Form) -> Result<Self, Rejection> {
+        if form.get("grant_type") != Some(JWT_BEARER) {
+            return Self::from_request(authorization, form, BearerKeys::Refused);
+        }
+        let others = ["client_secret", "client_assertion", "client_assertion_type"];
+        if !authorization.is_empty() || others.iter().any(|name| form.get(name).is_some()) {
+            return Err(Rejection::TwoClientAuthentications);
+        }
+        let client_id = form.get("client_id");
+        if client_id.is_some_and(|id| !is_visible(id, CLIENT_ID_BYTES_MAX)) {
+            return Err(Rejection::ParameterMalformed("client_id"));
+        }
+        let assertion = form.require("assertion")?;
+        if !is_visible(assertion, ASSERTION_BYTES_MAX) {
+            return Err(Rejection::ParameterMalformed("assertion"));
+        }
+        let client_id = client_id.map(str::to_owned);
+        Ok(Self::Grant { client_id, assertion: assertion.to_owned() })
+    }
+
     /// The client that is claimed, where the request says so outside an assertion or key.
     pub fn client_id(&self) -> Option<&str> {
         match self {
             Self::SecretBasic { client_id, .. } | Self::SecretPost { client_id, .. } => {
                 Some(client_id)
             }
-            Self::Assertion { client_id, .. } => client_id.as_deref(),
+            Self::Assertion { client_id, .. } | Self::Grant { client_id, .. } => {
+                client_id.as_deref()
+            }
             Self::Bearer(_) => None,
         }
     }
@@ -124,6 +157,7 @@ impl ClientAuth {
             Self::SecretBasic { .. } => "client_secret_basic",
             Self::SecretPost { .. } => "client_secret_post",
             Self::Assertion { .. } => "private_key_jwt",
+            Self::Grant { .. } => "jwt_bearer",
             Self::Bearer(_) => "bearer_key",
         }
     }
@@ -134,7 +168,7 @@ impl ClientAuth {
         match self {
             Self::SecretBasic { .. } => Some(www_authenticate_basic(realm)),
             Self::Bearer(_) => Some(www_authenticate_bearer(realm).to_string()),
-            Self::SecretPost { .. } | Self::Assertion { .. } => None,
+            Self::SecretPost { .. } | Self::Assertion { .. } | Self::Grant { .. } => None,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! RFC 6749 section 4.4 (client credentials): what is asked of the token endpoint.
+//! RFC 6749 section 4.4 (client credentials), RFC 7523 section 2.1 (an assertion as the grant): what is
+//! asked of the token endpoint.
 //!
-//! Who asks is read by [`super::client_auth`], what an exchange has besides by
-//! [`super::token_exchange`]. Three additions of ours: `expires_in`, the longest life the client
+//! Who asks is read by [`super::client_auth`], also where an assertion says so that is the grant itself;
+//! what an exchange has besides by [`super::token_exchange`]. Three additions of ours: `expires_in`, the longest life the client
 //! wants, in seconds, which can only shorten what policy gives; `task`, the unit of work that
 //! the token is for; and `requested_token_type` (RFC 8693 section 2.1) with every grant, which says in
 //! which format.
@@ -26,6 +27,9 @@ const CLIENT_CREDENTIALS: &str = "client_credentials";
 /// The `grant_type` of [`Grant::TokenExchange`].
 pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
+/// The `grant_type` of [`Grant::JwtBearer`].
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
 /// On what grounds a token is asked for.
 #[derive(Clone, Debug, Default)]
 pub enum Grant {
@@ -34,16 +38,20 @@ pub enum Grant {
     ClientCredentials,
     /// For whom another token speaks, by the client (RFC 8693 section 2.1).
     TokenExchange(TokenExchange),
+    /// For whom an assertion speaks that another issuer signed (RFC 7523 section 2.1). It is read where
+    /// it is found out who asks.
+    JwtBearer,
 }
 
 impl Grant {
     /// The `grant_type` of every grant.
-    pub const NAMES: [&'static str; 2] = [CLIENT_CREDENTIALS, TOKEN_EXCHANGE];
+    pub const NAMES: [&'static str; 3] = [CLIENT_CREDENTIALS, TOKEN_EXCHANGE, JWT_BEARER];
 
     fn parse(form: &Form) -> Result<Self, Rejection> {
         match form.require("grant_type")? {
             CLIENT_CREDENTIALS => Ok(Self::ClientCredentials),
             TOKEN_EXCHANGE => TokenExchange::parse(form).map(Self::TokenExchange),
+            JWT_BEARER => Ok(Self::JwtBearer),
             unknown => Err(Rejection::GrantType(shown(unknown))),
         }
     }

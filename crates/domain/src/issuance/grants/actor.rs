@@ -5,7 +5,7 @@ use std::sync::Arc;
 use accredit_wire::ids::PersonId;
 
 use crate::context::Cx;
-use crate::issuance::admission::{AgentFacts, CredentialFacts, HolderFacts};
+use crate::issuance::admission::{AgentFacts, CredentialFacts, HolderFacts, ProofFacts};
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::State;
@@ -67,7 +67,9 @@ fn may_act(cx: &Cx, agent: &AgentFacts) -> Result<PersonId, Refusal> {
 /// enforced and its time is over.
 fn is_rotated(cx: &Cx, agent: &AgentFacts, credential: &CredentialFacts) -> Result<(), Refusal> {
     let Some(asked_at) = agent.rotation_asked_at else { return Ok(()) };
-    let is_own = matches!(credential.holder, HolderFacts::Agent(_));
+    // A rule on a platform's tokens has no secret that could be replaced.
+    let is_own = matches!(credential.holder, HolderFacts::Agent(_))
+        && !matches!(credential.proof, ProofFacts::Workload);
     let is_older = credential.id.millis() <= asked_at.millis();
     let over = cx.now >= asked_at.plus(ENFORCED_AFTER);
     if !(is_own && is_older && over && cx.tenant.rotation_policy() == RotationPolicy::Enforce) {

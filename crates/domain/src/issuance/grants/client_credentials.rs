@@ -1,4 +1,4 @@
-//! RFC 6749 section 4.4: an agent asks for a token in its own name.
+//! RFC 6749 section 4.4, RFC 7523 section 2.1: an agent asks for a token in its own name.
 //!
 //! What is granted is what was asked, at most what the agent holds; nothing asked means its
 //! default scope, or nothing.
@@ -48,5 +48,6 @@ pub async fn propose(
         lifetime,
         task,
         origin: None,
+        attested: client.attested.clone(),
     })
 }

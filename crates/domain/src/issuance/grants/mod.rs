@@ -38,6 +38,8 @@ pub struct ProposedGrant {
     pub(in crate::issuance) task: Option<Arc<TaskFacts>>,
     /// None where the agent acts for itself.
     pub(in crate::issuance) origin: Option<Box<Origin>>,
+    /// The platform by whose word the instance is who it is.
+    pub(in crate::issuance) attested: Option<Arc<External>>,
 }
 
 impl ProposedGrant {
@@ -72,8 +74,8 @@ pub struct Origin {
     pub(in crate::issuance) external: Option<External>,
 }
 
-/// Who a user is at the issuer that knows them.
-#[derive(Debug)]
+/// Who a user or a workload is at the issuer that knows them.
+#[derive(Clone, Debug)]
 pub struct External {
     /// The federation with it.
     pub(in crate::issuance) federation: FederationId,

@@ -35,8 +35,9 @@ use crate::issuance::authenticate::AuthenticatedClient;
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::task;
 
-/// Ids in `lin` that are a token's own, and room for the task and the issuer that may follow.
-pub(super) const OWN_IDS: usize = 6;
+/// Ids in `lin` that are a token's own, and room for the task, the issuer and the platform that may
+/// follow.
+pub(super) const OWN_IDS: usize = 7;
 
 /// Proposes what is asked for on behalf of the subject token's subject.
 pub async fn propose(
@@ -83,6 +84,7 @@ pub async fn propose(
         lifetime,
         task,
         origin: Some(Box::new(origin)),
+        attested: client.attested.clone(),
     })
 }
 

@@ -34,7 +34,8 @@ use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::{CredentialId, OrganizationId, PersonId};
 
 use crate::given::{
-    self, NOW, agent, instance, organization, person, secret, signing_key, single_use, task,
+    self, NOW, NewWorkload, agent, instance, organization, person, secret, signing_key, single_use,
+    task,
 };
 use crate::rewrap;
 
@@ -56,6 +57,7 @@ pub(super) struct Base {
     of_instance: Credential,
     second: (Organization, SigningKey),
     newcomer: (Person, Agent, Credential),
+    workload: NewWorkload,
     revocation: Revocation,
     /// One that is there, and one that is not.
     federations: [(Federation, KeptKeys); 2],
@@ -112,6 +114,7 @@ impl Base {
             org,
             revocation: given::revocation(bot.id.any()),
             task: task(bot.id),
+            workload: given::workload(bot.id, federations[0].0.id, "pod-1"),
             agent: bot,
             instance: copy,
             of_instance: of_copy,
@@ -212,6 +215,7 @@ rows! {
     "end identity" Row::EndIdentity(_),
     "agent" Row::Agent(_),
     "instance" Row::Instance(_),
+    "workload" Row::Workload(_),
     "task" Row::Task(_),
     "credential" Row::Credential(_),
     "key" Row::Key(_),
@@ -380,6 +384,10 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         let identity = Identity { subject: "new".to_owned(), ..base.identity(person.id) };
         let rows = vec![Row::Person(person), Row::Identity(Box::new(identity))];
         let change = change(base.org, rows, None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("bring a workload into being by a new rule", |base, store| {
+        let change = change(base.org, base.workload.clone().into_rows(), None);
         Box::pin(async { store.commit(change).await.is_ok() })
     }),
     ("unlink a person", |base, store| {

@@ -9,6 +9,7 @@ use crate::oauth::client_auth::{
     ASSERTION_BYTES_MAX, ASSERTION_TYPE, BASIC_BYTES_MAX, BearerKeys, CLIENT_ID_BYTES_MAX,
     SECRET_BYTES_MAX, authorization_basic,
 };
+use crate::oauth::token_request::JWT_BEARER;
 use crate::oauth::{ClientAuth, ErrorCode, Rejection};
 use crate::secret::Secret;
 
@@ -32,6 +33,45 @@ fn typed(assertion: &str) -> String {
 fn key() -> Secret {
     let credential = CredentialId::new(1_763_717_400_000, [5; 10]);
     ApiKey::new(SecretKind::Resource, credential, [7; 32])
+}
+
+/// What is read at the token endpoint.
+fn asked(headers: &[&str], body: &str) -> Result<ClientAuth, Rejection> {
+    let headers: Vec<&[u8]> = headers.iter().map(|header| header.as_bytes()).collect();
+    ClientAuth::from_token_request(&headers, &form(body))
+}
+
+/// Why nothing is read there.
+fn unasked(headers: &[&str], body: &str) -> Rejection {
+    asked(headers, body).expect_err("refused")
+}
+
+#[test]
+fn an_assertion_that_is_the_grant_is_the_only_proof() {
+    let grant = format!("grant_type={JWT_BEARER}");
+    let auth = asked(&[], &format!("{grant}&assertion=a.b.c")).expect("a grant");
+    let ClientAuth::Grant { client_id, assertion } = &auth else { panic!("{auth:?}") };
+    assert_eq!((client_id.as_deref(), assertion.as_str()), (None, "a.b.c"));
+    assert_eq!((auth.method(), auth.challenge("i")), ("jwt_bearer", None));
+    assert!(!format!("{auth:?}").contains("a.b.c"));
+    let named = asked(&[], &format!("{grant}&assertion=a.b.c&client_id=agt_x"));
+    assert_eq!(named.expect("a grant").client_id(), Some("agt_x"));
+    let good = format!("{grant}&assertion=a.b.c");
+    let two = Rejection::TwoClientAuthentications;
+    assert_eq!(unasked(&[&basic(b"agt_x:s")], &good), two);
+    assert_eq!(unasked(&["Bearer x"], &good), two);
+    for beside in ["client_id=a&client_secret=s", &typed("d.e.f"), "client_assertion=d.e.f"] {
+        assert_eq!(unasked(&[], &format!("{good}&{beside}")), two, "{beside}");
+    }
+    assert_eq!(unasked(&[], &grant), Rejection::ParameterMissing("assertion"));
+    let long = format!("{grant}&assertion={}", "a".repeat(ASSERTION_BYTES_MAX + 1));
+    assert_eq!(unasked(&[], &long), Rejection::ParameterMalformed("assertion"));
+    let malformed = Rejection::ParameterMalformed("client_id");
+    assert_eq!(unasked(&[], &format!("{good}&client_id=%00")), malformed);
+    // With another grant it says nothing, and nowhere else either.
+    let other = "grant_type=client_credentials&assertion=a.b.c";
+    assert_eq!(unasked(&[], other), Rejection::Unauthenticated);
+    assert_eq!(refused(&[], &good), Rejection::Unauthenticated);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn the_document_is_the_one_we_publish() {
   "jwks_uri": "https://auth.example.com/o/acme/.well-known/jwks.json",
   "introspection_endpoint": "https://auth.example.com/o/acme/oauth/introspect",
   "revocation_endpoint": "https://auth.example.com/o/acme/oauth/revoke",
-  "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+  "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:jwt-bearer"],
   "response_types_supported": [],
   "authorization_details_types_supported": ["accredit"],
   "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],

@@ -1,0 +1,9 @@
+-- The credentials that are rules of a platform: found by it for every token of its workloads.
+CREATE TABLE workload_rule (
+    org        TEXT COLLATE "C" NOT NULL,
+    federation TEXT COLLATE "C" NOT NULL,
+    credential TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (org, federation, credential),
+    FOREIGN KEY (org, federation) REFERENCES federation (org, id),
+    FOREIGN KEY (org, credential) REFERENCES credential (org, id)
+);
