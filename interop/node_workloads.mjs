@@ -2,8 +2,9 @@
 // and for a workflow run, and a standard client turns that into a token, without a secret (RFC 7523).
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { promisify } from 'node:util'
 
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { OAuth2Server } from 'oauth2-mock-server'
@@ -21,10 +22,12 @@ await platform.issuer.keys.generate('RS256')
 await platform.start(port, '127.0.0.1')
 platform.issuer.url = `http://127.0.0.1:${port}`
 
-/** Runs a command of ours that must succeed, and returns the object that it prints. */
-function accredit(...words) {
+/** Runs a command of ours that must succeed, and resolves to the object that it prints. The platform,
+ * which is this process, answers meanwhile. */
+async function accredit(...words) {
   const env = { ...process.env, ACCREDIT_URL: url, ACCREDIT_TOKEN: adminToken }
-  return JSON.parse(execFileSync(context.accredit, [...words, '--output', 'json'], { env }))
+  const { stdout } = await promisify(execFile)(context.accredit, [...words, '--output', 'json'], { env })
+  return JSON.parse(stdout)
 }
 
 /** A token of the platform, with these claims besides. */
@@ -92,10 +95,10 @@ async function isRefused(promise, error) {
 
 await checks.check('a platform is registered by its own metadata, and its workloads by rules', async () => {
   const add = ['federation', 'add', 'prod', '--no-users', '--discover', '--issuer', platform.issuer.url]
-  assert.equal(accredit(...add).audiences.length, 0)
+  assert.equal((await accredit(...add)).audiences.length, 0)
   const rule = ['attest', 'rule', 'add', '--agent', 'bot', '--federation', 'prod']
-  accredit(...rule, '--kubernetes', '--namespace', 'prod', '--service-account', 'bot')
-  accredit(...rule, '--github', '--repository-id', '74', '--environment', 'prod')
+  await accredit(...rule, '--kubernetes', '--namespace', 'prod', '--service-account', 'bot')
+  await accredit(...rule, '--github', '--repository-id', '74', '--environment', 'prod')
 })
 
 await checks.check('metadata says that an assertion is a grant', async () => {

@@ -23,6 +23,7 @@ SCRIPTS = [
     "py_pyjwt.py",
     "py_revoke.py",
     "py_status_list.py",
+    "py_certificates.py",
     "py_biscuit.py",
     "node_openid_client.mjs",
     "node_jose.mjs",

@@ -27,6 +27,7 @@ pub mod registry;
 pub mod restoration;
 pub mod revocation;
 pub mod root;
+pub mod single_use;
 pub mod status_list;
 pub mod store_health;
 pub mod tenant;

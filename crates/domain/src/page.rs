@@ -1,6 +1,6 @@
 //! What a page of a list asks for: in which order, which rows, and how many.
 
-use accredit_wire::ids::{AgentId, AnyId, PersonId, ResourceId};
+use accredit_wire::ids::{AgentId, AnyId, InstanceId, PersonId, ResourceId};
 use accredit_wire::time::Time;
 
 use crate::registry::environment::Environment;
@@ -116,6 +116,8 @@ pub struct Page {
     pub owner: Option<PersonId>,
     /// Only rows of this agent.
     pub agent: Option<AgentId>,
+    /// Only rows of this instance.
+    pub instance: Option<InstanceId>,
     /// Only rows of this resource.
     pub resource: Option<ResourceId>,
     /// Only revocations of this.

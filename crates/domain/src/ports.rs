@@ -20,6 +20,7 @@ use accredit_wire::time::Time;
 pub use crate::attestation::{Born, Workload, Workloads};
 use crate::audit::event::Event;
 pub use crate::audit::kept::{Integrated, LaneHead, Leaf, LeafBody, Log, Pruned, Tile};
+pub use crate::ca::issued::{Certificates, IssuedCertificate};
 use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonFacts};
 use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
@@ -37,6 +38,7 @@ use crate::registry::task::TaskFacts;
 use crate::registry::{Agent, Credential, Instance, Listed, Organization, Person, Resource, Task};
 use crate::revocation::{Blast, Revocation};
 use crate::root::{Rewrapped, Rewrapping};
+pub use crate::single_use::{SingleUse, UsedUp};
 pub use crate::status_list::{StatusLists, StatusPlace};
 pub use crate::store_health::{StoreHealth, StoreTrouble};
 use crate::terms::{KeptAnswer, Once};
@@ -562,47 +564,6 @@ pub trait Admissions: Send + Sync {
     ) -> BoxFuture<'a, Result<LookedUp<ClientKeys>, Fault>>;
 }
 
-/// A single-use value, such as an assertion's `jti`: the second to come is refused.
-#[derive(Clone, Debug)]
-pub struct SingleUse {
-    /// Whose it is.
-    pub client: AnyId,
-    /// SHA-256 of the value.
-    pub hash: [u8; 32],
-    /// Until when it must be remembered.
-    pub until: Time,
-}
-
-/// What a request has used up, to be consumed with whatever is decided.
-#[derive(Clone, Debug, Default)]
-pub struct UsedUp {
-    /// The client assertion.
-    pub assertion: Option<SingleUse>,
-    /// The proof of possession.
-    pub possession: Option<SingleUse>,
-}
-
-impl UsedUp {
-    /// Nothing.
-    pub const NOTHING: Self = Self { assertion: None, possession: None };
-
-    /// Each of them.
-    pub fn each(&self) -> impl Iterator<Item = &SingleUse> {
-        self.assertion.iter().chain(&self.possession)
-    }
-
-    /// Whether there is none.
-    pub fn is_nothing(&self) -> bool {
-        self.each().next().is_none()
-    }
-}
-
-impl From<SingleUse> for UsedUp {
-    fn from(assertion: SingleUse) -> Self {
-        Self { assertion: Some(assertion), possession: None }
-    }
-}
-
 /// One issuance, ready to be recorded.
 #[derive(Debug)]
 pub struct Issuance {
@@ -616,6 +577,8 @@ pub struct Issuance {
     pub used_up: UsedUp,
     /// Its place in a status list, where it has one.
     pub status: Option<StatusPlace>,
+    /// Its row, where it is a certificate.
+    pub certificate: Option<Box<IssuedCertificate>>,
 }
 
 /// Why an issuance was not recorded. The token must not leave the process.
@@ -627,6 +590,8 @@ pub enum NotRecorded {
     Replayed,
     /// The proof of possession was used before.
     ProofReplayed,
+    /// The instance has as many certificates as it may.
+    NoRoom,
     /// The store failed.
     Fault(Fault),
 }
@@ -680,7 +645,8 @@ pub trait Ledger: Send + Sync {
         looked: Vec<Looked>,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
-    /// Forgets what is over at `now`: single-use values, kept answers, places in status lists, and
+    /// Forgets what is over at `now`: single-use values, kept answers, places in status lists,
+    /// certificates, and
     /// [`KEPT_LONGER`](crate::revocation::KEPT_LONGER) later revocation entries. It does not come
     /// back: `now` is a time that has surely come, whatever the time of day is said to be.
     fn forget_before(&self, now: Time) -> BoxFuture<'_, Result<(), Fault>>;
@@ -730,7 +696,7 @@ pub trait Revocations: Send + Sync {
     fn rows_below(&self, org: OrganizationId, target: AnyId)
     -> BoxFuture<'_, Result<Blast, Fault>>;
 
-    /// The tokens issued since `since` that hang on `target`, at most.
+    /// The tokens and certificates issued since `since` that hang on `target`, at most.
     fn tokens_below(
         &self,
         org: OrganizationId,
@@ -797,7 +763,16 @@ pub struct Installation {
 
 /// The store as a whole.
 pub trait Store:
-    Registry + Admissions + Workloads + Ledger + Revocations + StatusLists + Log + Leases + Nodes
+    Registry
+    + Admissions
+    + Workloads
+    + Ledger
+    + Revocations
+    + StatusLists
+    + Certificates
+    + Log
+    + Leases
+    + Nodes
 {
     /// What the installation was founded with; `None` in a new store.
     fn installation(&self) -> BoxFuture<'_, Result<Option<Installation>, Fault>>;

@@ -6,8 +6,10 @@
 use accredit_domain::audit::prune::{Prune, PruneReport};
 use accredit_domain::audit::read::EventView;
 use accredit_domain::ca::bundle::CaView;
+use accredit_domain::ca::issued::CertificateView;
 use accredit_domain::federation::Identity;
 use accredit_domain::federation::registry::{CreateFederation, Federation, UpdateFederation};
+use accredit_domain::issuance::certificate::Svid;
 use accredit_domain::keys::SigningKeyView;
 use accredit_domain::keys::rotation::{RotateKey, RotatedKeys};
 use accredit_domain::registry::admin_key::{AdminKeyView, CreateAdminKey, RotateAdminKey};
@@ -243,6 +245,12 @@ const TASKS: &[&str] = &[
     "limit", "cursor", "sort", "state", "agent", "created_after", "created_before",
     "expires_after", "expires_before",
 ];
+/// Of the list of certificates.
+#[rustfmt::skip]
+const CERTIFICATES: &[&str] = &[
+    "limit", "cursor", "sort", "agent", "instance", "created_after", "created_before",
+    "expires_after", "expires_before",
+];
 /// Of the list of credentials.
 #[rustfmt::skip]
 const CREDENTIALS: &[&str] = &[
@@ -289,6 +297,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Post, "/o/{org}/oauth/tasks", "create_own_task", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::create).form().gives(Shape::of::<TaskView>()),
     row(Verb::Post, "/o/{org}/oauth/tasks/list", "own_tasks", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::list).form().gives(Shape::list_of::<TaskView>()),
     row(Verb::Post, "/o/{org}/oauth/tasks/end", "end_own_task", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::end).form().gives(Shape::of::<TaskView>()),
+    row(Verb::Post, "/o/{org}/oauth/certificates", "issue_certificate", Client, "SPIFFE X509-SVID, RFC 2986", oauth::certificates::issue).form().gives(Shape::of::<Svid>()),
     row(Verb::Get, "/.well-known/oauth-authorization-server/o/{org}", "metadata", Anyone, "RFC 8414 section 3", oauth::wellknown::metadata).gives(Shape::Json),
     row(Verb::Get, "/.well-known/openid-configuration/o/{org}", "metadata_openid_inserted", Anyone, "RFC 8414 section 5", oauth::wellknown::metadata).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/.well-known/openid-configuration", "metadata_openid_appended", Anyone, "OpenID Connect Discovery 1.0 section 4", oauth::wellknown::metadata).gives(Shape::Json),
@@ -384,6 +393,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
     api(Reads, Verb::Get, "/v1/ca", "get_ca", Admin(Read), admin::ca::show).gives(Shape::of::<CaView>()),
+    api(Reads, Verb::Get, "/v1/certificates", "list_certificates", Admin(Read), admin::certificates::list).query(CERTIFICATES).sorts(CREATED).gives(Shape::list_of::<CertificateView>()),
+    api(Reads, Verb::Get, "/v1/certificates/{key}", "get_certificate", Admin(Read), admin::certificates::get).gives(Shape::of::<CertificateView>()),
     api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),
     api(Acts, Verb::Post, "/v1/revocations/undo", "undo_revocation", Admin(MayRevoke), admin::revocations::undo).takes(Shape::of::<Undo>()).gives(Shape::of::<RevocationView>()),
     api(Creates, Verb::Post, "/v1/drills", "run_drill", Admin(MayRevoke), admin::drills::run).takes(Shape::of::<drill::RunDrill>()).gives(Shape::of::<drill::Drilled>()),

@@ -74,7 +74,8 @@ catalogue! {
     BUILD "accredit_build" "info" "version" "The version that runs";
     STARTED "accredit_process_start_time_seconds" "gauge" "" "When this process started, seconds since 1970";
     ISSUED "accredit_tokens_issued" "counter" "org" "Tokens issued, each with its event on disk";
-    REFUSED "accredit_tokens_refused" "counter" "org, rule" "Requests for a token that were refused, by rule (docs/refusals.md); malformed ones are not among them";
+    CERTIFIED "accredit_certificates_issued" "counter" "org" "Certificates issued to instances, each with its event on disk";
+    REFUSED "accredit_tokens_refused" "counter" "org, rule" "Requests for a token or a certificate that were refused, by rule (docs/refusals.md); malformed ones are not among them";
     REQUESTS "accredit_request_duration_seconds" "histogram" "operation, status" "Time from a request's head to the head of its answer, by operation of the API and class of status";
     REVOCATIONS "accredit_revocations" "counter" "" "Entries of the revocation graph that were written, all organizations";
     PROPAGATION "accredit_revocation_propagation_seconds" "histogram" "" "Time from the writing of a revocation to a follower's acknowledgement that it has applied it, one for each follower that acknowledges";
@@ -179,6 +180,7 @@ pub struct Metrics {
     requests: Requests,
     refused: Family<OfRule, Counter>,
     issued: Family<OfOrg, Counter>,
+    certified: Family<OfOrg, Counter>,
     /// The counter of tokens of each organization that is told apart.
     orgs: RwLock<HashMap<OrganizationId, Counter>>,
     revocations: Counter,
@@ -205,6 +207,8 @@ impl Metrics {
         register(to, &STARTED, start);
         let issued = Family::<OfOrg, Counter>::default();
         register(to, &ISSUED, issued.clone());
+        let certified = Family::<OfOrg, Counter>::default();
+        register(to, &CERTIFIED, certified.clone());
         let refused = Family::<OfRule, Counter>::default();
         register(to, &REFUSED, refused.clone());
         let requests = Requests::new_with_constructor(histogram);
@@ -234,7 +238,17 @@ impl Metrics {
         register(to, &OWN_LANES, asked.own_lanes.clone());
         register(to, &DEGRADED, asked.degraded.clone());
         let orgs = RwLock::new(HashMap::new());
-        Self { registry, requests, refused, issued, orgs, revocations, propagation, asked }
+        Self {
+            registry,
+            requests,
+            refused,
+            issued,
+            certified,
+            orgs,
+            revocations,
+            propagation,
+            asked,
+        }
     }
 
     /// A token was issued.
@@ -249,7 +263,13 @@ impl Metrics {
         self.issued.get_or_create(&OfOrg { org }).inc();
     }
 
-    /// A request for a token was refused.
+    /// A certificate was issued.
+    pub fn certified(&self, tenant: &Tenant) {
+        let org = self.label(tenant);
+        self.certified.get_or_create(&OfOrg { org }).inc();
+    }
+
+    /// A request for a token or a certificate was refused.
     pub fn refused(&self, tenant: &Tenant, rule: &'static str) {
         let org = self.label(tenant);
         self.refused.get_or_create(&OfRule { org, rule }).inc();

@@ -246,7 +246,7 @@ fn read_agent(
     let found = conn.first(
         "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
          a.may_delegate, a.token_lifetime, a.environment, a.across, \
-         a.rotation_asked_at, a.bound_only, a.impersonates \
+         a.rotation_asked_at, a.bound_only, a.impersonates, a.certificate_lifetime \
          FROM agent a LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
          WHERE a.org = $1 AND a.id = $2",
         &[org_text.as_str().into(), id_text.as_str().into()],
@@ -267,6 +267,7 @@ fn read_agent(
                 impersonates: impersonated(row.text(12)?)
                     .map_err(|error| DriverError::unreadable(12, error))?,
                 token_lifetime: row.small(7)?,
+                certificate_lifetime: row.small(13)?,
                 rotation_asked_at: row.opt_time(10)?,
             };
             let texts = Texts {

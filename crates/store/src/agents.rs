@@ -61,7 +61,7 @@ macro_rules! select {
              ORDER BY c.id DESC LIMIT 1)), a.across, \
              a.rotation_asked_at, a.rotation_asked_because, \
              f.url, f.fetched_at, f.failing_since, f.failure, a.look_at, a.bound_only, \
-             a.impersonates, a.drill \
+             a.impersonates, a.drill, a.certificate_lifetime \
              FROM agent a \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id \
              LEFT JOIN followed f ON f.org = a.org AND f.agent = a.id \
@@ -99,6 +99,7 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
             .map_err(|error| DriverError::unreadable(29, error))?,
         drill: row.int(30)? != 0,
         token_lifetime: row.small(10)?,
+        certificate_lifetime: row.small(31)?,
         review_due_at: row.time(11)?,
         created_at: row.time(12)?,
         last_seen_at: row.opt_time(13)?,
@@ -320,9 +321,10 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
         conn.execute(
             "INSERT INTO agent (org, id, name, owner, purpose, environment, state, permissions, \
              default_scope, may_delegate, token_lifetime, review_due_at, created_at, \
-             last_reviewed_at, rotation_days, across, bound_only, impersonates, drill, version) \
+             last_reviewed_at, rotation_days, across, bound_only, impersonates, drill, \
+             certificate_lifetime, version) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-             $18, $19, 1)",
+             $18, $19, $20, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -343,6 +345,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.bound_only.into(),
                 (&impersonates).into(),
                 row.drill.into(),
+                row.certificate_lifetime.into(),
             ],
         )
         .map_err(failed)?;
@@ -355,7 +358,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
              review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
              rotation_warned_for = $12, across = $13, rotation_asked_at = $14, \
              rotation_asked_because = $15, bound_only = $16, impersonates = $17, \
-             look_at = 0, version = version + 1 WHERE org = $18 AND id = $19 AND version = $20",
+             certificate_lifetime = $18, look_at = 0, version = version + 1 \
+             WHERE org = $19 AND id = $20 AND version = $21",
             &[
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
@@ -374,6 +378,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.rotation_asked_because.as_deref().into(),
                 row.bound_only.into(),
                 (&impersonates).into(),
+                row.certificate_lifetime.into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Replayed,
     /// The proof of possession that came with it was used before.
     ProofReplayed,
+    /// An instance has as many certificates as it may.
+    NoRoom,
     /// A row is not as it was read.
     Stale,
     /// A value that must be unique is taken.
@@ -70,6 +72,7 @@ impl Failure {
             Self::Engine(at, error) => error.fault(at),
             Self::Overtaken(_) => Fault::new(operation, "was overtaken by a revocation"),
             Self::Replayed | Self::ProofReplayed => Fault::new(operation, "was written before"),
+            Self::NoRoom => Fault::new(operation, "there is no room for one more"),
             Self::Stale => Fault::new(operation, "a row has changed meanwhile"),
             Self::Taken(what) => Fault::new(operation, format_args!("the {what} is taken")),
             Self::Reached(reached) => {
@@ -89,6 +92,7 @@ impl From<Failure> for CommitError {
             Failure::Overtaken(_)
             | Failure::Replayed
             | Failure::ProofReplayed
+            | Failure::NoRoom
             | Failure::Engine(..)
             | Failure::Fault(_) => Self::Fault(failure.into_fault("commit a change")),
         }
@@ -101,6 +105,7 @@ impl From<Failure> for NotRecorded {
             Failure::Overtaken(id) => Self::Overtaken(id),
             Failure::Replayed => Self::Replayed,
             Failure::ProofReplayed => Self::ProofReplayed,
+            Failure::NoRoom => Self::NoRoom,
             Failure::Stale
             | Failure::Taken(_)
             | Failure::Reached(_)

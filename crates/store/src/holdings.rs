@@ -160,6 +160,11 @@ pub(crate) fn held_of(conn: &mut dyn Conn, org: &str, room: Room) -> Result<u64,
              AND c.expires_at > $3 LIMIT $4) live",
             federation.any(),
         ),
+        RoomOf::CertificatesOf(instance) => (
+            "SELECT count(*) FROM (SELECT 1 FROM certificate WHERE org = $1 AND instance = $2 \
+             AND expires_at > $3 LIMIT $4) live",
+            instance.any(),
+        ),
     };
     let (of, most) = (of.to_string(), Value::Int(i64::try_from(room.max).unwrap_or(i64::MAX)));
     conn.number(sql, &[org.into(), of.as_str().into(), room.at.into(), most])

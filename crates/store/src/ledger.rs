@@ -12,18 +12,16 @@ use accredit_domain::registry::quota::Counted;
 use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::revocation::KEPT_LONGER;
 use accredit_wire::ids::OrganizationId;
+use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::time::Time;
 
-use crate::SqlStore;
-use crate::answers;
 use crate::driver::{Conn, DriverError, Value};
 use crate::failure::Failure;
-use crate::holdings;
 use crate::member::Work;
 use crate::page::READ_ROWS_MAX;
 use crate::spent::over;
-use crate::status_lists;
 use crate::uses::USES_IN_CHUNK_MAX;
+use crate::{SqlStore, answers, certificates, holdings, status_lists};
 
 /// Rows that one member of a batch forgets: a chunk small enough not to hold up the rest.
 pub const FORGOTTEN_IN_CHUNK_MAX: usize = 250;
@@ -49,6 +47,10 @@ pub(crate) enum Expired {
         list: String,
         index: u32,
     },
+    Certificate {
+        org: String,
+        id: String,
+    },
     /// Not a row but a count, which is lowered by what has expired.
     Held {
         org: String,
@@ -64,6 +66,7 @@ impl Expired {
             | Self::Revocation { org, .. }
             | Self::Answer { org, .. }
             | Self::Place { org, .. }
+            | Self::Certificate { org, .. }
             | Self::Held { org, .. } => org,
         }
     }
@@ -85,6 +88,7 @@ pub(crate) fn forget(conn: &mut dyn Conn, rows: &[Expired], now: Time) -> Result
             Expired::Place { org, list, index } => {
                 status_lists::forget(conn, (org, list, *index), now)
             }
+            Expired::Certificate { org, id } => certificates::forget(conn, (org, id), now),
             Expired::Held { org, counted } => holdings::take_off(conn, org, *counted, now),
         };
         done.map_err(|error| Failure::of("forget what is over", error))?;
@@ -237,9 +241,11 @@ impl Ledger for SqlStore {
                 self.forget_rows(rows.collect(), now).await?;
                 from = last;
             }
-            let kinds: [(Over, Time); 4] = [
+            let kinds: [(Over, Time); 5] = [
                 (holdings::over, now),
                 (status_lists::over, now),
+                // A verifier's clock may be behind.
+                (certificates::over, now.minus(SKEW_MAX)),
                 (revocations_over, now.minus(KEPT_LONGER)),
                 (answers::over, now),
             ];

@@ -29,9 +29,9 @@ use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
-    agents, answers, credentials, descent, federations, followed, generations, holdings,
-    identities, installation, instances, keys, leases, nodes, operators, organizations, persons,
-    resources, revocations, status_lists, tasks, uses, workloads,
+    agents, answers, certificates, credentials, descent, federations, followed, generations,
+    holdings, identities, installation, instances, keys, leases, nodes, operators, organizations,
+    persons, resources, revocations, status_lists, tasks, uses, workloads,
 };
 
 /// What is to be written.
@@ -186,7 +186,10 @@ impl Work {
     /// Whether it is one statement, which is atomic by itself and needs no savepoint.
     pub(crate) fn is_one_statement(&self) -> bool {
         match self {
-            Self::Issue(issuance, _) => issuance.used_up.is_nothing() && issuance.status.is_none(),
+            Self::Issue(issuance, _) => {
+                let has_row = issuance.status.is_some() || issuance.certificate.is_some();
+                issuance.used_up.is_nothing() && !has_row
+            }
             Self::Event(_, used_up, _) => used_up.is_nothing(),
             // Its lease is looked at before, which changes nothing.
             Self::Checkpoints(_)
@@ -315,6 +318,9 @@ pub(crate) fn issue(
     }
     if let Some(place) = &issuance.status {
         status_lists::write(conn, org, issuance, place)?;
+    }
+    if let Some(row) = &issuance.certificate {
+        certificates::write(conn, org, row)?;
     }
     log::append(conn, org, head, event).map_err(|error| Failure::of(OPERATION, error))?;
     Ok(Done::quiet(head.fence))

@@ -297,7 +297,7 @@ fn rows_below(conn: &mut dyn Conn, org: &str, target: AnyId) -> Result<Blast, Dr
     Ok(Blast { agents, instances, credentials, tokens_at_most: 0 })
 }
 
-/// Tokens issued since then that hang on `target`, at most.
+/// Tokens and certificates issued since then that hang on `target`, at most.
 fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<u64, DriverError> {
     // A token is one itself; what was derived from it names it.
     let least = u64::from(matches!(target.kind(), Kind::Token | Kind::Block));
@@ -316,7 +316,7 @@ fn tokens(conn: &mut dyn Conn, org: &str, target: AnyId, since: Time) -> Result<
     for (lane, places) in windows {
         counted += conn.number(
             "SELECT count(*) FROM event WHERE org = $1 AND lane = $2 AND seq >= $3 \
-             AND kind = 'token.issued' AND (payload LIKE $4 OR payload IS NULL)",
+             AND kind IN ('token.issued', 'certificate.issued') AND (payload LIKE $4 OR payload IS NULL)",
             &[org.into(), lane.into(), places.start.into(), pattern.as_str().into()],
         )?;
     }

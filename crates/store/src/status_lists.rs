@@ -4,17 +4,14 @@
 use accredit_domain::Fault;
 use accredit_domain::ports::{BoxFuture, Issuance, StatusLists, StatusPlace};
 use accredit_domain::status_list::{ListId, ListedToken};
-use accredit_wire::ids::{AnyId, OrganizationId};
+use accredit_wire::ids::OrganizationId;
 use accredit_wire::time::Time;
 
-use crate::SqlStore;
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
 use crate::ledger::Expired;
 use crate::page::{self, READ_ROWS_MAX};
-
-/// Bytes of an id's key.
-const KEY_BYTES: usize = 16;
+use crate::{SqlStore, lineage};
 
 /// Writes the place of an issued token.
 pub(crate) fn write(
@@ -24,7 +21,7 @@ pub(crate) fn write(
     place: &StatusPlace,
 ) -> Result<(), Failure> {
     let list = place.list.to_string();
-    let lineage: Vec<u8> = issuance.lineage.iter().flat_map(|id| id.key().to_be_bytes()).collect();
+    let lineage = lineage::bytes(&issuance.lineage);
     conn.execute(
         "INSERT INTO status_place (org, list, idx, rev, until, lineage) \
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -42,15 +39,7 @@ pub(crate) fn write(
 }
 
 fn read(row: &dyn Row) -> Result<ListedToken, DriverError> {
-    let (keys, rest) = row.blob(2)?.as_chunks::<KEY_BYTES>();
-    let id = |key: &[u8; KEY_BYTES]| AnyId::from_key(u128::from_be_bytes(*key));
-    let lineage: Option<Vec<AnyId>> = keys.iter().map(id).collect();
-    let lineage = lineage.filter(|_| rest.is_empty());
-    Ok(ListedToken {
-        index: row.small(0)?,
-        rev: row.count(1)?,
-        lineage: lineage.ok_or_else(|| DriverError::unreadable(2, "holds what is no id"))?,
-    })
+    Ok(ListedToken { index: row.small(0)?, rev: row.count(1)?, lineage: lineage::read(row, 2)? })
 }
 
 fn listed(

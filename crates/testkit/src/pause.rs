@@ -16,7 +16,7 @@ use accredit_wire::time::Time;
 /// What happens in the pause.
 pub type Meanwhile = BoxFuture<'static, ()>;
 
-/// A vault that signs, and before it signs a token lets something happen.
+/// A vault that signs, and before it signs a token or a certificate lets something happen.
 pub struct PausingVault {
     vault: SoftVault,
     meanwhile: Mutex<Vec<Meanwhile>>,
@@ -63,7 +63,7 @@ impl KeyVault for PausingVault {
         message: &'a [u8],
     ) -> BoxFuture<'a, Result<[u8; 64], Fault>> {
         Box::pin(async move {
-            if key.purpose == KeyPurpose::Token {
+            if matches!(key.purpose, KeyPurpose::Token | KeyPurpose::Ca) {
                 let next = self.meanwhile.lock().expect("no thread panics with it").pop();
                 if let Some(meanwhile) = next {
                     meanwhile.await;

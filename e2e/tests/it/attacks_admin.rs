@@ -50,6 +50,8 @@ struct Prey {
     token: String,
     /// The status list that the token names.
     list: String,
+    /// The id of one of the instance.
+    certificate: String,
 }
 
 impl Prey {
@@ -73,7 +75,20 @@ impl Prey {
         let admin_key = text(&server.post("/v1/admin-keys", body).await, "id");
         let body = json!({"agent": client.agent, "purpose": "to be in a story"});
         let task = text(&server.post("/v1/tasks", body).await, "id");
-        Self { cast, client, instance, person, org, event, admin_key, task, token, list }
+        let certificate = text(&certificate_of(&cast, &instance), "id");
+        Self {
+            cast,
+            client,
+            instance,
+            person,
+            org,
+            event,
+            admin_key,
+            task,
+            token,
+            list,
+            certificate,
+        }
     }
 
     /// The path with A's ids in the places of its parameters.
@@ -91,6 +106,7 @@ impl Prey {
             "federations" => "corp",
             "admin-keys" => &self.admin_key,
             "tasks" => &self.task,
+            "certificates" => &self.certificate,
             _ => "",
         };
         let filled = path
@@ -177,15 +193,23 @@ impl Prey {
         let (client, instance) = (&self.client, &self.instance);
         let of_agents = [&client.agent, &client.credential, &instance.id, &instance.credential];
         let others = [&self.cast.resource, &self.person, &self.org, &self.event];
-        let more = [&self.admin_key, &self.task];
+        let more = [&self.admin_key, &self.task, &self.certificate];
         of_agents.into_iter().chain(others).chain(more).map(String::as_str).collect()
     }
 
     /// All that can be seen of A, by its own administrator.
     async fn snapshot(&self) -> Vec<Value> {
         let mut seen = Vec::new();
-        for list in ["orgs", "persons", "resources", "agents", "instances", "tasks", "revocations"]
-        {
+        for list in [
+            "orgs",
+            "persons",
+            "resources",
+            "agents",
+            "instances",
+            "tasks",
+            "certificates",
+            "revocations",
+        ] {
             seen.push(self.cast.server.get(&format!("/v1/{list}")).await);
         }
         for list in ["credentials", "admin-keys"] {
@@ -201,6 +225,16 @@ impl Prey {
         }
         seen
     }
+}
+
+/// A certificate of an instance, by the command line.
+fn certificate_of(cast: &Cast, instance: &Client) -> Value {
+    let file = |name: &str| cast.server.folder().file(name);
+    let (secret, key, chain) = (file("prey.secret"), file("prey.key"), file("prey.pem"));
+    std::fs::write(&secret, &instance.secret).expect("written");
+    let who = ["--client-id", &instance.agent, "--secret-file", &secret, "--org", &cast.server.org];
+    let to = ["--key", &*key, "--certificate", &chain];
+    cast.server.cli_json(&[&["certificate", "issue"][..], &who, &to].concat())
 }
 
 /// Another organization at the same server; its administrator's key.
@@ -338,6 +372,8 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
     for filtered in [
         format!("/v1/instances?agent={}", prey.client.agent),
         format!("/v1/credentials?agent={}", prey.client.agent),
+        format!("/v1/certificates?agent={}", prey.client.agent),
+        format!("/v1/certificates?instance={}", prey.instance.id),
         format!("/v1/credentials?resource={}", prey.cast.resource),
         format!("/v1/events?after={}", prey.event),
         format!("/v1/agents?cursor={}", prey.client.agent),
@@ -349,13 +385,18 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
         let answer = server.send(Ask::get(&filtered).bearer(&theirs)).await;
         check_silent(&filtered, &answer, &filtered);
     }
-    for target in prey.ids() {
+    for target in prey.ids().into_iter().filter(|id| *id != prey.certificate) {
         let body = json!({"target": target, "reason": "mine"});
         let answer = server.send(Ask::json("POST", "/v1/revocations", &body).bearer(&theirs)).await;
         assert!([400, 404].contains(&answer.status), "{target}: {}", answer.text());
     }
     assert_eq!(prey.snapshot().await[..], before[..], "nothing was changed");
     assert!(server.is_active(&prey.token).await, "A's token lives");
+    // Whose token an id is, nobody looks up: the entry would have ended one of theirs.
+    let body = json!({"target": prey.certificate, "reason": "mine"});
+    server.send(Ask::json("POST", "/v1/revocations", &body).bearer(&theirs)).await.good();
+    let certificate = server.get(&format!("/v1/certificates/{}", prey.certificate)).await;
+    assert_eq!(certificate["standing"], "valid", "A's certificate lives");
 
     // A's token at their introspection: as if it never was.
     let introspect = Ask::form("/o/other/oauth/introspect", &[("token", prey.token.as_str())]);

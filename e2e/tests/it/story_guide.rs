@@ -62,6 +62,11 @@ async fn tokens_are_verified_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_get_certificates_as_the_guide_says() {
+    read("certificates.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_is_delegated_as_the_guide_says() {
     read("delegating.md").await;
 }

@@ -87,6 +87,8 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
         "DROP TABLE workload",
         "DROP TABLE workload_rule",
         "ALTER TABLE credential DROP COLUMN workload",
+        "ALTER TABLE agent DROP COLUMN certificate_lifetime",
+        "DROP TABLE certificate",
         "ALTER TABLE lane DROP COLUMN slot",
         "DROP TABLE node_word",
         "DROP TABLE schema_beside",

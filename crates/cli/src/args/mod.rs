@@ -140,6 +140,9 @@ pub(crate) enum ClientCommand {
     SigningKey(commands::signing_key::SigningKey),
     /// The organization's certificate authority: what to trust
     Ca(commands::ca::Ca),
+    /// Certificates: X.509-SVIDs of instances
+    #[command(visible_alias = "certificates", alias = "cert")]
+    Certificate(commands::certificate::Certificate),
     /// Whether a found text is a secret of Accredit, and whose; from standard input
     KeyCheck(commands::key_check::KeyCheck),
     /// The audit log: follow, search, export, verify

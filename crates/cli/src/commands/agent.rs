@@ -120,6 +120,9 @@ struct Create {
     /// The life of its tokens (5m; at most 60m)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     token_lifetime: Option<Duration>,
+    /// The life of its instances' certificates (60m, which is the most)
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    certificate_lifetime: Option<Duration>,
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
@@ -179,6 +182,9 @@ struct Update {
     /// The life of its tokens (5m; at most 60m)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     token_lifetime: Option<Duration>,
+    /// The life of its instances' certificates (60m, which is the most)
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    certificate_lifetime: Option<Duration>,
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
@@ -325,6 +331,7 @@ fn create_body(args: Create) -> serde_json::Value {
         .with_opt("may_delegate", args.may_delegate.then_some(true))
         .with_opt("bound_only", args.bound_only.then_some(true))
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
+        .with_opt("certificate_lifetime", args.certificate_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
         .with_opt("jwks_url", args.jwks_url)
@@ -346,12 +353,13 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
         .with_opt("may_delegate", args.may_delegate)
         .with_opt("bound_only", args.bound_only)
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
+        .with_opt("certificate_lifetime", args.certificate_lifetime.map(|life| life.as_secs()))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
         .with_opt("jwks_url", args.jwks_url)
         .changed(
             "--owner, --purpose, --environment, --default-scope, --may-delegate, --bound-only, \
-             --token-lifetime, --review-due, --rotation-days, --jwks-url",
+             --token-lifetime, --certificate-lifetime, --review-due, --rotation-days, --jwks-url",
         )
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod attest;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod ca;
+pub(crate) mod certificate;
 pub(crate) mod config;
 pub(crate) mod credential;
 pub(crate) mod demo;
@@ -97,6 +98,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::Revocation(noun) => revocation::run(noun, cx).await,
         ClientCommand::SigningKey(noun) => signing_key::run(noun, cx).await,
         ClientCommand::Ca(noun) => ca::run(noun, cx).await,
+        ClientCommand::Certificate(noun) => certificate::run(noun, cx).await,
         ClientCommand::KeyCheck(args) => key_check::run(&args, cx).await,
         ClientCommand::Audit(noun) => audit::run(noun, cx).await,
         ClientCommand::Token(noun) => token::run(noun, cx).await,

@@ -84,6 +84,7 @@ kinds! {
     RootKeyRotated "root_key.rotated";
     TaskCreated "task.created";
     TaskEnded "task.ended";
+    CertificateIssued "certificate.issued";
     TokenIssued "token.issued";
     TokenRevoked "token.revoked";
     TokenRefused "token.refused";
@@ -130,6 +131,8 @@ pub struct Body {
     pub block: Option<BlockId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_to: Option<Thumbprint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
     #[serde(skip_serializing_if = "Changes::is_empty")]
@@ -255,6 +258,7 @@ mod tests {
             audience: Some("https://crm.example/\u{e9}".into()),
             block: Some(BlockId::of_signature(&[1; 64])),
             bound_to: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".parse().ok(),
+            certificate: Some("00ff".into()),
             chain: Some("agt_a/ins_b agt_c".into()),
             changes: Changes::from([
                 ("purpose".into(), "a \"b\"".into()),

@@ -8,6 +8,7 @@
 //! what never changes (`docs/decisions/0012`).
 
 pub mod bundle;
+pub mod issued;
 
 use std::time::Duration;
 

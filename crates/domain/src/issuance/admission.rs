@@ -40,6 +40,8 @@ pub struct AgentFacts {
     pub impersonates: Vec<AnyId>,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
+    /// The life of its instances' certificates, seconds.
+    pub certificate_lifetime: u32,
     /// When a change last asked for its credential to be rotated.
     pub rotation_asked_at: Option<Time>,
 }

@@ -1,4 +1,4 @@
-//! The issuance path: every token that leaves this process is made here.
+//! The issuance path: every token and every certificate that leaves this process is made here.
 //!
 //! One line per step of [`attempt`], one type per stage, each with a constructor private to its
 //! step: what was not authenticated cannot be proposed, what was not proposed cannot be
@@ -6,9 +6,11 @@
 //! is visible, and the write re-checks its lineage against what was revoked since the decision.
 //!
 //! [`authenticate`], or [`workload`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
+//! An instance's [`certificate`] begins and ends as they do, with steps of its own between.
 
 pub mod admission;
 pub mod authenticate;
+pub mod certificate;
 pub mod clock;
 pub mod grants;
 pub mod mint;
@@ -61,9 +63,9 @@ pub struct IssuedToken {
 
 /// What came of a request.
 #[derive(Debug)]
-pub enum Outcome {
-    /// A token.
-    Issued(IssuedToken),
+pub enum Outcome<T = IssuedToken> {
+    /// A token, or a certificate.
+    Issued(T),
     /// A no that the client can mend.
     Refused(Refusal),
 }
@@ -79,6 +81,16 @@ enum Stopped {
     Fault(Fault),
 }
 
+impl Stopped {
+    /// A no to a client that is known.
+    fn of(client: AuthenticatedClient, error: Error) -> Self {
+        match error {
+            Error::Refused(refusal) => Self::Refused(Box::new(client), refusal),
+            Error::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
 impl From<Fault> for Stopped {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
@@ -87,6 +99,20 @@ impl From<Fault> for Stopped {
 
 /// Issues a token, or says why not.
 pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result<Outcome, Fault> {
+    decided(cx, auth, None, || attempt(cx, auth, request)).await
+}
+
+/// Decides as often as a revocation comes between, and records what is refused, in which format it
+/// was asked for.
+async fn decided<T, F>(
+    cx: &Cx,
+    auth: &ClientAuth,
+    format: Option<&'static str>,
+    attempt: impl Fn() -> F,
+) -> Result<Outcome<T>, Fault>
+where
+    F: Future<Output = Result<T, Stopped>>,
+{
     // Before anything is asked of the store, and recorded for nobody: it is so for all.
     if let Err(refusal) = cx.world.latest.may_issue(cx.now) {
         return Ok(Outcome::Refused(refusal));
@@ -99,7 +125,7 @@ pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result
     }
     let mut overtaken_by = None;
     for _ in 0..ISSUE_TRIES_MAX {
-        match attempt(cx, auth, request).await {
+        match attempt().await {
             Ok(issued) => return Ok(Outcome::Issued(issued)),
             Err(Stopped::Overtaken(id)) => overtaken_by = Some(id),
             Err(Stopped::Fault(fault)) => return Err(fault),
@@ -108,7 +134,7 @@ pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result
                 return Ok(Outcome::Refused(refusal));
             }
             Err(Stopped::Refused(client, refusal)) => {
-                Box::pin(record_refusal(cx, *client, &refusal)).await?;
+                Box::pin(record_refusal(cx, *client, format, &refusal)).await?;
                 return Ok(Outcome::Refused(refusal));
             }
         }
@@ -116,13 +142,9 @@ pub async fn issue(cx: &Cx, auth: &ClientAuth, request: &TokenRequest) -> Result
     Err(Fault::new("issue", format!("overtaken by revocations, last of {overtaken_by:?}")))
 }
 
-/// The path, one line per step.
-async fn attempt(
-    cx: &Cx,
-    auth: &ClientAuth,
-    request: &TokenRequest,
-) -> Result<IssuedToken, Stopped> {
-    let mut client = match workload::shown(auth) {
+/// Who asks, where they have not asked too often.
+async fn known(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, Stopped> {
+    let client = match workload::shown(auth) {
         None => authenticate::client(cx, auth).await?,
         // Boxed: every request would carry the room that it needs.
         Some(shown) => Box::pin(workload::client(cx, shown)).await?,
@@ -132,6 +154,16 @@ async fn attempt(
     {
         return Err(Stopped::Refused(Box::new(client), refusal));
     }
+    Ok(client)
+}
+
+/// The path, one line per step.
+async fn attempt(
+    cx: &Cx,
+    auth: &ClientAuth,
+    request: &TokenRequest,
+) -> Result<IssuedToken, Stopped> {
+    let mut client = known(cx, auth).await?;
     if let Err(refusal) = possession::prove(cx, &mut client, &request.proofs) {
         return Err(Stopped::Refused(Box::new(client), refusal));
     }
@@ -153,10 +185,7 @@ async fn attempt(
     };
     let permitted = match proposed.and_then(permit::permit) {
         Ok(permitted) => permitted,
-        Err(Error::Refused(refusal)) => {
-            return Err(Stopped::Refused(Box::new(client), refusal));
-        }
-        Err(Error::Fault(fault)) => return Err(Stopped::Fault(fault)),
+        Err(error) => return Err(Stopped::of(client, error)),
     };
     let format = Format::of(request.requested_token_type);
     let template = match template::fill(cx, permitted, format) {
@@ -170,19 +199,33 @@ async fn attempt(
         rev: template.token.rev,
         used_up: client.used_up.clone(),
         status: template.status,
+        certificate: None,
     };
     let (minted, block) = match mint::mint(cx, template).await {
         Ok(minted) => minted,
-        Err(Error::Refused(refusal)) => return Err(Stopped::Refused(Box::new(client), refusal)),
-        Err(Error::Fault(fault)) => return Err(Stopped::Fault(fault)),
+        Err(error) => return Err(Stopped::of(client, error)),
     };
     let event = cx.event(EventKind::TokenIssued, Body { block, ..body });
-    match cx.world.store.record_issuance(Audited::new(issuance, event)).await {
+    record(cx, auth, client, Audited::new(issuance, event)).await?;
+    Ok(minted)
+}
+
+/// Records an issuance, and that its client was there.
+async fn record(
+    cx: &Cx,
+    auth: &ClientAuth,
+    client: AuthenticatedClient,
+    issuance: Audited<Issuance>,
+) -> Result<(), Stopped> {
+    match cx.world.store.record_issuance(issuance).await {
         Ok(()) => {}
         Err(NotRecorded::Overtaken(id)) => return Err(Stopped::Overtaken(id)),
         Err(NotRecorded::Replayed) => return Err(Stopped::Unauthenticated(replayed(auth))),
         Err(NotRecorded::ProofReplayed) => {
             return Err(Stopped::Refused(Box::new(client), possession::replayed()));
+        }
+        Err(NotRecorded::NoRoom) => {
+            return Err(Stopped::Refused(Box::new(client), certificate::no_room()));
         }
         Err(NotRecorded::Fault(fault)) => return Err(Stopped::Fault(fault)),
     }
@@ -190,7 +233,7 @@ async fn attempt(
     for id in uses.into_iter().flatten() {
         cx.tenant.uses.note(id, cx.now, cx.source);
     }
-    Ok(minted)
+    Ok(())
 }
 
 fn replayed(auth: &ClientAuth) -> Refusal {
@@ -209,6 +252,7 @@ fn replayed(auth: &ClientAuth) -> Refusal {
 async fn record_refusal(
     cx: &Cx,
     client: AuthenticatedClient,
+    format: Option<&'static str>,
     refusal: &Refusal,
 ) -> Result<(), Fault> {
     let store = &cx.world.store;
@@ -223,6 +267,7 @@ async fn record_refusal(
         count: (suppressed > 0).then_some(suppressed),
         credential: Some(client.credential.id),
         decision: Some("deny"),
+        format,
         method: Some(client.method),
         reason: Some(refusal.detail.clone()),
         rule: Some(refusal.rule.code()),

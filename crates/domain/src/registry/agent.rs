@@ -22,6 +22,7 @@ use super::{
 use crate::audit::changes;
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
+use crate::issuance::certificate::CERTIFICATE_LIFETIME_MAX_SECONDS;
 use crate::issuance::{TOKEN_LIFETIME_DEFAULT_SECONDS, TOKEN_LIFETIME_MAX_SECONDS};
 use crate::ports::{Page, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
@@ -112,6 +113,8 @@ pub struct Agent {
     pub drill: bool,
     /// The life of its tokens, seconds.
     pub token_lifetime: u32,
+    /// The life of its instances' certificates, seconds.
+    pub certificate_lifetime: u32,
     /// When it is to be reviewed.
     #[schema(value_type = String)]
     pub review_due_at: Time,
@@ -185,6 +188,8 @@ pub struct CreateAgent {
     pub bound_only: bool,
     /// The life of its tokens, seconds: 300 where not said, at most 3600.
     pub token_lifetime: Option<u32>,
+    /// The life of its instances' certificates, seconds: 3600 where not said, which is the most.
+    pub certificate_lifetime: Option<u32>,
     /// When it is to be reviewed; in 90 days where not said.
     #[schema(value_type = Option<String>)]
     pub review_due_at: Option<Time>,
@@ -222,6 +227,8 @@ pub struct UpdateAgent {
     pub bound_only: Option<bool>,
     /// The life of its tokens, seconds.
     pub token_lifetime: Option<u32>,
+    /// The life of its instances' certificates, seconds.
+    pub certificate_lifetime: Option<u32>,
     /// When it is to be reviewed.
     #[schema(value_type = Option<String>)]
     pub review_due_at: Option<Time>,
@@ -274,6 +281,18 @@ fn lifetime(asked: Option<u32>) -> Result<u32, Refusal> {
             "token_lifetime",
             format!("must be from 1 to {TOKEN_LIFETIME_MAX_SECONDS} seconds"),
             "short tokens are what makes a stolen one worth little; 300 suits most agents",
+        ));
+    }
+    Ok(seconds)
+}
+
+fn certificate_lifetime(asked: Option<u32>) -> Result<u32, Refusal> {
+    let seconds = asked.unwrap_or(CERTIFICATE_LIFETIME_MAX_SECONDS);
+    if seconds == 0 || seconds > CERTIFICATE_LIFETIME_MAX_SECONDS {
+        return Err(Refusal::field(
+            "certificate_lifetime",
+            format!("must be from 1 to {CERTIFICATE_LIFETIME_MAX_SECONDS} seconds"),
+            "whoever checks a certificate alone takes it until it is over: let it be short",
         ));
     }
     Ok(seconds)
@@ -335,6 +354,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
     let environment = asked.environment.as_deref().map(environment::asked).transpose()?;
     let environment = environment.unwrap_or_default();
     let token_lifetime = lifetime(asked.token_lifetime)?;
+    let certificate_lifetime = certificate_lifetime(asked.certificate_lifetime)?;
     let rotation_days = rotation_schedule::days(asked.rotation_days)?;
     let jwks_url = jwks::url(cx, asked.jwks_url.as_deref().unwrap_or(""))?;
     let authority = permission::resolve(cx, (name.as_str(), environment), &asked.allow).await?;
@@ -360,6 +380,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             impersonates: Vec::new(),
             drill: asked.drill,
             token_lifetime,
+            certificate_lifetime,
             review_due_at: asked.review_due_at.unwrap_or(cx.now.plus(REVIEW_DUE_AFTER)),
             created_at: cx.now,
             last_seen_at: None,
@@ -469,6 +490,9 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
         }
         if let Some(seconds) = asked.token_lifetime {
             agent.token_lifetime = lifetime(Some(seconds))?;
+        }
+        if let Some(seconds) = asked.certificate_lifetime {
+            agent.certificate_lifetime = certificate_lifetime(Some(seconds))?;
         }
         if let Some(days) = asked.rotation_days {
             rotation_schedule::set(&mut agent, days)?;

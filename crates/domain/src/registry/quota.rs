@@ -11,7 +11,7 @@
 //! maximum for where the server runs: whoever has that machine makes an owner's key when no other
 //! is left.
 
-use accredit_wire::ids::{AgentId, CredentialId, FederationId, TaskId};
+use accredit_wire::ids::{AgentId, CredentialId, FederationId, InstanceId, TaskId};
 use accredit_wire::time::Time;
 
 use crate::refusal::{Refusal, Rule};
@@ -173,4 +173,6 @@ pub enum RoomOf {
     BirthsBy(CredentialId),
     /// Rules on a platform's tokens.
     RulesOf(FederationId),
+    /// Certificates of an instance that are not over.
+    CertificatesOf(InstanceId),
 }

@@ -492,7 +492,9 @@ mod tests {
         take(&mut ends, "credential.revoked", &ended).expect("read");
         assert!(ends.ended.contains(&one));
         // Of an agent only what may have taken something from it.
-        for member in ["purpose", "token_lifetime", "reviewed", "rotation_days"] {
+        for member in
+            ["purpose", "token_lifetime", "certificate_lifetime", "reviewed", "rotation_days"]
+        {
             let changed = json!({"agent": agent, "changes": {member: "x"}, "v": 1});
             take(&mut ends, "agent.updated", &changed).expect("read");
         }

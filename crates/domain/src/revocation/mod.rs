@@ -66,7 +66,7 @@ pub struct Blast {
     pub instances: u64,
     /// Credentials that were active.
     pub credentials: u64,
-    /// Live tokens, at most.
+    /// Live tokens and certificates, at most.
     pub tokens_at_most: u64,
 }
 

@@ -103,6 +103,8 @@ pub(crate) struct Stage {
     task: String,
     /// A status list.
     list: String,
+    /// A certificate.
+    certificate: String,
     idp: Idp,
 }
 
@@ -151,8 +153,23 @@ impl Stage {
         let token = world.token(&acme, &scene.client, &[("scope", "crm:read")]).await.expect(200);
         let list = crate::status_list::place(&token.member("access_token")).uri;
         let list = list.rsplit('/').next().expect("an id").to_owned();
-        let mut stage =
-            Self { world, acme, other, scene, person, key, event, revocation, task, list, idp };
+        let holder = world.instance(&acme, "planner", None).await;
+        let certificate = crate::certificates::issue(&world, &acme, &holder).await;
+        let certificate = certificate["id"].as_str().expect("an id").to_owned();
+        let mut stage = Self {
+            world,
+            acme,
+            other,
+            scene,
+            person,
+            key,
+            event,
+            revocation,
+            task,
+            list,
+            certificate,
+            idp,
+        };
         let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
         stage.key = spare.credential;
         accredit_server::jobs::integrate_all(&stage.world.server).await;
@@ -278,6 +295,7 @@ impl Stage {
             "admin-keys" => &self.key,
             "events" => &self.event,
             "tasks" => &self.task,
+            "certificates" => &self.certificate,
             _ => "",
         };
         path.replace("{org}", "acme")
@@ -304,6 +322,9 @@ impl Stage {
                     ]);
                 }
                 "own_tasks" => return ask.form(&[]),
+                "issue_certificate" => {
+                    return ask.form(&[("csr", &*crate::certificates::csr())]);
+                }
                 "end_own_task" => return ask.form(&[("task", &*self.own_task().await)]),
                 _ => {}
             }

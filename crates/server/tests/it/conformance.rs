@@ -63,10 +63,14 @@ enum Row {
     ListedToken,
     /// A token that was got with one of the platform's.
     WorkloadToken,
+    /// An X.509-SVID.
+    Certificate,
+    /// That of an instance that another brought into being.
+    ChildCertificate,
 }
 
 impl Row {
-    /// What it is of ours that is sent to a resource.
+    /// What it is of ours that is shown to others.
     const fn is_token(self) -> bool {
         matches!(
             self,
@@ -81,11 +85,13 @@ impl Row {
                 | Self::NarrowedToken
                 | Self::ListedToken
                 | Self::WorkloadToken
+                | Self::Certificate
+                | Self::ChildCertificate
         )
     }
 }
 
-const ROWS: [Row; 24] = [
+const ROWS: [Row; 26] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ChildSecret,
@@ -110,6 +116,8 @@ const ROWS: [Row; 24] = [
     Row::NarrowedToken,
     Row::ListedToken,
     Row::WorkloadToken,
+    Row::Certificate,
+    Row::ChildCertificate,
 ];
 
 /// The row of each kind of secret.
@@ -375,6 +383,19 @@ impl Stage {
         id(mine.expect("mia")["payload"]["target"].as_str().expect("an id"))
     }
 
+    /// The id of a certificate of an instance.
+    async fn certificate(&self, org: &Org, client: &Client) -> String {
+        let issued = crate::certificates::issue(&self.world, org, client).await;
+        issued["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Every id that a certificate hangs on, as the store keeps it.
+    async fn certificate_lineage(&self, org: &Org, certificate: &str) -> Vec<AnyId> {
+        let (org, id) = (self.world.tenant(org).await.id, certificate.parse().expect("an id"));
+        let found = self.world.world.store.certificate(org, id).await.expect("a store");
+        found.expect("a certificate").lineage
+    }
+
     /// A token that is bound to a key.
     async fn bound(&self, org: &Org, client: &Client) -> String {
         let (private, _) = PrivateKey::generate(Algorithm::Es256).expect("a key");
@@ -561,6 +582,26 @@ impl Stage {
                     world.token(org, &instance, &[READ]).await.expect(200).member("access_token");
                 lineage_of(&token)
             }
+            Row::Certificate => {
+                token = self.certificate(org, &instance).await;
+                let lineage = self.certificate_lineage(org, &token).await;
+                let keys = lineage.iter().filter(|id| id.kind() == Kind::Key).count();
+                assert_eq!(keys, 2, "the intermediate and its root: {lineage:?}");
+                let credential = id(&instance.credential);
+                for needed in [agent[0], agent[1], of_instance, credential, id(&token)] {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
+            Row::ChildCertificate => {
+                let (child, of_child) = self.child(org).await;
+                token = self.certificate(org, &child).await;
+                let lineage = self.certificate_lineage(org, &token).await;
+                for needed in of_child {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
             Row::DurableGrant => {
                 let federation = self.federation(org).await;
                 let jwt = self.jwt();
@@ -649,6 +690,10 @@ impl Stage {
                 };
                 let answer = world.ask(ask.form(&form)).await;
                 return answer.status == 200 && answer.json()["active"] == true;
+            }
+            // It is looked up: a verifier of the certificate alone knows when it is over.
+            Row::Certificate | Row::ChildCertificate => {
+                return crate::certificates::standing(world, org, &case.token).await == "valid";
             }
             Row::AdminKey => world.ask(Ask::get("/v1/agents").bearer(&client().secret)).await,
             Row::OperatorKey => unreachable!("no kill reaches it"),

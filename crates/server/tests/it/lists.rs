@@ -80,7 +80,7 @@ fn every_list_takes_the_filters_and_orders_of_what_its_rows_have() {
             }
         }
         // When something was last used is written all the time, and is no order.
-        let unsorted = ["list_instances", "list_tasks"];
+        let unsorted = ["list_instances", "list_tasks", "list_certificates"];
         for (name, is_order) in
             [("expires_at", !unsorted.contains(&operation)), ("review_due_at", true)]
         {
@@ -106,6 +106,10 @@ async fn full() -> (TestWorld, Org) {
         let permission = format!("/v1/agents/a0/permissions/{name}");
         let actions = json!({"actions": ["read"]});
         world.admin(&org, "PUT", &permission, Some(actions)).await.expect(200);
+    }
+    let holder = world.instance(&org, "a0", None).await;
+    for _ in 0..4 {
+        crate::certificates::issue(&world, &org, &holder).await;
     }
     for n in 0..4 {
         let task = json!({"agent": "a0", "purpose": format!("to be listed {n}")});
@@ -419,6 +423,8 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
     let scene = world.scene().await;
     let instance = world.instance(&scene.org, "planner", None).await;
     world.token(&scene.org, &instance, &[("scope", "crm:read")]).await.expect(200);
+    let certificate = crate::certificates::issue(&world, &scene.org, &instance).await;
+    let certificate = certificate["id"].as_str().expect("an id").to_owned();
     let owner = scene.planner.owner.expect("an owner").to_string();
     let revoked = world.revoke(&scene.org, &instance.credential).await.expect("revoked");
     let event = crate::events(&world, &scene.org, "token.issued").await;
@@ -438,6 +444,7 @@ async fn another_organizations_things_are_not_found_whatever_is_asked() {
             Some("resources") => &crm,
             Some("agents") => &planner,
             Some("instances") => &instance,
+            Some("certificates") => &certificate,
             Some("credentials") => &scene.client.credential,
             Some("events") => &event,
             Some("orgs") => &scene.org.name,

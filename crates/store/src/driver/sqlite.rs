@@ -71,6 +71,17 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (39, "workload rule", include_str!("../../migrations/sqlite/0039_workload_rule.sql")),
     (40, "workload", include_str!("../../migrations/sqlite/0040_workload.sql")),
     (41, "workload births", include_str!("../../migrations/sqlite/0041_workload_births.sql")),
+    (42, "certificates", include_str!("../../migrations/sqlite/0042_certificates.sql")),
+    (
+        43,
+        "certificates that are over",
+        include_str!("../../migrations/sqlite/0043_certificates_over.sql"),
+    ),
+    (
+        44,
+        "certificate lifetime",
+        include_str!("../../migrations/sqlite/0044_certificate_lifetime.sql"),
+    ),
 ];
 
 /// A store in one file, held by this process alone.

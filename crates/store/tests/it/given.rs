@@ -184,7 +184,7 @@ pub(crate) async fn issue(
         ..Body::default()
     };
     let used_up = UsedUp { assertion: single_use, possession: None };
-    let issuance = Issuance { org, lineage, rev, used_up, status: None };
+    let issuance = Issuance { org, lineage, rev, used_up, status: None, certificate: None };
     store.record_issuance(Audited::new(issuance, event(EventKind::TokenIssued, body))).await?;
     Ok(token)
 }
@@ -316,6 +316,7 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         impersonates: Vec::new(),
         drill: false,
         token_lifetime: 300,
+        certificate_lifetime: 3600,
         review_due_at: NOW,
         created_at: NOW,
         last_seen_at: None,

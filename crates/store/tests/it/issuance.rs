@@ -93,8 +93,14 @@ async fn an_issuance_by_a_proof_of_possession_that_was_used_uses_up_nothing_else
             assertion: Some(single_use(agent, assertion)),
             possession: Some(single_use(agent, possession)),
         };
-        let issuance =
-            Issuance { org: world.org, lineage: vec![agent], rev: 0, used_up, status: None };
+        let issuance = Issuance {
+            org: world.org,
+            lineage: vec![agent],
+            rev: 0,
+            used_up,
+            status: None,
+            certificate: None,
+        };
         let issued = event(EventKind::TokenIssued, Body::default());
         world.store.record_issuance(Audited::new(issuance, issued)).await
     };
@@ -188,6 +194,7 @@ async fn an_issuance_of_an_unknown_organization_is_a_fault() {
         rev: 0,
         used_up: UsedUp::NOTHING,
         status: None,
+        certificate: None,
     };
     let issued = event(EventKind::TokenIssued, Body::default());
     let outcome = world.store.record_issuance(Audited::new(issuance, issued)).await;

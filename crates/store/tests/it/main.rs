@@ -3,6 +3,7 @@
 
 mod admissions;
 mod answers;
+mod certificates;
 mod corpus;
 mod engine;
 mod fault_matrix;

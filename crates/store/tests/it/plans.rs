@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use accredit_domain::ports::{
-    Admissions as _, Log as _, Lookup, Order, Page, Registry as _, Revocations as _, Span,
+    Admissions as _, Certificates as _, Log as _, Lookup, Order, Page, Registry as _,
+    Revocations as _, Span,
 };
 use accredit_domain::registry::environment::Environment;
 use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqlStore};
-use accredit_wire::ids::{AgentId, FederationId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::ids::{AgentId, FederationId, InstanceId, OrganizationId, PersonId, ResourceId};
 use accredit_wire::time::Time;
 
 /// What the readers asked for.
@@ -170,6 +171,8 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
             store.tasks(org, page.clone()).await.expect("a page");
             let index = if state.is_some() { "task_state" } else { "PRIMARY KEY" };
             stage.check("tasks", index, &format!("(org=?{lead} AND id>?"));
+            store.certificates(org, page.clone()).await.expect("a page");
+            stage.check("certificates", "autoindex_certificate", "(org=? AND id>?");
             store.credentials(org, page.clone()).await.expect("a page");
             let index = match state {
                 None => by("PRIMARY KEY", "credential_expiry"),
@@ -185,6 +188,13 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
             stage.check("an agent's instances", "instance_agent", "(org=? AND agent=? AND id>?");
             store.tasks(org, page.clone()).await.expect("a page");
             stage.check("an agent's tasks", "task_agent", "(org=? AND agent=? AND id>?");
+            store.certificates(org, page.clone()).await.expect("a page");
+            let seek = "(org=? AND agent=? AND id>?";
+            stage.check("an agent's certificates", "autoindex_certificate", seek);
+            let instance = Some(InstanceId::new(1, [5; 10]));
+            store.certificates(org, Page { instance, ..page.clone() }).await.expect("a page");
+            let seek = "(org=? AND instance=? AND id>?";
+            stage.check("an instance's certificates", "PRIMARY KEY", seek);
             store.credentials(org, page).await.expect("a page");
             let index = by("credential_agent ", "credential_agent_expiry");
             let by = format!("(org=? AND agent=? AND {range}");

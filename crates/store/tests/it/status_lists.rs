@@ -24,7 +24,8 @@ pub(crate) async fn issue(
     place: StatusPlace,
 ) -> Result<(), NotRecorded> {
     let (org, lineage) = (world.org, lineage.to_vec());
-    let issuance = Issuance { org, lineage, rev, used_up: UsedUp::NOTHING, status: Some(place) };
+    let (used_up, status) = (UsedUp::NOTHING, Some(place));
+    let issuance = Issuance { org, lineage, rev, used_up, status, certificate: None };
     let issued = event(EventKind::TokenIssued, Body::default());
     world.store.record_issuance(Audited::new(issuance, issued)).await
 }

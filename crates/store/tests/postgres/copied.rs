@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use accredit_domain::ports::{
-    Installation, Ledger as _, Lookup, Registry as _, Row, StatusLists as _, Store as _,
+    Certificates as _, Installation, Ledger as _, Lookup, Registry as _, Row, StatusLists as _,
+    Store as _,
 };
 use accredit_domain::registry::credential::Holder;
 use accredit_domain::vault::WrappedPepper;
 use accredit_store::Options;
 use accredit_store::copy::{copy_all, copy_still};
 use accredit_store::place::Place;
-use accredit_wire::ids::{AgentId, TokenId};
+use accredit_wire::ids::{AgentId, InstanceId, TokenId};
 
 use crate::given::{NOW, World, issue, single_use, unique};
-use crate::{server, status_lists};
+use crate::{certificates, server, status_lists};
 
 fn database(folder: &tempfile::TempDir) -> Place {
     server::database_of(folder);
@@ -36,14 +37,17 @@ async fn a_store_moves_to_a_file_and_back_and_what_was_used_stays_used() {
     }
     let listed = status_lists::place(77);
     status_lists::issue(&world, &[agent.id.any()], 0, listed).await.expect("issued");
+    let instance = InstanceId::new(1, [2; 10]);
+    let certificate = certificates::row(agent.id, instance, [3; 10]);
+    certificates::issue(&world, certificate.clone()).await.expect("issued");
     let World { store, org, folder } = world;
     store.close();
     let (middle, there) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("one"));
     let file = Place::File(middle.path().join("accredit.db"));
 
     let out = copy_all(&database(&folder), &file).expect("copied");
-    let counts = ["agent", "spent", "status_place"].map(|table| out.rows_of(table));
-    assert_eq!(counts, [1, 20, 1], "{out:?}");
+    let counts = ["agent", "spent", "status_place", "certificate"].map(|table| out.rows_of(table));
+    assert_eq!(counts, [1, 20, 1, 1], "{out:?}");
     let again = copy_all(&database(&folder), &file).expect_err("it is full").to_string();
     assert!(again.contains("must be empty"), "{again}");
     let embedded = file.open(&Options::default()).expect("a store");
@@ -63,6 +67,8 @@ async fn a_store_moves_to_a_file_and_back_and_what_was_used_stays_used() {
         (places.len(), places[0].index, &*places[0].lineage),
         (1, 77, &[agent.id.any()][..])
     );
+    let found = store.certificate(org, certificate.id).await.expect("read");
+    assert_eq!(found, Some(certificate));
     let further = single_use(AgentId::new(1, [1; 10]).any(), 99);
     assert!(store.consume_once(org, further).await.expect("asked"), "another one is not");
     let lanes = accredit_domain::ports::Log::lanes(&*store, org).await.expect("lanes");

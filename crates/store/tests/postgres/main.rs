@@ -6,6 +6,8 @@
 mod admissions;
 #[path = "../it/answers.rs"]
 mod answers;
+#[path = "../it/certificates.rs"]
+mod certificates;
 mod cluster;
 mod copied;
 mod engine;

@@ -2,13 +2,15 @@
 //! and what it gets back.
 //!
 //! A request goes [`form`] → [`client_auth`] → [`token_request`] (and [`token_exchange`]),
-//! [`introspection`], [`revocation`], [`task_request`] or [`instance_request`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as RFC
-//! 6749 wants it. [`metadata`] says where the endpoints are.
+//! [`introspection`], [`revocation`], [`task_request`], [`instance_request`] or
+//! [`certificate_request`]; whatever is not accepted is a [`Rejection`], which [`errors`] renders as
+//! RFC 6749 wants it. [`metadata`] says where the endpoints are.
 //!
 //! Absent on purpose: whether a client exists, what it may have, and any HTTP type. The caller
 //! hands over header values and bodies as bytes; assertions and tokens pass through here unread.
 
 pub mod authorization_details;
+pub mod certificate_request;
 pub mod client_auth;
 pub mod errors;
 pub mod form;

@@ -162,10 +162,7 @@ impl Unsigned {
 
     /// The certificate with its signature: ECDSA with SHA-256, `r || s`.
     pub fn finish(self, signature: &[u8; 64]) -> Result<Certificate, EncodingError> {
-        let (r, s) = signature.split_at(32);
-        let signature = sequence(&[UintRef::new(r)?.to_der()?, UintRef::new(s)?.to_der()?])?;
-        let signature = BitString::from_bytes(&signature)?.to_der()?;
-        Certificate::parse(&sequence(&[self.0, ecdsa().to_der()?, signature])?)
+        Certificate::parse(&sequence(&[self.0, ecdsa().to_der()?, self::signature(signature)?])?)
     }
 }
 
@@ -211,7 +208,14 @@ impl Certificate {
     }
 }
 
-fn sequence(parts: &[Vec<u8>]) -> Result<Vec<u8>, EncodingError> {
+/// RFC 3279 section 2.2.3: `r || s` as a certificate or a request has it.
+pub(super) fn signature(fixed: &[u8; 64]) -> Result<Vec<u8>, EncodingError> {
+    let (r, s) = fixed.split_at(32);
+    let both = sequence(&[UintRef::new(r)?.to_der()?, UintRef::new(s)?.to_der()?])?;
+    Ok(BitString::from_bytes(&both)?.to_der()?)
+}
+
+pub(super) fn sequence(parts: &[Vec<u8>]) -> Result<Vec<u8>, EncodingError> {
     Ok(Any::new(Tag::Sequence, parts.concat())?.to_der()?)
 }
 
@@ -225,13 +229,13 @@ fn time(time: Time) -> Result<X509Time, EncodingError> {
     Ok(X509Time::from(DateTime::from_unix_duration(Duration::from_secs(seconds))?))
 }
 
-fn ecdsa() -> AlgorithmIdentifierOwned {
+pub(super) fn ecdsa() -> AlgorithmIdentifierOwned {
     AlgorithmIdentifierOwned { oid: ECDSA_SHA256, parameters: None }
 }
 
-fn info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, EncodingError> {
+pub(super) fn info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, EncodingError> {
     if key.algorithm() != Algorithm::Es256 {
-        return Err(EncodingError("an authority's key is of P-256".to_owned()));
+        return Err(EncodingError("the key is not of P-256".to_owned()));
     }
     let algorithm =
         AlgorithmIdentifierOwned { oid: EC_PUBLIC_KEY, parameters: Some(Any::encode_from(&P256)?) };

@@ -16,9 +16,12 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x509_cert::der;
+use zeroize::Zeroizing;
 
 /// Columns of base64 in a PEM file (RFC 7468 section 2).
 const PEM_COLUMNS: usize = 64;
+/// Bytes of the first line, or of the last, beside its label: at most.
+const FRAME_BYTES: usize = 17;
 
 /// Something could not be written as DER.
 #[derive(Clone, Debug)]
@@ -38,10 +41,14 @@ impl From<der::Error> for EncodingError {
     }
 }
 
-/// RFC 7468: bytes as text under a label.
+/// RFC 7468: bytes as text under a label. No copy of it is left behind, since it may be a private key.
 pub fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut out = format!("-----BEGIN {label}-----\n");
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let lines = text.len().div_ceil(PEM_COLUMNS);
+    let mut out = String::with_capacity(text.len() + lines + 2 * (label.len() + FRAME_BYTES));
+    out.push_str("-----BEGIN ");
+    out.push_str(label);
+    out.push_str("-----\n");
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(PEM_COLUMNS));
@@ -56,9 +63,15 @@ pub fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// The bytes of a text that is one PEM block under a label and nothing else.
-fn from_pem(label: &str, text: &str) -> Option<Vec<u8>> {
+pub fn decoded(label: &str, text: &str) -> Option<Vec<u8>> {
     let inner = text.trim().strip_prefix(&format!("-----BEGIN {label}-----"))?;
     let inner = inner.strip_suffix(&format!("-----END {label}-----"))?;
-    let base64: String = inner.split_ascii_whitespace().collect();
-    STANDARD.decode(base64).ok()
+    from_base64(inner)
+}
+
+/// The bytes of base64 in lines.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let mut base64 = Zeroizing::new(String::with_capacity(text.len()));
+    base64.extend(text.split_ascii_whitespace());
+    STANDARD.decode(base64.as_bytes()).ok()
 }

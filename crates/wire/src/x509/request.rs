@@ -2,7 +2,7 @@
 //!
 //! Whoever asks proves that it holds the key by signing the request with it. Names, extensions and
 //! attributes of a request are not looked at: what a certificate says is decided by who asked, so
-//! that no request can ask for more.
+//! that no request can ask for more. [`write`] makes one that names nothing.
 
 use std::fmt;
 
@@ -12,14 +12,17 @@ use x509_cert::der::{self, Decode as _, Encode as _, Reader as _, SliceReader};
 use x509_cert::request::CertReq;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
-use super::from_pem;
-use crate::crypto::{EcdsaKind, RsaAlgorithm, RsaPublicKey, sha256, verify_ecdsa_asn1};
+use super::certificate::{ecdsa, info, sequence, signature};
+use super::{EncodingError, decoded, from_base64, pem};
+use crate::crypto::{EcdsaKind, PrivateKey, RsaAlgorithm, RsaPublicKey, sha256, verify_ecdsa_asn1};
 
 /// The longest request as text, bytes: one with an RSA key of 4096 bits has a fifth of it.
 pub const REQUEST_TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// The label of a request (RFC 7468 section 7).
 const LABEL: &str = "CERTIFICATE REQUEST";
+/// The same as older programs write it, Java's `keytool` among them.
+const LABEL_BEFORE: &str = "NEW CERTIFICATE REQUEST";
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
@@ -34,7 +37,7 @@ const RSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.11354
 pub enum RequestError {
     /// Longer than [`REQUEST_TEXT_BYTES_MAX`].
     TooLarge,
-    /// Not one PEM block of a request.
+    /// Neither one PEM block of a request nor base64.
     Pem,
     /// Not a request in DER, whole and in its one spelling.
     Malformed,
@@ -50,7 +53,9 @@ impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge => write!(f, "is longer than {REQUEST_TEXT_BYTES_MAX} bytes"),
-            Self::Pem => write!(f, "is not one PEM block `{LABEL}` and nothing else"),
+            Self::Pem => {
+                write!(f, "is neither one PEM block `{LABEL}` nor base64 of its DER, alone")
+            }
             Self::Malformed => f.write_str("is no certification request (RFC 2986)"),
             Self::Key => f.write_str(
                 "has a key that is not of P-256, P-384 or RSA with 2048 to 4096 bits and the \
@@ -80,12 +85,14 @@ impl SubjectKey {
     }
 }
 
-/// Reads a request and checks its signature.
+/// Reads a request, as PEM or as its DER in base64 (RFC 7030 section 4.2.1), and checks its signature.
 pub fn parse(text: &str) -> Result<SubjectKey, RequestError> {
     if text.len() > REQUEST_TEXT_BYTES_MAX {
         return Err(RequestError::TooLarge);
     }
-    let der = from_pem(LABEL, text).ok_or(RequestError::Pem)?;
+    let der = [LABEL, LABEL_BEFORE].iter().find_map(|label| decoded(label, text));
+    let der = der.or_else(|| from_base64(text).filter(|der| !der.is_empty()));
+    let der = der.ok_or(RequestError::Pem)?;
     let malformed = |_: der::Error| RequestError::Malformed;
     let request = CertReq::from_der(&der).map_err(malformed)?;
     // What was signed is what was read: anything else would be a second spelling.
@@ -131,6 +138,20 @@ pub fn parse(text: &str) -> Result<SubjectKey, RequestError> {
     }
     let der = info.to_der().map_err(malformed)?;
     Ok(SubjectKey { info, der })
+}
+
+/// A request for a certificate of a key of P-256, as PEM. It names nothing and asks for nothing.
+pub fn write(key: &PrivateKey) -> Result<String, EncodingError> {
+    let unsigned = |error: crate::crypto::CryptoError| EncodingError(error.to_string());
+    let asked = sequence(&[
+        // Version 1; no name.
+        vec![0x02, 0x01, 0x00, 0x30, 0x00],
+        info(&key.public().map_err(unsigned)?)?.to_der()?,
+        // [0] IMPLICIT SET OF, empty: no attributes.
+        vec![0xa0, 0x00],
+    ])?;
+    let signed = signature(&key.sign(&asked).map_err(unsigned)?)?;
+    Ok(pem(LABEL, &sequence(&[asked, ecdsa().to_der()?, signed])?))
 }
 
 /// RFC 8017 appendix A.1.1: modulus and exponent.

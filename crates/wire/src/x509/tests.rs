@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use super::certificate::{Certificate, Life, Named, Unsigned};
-use super::request::{REQUEST_TEXT_BYTES_MAX, RequestError, SubjectKey, parse};
+use super::certificate::{Certificate, Life, Named, Unsigned, info};
+use super::request::{REQUEST_TEXT_BYTES_MAX, RequestError, SubjectKey, parse, write};
 use super::spiffe::{SpiffeId, TrustDomain};
-use super::{from_pem, pem};
+use super::{decoded, pem};
 use crate::crypto::{Algorithm, PrivateKey, PublicKey};
 use crate::ids::{InstanceId, OrganizationId};
 use crate::time::Time;
@@ -108,9 +110,43 @@ fn a_request_is_its_key_alone() {
 }
 
 #[test]
+fn a_request_is_read_in_each_form_in_which_clients_have_it() {
+    let text = p256();
+    let digest = parse(&text).expect("PEM").digest();
+    let der = decoded("CERTIFICATE REQUEST", &text).expect("DER");
+    let base64 = STANDARD.encode(&der);
+    let lines = base64.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line));
+    let lines = lines.collect::<Vec<_>>().join("\r\n");
+    for form in [pem("NEW CERTIFICATE REQUEST", &der), base64, lines] {
+        assert_eq!(parse(&form).expect("a request").digest(), digest, "{form:.30}");
+    }
+}
+
+#[test]
+fn a_request_of_ours_is_one_to_us_and_to_openssl() {
+    let Key { private, public } = key();
+    let text = write(&private).expect("a request");
+    let read = parse(&text).expect("a request");
+    assert_eq!(read.info, info(&public).expect("its key"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("csr.pem");
+    std::fs::write(&path, text).expect("written");
+    let told = std::process::Command::new("openssl")
+        .args(["req", "-verify", "-noout", "-in"])
+        .arg(path)
+        .output();
+    // Where there is none, the reader above judges alone.
+    let Ok(told) = told else { return };
+    let text = [told.stdout, told.stderr].concat();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&text));
+    let (other, _) = PrivateKey::generate(Algorithm::EdDsa).expect("a key");
+    assert!(write(&other).is_err(), "no certificate is issued for such a key");
+}
+
+#[test]
 fn a_request_is_refused_unless_its_own_key_signed_it() {
     let text = p256();
-    let der = from_pem("CERTIFICATE REQUEST", &text).expect("DER");
+    let der = decoded("CERTIFICATE REQUEST", &text).expect("DER");
     let mut refused = 0;
     for at in 0..der.len() {
         let mut other = der.clone();
@@ -125,7 +161,7 @@ fn a_request_is_refused_unless_its_own_key_signed_it() {
 #[test]
 fn what_is_no_request_is_refused() {
     let text = p256();
-    let der = from_pem("CERTIFICATE REQUEST", &text).expect("DER");
+    let der = decoded("CERTIFICATE REQUEST", &text).expect("DER");
     let trailing = [der.as_slice(), &[0]].concat();
     // 0x30 0x81: the length in one byte more than it needs.
     let longer = "x".repeat(REQUEST_TEXT_BYTES_MAX + 1);

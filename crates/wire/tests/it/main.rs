@@ -1,33 +1,42 @@
 //! What is outside our own imagination: other people's vectors, and the fuzzer's corpus.
 #![expect(clippy::expect_used, reason = "the fuzzer's targets fail loudly")]
 
+#[cfg(feature = "x509")]
+#[path = "../../../../fuzz/csr.rs"]
+mod csr;
 #[path = "../../../../fuzz/targets.rs"]
 mod targets;
 mod wycheproof;
 
 use std::path::Path;
 
+/// Runs a target on its corpus.
+fn replay(name: &str, run: impl Fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let folder = std::fs::read_dir(corpus.join(name)).expect("every target has a corpus");
+    let mut inputs = 0;
+    for input in folder {
+        let bytes = std::fs::read(input.expect("an entry").path()).expect("an input");
+        run(&bytes);
+        // Near misses of each input: cut short, and with one bit turned.
+        for cut in 0..bytes.len().min(300) {
+            run(&bytes[..cut]);
+            let mut bent = bytes.clone();
+            bent[cut] ^= 1 << (cut % 8);
+            run(&bent);
+        }
+        inputs += 1;
+    }
+    assert!(inputs > 0, "the corpus of `{name}` is empty");
+}
+
 #[test]
 fn no_target_panics_on_its_corpus() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     for (name, _) in targets::TARGETS {
-        let run = |bytes: &[u8]| targets::run(name, bytes);
-        let folder = std::fs::read_dir(corpus.join(name)).expect("every target has a corpus");
-        let mut inputs = 0;
-        for input in folder {
-            let bytes = std::fs::read(input.expect("an entry").path()).expect("an input");
-            run(&bytes);
-            // Near misses of each input: cut short, and with one bit turned.
-            for cut in 0..bytes.len().min(300) {
-                run(&bytes[..cut]);
-                let mut bent = bytes.clone();
-                bent[cut] ^= 1 << (cut % 8);
-                run(&bent);
-            }
-            inputs += 1;
-        }
-        assert!(inputs > 0, "the corpus of `{name}` is empty");
+        replay(name, |bytes| targets::run(name, bytes));
     }
+    #[cfg(feature = "x509")]
+    replay("csr", csr::run);
 }
 
 /// A target that refuses all of its corpus at the door fuzzes nothing but the door.
@@ -66,6 +75,8 @@ fn the_seeds_that_are_good_are_read() {
             accredit_wire::status_list::StatusList::parse(&seed(&format!("status_list/{name}")));
         assert_eq!(read.is_ok(), is_read, "{name}: {read:?}");
     }
+    #[cfg(feature = "x509")]
+    assert!(csr::is_read(&seed("csr/info")), "it is signed anew");
     let piece = accredit_wire::jose::b64url_encode(&seed("piece/two"));
     assert_eq!(seed("piece/line"), piece.as_bytes());
     serde_json::from_slice::<Acknowledgement>(&seed("acknowledgement/said")).expect("said");

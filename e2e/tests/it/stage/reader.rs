@@ -14,7 +14,7 @@
 //!   what `accredit dev` prints is taken into that terminal, as documents say to. A comment
 //!   `# Ctrl-C` ends `accredit serve`.
 //! - `export` and `umask` hold for all later commands.
-//! - Where there is no `curl`, its commands are left out, and that is said.
+//! - Where there is no `curl` or no `openssl`, its commands are left out, and that is said.
 //!
 //! A block marked `toml` has settings, which a test of its own serves with. Blocks marked `rust` are
 //! compiled by the library's tests, and `python` is run by `interop/guide.py`. There are no others:
@@ -36,8 +36,11 @@ use super::{Ask, Server, until};
 /// The address that documents name: the default one.
 const ADDRESS: &str = "127.0.0.1:8420";
 
-/// Programs that a document may use beside ours: those of POSIX, and `curl`.
-const PROGRAMS: [&str; 6] = ["cp", "curl", "mkdir", "printf", "sed", "tail"];
+/// Programs that a document may use beside ours: those of POSIX, and [`NOT_EVERYWHERE`].
+const PROGRAMS: [&str; 7] = ["cp", "curl", "mkdir", "openssl", "printf", "sed", "tail"];
+
+/// Those that are not on every machine with a shell.
+const NOT_EVERYWHERE: [&str; 2] = ["curl", "openssl"];
 
 /// What ends a server in the foreground.
 const CTRL_C: &str = "# Ctrl-C";
@@ -162,10 +165,12 @@ impl Reader {
             Some("accredit") => self.run(&line),
             Some("export" | "umask") => self.keep(&line),
             Some(program) if PROGRAMS.contains(&program) => {
-                // The one program that is not on every machine with a shell.
-                if line.contains("curl ") && !is_there("curl") {
-                    assert!(!binary::in_ci(), "CI runs every command of the guide: install curl");
-                    eprintln!("there is no curl, so this is not run: {line}");
+                let is_used = |name: &&str| line.contains(&format!("{name} "));
+                let missing =
+                    NOT_EVERYWHERE.into_iter().filter(is_used).find(|name| !is_there(name));
+                if let Some(name) = missing {
+                    assert!(!binary::in_ci(), "CI runs every command of the guide: install {name}");
+                    eprintln!("there is no {name}, so this is not run: {line}");
                     self.is_partial = true;
                 } else {
                     self.run(&line);

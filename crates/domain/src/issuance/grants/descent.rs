@@ -21,7 +21,7 @@ pub(crate) struct Bound {
     /// Nothing beyond it.
     pub(crate) ceiling: Authority,
     /// Whoever answers for those before it.
-    owners: Vec<AnyId>,
+    pub(crate) owners: Vec<AnyId>,
 }
 
 /// What those who stand before an instance leave it now; a refusal where one of them may not act.
@@ -132,7 +132,7 @@ fn in_its_own_name(
 }
 
 /// Everything by whose end an instance ends that was born.
-fn lineage(descent: &Descent, owners: Vec<AnyId>) -> impl Iterator<Item = AnyId> + '_ {
+pub(crate) fn lineage(descent: &Descent, owners: Vec<AnyId>) -> impl Iterator<Item = AnyId> + '_ {
     let parties = descent.ancestors.iter();
     let parties =
         parties.flat_map(|one: &Actor| [Some(one.agent.any()), one.instance.map(InstanceId::any)]);

@@ -3,6 +3,7 @@
 pub mod admin_keys;
 pub mod agents;
 pub mod ca;
+pub mod certificates;
 pub mod credentials;
 pub mod drills;
 pub mod events;

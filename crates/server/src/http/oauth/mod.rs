@@ -1,5 +1,6 @@
 //! OAuth, under the organization's issuer, where the RFCs put it.
 
+pub mod certificates;
 pub mod instances;
 pub mod spiffe;
 pub mod status_list;

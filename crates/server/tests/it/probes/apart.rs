@@ -47,7 +47,8 @@ impl Side {
             };
             world.agent_like(&org, asked).await;
             let secret = world.agent_secret(&org, &agent, None).await;
-            world.instance(&org, &agent, None).await;
+            let instance = world.instance(&org, &agent, None).await;
+            crate::certificates::issue(world, &org, &instance).await;
             world.token(&org, &secret, &[("scope", &*allow)]).await.expect(200);
             own.insert(secret.secret);
         }

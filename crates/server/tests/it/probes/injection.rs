@@ -41,7 +41,9 @@ fn comes(endpoint: &Endpoint, name: &str) -> Comes {
             | "last_seen_after" | "last_seen_before" | "last_used_after" | "last_used_before"
             | "review_due_after" | "review_due_before",
         ) => Comes::Refused,
-        (_, "q" | "type" | "owner" | "agent" | "resource" | "target") => Comes::Nothing,
+        (_, "q" | "type" | "owner" | "agent" | "instance" | "resource" | "target") => {
+            Comes::Nothing
+        }
         (operation, name) => {
             panic!("`{name}` of {operation} is new: say what a text in it must come to")
         }
@@ -250,6 +252,7 @@ fn parameters(operation: &str) -> &'static [&'static str] {
         "spawn_instance" => &["agent", "task", "scope", "expires_in"],
         "create_own_task" => &["expires_in", "subject_token_type", "scope"],
         "own_tasks" => &["cursor"],
+        "issue_certificate" => &["csr", "task", "expires_in"],
         "end_own_task" => &["task"],
         operation => panic!("{operation} is new: say which of its parameters name something"),
     }
@@ -268,6 +271,7 @@ async fn in_forms(stage: &Stage) -> usize {
                     "introspect" | "revoke" => &[("token", "x")],
                     "spawn_instance" => &[("agent", "worker"), ("scope", "crm:read")],
                     "create_own_task" => &[("subject_token", "x")],
+                    "issue_certificate" => &[("csr", "x")],
                     _ => &[],
                 };
                 let others = others.iter().filter(|(other, _)| other != name).copied();

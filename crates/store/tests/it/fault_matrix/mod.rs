@@ -290,8 +290,14 @@ async fn strike(
     let head = base.org;
     let rev = store.organization(Lookup::Id(head)).await.expect("read");
     let rev = rev.expect("there").rev;
-    let issuance =
-        Issuance { org: head, lineage: Vec::new(), rev, used_up: UsedUp::NOTHING, status: None };
+    let issuance = Issuance {
+        org: head,
+        lineage: Vec::new(),
+        rev,
+        used_up: UsedUp::NOTHING,
+        status: None,
+        certificate: None,
+    };
     let issuance = Audited::new(issuance, event(EventKind::TokenIssued));
     store.record_issuance(issuance).await.unwrap_or_else(|error| panic!("{place}: {error:?}"));
     check_chain(&store, head).await;

@@ -37,7 +37,7 @@ use crate::given::{
     self, NOW, NewWorkload, agent, instance, organization, person, secret, signing_key, single_use,
     task,
 };
-use crate::rewrap;
+use crate::{certificates, rewrap};
 
 /// The operation that needs an installation first.
 pub(super) const REWRAP: &str = "rewrap under another root key";
@@ -162,6 +162,7 @@ impl Base {
             rev: 1,
             used_up: UsedUp { assertion: single_use, possession: None },
             status: None,
+            certificate: None,
         };
         Audited::new(issuance, event(EventKind::TokenIssued))
     }
@@ -280,6 +281,16 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
             let list = ListId { generation: 1, number: 7 };
             change.status = Some(StatusPlace { list, index: 7, until: NOW.plus(hours(1)) });
             Audited::new(change, event)
+        };
+        Box::pin(async { store.record_issuance(issuance).await.is_ok() })
+    }),
+    ("issue a certificate by a proof", |base, store| {
+        let value = single_use(base.agent.id.any(), 22);
+        let issuance = {
+            let (mut change, _) = base.issuance(Some(value)).into_parts();
+            let row = certificates::row(base.agent.id, base.instance.id, [7; 10]);
+            change.certificate = Some(Box::new(row));
+            Audited::new(change, event(EventKind::CertificateIssued))
         };
         Box::pin(async { store.record_issuance(issuance).await.is_ok() })
     }),

@@ -1,0 +1,2 @@
+-- How long certificates of an agent's instances hold, seconds.
+ALTER TABLE agent ADD COLUMN certificate_lifetime INTEGER NOT NULL DEFAULT 3600;

@@ -1,0 +1,202 @@
+//! Two instances know each other by certificates that OpenSSL checks, one by a request of OpenSSL's own
+//! and one by the command line; a kill of one is told, and it gets no more of them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::stage::binary::{self, Ran};
+use crate::stage::cast::{Client, text};
+use crate::stage::server::free_port;
+use crate::stage::{Ask, Cast, Server, until};
+
+/// What an agent asks for that is not its own to have.
+const GREEDY: [&str; 6] = [
+    "-subj",
+    "/CN=evil.example",
+    "-addext",
+    "subjectAltName=DNS:evil.example,URI:spiffe://evil.example/agent/a/instance/b",
+    "-addext",
+    "basicConstraints=critical,CA:TRUE",
+];
+
+/// Whether there is an OpenSSL; a pipeline has one.
+fn is_there() -> bool {
+    let found = Command::new("openssl").arg("version").output().is_ok();
+    assert!(found || !binary::in_ci(), "CI checks certificates with openssl: install it");
+    if !found {
+        eprintln!("there is no openssl, so nobody else checks our certificates");
+    }
+    found
+}
+
+fn openssl(args: &[&str]) -> Ran {
+    let mut command = Command::new("openssl");
+    command.args(args).stdin(Stdio::null());
+    binary::run(command)
+}
+
+/// A TLS server of OpenSSL's that wants its clients' certificates; ended when nobody needs it.
+struct Peer(Child, u16);
+
+impl Peer {
+    fn new(args: &[&str]) -> Self {
+        let port = free_port();
+        let child = Command::new("openssl")
+            .args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-quiet"])
+            .args(["-Verify", "3", "-verify_return_error"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("openssl runs"), port)
+    }
+
+    /// What a client came to, once the server listens.
+    async fn meets(&self, args: &[&str]) -> Ran {
+        let listens = async || tokio::net::TcpStream::connect(("127.0.0.1", self.1)).await.is_ok();
+        until("a TLS server listens", Duration::from_secs(20), listens).await;
+        let address = format!("127.0.0.1:{}", self.1);
+        let connect = ["s_client", "-connect", &address, "-verify_return_error", "-verify", "3"];
+        openssl(&[&connect[..], args].concat())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The secret of an instance in a file, as a command reads it.
+fn secret_file(server: &Server, client: &Client, name: &str) -> String {
+    let file = server.folder().file(name);
+    std::fs::write(&file, &client.secret).expect("written");
+    file
+}
+
+/// The words with which an instance asks for a certificate.
+fn issue<'a>(server: &'a Server, client: &'a Client, files: [&'a str; 3]) -> Vec<&'a str> {
+    let [secret, key, certificate] = files;
+    let who = ["--org", &*server.org, "--client-id", &*client.agent, "--secret-file", secret];
+    let to = ["--key", key, "--certificate", certificate];
+    [&["certificate", "issue"][..], &who, &to].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_know_each_other_and_a_kill_ends_one() {
+    if !is_there() {
+        return;
+    }
+    let cast = Cast::new().await;
+    let server = &cast.server;
+    let agent = cast.bare_agent("planner").await;
+    let (one, two) = (cast.instance_of(&agent).await, cast.instance_of(&agent).await);
+    let file = |name: &str| server.folder().file(name);
+    let (bundle, own_key, own_csr, own) =
+        (file("bundle.pem"), file("own.key"), file("own.csr"), file("own.pem"));
+
+    // OpenSSL's own request, which asks for much, by HTTP.
+    let new = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let out = ["-keyout", &own_key, "-out", &own_csr];
+    openssl(&[&new[..], &GREEDY, &out].concat()).good();
+    let csr = std::fs::read_to_string(&own_csr).expect("a request");
+    let ask = Ask::form(&server.at("/oauth/certificates"), &[("csr", &csr)]);
+    let answer = server.send(ask.basic(&one.agent, &one.secret)).await;
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let issued = answer.good();
+    std::fs::write(&own, text(&issued, "certificate")).expect("written");
+    let shown = openssl(&["x509", "-in", &own, "-noout", "-text"]).good();
+    for has in [&*text(&issued, "spiffe_id"), "CA:FALSE", "TLS Web Client", "TLS Web Server"] {
+        assert!(shown.contains(has), "{has}: {shown}");
+    }
+    for lacks in ["evil.example", "CA:TRUE", "DNS:"] {
+        assert!(!shown.contains(lacks), "{lacks}: {shown}");
+    }
+
+    // The command line's, whose key is in a file of its owner's alone.
+    let (key, certificate) = (file("key.pem"), file("certificate.pem"));
+    let secret = secret_file(server, &two, "two.secret");
+    let words = issue(server, &two, [&secret, &key, &certificate]);
+    let told = server.cli_json(&words);
+    let second = text(&told, "id");
+    let mode = std::fs::metadata(&key).expect("a key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let private = std::fs::read_to_string(&key).expect("a key");
+    let private = private.lines().nth(1).expect("a line of it").to_owned();
+    assert!(!told.to_string().contains(&private));
+
+    // A stock verifier, strictly, for both purposes.
+    std::fs::write(&bundle, server.cli(&["ca", "bundle"]).good()).expect("written");
+    for chain in [&own, &certificate] {
+        for purpose in ["sslclient", "sslserver"] {
+            let by = ["verify", "-x509_strict", "-purpose", purpose, "-CAfile", &bundle];
+            openssl(&[&by[..], &["-untrusted", chain, chain]].concat()).good();
+        }
+    }
+    let trusts = ["-CAfile", &bundle];
+    let as_two = ["-cert", &certificate, "-cert_chain", &certificate, "-key", &key];
+    let as_one = ["-cert", &own, "-cert_chain", &own, "-key", &own_key];
+    let peer = Peer::new(&[&as_two[..], &trusts].concat());
+    let met = peer.meets(&[&as_one[..], &trusts].concat()).await;
+    assert!(met.out.contains("Verify return code: 0 (ok)"), "{met:?}");
+    met.good();
+    // In TLS 1.2 a client hears of it before it is done.
+    let stranger = peer.meets(&[&["-tls1_2"], &trusts[..]].concat()).await;
+    assert_ne!(stranger.code, 0, "without a certificate: {stranger:?}");
+    let elsewhere = peer.meets(&as_one).await;
+    assert_ne!(elsewhere.code, 0, "who trusts nobody's root: {elsewhere:?}");
+    drop(peer);
+
+    // Both are listed; a kill of one is told of it, and of nobody else.
+    let standing = || {
+        let listed = server.cli_json(&["certificate", "list", "--agent", "planner"]);
+        let rows = listed["items"].as_array().expect("items").clone();
+        rows.into_iter().map(|row| (text(&row, "id"), text(&row, "standing"))).collect::<Vec<_>>()
+    };
+    let first = text(&issued, "id");
+    let both = |one: &str| vec![(first.clone(), "valid".into()), (second.clone(), one.to_owned())];
+    assert_eq!(standing(), both("valid"));
+    server.cli(&["revoke", &two.id, "--reason", "a story"]).good();
+    assert_eq!(standing(), both("revoked"));
+    let refused = server.cli(&words);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    let table = server.cli(&["certificate", "list", "--instance", &two.id]).good();
+    assert!(table.contains("revoked") && !table.contains(&first), "{table}");
+    let again = Ask::form(&server.at("/oauth/certificates"), &[("csr", &csr)]);
+    server.send(again.basic(&one.agent, &one.secret)).await.good();
+
+    // All of it is in the log, and no key is, there or at rest.
+    let export = file("log.ndjson");
+    server.cli(&["audit", "export", "-o", &export, "--output", "json"]).good();
+    let log = std::fs::read_to_string(&export).expect("an export");
+    assert_eq!(log.matches("\"type\":\"certificate.issued\"").count(), 3);
+    assert!(log.contains(&second) && !log.contains(&private));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_their_standing_outlast_a_crash() {
+    let cast = Cast::new().await;
+    let agent = cast.bare_agent("planner").await;
+    let (dying, living) = (cast.instance_of(&agent).await, cast.instance_of(&agent).await);
+    let mut ids = Vec::new();
+    for (client, name) in [(&dying, "dying"), (&living, "living")] {
+        let server = &cast.server;
+        let file = |ending: &str| server.folder().file(&format!("{name}.{ending}"));
+        let secret = secret_file(server, client, &format!("{name}.secret"));
+        let told = server.cli_json(&issue(server, client, [&secret, &file("key"), &file("pem")]));
+        ids.push(text(&told, "id"));
+    }
+    cast.server.cli(&["revoke", &dying.id, "--reason", "a story"]).good();
+    let mut server = cast.server;
+    server.kill();
+    let server = server.again().await;
+    for (id, expected) in ids.iter().zip(["revoked", "valid"]) {
+        let shown = server.cli_json(&["certificate", "get", id]);
+        assert_eq!(text(&shown, "standing"), expected);
+    }
+    let none = server.cli(&["certificate", "get", "tok_00000000000000000000000000"]);
+    assert_eq!(none.code, 3, "{none:?}");
+}
