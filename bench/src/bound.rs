@@ -1,6 +1,7 @@
 //! RFC 9449 in this process, on one core: a bound token and its proof, both never seen before, against
 //! two bare signature checks by keys that were read already.
 
+use accredit_wire::binding::Confirmation;
 use accredit_wire::binding::dpop::{ProofKey, ToProve};
 use accredit_wire::binding::uri::BaseUri;
 use accredit_wire::crypto::{Algorithm, PrivateKey, PublicKey};
@@ -81,7 +82,7 @@ impl Bound {
         let public = private.public().map_err(|e| e.to_string())?;
         let key = ProofKey::new(private).map_err(|e| e.to_string())?;
         let mut claims = claims(numbers, id)?;
-        claims.cnf = Some(key.thumbprint());
+        claims.cnf = Some(Confirmation::Key(key.thumbprint()));
         let header = ProtectedHeader::new(TOKEN_TYPE, Algorithm::Es256, Some(&id.to_string()));
         let header = header.map_err(|e| e.to_string())?;
         let input = SigningInput::new(&header, &claims.to_payload()).map_err(|e| e.to_string())?;

@@ -4,7 +4,7 @@
 //! answer as for a token that never was: `{"active":false}`.
 
 use accredit_wire::ids::BlockId;
-use accredit_wire::oauth::introspection::{ActiveToken, Confirmation, Introspection};
+use accredit_wire::oauth::introspection::{ActiveToken, Introspection};
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
@@ -65,7 +65,7 @@ fn active(claims: &AccessToken) -> ActiveToken {
         authorization_details: claims.details.clone(),
         client_id: claims.client_id.to_string(),
         token_type: TokenType::of(claims.cnf),
-        cnf: claims.cnf.map(|jkt| Confirmation { jkt }),
+        cnf: claims.cnf,
         exp: claims.expires_at,
         iat: claims.issued_at,
         sub: claims.subject.to_string(),

@@ -108,7 +108,7 @@ mod refusal;
 pub mod verifier;
 
 pub use accredit_wire::authority::{Arguments, Authority, Denial, Permission, Value};
-pub use accredit_wire::binding::Thumbprint;
+pub use accredit_wire::binding::{Confirmation, PeerCertificate, Thumbprint};
 pub use accredit_wire::biscuit::{Holder as TokenHolder, NarrowError, Narrowing};
 pub use accredit_wire::ids::{AgentId, PersonId, TaskId};
 pub use accredit_wire::jose::jwk::PrivateJwk;

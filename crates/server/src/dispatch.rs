@@ -14,8 +14,12 @@ use accredit_domain::registry::organization::check_name;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
 use accredit_domain::{Caller, Cx, Fault, Refusal, Rule};
+use accredit_wire::binding::PeerCertificate;
 use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::ids::{CredentialId, OrganizationId, RequestId};
+use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
+use accredit_wire::oauth::form::Form;
+use accredit_wire::oauth::rejection::Rejection;
 use accredit_wire::time::Time;
 use axum::Router;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
@@ -164,6 +168,23 @@ impl Call {
     /// All values of the `DPoP` header.
     pub fn proofs(&self) -> impl Iterator<Item = &[u8]> {
         self.parts.headers.get_all(PROOF_HEADER).iter().map(HeaderValue::as_bytes)
+    }
+
+    /// The certificate whose key the client of the connection has proved to hold (RFC 8705).
+    pub fn certificate(&self) -> Option<&PeerCertificate> {
+        self.parts.extensions.get()
+    }
+
+    /// How its client authenticates, by what it sent or else by its connection.
+    pub fn client_auth(&self, form: &Form, keys: BearerKeys) -> Result<ClientAuth, Rejection> {
+        let read = ClientAuth::from_request(&self.authorization(), form, keys);
+        ClientAuth::or_certificate(read, form, self.certificate())
+    }
+
+    /// The same at the token endpoint, where an assertion may be the grant.
+    pub fn token_auth(&self, form: &Form) -> Result<ClientAuth, Rejection> {
+        let read = ClientAuth::from_token_request(&self.authorization(), form);
+        ClientAuth::or_certificate(read, form, self.certificate())
     }
 
     /// The address that the request came from: that of the peer, or what a trusted proxy says.

@@ -11,6 +11,7 @@ mod access_log;
 pub mod acquainted;
 pub mod bodies;
 pub mod caller;
+pub mod certificates;
 pub mod conditions;
 pub mod connections;
 pub mod course;
@@ -54,6 +55,7 @@ use accredit_wire::time::Time;
 
 use crate::acquainted::Acquainted;
 use crate::bodies::Bodies;
+use crate::certificates::ClientCertificates;
 use crate::connections::Connections;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -93,6 +95,8 @@ pub struct Server {
     pub bodies: Arc<Bodies>,
     /// Which proxies are believed as to where a request came from: nobody, where it is not set.
     pub proxies: OnceLock<TrustedProxies>,
+    /// Whether clients are asked for a certificate: they are not, where it is not set.
+    pub client_certificates: OnceLock<ClientCertificates>,
     /// Held by the drill that is under way.
     pub drilling: tokio::sync::Mutex<()>,
     /// How often each organization is drilled by the clock: never, where it is not set.
@@ -144,6 +148,7 @@ impl Server {
             connections,
             bodies: Arc::default(),
             proxies: OnceLock::new(),
+            client_certificates: OnceLock::new(),
             drilling: tokio::sync::Mutex::new(()),
             drill_every: OnceLock::new(),
             others,

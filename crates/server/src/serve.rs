@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use accredit_wire::binding::PeerCertificate;
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
@@ -28,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use crate::Server;
+use crate::certificates::{self, Asking, ClientCertificates};
 use crate::connections::Connections;
 use crate::dispatch::{self, Peer};
 use crate::patience::Patient;
@@ -86,7 +88,11 @@ pub struct Listening {
 }
 
 /// Reads a certificate chain and its key (PEM) for TLS 1.3 and 1.2.
-pub fn tls(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
+pub fn tls(
+    certificates: &Path,
+    key: &Path,
+    of_clients: ClientCertificates,
+) -> Result<TlsAcceptor, ServeError> {
     let failed = |what: &Path, error: &dyn std::fmt::Display| {
         ServeError::Tls(format!("{}: {error}", what.display()))
     };
@@ -95,12 +101,17 @@ pub fn tls(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
         .map_err(|error| failed(certificates, &error))?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| ServeError::Tls(error.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|error| failed(certificates, &error))?;
+        .map_err(|error| ServeError::Tls(error.to_string()))?;
+    let config = match of_clients {
+        ClientCertificates::Ignored => config.with_no_client_auth(),
+        ClientCertificates::Asked => {
+            config.with_client_cert_verifier(Arc::new(Asking::new(provider)))
+        }
+    };
+    let mut config =
+        config.with_single_cert(chain, private).map_err(|error| failed(certificates, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -236,21 +247,28 @@ impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         let _ = stream.set_nodelay(true);
         match tls {
-            None => self.speak(stream).await,
+            None => self.speak(stream, None).await,
             Some(acceptor) => {
                 let handshake =
                     tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
                 if let Ok(Ok(stream)) = handshake {
-                    self.speak(stream).await;
+                    let certificate = certificates::shown(stream.get_ref().1);
+                    self.speak(stream, certificate).await;
                 }
             }
         }
     }
 
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+    async fn speak<S>(self, stream: S, certificate: Option<PeerCertificate>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (router, peer) = (self.router, Peer(self.peer));
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             router.clone().call(request)
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -5,7 +5,7 @@ use accredit_domain::Fault;
 use accredit_domain::issuance::certificate::CERTIFICATES_OF_INSTANCE_MAX;
 use accredit_domain::ports::{BoxFuture, Certificates, IssuedCertificate, Page, Room, RoomOf};
 use accredit_domain::registry::Listed;
-use accredit_wire::ids::{Kind, OrganizationId, TokenId};
+use accredit_wire::ids::{InstanceId, Kind, OrganizationId, TokenId};
 use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError, Row, Value};
@@ -89,6 +89,18 @@ fn find(
     conn.first(select!("WHERE org = $1 AND id = $2"), &[org.into(), id.as_str().into()], read)
 }
 
+/// One of the few that an instance has.
+fn find_of(
+    conn: &mut dyn Conn,
+    org: &str,
+    instance: InstanceId,
+    digest: &[u8; 32],
+) -> Result<Option<IssuedCertificate>, DriverError> {
+    let instance = instance.to_string();
+    let params = [org.into(), instance.as_str().into(), digest.as_slice().into()];
+    conn.first(select!("WHERE org = $1 AND instance = $2 AND digest = $3"), &params, read)
+}
+
 /// A page of certificates. One filter leads, so that an index answers it in the order of the page: the
 /// instance, or the agent.
 fn list(
@@ -167,6 +179,17 @@ impl Certificates for SqlStore {
         id: TokenId,
     ) -> BoxFuture<'_, Result<Option<IssuedCertificate>, Fault>> {
         self.read_in("find a certificate", org, move |conn, org| find(conn, org, id))
+    }
+
+    fn certificate_of(
+        &self,
+        org: OrganizationId,
+        instance: InstanceId,
+        digest: [u8; 32],
+    ) -> BoxFuture<'_, Result<Option<IssuedCertificate>, Fault>> {
+        self.read_in("find an instance's certificate", org, move |conn, org| {
+            find_of(conn, org, instance, &digest)
+        })
     }
 
     fn certificates(

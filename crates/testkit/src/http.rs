@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use accredit_server::dispatch::Peer;
+use accredit_wire::binding::PeerCertificate;
 use accredit_wire::oauth::client_auth::authorization_basic;
 use accredit_wire::secret::Secret;
 use axum::body::Body;
@@ -26,13 +27,14 @@ pub struct Ask {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    certificate: Option<PeerCertificate>,
 }
 
 impl Ask {
     /// Any method.
     pub fn new(method: &str, path: impl Into<String>) -> Self {
         let (method, path) = (method.to_owned(), path.into());
-        Self { method, path, headers: Vec::new(), body: Vec::new() }
+        Self { method, path, headers: Vec::new(), body: Vec::new(), certificate: None }
     }
 
     /// GET.
@@ -49,6 +51,13 @@ impl Ask {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Over a connection whose client holds the key of this certificate, DER.
+    #[must_use]
+    pub fn over(mut self, certificate: &[u8]) -> Self {
+        self.certificate = Some(PeerCertificate::new(certificate));
         self
     }
 
@@ -90,6 +99,9 @@ impl Ask {
         let mut request = Request::builder().method(self.method.as_str()).uri(self.path);
         for (name, value) in self.headers {
             request = request.header(name, value);
+        }
+        if let Some(certificate) = self.certificate {
+            request = request.extension(certificate);
         }
         request
             .extension(Peer(IpAddr::from([192, 0, 2, 7])))

@@ -69,7 +69,8 @@ fn check(file: &File, cx: &Context) -> Result<(), Failure> {
     let settings = Settings::read(&file.config, &cx.around)?;
     root_key::read(&settings.root_key_file)?;
     if let Some((certificates, key)) = &settings.tls {
-        serve::tls(certificates, key).map_err(|error| serving::not_bound(&error))?;
+        serve::tls(certificates, key, settings.client_certificates)
+            .map_err(|error| serving::not_bound(&error))?;
     }
     // A database is asked by `accredit doctor`: this check needs nobody else.
     if settings.store.file().is_some_and(|file| !file.exists()) {

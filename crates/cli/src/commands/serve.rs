@@ -91,7 +91,8 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     }
     let tls = match &settings.tls {
         Some((certificates, key)) => {
-            Some(serve::tls(certificates, key).map_err(|error| serving::not_bound(&error))?)
+            let tls = serve::tls(certificates, key, settings.client_certificates);
+            Some(tls.map_err(|error| serving::not_bound(&error))?)
         }
         None => None,
     };
@@ -115,6 +116,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         // Set once, before anything is served.
         let _ = composed.server.proxies.set(settings.proxies.clone());
     }
+    let _ = composed.server.client_certificates.set(settings.client_certificates);
     let _ = composed.world.nonces.set(settings.nonces);
     let _ = composed.world.view.age_max.set(settings.view_age_max);
     serving::allow_outbound(&composed, &settings.outbound_loopback)?;

@@ -16,6 +16,7 @@ use accredit_domain::issuance::possession::NoncePolicy;
 use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
 use accredit_domain::registry::quota::{Counted, QUOTA_MAX, Quotas};
 use accredit_domain::view::VIEW_AGE_MAX;
+use accredit_server::certificates::ClientCertificates;
 use accredit_store::place::Place;
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
 use tracing_subscriber::filter::LevelFilter;
@@ -54,7 +55,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 28] = [
+pub(crate) const SETTINGS: [Setting; 29] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -142,6 +143,15 @@ pub(crate) const SETTINGS: [Setting; 28] = [
         default: "(no TLS)",
         unit: "file",
         help: "The certificate's private key, PEM",
+    },
+    Setting {
+        key: "tls.client_certificates",
+        env: None,
+        flag: None,
+        default: "ignored",
+        unit: "ignored or asked",
+        help: "Whether clients are asked for a certificate, by which they are known and to which their \
+               tokens are bound (RFC 8705)",
     },
     Setting {
         key: "limits.client",
@@ -329,6 +339,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: LevelFilter,
     /// Certificate chain and key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Whether clients are asked for one of theirs.
+    pub(crate) client_certificates: ClientCertificates,
     /// Loopback addresses that documents may be fetched from.
     pub(crate) outbound_loopback: Vec<SocketAddr>,
     /// How many requests one caller may send.
@@ -425,6 +437,13 @@ impl Settings {
                 return Err(wrong(file, detail, "set tls.certificate_file and tls.key_file"));
             }
         };
+        let client_certificates = said.value("tls.client_certificates").unwrap_or("ignored");
+        let client_certificates = of_clients(client_certificates)
+            .map_err(|detail| wrong(file, &detail, "write ignored or asked"))?;
+        if tls.is_none() && client_certificates != ClientCertificates::Ignored {
+            let detail = "nobody is asked for a certificate without TLS";
+            return Err(wrong(file, detail, "set tls.certificate_file and tls.key_file"));
+        }
         if tls.is_none() && !listen.ip().is_loopback() {
             return Err(wrong(
                 file,
@@ -461,6 +480,7 @@ impl Settings {
             log_level: log_level(said.value("log_level").unwrap_or("info"))
                 .map_err(|detail| wrong(file, &detail, "write error, warn, info or debug"))?,
             tls,
+            client_certificates,
             outbound_loopback: loopback(said.value("outbound.loopback").unwrap_or("")).map_err(
                 |detail| wrong(file, &detail, "write loopback addresses, as 127.0.0.1:9000"),
             )?,
@@ -504,6 +524,7 @@ impl Settings {
             "root_key_file" => path(&self.root_key_file),
             "log_level" => self.log_level.to_string(),
             "tls.certificate_file" => self.tls.as_ref().map_or("none".to_owned(), |t| path(&t.0)),
+            "tls.client_certificates" => self.client_certificates.as_str().to_owned(),
             "outbound.loopback" if self.outbound_loopback.is_empty() => "none".to_owned(),
             "outbound.loopback" => {
                 let all = self.outbound_loopback.iter().map(ToString::to_string);
@@ -542,6 +563,14 @@ pub(crate) fn loopback(text: &str) -> Result<Vec<SocketAddr>, String> {
         _ => Err(format!("`outbound.loopback`: `{one}` is no loopback address with a port")),
     })
     .collect()
+}
+
+/// Whether clients are asked for a certificate.
+fn of_clients(text: &str) -> Result<ClientCertificates, String> {
+    ClientCertificates::ALL
+        .into_iter()
+        .find(|known| known.as_str() == text)
+        .ok_or_else(|| format!("`tls.client_certificates`: `{text}` is neither"))
 }
 
 /// Whether proofs of possession need a nonce.

@@ -132,6 +132,8 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_to: Option<Thumbprint>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_to_certificate: Option<Thumbprint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
@@ -258,6 +260,7 @@ mod tests {
             audience: Some("https://crm.example/\u{e9}".into()),
             block: Some(BlockId::of_signature(&[1; 64])),
             bound_to: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".parse().ok(),
+            bound_to_certificate: "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0".parse().ok(),
             certificate: Some("00ff".into()),
             chain: Some("agt_a/ins_b agt_c".into()),
             changes: Changes::from([

@@ -57,6 +57,14 @@ pub trait Certificates: Send + Sync {
         id: TokenId,
     ) -> BoxFuture<'_, Result<Option<IssuedCertificate>, Fault>>;
 
+    /// The certificate of an instance whose DER has this SHA-256.
+    fn certificate_of(
+        &self,
+        org: OrganizationId,
+        instance: InstanceId,
+        digest: [u8; 32],
+    ) -> BoxFuture<'_, Result<Option<IssuedCertificate>, Fault>>;
+
     /// Such certificates.
     fn certificates(
         &self,

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accredit_wire::api_key::{ApiKey, SecretKind};
-use accredit_wire::binding::Thumbprint;
 use accredit_wire::crypto::{PrivateKey, PublicKey, equal_in_constant_time, sha256};
 use accredit_wire::ids::{AgentId, AnyId, Kind, OrganizationId, ResourceId};
 use accredit_wire::jose::jwk::VerifyingKey;
@@ -20,7 +19,10 @@ use accredit_wire::time::Time;
 use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use super::grants::External;
+use super::possession::Proved;
+use super::tls;
 use crate::audit::event::Actor;
+use crate::ca::issued::IssuedCertificate;
 use crate::context::{Caller, Cx, World};
 use crate::ports::{ClientKeys, KeysWanted, LookedUp, SingleUse, UsedUp};
 use crate::refusal::{Fault, Refusal, Rule};
@@ -43,11 +45,12 @@ pub struct AuthenticatedClient {
     pub method: &'static str,
     /// What the proofs used up; to be consumed with whatever is decided.
     pub used_up: UsedUp,
-    /// The key that it proved to hold in this request (RFC 9449 section 5); none where it proved
-    /// none. What is issued is bound to it.
-    pub proof: Option<Thumbprint>,
+    /// What else it proved to hold in this request. What is issued is bound to it.
+    pub proved: Proved,
     /// The platform by whose word a workload is who it is.
     pub attested: Option<Arc<External>>,
+    /// The certificate of ours by which an instance is known. What is issued hangs on it.
+    pub svid: Option<Arc<IssuedCertificate>>,
     /// The revocation counter before anything was read.
     pub rev: u64,
 }
@@ -141,12 +144,23 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
             let (credential, used) = by_assertion(cx, client_id.as_deref(), assertion).await?;
             (credential, Some(used))
         }
+        // Boxed: every request would carry the room that it needs.
+        ClientAuth::Certificate { client_id, certificate } => {
+            return Box::pin(tls::client(cx, client_id, certificate, rev)).await;
+        }
         // It says who asks for a token, and proves nothing elsewhere: see `workload`.
         ClientAuth::Grant { .. } => return Err(unknown().into()),
     };
     let used_up = UsedUp { assertion, possession: None };
-    let attested = None;
-    let client = AuthenticatedClient { credential, method, used_up, proof: None, attested, rev };
+    let client = AuthenticatedClient {
+        credential,
+        method,
+        used_up,
+        proved: Proved::default(),
+        attested: None,
+        svid: None,
+        rev,
+    };
     match usable(cx, &client.credential) {
         Ok(()) => Ok(client),
         Err(refusal) => Err(NotAuthenticated::Ended(Box::new(client), refusal)),
@@ -154,10 +168,10 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
 }
 
 /// The one answer to an unknown client and to a wrong proof.
-fn unknown() -> Refusal {
+pub(super) fn unknown() -> Refusal {
     Refusal::new(
         Rule::ClientAuthentication,
-        "the client is unknown or its secret or signature is wrong",
+        "the client is unknown or its secret, signature or certificate is wrong",
         "check `client_id` and the credential; a secret is shown once, when it is created; an \
          assertion names its key by `kid` where the client has more than eight",
     )
@@ -344,7 +358,7 @@ fn is_live(key: &CredentialFacts, now: Time) -> bool {
 }
 
 /// The keys to try.
-async fn keys(
+pub(super) async fn keys(
     cx: &Cx,
     client: &str,
     wanted: KeysWanted<'_>,

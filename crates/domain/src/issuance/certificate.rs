@@ -26,7 +26,7 @@ use super::admission::HolderFacts;
 use super::authenticate::AuthenticatedClient;
 use super::grants::actor::acting;
 use super::grants::descent;
-use super::{Outcome, Stopped, TOKEN_LIFETIME_MAX_SECONDS, decided, known, record};
+use super::{Outcome, Stopped, TOKEN_LIFETIME_MAX_SECONDS, decided, known, record, tls};
 use crate::audit::event::{Actor, Body, EventKind};
 use crate::ca::issued::IssuedCertificate;
 use crate::ca::{self, Intermediate};
@@ -101,6 +101,10 @@ pub async fn issue(
 
 async fn attempt(cx: &Cx, auth: &ClientAuth, asked: &CertificateRequest) -> Result<Svid, Stopped> {
     let client = known(cx, auth).await?;
+    // Nobody renews what they have without an end.
+    if let Err(refusal) = tls::not_by_own(&client) {
+        return Err(Stopped::Refused(Box::new(client), refusal));
+    }
     let template = match fill(cx, &client, asked).await {
         Ok(template) => template,
         Err(error) => return Err(Stopped::of(client, error)),

@@ -5,7 +5,7 @@
 //! permitted, what was not permitted cannot be minted. The token is durable in the log before it
 //! is visible, and the write re-checks its lineage against what was revoked since the decision.
 //!
-//! [`authenticate`], or [`workload`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
+//! [`authenticate`] (with [`tls`]), or [`workload`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
 //! An instance's [`certificate`] begins and ends as they do, with steps of its own between.
 
 pub mod admission;
@@ -17,6 +17,7 @@ pub mod mint;
 pub mod permit;
 pub mod possession;
 pub mod template;
+pub(crate) mod tls;
 pub mod trial;
 pub mod workload;
 
@@ -164,7 +165,8 @@ async fn attempt(
     request: &TokenRequest,
 ) -> Result<IssuedToken, Stopped> {
     let mut client = known(cx, auth).await?;
-    if let Err(refusal) = possession::prove(cx, &mut client, &request.proofs) {
+    let shown = (request.proofs.as_slice(), request.certificate);
+    if let Err(refusal) = possession::prove(cx, &mut client, shown) {
         return Err(Stopped::Refused(Box::new(client), refusal));
     }
     let proposed = match &request.grant {
@@ -183,6 +185,7 @@ async fn attempt(
         }
         other => other,
     };
+    let proposed = proposed.and_then(|proposed| Ok(tls::within(cx, proposed)?));
     let permitted = match proposed.and_then(permit::permit) {
         Ok(permitted) => permitted,
         Err(error) => return Err(Stopped::of(client, error)),

@@ -51,7 +51,7 @@ pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
             ((&*agent.name, agent.environment), (resource.name.as_str(), resource.environment));
         return Err(environment::apart(agent, resource).into());
     }
-    if (agent.bound_only || resource.bound_only) && proposed.proof.is_none() {
+    if (agent.bound_only || resource.bound_only) && proposed.binds.is_none() {
         let what = if agent.bound_only {
             format!("agent `{}`", agent.name)
         } else {
@@ -60,7 +60,8 @@ pub fn permit(mut proposed: ProposedGrant) -> Result<PermittedGrant, Error> {
         return Err(Refusal::new(
             Rule::DpopRequired,
             format!("{what} takes tokens only that are bound to a key, and no proof came"),
-            "send a `DPoP` header with a proof for this request (RFC 9449); the library's agents do",
+            "send a `DPoP` header with a proof for this request (RFC 9449), as the library's agents do; \
+             or use TLS with a certificate (RFC 8705)",
         )
         .into());
     }

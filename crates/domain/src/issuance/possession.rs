@@ -1,5 +1,7 @@
 //! RFC 9449 section 5: which key the client proves to hold. What is issued is bound to it.
 //!
+//! A certificate of the connection is proved by the handshake, before anything is asked (RFC 8705).
+//!
 //! The proof is checked once the client is known, so that nobody else fills the memory of what was
 //! used; it is used up with whatever is decided. Its URI is compared with the token endpoint as the
 //! issuer's configured name says it, whatever the request says of its host.
@@ -11,6 +13,7 @@
 use accredit_wire::binding::dpop::{Expected, NonceRule, Proof, ProofError};
 use accredit_wire::binding::nonce::Nonces;
 use accredit_wire::binding::uri::Target;
+use accredit_wire::binding::{Confirmation, Thumbprint};
 
 use super::authenticate::AuthenticatedClient;
 use crate::context::Cx;
@@ -57,12 +60,46 @@ fn nonces(cx: &Cx) -> Option<Nonces> {
     vault.mac(vault.pepper_version(), label.as_bytes()).map(|key| Nonces::new(&key))
 }
 
-/// Finds out which key the client proves to hold. A request without a proof proves none.
+/// What a client has proved to hold in a request, besides that by which it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proved {
+    /// A key, by a proof (RFC 9449 section 5).
+    key: Option<Thumbprint>,
+    /// A certificate's key, by the connection (RFC 8705 section 3).
+    certificate: Option<Thumbprint>,
+}
+
+impl Proved {
+    /// A key alone.
+    pub(super) const fn of_key(key: Option<Thumbprint>) -> Self {
+        Self { key, certificate: None }
+    }
+
+    /// To what whatever is issued is bound; nothing where nothing was proved. A proof was made for
+    /// this one request, and a connection may be somebody's who shows the same certificate to all: the
+    /// key goes first, and a token is never bound to both.
+    pub fn binds(self) -> Option<Confirmation> {
+        let key = self.key.map(Confirmation::Key);
+        key.or_else(|| self.certificate.map(Confirmation::Certificate))
+    }
+
+    /// Whether it is what a token demands.
+    pub fn has(self, demanded: Confirmation) -> bool {
+        match demanded {
+            Confirmation::Key(key) => self.key == Some(key),
+            Confirmation::Certificate(certificate) => self.certificate == Some(certificate),
+        }
+    }
+}
+
+/// Finds out what the client proves to hold. A request without a proof, over a connection without a
+/// certificate, proves nothing.
 pub(super) fn prove(
     cx: &Cx,
     client: &mut AuthenticatedClient,
-    proofs: &[Vec<u8>],
+    (proofs, certificate): (&[Vec<u8>], Option<Thumbprint>),
 ) -> Result<(), Refusal> {
+    client.proved.certificate = certificate;
     if proofs.is_empty() {
         return Ok(());
     }
@@ -77,7 +114,7 @@ pub(super) fn prove(
     let expected = Expected { method: "POST", target: &target, token: None, nonces };
     let proof = Proof::check(proofs.iter().map(Vec::as_slice), &expected, cx.now);
     let proof = proof.map_err(|error| refusal(&error))?;
-    client.proof = Some(proof.key());
+    client.proved.key = Some(proof.key());
     client.used_up.possession = Some(SingleUse {
         client: client.id(),
         hash: *proof.digest(),

@@ -1,13 +1,16 @@
 //! RFC 9068 section 2.2: the one place that decides what goes into a credential.
 
 use accredit_wire::authority::Authority;
-use accredit_wire::ids::{InstanceId, TokenId};
+use accredit_wire::binding::Confirmation;
+use accredit_wire::ids::{AnyId, InstanceId, TokenId};
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::token_exchange::IssuedTokenType;
 use accredit_wire::time::Time;
-use accredit_wire::token::{AccessToken, Actor, SubjectKind};
+use accredit_wire::tlog::Hash;
+use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX, SubjectKind};
 
 use super::admission::{AgentFacts, HolderFacts};
+use super::grants::token_exchange::OWN_IDS;
 use super::grants::{External, Origin};
 use super::permit::PermittedGrant;
 use crate::audit::event::{self, Body};
@@ -55,6 +58,8 @@ pub struct CredentialTemplate {
     pub(super) status: Option<StatusPlace>,
     parent: Option<TokenId>,
     external: Option<External>,
+    /// SHA-256 of the certificate of ours by which its instance is known.
+    svid: Option<[u8; 32]>,
 }
 
 /// Fills in the claims of a permitted grant. A token never outlives what it was got with.
@@ -64,6 +69,13 @@ pub fn fill(
     format: Format,
 ) -> Result<CredentialTemplate, Refusal> {
     let grant = permitted.proposed;
+    if let (Format::Biscuit, Some(Confirmation::Certificate(_))) = (format, grant.binds) {
+        return Err(Refusal::new(
+            Rule::DpopRequired,
+            "an attenuable token is bound to a key, and never to a certificate",
+            "send a `DPoP` header with a proof for this request as well (RFC 9449), or ask for a JWT",
+        ));
+    }
     let key = match format {
         Format::Jwt => cx.tenant.token_key(),
         Format::Biscuit => cx.tenant.biscuit_key().ok_or_else(no_key_yet)?,
@@ -95,6 +107,30 @@ pub fn fill(
         origin.further.push(task.id.any());
         expires_at = expires_at.min(task.deadline.seconds());
     }
+    if let Some(svid) = &grant.svid {
+        let own = [
+            cx.tenant.id.any(),
+            grant.agent.id.any(),
+            grant.credential.id.any(),
+            grant.owner.any(),
+            origin.subject,
+        ];
+        let parties = origin.chain.iter();
+        let parties = parties
+            .flat_map(|one| [Some(one.agent.any()), one.instance.map(AnyId::from)])
+            .chain([instance.map(AnyId::from)])
+            .flatten();
+        let named: Vec<AnyId> = own.into_iter().chain(parties).collect();
+        let further = svid.lineage.iter().filter(|id| !named.contains(id));
+        for id in further {
+            if !origin.further.contains(id) {
+                origin.further.push(*id);
+            }
+        }
+        if origin.further.len() + OWN_IDS > LINEAGE_MAX {
+            return Err(too_much_to_hang_on());
+        }
+    }
     // An attenuable token is read by our Verifier alone, which follows the feed.
     let listed = grant.resource.status_list && format == Format::Jwt;
     let status = listed.then(|| cx.tenant.open_list.give(cx, expires_at));
@@ -122,11 +158,20 @@ pub fn fill(
         delegable: permitted.delegable,
         chain: origin.chain,
         impersonated: origin.impersonated,
-        cnf: grant.proof,
+        cnf: grant.binds,
         status: reference,
     };
     let (parent, external) = (origin.parent, origin.external);
-    Ok(CredentialTemplate { token, format, key, status, parent, external })
+    let svid = grant.svid.map(|svid| svid.digest);
+    Ok(CredentialTemplate { token, format, key, status, parent, external, svid })
+}
+
+fn too_much_to_hang_on() -> Refusal {
+    Refusal::new(
+        Rule::ChainTooDeep,
+        format!("the token would hang on more than {LINEAGE_MAX} things"),
+        "use the credential that the certificate was got with",
+    )
 }
 
 /// In a store of an earlier version the job of rotation makes the first key, within a minute.
@@ -167,7 +212,9 @@ impl CredentialTemplate {
         Body {
             actor: Some(event::Actor { id: Some(token.client_id.any()), kind: "agent" }),
             audience: Some(token.audience.clone()),
-            bound_to: token.cnf,
+            bound_to: token.cnf.and_then(Confirmation::key),
+            bound_to_certificate: token.cnf.and_then(Confirmation::certificate),
+            certificate: self.svid.map(|digest| Hash::new(digest).to_string()),
             chain: chain_text(token),
             credential: Some(token.credential),
             decision: Some("allow"),

@@ -11,6 +11,7 @@ use accredit_wire::oauth::token_request::TokenRequest;
 
 use super::admission::{CredentialFacts, HolderFacts};
 use super::authenticate::{self, AuthenticatedClient};
+use super::possession::Proved;
 use super::{grants, permit};
 use crate::context::Cx;
 use crate::ports::UsedUp;
@@ -24,8 +25,9 @@ pub async fn would_issue(cx: &Cx, credential: &Arc<CredentialFacts>) -> Result<(
         method: "none",
         used_up: UsedUp::NOTHING,
         // As if it held a key, too: that it shows none is not what is to refuse it.
-        proof: "A".repeat(43).parse().ok(),
+        proved: Proved::of_key("A".repeat(43).parse().ok()),
         attested: None,
+        svid: None,
         rev: cx.tenant.rev(),
     };
     let request = request(cx, credential).await?;

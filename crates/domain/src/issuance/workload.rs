@@ -15,6 +15,7 @@ use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use super::authenticate::{AuthenticatedClient, NotAuthenticated, usable};
 use super::grants::External;
 use super::grants::actor::acting;
+use super::possession::Proved;
 use crate::attestation::birth;
 use crate::attestation::verify::{self, Presented};
 use crate::context::Cx;
@@ -48,9 +49,10 @@ pub(super) fn shown(auth: &ClientAuth) -> Option<Shown<'_>> {
                 token: assertion,
             })
         }
-        ClientAuth::SecretBasic { .. } | ClientAuth::SecretPost { .. } | ClientAuth::Bearer(_) => {
-            None
-        }
+        ClientAuth::SecretBasic { .. }
+        | ClientAuth::SecretPost { .. }
+        | ClientAuth::Certificate { .. }
+        | ClientAuth::Bearer(_) => None,
     }
 }
 
@@ -74,12 +76,13 @@ pub(super) async fn client(
         credential,
         method: presented.method(),
         used_up: UsedUp { assertion: Some(evidence.used.clone()), possession: None },
-        proof: None,
+        proved: Proved::default(),
         attested: Some(Arc::new(External {
             federation: evidence.federation.id,
             issuer: evidence.federation.issuer.clone(),
             subject: evidence.subject.clone(),
         })),
+        svid: None,
         rev,
     };
     let ended = |client, refusal| Err(NotAuthenticated::Ended(Box::new(client), refusal));

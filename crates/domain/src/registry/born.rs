@@ -23,6 +23,7 @@ use crate::issuance::authenticate::{AuthenticatedClient, holder_usable};
 use crate::issuance::grants::actor::acting;
 use crate::issuance::grants::descent;
 use crate::issuance::permit::{listed, own};
+use crate::issuance::tls::not_by_own;
 use crate::ports::{Lookup, Room, RoomOf};
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::agent::AgentState;
@@ -76,6 +77,7 @@ pub async fn spawn(
     client: &AuthenticatedClient,
     asked: &InstanceRequest,
 ) -> Result<InstanceView, Error> {
+    not_by_own(client)?;
     let (agent, _) = acting(cx, client).await?;
     let authority = wanted(&agent, (&asked.scope, &asked.details))?;
     let holder = &client.credential.holder;

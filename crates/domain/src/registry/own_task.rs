@@ -16,6 +16,7 @@ use crate::issuance::authenticate::AuthenticatedClient;
 use crate::issuance::grants::actor::acting;
 use crate::issuance::grants::descent::another_task;
 use crate::issuance::grants::token_exchange::instance_of;
+use crate::issuance::tls::not_by_own;
 use crate::ports::{Page, Room, RoomOf, Row};
 use crate::refusal::{Error, Refusal, Rule};
 
@@ -28,6 +29,7 @@ pub async fn create(
     client: &AuthenticatedClient,
     asked: &TaskRequest,
 ) -> Result<TaskView, Error> {
+    not_by_own(client)?;
     let (agent, _) = acting(cx, client).await?;
     if let HolderFacts::Instance { descent: Some(descent), .. } = &client.credential.holder {
         return Err(another_task(descent.task).into());

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use accredit_net::{ConfigError, RESPONSE_BODY_MAX};
+use accredit_wire::binding::Confirmation;
 use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::biscuit::{self, Held, NarrowError, Narrowing};
 use accredit_wire::ids::TaskId;
@@ -393,7 +394,7 @@ impl Agent {
         let response = response.map_err(IssuerError::Net)?;
         let is_new = self.learn(endpoint, response.headers());
         let holder = self.inner.holder.as_ref();
-        let token_type = TokenType::of(holder.map(Holder::thumbprint));
+        let token_type = TokenType::of(holder.map(Holder::thumbprint).map(Confirmation::Key));
         match response.status() {
             StatusCode::OK => {
                 AccessToken::read(response.body(), token_type, asked_at, now).map(Asked::Token)

@@ -16,6 +16,7 @@ mod state_dir;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accredit_wire::binding::PeerCertificate;
 use accredit_wire::binding::dpop::PROOF_HEADER;
 use accredit_wire::time::Time;
 use accredit_wire::verify::{self, Rejection, RequestHead};
@@ -89,14 +90,16 @@ impl Verifier {
         Guard::new(self.clone())
     }
 
-    /// Who sends a request with this head.
+    /// Who sends a request with this head. A token that is bound to a certificate (RFC 8705) is taken
+    /// where whoever speaks TLS has put the client's [`PeerCertificate`] into the extensions.
     pub async fn verify_request(&self, head: &http::request::Parts) -> Result<Principal, Refusal> {
         let uri = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let values = head.headers.get_all(AUTHORIZATION);
         let authorization = values.iter().map(http::HeaderValue::as_bytes);
         let proofs = head.headers.get_all(PROOF_HEADER).iter().map(http::HeaderValue::as_bytes);
         let request = RequestHead::new(head.method.as_str(), uri, authorization);
-        let request = request.with_proofs(proofs);
+        let certificate = head.extensions.get().map(PeerCertificate::thumbprint);
+        let request = request.with_proofs(proofs).with_certificate(certificate);
         let verified = self.decide(|verifier, now| verifier.verify(&request, now)).await?;
         // What was verified came in the one header there is.
         let received = head.headers.get(AUTHORIZATION).map(Received::header);
@@ -104,7 +107,7 @@ impl Verifier {
         Ok(Principal::new(verified, self.clone(), received))
     }
 
-    /// Whose plain token this is. One that is bound to a key is refused: it proves something only
+    /// Whose plain token this is. One that is bound to a key or a certificate is refused: it proves something only
     /// together with the request that it came with.
     pub async fn verify_token(&self, token: &str) -> Result<Principal, Refusal> {
         let verified = self.decide(|verifier, now| verifier.verify_token(token, now)).await?;

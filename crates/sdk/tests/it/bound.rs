@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accredit::{Agent, AgentError, Verifier};
+use accredit_wire::binding::Confirmation;
 use accredit_wire::binding::dpop::{ProofKey, ToProve};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::secret::Secret;
@@ -32,7 +33,7 @@ impl Stage {
         let issuer = Issuer::start().await;
         let (private, _) = PrivateKey::generate(Algorithm::Es256).expect("a key");
         let key = ProofKey::new(private).expect("a key");
-        let grant = Grant { cnf: Some(key.thumbprint()), ..Grant::default() };
+        let grant = Grant { cnf: Some(Confirmation::Key(key.thumbprint())), ..Grant::default() };
         let token = issuer.token(&grant);
         let verifier = change(issuer.builder().public_url(PUBLIC)).connect().await;
         Self { verifier: verifier.expect("a verifier"), key, token }

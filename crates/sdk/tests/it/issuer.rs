@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use accredit::Verifier;
 use accredit_wire::api_key::{ApiKey, SecretKind};
 use accredit_wire::authority::Authority;
-use accredit_wire::binding::Thumbprint;
+use accredit_wire::binding::Confirmation;
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TokenId,
@@ -293,7 +293,7 @@ pub(crate) struct Grant {
     pub(crate) scope: &'static str,
     pub(crate) audience: &'static str,
     pub(crate) life: i64,
-    pub(crate) cnf: Option<Thumbprint>,
+    pub(crate) cnf: Option<Confirmation>,
     /// For whom the agent acts.
     pub(crate) user: Option<PersonId>,
 }

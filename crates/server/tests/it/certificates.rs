@@ -64,7 +64,7 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 /// The certificate and its intermediate, DER.
-fn chain(issued: &Value) -> [Vec<u8>; 2] {
+pub(crate) fn chain(issued: &Value) -> [Vec<u8>; 2] {
     let text = text(issued, "certificate");
     let blocks = text.split_inclusive("-----END CERTIFICATE-----\n");
     let blocks = blocks.map(|block| decoded("CERTIFICATE", block).expect("PEM"));

@@ -67,6 +67,10 @@ enum Row {
     Certificate,
     /// That of an instance that another brought into being.
     ChildCertificate,
+    /// A registered key in the form of a certificate (RFC 8705 section 2.2).
+    ClientCertificate,
+    /// A token that was got with an X.509-SVID.
+    CertifiedToken,
 }
 
 impl Row {
@@ -87,11 +91,12 @@ impl Row {
                 | Self::WorkloadToken
                 | Self::Certificate
                 | Self::ChildCertificate
+                | Self::CertifiedToken
         )
     }
 }
 
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 28] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ChildSecret,
@@ -118,6 +123,8 @@ const ROWS: [Row; 26] = [
     Row::WorkloadToken,
     Row::Certificate,
     Row::ChildCertificate,
+    Row::ClientCertificate,
+    Row::CertifiedToken,
 ];
 
 /// The row of each kind of secret.
@@ -135,7 +142,9 @@ const fn row_of(kind: SecretKind) -> Row {
 fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
     match (&facts.holder, &facts.proof) {
         (HolderFacts::Agent(_), ProofFacts::Secret { .. }) => &[Row::ClientSecret],
-        (HolderFacts::Agent(_), ProofFacts::Key(_)) => &[Row::ClientKey, Row::FollowedKey],
+        (HolderFacts::Agent(_), ProofFacts::Key(_)) => {
+            &[Row::ClientKey, Row::FollowedKey, Row::ClientCertificate]
+        }
         (HolderFacts::Instance { .. }, ProofFacts::Secret { .. }) => {
             &[Row::InstanceSecret, Row::ChildSecret]
         }
@@ -156,7 +165,9 @@ fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
 /// The rows of what a grant gives.
 const fn rows_of(grant: &Grant) -> &'static [Row] {
     match grant {
-        Grant::ClientCredentials => &[Row::AccessToken, Row::ChildToken, Row::TaskToken],
+        Grant::ClientCredentials => {
+            &[Row::AccessToken, Row::ChildToken, Row::TaskToken, Row::CertifiedToken]
+        }
         Grant::TokenExchange(_) => &[Row::ExchangedToken, Row::UsersToken, Row::UnnamedToken],
         Grant::JwtBearer => &[Row::WorkloadToken],
     }
@@ -197,6 +208,8 @@ struct Case {
     /// Whoever signs.
     signer: Option<Signer>,
     token: String,
+    /// The certificate of the connection, DER.
+    der: Vec<u8>,
     /// What it hangs on.
     lineage: Vec<AnyId>,
 }
@@ -383,10 +396,10 @@ impl Stage {
         id(mine.expect("mia")["payload"]["target"].as_str().expect("an id"))
     }
 
-    /// The id of a certificate of an instance.
-    async fn certificate(&self, org: &Org, client: &Client) -> String {
-        let issued = crate::certificates::issue(&self.world, org, client).await;
-        issued["id"].as_str().expect("an id").to_owned()
+    /// A certificate of an instance, DER, and its id.
+    async fn certificate(&self, org: &Org, client: &Client) -> (Vec<u8>, String) {
+        let (der, issued) = crate::mtls::svid(&self.world, org, client).await;
+        (der, issued["id"].as_str().expect("an id").to_owned())
     }
 
     /// Every id that a certificate hangs on, as the store keeps it.
@@ -433,6 +446,7 @@ impl Stage {
         let of_instance = id(instance.instance.expect("one"));
         let kid = format!("k{}", self.unique());
         let (mut client, mut signer, mut token) = (None, None, String::new());
+        let mut der = Vec::new();
         let lineage = match row {
             Row::ClientSecret => {
                 client = Some(scene.client.clone());
@@ -583,7 +597,7 @@ impl Stage {
                 lineage_of(&token)
             }
             Row::Certificate => {
-                token = self.certificate(org, &instance).await;
+                (der, token) = self.certificate(org, &instance).await;
                 let lineage = self.certificate_lineage(org, &token).await;
                 let keys = lineage.iter().filter(|id| id.kind() == Kind::Key).count();
                 assert_eq!(keys, 2, "the intermediate and its root: {lineage:?}");
@@ -595,9 +609,27 @@ impl Stage {
             }
             Row::ChildCertificate => {
                 let (child, of_child) = self.child(org).await;
-                token = self.certificate(org, &child).await;
+                (der, token) = self.certificate(org, &child).await;
+                client = Some(child);
                 let lineage = self.certificate_lineage(org, &token).await;
                 for needed in of_child {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
+            Row::ClientCertificate => {
+                let own = crate::mtls::Own::new();
+                let credential = crate::mtls::register(world, org, "planner", &own).await;
+                der = own.der;
+                [&agent[..], &[id(&credential)]].concat()
+            }
+            Row::CertifiedToken => {
+                let (shown, certificate) = self.certificate(org, &instance).await;
+                let named = (instance.id.as_str(), &*shown);
+                let answer = crate::mtls::over(world, org, named, &[READ]).await.expect(200);
+                token = answer.member("access_token");
+                let lineage = lineage_of(&token);
+                for needed in self.certificate_lineage(org, &certificate).await {
                     assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
                 }
                 lineage
@@ -653,7 +685,7 @@ impl Stage {
         if !row.is_token() && !matches!(row, Row::AdminKey | Row::OperatorKey) {
             lineage.push(id(world.tenant(org).await.id));
         }
-        Case { row, scene, client, signer, token, lineage }
+        Case { row, scene, client, signer, token, der, lineage }
     }
 
     /// Whether it lets in.
@@ -691,9 +723,19 @@ impl Stage {
                 let answer = world.ask(ask.form(&form)).await;
                 return answer.status == 200 && answer.json()["active"] == true;
             }
-            // It is looked up: a verifier of the certificate alone knows when it is over.
+            Row::ClientCertificate => {
+                let agent = case.scene.planner.id.to_string();
+                crate::mtls::over(world, org, (&agent, &case.der), &[READ]).await
+            }
+            // It is looked up, which a verifier of the certificate alone does not, and it lets its
+            // instance in here.
             Row::Certificate | Row::ChildCertificate => {
-                return crate::certificates::standing(world, org, &case.token).await == "valid";
+                let planner = case.scene.planner.id.to_string();
+                let agent = case.client.as_ref().map_or(planner, |client| client.id.clone());
+                let answer = crate::mtls::over(world, org, (&agent, &case.der), &[READ]).await;
+                let valid = crate::certificates::standing(world, org, &case.token).await == "valid";
+                assert!(valid || answer.status != 200, "what is over lets nobody in: {answer:?}");
+                return valid && answer.status == 200;
             }
             Row::AdminKey => world.ask(Ask::get("/v1/agents").bearer(&client().secret)).await,
             Row::OperatorKey => unreachable!("no kill reaches it"),
@@ -716,6 +758,7 @@ impl Stage {
             | Row::AttenuableToken
             | Row::NarrowedToken
             | Row::ListedToken
+            | Row::CertifiedToken
             | Row::WorkloadToken => {
                 let form = [("token", &*case.token)];
                 let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin).form(&form);

@@ -38,6 +38,7 @@ mod limits;
 mod lists;
 mod log;
 mod metrics;
+mod mtls;
 mod once;
 mod overload;
 mod parting;

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::Thumbprint;
 use super::dpop::{
     Expected, NonceRule, PROOF_BYTES_MAX, PROOF_WINDOW_MAX, Proof, ProofError, ProofKey, ToProve,
 };
 use super::nonce::{NONCE_LIFE_MAX, Nonces};
 use super::replay::{Replays, Seen};
 use super::uri::{BaseUri, Target, URI_BYTES_MAX};
+use super::{Confirmation, PeerCertificate, Thumbprint};
 use crate::crypto::{Algorithm, PrivateKey};
 use crate::jose::b64url_encode;
 use crate::oauth::errors::ErrorCode;
@@ -475,5 +475,41 @@ proptest! {
             let again = Target::parse(target.as_str());
             prop_assert_eq!(again.as_ref(), Ok(&target), "one URI, one spelling");
         }
+    }
+}
+
+#[test]
+fn a_certificates_thumbprint_is_that_of_the_standards_example() {
+    // RFC 8705 appendix A.
+    let der = "MIIBBjCBrAIBAjAKBggqhkjOPQQDAjAPMQ0wCwYDVQQDDARtdGxzMB4XDTE4MTAx\
+               ODEyMzcwOVoXDTIyMDUwMjEyMzcwOVowDzENMAsGA1UEAwwEbXRsczBZMBMGByqG\
+               SM49AgEGCCqGSM49AwEHA0IABNcnyxwqV6hY8QnhxxzFQ03C7HKW9OylMbnQZjjJ\
+               /Au08/coZwxS7LfA4vOLS9WuneIXhbGGWvsDSb0tH6IxLm8wCgYIKoZIzj0EAwID\
+               SQAwRgIhAP0RC1E+vwJD/D1AGHGzuri+hlV/PpQEKTWUVeORWz83AiEA5x2eXZOV\
+               bUlJSGQgjwD5vaUaKlLR50Q2DmFfQj1L+SY=";
+    let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, der);
+    let der = der.expect("base64");
+    let thumbprint = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0";
+    assert_eq!(Thumbprint::of_certificate(&der).to_string(), thumbprint);
+    let shown = PeerCertificate::new(&der);
+    assert_eq!((shown.der(), shown.thumbprint().to_string().as_str()), (&*der, thumbprint));
+    assert!(format!("{shown:?}").len() < 80);
+}
+
+#[test]
+fn a_confirmation_is_one_member_and_no_other() {
+    let key: Thumbprint = RFC_THUMBPRINT.parse().expect("a thumbprint");
+    for (confirmation, name) in
+        [(Confirmation::Key(key), "jkt"), (Confirmation::Certificate(key), "x5t#S256")]
+    {
+        let text = format!("{{\"{name}\":\"{key}\"}}");
+        assert_eq!(serde_json::to_string(&confirmation).expect("text"), text);
+        assert_eq!(serde_json::from_str::<Confirmation>(&text).expect("one"), confirmation);
+        assert_eq!((confirmation.name(), confirmation.thumbprint()), (name, key));
+        assert_ne!(confirmation.key().is_some(), confirmation.certificate().is_some());
+    }
+    let both = format!("{{\"jkt\":\"{key}\",\"x5t#S256\":\"{key}\"}}");
+    for wrong in ["{}", "\"jkt\"", "{\"jwk\":{}}", "{\"jkt\":null}", &both] {
+        assert!(serde_json::from_str::<Confirmation>(wrong).is_err(), "{wrong}");
     }
 }

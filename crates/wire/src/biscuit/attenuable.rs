@@ -6,7 +6,7 @@ use super::evaluate::{Asked, Datalog};
 use super::symbols::Symbols;
 use super::{BiscuitError, Holder, Narrowing, checks, claims, root_key_id};
 use crate::authority::Authority;
-use crate::binding::Thumbprint;
+use crate::binding::{Confirmation, Thumbprint};
 use crate::crypto::PublicKey;
 use crate::ids::{AnyId, BlockId, KeyId};
 use crate::jose::{TOKEN_BYTES_MAX, b64url_decode};
@@ -195,7 +195,7 @@ pub(super) fn read<'a>(
     symbols.extend(&authority.symbols)?;
     let token = claims::read(&authority.content(&symbols)?, key)?;
     let mut reading = Reading {
-        holder: token.cnf,
+        holder: token.cnf.and_then(Confirmation::key),
         all: Attenuable {
             minted_for: Actor { agent: token.client_id, instance: token.instance },
             is_minted_bound: token.cnf.is_some(),
@@ -204,6 +204,7 @@ pub(super) fn read<'a>(
             narrowings: Vec::with_capacity(envelope.added.len()),
             holders: token
                 .cnf
+                .and_then(Confirmation::key)
                 .map(|key| Holder { agent: token.client_id, key })
                 .into_iter()
                 .collect(),
@@ -301,7 +302,7 @@ impl Reading {
         }
         token.chain.insert(0, Actor { agent: holder.agent, instance: None });
         token.client_id = holder.agent;
-        token.cnf = Some(holder.key);
+        token.cnf = Some(Confirmation::Key(holder.key));
         self.holder = Some(holder.key);
         self.all.holders.push(holder);
         self.all.unnamed = 0;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::datalog::{Content, Predicate, Term};
 use super::{BiscuitError, Holder, Narrowing};
 use crate::authority::{Authority, Permission, ScopeToken, WINDOW_SECONDS_MAX};
+use crate::binding::Confirmation;
 use crate::ids::{AnyId, KeyId};
 use crate::oauth::authorization_details::AuthorizationDetails;
 use crate::token::{
@@ -30,7 +31,11 @@ impl Narrowing {
             authority: Some(held(token)),
             not_before: token.not_before,
             expires_at: Some(token.expires_at),
-            holder: token.cnf.map(|key| Holder { agent: token.client_id, key }),
+            // One that is bound to a certificate is not written: it would not be read back as it is.
+            holder: token
+                .cnf
+                .and_then(Confirmation::key)
+                .map(|key| Holder { agent: token.client_id, key }),
         }
     }
 }
@@ -242,7 +247,7 @@ impl<'c> Facts<'c> {
             further: self.lineage,
             chain: self.chain,
             impersonated: false,
-            cnf: bounds.holder.map(|holder| holder.key),
+            cnf: bounds.holder.map(|holder| Confirmation::Key(holder.key)),
             status: None,
         })
     }

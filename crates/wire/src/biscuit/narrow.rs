@@ -8,7 +8,7 @@ use super::envelope::{Envelope, Proof};
 use super::symbols::{Adding, Symbols};
 use super::{Attenuable, BLOCKS_MAX, BiscuitError, Narrowing};
 use crate::authority::{Authority, Excess, attenuate};
-use crate::binding::Thumbprint;
+use crate::binding::{Confirmation, Thumbprint};
 use crate::crypto::{CryptoError, PublicKey};
 use crate::jose::{TOKEN_BYTES_MAX, b64url_encode};
 use crate::time::Time;
@@ -120,7 +120,7 @@ impl Held {
             return Err(NarrowError::Token(BiscuitError::TooManyBlocks));
         }
         let content = Content { facts: Vec::new(), checks: narrowing.to_checks() };
-        let bound_to = narrowing.holder.and(self.says.token().cnf);
+        let bound_to = narrowing.holder.and(self.says.token().cnf.and_then(Confirmation::key));
         let bytes = match bound_to {
             None => {
                 let (_, symbols) = read(&envelope, None)?;

@@ -1,5 +1,6 @@
-//! RFC 6749 section 2.3.1, RFC 7521 section 4.2 and RFC 7523 section 2: how a client authenticates,
-//! exactly one way per request. An assertion that is the grant itself is one of the ways.
+//! RFC 6749 section 2.3.1, RFC 7521 section 4.2, RFC 7523 section 2 and RFC 8705 section 2: how a client
+//! authenticates, exactly one way per request. An assertion that is the grant itself is one of the
+//! ways; the certificate of the connection is one where the request has none.
 //!
 //! Shared by the token, introspection and revocation endpoints. Nothing is verified here:
 //! assertions and secrets pass through unread, and unknown client and wrong secret stay
@@ -16,6 +17,7 @@ use super::form::{Form, decode};
 use super::rejection::Rejection;
 use super::token_request::JWT_BEARER;
 use crate::api_key::ApiKey;
+use crate::binding::PeerCertificate;
 use crate::secret::Secret;
 
 /// The longest client id, in bytes.
@@ -32,6 +34,13 @@ pub const BASIC_BYTES_MAX: usize = 4096;
 
 /// The only `client_assertion_type` (RFC 7523 section 2.2).
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// The method of a client that shows a certificate of ours (RFC 8705 section 2.1).
+pub const TLS_CLIENT_AUTH: &str = "tls_client_auth";
+
+/// The method of a client that shows a certificate with a key that it registered (RFC 8705 section
+/// 2.2).
+pub const SELF_SIGNED_TLS_CLIENT_AUTH: &str = "self_signed_tls_client_auth";
 
 /// How a client authenticates, and with what. `Debug` shows no secret and no assertion.
 #[derive(Clone)]
@@ -65,6 +74,14 @@ pub enum ClientAuth {
         client_id: Option<String>,
         /// The assertion, unread, at most [`ASSERTION_BYTES_MAX`].
         assertion: String,
+    },
+    /// `tls_client_auth` or `self_signed_tls_client_auth`, of which only who knows the certificate can
+    /// tell which: the certificate of the connection, whose key its client has proved to hold.
+    Certificate {
+        /// The client's id, as above: an id of ours, or the SPIFFE ID in the certificate.
+        client_id: String,
+        /// The certificate, unread.
+        certificate: PeerCertificate,
     },
     /// One of our keys as a bearer credential; its text has passed [`ApiKey::parse`]. A token is
     /// never taken here, so a token under introspection cannot be its own credential.
@@ -138,12 +155,31 @@ impl ClientAuth {
         Ok(Self::Grant { client_id, assertion: assertion.to_owned() })
     }
 
+    /// What was read of a request, or the certificate of its connection where the request itself has
+    /// nothing but the client's id.
+    ///
+    /// RFC 8705 section 2: "the client MUST include the `client_id` parameter". A request that
+    /// authenticates otherwise does so over whatever connection.
+    pub fn or_certificate(
+        read: Result<Self, Rejection>,
+        form: &Form,
+        certificate: Option<&PeerCertificate>,
+    ) -> Result<Self, Rejection> {
+        match (read, certificate, form.get("client_id")) {
+            (Err(Rejection::Unauthenticated), Some(certificate), Some(client_id)) => {
+                let (client_id, certificate) = (client_id.to_owned(), certificate.clone());
+                Ok(Self::Certificate { client_id, certificate })
+            }
+            (read, _, _) => read,
+        }
+    }
+
     /// The client that is claimed, where the request says so outside an assertion or key.
     pub fn client_id(&self) -> Option<&str> {
         match self {
-            Self::SecretBasic { client_id, .. } | Self::SecretPost { client_id, .. } => {
-                Some(client_id)
-            }
+            Self::SecretBasic { client_id, .. }
+            | Self::SecretPost { client_id, .. }
+            | Self::Certificate { client_id, .. } => Some(client_id),
             Self::Assertion { client_id, .. } | Self::Grant { client_id, .. } => {
                 client_id.as_deref()
             }
@@ -158,6 +194,8 @@ impl ClientAuth {
             Self::SecretPost { .. } => "client_secret_post",
             Self::Assertion { .. } => "private_key_jwt",
             Self::Grant { .. } => "jwt_bearer",
+            // As what it turns out to be, who knows the certificate says.
+            Self::Certificate { .. } => TLS_CLIENT_AUTH,
             Self::Bearer(_) => "bearer_key",
         }
     }
@@ -168,7 +206,10 @@ impl ClientAuth {
         match self {
             Self::SecretBasic { .. } => Some(www_authenticate_basic(realm)),
             Self::Bearer(_) => Some(www_authenticate_bearer(realm).to_string()),
-            Self::SecretPost { .. } | Self::Assertion { .. } | Self::Grant { .. } => None,
+            Self::SecretPost { .. }
+            | Self::Assertion { .. }
+            | Self::Grant { .. }
+            | Self::Certificate { .. } => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::rejection::Rejection;
 use super::revocation::TokenTypeHint;
 use super::token_response::TokenType;
 use crate::authority::Scope;
-use crate::binding::Thumbprint;
+use crate::binding::Confirmation;
 use crate::secret::Secret;
 
 /// What is asked about.
@@ -45,14 +45,6 @@ pub enum Introspection {
     Active(Box<ActiveToken>),
 }
 
-/// RFC 7800, RFC 9449 section 6.2: to whom a token is bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Confirmation {
-    /// The thumbprint of the key.
-    pub jkt: Thumbprint,
-}
-
 /// What a good token says. Times are seconds of Unix time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActiveToken {
@@ -66,8 +58,8 @@ pub struct ActiveToken {
     pub client_id: String,
     /// How the token is used.
     pub token_type: TokenType,
-    /// The key that its holder must prove to hold (RFC 9449 section 6.2). Whoever introspects a token
-    /// of type `DPoP` checks the proof themselves.
+    /// What its holder must prove to hold (RFC 9449 section 6.2, RFC 8705 section 3.2). Whoever
+    /// introspects the token checks the proof, or the certificate of the connection, themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
     /// When it expires.

@@ -1,4 +1,4 @@
-//! RFC 8414: authorization server metadata, also served where OpenID Connect Discovery looks.
+//! RFC 8414, RFC 8705 section 3.3: authorization server metadata, also served where OpenID Connect Discovery looks.
 //!
 //! The issuer comes from configuration, never from a request. Absent on purpose: everything
 //! that is not offered (an authorization endpoint, PKCE, scopes, registration); a member is
@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::authorization_details::DETAIL_TYPE;
+use super::client_auth::{SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH};
 use super::token_request::Grant;
 use crate::binding::dpop::PROOF_ALGORITHMS;
 
@@ -66,6 +67,10 @@ pub struct Metadata {
     /// With which algorithms a proof of possession may be signed (RFC 9449 section 5.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dpop_signing_alg_values_supported: Vec<String>,
+    /// Whether tokens are bound to the certificate of the connection that they are asked for over (RFC
+    /// 8705 section 3.3); left out where nobody is asked for one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls_client_certificate_bound_access_tokens: bool,
     /// Where the status lists are named (Token Status List section 9.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_list_aggregation_endpoint: Option<String>,
@@ -116,6 +121,7 @@ impl Metadata {
             revocation_endpoint_auth_methods_supported: methods,
             revocation_endpoint_auth_signing_alg_values_supported: algorithms,
             dpop_signing_alg_values_supported: PROOF_ALGORITHMS.map(str::to_owned).to_vec(),
+            tls_client_certificate_bound_access_tokens: false,
             status_list_aggregation_endpoint: Some(at("/status-lists")),
             accredit_revocations_uri: Some(at("/revocations")),
             accredit_feed_uri: Some(at("/revocations/feed")),
@@ -125,6 +131,24 @@ impl Metadata {
             accredit_log_keys: Vec::new(),
             accredit_log_key_statements: Vec::new(),
         }
+    }
+
+    /// The same where clients are asked for a certificate (RFC 8705). At the same addresses: whoever
+    /// has none goes on without, so that there are no aliases (section 5).
+    #[must_use]
+    pub fn with_certificates(mut self) -> Self {
+        let own = TLS_CLIENT_AUTH.to_owned();
+        let registered = SELF_SIGNED_TLS_CLIENT_AUTH.to_owned();
+        // Certificates of ours are instances', and only resources introspect.
+        self.introspection_endpoint_auth_methods_supported.push(registered.clone());
+        for methods in [
+            &mut self.token_endpoint_auth_methods_supported,
+            &mut self.revocation_endpoint_auth_methods_supported,
+        ] {
+            methods.extend([own.clone(), registered.clone()]);
+        }
+        self.tls_client_certificate_bound_access_tokens = true;
+        self
     }
 
     /// For a client: whether the document is that of `expected`, the issuer from which the

@@ -13,6 +13,7 @@ use super::rejection::Rejection;
 use super::resource_indicator;
 use super::token_exchange::{IssuedTokenType, TokenExchange};
 use crate::authority::Scope;
+use crate::binding::Thumbprint;
 use crate::ids::TaskId;
 
 /// The most `resource` parameters in one request.
@@ -76,6 +77,8 @@ pub struct TokenRequest {
     pub requested_token_type: Option<IssuedTokenType>,
     /// The values of its `DPoP` headers (RFC 9449 section 5), unread; none where it has none.
     pub proofs: Vec<Vec<u8>>,
+    /// The certificate of its connection (RFC 8705 section 3); none where it has none.
+    pub certificate: Option<Thumbprint>,
 }
 
 impl TokenRequest {
@@ -98,6 +101,7 @@ impl TokenRequest {
             task,
             requested_token_type,
             proofs,
+            certificate: None,
         })
     }
 
@@ -114,6 +118,13 @@ impl TokenRequest {
         // Of more than two, two are as wrong.
         let proofs = values.into_iter().take(2).map(<[u8]>::to_vec).collect();
         Self { proofs, ..self }
+    }
+
+    /// The same where it came over a connection whose client has proved to hold the key of this
+    /// certificate.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<Thumbprint>) -> Self {
+        Self { certificate, ..self }
     }
 }
 

@@ -12,25 +12,26 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::authorization_details::AuthorizationDetails;
 use super::token_exchange::IssuedTokenType;
 use crate::authority::Scope;
-use crate::binding::Thumbprint;
+use crate::binding::Confirmation;
 use crate::secret::Secret;
 
 /// How an access token is used. A client that does not know the type must not use the token
 /// (RFC 6749 section 7.1), so an unknown one is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
-    /// Whoever has it may use it (RFC 6750).
+    /// Whoever has it may use it (RFC 6750), or whoever has the certificate that it is bound to (RFC
+    /// 8705 section 3).
     Bearer,
     /// Whoever holds its key may use it, with a proof for each request (RFC 9449 section 5).
     Dpop,
 }
 
 impl TokenType {
-    /// The type of a token that is bound to this key, or to none.
-    pub const fn of(cnf: Option<Thumbprint>) -> Self {
+    /// The type of a token that is bound to this, or to nothing.
+    pub const fn of(cnf: Option<Confirmation>) -> Self {
         match cnf {
-            None => Self::Bearer,
-            Some(_) => Self::Dpop,
+            None | Some(Confirmation::Certificate(_)) => Self::Bearer,
+            Some(Confirmation::Key(_)) => Self::Dpop,
         }
     }
 

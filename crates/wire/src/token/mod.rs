@@ -14,7 +14,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize as _, Serialize};
 
 use crate::authority::{Authority, PERMISSION_MEMBERS, Permission, Scope};
-use crate::binding::Thumbprint;
+use crate::binding::Confirmation;
 use crate::ids::{
     AgentId, AnyId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId, TaskId,
     TokenId,
@@ -121,9 +121,10 @@ pub struct AccessToken {
     /// Whether the acting parties are kept out of `act` (RFC 8693 section 1.1, impersonation). They
     /// stand in `accredit.by` then, and whatever ends one of them ends the token all the same.
     pub impersonated: bool,
-    /// `cnf` (RFC 7800): the thumbprint `jkt` of the key by which whoever sends the token must prove
-    /// that it is theirs (RFC 9449 section 6.1). None in a token that whoever has it may use.
-    pub cnf: Option<Thumbprint>,
+    /// `cnf` (RFC 7800): the key (RFC 9449 section 6.1) or the certificate (RFC 8705 section 3.1) by
+    /// which whoever sends the token must prove that it is theirs. None in a token that whoever has it
+    /// may use.
+    pub cnf: Option<Confirmation>,
     /// `status` (Token Status List section 6): where its resource reads whether it was revoked.
     /// None where the resource did not ask for that.
     pub status: Option<Box<Reference>>,
@@ -185,8 +186,9 @@ impl AccessToken {
             out.push_str(",\"authorization_details\":");
             push_json(&mut out, &self.details);
         }
-        if let Some(thumbprint) = self.cnf {
-            push(&mut out, format_args!(",\"cnf\":{{\"jkt\":\"{thumbprint}\"}}"));
+        if let Some(cnf) = self.cnf {
+            let (name, thumbprint) = (cnf.name(), cnf.thumbprint());
+            push(&mut out, format_args!(",\"cnf\":{{\"{name}\":\"{thumbprint}\"}}"));
         }
         if let Some(status) = &self.status {
             let index = status.index;
@@ -389,9 +391,15 @@ fn next_id<T: TryFrom<AnyId>>(
 }
 
 /// RFC 7800 section 3.1: a member that is not known here may demand more than is checked here.
-fn parse_cnf(json: &Json<'_>) -> Result<Thumbprint, ClaimsError> {
-    known_members(json, "cnf", &["jkt"])?;
-    parsed(json, "jkt").map_err(|_| ClaimsError::Malformed("cnf"))
+fn parse_cnf(json: &Json<'_>) -> Result<Confirmation, ClaimsError> {
+    known_members(json, "cnf", &["jkt", "x5t#S256"])?;
+    let made = match (json.get("jkt"), json.get("x5t#S256")) {
+        (Some(_), None) => parsed(json, "jkt").map(Confirmation::Key),
+        (None, Some(_)) => parsed(json, "x5t#S256").map(Confirmation::Certificate),
+        // Nobody said whether one of both is enough.
+        (Some(_), Some(_)) | (None, None) => Err(ClaimsError::Malformed("cnf")),
+    };
+    made.map_err(|_| ClaimsError::Malformed("cnf"))
 }
 
 /// Token Status List section 6.1: there may be other mechanisms beside, which say nothing to us.

@@ -239,8 +239,10 @@ fn a_confirmation_is_a_thumbprint_and_nothing_beside_it() {
     let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
     let mut bound = json();
     bound["cnf"] = serde_json::json!({ "jkt": jkt });
-    let cnf = parse(&bound).expect("claims").cnf;
-    assert_eq!(cnf.map(|cnf| cnf.to_string()).as_deref(), Some(jkt));
+    let thumbprint = jkt.parse().expect("a thumbprint");
+    assert_eq!(parse(&bound).expect("claims").cnf, Some(Confirmation::Key(thumbprint)));
+    bound["cnf"] = serde_json::json!({ "x5t#S256": jkt });
+    assert_eq!(parse(&bound).expect("claims").cnf, Some(Confirmation::Certificate(thumbprint)));
     for wrong in [
         serde_json::json!({}),
         serde_json::json!(null),
@@ -250,7 +252,10 @@ fn a_confirmation_is_a_thumbprint_and_nothing_beside_it() {
         serde_json::json!({ "jkt": "" }),
         serde_json::json!({ "jkt": &jkt[1..] }),
         serde_json::json!({ "jkt": format!("{jkt}=") }),
-        serde_json::json!({ "x5t#S256": jkt }),
+        serde_json::json!({ "x5t#S256": &jkt[1..] }),
+        serde_json::json!({ "x5t#S256": null }),
+        serde_json::json!({ "x5t#s256": jkt }),
+        serde_json::json!({ "x5t": jkt }),
         serde_json::json!({ "jkt": jkt, "x5t#S256": jkt }),
         serde_json::json!({ "jkt": jkt, "jwk": {} }),
     ] {
@@ -296,12 +301,13 @@ prop_compose! {
         numbers in (0..=INTEGER_MAX, 0..=INTEGER_MAX, 0..=INTEGER_MAX as u64),
         not_before in prop::option::of(0..=INTEGER_MAX),
         (user, delegable, scoped) in (any::<bool>(), any_authority(), any::<bool>()),
-        (bound, seed) in any::<(bool, [u8; 32])>(),
+        (bound, by_key, seed) in any::<(bool, bool, [u8; 32])>(),
         listed in prop::option::of(("\\PC{1,40}", any::<u32>())),
     ) -> AccessToken {
         let agent = AgentId::new(1, ids[0]);
         let person = PersonId::new(2, ids[1]);
         let cnf = b64url_encode(&seed).parse().expect("a thumbprint");
+        let cnf = if by_key { Confirmation::Key(cnf) } else { Confirmation::Certificate(cnf) };
         // A person's chain has an actor.
         let kind = if user && !chain.is_empty() { SubjectKind::User } else { SubjectKind::Agent };
         let subject = if kind == SubjectKind::User { person.any() } else { agent.any() };

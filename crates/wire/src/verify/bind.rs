@@ -1,5 +1,6 @@
-//! RFC 7800 proof of possession, RFC 9449: a token that is bound to a key has no way through but a
-//! proof by that key, made for this request and this token, that was not seen before.
+//! RFC 7800 proof of possession: a token that is bound to a key (RFC 9449) has no way through but a
+//! proof by that key, made for this request and this token, that was not seen before; one that is
+//! bound to a certificate (RFC 8705 section 3) has none but a TLS connection with that certificate.
 //!
 //! A bound token that is sent as if it were a plain one is refused, and so is a plain one that is sent
 //! as if it were bound. Where to a request went is what the operator configured, joined with the path
@@ -13,6 +14,7 @@ use crate::binding::dpop::{Expected, NonceRule, Proof, ProofError};
 use crate::binding::nonce::Nonces;
 use crate::binding::replay::{REPLAY_ENTRIES_MAX, Replays, Seen};
 use crate::binding::uri::BaseUri;
+use crate::binding::{Confirmation, Thumbprint};
 use crate::time::Time;
 use crate::token::AccessToken;
 
@@ -58,11 +60,11 @@ impl Proofs {
         self.nonces.at(now)
     }
 
-    /// Checks the proof of a request that carries `token`, whose text is `text`.
+    /// Checks the proof of a request that carries the token `text`, which is bound to `key`.
     fn check(
         &self,
         head: &RequestHead<'_>,
-        (token, text): (&AccessToken, &str),
+        (key, text): (Thumbprint, &str),
         now: Time,
     ) -> Result<(), Rejection> {
         let target = self.base.at(head.uri).map_err(|_| ProofError::Uri);
@@ -78,7 +80,7 @@ impl Proofs {
         };
         let proof = head.proof().and_then(|text| Proof::check_text(text, &expected, now));
         let proof = proof.map_err(Rejection::Proof)?;
-        if token.cnf != Some(proof.key()) {
+        if proof.key() != key {
             return Err(Rejection::Proof(ProofError::OtherKey));
         }
         match self.replays.see(&proof, now) {
@@ -89,26 +91,45 @@ impl Proofs {
     }
 }
 
-/// Refuses a token that is not presented as what it is.
+/// Refuses a token that is not presented as what it is. One that is bound to a certificate is
+/// presented as a plain one is: "the Bearer scheme" is that of RFC 8705 section 3.
 pub(super) fn check_scheme(scheme: Scheme, token: &AccessToken) -> Result<(), Rejection> {
     match (scheme, token.cnf) {
-        (Scheme::Bearer, None) | (Scheme::Dpop, Some(_)) => Ok(()),
-        (Scheme::Bearer, Some(_)) => Err(Rejection::Binding),
-        (Scheme::Dpop, None) => Err(Rejection::NotBound),
+        (Scheme::Bearer, None | Some(Confirmation::Certificate(_)))
+        | (Scheme::Dpop, Some(Confirmation::Key(_))) => Ok(()),
+        (Scheme::Bearer, Some(Confirmation::Key(_))) => Err(Rejection::Binding),
+        (Scheme::Dpop, None | Some(Confirmation::Certificate(_))) => Err(Rejection::NotBound),
     }
 }
 
-/// Checks the proof that a bound token demands, when nothing else speaks against the request: only
+/// Refuses a token that demands more than itself, where there is nothing else.
+pub(super) fn check_plain(token: &AccessToken) -> Result<(), Rejection> {
+    match token.cnf {
+        None => Ok(()),
+        Some(Confirmation::Key(_)) => Err(Rejection::Binding),
+        Some(Confirmation::Certificate(_)) => Err(Rejection::Certificate { is_presented: false }),
+    }
+}
+
+/// Checks what a bound token demands, when nothing else speaks against the request: only the proof of
 /// what is let through is remembered as seen.
-pub(super) fn check_proof(
+pub(super) fn check_possession(
     proofs: Option<&Proofs>,
     head: &RequestHead<'_>,
     (token, text): (&AccessToken, &str),
     now: Time,
 ) -> Result<(), Rejection> {
-    if token.cnf.is_none() {
-        return Ok(());
+    match token.cnf {
+        None => Ok(()),
+        Some(Confirmation::Key(key)) => {
+            let proofs = proofs.ok_or(Rejection::ProofsUnchecked)?;
+            proofs.check(head, (key, text), now)
+        }
+        // RFC 8705 section 3: "If they do not match, the resource access attempt MUST be rejected
+        // with an error".
+        Some(Confirmation::Certificate(certificate)) => match head.certificate() {
+            Some(presented) if presented == certificate => Ok(()),
+            presented => Err(Rejection::Certificate { is_presented: presented.is_some() }),
+        },
     }
-    let proofs = proofs.ok_or(Rejection::ProofsUnchecked)?;
-    proofs.check(head, (token, text), now)
 }

@@ -1,11 +1,11 @@
-//! The Verifier: RFC 6750 and RFC 9449 requests with RFC 9068 access tokens or attenuable ones
+//! The Verifier: RFC 6750, RFC 8705 and RFC 9449 requests with RFC 9068 access tokens or attenuable ones
 //! ([`crate::biscuit`]), checked without asking the server.
 //!
 //! One path for the SDK, the gateway, introspection and the server's own API. Its steps are the
 //! files beside this one, in this order: [`present`] finds the one credential; the signature and
 //! the claims are checked, or remembered by [`cache`]; [`fresh`] compares times; issuer and audience
-//! are compared; [`standing`] asks the revocation state and its age; [`bind`] checks the proof where
-//! the token demands one. What comes out is a [`Principal`], and there is no other way to one.
+//! are compared; [`standing`] asks the revocation state and its age; [`bind`] checks the proof, or
+//! the certificate, where the token demands one. What comes out is a [`Principal`], and there is no other way to one.
 //! Whether it belongs to the request's own context, [`context`] says.
 //!
 //! Only signature and claims are remembered, and whether a token was alive in one version of the
@@ -171,16 +171,16 @@ impl Verifier {
         self.check_held(&known)?;
         bind::check_scheme(scheme, known.token())?;
         let evidence = self.check_now(&known, now)?;
-        bind::check_proof(self.config.proofs.as_ref(), head, (known.token(), text), now)?;
+        bind::check_possession(self.config.proofs.as_ref(), head, (known.token(), text), now)?;
         Ok(Principal::new(known, evidence))
     }
 
-    /// Whose plain token this is, and what it allows. One that is bound to a key is refused: there is
-    /// no request here that could prove anything.
+    /// Whose plain token this is, and what it allows. One that is bound to a key or to a certificate is
+    /// refused: there is no request here that could prove anything.
     pub fn verify_token(&self, token: &str, now: Time) -> Result<Principal, Rejection> {
         let known = self.known(token, now)?;
         self.check_held(&known)?;
-        bind::check_scheme(Scheme::Bearer, known.token())?;
+        bind::check_plain(known.token())?;
         self.check_now(&known, now).map(|evidence| Principal::new(known, evidence))
     }
 

@@ -5,6 +5,7 @@
 //! refused even if it also has a header, since somebody before or behind us may read the other.
 
 use super::Rejection;
+use crate::binding::Thumbprint;
 use crate::binding::dpop::{self, ProofError};
 
 /// What of a request decides who sends it.
@@ -16,6 +17,7 @@ pub struct RequestHead<'a> {
     pub uri: &'a str,
     authorization: Header<'a>,
     proof: Header<'a>,
+    certificate: Option<Thumbprint>,
 }
 
 /// The values of one header.
@@ -44,13 +46,26 @@ impl<'a> RequestHead<'a> {
         uri: &'a str,
         authorization: impl IntoIterator<Item = &'a [u8]>,
     ) -> Self {
-        Self { method, uri, authorization: Header::of(authorization), proof: Header::None }
+        let authorization = Header::of(authorization);
+        Self { method, uri, authorization, proof: Header::None, certificate: None }
     }
 
     /// The same with the values of *all* its `DPoP` headers.
     #[must_use]
     pub fn with_proofs(self, proofs: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self { proof: Header::of(proofs), ..self }
+    }
+
+    /// The same where it came over a TLS connection whose client has proved to hold the key of this
+    /// certificate (RFC 8705 section 3). Never from a header that anybody may send.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<Thumbprint>) -> Self {
+        Self { certificate, ..self }
+    }
+
+    /// The certificate of its connection.
+    pub(super) fn certificate(&self) -> Option<Thumbprint> {
+        self.certificate
     }
 
     /// The one proof of possession.

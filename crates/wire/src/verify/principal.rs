@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Rejection;
 use super::cache::Known;
 use crate::authority::{Arguments, Scope};
-use crate::binding::Thumbprint;
+use crate::binding::Confirmation;
 use crate::biscuit::{Asked, Attenuable};
 use crate::ids::{AgentId, AnyId, BlockId, InstanceId, ResourceId, TokenId};
 use crate::oauth::authorization_details::AuthorizationDetails;
@@ -23,7 +23,7 @@ pub struct Evidence {
     /// The generation of that counter.
     pub generation: u64,
     /// The key that whoever sent the request proved to hold, where the token is bound to one.
-    pub bound_to: Option<Thumbprint>,
+    pub bound_to: Option<Confirmation>,
 }
 
 /// What a token says that is alive. It is no [`Principal`]: who sent it proved nothing.
@@ -157,7 +157,7 @@ impl Principal {
 
     /// The key that whoever sent the request proved to hold; none where the token is a plain one,
     /// which whoever has it may send.
-    pub fn bound_to(&self) -> Option<Thumbprint> {
+    pub fn bound_to(&self) -> Option<Confirmation> {
         self.evidence.bound_to
     }
 

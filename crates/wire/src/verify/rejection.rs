@@ -1,4 +1,4 @@
-//! RFC 6750 section 3.1, RFC 9449 section 7.1: why a request is not accepted, for the caller, its developer and the log.
+//! RFC 6750 section 3.1, RFC 8705 section 3, RFC 9449 section 7.1: why a request is not accepted, for the caller, its developer and the log.
 
 use std::fmt;
 use std::time::Duration;
@@ -46,6 +46,11 @@ pub enum Rejection {
     ProofsUnchecked,
     /// The proof that it demands is missing or does not hold.
     Proof(ProofError),
+    /// It is bound to a certificate, and the connection is not its holder's.
+    Certificate {
+        /// Whether the connection has a certificate, which is then another one.
+        is_presented: bool,
+    },
     /// `exp` has passed.
     Expired {
         /// The claim.
@@ -136,6 +141,7 @@ impl Rejection {
             | Self::Binding
             | Self::NotBound
             | Self::ProofsUnchecked
+            | Self::Certificate { .. }
             | Self::Expired { .. }
             | Self::NotYetValid { .. }
             | Self::LivesTooLong
@@ -174,6 +180,7 @@ impl Rejection {
             Self::NotBound => "token-not-bound",
             Self::ProofsUnchecked => "dpop-unchecked",
             Self::Proof(error) => error.rule(),
+            Self::Certificate { .. } => "token-certificate",
             Self::SeveralCredentials => "credential-not-single",
             Self::TokenInQuery => "token-in-query",
             Self::MalformedHeader => "authorization-malformed",
@@ -230,6 +237,10 @@ impl Rejection {
                 "the resource's operator configures its public URL; or get a token without a proof"
             }
             Self::Proof(error) => error.hint(),
+            Self::Certificate { .. } => {
+                "send it over TLS with the certificate that it was got with, to a resource that asks \
+                 for one"
+            }
             Self::NotYetValid { .. } => "check the clocks of the issuer and of this resource",
             Self::LivesTooLong => "get a token with a shorter life",
             Self::Issuer => "get a token from the issuer that this resource trusts",
@@ -284,6 +295,12 @@ impl fmt::Display for Rejection {
                 f.write_str("the token is bound to a key, and this resource checks no proofs")
             }
             Self::Proof(error) => error.fmt(f),
+            Self::Certificate { is_presented: true } => {
+                f.write_str("the token is bound to another certificate than that of the connection")
+            }
+            Self::Certificate { is_presented: false } => f.write_str(
+                "the token is bound to a certificate, and none came with the connection",
+            ),
             Self::Expired { expires_at } => write!(f, "the token expired at {expires_at}"),
             Self::NotYetValid { begins } => write!(f, "the token is valid from {begins} on"),
             Self::LivesTooLong => f.write_str("the token lives longer than is accepted"),

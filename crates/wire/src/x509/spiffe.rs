@@ -66,6 +66,16 @@ impl TrustDomain {
         let is_segment = !matches!(agent, "" | "." | "..") && agent.bytes().all(known);
         if is_segment && id.len() <= ID_BYTES_MAX { Ok(SpiffeId(id)) } else { Err(NotATrustDomain) }
     }
+
+    /// The instance that an id of this trust domain names, where it is an instance's, spelt as it is
+    /// written here. Which agent it says is looked at by nobody.
+    pub fn instance_of(&self, id: &str) -> Option<InstanceId> {
+        let path = id.strip_prefix("spiffe://")?.strip_prefix(&self.0)?.strip_prefix("/agent/")?;
+        let (agent, instance) = path.split_once("/instance/")?;
+        let instance = instance.parse().ok()?;
+        let is_written_so = self.instance(agent, instance).is_ok_and(|own| own.as_str() == id);
+        is_written_so.then_some(instance)
+    }
 }
 
 impl fmt::Display for TrustDomain {

@@ -11,6 +11,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::certificate::{Certificate, Life, Named, Unsigned, info};
+use super::presented::{NotACertificate, PRESENTED_BYTES_MAX, Presented};
 use super::request::{REQUEST_TEXT_BYTES_MAX, RequestError, SubjectKey, parse, write};
 use super::spiffe::{SpiffeId, TrustDomain};
 use super::{decoded, pem};
@@ -271,5 +272,104 @@ fn openssl_accepts_a_chain_for_both_purposes_and_refuses_an_id_of_another_organi
         assert!(!accepted && text.contains("permitted subtree violation"), "{text}");
         let (accepted, text) = openssl(&two, &own, purpose).expect("told");
         assert!(!accepted, "{text}");
+    }
+}
+
+/// A certificate that another library made for its own key.
+fn self_signed(
+    algorithm: &'static rcgen::SignatureAlgorithm,
+    names: &[&str],
+) -> (Vec<u8>, KeyPair) {
+    let pair = KeyPair::generate_for(algorithm).expect("a key");
+    let mut params = CertificateParams::default();
+    params.subject_alt_names =
+        names.iter().map(|name| rcgen::SanType::URI((*name).try_into().expect("a name"))).collect();
+    let made = params.self_signed(&pair).expect("a certificate");
+    (made.der().to_vec(), pair)
+}
+
+#[test]
+fn a_presented_certificate_is_its_key_its_life_and_one_name() {
+    for (algorithm, is_read) in
+        [(&PKCS_ECDSA_P256_SHA256, true), (&PKCS_ED25519, true), (&PKCS_ECDSA_P384_SHA384, false)]
+    {
+        let (der, pair) = self_signed(algorithm, &[]);
+        let read = Presented::read(&der).expect("a certificate");
+        assert_eq!(read.key.is_some(), is_read);
+        if let Some(key) = read.key {
+            assert_eq!(key.bytes(), pair.public_key_raw());
+        }
+        assert_eq!(read.spiffe_id, None);
+    }
+    let id = "spiffe://acme.id.test/agent/a/instance/b";
+    for (names, named) in [
+        (&[id][..], Some(id)),
+        (&[id, "spiffe://other.test/x"], None),
+        (&[id, "https://acme.test/"], None),
+        (&["https://acme.test/"], None),
+    ] {
+        let (der, _) = self_signed(&PKCS_ECDSA_P256_SHA256, names);
+        let read = Presented::read(&der).expect("a certificate");
+        assert_eq!(read.spiffe_id.as_deref(), named, "{names:?}");
+    }
+}
+
+#[test]
+fn a_certificate_of_ours_is_read_as_it_was_written() {
+    let one = authority("acme");
+    let instance = InstanceId::new(1, [7; 10]);
+    let spiffe = one.domain.instance("planner", instance).expect("an id");
+    let leaf = one.leaf(&spiffe, &parse(&p256()).expect("a key"));
+    let read = Presented::read(leaf.der()).expect("a certificate");
+    assert_eq!(read.spiffe_id.as_deref(), Some(spiffe.as_str()));
+    assert_eq!(read.until, leaf.until());
+    assert_eq!(one.domain.instance_of(spiffe.as_str()), Some(instance));
+    let skew = Duration::from_mins(1);
+    assert!(read.holds(now(), Duration::ZERO) && read.holds(read.until, Duration::ZERO));
+    assert!(read.holds(read.until.plus(skew), skew) && read.holds(read.from.minus(skew), skew));
+    assert!(!read.holds(read.until.plus(skew * 2), skew));
+    assert!(!read.holds(read.from.minus(skew * 2), skew));
+}
+
+#[test]
+fn only_an_id_that_is_spelt_as_ours_names_an_instance_of_ours() {
+    let one = authority("acme");
+    let instance = InstanceId::new(1, [7; 10]);
+    let id = one.domain.instance("planner", instance).expect("an id").as_str().to_owned();
+    assert_eq!(one.domain.instance_of(&id), Some(instance));
+    let other = authority("other").domain.instance("planner", instance).expect("an id");
+    for wrong in [
+        other.as_str(),
+        &id.to_uppercase(),
+        &id.replacen("spiffe", "SPIFFE", 1),
+        &format!("{id}/"),
+        &format!("{id}?x"),
+        &id.replacen("planner", "..", 1),
+        &id.replacen("planner", "a/b", 1),
+        &id.replacen("planner", "", 1),
+        &id.replacen("/agent/", "x/agent/", 1),
+        &id.replacen("/agent/", ".evil/agent/", 1),
+        &id.replacen("/agent", ":443/agent", 1),
+        &id.replacen("//", "//u@", 1),
+        "spiffe://",
+        "",
+    ] {
+        assert_eq!(one.domain.instance_of(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_no_certificate_is_not_presented() {
+    let (der, _) = self_signed(&PKCS_ECDSA_P256_SHA256, &[]);
+    for cut in [0, 1, der.len() / 2, der.len() - 1] {
+        assert_eq!(Presented::read(&der[..cut]).err(), Some(NotACertificate), "{cut}");
+    }
+    assert!(Presented::read(&[&der[..], b"x"].concat()).is_err());
+    assert!(Presented::read(&vec![0x30; PRESENTED_BYTES_MAX + 1]).is_err());
+    // A byte that is wrong anywhere is refused or changes nothing that would panic.
+    for at in 0..der.len() {
+        let mut wrong = der.clone();
+        wrong[at] ^= 0x55;
+        let _ = Presented::read(&wrong);
     }
 }

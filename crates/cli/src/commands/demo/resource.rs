@@ -120,6 +120,6 @@ fn who(caller: &Principal) -> Value {
         "acts_for": caller.subject().to_string(),
         "owner": owner.map(|id| id.to_string()),
         "token": caller.token_id().to_string(),
-        "bound_to": caller.bound_to().map(|key| key.to_string()),
+        "bound_to": caller.bound_to().map(|held| held.thumbprint().to_string()),
     })
 }

@@ -48,7 +48,8 @@ pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<
     disk(&settings.data, checks);
     let organizations = store(&settings, checks);
     if let Some((certificates, key)) = &settings.tls {
-        if let Err(error) = accredit_server::serve::tls(certificates, key) {
+        let of_clients = settings.client_certificates;
+        if let Err(error) = accredit_server::serve::tls(certificates, key, of_clients) {
             checks.fail("certificate", error.to_string(), "put certificate and key back");
         } else {
             tls(certificates, &settings.public_url, cx.now, checks);

@@ -185,7 +185,7 @@ mod tests {
             delegable: Authority::none(),
             chain: Vec::new(),
             impersonated: false,
-            cnf,
+            cnf: cnf.map(Confirmation::Key),
             status: None,
         };
         let unsigned = Unsigned::new(&token, &[9; 32]).expect("a token");
@@ -235,7 +235,10 @@ mod tests {
         let read = verify(&text, [(id, &public)].into_iter()).expect("a token");
         let says = read.token();
         assert_eq!((says.scope.to_string(), says.expires_at), ("crm:read".to_owned(), NOW + 60));
-        assert_eq!((says.client_id.to_string(), says.cnf), (worker.clone(), next.parse().ok()));
+        assert_eq!(
+            (says.client_id.to_string(), says.cnf),
+            (worker.clone(), next.parse().ok().map(Confirmation::Key))
+        );
 
         // As it is looked into.
         let said = super::super::inspect::decode(&text).expect("a token");

@@ -39,7 +39,7 @@ pub async fn propose(
     Ok(ProposedGrant {
         credential: Arc::clone(&client.credential),
         rev: client.rev,
-        proof: client.proof,
+        binds: client.proved.binds(),
         agent,
         resource,
         owner,
@@ -49,5 +49,6 @@ pub async fn propose(
         task,
         origin: None,
         attested: client.attested.clone(),
+        svid: client.svid.clone(),
     })
 }

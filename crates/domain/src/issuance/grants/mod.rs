@@ -12,13 +12,14 @@ pub mod token_exchange;
 use std::sync::Arc;
 
 use accredit_wire::authority::{Authority, Scope};
-use accredit_wire::binding::Thumbprint;
+use accredit_wire::binding::Confirmation;
 use accredit_wire::ids::{AnyId, FederationId, PersonId, TaskId, TokenId};
 use accredit_wire::oauth::authorization_details::AskedDetail;
 use accredit_wire::time::Time;
 use accredit_wire::token::{Actor, SubjectKind};
 
 use super::admission::{AgentFacts, CredentialFacts, HolderFacts, ResourceFacts};
+use crate::ca::issued::IssuedCertificate;
 use crate::registry::task::TaskFacts;
 
 /// What a grant proposes: who would get what, where and for how long. Not yet permitted.
@@ -32,14 +33,16 @@ pub struct ProposedGrant {
     pub(in crate::issuance) owner: PersonId,
     pub(in crate::issuance) lifetime: u32,
     pub(in crate::issuance) rev: u64,
-    /// The key that the agent proved to hold, to which the token is bound.
-    pub(in crate::issuance) proof: Option<Thumbprint>,
+    /// What the agent proved to hold, to which the token is bound.
+    pub(in crate::issuance) binds: Option<Confirmation>,
     /// The task that it is for, with its deadline, where the request names one.
     pub(in crate::issuance) task: Option<Arc<TaskFacts>>,
     /// None where the agent acts for itself.
     pub(in crate::issuance) origin: Option<Box<Origin>>,
     /// The platform by whose word the instance is who it is.
     pub(in crate::issuance) attested: Option<Arc<External>>,
+    /// The certificate of ours by which the instance is known.
+    pub(in crate::issuance) svid: Option<Arc<IssuedCertificate>>,
 }
 
 impl ProposedGrant {

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use accredit_wire::authority::Authority;
-use accredit_wire::binding::Thumbprint;
+use accredit_wire::binding::Confirmation;
 use accredit_wire::biscuit;
 use accredit_wire::ids::{AnyId, InstanceId, TaskId};
 use accredit_wire::oauth::token_exchange::{IssuedTokenType, SubjectTokenType, TokenExchange};
@@ -32,12 +32,13 @@ use crate::federation::{self, FederatedSubject};
 use crate::introspection::come_up_to;
 use crate::issuance::admission::{AgentFacts, HolderFacts, ResourceFacts};
 use crate::issuance::authenticate::AuthenticatedClient;
+use crate::issuance::possession::Proved;
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::task;
 
 /// Ids in `lin` that are a token's own, and room for the task, the issuer and the platform that may
 /// follow.
-pub(super) const OWN_IDS: usize = 7;
+pub(in crate::issuance) const OWN_IDS: usize = 7;
 
 /// Proposes what is asked for on behalf of the subject token's subject.
 pub async fn propose(
@@ -59,7 +60,7 @@ pub async fn propose(
     let named = named(&agent, &request.resources, &exchange.audiences);
     let resource = target(&agent, (&scope, &request.details), &named)?;
     let actor = Actor { agent: agent.id, instance: instance_of(client) };
-    let by = Presenter { agent: &agent, actor, proof: client.proof };
+    let by = Presenter { agent: &agent, actor, proved: client.proved };
     let mut origin = of_subject_token(cx, exchange, by).await?;
     if exchange.impersonation {
         may_impersonate(&agent, origin.subject, request.requested_token_type)?;
@@ -75,7 +76,7 @@ pub async fn propose(
     Ok(ProposedGrant {
         credential: Arc::clone(&client.credential),
         rev: client.rev,
-        proof: client.proof,
+        binds: client.proved.binds(),
         agent,
         resource,
         owner,
@@ -85,6 +86,7 @@ pub async fn propose(
         task,
         origin: Some(Box::new(origin)),
         attested: client.attested.clone(),
+        svid: client.svid.clone(),
     })
 }
 
@@ -100,14 +102,13 @@ pub(crate) fn instance_of(client: &AuthenticatedClient) -> Option<InstanceId> {
 struct Presenter<'a> {
     agent: &'a AgentFacts,
     actor: Actor,
-    /// The key that it proved to hold.
-    proof: Option<Thumbprint>,
+    proved: Proved,
 }
 
 async fn of_subject_token(
     cx: &Cx,
     exchange: &TokenExchange,
-    Presenter { agent, actor, proof }: Presenter<'_>,
+    Presenter { agent, actor, proved }: Presenter<'_>,
 ) -> Result<Origin, Error> {
     let token = exchange.subject_token.expose();
     if exchange.subject_token_type == SubjectTokenType::Task {
@@ -141,15 +142,15 @@ async fn of_subject_token(
     // Whoever hands a token on names the agent, and a key that only one copy of it has.
     let is_handed_on = added.is_some_and(attenuated::is_handed_on);
     let chain = if is_handed_on && parent.client_id == actor.agent {
-        is_proved(parent, proof)?;
+        is_proved(parent, proved)?;
         is_in_bounds(parent, cx.tenant.chain_depth_max())?;
         attenuated::chain_of_holder(parent, actor)
     } else if is_held_by(parent, actor) {
-        is_proved(parent, proof)?;
+        is_proved(parent, proved)?;
         parent.chain.clone()
     } else {
         serves(cx, parent, agent).await?;
-        is_bound_again(parent, proof)?;
+        is_bound_again(parent, proved)?;
         extended(parent, actor, cx.tenant.chain_depth_max())?
     };
     Ok(Origin {
@@ -279,31 +280,39 @@ fn is_held_by(token: &AccessToken, party: Actor) -> bool {
     token.client_id == party.agent && token.instance == party.instance
 }
 
-/// Refuses the holder of a bound token who does not prove its key in this request: a thief of token
-/// and credential is no holder.
-fn is_proved(token: &AccessToken, proof: Option<Thumbprint>) -> Result<(), Refusal> {
-    if token.cnf.is_none() || token.cnf == proof {
-        return Ok(());
+/// Refuses the holder of a bound token who does not prove to hold its key, or its certificate, in this
+/// request: a thief of token and credential is no holder.
+fn is_proved(token: &AccessToken, proved: Proved) -> Result<(), Refusal> {
+    match token.cnf {
+        Some(demanded) if !proved.has(demanded) => Err(unproved(match demanded {
+            Confirmation::Key(_) => {
+                "the subject token is bound to a key, and the proof is not by it"
+            }
+            Confirmation::Certificate(_) => {
+                "the subject token is bound to a certificate, and the connection's is another or none"
+            }
+        })),
+        _ => Ok(()),
     }
-    Err(unproved("the subject token is bound to a key, and the proof is not by it"))
 }
 
-/// Refuses who was sent a bound token and proves no key: what is derived from it would be of use to
-/// whoever steals it. Their key is their own; the one that the token is bound to proved itself where
-/// it was sent.
-fn is_bound_again(token: &AccessToken, proof: Option<Thumbprint>) -> Result<(), Refusal> {
-    if token.cnf.is_none() || proof.is_some() {
+/// Refuses who was sent a bound token and proves nothing: what is derived from it would be of use to
+/// whoever steals it. Their key, or their certificate, is their own; what the token is bound to was
+/// proved where it was sent.
+fn is_bound_again(token: &AccessToken, proved: Proved) -> Result<(), Refusal> {
+    if token.cnf.is_none() || proved.binds().is_some() {
         return Ok(());
     }
-    Err(unproved("the subject token is bound to a key, and no proof of the client's own came"))
+    Err(unproved("the subject token is bound, and no proof of the client's own came"))
 }
 
 fn unproved(detail: &str) -> Refusal {
     Refusal::new(
         Rule::DpopRequired,
         detail,
-        "send a `DPoP` header with a proof for this request (RFC 9449): as its holder by the key of \
-         the subject token, as the agent that it was sent to by a key of your own",
+        "send a `DPoP` header with a proof for this request (RFC 9449), or use TLS with a certificate \
+         (RFC 8705): as its holder with what the subject token is bound to, as the agent that it was \
+         sent to with your own",
     )
 }
 

@@ -3,7 +3,7 @@
 
 use accredit_domain::issuance::{Outcome, certificate};
 use accredit_wire::oauth::certificate_request::CertificateRequest;
-use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
+use accredit_wire::oauth::client_auth::BearerKeys;
 use accredit_wire::oauth::form::Form;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -17,7 +17,7 @@ pub fn issue(call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.cx(call.tenant().await?);
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
-        let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Refused)?;
+        let auth = call.client_auth(&form, BearerKeys::Refused)?;
         let request = CertificateRequest::parse(&form)?;
         rates::may_try(&cx, &auth)?;
         match certificate::issue(&cx, &auth, &request).await? {

@@ -5,7 +5,7 @@ use accredit_domain::audit::refusals;
 use accredit_domain::issuance::authenticate::AuthenticatedClient;
 use accredit_domain::registry::own_task;
 use accredit_domain::{Cx, Error};
-use accredit_wire::oauth::client_auth::{BearerKeys, ClientAuth};
+use accredit_wire::oauth::client_auth::BearerKeys;
 use accredit_wire::oauth::form::Form;
 use accredit_wire::oauth::rejection::Rejection;
 use accredit_wire::oauth::task_request::{TaskEnd, TaskList, TaskRequest};
@@ -70,7 +70,7 @@ pub(super) async fn agent<T>(
 ) -> Result<Result<Agent<T>, Reply>, Failure> {
     let mut cx = call.cx(call.tenant().await?);
     let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
-    let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Refused)?;
+    let auth = call.client_auth(&form, BearerKeys::Refused)?;
     let asked = parse(&form)?;
     match authenticated(&mut cx, &auth, call.endpoint.operation).await {
         Ok(client) => Ok(Ok(Agent { cx, client, asked })),

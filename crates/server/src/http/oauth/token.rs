@@ -1,6 +1,7 @@
-//! RFC 6749 section 3.2, RFC 7523 section 2, RFC 9449 section 5: the token endpoint.
+//! RFC 6749 section 3.2, RFC 7523 section 2, RFC 8705, RFC 9449 section 5: the token endpoint.
 
 use accredit_domain::issuance::{self, IssuedToken, Outcome, possession};
+use accredit_wire::binding::PeerCertificate;
 use accredit_wire::binding::dpop::NONCE_HEADER;
 use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::oauth::form::Form;
@@ -21,8 +22,10 @@ pub fn token(call: Call) -> Handled {
     Box::pin(async move {
         let cx = call.cx(call.tenant().await?);
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
-        let auth = ClientAuth::from_token_request(&call.authorization(), &form)?;
+        let auth = call.token_auth(&form)?;
+        let certificate = call.certificate().map(PeerCertificate::thumbprint);
         let request = TokenRequest::parse(&form)?.with_proofs(call.proofs());
+        let request = request.with_certificate(certificate);
         rates::may_try(&cx, &auth)?;
         match issuance::issue(&cx, &auth, &request).await? {
             Outcome::Issued(issued) => {

@@ -21,7 +21,7 @@ pub fn introspect(call: Call) -> Handled {
     Box::pin(async move {
         let mut cx = call.cx(call.tenant().await?);
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
-        let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Taken)?;
+        let auth = call.client_auth(&form, BearerKeys::Taken)?;
         let request = IntrospectionRequest::parse(&form)?;
         let operation = call.endpoint.operation;
         let client = match authenticated(&mut cx, &auth, operation).await {
@@ -52,7 +52,7 @@ pub fn revoke(call: Call) -> Handled {
     Box::pin(async move {
         let mut cx = call.cx(call.tenant().await?);
         let form = Form::from_request(call.header(&CONTENT_TYPE), call.raw_query(), &call.body)?;
-        let auth = ClientAuth::from_request(&call.authorization(), &form, BearerKeys::Taken)?;
+        let auth = call.client_auth(&form, BearerKeys::Taken)?;
         let request = RevocationRequest::parse(&form)?;
         let operation = call.endpoint.operation;
         let client = match authenticated(&mut cx, &auth, operation).await {

@@ -3,6 +3,7 @@
 
 use accredit_wire::oauth::metadata::Metadata;
 
+use crate::certificates::ClientCertificates;
 use crate::dispatch::{Call, Handled};
 use crate::reply;
 
@@ -11,6 +12,9 @@ pub fn metadata(call: Call) -> Handled {
     Box::pin(async move {
         let tenant = call.tenant().await?;
         let mut metadata = Metadata::new(&tenant.issuer);
+        if call.server.client_certificates.get() == Some(&ClientCertificates::Asked) {
+            metadata = metadata.with_certificates();
+        }
         for lane in call.server.world.store.lanes(tenant.id).await? {
             let vkeys = tenant.log_vkeys(&lane)?;
             metadata.accredit_log_keys.extend(vkeys.iter().map(ToString::to_string));

@@ -62,7 +62,7 @@ fn their_third_party_block_hands_on_and_ours_is_theirs() {
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
         let [own, next] = [(); 2].map(|()| Key::new(algorithm));
         let mut base = claims(root.id);
-        base.cnf = Some(own.thumbprint());
+        base.cnf = Some(Confirmation::Key(own.thumbprint()));
         let holder = Holder { agent: AgentId::new(1, [77; 10]), key: next.thumbprint() };
         let narrowing = Narrowing { holder: Some(holder), ..Narrowing::default() };
         let text = own.narrow(&root.mint(&base), &narrowing).expect("handed on");
@@ -81,7 +81,7 @@ fn their_third_party_block_hands_on_and_ours_is_theirs() {
             }
         };
         let mut base = claims(root.id);
-        base.cnf = Some(Thumbprint::of(&key.expect("a key")));
+        base.cnf = Some(Confirmation::Key(Thumbprint::of(&key.expect("a key"))));
         let token = UnverifiedBiscuit::from_base64(root.mint(&base)).expect("a token");
         let request = token.third_party_request().expect("a request");
         let next = Key::new(Algorithm::Es256).thumbprint();
@@ -92,7 +92,10 @@ fn their_third_party_block_hands_on_and_ours_is_theirs() {
         let block = block.serialize().expect("bytes");
         let text = token.append_third_party(&block).expect("added").to_base64().expect("text");
         let read = root.verify(&text).expect("handed on");
-        assert_eq!((read.token().cnf, read.token().client_id), (Some(next), agent));
+        assert_eq!(
+            (read.token().cnf, read.token().client_id),
+            (Some(Confirmation::Key(next)), agent)
+        );
     }
 }
 

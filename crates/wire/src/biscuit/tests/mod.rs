@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::authority::{ArgumentName, Constraint, Limits, Permission, Value};
+use crate::binding::Confirmation;
 use crate::crypto::{Algorithm, PrivateKey, PublicKey};
 use crate::ids::{
     AgentId, AnyId, BlockId, CredentialId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
@@ -196,7 +197,8 @@ pub(super) fn tokens(key: KeyId) -> impl Strategy<Value = AccessToken> {
                     token.subject = PersonId::new(9, [9; 10]).any();
                     token.kind = SubjectKind::User;
                 }
-                token.cnf = bound.then(|| Key::new(Algorithm::EdDsa).thumbprint());
+                token.cnf =
+                    bound.then(|| Confirmation::Key(Key::new(Algorithm::EdDsa).thumbprint()));
                 claims::hold(&mut token, &held);
                 token
             },

@@ -127,7 +127,7 @@ fn whoever_is_named_acts_from_there_on() {
     let text = narrow(&root.mint(&base), &to(1, &one)).expect("bound");
     let read = root.verify(&text).expect("a token");
     let token = read.token();
-    assert_eq!((token.client_id, token.cnf), (agent(1), Some(one.thumbprint())));
+    assert_eq!((token.client_id, token.cnf), (agent(1), Some(Confirmation::Key(one.thumbprint()))));
     assert_eq!(token.chain, vec![Actor { agent: agent(1), instance: None }]);
     assert_eq!((token.subject, token.instance), (base.subject, None));
     assert_eq!(token.check_consistency(1), Ok(()));
@@ -143,7 +143,7 @@ fn whoever_is_named_acts_from_there_on() {
     assert_eq!(read.minted_for().agent, base.client_id);
     let agents: Vec<_> = read.token().chain.iter().map(|actor| actor.agent).collect();
     assert_eq!(agents, [agent(2), agent(1)]);
-    assert_eq!(read.token().cnf, Some(two.thumbprint()));
+    assert_eq!(read.token().cnf, Some(Confirmation::Key(two.thumbprint())));
     // Four blocks, each of which can be ended.
     let blocks = read.token().lineage().filter(|id| BlockId::try_from(*id).is_ok());
     assert_eq!(blocks.collect::<std::collections::BTreeSet<AnyId>>().len(), 4);
@@ -155,7 +155,7 @@ fn a_thief_names_no_key_of_their_own() {
     let root = Root::new(1);
     let [own, thief, next] = [(); 3].map(|()| Key::new(Algorithm::Es256));
     let mut base = claims(root.id);
-    base.cnf = Some(own.thumbprint());
+    base.cnf = Some(Confirmation::Key(own.thumbprint()));
     let text = root.mint(&base);
     assert_eq!(narrow(&text, &to(9, &thief)), Err(NarrowError::KeyMissing));
     assert_eq!(thief.narrow(&text, &to(9, &thief)), Err(NarrowError::OtherKey));

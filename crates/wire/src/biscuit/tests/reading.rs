@@ -150,7 +150,7 @@ fn a_bound_token_names_its_client_as_its_holder() {
     let root = Root::new(1);
     let mut token = claims(root.id);
     let key = Key::new(Algorithm::Es256).thumbprint();
-    token.cnf = Some(key);
+    token.cnf = Some(Confirmation::Key(key));
     let mut bounds = Narrowing::of_token(&token);
     bounds.holder = Some(Holder { agent: AgentId::new(1, [77; 10]), key });
     let content = Content { facts: claims::facts(&token), checks: bounds.to_checks() };

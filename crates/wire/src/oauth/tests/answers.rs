@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::form;
 use crate::authority::{Scope, ScopeError};
+use crate::binding::Confirmation;
 use crate::oauth::authorization_details::{AuthorizationDetails, DetailsError};
 use crate::oauth::errors::{ERROR_TEXT_BYTES_MAX, www_authenticate_basic, www_authenticate_bearer};
-use crate::oauth::introspection::{ActiveToken, Confirmation};
+use crate::oauth::introspection::ActiveToken;
 use crate::oauth::revocation::TokenTypeHint;
 use crate::oauth::token_exchange::IssuedTokenType;
 use crate::oauth::token_response::TokenType;
@@ -172,7 +173,7 @@ fn an_active_answer_round_trips() {
     assert_eq!(serde_json::from_str::<Introspection>(&text).expect("parses"), answer);
 
     let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
-    let confirmation = Confirmation { jkt: jkt.parse().expect("a thumbprint") };
+    let confirmation = Confirmation::Key(jkt.parse().expect("a thumbprint"));
     let token_type = TokenType::Dpop;
     let bound = ActiveToken { token_type, cnf: Some(confirmation), ..active() };
     let bound = Introspection::Active(Box::new(bound));

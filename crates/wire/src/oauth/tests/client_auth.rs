@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::form;
 use crate::api_key::{ApiKey, ApiKeyError, SecretKind};
+use crate::binding::PeerCertificate;
 use crate::ids::CredentialId;
 use crate::oauth::client_auth::{
     ASSERTION_BYTES_MAX, ASSERTION_TYPE, BASIC_BYTES_MAX, BearerKeys, CLIENT_ID_BYTES_MAX,
@@ -291,4 +292,31 @@ proptest! {
         let encoded = basic(&rest);
         let _ = ClientAuth::from_request(&[encoded.as_bytes()], &form(""), BearerKeys::Taken);
     }
+}
+
+#[test]
+fn a_connection_authenticates_where_the_request_itself_has_nothing_but_an_id() {
+    let shown = PeerCertificate::new(b"a certificate");
+    let over = |headers: &[&str], body: &str, certificate| {
+        ClientAuth::or_certificate(read(headers, body), &form(body), certificate)
+    };
+    match over(&[], "client_id=agt_1", Some(&shown)) {
+        Ok(auth @ ClientAuth::Certificate { .. }) => {
+            assert_eq!((auth.client_id(), auth.method()), (Some("agt_1"), "tls_client_auth"));
+            assert_eq!(auth.challenge("x"), None);
+        }
+        other => panic!("not by its certificate: {other:?}"),
+    }
+    let none = over(&[], "client_id=agt_1", None);
+    assert!(matches!(none, Err(Rejection::Unauthenticated)));
+    let unnamed = over(&[], "a=1", Some(&shown));
+    assert!(matches!(unnamed, Err(Rejection::Unauthenticated)), "RFC 8705 section 2");
+    // Whoever says more is who that says, with whatever connection.
+    let secret = over(&[], "client_id=agt_1&client_secret=x", Some(&shown));
+    assert!(matches!(secret, Ok(ClientAuth::SecretPost { .. })));
+    for wrong in ["client_id=agt_1&client_assertion=x", "client_id=%00", "client_secret=x"] {
+        assert!(over(&[], wrong, Some(&shown)).is_err(), "{wrong}");
+    }
+    let basic = over(&["Basic eA=="], "client_id=agt_1", Some(&shown));
+    assert!(basic.is_err(), "what was sent and is wrong is not passed over");
 }

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::authority::Permission;
-use crate::binding::Thumbprint;
 use crate::binding::dpop::{ProofKey, ToProve};
 use crate::binding::uri::BaseUri;
+use crate::binding::{Confirmation, Thumbprint};
 use crate::biscuit::{BiscuitError, Held, Holder, Narrowing, Unsigned};
 use crate::ids::BlockId;
 
@@ -30,7 +30,7 @@ fn key() -> ProofKey {
 
 fn mint_by(signer: &Signer, cnf: Option<Thumbprint>) -> String {
     let mut token = claims(signer.id);
-    token.cnf = cnf;
+    token.cnf = cnf.map(Confirmation::Key);
     let unsigned = Unsigned::new(&token, &fresh()).expect("a token");
     let signature = signer.private.sign(unsigned.signing_input()).expect("a signature");
     unsigned.finish(&signature).expect("a token").text
@@ -110,7 +110,7 @@ fn a_bound_token_makes_the_same_principal() {
         let principal = resource.send(&token, &own).expect("a principal");
         assert_eq!(principal.client_id(), claims(resource.biscuit.id).client_id);
         assert!(principal.allows("crm:read") && !principal.allows("crm:delete"));
-        assert_eq!(principal.bound_to(), Some(own.thumbprint()));
+        assert_eq!(principal.bound_to(), Some(Confirmation::Key(own.thumbprint())));
         assert_eq!(principal.unnamed_narrowings(), 0);
     }
     let other_key = Rejection::Proof(ProofError::OtherKey);
@@ -211,7 +211,7 @@ fn no_key_of_one_format_verifies_the_other() {
     let by_token_key = mint_by(&resource.signer, Some(own.thumbprint()));
     assert_eq!(resource.send(&by_token_key, &own).map(drop), Err(Rejection::UnknownKey));
     let mut jwt = claims(resource.biscuit.id);
-    jwt.cnf = Some(own.thumbprint());
+    jwt.cnf = Some(Confirmation::Key(own.thumbprint()));
     let by_biscuit_key = resource.biscuit.token(&jwt);
     assert_eq!(resource.send(&by_biscuit_key, &own).map(drop), Err(Rejection::UnknownKey));
     // A key that is gone takes its tokens along, warm cache or not.

@@ -1,10 +1,10 @@
 //! Bound tokens: no way through but a proof by their key.
 
 use super::*;
-use crate::binding::Thumbprint;
 use crate::binding::dpop::{PROOF_WINDOW_MAX, ProofKey, ToProve};
 use crate::binding::nonce::Nonces;
 use crate::binding::uri::BaseUri;
+use crate::binding::{Confirmation, Thumbprint};
 
 const BASE: &str = "https://crm.example";
 const SECRET: [u8; 32] = [5; 32];
@@ -47,7 +47,7 @@ impl Holder {
         let verifier = Verifier::new(config, ring(&[&signer]));
         verifier.set_standing(Standing::current(State::new(1, 20, now(), &[]), now()));
         let mut bound = claims(signer.id);
-        bound.cnf = Some(key.thumbprint());
+        bound.cnf = Some(Confirmation::Key(key.thumbprint()));
         let token = signer.token(&bound);
         let holder = Self { world: World { signer, verifier }, key, token };
         // From here on the cache is warm.
@@ -57,6 +57,10 @@ impl Holder {
 
     fn usual() -> Self {
         Self::new(Some(Proofs::new(BaseUri::parse(BASE).expect("a base"), &SECRET)))
+    }
+
+    fn bound_to(&self) -> Confirmation {
+        Confirmation::Key(self.key.thumbprint())
     }
 
     fn authorization(&self) -> String {
@@ -100,8 +104,8 @@ fn a_bound_token_with_a_proof_by_its_key_is_a_principal_that_says_so() {
     let holder = Holder::usual();
     let good = holder.good();
     let principal = holder.send(&[&holder.authorization()], &[&good]).expect("accepted");
-    assert_eq!(principal.bound_to(), Some(holder.key.thumbprint()));
-    assert_eq!(principal.evidence().bound_to, Some(holder.key.thumbprint()));
+    assert_eq!(principal.bound_to(), Some(holder.bound_to()));
+    assert_eq!(principal.evidence().bound_to, Some(holder.bound_to()));
     assert_eq!(holder.world.accepts(&holder.world.good()).bound_to(), None);
     let lower = holder.authorization().replace("DPoP", "dpop");
     assert!(holder.send(&[&lower], &[&holder.good()]).is_ok());
@@ -165,7 +169,7 @@ fn where_proofs_are_not_checked_a_bound_token_is_refused() {
     let alone = holder.world.verifier.verify_token(&holder.token, now());
     assert_eq!(alone.expect_err("refused"), Rejection::Binding);
     let alive = holder.world.verifier.alive(&holder.token, now()).expect("alive");
-    assert_eq!(alive.token().cnf, Some(holder.key.thumbprint()));
+    assert_eq!(alive.token().cnf, Some(holder.bound_to()));
 }
 
 #[test]
@@ -237,9 +241,9 @@ proptest! {
         let private = PrivateKey::ed25519_from_seed(&seed).expect("a key");
         let key = ProofKey::new(private).expect("a key");
         let mut claims = claims(KeyId::new(1, [1; 10]));
-        claims.cnf = Some(key.thumbprint());
+        claims.cnf = Some(Confirmation::Key(key.thumbprint()));
         let read = AccessToken::parse(&claims.to_payload(), claims.key).expect("claims");
-        prop_assert_eq!(read.cnf, Some(key.thumbprint()));
+        prop_assert_eq!(read.cnf, Some(Confirmation::Key(key.thumbprint())));
         let text = key.thumbprint().to_string();
         prop_assert_eq!(text.parse::<Thumbprint>().ok(), Some(key.thumbprint()));
     }

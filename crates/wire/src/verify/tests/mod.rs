@@ -20,6 +20,7 @@ use crate::token::{Actor, ClaimsError, SubjectKind};
 
 mod attenuable;
 mod bound;
+mod certified;
 
 const ISSUER: &str = "https://id.example/o/dev";
 const AUDIENCE: &str = "https://crm.example/";
