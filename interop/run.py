@@ -13,7 +13,7 @@ from pathlib import Path
 
 from joserfc.jwk import ECKey, OKPKey
 
-from server import Server, json_command
+from server import Server, TlsServer, json_command
 
 HERE = Path(__file__).resolve().parent
 SCRIPT_SECONDS_MAX = 120
@@ -24,10 +24,12 @@ SCRIPTS = [
     "py_revoke.py",
     "py_status_list.py",
     "py_certificates.py",
+    "py_mtls.py",
     "py_biscuit.py",
     "node_openid_client.mjs",
     "node_jose.mjs",
     "node_dpop.mjs",
+    "node_mtls.mjs",
     "node_workloads.mjs",
     "audit.py",
     "guide.py",
@@ -65,8 +67,10 @@ def run_all(args, folder):
         Server(args.accredit, folder / "server.log") as server,
         Server(args.accredit, folder / "demanding.log", nonces) as demanding,
         Server(args.accredit, folder / "workloads.log", platform) as workloads,
+        TlsServer(args.accredit, folder / "tls.log", folder / "tls", free_port()) as over_tls,
     ):
         context = register(server, folder)
+        context["tls"] = over_tls.facts | {"agent": agent_at(over_tls)["client_id"]}
         context["demanding"] = demanding.facts | {"agent": agent_at(demanding)}
         agent = agent_at(workloads)["client_id"]
         context["workloads"] = workloads.facts | {"agent": agent, "port": port}

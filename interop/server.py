@@ -1,10 +1,18 @@
 """The server under test and its command line, as a user would drive them."""
 
+import datetime
+import ipaddress
 import json
 import os
 import queue
 import subprocess
 import threading
+import time
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 START_SECONDS_MAX = 30
 COMMAND_SECONDS_MAX = 30
@@ -77,6 +85,66 @@ class Server:
         if not line:
             raise RuntimeError(f"ended with {self.process.wait()} before it was ready")
         return line
+
+
+class TlsServer(Server):
+    """`accredit serve` over TLS on a free port, asking its clients for certificates."""
+
+    def __init__(self, accredit, log_path, folder, port):
+        super().__init__(accredit, log_path)
+        self.folder = folder
+        self.address = f"127.0.0.1:{port}"
+
+    def __enter__(self):
+        data, url = self.folder / "data", f"https://{self.address}"
+        words = ["init", "--data", str(data), "--public-url", url, "--listen", self.address]
+        self.facts = json_command(self.accredit, clean_environment(), *words)
+        self.facts["ca"] = str(data / "tls.pem")
+        write_certificate(data / "tls.key", data / "tls.pem")
+        with open(self.facts["config"], "a", encoding="utf-8") as config:
+            config.write('\n[tls]\ncertificate_file = "tls.pem"\nkey_file = "tls.key"\n')
+            config.write('client_certificates = "asked"\n')
+        self.process = subprocess.Popen(
+            [self.accredit, "serve", "--config", self.facts["config"]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.log,
+            env=clean_environment(),
+        )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def environment(self):
+        return super().environment() | {"ACCREDIT_CA_FILE": self.facts["ca"]}
+
+    def _wait(self):
+        until = time.monotonic() + START_SECONDS_MAX
+        while command(self.accredit, self.environment(), "org", "list")[0] != 0:
+            if time.monotonic() > until or self.process.poll() is not None:
+                raise RuntimeError("does not serve over TLS")
+
+
+def write_certificate(key_path, certificate_path):
+    """A server's certificate for loopback, which signs nothing else."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    made = made.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    made = made.not_valid_before(now - datetime.timedelta(minutes=5))
+    made = made.not_valid_after(now + datetime.timedelta(days=1))
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    key_path.touch(mode=0o600)
+    key_path.write_bytes(key.private_bytes(pem, form, plain))
+    certificate_path.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
 
 
 def command(accredit, environment, *words):

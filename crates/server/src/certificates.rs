@@ -107,3 +107,137 @@ pub(crate) fn shown(connection: &ServerConnection) -> Option<PeerCertificate> {
     let chain = connection.peer_certificates()?;
     chain.first().map(|own| PeerCertificate::new(own))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rcgen::{
+        CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+        SignatureAlgorithm,
+    };
+    use rustls::client::ResolvesClientCert;
+    use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+    use rustls::sign::CertifiedKey;
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    };
+
+    use super::*;
+
+    fn made(algorithm: &'static SignatureAlgorithm) -> (CertificateDer<'static>, KeyPair) {
+        let pair = KeyPair::generate_for(algorithm).expect("a key");
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        // Long over: no connection is refused for that, and the domain decides.
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        (params.self_signed(&pair).expect("a certificate").der().clone(), pair)
+    }
+
+    fn private(pair: &KeyPair) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(pair.serialize_der()).into()
+    }
+
+    /// Shows whatever certificate with whatever key.
+    #[derive(Debug)]
+    struct Shows(Option<Arc<CertifiedKey>>);
+
+    impl ResolvesClientCert for Shows {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            self.0.clone()
+        }
+
+        fn has_certs(&self) -> bool {
+            self.0.is_some()
+        }
+    }
+
+    /// A handshake in memory: what the server knows of the client, or why there is no connection.
+    fn connect(
+        version: &'static SupportedProtocolVersion,
+        shows: Option<(&CertificateDer<'static>, &KeyPair)>,
+    ) -> Result<Option<PeerCertificate>, Error> {
+        let provider = Arc::new(default_provider());
+        let named = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let named = named.expect("a certificate");
+        let (certificate, pair) = (named.cert.der().clone(), named.signing_key);
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_client_cert_verifier(Arc::new(Asking::new(Arc::clone(&provider))))
+            .with_single_cert(vec![certificate.clone()], private(&pair))
+            .expect("a server");
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).expect("a root");
+        let shown = shows.map(|(certificate, pair)| {
+            let key = any_supported_type(&private(pair)).expect("a key");
+            Arc::new(CertifiedKey::new(vec![certificate.clone()], key))
+        });
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(Shows(shown)));
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut client = ClientConnection::new(Arc::new(client), name).expect("a client");
+        let mut server = ServerConnection::new(Arc::new(server)).expect("a server");
+        for _ in 0..10 {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).expect("written");
+            }
+            let mut wire = io::Cursor::new(wire);
+            while server.read_tls(&mut wire).expect("read") > 0 {
+                server.process_new_packets()?;
+            }
+            let mut wire = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut wire).expect("written");
+            }
+            let mut wire = io::Cursor::new(wire);
+            while client.read_tls(&mut wire).expect("read") > 0 {
+                client.process_new_packets()?;
+            }
+        }
+        assert!(!server.is_handshaking() && !client.is_handshaking(), "it came to an end");
+        Ok(super::shown(&server))
+    }
+
+    #[test]
+    fn whoever_holds_its_key_is_connected_with_a_certificate_and_anybody_without() {
+        for version in [&TLS12, &TLS13] {
+            assert_eq!(connect(version, None), Ok(None));
+            for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ED25519, &PKCS_ECDSA_P384_SHA384] {
+                let (certificate, pair) = made(algorithm);
+                let shown = connect(version, Some((&certificate, &pair)));
+                assert_eq!(shown, Ok(Some(PeerCertificate::new(&certificate))));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_shows_anothers_certificate_gets_no_connection() {
+        let (certificate, _) = made(&PKCS_ECDSA_P256_SHA256);
+        let (_, thief) = made(&PKCS_ECDSA_P256_SHA256);
+        for version in [&TLS12, &TLS13] {
+            let refused = connect(version, Some((&certificate, &thief))).expect_err("refused");
+            let bad = Error::InvalidCertificate(CertificateError::BadSignature);
+            assert_eq!(refused, bad);
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_gets_no_connection() {
+        let (certificate, pair) = made(&PKCS_ECDSA_P256_SHA256);
+        let cut = CertificateDer::from(certificate[..certificate.len() - 1].to_vec());
+        let long = CertificateDer::from([&certificate[..], &[0; 20_000]].concat());
+        for wrong in [cut, long, CertificateDer::from(vec![0x30, 0])] {
+            for version in [&TLS12, &TLS13] {
+                let refused = connect(version, Some((&wrong, &pair))).expect_err("refused");
+                let bad = Error::InvalidCertificate(CertificateError::BadEncoding);
+                assert_eq!(refused, bad);
+            }
+        }
+    }
+}

@@ -67,6 +67,11 @@ async fn instances_get_certificates_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_known_by_certificates_as_the_guide_says() {
+    read("mutual-tls.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_is_delegated_as_the_guide_says() {
     read("delegating.md").await;
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use accredit_wire::jose::jwk::Jwk;
+use accredit_wire::x509::{self, presented::Presented};
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 use serde_json::Value;
@@ -84,7 +86,7 @@ struct Create {
     /// What it is for, such as `ci`: of one holder's secrets one at most is live for each use
     #[arg(long = "use", value_name = "NAME")]
     used_for: Option<String>,
-    /// The public key, a JWK (`-`: standard input); for --type public-key
+    /// The public key: a JWK, or a certificate of it (`-`: standard input); for --type public-key
     #[arg(long, value_name = "FILE", required_if_eq("kind", "public-key"))]
     jwk: Option<PathBuf>,
     /// When it ends by itself, from now (30d)
@@ -153,7 +155,8 @@ struct Rotate {
     /// How long the old one still works (24h; at most 7d)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     overlap: Option<Duration>,
-    /// The new public key, a JWK (`-`: standard input); where the old one is a public key
+    /// The new public key, a JWK or a certificate of it (`-`: standard input); where the old one is
+    /// a public key
     #[arg(long, value_name = "FILE")]
     jwk: Option<PathBuf>,
 }
@@ -234,7 +237,13 @@ fn public_jwk(path: &Path) -> Result<Value, Failure> {
     let wrong = |detail: &str, hint: &str| {
         Failure::usage(&format!("`{}` holds no public key", path.display()), detail, hint)
     };
-    let like = "give a JWK with the members kty, crv, x (and y)";
+    let like = "give a JWK with the members kty, crv, x (and y), or a certificate of it in PEM";
+    if let Some(der) = x509::decoded("CERTIFICATE", &text) {
+        let key = Presented::read(&der).ok().and_then(|read| read.key);
+        let jwk = key.and_then(|key| Jwk::new(key, None).ok());
+        let jwk = jwk.and_then(|jwk| serde_json::from_str(&jwk.bare_json()).ok());
+        return jwk.ok_or_else(|| wrong("the certificate's key is not of P-256 or Ed25519", like));
+    }
     let jwk: Value = serde_json::from_str(&text).map_err(|_| wrong("it is not JSON", like))?;
     if !jwk.is_object() || jwk.get("keys").is_some() {
         return Err(wrong("it is not one JWK", like));
@@ -270,6 +279,28 @@ mod tests {
             std::fs::write(&path, bad).expect("written");
             let failure = public_jwk(&path).expect_err(bad);
             assert!(!format!("{failure:?}").contains("BBBB"), "the key is repeated");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_a_key_in_another_form() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("own.pem");
+        let made = |algorithm| {
+            let pair = rcgen::KeyPair::generate_for(algorithm).expect("a key");
+            let made = rcgen::CertificateParams::default().self_signed(&pair);
+            (made.expect("a certificate").pem(), pair)
+        };
+        let (pem, pair) = made(&rcgen::PKCS_ED25519);
+        std::fs::write(&path, &pem).expect("written");
+        let jwk = public_jwk(&path).expect("a key");
+        let x = accredit_wire::jose::b64url_encode(pair.public_key_raw());
+        assert_eq!(jwk, serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x}));
+        let (other, _) = made(&rcgen::PKCS_ECDSA_P384_SHA384);
+        for bad in [other, pem.replacen('M', "!", 1), pair.serialize_pem()] {
+            std::fs::write(&path, &bad).expect("written");
+            let failure = public_jwk(&path).expect_err(&bad);
+            assert!(!format!("{failure:?}").contains(&pair.serialize_pem()[40..80]));
         }
     }
 }

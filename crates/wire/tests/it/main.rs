@@ -4,6 +4,9 @@
 #[cfg(feature = "x509")]
 #[path = "../../../../fuzz/csr.rs"]
 mod csr;
+#[cfg(feature = "x509")]
+#[path = "../../../../fuzz/presented.rs"]
+mod presented;
 #[path = "../../../../fuzz/targets.rs"]
 mod targets;
 mod wycheproof;
@@ -36,7 +39,10 @@ fn no_target_panics_on_its_corpus() {
         replay(name, |bytes| targets::run(name, bytes));
     }
     #[cfg(feature = "x509")]
-    replay("csr", csr::run);
+    {
+        replay("csr", csr::run);
+        replay("presented", presented::run);
+    }
 }
 
 /// A target that refuses all of its corpus at the door fuzzes nothing but the door.
@@ -76,7 +82,20 @@ fn the_seeds_that_are_good_are_read() {
         assert_eq!(read.is_ok(), is_read, "{name}: {read:?}");
     }
     #[cfg(feature = "x509")]
-    assert!(csr::is_read(&seed("csr/info")), "it is signed anew");
+    {
+        assert!(csr::is_read(&seed("csr/info")), "it is signed anew");
+        for (name, is_registered, names) in [
+            ("p256.der", true, false),
+            ("ed25519.der", true, false),
+            ("rsa.der", false, false),
+            ("rfc8705.der", true, false),
+            ("two.der", true, false),
+            ("svid.der", true, true),
+        ] {
+            let (key, id) = presented::is_read(&seed(&format!("presented/{name}"))).expect(name);
+            assert_eq!((key, id.is_some()), (is_registered, names), "{name}");
+        }
+    }
     let piece = accredit_wire::jose::b64url_encode(&seed("piece/two"));
     assert_eq!(seed("piece/line"), piece.as_bytes());
     serde_json::from_slice::<Acknowledgement>(&seed("acknowledgement/said")).expect("said");

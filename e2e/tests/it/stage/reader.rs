@@ -291,6 +291,10 @@ impl Reader {
     /// Whether the server that was started last is well.
     pub(crate) async fn is_served(&self) -> bool {
         assert!(self.server.is_some() || self.installation.is_some(), "nothing was started");
+        // Who speaks TLS is asked by our own client, which knows what to trust.
+        if self.shell.contains("ACCREDIT_URL=https:") {
+            return binary::run(self.command("accredit org list")).code == 0;
+        }
         Ask::get("/readyz").send(self.address).await.status == 200
     }
 }
