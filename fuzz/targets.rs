@@ -13,6 +13,7 @@ use accredit_wire::binding::nonce::Nonces;
 use accredit_wire::binding::uri::{BaseUri, Target as Uri};
 use accredit_wire::biscuit::{self, Attenuable, BiscuitError, Held, Unsigned};
 use accredit_wire::claim_rule::ClaimRule;
+use accredit_wire::client_cert::{self, TrustedCertificates};
 use accredit_wire::crypto::{PrivateKey, sha256};
 use accredit_wire::forwarded::{ForwardedHeader, TrustedProxies};
 use accredit_wire::ids::{AnyId, KeyId};
@@ -70,6 +71,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("claim", claim),
     ("claim_rule", claim_rule),
     ("client_auth", client_auth),
+    ("client_cert", client_cert),
     ("dpop", dpop),
     ("export", export),
     ("feed", feed),
@@ -429,6 +431,21 @@ fn forwarded(bytes: &[u8]) {
         };
         let lines = [lines.as_slice(), &[added]].concat();
         assert_eq!(source([127, 0, 0, 1].into(), &lines), address(7), "{told}");
+    }
+}
+
+/// Lines of the header in which a proxy says which certificate its client has shown, and the
+/// fingerprints by which proxies are believed.
+fn client_cert(bytes: &[u8]) {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    if let Ok(Some(said)) = client_cert::read(lines) {
+        assert!((1..=client_cert::CERTIFICATE_BYTES_MAX).contains(&said.der().len()));
+        assert!(client_cert::read([bytes, bytes]).is_err(), "one of them");
+    }
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(trusted) = TrustedCertificates::parse(&text) {
+        let again = TrustedCertificates::parse(&trusted.to_string());
+        assert_eq!(again.as_ref(), Ok(&trusted), "one list, one spelling");
     }
 }
 

@@ -1,5 +1,5 @@
-//! RFC 8446 section 4.3.2, RFC 8705 section 7.3: clients are asked for a certificate, and none needs
-//! one.
+//! RFC 8446 section 4.3.2, RFC 8705 section 7.3, RFC 9440: clients are asked for a certificate, and none
+//! needs one.
 //!
 //! Whether its holder has the key is checked here, by the signature of the handshake, for whatever
 //! certificate can be read. Whether anybody is known by it is not: that is the domain's to decide, by
@@ -12,7 +12,10 @@
 use std::sync::Arc;
 
 use accredit_wire::binding::PeerCertificate;
+use accredit_wire::client_cert::{self, Malformed};
 use accredit_wire::x509::presented::Presented;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -21,6 +24,9 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConnection,
     SignatureScheme,
 };
+
+use crate::Server;
+use crate::failure::Failure;
 
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +106,32 @@ impl ClientCertVerifier for Asking {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// The certificate whose key the client of a request has proved to hold: that of the connection, or
+/// what a proxy says that is believed. A proxy's own is never its client's.
+pub(crate) fn of_request(
+    server: &Server,
+    parts: &Parts,
+) -> Result<Option<PeerCertificate>, Failure> {
+    let own = parts.extensions.get::<PeerCertificate>();
+    let is_proxy = |own: &PeerCertificate| {
+        server.certified_proxies.get().is_some_and(|proxies| proxies.trusts(own))
+    };
+    if !own.is_some_and(is_proxy) {
+        return Ok(own.cloned());
+    }
+    let lines = parts.headers.get_all(client_cert::HEADER).iter().map(HeaderValue::as_bytes);
+    let said = client_cert::read(lines);
+    let is_read = |said: &Option<PeerCertificate>| {
+        said.as_ref().is_none_or(|said| Presented::read(said.der()).is_ok())
+    };
+    said.ok().filter(is_read).ok_or_else(|| Failure::Http {
+        status: StatusCode::BAD_REQUEST,
+        rule: "client-cert-malformed",
+        detail: Malformed.to_string(),
+        hint: "the proxy writes the header itself, once, and takes out what it was sent".to_owned(),
+    })
 }
 
 /// The certificate of a connection's client, where it has shown one.

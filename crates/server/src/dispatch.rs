@@ -38,6 +38,7 @@ use crate::Server;
 use crate::access_log;
 use crate::bodies::Reading;
 use crate::caller::{self, Proved, Requirement};
+use crate::certificates;
 use crate::conditions;
 use crate::endpoints::{ENDPOINTS, Endpoint, Verb};
 use crate::failure::{self, Failure, Language};
@@ -82,6 +83,7 @@ pub struct Call {
     parts: Parts,
     path: Vec<(String, String)>,
     source: Option<IpAddr>,
+    certificate: Option<PeerCertificate>,
     cx: Option<Box<Cx>>,
     operator: Option<Box<Operator>>,
     proved: Option<Proved>,
@@ -170,9 +172,10 @@ impl Call {
         self.parts.headers.get_all(PROOF_HEADER).iter().map(HeaderValue::as_bytes)
     }
 
-    /// The certificate whose key the client of the connection has proved to hold (RFC 8705).
+    /// The certificate whose key the client has proved to hold (RFC 8705): by the connection, or to a
+    /// proxy that is believed.
     pub fn certificate(&self) -> Option<&PeerCertificate> {
-        self.parts.extensions.get()
+        self.certificate.as_ref()
     }
 
     /// How its client authenticates, by what it sent or else by its connection.
@@ -563,6 +566,7 @@ async fn receive(
         .map(|params| params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
         .unwrap_or_default();
     let source = source(&server, &parts);
+    let certificate = certificates::of_request(&server, &parts)?;
     let body = whole(body, endpoint.body_max, || server.bodies.begin(source)).await?;
     let is_health = ["/livez", "/readyz"].contains(&endpoint.path);
     if !is_health {
@@ -581,6 +585,7 @@ async fn receive(
         parts,
         path,
         source,
+        certificate,
         cx: None,
         operator: None,
         proved: None,

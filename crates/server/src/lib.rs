@@ -50,6 +50,7 @@ use accredit_domain::World;
 use accredit_domain::audit::refusals::Refusals;
 use accredit_domain::restoration::Issuing;
 use accredit_domain::tenant::{Tenant, Tenants};
+use accredit_wire::client_cert::TrustedCertificates;
 use accredit_wire::forwarded::TrustedProxies;
 use accredit_wire::time::Time;
 
@@ -97,6 +98,8 @@ pub struct Server {
     pub proxies: OnceLock<TrustedProxies>,
     /// Whether clients are asked for a certificate: they are not, where it is not set.
     pub client_certificates: OnceLock<ClientCertificates>,
+    /// Which proxies are believed as to their clients' certificates: nobody, where it is not set.
+    pub certified_proxies: OnceLock<TrustedCertificates>,
     /// Held by the drill that is under way.
     pub drilling: tokio::sync::Mutex<()>,
     /// How often each organization is drilled by the clock: never, where it is not set.
@@ -149,6 +152,7 @@ impl Server {
             bodies: Arc::default(),
             proxies: OnceLock::new(),
             client_certificates: OnceLock::new(),
+            certified_proxies: OnceLock::new(),
             drilling: tokio::sync::Mutex::new(()),
             drill_every: OnceLock::new(),
             others,

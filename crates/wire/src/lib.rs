@@ -15,6 +15,7 @@ pub mod backup;
 pub mod binding;
 pub mod biscuit;
 pub mod claim_rule;
+pub mod client_cert;
 pub mod crypto;
 pub mod forwarded;
 pub mod ids;

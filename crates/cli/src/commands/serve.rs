@@ -117,6 +117,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         let _ = composed.server.proxies.set(settings.proxies.clone());
     }
     let _ = composed.server.client_certificates.set(settings.client_certificates);
+    let _ = composed.server.certified_proxies.set(settings.certified_proxies.clone());
     let _ = composed.world.nonces.set(settings.nonces);
     let _ = composed.world.view.age_max.set(settings.view_age_max);
     serving::allow_outbound(&composed, &settings.outbound_loopback)?;

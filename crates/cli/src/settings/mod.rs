@@ -18,6 +18,7 @@ use accredit_domain::registry::quota::{Counted, QUOTA_MAX, Quotas};
 use accredit_domain::view::VIEW_AGE_MAX;
 use accredit_server::certificates::ClientCertificates;
 use accredit_store::place::Place;
+use accredit_wire::client_cert::TrustedCertificates;
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -55,7 +56,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 29] = [
+pub(crate) const SETTINGS: [Setting; 30] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -250,6 +251,15 @@ pub(crate) const SETTINGS: [Setting; 29] = [
         help: "Proxies that are believed as to where a request came from: 127.0.0.1, 10.0.0.0/8",
     },
     Setting {
+        key: "proxies.certificates",
+        env: None,
+        flag: None,
+        default: "(none)",
+        unit: "SHA-256 fingerprints, separated by commas",
+        help: "Proxies that are believed as to their clients' certificates, by those that they show \
+               themselves: they write `Client-Cert` (RFC 9440)",
+    },
+    Setting {
         key: "proxies.header",
         env: Some("ACCREDIT_PROXIES_HEADER"),
         flag: None,
@@ -349,6 +359,8 @@ pub(crate) struct Settings {
     pub(crate) quotas: Quotas,
     /// Which proxies are believed.
     pub(crate) proxies: TrustedProxies,
+    /// Which of them are believed as to their clients' certificates.
+    pub(crate) certified_proxies: TrustedCertificates,
     /// Whether proofs of possession need a nonce.
     pub(crate) nonces: NoncePolicy,
     /// How long a node may not have heard from a store that it shares.
@@ -444,6 +456,15 @@ impl Settings {
             let detail = "nobody is asked for a certificate without TLS";
             return Err(wrong(file, detail, "set tls.certificate_file and tls.key_file"));
         }
+        let certified_proxies = said.value("proxies.certificates").unwrap_or("");
+        let certified_proxies = TrustedCertificates::parse(certified_proxies).map_err(|error| {
+            let detail = format!("`proxies.certificates`: {error}");
+            wrong(file, &detail, "write what `openssl x509 -fingerprint -sha256` prints")
+        })?;
+        if !certified_proxies.is_empty() && client_certificates == ClientCertificates::Ignored {
+            let detail = "a proxy that is not asked for its certificate is never believed";
+            return Err(wrong(file, detail, "set tls.client_certificates to asked"));
+        }
         if tls.is_none() && !listen.ip().is_loopback() {
             return Err(wrong(
                 file,
@@ -488,6 +509,7 @@ impl Settings {
                 .map_err(|detail| wrong(file, &detail, "write requests a minute, or `off`"))?,
             quotas: quotas(&said)
                 .map_err(|detail| wrong(file, &detail, "write a number, or `off`"))?,
+            certified_proxies,
             proxies: proxies(&said).map_err(|(detail, hint)| wrong(file, &detail, hint))?,
             nonces: nonces(said.value("dpop.nonces").unwrap_or("accepted"))
                 .map_err(|detail| wrong(file, &detail, "write accepted or required"))?,
@@ -539,6 +561,8 @@ impl Settings {
             "drill.every" => {
                 self.drill_every.map_or("off".to_owned(), |every| format!("{}s", every.as_secs()))
             }
+            "proxies.certificates" if self.certified_proxies.is_empty() => "none".to_owned(),
+            "proxies.certificates" => self.certified_proxies.to_string(),
             "proxies.header" => self.proxies.header.name().to_owned(),
             "dpop.nonces" => self.nonces.as_str().to_owned(),
             "limits.client" => shown_max(self.limits.client.into()),

@@ -1,8 +1,12 @@
-//! RFC 6750 and RFC 9449 at the door of a service: a tower layer for axum, hyper and tonic.
+//! RFC 6750, RFC 8705 and RFC 9449 at the door of a service: a tower layer for axum, hyper and tonic.
 //!
 //! `verifier.guard().require("crm:read")` lets a request through when its token is good and holds
 //! that scope, and puts the [`Principal`](crate::Principal) into the request's extensions. Everything else is
 //! answered here, with the rule that refused and what to do.
+//!
+//! A token that is bound to a certificate is let through where the request's extensions have the
+//! [`PeerCertificate`](crate::PeerCertificate) of its connection, and it is that one. Whoever accepts
+//! connections puts it there; the guard believes no header.
 //!
 //! The guard breaks off both bodies when the principal is revoked or expires: a service that is sent
 //! a long upload reads an error, a client that is sent a long answer sees that a part is missing. So
@@ -20,6 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use accredit_wire::authority::{Scope, ScopeError};
+use accredit_wire::binding::Confirmation;
 use accredit_wire::binding::dpop::NONCE_HEADER;
 use accredit_wire::verify::{Context as RequestContext, Demands};
 use bytes::Bytes;
@@ -170,7 +175,8 @@ where
             let body = GuardedBody::new(body, principal.clone());
             let mut request = Request::from_parts(head, body);
             request.extensions_mut().insert(principal.clone());
-            let nonce = principal.bound_to().and_then(|_| guard.verifier.next_nonce());
+            let by_key = principal.bound_to().and_then(Confirmation::key);
+            let nonce = by_key.and_then(|_| guard.verifier.next_nonce());
             let mut response = inner.call(request).await?;
             if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
                 response.headers_mut().insert(NONCE_HEADER, nonce);

@@ -5,6 +5,7 @@
 mod acknowledge;
 mod agent;
 mod bound;
+mod certified;
 mod feed;
 mod grpc;
 mod guard;

@@ -7,10 +7,13 @@ use accredit_testkit::fixture::{Client, Org, Scene};
 use accredit_testkit::{Answer, Ask, TestWorld};
 use accredit_wire::binding::Thumbprint;
 use accredit_wire::binding::dpop::{ProofKey, ToProve};
+use accredit_wire::client_cert::TrustedCertificates;
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::jose::b64url_encode;
 use accredit_wire::tlog::Hash;
 use accredit_wire::verify::Rejection;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SanType};
 use serde_json::{Value, json};
 
@@ -401,5 +404,62 @@ async fn metadata_tells_of_it_where_clients_are_asked() {
         for method in ["\"tls_client_auth\"", "\"self_signed_tls_client_auth\""] {
             assert!(methods.contains(method), "{methods}");
         }
+    }
+}
+
+/// RFC 9440: who ends TLS before us is believed by its own certificate, and nobody else is.
+#[tokio::test]
+async fn a_header_is_a_certificate_only_where_a_proxy_sends_it_that_has_proved_itself() {
+    let world = TestWorld::new(7109).await;
+    let Scene { org, planner, .. } = world.scene().await;
+    let (own, agent) = (Own::new(), planner.id.to_string());
+    register(&world, &org, "planner", &own).await;
+    let (proxy, stranger) = (Own::new(), Own::new());
+    let header = |der: &[u8]| format!(":{}:", STANDARD.encode(der));
+    let said = header(&own.der);
+    let ask = |over: Option<&Own>, lines: &[&str]| {
+        let form = [GRANT, READ, ("client_id", agent.as_str())];
+        let ask = Ask::post(org.path("/oauth/token")).form(&form);
+        let ask = match over {
+            Some(over) => ask.over(&over.der),
+            None => ask,
+        };
+        lines.iter().fold(ask, |ask, line| ask.header("client-cert", line))
+    };
+    let nobody = |answer: Answer| {
+        answer.refused(401, "invalid_client", "client-unauthenticated");
+    };
+    // By default nobody is believed, whoever they are.
+    nobody(world.ask(ask(None, &[&said])).await);
+    unknown(&world.ask(ask(Some(&proxy), &[&said])).await);
+    let fingerprint = Hash::new(accredit_wire::crypto::sha256(&proxy.der)).to_string();
+    let trusted = TrustedCertificates::parse(&fingerprint).expect("a fingerprint");
+    world.server.certified_proxies.set(trusted).expect("not set before");
+    nobody(world.ask(ask(None, &[&said])).await);
+    unknown(&world.ask(ask(Some(&stranger), &[&said])).await);
+
+    let answer = world.ask(ask(Some(&proxy), &[&said])).await.expect(200);
+    let bound = claims(&answer.member("access_token"))["cnf"].clone();
+    assert_eq!(bound, json!({ "x5t#S256": own.thumbprint() }), "its client's, not its own");
+    // Over it a client without a certificate has none: the proxy is not its client.
+    nobody(world.ask(ask(Some(&proxy), &[])).await);
+    register(&world, &org, "planner", &proxy).await;
+    nobody(world.ask(ask(Some(&proxy), &[])).await);
+    let secret = world.agent_secret(&org, "planner", None).await;
+    let plain = Ask::post(org.path("/oauth/token")).basic(&secret).over(&proxy.der);
+    let plain = world.ask(plain.form(&[GRANT, READ])).await.expect(200);
+    assert_eq!(claims(&plain.member("access_token")).get("cnf"), None);
+    // What it passes through in place of writing it is refused.
+    let pem = "-----BEGIN CERTIFICATE-----";
+    let empty = header(b"");
+    let other = header(b"no certificate");
+    for lines in [&[&*said, &*said][..], &[pem], &[&empty], &[&other], &["::", &said], &[""]] {
+        let answer = world.ask(ask(Some(&proxy), lines)).await;
+        assert_eq!((answer.status, answer.member("rule")), (400, "client-cert-malformed".into()));
+    }
+    // Other headers, and other spellings of this one, are read from nobody.
+    for name in ["client_cert", "x-forwarded-client-cert", "x-ssl-client-cert", "ssl-client-cert"] {
+        let answer = world.ask(ask(Some(&proxy), &[]).header(name, &said)).await;
+        nobody(answer);
     }
 }

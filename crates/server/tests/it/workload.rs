@@ -840,3 +840,50 @@ async fn a_workload_acts_for_a_user_and_dies_with_its_platform() {
     case.admin("POST", "/v1/federations/k8s/suspend", Some(suspend)).await.expect(200);
     assert!(!case.is_active(&token).await);
 }
+
+/// Whoever is an instance by its platform's word gets a certificate, by which it is that instance.
+#[tokio::test]
+async fn a_workloads_certificate_gets_tokens_until_platform_rule_or_instance_end() {
+    for (seed, ends, rule) in [
+        (7201, "platform", "certificate-revoked"),
+        (7202, "rule", "credential-revoked"),
+        (7203, "instance", "instance-not-active"),
+    ] {
+        let case = Case::begin(seed).await;
+        let csr = crate::certificates::csr();
+        let token = case.token(&json!({}));
+        let form = [
+            ("csr", csr.as_str()),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", &token),
+        ];
+        let ask = Ask::post(case.org().path("/oauth/certificates")).form(&form);
+        let issued = case.world.ask(ask).await.expect(200).json();
+        let [der, _] = crate::certificates::chain(&issued);
+        let agent = case.scene.planner.id.to_string();
+        let over =
+            async || crate::mtls::over(&case.world, case.org(), (&agent, &der), &[READ]).await;
+        let got = over().await.expect(200).member("access_token");
+        let instance = case.born().await[0]["instance"].as_str().expect("one").to_owned();
+        assert_eq!(instance_in(&got), instance);
+        assert_eq!(case.born().await.len(), 1, "it is the one that its platform named");
+        let lineage = payload(&got)["accredit"]["lin"].to_string();
+        let federations = case.admin("GET", "/v1/federations", None).await.expect(200).json();
+        let platform = federations["items"][0]["id"].as_str().expect("an id").to_owned();
+        for id in [&platform, &case.rule] {
+            assert!(lineage.contains(id), "{id} is not in {lineage}");
+        }
+        match ends {
+            "platform" => {
+                let reason = Some(json!({"reason": "a test"}));
+                let path = format!("/v1/federations/{platform}/suspend");
+                case.admin("POST", &path, reason).await.expect(200);
+            }
+            "rule" => case.revoke(&case.rule).await,
+            _ => case.revoke(&instance).await,
+        }
+        let refused = over().await;
+        assert_eq!(refused.member("rule"), rule, "{refused:?}");
+        assert!(!case.is_active(&got).await, "and what was got with it ended: {ends}");
+    }
+}

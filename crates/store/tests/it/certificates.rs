@@ -73,6 +73,17 @@ async fn what_was_written_is_found_by_its_own_organization_alone() {
         let find = async |org| world.store.certificate(org, row.id).await.expect("read");
         assert_eq!(find(world.org).await.as_ref(), Some(row));
         assert_eq!(find(stranger).await, None);
+        // By the certificate itself, of whom it names alone.
+        let shown = async |org, instance, digest| {
+            world.store.certificate_of(org, instance, digest).await.expect("read")
+        };
+        assert_eq!(shown(world.org, row.instance, row.digest).await.as_ref(), Some(row));
+        let another = if row.instance == one { two } else { one };
+        let mut forged = row.digest;
+        forged[31] ^= 1;
+        assert_eq!(shown(world.org, another, row.digest).await, None);
+        assert_eq!(shown(world.org, row.instance, forged).await, None);
+        assert_eq!(shown(stranger, row.instance, row.digest).await, None);
     }
     let all = Page { limit: 100, ..Page::default() };
     let strangers = world.store.certificates(stranger, all.clone()).await.expect("a page");

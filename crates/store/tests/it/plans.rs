@@ -195,6 +195,8 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
             store.certificates(org, Page { instance, ..page.clone() }).await.expect("a page");
             let seek = "(org=? AND instance=? AND id>?";
             stage.check("an instance's certificates", "PRIMARY KEY", seek);
+            store.certificate_of(org, InstanceId::new(1, [5; 10]), [0; 32]).await.expect("read");
+            stage.check("a certificate that is shown", "PRIMARY KEY", "(org=? AND instance=?");
             store.credentials(org, page).await.expect("a page");
             let index = by("credential_agent ", "credential_agent_expiry");
             let by = format!("(org=? AND agent=? AND {range}");

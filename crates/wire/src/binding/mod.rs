@@ -42,6 +42,11 @@ impl Thumbprint {
         Self(sha256(der))
     }
 
+    /// The thumbprint that is this digest.
+    pub const fn of_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0

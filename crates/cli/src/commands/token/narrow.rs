@@ -140,6 +140,7 @@ fn refused(error: &NarrowError) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use accredit_wire::binding::Confirmation;
     use accredit_wire::biscuit::{Unsigned, verify};
     use accredit_wire::crypto::{Algorithm, PrivateKey};
     use accredit_wire::ids::{CredentialId, KeyId, OrganizationId, PersonId, ResourceId, TokenId};
