@@ -71,20 +71,33 @@ pub(crate) fn run(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
 }
 
 /// The same with the store in a database: registered in a file, and copied as an installation that
-/// moves is.
+/// moves is. One that is kept was moved before.
 pub(crate) fn on_database(
     setting: &Setting,
     effort: Effort,
     database: &Database,
 ) -> Answer<Vec<Figure>> {
     let (accredit, agents) = (&setting.accredit, effort.agents.0);
-    let file = setting.work.join(PLAN);
-    let mut server = Server::start_at(accredit, &setting.work, None)?;
-    register(&server, agents)?.write(&file)?;
-    let took = server.move_to(accredit, &database.url())?;
-    let mut figures = vec![moved(agents, took, database.size()?)];
+    let folder = setting.registry.as_ref().unwrap_or(&setting.work);
+    let (file, founded) = (folder.join("plan-postgres.json"), folder.join("founded.json"));
+    let mut figures = Vec::new();
+    let server = if setting.registry.is_some() && founded.is_file() {
+        Server::start_founded(accredit, &founded, &database.url())?
+    } else {
+        let mut server = Server::start_at(accredit, folder, None)?;
+        register(&server, agents)?.write(&file)?;
+        let took = server.move_to(accredit, &database.url())?;
+        database.settle()?;
+        figures.push(moved(agents, took, database.size()?));
+        if setting.registry.is_some() {
+            server.keep(&founded)?;
+        }
+        server
+    };
     figures.extend(measured(setting, effort, server, &file)?);
-    let _ = std::fs::remove_file(&file);
+    if setting.registry.is_none() {
+        let _ = std::fs::remove_file(&file);
+    }
     let of_here = |figure| Figure { scenario: "million-postgres", ..figure };
     Ok(figures.into_iter().map(of_here).collect())
 }

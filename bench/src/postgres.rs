@@ -27,6 +27,9 @@ const BUFFERS: &str = "shared_buffers=256MB";
 /// token costs, as often as with its defaults.
 const WAL: &str = "max_wal_size=1GB";
 
+/// The file by which a server's folder outlives it.
+const KEPT: &str = "kept";
+
 /// A PostgreSQL server of this run's own, stopped with this process.
 pub(crate) struct Database {
     port: u16,
@@ -35,12 +38,32 @@ pub(crate) struct Database {
 impl Database {
     /// Starts one below `work`, empty.
     pub(crate) fn start(work: &Path) -> Answer<Self> {
+        Self::with(|options| {
+            cluster::start_in(work, options, &|_| {});
+        })
+    }
+
+    /// Starts the one of a folder that stays, which is empty the first time.
+    pub(crate) fn kept(folder: &Path) -> Answer<Self> {
+        let kept = folder.join(KEPT);
+        if !kept.is_file() {
+            std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+            cluster::give_folder(folder);
+            cluster::init(folder);
+            cluster::give(&kept, "");
+        }
+        // What it said when it was started before: it is listened to for its being ready.
+        let _ = std::fs::remove_file(folder.join("log"));
+        Self::with(|options| cluster::keep(folder, options))
+    }
+
+    fn with(start: impl FnOnce(&[&str])) -> Answer<Self> {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.map_err(|error| error.to_string())?.port();
         let at = port.to_string();
         let settings = ["-c", "fsync=on", "-c", "synchronous_commit=on", "-c", BUFFERS, "-c", WAL];
         let reached = ["-c", "listen_addresses=127.0.0.1", "-p", &at];
-        cluster::start_in(work, &[&settings[..], &reached].concat(), &|_| {});
+        start(&[&settings[..], &reached].concat());
         Ok(Self { port })
     }
 
@@ -51,20 +74,35 @@ impl Database {
 
     /// The number that a statement answers.
     fn number(&self, sql: &str) -> Answer<u64> {
+        let told = self.told(sql)?;
+        told.trim().parse().map_err(|error| format!("psql: {error}: {told}"))
+    }
+
+    /// What a statement answers.
+    fn told(&self, sql: &str) -> Answer<String> {
         // It comes with the client, which may stand elsewhere than the server.
         let beside = cluster::programs().join("psql");
         let program = if beside.is_file() { beside } else { "psql".into() };
         let mut ask = Command::new(program);
         ask.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "accredit"]);
-        ask.args(["-d", "postgres", "-Atc", sql]).stdin(Stdio::null()).stderr(Stdio::inherit());
-        let told = ask.output().map_err(|error| format!("psql: {error}"))?.stdout;
-        let told = String::from_utf8_lossy(&told);
-        told.trim().parse().map_err(|error| format!("psql: {error}: {told}"))
+        ask.args(["-d", "postgres", "-Atqc", sql]).stdin(Stdio::null()).stderr(Stdio::inherit());
+        let told = ask.output().map_err(|error| format!("psql: {error}"))?;
+        if !told.status.success() {
+            return Err(format!("psql: {}: {sql}", told.status));
+        }
+        Ok(String::from_utf8_lossy(&told.stdout).into_owned())
     }
 
     /// Bytes of its journal so far.
     fn written(&self) -> Answer<u64> {
         self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+    }
+
+    /// Has the server do now what it would do by itself, some minutes after much was written: it is
+    /// not what is measured.
+    pub(crate) fn settle(&self) -> Answer<()> {
+        self.told("VACUUM (ANALYZE)")?;
+        self.told("CHECKPOINT").map(drop)
     }
 
     /// Bytes of its tables and indexes.
@@ -151,6 +189,9 @@ fn issuing(
 
 /// A large registry on PostgreSQL.
 pub(crate) fn million(setting: &Setting, effort: Effort) -> Answer<Vec<Figure>> {
-    let database = Database::start(&setting.work)?;
+    let database = match &setting.registry {
+        Some(folder) => Database::kept(&folder.join("postgres"))?,
+        None => Database::start(&setting.work)?,
+    };
     million::on_database(setting, effort, &database)
 }

@@ -12,6 +12,7 @@ use accredit_wire::jose::b64url_encode;
 use accredit_wire::jose::jwk::{Jwk, JwkSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::client::{Client, text};
@@ -107,8 +108,10 @@ pub(crate) struct Server {
 }
 
 /// An installation on a database.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Founded {
+    data: PathBuf,
+    address: String,
     config: String,
     issuer: String,
     admin: String,
@@ -163,24 +166,48 @@ impl Server {
         let told = init.output().map_err(|error| error.to_string())?.stdout;
         let founded: Value = serde_json::from_slice(&told).map_err(|e| format!("init: {e}"))?;
         let founded = Founded {
+            data,
+            address,
             config: text(&founded, "config")?,
             issuer: text(&founded, "issuer")?,
             admin: text(&founded, "admin_token")?,
             store: database.map_or_else(|| format!("sqlite:{folder}/{FILE}"), str::to_owned),
         };
-        Self::serve(accredit, data, founded, address)
+        Self::serve(accredit, founded)
+    }
+
+    /// Serves an installation that was [kept](Self::keep), whose database is at another address now.
+    pub(crate) fn start_founded(accredit: &Path, file: &Path, store: &str) -> Answer<Self> {
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let text = std::fs::read(file).map_err(|error| failed(&error))?;
+        let mut founded: Founded = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        store.clone_into(&mut founded.store);
+        let mut server = Self::serve(accredit, founded)?;
+        server.kept = true;
+        Ok(server)
+    }
+
+    /// Lets it outlast this run, and writes down what it takes to serve it again.
+    pub(crate) fn keep(&mut self, file: &Path) -> Answer<()> {
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let founded = self.founded.as_ref().ok_or("no installation on a database")?;
+        let text = serde_json::to_vec(founded).map_err(|error| failed(&error))?;
+        std::fs::write(file, text).map_err(|error| failed(&error))?;
+        self.kept = true;
+        Ok(())
     }
 
     /// One more node of the same installation, at an address of its own.
     pub(crate) fn node(&self, accredit: &Path) -> Answer<Self> {
         let founded = self.founded.clone().ok_or("no store that nodes could share")?;
-        let mut node = Self::serve(accredit, self.data.clone(), founded, free_address()?)?;
+        let mut node = Self::serve(accredit, Founded { address: free_address()?, ..founded })?;
         // The folder is the first one's.
         node.kept = true;
         Ok(node)
     }
 
-    fn serve(accredit: &Path, data: PathBuf, founded: Founded, address: String) -> Answer<Self> {
+    fn serve(accredit: &Path, founded: Founded) -> Answer<Self> {
+        let (data, address) = (founded.data.clone(), founded.address.clone());
         let (begun, metrics) = (ambient::instant(), free_address()?);
         let own = ["serve", "--config", &founded.config, "--store", &founded.store];
         let reached = ["--listen", &address, "--metrics-listen", &metrics];
@@ -210,7 +237,7 @@ impl Server {
         let kept = std::mem::replace(&mut self.kept, true);
         let (data, address) = (self.data.clone(), self.address.clone());
         *self = match self.founded.clone() {
-            Some(founded) => Self::serve(accredit, data, founded, address)?,
+            Some(founded) => Self::serve(accredit, founded)?,
             None => Self::start_on(accredit, data, &address)?,
         };
         self.kept = kept;
@@ -236,8 +263,7 @@ impl Server {
             let _ = std::fs::remove_file(self.data.join(format!("{FILE}{end}")));
         }
         let kept = std::mem::replace(&mut self.kept, true);
-        let (data, address) = (self.data.clone(), self.address.clone());
-        *self = Self::serve(accredit, data, founded.clone(), address)?;
+        *self = Self::serve(accredit, founded.clone())?;
         self.kept = kept;
         Ok(took)
     }

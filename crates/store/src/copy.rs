@@ -319,7 +319,7 @@ fn refuse_full(target: &mut dyn Conn, tables: &'static [Table]) -> Result<(), Fa
     Ok(())
 }
 
-/// Carries one table over.
+/// Carries one table over. A key is in the source once, so that no two rows of a statement have one.
 fn carry(
     source: &mut dyn Conn,
     target: &mut dyn Conn,
@@ -333,7 +333,7 @@ fn carry(
             place_again(&mut cells, seq, rows, target.is_shared());
         }
         let values: Vec<_> = cells.iter().map(Cell::value).collect();
-        target.execute(&table.insert, &values)?;
+        target.add(&table.insert, &values)?;
         rows += 1;
         waiting += 1;
         if waiting == ROWS_IN_TRANSACTION_MAX {
@@ -344,6 +344,7 @@ fn carry(
         Ok(())
     })?;
     target.commit()?;
+    target.analyze(&table.name)?;
     Ok(rows)
 }
 

@@ -11,6 +11,8 @@ use super::{DriverError, Value};
 pub(crate) const ROWS_MAX: usize = 64;
 /// What stands between the table and its first row.
 const VALUES: &str = "VALUES (";
+/// What may stand after its last.
+const ON_CONFLICT: &str = " ON CONFLICT ";
 
 /// A value that outlives whoever gave it.
 enum Kept {
@@ -96,7 +98,8 @@ pub(crate) struct Texts(HashMap<(&'static str, usize), String, foldhash::fast::R
 
 impl Texts {
     /// The text that adds `rows` rows, from the one that adds one: `INSERT INTO … VALUES ($1, …, $n)`
-    /// with each parameter once, in order, and nothing after it.
+    /// with each parameter once, in order, and nothing after it but what is done about rows that are
+    /// there already.
     pub(crate) fn of(&mut self, sql: &'static str, rows: usize) -> Result<&str, DriverError> {
         let text = match self.0.entry((sql, rows)) {
             hashbrown::hash_map::Entry::Occupied(known) => known.into_mut(),
@@ -109,7 +112,10 @@ impl Texts {
 fn text(sql: &str, rows: usize) -> Result<String, DriverError> {
     let wrong = || DriverError::Failed(format!("rows cannot be added by `{sql}`"));
     let (table, row) = sql.split_once(VALUES).ok_or_else(wrong)?;
-    let row = row.strip_suffix(')').ok_or_else(wrong)?;
+    let (row, tail) = row.split_once(')').ok_or_else(wrong)?;
+    if !(tail.is_empty() || tail.starts_with(ON_CONFLICT)) || tail.contains('$') {
+        return Err(wrong());
+    }
     let width = row.split(", ").count();
     if !row.split(", ").enumerate().all(|(place, name)| name == format!("${}", place + 1)) {
         return Err(wrong());
@@ -120,7 +126,7 @@ fn text(sql: &str, rows: usize) -> Result<String, DriverError> {
         format!("({})", names.join(", "))
     };
     let rows: Vec<_> = (0..rows).map(row).collect();
-    Ok(format!("{table}VALUES {}", rows.join(", ")))
+    Ok(format!("{table}VALUES {}{tail}", rows.join(", ")))
 }
 
 #[cfg(test)]
@@ -135,11 +141,17 @@ mod tests {
         let two = "INSERT INTO event (org, seq) VALUES ($1, $2), ($3, $4)";
         assert_eq!(texts.of(SQL, 1), Ok(SQL));
         assert_eq!(texts.of(SQL, 2), Ok(two));
+        let over = "INSERT INTO event (org, seq) VALUES ($1, $2) \
+                    ON CONFLICT (org) DO UPDATE SET seq = excluded.seq";
+        let two_over = "INSERT INTO event (org, seq) VALUES ($1, $2), ($3, $4) \
+                        ON CONFLICT (org) DO UPDATE SET seq = excluded.seq";
+        assert_eq!(texts.of(over, 2), Ok(two_over));
         for wrong in [
             "UPDATE event SET seq = $1",
             "INSERT INTO event (org, seq) VALUES ($2, $1)",
             "INSERT INTO event (org, seq) VALUES ($1, 0)",
-            "INSERT INTO event (org, seq) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            "INSERT INTO event (org, seq) VALUES ($1, $2) RETURNING seq",
+            "INSERT INTO event (org, seq) VALUES ($1, $2) ON CONFLICT (org) DO UPDATE SET seq = $2",
         ] {
             assert!(texts.of(wrong, 2).is_err(), "{wrong}");
         }

@@ -197,6 +197,14 @@ impl<A: Around> Conn for ConnAround<A> {
         self.conn.session()
     }
 
+    fn end_rows(&mut self) -> Result<(), DriverError> {
+        self.step(Step::Add, |conn| conn.end_rows())
+    }
+
+    fn analyze(&mut self, table: &'static str) -> Result<(), DriverError> {
+        self.step(Step::Script, |conn| conn.analyze(table))
+    }
+
     fn checkpoint(&mut self) -> Result<u64, DriverError> {
         self.step(Step::Checkpoint, |conn| conn.checkpoint())
     }

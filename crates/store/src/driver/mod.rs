@@ -247,11 +247,17 @@ pub trait Conn: Send {
     /// Runs a statement that answers no rows, and says how many it changed.
     fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<usize, DriverError>;
 
-    /// Adds a row by an `INSERT … VALUES ($1, …, $n)` and nothing more. An engine that is a network away
+    /// Adds a row by an `INSERT … VALUES ($1, …, $n)` and nothing more but an `ON CONFLICT` without
+    /// parameters; two rows of one key are not added beside each other then. An engine that is a network away
     /// may take several with one statement, before the next thing that is asked of it: a row that it
     /// does not take fails that one.
     fn add(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<(), DriverError> {
         self.execute(sql, params).map(drop)
+    }
+
+    /// Has every row that was [added](Self::add) taken: what is added after it is by another statement.
+    fn end_rows(&mut self) -> Result<(), DriverError> {
+        Ok(())
     }
 
     /// Runs a statement and hands over its rows one by one.
@@ -323,6 +329,11 @@ pub trait Conn: Send {
     /// How many sessions this connection has had: with each further one the server may be another.
     fn session(&self) -> u64 {
         1
+    }
+
+    /// Lets the engine look at a table that was filled from empty, where it plans by what it has seen.
+    fn analyze(&mut self, _table: &'static str) -> Result<(), DriverError> {
+        Ok(())
     }
 
     /// Moves what was committed from the journal to its final place, without waiting for

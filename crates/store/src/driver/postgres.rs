@@ -488,6 +488,14 @@ impl Conn for PostgresConn {
         self.after_rows(|session| session.command(sql, MIGRATION_TIME_MAX))
     }
 
+    fn end_rows(&mut self) -> Result<(), DriverError> {
+        self.after_rows(|_| Ok(()))
+    }
+
+    fn analyze(&mut self, table: &'static str) -> Result<(), DriverError> {
+        self.script(&format!("ANALYZE \"{table}\""))
+    }
+
     fn begin_write(&mut self) -> Result<(), DriverError> {
         self.begin(self.begin)
     }

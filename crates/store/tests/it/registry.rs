@@ -17,7 +17,7 @@ use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::task::{Task, TaskState};
 use accredit_domain::registry::{Agent, Credential, Instance, Person, Resource, State};
-use accredit_wire::ids::OrganizationId;
+use accredit_wire::ids::{AgentId, OrganizationId};
 use accredit_wire::time::Time;
 use accredit_wire::token::Actor;
 use std::net::{IpAddr, Ipv4Addr};
@@ -503,15 +503,35 @@ async fn a_change_is_written_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn uses_are_written_in_chunks_whatever_their_number() {
+async fn the_newest_use_of_each_holder_is_kept_however_many_are_written_at_once() {
     let world = World::new().await;
-    let bot = world.agent("bot").await;
-    let uses = (0..1000)
-        .map(|n| Use { org: world.org, id: bot.id.any(), at: Time::from_micros(n), source: None })
-        .collect();
-    world.store.record_uses(uses).await.expect("recorded");
-    let found = world.store.agent(world.org, Lookup::Id(bot.id), NOW).await.expect("read");
-    assert_eq!(found.expect("there").last_seen_at, Some(Time::from_micros(999)));
+    let mut bots = Vec::new();
+    for number in 0..300 {
+        bots.push(world.agent(&format!("bot-{number}")).await.id);
+    }
+    let at = |id: AgentId, micros| Use {
+        org: world.org,
+        id: id.any(),
+        at: Time::from_micros(micros),
+        source: None,
+    };
+    // More than one chunk, each holder more than once, in one call and in several at a time.
+    let up: Vec<_> = (0..900).map(|n| at(bots[n % 300], n as i64)).collect();
+    let down: Vec<_> = up.iter().rev().cloned().collect();
+    let store = &world.store;
+    let (first, second, third) = tokio::join!(
+        store.record_uses(down.clone()),
+        store.record_uses(up),
+        store.record_uses(down)
+    );
+    for done in [first, second, third] {
+        done.expect("recorded");
+    }
+    for (number, id) in bots.into_iter().enumerate() {
+        let found = store.agent(world.org, Lookup::Id(id), NOW).await.expect("read");
+        let newest = Time::from_micros(600 + number as i64);
+        assert_eq!(found.expect("there").last_seen_at, Some(newest));
+    }
 }
 
 /// Between a fetch and its write an agent may change: the write sees it in its own transaction.

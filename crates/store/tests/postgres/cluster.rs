@@ -13,8 +13,8 @@ const NOBODY: u32 = 65_534;
 /// How long it may take to start.
 const START_TIME_MAX: Duration = Duration::from_mins(1);
 
-/// What keeps the server: nothing is to outlast it, so it waits for no disk. It ends with its input,
-/// which is ours as long as this process lives.
+/// What keeps the server: nothing is to outlast it, so it waits for no disk, unless the file `kept` is
+/// in its folder. It ends with its input, which is ours as long as this process lives.
 const KEEPER: &str = r#"
 programs="$1" folder="$2"
 shift 2
@@ -23,7 +23,7 @@ shift 2
 cat >/dev/null
 kill -QUIT $! 2>/dev/null
 wait $!
-rm -rf "$folder"
+[ -e "$folder/kept" ] || rm -rf "$folder"
 "#;
 
 /// Writes a file that is the server's, and nobody else's.
@@ -43,24 +43,34 @@ pub(crate) fn start_with(options: &[&str], prepare: &dyn Fn(&Path)) -> PathBuf {
 /// The same, in a folder below `parent`.
 pub(crate) fn start_in(parent: &Path, options: &[&str], prepare: &dyn Fn(&Path)) -> PathBuf {
     let folder = folder_in(parent);
-    let mut init = Command::new(programs().join("initdb"));
-    init.arg("-D").arg(folder.join("data")).args(["-U", "accredit", "-A", "trust", "-E", "UTF8"]);
-    init.args(["--locale=C", "--no-sync"]).current_dir(&folder).stdout(Stdio::null());
-    as_owner(&mut init);
-    assert!(init.status().expect("initdb runs").success(), "initdb failed");
+    init(&folder);
     prepare(&folder);
     keep(&folder, options);
     folder
+}
+
+/// Makes a server's data in its folder.
+pub(crate) fn init(folder: &Path) {
+    let mut init = Command::new(programs().join("initdb"));
+    init.arg("-D").arg(folder.join("data")).args(["-U", "accredit", "-A", "trust", "-E", "UTF8"]);
+    init.args(["--locale=C", "--no-sync"]).current_dir(folder).stdout(Stdio::null());
+    as_owner(&mut init);
+    assert!(init.status().expect("initdb runs").success(), "initdb failed");
 }
 
 /// A folder below `parent` for a server, which is the server's.
 pub(crate) fn folder_in(parent: &Path) -> PathBuf {
     let folder = tempfile::Builder::new().prefix("accredit-pg").tempdir_in(parent);
     let folder = folder.expect("a folder").keep();
-    if is_root() {
-        chown(&folder, Some(NOBODY), Some(NOBODY)).expect("given away");
-    }
+    give_folder(&folder);
     folder
+}
+
+/// Makes a folder the server's.
+pub(crate) fn give_folder(folder: &Path) {
+    if is_root() {
+        chown(folder, Some(NOBODY), Some(NOBODY)).expect("given away");
+    }
 }
 
 /// Lets a program run as whom the server runs.
