@@ -10,28 +10,38 @@ use crate::{Answer, Effort, Setting, machine};
 /// By how much a token of the limit may be shorter or longer than ours.
 const LENGTH_TOLERANCE: f64 = 0.05;
 
+/// Half of the longest life of a certificate.
+const HALF_LIFE_SECONDS: f64 = 1800.0;
 /// Tokens to be exchanged for each second of a round: more than any side answers.
 const SUBJECTS_A_SECOND: f64 = 26_000.0;
 
 /// What a method is called, and what is promised of it.
 struct Promise {
     scenario: &'static str,
+    /// What is issued: one, and several.
+    what: [&'static str; 2],
     ratio: f64,
     rate: Option<f64>,
 }
 
 fn promise(method: Method) -> Promise {
+    let what = ["token", "tokens"];
     match method {
-        Method::Basic => Promise { scenario: "issue", ratio: 60.0, rate: Some(7000.0) },
-        Method::Assertion => Promise { scenario: "assertion", ratio: 70.0, rate: None },
-        Method::Exchange => Promise { scenario: "exchange", ratio: 60.0, rate: None },
+        Method::Basic => Promise { scenario: "issue", what, ratio: 60.0, rate: Some(7000.0) },
+        Method::Assertion => Promise { scenario: "assertion", what, ratio: 70.0, rate: None },
+        Method::Exchange => Promise { scenario: "exchange", what, ratio: 60.0, rate: None },
+        Method::Certificate => {
+            let what = ["certificate", "certificates"];
+            Promise { scenario: "certificate", what, ratio: 50.0, rate: None }
+        }
     }
 }
 
 /// Measures one method, and for secrets also the open loop.
 pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<Vec<Figure>> {
     let server = Server::start(&setting.accredit, &setting.work)?;
-    let mut plan = server.plan(method, CONNECTIONS)?;
+    let clients = if method == Method::Certificate { effort.instances } else { CONNECTIONS };
+    let mut plan = server.plan(method, clients)?;
     let file = setting.work.join("plan.json");
     plan.write(&file)?;
     let (limit, address) = Process::start(&setting.bench, &["limit", &file.to_string_lossy()])?;
@@ -52,20 +62,30 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
             plan.subjects = server.subjects(wanted as usize)?;
             plan.write(&rounds.plan)?;
         }
+        // An instance may have few certificates at a time: each asks in its turn, others in each round.
+        let among = match method {
+            Method::Certificate => {
+                Among::InTurn { from: round * (clients / effort.rounds), clients }
+            }
+            _ => Among::Own,
+        };
         if round % 2 == 1 {
-            rounds.round(&mut theirs, Among::Own)?;
+            rounds.round(&mut theirs, among)?;
         }
         let before = machine::flushes(device);
-        rounds.round(&mut ours, Among::Own)?;
+        rounds.round(&mut ours, among)?;
         let after = machine::flushes(device);
         flushes = flushes.zip(before).zip(after).map(|((sum, from), to)| sum + to - from);
         if round % 2 == 0 {
-            rounds.round(&mut theirs, Among::Own)?;
+            rounds.round(&mut theirs, among)?;
         }
     }
     let promised = promise(method);
     let mut figures = compared(&promised, &ours, &theirs, &lengths);
-    figures.push(synced(promised.scenario, &ours, flushes));
+    figures.push(synced(&promised, &ours, flushes));
+    if method == Method::Certificate {
+        figures.push(renewing(&promised, clients, &ours));
+    }
     if method == Method::Basic {
         figures.push(open_loop(promised.scenario, (&rounds, &ours), effort, 10.0)?);
     }
@@ -76,7 +96,11 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
         value: kib / 1024.0,
         unit: "MiB",
         target: Target::None,
-        beside: format!("{} tokens issued by this process", number(ours.answered as f64, "")),
+        beside: format!(
+            "{} {} issued by this process",
+            number(ours.answered as f64, ""),
+            promised.what[1]
+        ),
     });
     drop(limit);
     // Its secrets are worth nothing any more, but need not lie about.
@@ -84,12 +108,26 @@ pub(crate) fn run(setting: &Setting, effort: Effort, method: Method) -> Answer<V
     Ok(figures)
 }
 
+/// What it takes of a core that so many instances renew, each when half of a certificate's life is over.
+fn renewing(promised: &Promise, instances: usize, ours: &Side) -> Figure {
+    let each_second = instances as f64 / HALF_LIFE_SECONDS;
+    let beside = format!(
+        "{} instances are {} renewals a second, of {} each",
+        number(instances as f64, ""),
+        number(each_second, ""),
+        number(median(&ours.cpu), "µs")
+    );
+    let share = each_second * median(&ours.cpu) / 1e6 * 100.0;
+    let what = "of one core, with every instance renewing at half of an hour";
+    Figure::of(promised.scenario, what, (share, "%"), Target::AtMost(10.0), beside)
+}
+
 fn same_length(ours: usize, limit: usize) -> Answer<String> {
     let ratio = limit as f64 / ours as f64;
     if (ratio - 1.0).abs() > LENGTH_TOLERANCE {
-        return Err(format!("the limit's token has {limit} bytes and ours {ours}"));
+        return Err(format!("what the limit issues has {limit} bytes and ours {ours}"));
     }
-    Ok(format!("tokens of {ours} and {limit} bytes"))
+    Ok(format!("{ours} and {limit} bytes each"))
 }
 
 fn compared(promised: &Promise, ours: &Side, theirs: &Side, lengths: &str) -> Vec<Figure> {
@@ -114,14 +152,14 @@ fn compared(promised: &Promise, ours: &Side, theirs: &Side, lengths: &str) -> Ve
     vec![
         figure("of the limit's rate", median(&ratios), "%", Target::AtLeast(promised.ratio), rates),
         figure(
-            "tokens, each durable before it is visible",
+            &format!("{}, each durable before it is visible", promised.what[1]),
             rate,
             "/s",
             promised.rate.map_or(Target::None, Target::AtLeast),
             format!("rounds {}", spread(&ours.rates, "/s")),
         ),
         figure(
-            "server CPU per token",
+            &format!("server CPU per {}", promised.what[0]),
             median(&ours.cpu),
             "µs",
             Target::None,
@@ -135,20 +173,21 @@ fn compared(promised: &Promise, ours: &Side, theirs: &Side, lengths: &str) -> Ve
     ]
 }
 
-fn synced(scenario: &'static str, ours: &Side, flushes: Option<u64>) -> Figure {
+fn synced(promised: &Promise, ours: &Side, flushes: Option<u64>) -> Figure {
+    let Promise { scenario, what: [_, several], .. } = *promised;
     let answered = ours.answered as f64;
     let (value, beside) = match flushes {
         Some(flushes @ 1..) => (
             answered / flushes as f64,
             format!(
-                "{} flushes that the disk completed for {} tokens",
+                "{} flushes that the disk completed for {} {several}",
                 number(flushes as f64, ""),
                 number(answered, "")
             ),
         ),
         _ => (0.0, "not known: flushes are not counted here".to_owned()),
     };
-    let what = "tokens per disk flush".to_owned();
+    let what = format!("{several} per disk flush");
     Figure { scenario, what, value, unit: "", target: Target::None, beside }
 }
 

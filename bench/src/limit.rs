@@ -2,7 +2,9 @@
 //!
 //! It checks one MAC of a secret (or one ES256 signature of an assertion, or both that and one of the
 //! token that is exchanged), signs one ES256 token
-//! as long as ours, and replies in the same shape. No store, no log, no tracing, hardly a parser.
+//! as long as ours, and replies in the same shape. Asked for a certificate it checks the MAC and the
+//! request's signature, and signs one with the same library. No store, no log, no tracing, hardly a
+//! parser.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,8 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use accredit_wire::crypto::{Algorithm, MacKey, PrivateKey, PublicKey, equal_in_constant_time};
+use accredit_wire::ids::InstanceId;
 use accredit_wire::jose::b64url_decode;
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
+use accredit_wire::time::Time;
+use accredit_wire::x509::certificate::{Life, Named, SERIAL_BYTES, Unsigned};
+use accredit_wire::x509::request;
+use accredit_wire::x509::spiffe::TrustDomain;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -34,7 +41,13 @@ use crate::{Answer, ambient};
 /// The time in which a head must come, as the real server has it.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// What the authority is called: as long as the name of a real one.
+const AUTHORITY: &str = "Accredit key_0123456789abcdefghjkmnpqrs";
+/// How long a certificate lives.
+const CERTIFICATE_LIFE: Duration = Duration::from_hours(1);
+
 struct Limit {
+    authority: Authority,
     mac: MacKey,
     secrets: HashMap<String, [u8; 32]>,
     keys: HashMap<String, PublicKey>,
@@ -72,12 +85,13 @@ impl Limit {
                 let point = <&[u8; 65]>::try_from(bytes.as_slice()).map_err(|e| e.to_string())?;
                 Some(PublicKey::p256(point).map_err(|e| e.to_string())?)
             }
-            Method::Basic | Method::Assertion => None,
+            Method::Basic | Method::Assertion | Method::Certificate => None,
         };
         let (signing, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
         let header = ProtectedHeader::new("at+jwt", Algorithm::Es256, Some(&"k".repeat(30)));
         let header = header.map_err(|e| e.to_string())?;
         let mut limit = Self {
+            authority: Authority::new()?,
             mac,
             secrets,
             keys,
@@ -137,6 +151,24 @@ impl Limit {
         held().is_some()
     }
 
+    /// What an authenticated client is answered, as JSON.
+    fn reply(&self, client: &str, body: &[u8]) -> Answer<Vec<u8>> {
+        let reply = match self.plan.method {
+            Method::Certificate => serde_json::to_vec(&self.authority.certify(client, body)?),
+            Method::Basic | Method::Assertion | Method::Exchange => {
+                let (access_token, scope) = (self.token(client)?, self.plan.scope.as_str());
+                let kind = "Bearer";
+                serde_json::to_vec(&Reply {
+                    access_token,
+                    token_type: kind,
+                    expires_in: 300,
+                    scope,
+                })
+            }
+        };
+        reply.map_err(|error| error.to_string())
+    }
+
     async fn answer(&self, request: Request) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
@@ -145,18 +177,88 @@ impl Limit {
             None => self.by_assertion(&body),
         };
         let client = client.filter(|_| self.holds(&body));
-        let token = client.and_then(|client| self.token(&client).ok());
+        let reply = client.and_then(|client| self.reply(&client, &body).ok());
         let mut response = Response::new(Body::empty());
-        let (Some(access_token), scope) = (token, &self.plan.scope) else {
+        let Some(reply) = reply else {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             return response;
         };
-        let reply = Reply { access_token, token_type: "Bearer", expires_in: 300, scope };
-        *response.body_mut() = Body::from(serde_json::to_vec(&reply).unwrap_or_default());
+        *response.body_mut() = Body::from(reply);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
+    }
+}
+
+/// Who signs certificates.
+struct Authority {
+    domain: TrustDomain,
+    key: PrivateKey,
+    public: PublicKey,
+    /// Sent behind each certificate: its own, as long as that of an intermediate.
+    chain: String,
+    count: AtomicU64,
+}
+
+/// A certificate, in the real server's shape.
+#[derive(Serialize)]
+struct Svid {
+    id: String,
+    spiffe_id: String,
+    certificate: String,
+    expires_at: Time,
+    expires_in: u32,
+}
+
+/// That of a certificate from now on.
+fn life() -> Life {
+    let from = ambient::now();
+    Life { from, until: from.plus(CERTIFICATE_LIFE) }
+}
+
+impl Authority {
+    fn new() -> Answer<Self> {
+        let domain = TrustDomain::parse("dev.bench.example").map_err(|e| e.to_string())?;
+        let (key, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
+        let public = key.public().map_err(|e| e.to_string())?;
+        let mut authority =
+            Self { domain, key, public, chain: String::new(), count: AtomicU64::new(0) };
+        let own = Named { name: AUTHORITY, key: &authority.public };
+        let serial = authority.serial();
+        let unsigned = Unsigned::intermediate(&authority.domain, (own, own), &serial, life());
+        authority.chain = authority.signed(unsigned.map_err(|e| e.to_string())?)?;
+        Ok(authority)
+    }
+
+    fn serial(&self) -> [u8; SERIAL_BYTES] {
+        let mut serial = [1; SERIAL_BYTES];
+        let count = self.count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        serial.iter_mut().skip(1).zip(count).for_each(|(byte, of_count)| *byte = of_count);
+        serial
+    }
+
+    fn signed(&self, unsigned: Unsigned) -> Answer<String> {
+        let signature = self.key.sign(unsigned.signing_input()).map_err(|e| e.to_string())?;
+        Ok(unsigned.finish(&signature).map_err(|e| e.to_string())?.pem())
+    }
+
+    fn certify(&self, client: &str, body: &[u8]) -> Answer<Svid> {
+        let csr = form_urlencoded::parse(body).find(|(name, _)| name == "csr");
+        let (_, csr) = csr.ok_or("no request for a certificate")?;
+        let key = request::parse(&csr).map_err(|error| error.to_string())?;
+        let instance: InstanceId = client.parse().map_err(|_| "no instance")?;
+        let id = self.domain.instance("planner", instance).map_err(|e| e.to_string())?;
+        let (own, life) = (Named { name: AUTHORITY, key: &self.public }, life());
+        let unsigned = Unsigned::instance(&id, own, (client, &key), &self.serial(), life);
+        let certificate = self.signed(unsigned.map_err(|e| e.to_string())?)? + &self.chain;
+        Ok(Svid {
+            id: client.to_owned(),
+            spiffe_id: id.as_str().to_owned(),
+            certificate,
+            expires_at: life.until,
+            expires_in: 3600,
+        })
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn run(plan: &Plan, script: &Script) -> Answer<Load> {
     let runtime = runtime.map_err(|error| error.to_string())?;
     let requests = Rc::new(Requests::prepare(plan, script)?);
     let local = LocalSet::new();
-    local.block_on(&runtime, drive(requests, script))
+    local.block_on(&runtime, drive(requests, plan.method.beginning(), script))
 }
 
 /// Requests, made beforehand.
@@ -134,7 +134,13 @@ impl Requests {
         }
         let from = if let Among::InTurn { from, .. } = among { from } else { 0 };
         let clients = plan.clients.iter().cycle().skip(from).take(clients);
-        let all = clients.map(|client| plan.basic(client, &script.address)).collect();
+        let all = match plan.method {
+            Method::Certificate => clients
+                .zip(plan.csrs.iter().cycle())
+                .map(|(client, csr)| plan.certified(client, csr, &script.address))
+                .collect(),
+            _ => clients.map(|client| plan.basic(client, &script.address)).collect(),
+        };
         let next = RefCell::new(Numbers::fresh());
         Ok(Self::Repeated { all, among, next, turn: Cell::new(0) })
     }
@@ -158,6 +164,8 @@ impl Requests {
 /// What all connections share.
 struct Run {
     requests: Rc<Requests>,
+    /// What an answer with what was asked for begins with.
+    beginning: &'static str,
     counts_from: Instant,
     ends_at: Instant,
     may_shed: bool,
@@ -180,7 +188,7 @@ struct Seen {
     latencies: Histogram,
 }
 
-async fn drive(requests: Rc<Requests>, script: &Script) -> Answer<Load> {
+async fn drive(requests: Rc<Requests>, beginning: &'static str, script: &Script) -> Answer<Load> {
     let mut connections = Vec::new();
     for _ in 0..script.connections {
         connections.push(Connection::open(&script.address).await?);
@@ -190,7 +198,7 @@ async fn drive(requests: Rc<Requests>, script: &Script) -> Answer<Load> {
     let seen = Seen { load: Load::default(), latencies: Histogram::new() };
     let ends_at = counts_from + script.time;
     let (may_shed, seen) = (script.may_shed, RefCell::new(seen));
-    let run = Rc::new(Run { requests, counts_from, ends_at, may_shed, seen });
+    let run = Rc::new(Run { requests, beginning, counts_from, ends_at, may_shed, seen });
     let mut due_times = Vec::new();
     let mut tasks = Vec::new();
     for (index, connection) in connections.into_iter().enumerate() {
@@ -264,7 +272,7 @@ impl Run {
                 self.seen.borrow_mut().load.ran_dry = true;
                 return;
             };
-            let answer = connection.exchange(&request).await;
+            let answer = connection.exchange(&request, self.beginning).await;
             if !self.note(begun, answer, due.is_some()) {
                 return;
             }
@@ -319,7 +327,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer whole.
-    async fn exchange(&mut self, request: &[u8]) -> Answer<Kind> {
+    async fn exchange(&mut self, request: &[u8], beginning: &str) -> Answer<Kind> {
         self.stream.write_all(request).await.map_err(|error| error.to_string())?;
         let mut filled = 0;
         let mut end = None;
@@ -337,7 +345,7 @@ impl Connection {
         }
         let (head, end) = end.unwrap_or_default();
         let (head, body) = self.buffer.get(..end).unwrap_or_default().split_at(head);
-        Ok(if head.starts_with(b"HTTP/1.1 200 ") && body.starts_with(b"{\"access_token\":\"") {
+        Ok(if head.starts_with(b"HTTP/1.1 200 ") && body.starts_with(beginning.as_bytes()) {
             Kind::Token
         } else if head.starts_with(b"HTTP/1.1 503 ") && header(head, "retry-after").is_some() {
             Kind::Shed

@@ -55,8 +55,8 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 
 --registry FOLDER keeps the million agents there, and uses them again
 
-scenarios: empty verify bound attenuable revoke kill memory issue assertion exchange overload log
-million postgres million-postgres (all where none is named)
+scenarios: empty verify bound attenuable revoke kill memory issue assertion exchange certificate
+overload log million postgres million-postgres (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -64,7 +64,7 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 15] = [
+const SCENARIOS: [&str; 16] = [
     "empty",
     "verify",
     "bound",
@@ -75,6 +75,7 @@ const SCENARIOS: [&str; 15] = [
     "issue",
     "assertion",
     "exchange",
+    "certificate",
     "overload",
     "log",
     "million",
@@ -98,6 +99,8 @@ struct Effort {
     kills: usize,
     /// Revoked ids that one Verifier holds.
     revoked: usize,
+    /// Instances that renew their certificates.
+    instances: usize,
     /// Time for which too much is asked for.
     overload: Duration,
     /// Agents of a large registry, and how many of them are active.
@@ -114,6 +117,7 @@ const FULL: Effort = Effort {
     descendants: 100_000,
     kills: 20,
     revoked: 1_000_000,
+    instances: 100_000,
     overload: Duration::from_mins(1),
     agents: (1_000_000, 200_000),
     log: Duration::from_secs(30),
@@ -127,6 +131,7 @@ const QUICK: Effort = Effort {
     descendants: 2_000,
     kills: 4,
     revoked: 6_000,
+    instances: 2_000,
     overload: Duration::from_secs(10),
     agents: (20_000, 4_000),
     log: Duration::from_secs(5),
@@ -252,6 +257,7 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "issue" => issue::run(setting, effort, Method::Basic),
         "assertion" => issue::run(setting, effort, Method::Assertion),
         "exchange" => issue::run(setting, effort, Method::Exchange),
+        "certificate" => issue::run(setting, effort, Method::Certificate),
         "verify" => verify::run(effort),
         "bound" => bound::run(effort),
         "attenuable" => attenuable::run(effort),

@@ -213,6 +213,7 @@ fn register(server: &Server, agents: usize) -> Answer<Plan> {
         token_bytes: 0,
         subjects: Vec::new(),
         subject_key: String::new(),
+        csrs: Vec::new(),
     })
 }
 

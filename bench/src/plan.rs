@@ -25,6 +25,26 @@ pub(crate) enum Method {
     Assertion,
     /// `client_secret_basic`, and a token to be exchanged (RFC 8693), another for each request.
     Exchange,
+    /// `client_secret_basic`, and a request for a certificate (RFC 2986).
+    Certificate,
+}
+
+impl Method {
+    /// The member of an answer that holds what was asked for.
+    pub(crate) const fn answered(self) -> &'static str {
+        match self {
+            Self::Basic | Self::Assertion | Self::Exchange => "access_token",
+            Self::Certificate => "certificate",
+        }
+    }
+
+    /// What an answer begins with.
+    pub(crate) const fn beginning(self) -> &'static str {
+        match self {
+            Self::Basic | Self::Assertion | Self::Exchange => "{\"access_token\":\"",
+            Self::Certificate => "{\"id\":\"",
+        }
+    }
 }
 
 /// Everything that both sides of a comparison and the load generator must know.
@@ -48,6 +68,9 @@ pub(crate) struct Plan {
     /// The key that signed them, uncompressed in base64url: the limit verifies them with it.
     #[serde(default)]
     pub(crate) subject_key: String,
+    /// Requests for a certificate, PEM, escaped.
+    #[serde(default)]
+    pub(crate) csrs: Vec<String>,
 }
 
 /// A client and what it proves itself with.
@@ -88,6 +111,11 @@ impl Plan {
     pub(crate) fn basic(&self, client: &Client, host: &str) -> Vec<u8> {
         let body = format!("grant_type=client_credentials&scope={}", escaped(&self.scope));
         self.request(host, &authorization(client), &body)
+    }
+
+    /// One request for a certificate, with the client's secret.
+    pub(crate) fn certified(&self, client: &Client, csr: &str, host: &str) -> Vec<u8> {
+        self.request(host, &authorization(client), &format!("csr={csr}"))
     }
 
     /// A request for each token that is to be exchanged, by the clients in turn.

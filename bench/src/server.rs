@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::jose::b64url_encode;
 use accredit_wire::jose::jwk::{Jwk, JwkSet};
+use accredit_wire::x509::request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,9 @@ pub(crate) const RESOURCE: &str = "crm";
 /// Who is called and calls on, and who calls first.
 const WORKER: &str = "worker";
 const PLANNER: &str = "planner";
-/// Connections on which tokens that are to be exchanged are got.
+/// Requests for certificates, each of a key of its own.
+const CSRS: usize = 64;
+/// Connections on which what is needed beforehand is got.
 const FETCHERS: usize = 32;
 /// Its audience.
 pub(crate) const AUDIENCE: &str = "https://crm.bench.example";
@@ -351,11 +354,13 @@ impl Server {
             registered.push(match method {
                 Method::Basic => with_secret(&mut admin, &name, id)?,
                 Method::Assertion => with_key(&mut admin, &name, id)?,
-                Method::Exchange => break,
+                Method::Exchange | Method::Certificate => break,
             });
         }
-        if method == Method::Exchange {
-            registered = workers(&mut admin)?;
+        match method {
+            Method::Exchange => registered = workers(&mut admin)?,
+            Method::Certificate => registered = self.instances(&mut admin, clients)?,
+            Method::Basic | Method::Assertion => {}
         }
         let mut plan = Plan {
             method,
@@ -366,7 +371,12 @@ impl Server {
             token_bytes: 0,
             subjects: Vec::new(),
             subject_key: String::new(),
+            csrs: Vec::new(),
         };
+        if method == Method::Certificate {
+            plan.path = plan.path.replace("/oauth/token", "/oauth/certificates");
+            plan.csrs = (0..CSRS).map(|_| csr()).collect::<Answer<_>>()?;
+        }
         if method == Method::Exchange {
             plan.subjects = self.subjects(1)?;
             plan.subject_key = self.token_key()?;
@@ -375,31 +385,34 @@ impl Server {
         Ok(plan)
     }
 
+    /// Registers so many instances of one agent.
+    fn instances(&self, admin: &mut Client, count: usize) -> Answer<Vec<plan::Client>> {
+        agent(admin, PLANNER)?;
+        at_once(count, |left, own| {
+            let mut admin = self.admin()?;
+            while left() {
+                let made = admin.post("/v1/instances", &json!({"agent": PLANNER}))?;
+                let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
+                own.push(plan::Client { id, secret, key: String::new(), kid: String::new() });
+            }
+            Ok(())
+        })
+    }
+
     /// Tokens that the planner sends to the worker, each another.
     pub(crate) fn subjects(&self, count: usize) -> Answer<Vec<String>> {
         let mut admin = self.admin()?;
         let made = admin.post("/v1/instances", &json!({"agent": PLANNER}))?;
         let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
         let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
-        let (left, subjects) = (AtomicUsize::new(count), Mutex::new(Vec::with_capacity(count)));
-        let work = || -> Answer<()> {
+        at_once(count, |left, own| {
             let mut client = Client::connect(&self.address, &basic)?;
             let body = format!("grant_type=client_credentials&scope={WORKER}%3Arun");
-            let mut own = Vec::new();
-            let one_less = |left: usize| left.checked_sub(1);
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            while left() {
                 own.push(text(&client.post_form(&self.token_path(), &body)?, "access_token")?);
             }
-            subjects.lock().map_err(|error| error.to_string())?.append(&mut own);
             Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..FETCHERS.min(count)).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().map_err(|_| "a fetcher panicked".to_owned())?
-            })
-        })?;
-        subjects.into_inner().map_err(|error| error.to_string())
+        })
     }
 
     /// The public key that signs tokens.
@@ -436,6 +449,37 @@ impl Drop for Server {
             let _ = std::fs::remove_dir_all(&self.data);
         }
     }
+}
+
+/// Makes `count` things over several connections. `make` goes on while what it is given says that
+/// there are any left.
+fn at_once<T: Send>(
+    count: usize,
+    make: impl Fn(&dyn Fn() -> bool, &mut Vec<T>) -> Answer<()> + Sync,
+) -> Answer<Vec<T>> {
+    let (left, made) = (AtomicUsize::new(count), Mutex::new(Vec::with_capacity(count)));
+    let one_less = |left: usize| left.checked_sub(1);
+    let any = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+    let work = || -> Answer<()> {
+        let mut own = Vec::new();
+        make(&any, &mut own)?;
+        made.lock().map_err(|error| error.to_string())?.append(&mut own);
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..FETCHERS.min(count)).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| "a maker panicked".to_owned())?)
+    })?;
+    made.into_inner().map_err(|error| error.to_string())
+}
+
+/// A request for a certificate of a key that is new, escaped for a form.
+fn csr() -> Answer<String> {
+    let (key, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
+    let csr = request::write(&key).map_err(|e| e.to_string())?;
+    Ok(form_urlencoded::byte_serialize(csr.as_bytes()).collect())
 }
 
 /// A worker that is called and calls on: a resource, the agent that serves it, with one instance,
@@ -511,10 +555,15 @@ pub(crate) fn first_token(plan: &Plan, address: &str) -> Answer<String> {
         Method::Basic => plan.basic(client, address),
         Method::Assertion => plan.assertions(1, address)?.pop().unwrap_or_default(),
         Method::Exchange => plan.exchanges(address).pop().unwrap_or_default(),
+        Method::Certificate => plan.certified(
+            client,
+            plan.csrs.first().ok_or("no request for a certificate")?,
+            address,
+        ),
     };
     let request = String::from_utf8(request).map_err(|error| error.to_string())?;
     let (head, body) = request.split_once("\r\n\r\n").ok_or("a request without a body")?;
     let basic = head.lines().find_map(|line| line.strip_prefix("Authorization: "));
     let mut client = Client::connect(address, basic.unwrap_or_default())?;
-    text(&client.post_form(&plan.path, body)?, "access_token")
+    text(&client.post_form(&plan.path, body)?, plan.method.answered())
 }

@@ -15,6 +15,7 @@ use accredit_wire::oauth::client_auth::ASSERTION_TYPE;
 use accredit_wire::oauth::token_request::JWT_BEARER;
 use serde_json::{Value, json};
 
+use crate::certificates::{csr, standing};
 use crate::events;
 
 const READ: (&str, &str) = ("scope", "crm:read");
@@ -689,6 +690,31 @@ async fn many_tokens_of_a_new_copy_at_once_are_one_instance() {
     let instances = futures_util::future::join_all(asked).await;
     assert!(instances.iter().all(|one| *one == instances[0]), "{instances:?}");
     assert_eq!(case.born().await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_rule_the_platform_and_the_agent_end_the_certificates_too() {
+    let case = Case::begin(7620).await;
+    let suspend = json!({"reason": "a test"});
+    for ended_by in ["/v1/federations/k8s", "/v1/agents/planner", ""] {
+        let (csr, assertion) = (csr(), case.token(&json!({})));
+        let form = [
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion.as_str()),
+            ("csr", csr.as_str()),
+        ];
+        let ask = Ask::post(case.org().path("/oauth/certificates")).form(&form);
+        let id = case.world.ask(ask).await.expect(200).member("id");
+        assert_eq!(standing(&case.world, case.org(), &id).await, "valid");
+        if ended_by.is_empty() {
+            case.revoke(&case.rule).await;
+        } else {
+            let path = |verb: &str| format!("{ended_by}/{verb}");
+            case.admin("POST", &path("suspend"), Some(suspend.clone())).await.expect(200);
+            case.admin("POST", &path("activate"), Some(suspend.clone())).await.expect(200);
+        }
+        assert_eq!(standing(&case.world, case.org(), &id).await, "revoked", "{ended_by}");
+    }
 }
 
 #[tokio::test]
