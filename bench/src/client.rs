@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::Answer;
+use crate::{Answer, ambient};
 
 /// How long an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// What an answer of 503 says, too.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection and the credential to send on it.
 pub(crate) struct Client {
     address: String,
     authorization: String,
+    is_patient: bool,
     stream: BufReader<TcpStream>,
 }
 
@@ -27,7 +30,13 @@ impl Client {
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
         let (address, authorization) = (address.to_owned(), authorization.to_owned());
-        Ok(Self { address, authorization, stream: BufReader::new(stream) })
+        let is_patient = false;
+        Ok(Self { address, authorization, is_patient, stream: BufReader::new(stream) })
+    }
+
+    /// One that comes back when it is told to: for what is prepared, not for what is measured.
+    pub(crate) fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
     }
 
     /// The status of an answer.
@@ -70,7 +79,11 @@ impl Client {
     }
 
     fn accepted(&mut self, path: &str, request: &str) -> Answer<Vec<u8>> {
-        let (status, body) = self.exchange(request)?;
+        let (mut status, mut body) = self.exchange(request)?;
+        while status == 503 && self.is_patient {
+            ambient::sleep(RETRY_AFTER);
+            (status, body) = self.exchange(request)?;
+        }
         if !(200..300).contains(&status) {
             return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&body)));
         }

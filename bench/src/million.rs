@@ -183,7 +183,7 @@ fn register(server: &Server, agents: usize) -> Answer<Plan> {
     }
     let (next, clients) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(agents)));
     let work = || -> Answer<()> {
-        let mut admin = server.admin()?;
+        let mut admin = server.admin()?.patient();
         let mut own = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
