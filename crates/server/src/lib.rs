@@ -38,6 +38,7 @@ pub mod serve;
 mod shares;
 pub mod slots;
 pub mod status_lists;
+pub mod tls;
 pub mod turns;
 pub mod waiting;
 pub mod watch;

@@ -8,7 +8,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,8 +19,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -29,10 +26,11 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use crate::Server;
-use crate::certificates::{self, Asking, ClientCertificates};
+use crate::certificates;
 use crate::connections::Connections;
 use crate::dispatch::{self, Peer};
 use crate::patience::Patient;
+use crate::tls::Tls;
 use crate::waiting::{self, Waiting};
 use crate::{jobs, metrics, nodes, slots, turns};
 
@@ -84,41 +82,12 @@ impl From<io::Error> for ServeError {
 /// A socket that is bound, and how it speaks.
 pub struct Listening {
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-}
-
-/// Reads a certificate chain and its key (PEM) for TLS 1.3 and 1.2.
-pub fn tls(
-    certificates: &Path,
-    key: &Path,
-    of_clients: ClientCertificates,
-) -> Result<TlsAcceptor, ServeError> {
-    let failed = |what: &Path, error: &dyn std::fmt::Display| {
-        ServeError::Tls(format!("{}: {error}", what.display()))
-    };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
-        .and_then(Iterator::collect)
-        .map_err(|error| failed(certificates, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ServeError::Tls(error.to_string()))?;
-    let config = match of_clients {
-        ClientCertificates::Ignored => config.with_no_client_auth(),
-        ClientCertificates::Asked => {
-            config.with_client_cert_verifier(Arc::new(Asking::new(provider)))
-        }
-    };
-    let mut config =
-        config.with_single_cert(chain, private).map_err(|error| failed(certificates, &error))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    tls: Option<Tls>,
 }
 
 impl Listening {
     /// Binds an address. Without TLS it must be loopback.
-    pub async fn bind(address: SocketAddr, tls: Option<TlsAcceptor>) -> Result<Self, ServeError> {
+    pub async fn bind(address: SocketAddr, tls: Option<Tls>) -> Result<Self, ServeError> {
         if tls.is_none() && !address.ip().is_loopback() {
             return Err(ServeError::PlainOffLoopback(address));
         }
@@ -192,11 +161,19 @@ impl Listening {
             };
             let watcher = graceful.watcher();
             let connection = Connection { router: router.clone(), peer, watcher };
-            let tls = self.tls.clone();
+            let tls = self.tls.as_ref().map(|tls| tls.acceptor.clone());
             tokio::spawn(async move {
                 connection.run(stream, tls).await;
                 drop(place);
             });
+        }
+    }
+
+    /// Keeps its certificate as its files are; never ready.
+    async fn renew(&self) {
+        match &self.tls {
+            Some(tls) => tls.renew().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -212,6 +189,7 @@ impl Listening {
         let graceful = GracefulShutdown::new();
         tokio::select! {
             () = self.accept(&router, &server.connections, &graceful) => {}
+            () = self.renew() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
         drop(self.listener);

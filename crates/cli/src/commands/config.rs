@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use accredit_server::serve;
+use accredit_server::tls::Tls;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -68,9 +68,8 @@ pub(crate) fn run(config: &Config, cx: &Context) -> Result<(), Failure> {
 fn check(file: &File, cx: &Context) -> Result<(), Failure> {
     let settings = Settings::read(&file.config, &cx.around)?;
     root_key::read(&settings.root_key_file)?;
-    if let Some((certificates, key)) = &settings.tls {
-        serve::tls(certificates, key, settings.client_certificates)
-            .map_err(|error| serving::not_bound(&error))?;
+    if let Some(tls) = settings.listener_tls() {
+        Tls::read(&tls).map_err(|error| serving::not_bound(&error))?;
     }
     // A database is asked by `accredit doctor`: this check needs nobody else.
     if settings.store.file().is_some_and(|file| !file.exists()) {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use accredit_domain::vault::RootKey;
-use accredit_server::serve::{self, Listening};
+use accredit_server::serve::Listening;
+use accredit_server::tls::Tls;
 use accredit_server::waiting::Waiting;
 use accredit_server::watch::State;
 use clap::Args;
@@ -89,13 +90,8 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     if left_behind > 0 {
         tracing::info!(left_behind, "copies of the store that a killed backup left were removed");
     }
-    let tls = match &settings.tls {
-        Some((certificates, key)) => {
-            let tls = serve::tls(certificates, key, settings.client_certificates);
-            Some(tls.map_err(|error| serving::not_bound(&error))?)
-        }
-        None => None,
-    };
+    let tls = settings.listener_tls().map(|tls| Tls::read(&tls)).transpose();
+    let tls = tls.map_err(|error| serving::not_bound(&error))?;
     let listening =
         Listening::bind(settings.listen, tls).await.map_err(|error| serving::not_bound(&error))?;
     let opened = compose::open_store(store, &settings.public_url).await?;

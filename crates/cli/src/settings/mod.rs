@@ -17,6 +17,7 @@ use accredit_domain::limits::{LIMIT_REQUESTS_MAX, Rates};
 use accredit_domain::registry::quota::{Counted, QUOTA_MAX, Quotas};
 use accredit_domain::view::VIEW_AGE_MAX;
 use accredit_server::certificates::ClientCertificates;
+use accredit_server::tls::{self, MinVersion};
 use accredit_store::place::Place;
 use accredit_wire::client_cert::TrustedCertificates;
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
@@ -153,6 +154,14 @@ pub(crate) const SETTINGS: [Setting; 30] = [
         unit: "ignored or asked",
         help: "Whether clients are asked for a certificate, by which they are known and to which their \
                tokens are bound (RFC 8705)",
+    },
+    Setting {
+        key: "tls.min_version",
+        env: None,
+        flag: None,
+        default: "1.2",
+        unit: "1.2 or 1.3",
+        help: "The oldest version of TLS that is spoken",
     },
     Setting {
         key: "limits.client",
@@ -349,6 +358,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: LevelFilter,
     /// Certificate chain and key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// The oldest version of TLS.
+    pub(crate) min_version: MinVersion,
     /// Whether clients are asked for one of theirs.
     pub(crate) client_certificates: ClientCertificates,
     /// Loopback addresses that documents may be fetched from.
@@ -407,6 +418,16 @@ impl Said {
 }
 
 impl Settings {
+    /// How the listener speaks TLS, where it does.
+    pub(crate) fn listener_tls(&self) -> Option<tls::Settings> {
+        self.tls.as_ref().map(|(certificates, key)| tls::Settings {
+            certificates: certificates.clone(),
+            key: key.clone(),
+            min_version: self.min_version,
+            of_clients: self.client_certificates,
+        })
+    }
+
     /// Reads a file; paths in it are relative to its folder.
     pub(crate) fn read(file: &Path, around: &Surroundings) -> Result<Self, Failure> {
         Self::read_with(file, around, &[])
@@ -452,6 +473,9 @@ impl Settings {
         let client_certificates = said.value("tls.client_certificates").unwrap_or("ignored");
         let client_certificates = of_clients(client_certificates)
             .map_err(|detail| wrong(file, &detail, "write ignored or asked"))?;
+        let min_version = said.value("tls.min_version").unwrap_or("1.2");
+        let min_version = oldest(min_version)
+            .map_err(|detail| wrong(file, &detail, "write \"1.2\" or \"1.3\""))?;
         if tls.is_none() && client_certificates != ClientCertificates::Ignored {
             let detail = "nobody is asked for a certificate without TLS";
             return Err(wrong(file, detail, "set tls.certificate_file and tls.key_file"));
@@ -501,6 +525,7 @@ impl Settings {
             log_level: log_level(said.value("log_level").unwrap_or("info"))
                 .map_err(|detail| wrong(file, &detail, "write error, warn, info or debug"))?,
             tls,
+            min_version,
             client_certificates,
             outbound_loopback: loopback(said.value("outbound.loopback").unwrap_or("")).map_err(
                 |detail| wrong(file, &detail, "write loopback addresses, as 127.0.0.1:9000"),
@@ -546,6 +571,7 @@ impl Settings {
             "root_key_file" => path(&self.root_key_file),
             "log_level" => self.log_level.to_string(),
             "tls.certificate_file" => self.tls.as_ref().map_or("none".to_owned(), |t| path(&t.0)),
+            "tls.min_version" => self.min_version.as_str().to_owned(),
             "tls.client_certificates" => self.client_certificates.as_str().to_owned(),
             "outbound.loopback" if self.outbound_loopback.is_empty() => "none".to_owned(),
             "outbound.loopback" => {
@@ -587,6 +613,14 @@ pub(crate) fn loopback(text: &str) -> Result<Vec<SocketAddr>, String> {
         _ => Err(format!("`outbound.loopback`: `{one}` is no loopback address with a port")),
     })
     .collect()
+}
+
+/// The oldest version of TLS.
+fn oldest(text: &str) -> Result<MinVersion, String> {
+    MinVersion::ALL
+        .into_iter()
+        .find(|known| known.as_str() == text)
+        .ok_or_else(|| format!("`tls.min_version`: `{text}` is neither"))
 }
 
 /// Whether clients are asked for a certificate.

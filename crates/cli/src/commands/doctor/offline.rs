@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use accredit_server::tls::Tls;
 use accredit_store::inspect::{Inspection, inspect};
 use accredit_store::place::Place;
 use accredit_wire::time::Time;
@@ -47,12 +48,12 @@ pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<
     outbound(&settings, checks);
     disk(&settings.data, checks);
     let organizations = store(&settings, checks);
-    if let Some((certificates, key)) = &settings.tls {
-        let of_clients = settings.client_certificates;
-        if let Err(error) = accredit_server::serve::tls(certificates, key, of_clients) {
-            checks.fail("certificate", error.to_string(), "put certificate and key back");
-        } else {
-            tls(certificates, &settings.public_url, cx.now, checks);
+    if let Some(listener) = settings.listener_tls() {
+        match Tls::read(&listener) {
+            Err(error) => {
+                checks.fail("certificate", error.to_string(), "put certificate and key back");
+            }
+            Ok(_) => tls(&listener.certificates, &settings.public_url, cx.now, checks),
         }
     }
     Some(Found { public_url: settings.public_url, organizations })
