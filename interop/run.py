@@ -25,6 +25,7 @@ SCRIPTS = [
     "py_status_list.py",
     "py_certificates.py",
     "py_mtls.py",
+    "py_sslyze.py",
     "py_biscuit.py",
     "node_openid_client.mjs",
     "node_jose.mjs",

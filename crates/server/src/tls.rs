@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
@@ -26,6 +27,9 @@ use crate::serve::ServeError;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+static SINCE_TLS12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+static SINCE_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
 
 /// The oldest version that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +53,10 @@ impl MinVersion {
         }
     }
 
-    const fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
         match self {
-            Self::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            Self::Tls13 => &[&rustls::version::TLS13],
+            Self::Tls12 => &SINCE_TLS12,
+            Self::Tls13 => &SINCE_TLS13,
         }
     }
 }
@@ -109,7 +113,7 @@ impl Tls {
                     tracing::warn!(%error, "the listener goes on with the certificate that it has");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the listener's certificate was not looked at")
+                    tracing::warn!(%error, "the listener's certificate was not looked at");
                 }
             }
         }
