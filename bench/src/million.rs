@@ -82,6 +82,7 @@ pub(crate) fn on_database(
     let (file, founded) = (folder.join("plan-postgres.json"), folder.join("founded.json"));
     let mut figures = Vec::new();
     let server = if setting.registry.is_some() && founded.is_file() {
+        database.settle()?;
         Server::start_founded(accredit, &founded, &database.url())?
     } else {
         let mut server = Server::start_at(accredit, folder, None)?;

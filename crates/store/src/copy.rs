@@ -23,6 +23,9 @@ use crate::spent::Spent;
 const OPERATION: &str = "copy the store";
 /// Rows of one transaction: engines that are spread over machines take a thousand.
 pub const ROWS_IN_TRANSACTION_MAX: usize = 500;
+/// Rows from which on an engine is to look at a table: one that it has not looked at it takes for larger
+/// than a small one is, which does no harm when it grows.
+const ANALYZED_FROM: u64 = 1_000;
 /// The table whose rows triggers make while others are written: last, so that what they made is
 /// overwritten.
 const COUNTED: &str = "holding";
@@ -344,7 +347,9 @@ fn carry(
         Ok(())
     })?;
     target.commit()?;
-    target.analyze(&table.name)?;
+    if rows >= ANALYZED_FROM {
+        target.analyze(&table.name)?;
+    }
     Ok(rows)
 }
 
