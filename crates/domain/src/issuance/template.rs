@@ -2,17 +2,17 @@
 
 use accredit_wire::authority::Authority;
 use accredit_wire::binding::Confirmation;
-use accredit_wire::ids::{AnyId, InstanceId, TokenId};
+use accredit_wire::ids::{InstanceId, TokenId};
 use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 use accredit_wire::oauth::token_exchange::IssuedTokenType;
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
-use accredit_wire::token::{AccessToken, Actor, LINEAGE_MAX, SubjectKind};
+use accredit_wire::token::{AccessToken, Actor, SubjectKind};
 
 use super::admission::{AgentFacts, HolderFacts};
-use super::grants::token_exchange::OWN_IDS;
 use super::grants::{External, Origin};
 use super::permit::PermittedGrant;
+use super::tls;
 use crate::audit::event::{self, Body};
 use crate::context::Cx;
 use crate::ports::StatusPlace;
@@ -113,23 +113,8 @@ pub fn fill(
             grant.agent.id.any(),
             grant.credential.id.any(),
             grant.owner.any(),
-            origin.subject,
         ];
-        let parties = origin.chain.iter();
-        let parties = parties
-            .flat_map(|one| [Some(one.agent.any()), one.instance.map(AnyId::from)])
-            .chain([instance.map(AnyId::from)])
-            .flatten();
-        let named: Vec<AnyId> = own.into_iter().chain(parties).collect();
-        let further = svid.lineage.iter().filter(|id| !named.contains(id));
-        for id in further {
-            if !origin.further.contains(id) {
-                origin.further.push(*id);
-            }
-        }
-        if origin.further.len() + OWN_IDS > LINEAGE_MAX {
-            return Err(too_much_to_hang_on());
-        }
+        tls::hang_on(svid, &mut origin, &own)?;
     }
     // An attenuable token is read by our Verifier alone, which follows the feed.
     let listed = grant.resource.status_list && format == Format::Jwt;
@@ -164,14 +149,6 @@ pub fn fill(
     let (parent, external) = (origin.parent, origin.external);
     let svid = grant.svid.map(|svid| svid.digest);
     Ok(CredentialTemplate { token, format, key, status, parent, external, svid })
-}
-
-fn too_much_to_hang_on() -> Refusal {
-    Refusal::new(
-        Rule::ChainTooDeep,
-        format!("the token would hang on more than {LINEAGE_MAX} things"),
-        "use the credential that the certificate was got with",
-    )
 }
 
 /// In a store of an earlier version the job of rotation makes the first key, within a minute.

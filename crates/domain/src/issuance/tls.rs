@@ -9,7 +9,7 @@
 //! a client has registered or has not (`self_signed_tls_client_auth`); who signed it does not matter.
 //!
 //! What is got with a certificate of ours hangs on all that the certificate hangs on, and is over with
-//! it ([`within`]). Absent on purpose: certificates of authorities outside, matched by a subject's name.
+//! it ([`within`], [`hang_on`]). Absent on purpose: certificates of authorities outside, matched by a subject's name.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use accredit_wire::crypto::PublicKey;
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, TaskId};
 use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::oauth::client_auth::{SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH};
+use accredit_wire::token::LINEAGE_MAX;
 use accredit_wire::x509::presented::Presented;
 
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
@@ -25,7 +26,8 @@ use super::authenticate::{
     AuthenticatedClient, ENDED_KEYS_TRIED_MAX, KEYS_TRIED_MAX, NotAuthenticated, keys, unknown,
     usable,
 };
-use super::grants::ProposedGrant;
+use super::grants::token_exchange::OWN_IDS;
+use super::grants::{Origin, ProposedGrant};
 use super::possession::Proved;
 use crate::ca;
 use crate::ca::issued::IssuedCertificate;
@@ -250,6 +252,34 @@ pub(super) fn within(cx: &Cx, mut proposed: ProposedGrant) -> Result<ProposedGra
         Rule::TaskOther,
         format!("the client's certificate was issued for task `{task}`"),
         "leave `task` out: it carries over; or use a certificate that is for no task",
+    ))
+}
+
+/// Takes all that a certificate hangs on into what is issued, besides the ids in `own`, which stand in
+/// it anyway.
+pub(super) fn hang_on(
+    svid: &IssuedCertificate,
+    origin: &mut Origin,
+    own: &[AnyId],
+) -> Result<(), Refusal> {
+    let parties = origin.chain.iter();
+    let parties =
+        parties.flat_map(|one| [Some(one.agent.any()), one.instance.map(InstanceId::any)]);
+    let mut named: Vec<AnyId> = parties.flatten().collect();
+    named.extend_from_slice(own);
+    named.extend([origin.subject, svid.instance.any()]);
+    for id in &svid.lineage {
+        if !named.contains(id) && !origin.further.contains(id) {
+            origin.further.push(*id);
+        }
+    }
+    if origin.further.len() + OWN_IDS <= LINEAGE_MAX {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Rule::ChainTooDeep,
+        format!("the token would hang on more than {LINEAGE_MAX} things"),
+        "use the credential that the certificate was got with",
     ))
 }
 

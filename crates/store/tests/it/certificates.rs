@@ -23,6 +23,8 @@ fn over() -> Time {
 /// A certificate of an instance.
 pub(crate) fn row(agent: AgentId, instance: InstanceId, unique: [u8; 10]) -> IssuedCertificate {
     let (id, key) = (TokenId::new(NOW.millis(), unique), KeyId::new(1, [4; 10]));
+    let mut digest = [9; 32];
+    digest[..10].copy_from_slice(&unique);
     IssuedCertificate {
         id,
         agent,
@@ -30,7 +32,7 @@ pub(crate) fn row(agent: AgentId, instance: InstanceId, unique: [u8; 10]) -> Iss
         key,
         spiffe_id: format!("spiffe://acme.example/agent/bot/instance/{instance}"),
         serial: [0xff; 16],
-        digest: [9; 32],
+        digest,
         rev: 0,
         lineage: vec![agent.any(), instance.any(), key.any(), id.any()],
         created_at: NOW,
