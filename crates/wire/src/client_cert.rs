@@ -161,8 +161,7 @@ mod tests {
     #[test]
     fn a_proxy_is_believed_by_its_fingerprint_alone() {
         let own = PeerCertificate::new(b"proxy");
-        let hex: String =
-            own.thumbprint().bytes().iter().map(|byte| format!("{byte:02X}")).collect();
+        let hex = crate::tlog::Hash::new(*own.thumbprint().bytes()).to_string().to_uppercase();
         let colons: Vec<&str> = (0..32).map(|at| &hex[2 * at..2 * at + 2]).collect();
         for text in [hex.clone(), hex.to_lowercase(), colons.join(":"), format!(" {hex} ,{hex},")] {
             let trusted = TrustedCertificates::parse(&text).expect("fingerprints");
