@@ -263,7 +263,7 @@ mod tests {
     fn what_is_no_certificate_gets_no_connection() {
         let (certificate, pair) = made(&PKCS_ECDSA_P256_SHA256);
         let cut = CertificateDer::from(certificate[..certificate.len() - 1].to_vec());
-        let long = CertificateDer::from([&certificate[..], &[0; 20_000]].concat());
+        let long = CertificateDer::from([&certificate[..], vec![0; 20_000].as_slice()].concat());
         for wrong in [cut, long, CertificateDer::from(vec![0x30, 0])] {
             for version in [&TLS12, &TLS13] {
                 let refused = connect(version, Some((&wrong, &pair))).expect_err("refused");
