@@ -20,7 +20,7 @@ use accredit_wire::time::Time;
 pub use crate::attestation::{Born, Workload, Workloads};
 use crate::audit::event::Event;
 pub use crate::audit::kept::{Integrated, LaneHead, Leaf, LeafBody, Log, Pruned, Tile};
-pub use crate::ca::issued::{Certificates, IssuedCertificate};
+pub use crate::ca::issued::{Certificates, IssuedCertificate, SignedCertificate};
 use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonFacts};
 use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
@@ -687,6 +687,14 @@ pub trait Revocations: Send + Sync {
         &self,
         org: OrganizationId,
         target: AnyId,
+    ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>>;
+
+    /// The first entry above `after` whose target this is, while it is kept.
+    fn first_revocation_after(
+        &self,
+        org: OrganizationId,
+        target: AnyId,
+        after: u64,
     ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>>;
 
     /// The entries that end by themselves, whether they have or not, while they are kept.

@@ -7,6 +7,7 @@ use accredit_domain::audit::prune::{Prune, PruneReport};
 use accredit_domain::audit::read::EventView;
 use accredit_domain::ca::bundle::CaView;
 use accredit_domain::ca::issued::CertificateView;
+use accredit_domain::ca::revoked::ListsView;
 use accredit_domain::federation::Identity;
 use accredit_domain::federation::registry::{CreateFederation, Federation, UpdateFederation};
 use accredit_domain::issuance::certificate::Svid;
@@ -37,6 +38,7 @@ use accredit_domain::revocation::time_boxed::Undo;
 use accredit_domain::revocation::{self, RevocationView, Revoke};
 use accredit_domain::root::RotatedRoot;
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
+use accredit_wire::x509::ocsp::REQUEST_BYTES_MAX;
 
 use self::Semantics::{Acts, Asks, Changes, Creates, CreatesFrom, Reads};
 use crate::caller::Requirement::{self, Admin, Anyone, Client, OperatorAlone, Verifier};
@@ -201,6 +203,9 @@ impl Endpoint {
     const fn form(self) -> Self {
         Self { body_max: FORM_BYTES_MAX, takes: Shape::Form, gives: Shape::Json, ..self }
     }
+    const fn question(self) -> Self {
+        Self { semantics: Asks, body_max: REQUEST_BYTES_MAX, takes: Shape::Bytes, ..self }
+    }
     const fn short(self) -> Self {
         Self { body_max: ACKNOWLEDGEMENT_BYTES_MAX, takes: Shape::Json, ..self }
     }
@@ -310,6 +315,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Get, "/o/{org}/status-lists", "status_lists", Anyone, "Token Status List section 9.2", oauth::status_list::named).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/status-lists/{list}", "status_list", Anyone, "Token Status List section 8", oauth::status_list::list).query(&["time"]).gives(Shape::Text),
 
+    // Which certificates were revoked, for those who know X.509 alone.
+    row(Verb::Get, "/o/{org}/ca/{authority}/crl", "certificate_list", Anyone, "RFC 5280 section 5", oauth::certificate_status::list).gives(Shape::Bytes),
+    row(Verb::Get, "/o/{org}/ca/crls", "certificate_lists", Anyone, "RFC 7468 section 6", oauth::certificate_status::lists).gives(Shape::Text),
+    row(Verb::Get, "/o/{org}/ca/{authority}/certificate", "authority_certificate", Anyone, "RFC 5280 section 4.2.2.1", oauth::certificate_status::authority).gives(Shape::Bytes),
+    row(Verb::Post, "/o/{org}/ocsp", "certificate_status", Anyone, "RFC 6960 appendix A.1", oauth::certificate_status::asked).question().gives(Shape::Bytes),
+    row(Verb::Get, "/o/{org}/ocsp/{*request}", "certificate_status_in_path", Anyone, "RFC 5019 section 5", oauth::certificate_status::asked_in_path).gives(Shape::Bytes),
+
     // The revocation feed and the log.
     row(Verb::Get, "/o/{org}/revocations", "revocations_snapshot", Verifier, "the revocation graph (docs/formats.md)", feed::snapshot).query(&["nonce"]).gives(Shape::Text),
     row(Verb::Get, "/o/{org}/revocations/feed", "revocations_feed", Verifier, "the revocation graph (docs/formats.md)", feed::follow).query(&["gen", "rev", "nonce", "follower", "name", "age_max"]).gives(Shape::Events),
@@ -393,6 +405,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
     api(Reads, Verb::Get, "/v1/ca", "get_ca", Admin(Read), admin::ca::show).gives(Shape::of::<CaView>()),
+    api(Reads, Verb::Get, "/v1/ca/crls", "get_crls", Admin(Read), admin::ca::lists).gives(Shape::of::<ListsView>()),
     api(Reads, Verb::Get, "/v1/certificates", "list_certificates", Admin(Read), admin::certificates::list).query(CERTIFICATES).sorts(CREATED).gives(Shape::list_of::<CertificateView>()),
     api(Reads, Verb::Get, "/v1/certificates/{key}", "get_certificate", Admin(Read), admin::certificates::get).gives(Shape::of::<CertificateView>()),
     api(CreatesFrom, Verb::Post, "/v1/revocations", "revoke_id", Admin(MayRevoke), admin::revocations::create).takes(Shape::of::<Revoke>()).gives(Shape::of::<RevocationView>()),

@@ -11,6 +11,7 @@ mod access_log;
 pub mod acquainted;
 pub mod bodies;
 pub mod caller;
+pub mod certificate_status;
 pub mod certificates;
 pub mod conditions;
 pub mod connections;
@@ -23,6 +24,7 @@ pub mod followers;
 pub mod http;
 pub mod hub;
 pub mod jobs;
+pub mod kept;
 pub mod metrics;
 pub mod metrics_listener;
 pub mod nodes;
@@ -57,6 +59,7 @@ use accredit_wire::time::Time;
 
 use crate::acquainted::Acquainted;
 use crate::bodies::Bodies;
+use crate::certificate_status::CertificateStatus;
 use crate::certificates::ClientCertificates;
 use crate::connections::Connections;
 use crate::hub::Hub;
@@ -113,6 +116,8 @@ pub struct Server {
     pub slots: Slots,
     /// Status lists as they are served.
     pub status_lists: StatusLists,
+    /// What is said of certificates, as it is served.
+    pub certificate_status: CertificateStatus,
     /// Set when the process is told to stop: readiness says no, streams end.
     pub stopping: Arc<AtomicBool>,
 }
@@ -160,6 +165,7 @@ impl Server {
             turns,
             slots,
             status_lists: StatusLists::default(),
+            certificate_status: CertificateStatus::default(),
             stopping,
         })
     }

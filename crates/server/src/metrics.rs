@@ -75,6 +75,9 @@ catalogue! {
     STARTED "accredit_process_start_time_seconds" "gauge" "" "When this process started, seconds since 1970";
     ISSUED "accredit_tokens_issued" "counter" "org" "Tokens issued, each with its event on disk";
     CERTIFIED "accredit_certificates_issued" "counter" "org" "Certificates issued to instances, each with its event on disk";
+    LISTED "accredit_certificate_lists_made" "counter" "" "Lists of revoked certificates (RFC 5280) that were made and signed, because somebody asked for one";
+    ENTRIES "accredit_certificate_list_entries" "gauge" "" "Certificates on the longest of these lists that is kept in memory";
+    ASKED_ABOUT "accredit_certificate_status_requests" "counter" "outcome" "OCSP requests (RFC 6960): `answered`, also from memory; `unknown`, about a certificate that is not known here; `malformed`; `later`, because too much was to be signed";
     REFUSED "accredit_tokens_refused" "counter" "org, rule" "Requests for a token or a certificate that were refused, by rule (docs/refusals.md); malformed ones are not among them";
     REQUESTS "accredit_request_duration_seconds" "histogram" "operation, status" "Time from a request's head to the head of its answer, by operation of the API and class of status";
     REVOCATIONS "accredit_revocations" "counter" "" "Entries of the revocation graph that were written, all organizations";
@@ -167,6 +170,8 @@ struct Asked {
     sequenced: Gauge,
     integrated: Gauge,
     key_sets: Family<OfOutcome, Counter>,
+    lists: Counter,
+    entries: Gauge,
     scheduled: Gauge,
     own_lanes: Gauge,
     degraded: Family<OfState, Gauge>,
@@ -181,6 +186,7 @@ pub struct Metrics {
     refused: Family<OfRule, Counter>,
     issued: Family<OfOrg, Counter>,
     certified: Family<OfOrg, Counter>,
+    asked_about: Family<OfOutcome, Counter>,
     /// The counter of tokens of each organization that is told apart.
     orgs: RwLock<HashMap<OrganizationId, Counter>>,
     revocations: Counter,
@@ -209,6 +215,11 @@ impl Metrics {
         register(to, &ISSUED, issued.clone());
         let certified = Family::<OfOrg, Counter>::default();
         register(to, &CERTIFIED, certified.clone());
+        let asked = Asked::default();
+        register(to, &LISTED, asked.lists.clone());
+        register(to, &ENTRIES, asked.entries.clone());
+        let asked_about = Family::<OfOutcome, Counter>::default();
+        register(to, &ASKED_ABOUT, asked_about.clone());
         let refused = Family::<OfRule, Counter>::default();
         register(to, &REFUSED, refused.clone());
         let requests = Requests::new_with_constructor(histogram);
@@ -217,7 +228,6 @@ impl Metrics {
         register(to, &REVOCATIONS, revocations.clone());
         let propagation = Histogram::new(PROPAGATION_BUCKETS);
         register(to, &PROPAGATION, propagation.clone());
-        let asked = Asked::default();
         register(to, &STRANGERS, asked.strangers.clone());
         register(to, &FOLLOWERS, asked.followers.clone());
         register(to, &CONNECTIONS, asked.connections.clone());
@@ -244,6 +254,7 @@ impl Metrics {
             refused,
             issued,
             certified,
+            asked_about,
             orgs,
             revocations,
             propagation,
@@ -267,6 +278,11 @@ impl Metrics {
     pub fn certified(&self, tenant: &Tenant) {
         let org = self.label(tenant);
         self.certified.get_or_create(&OfOrg { org }).inc();
+    }
+
+    /// Somebody asked about a certificate.
+    pub fn asked_about(&self, outcome: &'static str) {
+        self.asked_about.get_or_create(&OfOutcome { outcome }).inc();
     }
 
     /// A request for a token or a certificate was refused.
@@ -362,6 +378,9 @@ pub async fn render(server: &Server) -> Result<String, Fault> {
         let counter = asked.key_sets.get_or_create_owned(&OfOutcome { outcome });
         counter.inner().store(count, Ordering::Relaxed);
     }
+    let statuses = &server.certificate_status;
+    asked.lists.inner().store(statuses.lists_made(), Ordering::Relaxed);
+    asked.entries.set(statuses.longest() as i64);
     asked.sequenced.set(sequenced as i64);
     asked.integrated.set(integrated as i64);
     asked.scheduled.set(i64::from(server.turns.is_own(server.world.clock.elapsed())));

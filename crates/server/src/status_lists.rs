@@ -1,8 +1,7 @@
-//! Status lists as they are served: made when somebody asks, shared by all who ask, and made anew
-//! where the revocation graph has moved on. A list that nobody fetches costs nothing.
+//! Status lists as they are served: made when somebody asks, and made anew where the revocation graph
+//! has moved on.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use accredit_domain::status_list::{self, ListId, Published};
 use accredit_domain::tenant::Tenant;
@@ -11,6 +10,8 @@ use accredit_wire::crypto::sha256;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::jose::b64url_encode;
 use bytes::Bytes;
+
+use crate::kept::Kept;
 
 /// Lists that are kept in memory at a time, of all organizations: some 30 MB at most.
 pub const LISTS_KEPT_MAX: usize = 1024;
@@ -38,13 +39,14 @@ impl Served {
     }
 }
 
-/// Whoever makes a list holds its place; others wait and find what was made.
-type Place = Arc<tokio::sync::Mutex<Option<Arc<Served>>>>;
-
 /// The lists that somebody asked for.
-#[derive(Debug, Default)]
-pub struct StatusLists {
-    places: Mutex<HashMap<(OrganizationId, ListId), Place>>,
+#[derive(Debug)]
+pub struct StatusLists(Kept<(OrganizationId, ListId), Served>);
+
+impl Default for StatusLists {
+    fn default() -> Self {
+        Self(Kept::new(LISTS_KEPT_MAX))
+    }
 }
 
 impl StatusLists {
@@ -55,39 +57,17 @@ impl StatusLists {
         tenant: &Tenant,
         list: ListId,
     ) -> Result<Option<Arc<Served>>, Fault> {
-        let place = self.place(tenant.id, list);
-        let mut held = place.lock().await;
         let up = world.clock.elapsed();
-        if let Some(served) = held.as_ref().filter(|served| served.published.holds(tenant, up)) {
-            return Ok(Some(Arc::clone(served)));
-        }
-        let made = status_list::publish(world, tenant, list).await;
-        *held = made.as_ref().ok().cloned().flatten().map(|made| Arc::new(Served::new(made)));
-        if held.is_none() {
-            self.forget(tenant.id, list);
-        }
-        made.map(|_| held.clone())
+        let holds = |served: &Served| served.published.holds(tenant, up);
+        let make = async |_| {
+            let made = status_list::publish(world, tenant, list).await?;
+            Ok(made.map(Served::new))
+        };
+        self.0.get((tenant.id, list), holds, make).await
     }
 
     /// How many are kept.
     pub fn kept(&self) -> usize {
-        self.places().len()
-    }
-
-    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<(OrganizationId, ListId), Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn place(&self, org: OrganizationId, list: ListId) -> Place {
-        let mut places = self.places();
-        if places.len() >= LISTS_KEPT_MAX && !places.contains_key(&(org, list)) {
-            // Those that nobody waits for; they are made again for who asks.
-            places.retain(|_, place| Arc::strong_count(place) > 1);
-        }
-        Arc::clone(places.entry((org, list)).or_default())
-    }
-
-    fn forget(&self, org: OrganizationId, list: ListId) {
-        self.places().remove(&(org, list));
+        self.0.kept()
     }
 }

@@ -3,10 +3,13 @@
 
 use accredit_domain::Fault;
 use accredit_domain::issuance::certificate::CERTIFICATES_OF_INSTANCE_MAX;
-use accredit_domain::ports::{BoxFuture, Certificates, IssuedCertificate, Page, Room, RoomOf};
+use accredit_domain::ports::{
+    BoxFuture, Certificates, IssuedCertificate, Page, Room, RoomOf, SignedCertificate,
+};
 use accredit_domain::registry::Listed;
-use accredit_wire::ids::{InstanceId, Kind, OrganizationId, TokenId};
+use accredit_wire::ids::{InstanceId, KeyId, Kind, OrganizationId, TokenId};
 use accredit_wire::time::Time;
+use accredit_wire::x509::certificate::SERIAL_BYTES;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
@@ -149,6 +152,41 @@ fn list(
     page::read(conn, given, &statements, read, |row| Key::at(order, row.id.to_string(), "", 0))
 }
 
+fn read_signed(row: &dyn Row) -> Result<SignedCertificate, DriverError> {
+    Ok(SignedCertificate {
+        serial: row.bytes(0)?,
+        rev: row.count(1)?,
+        lineage: lineage::read(row, 2)?,
+    })
+}
+
+fn signed(
+    conn: &mut dyn Conn,
+    (org, key): (&str, &str),
+    after: &[u8],
+    limit: usize,
+) -> Result<Vec<SignedCertificate>, DriverError> {
+    conn.all(
+        "SELECT number, rev, lineage FROM certificate \
+         WHERE org = $1 AND key = $2 AND number > $3 ORDER BY number LIMIT $4",
+        &[org.into(), key.into(), after.into(), page::rows(limit)],
+        read_signed,
+    )
+}
+
+fn numbered(
+    conn: &mut dyn Conn,
+    (org, key): (&str, &str),
+    serial: &[u8],
+) -> Result<Option<SignedCertificate>, DriverError> {
+    conn.first(
+        "SELECT number, rev, lineage FROM certificate \
+         WHERE org = $1 AND key = $2 AND number = $3",
+        &[org.into(), key.into(), serial.into()],
+        read_signed,
+    )
+}
+
 /// Some certificates that are over at a time.
 pub(crate) fn over(conn: &mut dyn Conn, now: Time) -> Result<Vec<Expired>, DriverError> {
     conn.all(
@@ -198,5 +236,31 @@ impl Certificates for SqlStore {
         page: Page,
     ) -> BoxFuture<'_, Result<Listed<IssuedCertificate>, Fault>> {
         self.read_in("list certificates", org, move |conn, org| list(conn, org, &page))
+    }
+
+    fn certificates_signed(
+        &self,
+        org: OrganizationId,
+        by: KeyId,
+        after: Option<[u8; SERIAL_BYTES]>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SignedCertificate>, Fault>> {
+        let by = by.to_string();
+        self.read_in("list certificates of an intermediate", org, move |conn, org| {
+            // Nothing is before every number.
+            signed(conn, (org, &by), after.as_ref().map_or(&[], |after| &after[..]), limit)
+        })
+    }
+
+    fn certificate_numbered(
+        &self,
+        org: OrganizationId,
+        by: KeyId,
+        serial: [u8; SERIAL_BYTES],
+    ) -> BoxFuture<'_, Result<Option<SignedCertificate>, Fault>> {
+        let by = by.to_string();
+        self.read_in("find a certificate by its number", org, move |conn, org| {
+            numbered(conn, (org, &by), &serial)
+        })
     }
 }

@@ -8,11 +8,11 @@ use accredit_wire::time::Time;
 
 use crate::driver::{Conn, DriverError};
 use crate::failure::Failure;
-use crate::{log, revocations};
+use crate::{keys, log, revocations};
 
 const OPERATION: &str = "begin a generation";
 
-/// Writes the counter, the entry that ends all tokens, closed issuing, and the new lane with its
+/// Writes the counter, the entry that ends all tokens, the signing keys that change, closed issuing, and the new lane with its
 /// first event. The lanes that are there get no further event.
 pub(crate) fn begin(
     conn: &mut dyn Conn,
@@ -33,6 +33,9 @@ pub(crate) fn begin(
     let entry = revocations::write(conn, &org, &new.revocation, Time::default())?;
     if entry.rev != rev {
         return Err(Failure::wrong(OPERATION, "the counter is not where the generation begins"));
+    }
+    for key in &new.keys {
+        keys::write(conn, &org, key)?;
     }
     log::begin_lane(conn, &org, (new.generation, None), rev).map_err(failed)?;
     let sealed = event.clone().seal(Some(rev));

@@ -185,6 +185,18 @@ fn newest_of(
     )
 }
 
+fn first_after(
+    conn: &mut dyn Conn,
+    org: &str,
+    (target, after): (AnyId, u64),
+) -> Result<Option<Revocation>, DriverError> {
+    conn.first(
+        select!("WHERE org = $1 AND target = $2 AND rev > $3 ORDER BY rev LIMIT 1"),
+        &[org.into(), target.to_string().as_str().into(), after.into()],
+        read,
+    )
+}
+
 /// The entries that end by themselves, and are still kept.
 fn time_boxed(conn: &mut dyn Conn, org: &str) -> Result<Vec<Revocation>, DriverError> {
     conn.all(
@@ -347,6 +359,17 @@ impl Revocations for SqlStore {
         target: AnyId,
     ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>> {
         self.read_in("find a revocation", org, move |conn, org| newest_of(conn, org, target))
+    }
+
+    fn first_revocation_after(
+        &self,
+        org: OrganizationId,
+        target: AnyId,
+        after: u64,
+    ) -> BoxFuture<'_, Result<Option<Revocation>, Fault>> {
+        self.read_in("read a target's first revocation", org, move |conn, org| {
+            first_after(conn, org, (target, after))
+        })
     }
 
     fn time_boxed(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<Revocation>, Fault>> {

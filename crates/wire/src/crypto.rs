@@ -44,6 +44,15 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
     out
 }
 
+/// SHA-1 of `data`, for what names a certificate's issuer in OCSP and proves nothing (RFC 6960 section
+/// 4.3).
+#[cfg(feature = "x509")]
+pub(crate) fn sha1(data: &[u8]) -> [u8; 20] {
+    let mut out = [0u8; 20];
+    out.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, data).as_ref());
+    out
+}
+
 /// SHA-256 of the concatenation of `parts`.
 pub fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();

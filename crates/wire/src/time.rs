@@ -58,6 +58,12 @@ impl Time {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+
+    /// As headers of HTTP have it (RFC 9110 section 5.6.7).
+    pub fn http_date(self) -> String {
+        let at = jiff::Timestamp::from_second(self.seconds()).unwrap_or_default();
+        at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
 }
 
 impl fmt::Display for Time {
@@ -106,6 +112,12 @@ impl<'de> Deserialize<'de> for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_has_a_time_as_http_writes_it() {
+        let at = Time::from_seconds(784_111_777);
+        assert_eq!(at.http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
 
     #[test]
     fn text_is_rfc_3339_in_utc() {

@@ -52,6 +52,8 @@ struct Prey {
     list: String,
     /// The id of one of the instance.
     certificate: String,
+    /// The intermediate that signed it.
+    authority: String,
 }
 
 impl Prey {
@@ -76,6 +78,8 @@ impl Prey {
         let body = json!({"agent": client.agent, "purpose": "to be in a story"});
         let task = text(&server.post("/v1/tasks", body).await, "id");
         let certificate = text(&certificate_of(&cast, &instance), "id");
+        let shown = server.get(&format!("/v1/certificates/{certificate}")).await;
+        let authority = text(&shown, "key");
         Self {
             cast,
             client,
@@ -88,6 +92,7 @@ impl Prey {
             token,
             list,
             certificate,
+            authority,
         }
     }
 
@@ -115,6 +120,8 @@ impl Prey {
             .replace("{resource}", &self.cast.resource)
             .replace("{log}", "g1l0")
             .replace("{list}", &self.list)
+            .replace("{authority}", &self.authority)
+            .replace("{request}", "AAAA")
             .replace("{tile}", "0/000.p/1");
         assert!(!filled.contains(['{', '}']), "a parameter that nobody knows: {path}");
         filled

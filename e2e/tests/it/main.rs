@@ -42,6 +42,7 @@ mod story_postgres;
 mod story_readme;
 mod story_restart;
 mod story_revoke;
+mod story_revoked_certificates;
 mod story_roles;
 mod story_rotation;
 mod story_service;

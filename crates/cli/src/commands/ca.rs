@@ -1,5 +1,8 @@
 //! `accredit ca`: the organization's certificate authority.
 
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
 use clap::{Args, Subcommand};
 
 use crate::commands;
@@ -9,6 +12,7 @@ use crate::output;
 use crate::request_path::RequestPath;
 
 const PATH: &str = "/v1/ca";
+const LISTS: &str = "/v1/ca/crls";
 
 /// The noun.
 #[derive(Debug, Args)]
@@ -27,6 +31,18 @@ enum Verb {
     /// Print the roots that are to be trusted, PEM
     #[command(after_help = "Example:\n  accredit ca bundle > bundle.pem")]
     Bundle,
+    /// Print or write the lists of certificates that were revoked, PEM
+    #[command(after_help = "Example:\n  accredit ca crl -o /etc/nginx/crl.pem\n\n\
+                      A list is over after five minutes: fetch them every minute. Anybody may, by \
+                      the `url` that\n`--output json` shows, without a key.")]
+    Crl(Crl),
+}
+
+#[derive(Debug, Args)]
+struct Crl {
+    /// Where they are written, all at once; else standard output
+    #[arg(long = "output-file", short = 'o', value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// Runs one of its verbs.
@@ -39,5 +55,28 @@ pub(crate) async fn run(ca: Ca, cx: &Context) -> Result<(), Failure> {
             let texts = roots.iter().filter_map(|root| root["certificate"].as_str());
             output::line(texts.collect::<String>().trim_end())
         }
+        Verb::Crl(args) => crl(args, cx).await,
     }
+}
+
+async fn crl(args: Crl, cx: &Context) -> Result<(), Failure> {
+    let answer = cx.api()?.get(RequestPath::new(LISTS)).await?;
+    let lists = answer.value["lists"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text: String = lists.iter().filter_map(|list| list["crl"].as_str()).collect();
+    if let Some(file) = &args.file {
+        replace(file, &text).map_err(|error| output::data_failure(&error))?;
+    }
+    match (cx.out.is_json(), args.file) {
+        (true, _) => cx.out.object(&answer),
+        (false, Some(_)) => Ok(()),
+        (false, None) => output::line(text.trim_end()),
+    }
+}
+
+/// Writes a file anew: whoever reads it meanwhile finds the old one whole, or the new one.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, file)
 }

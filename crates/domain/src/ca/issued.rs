@@ -44,6 +44,17 @@ pub struct IssuedCertificate {
     pub expires_at: Time,
 }
 
+/// A certificate as its issuer's lists are made from it.
+#[derive(Clone, Debug)]
+pub struct SignedCertificate {
+    /// Its serial number.
+    pub serial: [u8; SERIAL_BYTES],
+    /// The revocation counter that its decision saw.
+    pub rev: u64,
+    /// What it hangs on.
+    pub lineage: Vec<AnyId>,
+}
+
 /// Certificates, for reading. They are written by [`Ledger::record_issuance`] and forgotten by
 /// [`Ledger::forget_before`].
 ///
@@ -71,6 +82,24 @@ pub trait Certificates: Send + Sync {
         org: OrganizationId,
         page: Page,
     ) -> BoxFuture<'_, Result<Listed<IssuedCertificate>, Fault>>;
+
+    /// Those that an intermediate signed, in the order of their serial numbers, from behind `after` on,
+    /// at most `limit`.
+    fn certificates_signed(
+        &self,
+        org: OrganizationId,
+        by: KeyId,
+        after: Option<[u8; SERIAL_BYTES]>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SignedCertificate>, Fault>>;
+
+    /// The one of them with this serial number.
+    fn certificate_numbered(
+        &self,
+        org: OrganizationId,
+        by: KeyId,
+        serial: [u8; SERIAL_BYTES],
+    ) -> BoxFuture<'_, Result<Option<SignedCertificate>, Fault>>;
 }
 
 /// A certificate as it is shown.

@@ -9,18 +9,23 @@
 
 pub mod bundle;
 pub mod issued;
+pub mod ocsp;
+pub mod revoked;
 
 use std::time::Duration;
 
 use accredit_wire::ids::{KeyId, OrganizationId};
 use accredit_wire::jose::{b64url_decode, b64url_encode};
 use accredit_wire::time::Time;
-use accredit_wire::x509::certificate::{Certificate, Life, Named, SERIAL_BYTES, Unsigned};
+use accredit_wire::x509::certificate::{
+    Certificate, Life, Named, Pointers, SERIAL_BYTES, Unsigned,
+};
 use accredit_wire::x509::spiffe::TrustDomain;
 
 use crate::context::World;
 use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
 use crate::refusal::Fault;
+use crate::tenant::Tenant;
 
 /// How long a root's certificate holds: ten years.
 pub const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
@@ -99,6 +104,15 @@ pub(crate) fn name(id: KeyId) -> String {
     format!("Accredit {id}")
 }
 
+/// Where whoever has a certificate finds what the authority that signed it says of it.
+pub(crate) fn pointers(issuer: &str, by: KeyId) -> Pointers {
+    Pointers {
+        crl: format!("{issuer}/ca/{by}/crl"),
+        ocsp: format!("{issuer}/ocsp"),
+        issuer: format!("{issuer}/ca/{by}/certificate"),
+    }
+}
+
 /// A root with the certificate that it signs for itself.
 pub(crate) async fn self_signed(
     world: &World,
@@ -130,8 +144,9 @@ pub(crate) async fn signed_by(
     let by = Named { name: &names[0], key: &root.sealed.public };
     let own = Named { name: &names[1], key: &intermediate.sealed.public };
     let until = now.plus(INTERMEDIATE_LIFE).min(of_root.certificate.until());
-    let serial = world.random::<SERIAL_BYTES>();
-    let unsigned = Unsigned::intermediate(&domain, (by, own), &serial, Life { from: now, until });
+    let (at, serial) = (pointers(issuer, root.sealed.id), world.random::<SERIAL_BYTES>());
+    let life = Life { from: now, until };
+    let unsigned = Unsigned::intermediate(&domain, (by, own), &at, &serial, life);
     signed(world, (&root.sealed, unsigned), intermediate.clone()).await
 }
 
@@ -146,6 +161,29 @@ async fn signed<E: std::fmt::Display>(
     let certificate = certificate.map_err(|error| Fault::new("make a certificate", error))?;
     let statement = Some(Certified { root: by.id, certificate }.text());
     Ok(SigningKey { statement, ..key })
+}
+
+/// The intermediates of an organization as they are to be where a backup was restored: those of before
+/// are revoked, the one that would have signed next as well, and others take their places. In what was
+/// lost any of them may have signed what nobody knows of.
+pub(crate) async fn anew(
+    world: &World,
+    tenant: &Tenant,
+    now: Time,
+) -> Result<Vec<SigningKey>, Fault> {
+    let held = tenant.keys();
+    let signs = |key: &&SigningKey| match key.state {
+        KeyState::Next | KeyState::Active | KeyState::Retiring => true,
+        KeyState::Retired | KeyState::Revoked => false,
+    };
+    let before = keys::of(held.all(), KeyPurpose::Ca).filter(signs);
+    let mut anew: Vec<SigningKey> =
+        before.map(|key| key.clone().turned(KeyState::Revoked, now)).collect();
+    if !anew.is_empty() {
+        let owner = (tenant.id, tenant.issuer.as_str());
+        anew.extend(keys::first(world, owner, KeyPurpose::Ca, held.all(), now).await?);
+    }
+    Ok(anew)
 }
 
 /// Whether a key of the authority is to give its place to the next one at `now`.

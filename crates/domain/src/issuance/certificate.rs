@@ -222,6 +222,7 @@ async fn mint(cx: &Cx, template: &Template) -> Result<Certificate, Fault> {
     let unmade = |error: EncodingError| Fault::new("make a certificate", error);
     let by = &template.by.sealed;
     let issuer = Named { name: &ca::name(by.id), key: &by.public };
+    let issuer = (issuer, &ca::pointers(&cx.tenant.issuer, by.id));
     let life = Life { from: cx.now, until: template.until };
     let name = template.instance.to_string();
     let subject = (name.as_str(), &template.key);

@@ -3,7 +3,8 @@
 //! made.
 //!
 //! A backup does not know of what came after it. So all tokens end, the lanes of the log are closed
-//! and go on under a new origin, and issuing is closed: either the old log's export is read again
+//! and go on under a new origin, intermediates that sign certificates give their places to others, and
+//! issuing is closed: either the old log's export is read again
 //! ([`reconcile`]), or a person takes it upon themselves that nothing was ended ([`waive`]).
 
 mod parting;
@@ -19,8 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::event::{Actor, Body, Event, EventKind};
 use crate::audit::integrate::integrate;
+use crate::ca;
 use crate::context::{Cx, World};
 use crate::issuance::authenticate::ASSERTION_LIFETIME_MAX;
+use crate::keys::{KeyState, SigningKey};
 use crate::ports::{Audited, LaneHead, Lookup, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
@@ -107,6 +110,8 @@ pub struct NewGeneration {
     pub revocation: Revocation,
     /// Single-use values that end before this may be used up.
     pub spent_before: Time,
+    /// Signing keys that change: intermediates of before, which are revoked, and those that follow.
+    pub keys: Vec<SigningKey>,
 }
 
 /// Prepares a generation of an organization's store, to be written by the store: `at_least` is the
@@ -149,9 +154,16 @@ pub async fn begin(
     body.changes.insert("generation".into(), generation.to_string());
     body.changes.insert(CAUSE.into(), because.cause().to_owned());
     body.changes.insert("checkpoints".into(), checkpoints(&lanes)?);
+    let keys = ca::anew(world, tenant, now).await?;
+    let revoked = keys.iter().filter(|key| key.state == KeyState::Revoked);
+    let revoked: Vec<String> = revoked.map(|key| key.sealed.id.to_string()).collect();
+    if !revoked.is_empty() {
+        body.changes.insert("intermediates".into(), revoked.join(" "));
+    }
     let event = Event::new(EventKind::LogGenerationStarted, now, world.random(), body);
     let spent_before = now.plus(ASSERTION_LIFETIME_MAX + 2 * SKEW_MAX);
-    Ok(Audited::new(NewGeneration { org, generation, revocation, spent_before }, event))
+    let new = NewGeneration { org, generation, revocation, spent_before, keys };
+    Ok(Audited::new(new, event))
 }
 
 /// The last checkpoints of lanes, a line each: origin, size, root.

@@ -15,6 +15,8 @@ use accredit_server::endpoints::{ENDPOINTS, Endpoint, Verb};
 use accredit_testkit::fixture::{Client, Org, Scene};
 use accredit_testkit::idp::Idp;
 use accredit_testkit::{Ask, TestWorld};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 const HEAD: &str = "# Who may call what
@@ -105,6 +107,10 @@ pub(crate) struct Stage {
     list: String,
     /// A certificate.
     certificate: String,
+    /// The intermediate that signed it.
+    authority: String,
+    /// A request about it, in base64.
+    ocsp: String,
     idp: Idp,
 }
 
@@ -155,7 +161,11 @@ impl Stage {
         let list = list.rsplit('/').next().expect("an id").to_owned();
         let holder = world.instance(&acme, "planner", None).await;
         let certificate = crate::certificates::issue(&world, &acme, &holder).await;
+        let ocsp = STANDARD.encode(crate::certificate_status::asks_about(&certificate));
         let certificate = certificate["id"].as_str().expect("an id").to_owned();
+        let shown = format!("/v1/certificates/{certificate}");
+        let shown = world.admin(&acme, "GET", &shown, None).await.expect(200);
+        let authority = shown.member("key");
         let mut stage = Self {
             world,
             acme,
@@ -168,6 +178,8 @@ impl Stage {
             task,
             list,
             certificate,
+            authority,
+            ocsp,
             idp,
         };
         let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
@@ -301,6 +313,8 @@ impl Stage {
         path.replace("{org}", "acme")
             .replace("{log}", "g1l0")
             .replace("{list}", &self.list)
+            .replace("{authority}", &self.authority)
+            .replace("{*request}", &self.ocsp)
             .replace("{*tile}", "0/000.p/1")
             .replace("{key}", key)
             .replace("{resource}", "crm")
@@ -338,6 +352,10 @@ impl Stage {
         }
         if endpoint.method == Verb::Get || endpoint.body_max == 0 {
             return ask;
+        }
+        if endpoint.operation == "certificate_status" {
+            let der = STANDARD.decode(&self.ocsp).expect("base64");
+            return ask.body("application/ocsp-request", der);
         }
         ask.json(&self.body(endpoint.operation))
     }

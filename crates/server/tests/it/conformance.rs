@@ -210,6 +210,8 @@ struct Case {
     token: String,
     /// The certificate of the connection, DER.
     der: Vec<u8>,
+    /// A certificate as it was answered.
+    issued: Value,
     /// What it hangs on.
     lineage: Vec<AnyId>,
 }
@@ -396,10 +398,11 @@ impl Stage {
         id(mine.expect("mia")["payload"]["target"].as_str().expect("an id"))
     }
 
-    /// A certificate of an instance, DER, and its id.
-    async fn certificate(&self, org: &Org, client: &Client) -> (Vec<u8>, String) {
+    /// A certificate of an instance as it was answered, its DER, and its id.
+    async fn certificate(&self, org: &Org, client: &Client) -> (Value, Vec<u8>, String) {
         let (der, issued) = crate::mtls::svid(&self.world, org, client).await;
-        (der, issued["id"].as_str().expect("an id").to_owned())
+        let id = issued["id"].as_str().expect("an id").to_owned();
+        (issued, der, id)
     }
 
     /// Every id that a certificate hangs on, as the store keeps it.
@@ -446,7 +449,7 @@ impl Stage {
         let of_instance = id(instance.instance.expect("one"));
         let kid = format!("k{}", self.unique());
         let (mut client, mut signer, mut token) = (None, None, String::new());
-        let mut der = Vec::new();
+        let (mut issued, mut der) = (Value::Null, Vec::new());
         let lineage = match row {
             Row::ClientSecret => {
                 client = Some(scene.client.clone());
@@ -597,7 +600,7 @@ impl Stage {
                 lineage_of(&token)
             }
             Row::Certificate => {
-                (der, token) = self.certificate(org, &instance).await;
+                (issued, der, token) = self.certificate(org, &instance).await;
                 let lineage = self.certificate_lineage(org, &token).await;
                 let keys = lineage.iter().filter(|id| id.kind() == Kind::Key).count();
                 assert_eq!(keys, 2, "the intermediate and its root: {lineage:?}");
@@ -609,7 +612,7 @@ impl Stage {
             }
             Row::ChildCertificate => {
                 let (child, of_child) = self.child(org).await;
-                (der, token) = self.certificate(org, &child).await;
+                (issued, der, token) = self.certificate(org, &child).await;
                 client = Some(child);
                 let lineage = self.certificate_lineage(org, &token).await;
                 for needed in of_child {
@@ -685,7 +688,7 @@ impl Stage {
         if !row.is_token() && !matches!(row, Row::AdminKey | Row::OperatorKey) {
             lineage.push(id(world.tenant(org).await.id));
         }
-        Case { row, scene, client, signer, token, der, lineage }
+        Case { row, scene, client, signer, token, issued, der, lineage }
     }
 
     /// Whether it lets in.
@@ -727,14 +730,18 @@ impl Stage {
                 let agent = case.scene.planner.id.to_string();
                 crate::mtls::over(world, org, (&agent, &case.der), &[READ]).await
             }
-            // It is looked up, which a verifier of the certificate alone does not, and it lets its
-            // instance in here.
+            // It is looked up, by administrators, in lists and by questions, which a verifier of the
+            // chain alone does not, and it lets its instance in here.
             Row::Certificate | Row::ChildCertificate => {
                 let planner = case.scene.planner.id.to_string();
                 let agent = case.client.as_ref().map_or(planner, |client| client.id.clone());
                 let answer = crate::mtls::over(world, org, (&agent, &case.der), &[READ]).await;
-                let valid = crate::certificates::standing(world, org, &case.token).await == "valid";
+                let standing = crate::certificates::standing(world, org, &case.token).await;
+                let valid = standing == "valid";
                 assert!(valid || answer.status != 200, "what is over lets nobody in: {answer:?}");
+                let told = crate::certificate_status::status(world, org, &case.issued).await;
+                let expected = if valid { (false, "good") } else { (true, "revoked") };
+                assert_eq!(told, expected, "list and answer agree with {standing}");
                 return valid && answer.status == 200;
             }
             Row::AdminKey => world.ask(Ask::get("/v1/agents").bearer(&client().secret)).await,

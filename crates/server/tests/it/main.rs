@@ -11,6 +11,7 @@ mod bodies;
 mod bootstrap;
 mod born;
 mod ca;
+mod certificate_status;
 mod certificates;
 mod chain_depth;
 mod checkpointed;

@@ -84,7 +84,8 @@ async fn everything_that_is_told_is_described_and_the_other_way_round() {
     world.token(&scene.org, &scene.client, &[("scope", "crm:read")]).await.expect(200);
     world.token(&scene.org, &scene.client, &[("scope", "crm:delete")]).await.expect(400);
     let instance = world.instance(&scene.org, "planner", None).await;
-    crate::certificates::issue(&world, &scene.org, &instance).await;
+    let issued = crate::certificates::issue(&world, &scene.org, &instance).await;
+    crate::certificate_status::status(&world, &scene.org, &issued).await;
     let text = render(&world.server).await.expect("metrics");
     let told: Vec<(&str, &str)> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();

@@ -69,6 +69,11 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
         "certificate lifetime",
         include_str!("../../migrations/postgres/0044_certificate_lifetime.sql"),
     ),
+    (
+        48,
+        "certificate number",
+        include_str!("../../migrations/postgres/0048_certificate_number.sql"),
+    ),
 ];
 
 /// How writing transactions are kept apart. What the store promises holds under each: engines that are

@@ -82,6 +82,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
         "certificate lifetime",
         include_str!("../../migrations/sqlite/0044_certificate_lifetime.sql"),
     ),
+    (48, "certificate number", include_str!("../../migrations/sqlite/0048_certificate_number.sql")),
 ];
 
 /// A store in one file, held by this process alone.

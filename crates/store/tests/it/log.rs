@@ -148,7 +148,7 @@ async fn the_newest_checkpoint_is_signed_again_under_the_same_text_only() {
 pub(crate) fn generation(org: OrganizationId, generation: u64) -> Audited<NewGeneration> {
     let revocation = given::revocation(org.any());
     let spent_before = NOW.plus(Duration::from_mins(7));
-    let new = NewGeneration { org, generation, revocation, spent_before };
+    let new = NewGeneration { org, generation, revocation, spent_before, keys: Vec::new() };
     Audited::new(new, given::event(EventKind::LogGenerationStarted, Body::default()))
 }
 

@@ -15,10 +15,12 @@ use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
 use x509_cert::der::{DateTime, Decode as _, Encode, Tag, TagNumber};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::constraints::name::GeneralSubtree;
-use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
-    NameConstraints, SubjectAltName, SubjectKeyIdentifier,
+    AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints,
+    CrlDistributionPoints, ExtendedKeyUsage, KeyUsage, KeyUsages, NameConstraints, SubjectAltName,
+    SubjectKeyIdentifier,
 };
 use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;
@@ -31,6 +33,8 @@ use super::{EncodingError, pem};
 use crate::crypto::{Algorithm, PublicKey, sha256};
 use crate::time::Time;
 
+/// The media type of a certificate (RFC 5280 section 4.2.2.1).
+pub const CERTIFICATE_MEDIA_TYPE: &str = "application/pkix-cert";
 /// How long before its making a certificate says that it holds: verifiers' clocks may be behind.
 pub const BACKDATED: Duration = Duration::from_mins(1);
 /// Bytes of a serial number: 128 random bits, where RFC 5280 asks for a positive number of at most 20.
@@ -46,6 +50,8 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
+const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 
 /// From when until when a certificate holds.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,17 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// Its key, of P-256.
     pub key: &'a PublicKey,
+}
+
+/// Where whoever has a certificate finds what its issuer says of it: URLs.
+#[derive(Clone, Debug)]
+pub struct Pointers {
+    /// The issuer's list of revoked certificates (RFC 5280 section 4.2.1.13).
+    pub crl: String,
+    /// Where it is asked about one (section 4.2.2.1).
+    pub ocsp: String,
+    /// The issuer's own certificate (section 4.2.2.1).
+    pub issuer: String,
 }
 
 /// A certificate that lacks its signature.
@@ -93,6 +110,7 @@ impl Unsigned {
     pub fn intermediate(
         domain: &TrustDomain,
         (issuer, subject): (Named<'_>, Named<'_>),
+        at: &Pointers,
         serial: &[u8; SERIAL_BYTES],
         life: Life,
     ) -> Result<Self, EncodingError> {
@@ -104,6 +122,8 @@ impl Unsigned {
             extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
             signed_by(issuer.key)?,
             names(&domain.id())?,
+            lists(at)?,
+            answers(at)?,
         ];
         let names = (&common_name(issuer.name)?, &common_name(subject.name)?);
         Self::new(serial, names, life, &key, &extensions)
@@ -112,7 +132,7 @@ impl Unsigned {
     /// That of an instance: an X509-SVID, with which it is a client and a server.
     pub fn instance(
         id: &SpiffeId,
-        issuer: Named<'_>,
+        (issuer, at): (Named<'_>, &Pointers),
         (name, key): (&str, &SubjectKey),
         serial: &[u8; SERIAL_BYTES],
         life: Life,
@@ -125,6 +145,8 @@ impl Unsigned {
             extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
             signed_by(issuer.key)?,
             names(id)?,
+            lists(at)?,
+            answers(at)?,
         ];
         let names = (&common_name(issuer.name)?, &common_name(name)?);
         Self::new(serial, names, life, &key.info, &extensions)
@@ -170,6 +192,7 @@ impl Unsigned {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,
+    serial: [u8; SERIAL_BYTES],
     until: Time,
 }
 
@@ -179,7 +202,15 @@ impl Certificate {
         let read = x509_cert::Certificate::from_der(der)?;
         let until = read.tbs_certificate().validity().not_after.to_unix_duration();
         let until = Time::from_seconds(i64::try_from(until.as_secs()).unwrap_or(i64::MAX));
-        Ok(Self { der: der.to_vec(), until })
+        let serial = read.tbs_certificate().serial_number().as_bytes();
+        let serial = padded(serial)
+            .ok_or_else(|| EncodingError("the serial number is none of ours".to_owned()))?;
+        Ok(Self { der: der.to_vec(), serial, until })
+    }
+
+    /// Its serial number.
+    pub const fn serial(&self) -> &[u8; SERIAL_BYTES] {
+        &self.serial
     }
 
     /// Its bytes.
@@ -208,6 +239,17 @@ impl Certificate {
     }
 }
 
+/// A serial number as we give them out; nothing where it is a longer one. As an integer in DER it has
+/// no zeros in front, or one where it would be negative without.
+pub(super) fn padded(serial: &[u8]) -> Option<[u8; SERIAL_BYTES]> {
+    let begins = serial.iter().position(|byte| *byte != 0).unwrap_or(serial.len());
+    let serial = &serial[begins..];
+    let zeros = SERIAL_BYTES.checked_sub(serial.len())?;
+    let mut padded = [0; SERIAL_BYTES];
+    padded[zeros..].copy_from_slice(serial);
+    Some(padded)
+}
+
 /// RFC 3279 section 2.2.3: `r || s` as a certificate or a request has it.
 pub(super) fn signature(fixed: &[u8; 64]) -> Result<Vec<u8>, EncodingError> {
     let (r, s) = fixed.split_at(32);
@@ -219,12 +261,12 @@ pub(super) fn sequence(parts: &[Vec<u8>]) -> Result<Vec<u8>, EncodingError> {
     Ok(Any::new(Tag::Sequence, parts.concat())?.to_der()?)
 }
 
-fn explicit(number: u32, inner: Vec<u8>) -> Result<Vec<u8>, EncodingError> {
+pub(super) fn explicit(number: u32, inner: Vec<u8>) -> Result<Vec<u8>, EncodingError> {
     let tag = Tag::ContextSpecific { constructed: true, number: TagNumber(number) };
     Ok(Any::new(tag, inner)?.to_der()?)
 }
 
-fn time(time: Time) -> Result<X509Time, EncodingError> {
+pub(super) fn time(time: Time) -> Result<X509Time, EncodingError> {
     let seconds = u64::try_from(time.seconds()).unwrap_or(0);
     Ok(X509Time::from(DateTime::from_unix_duration(Duration::from_secs(seconds))?))
 }
@@ -250,7 +292,7 @@ fn key_identifier(key: &SubjectPublicKeyInfoOwned) -> [u8; KEY_IDENTIFIER_BYTES]
     identifier
 }
 
-fn common_name(text: &str) -> Result<RdnSequence, EncodingError> {
+pub(super) fn common_name(text: &str) -> Result<RdnSequence, EncodingError> {
     let value = Any::encode_from(&Utf8StringRef::new(text)?)?;
     let mut one = RelativeDistinguishedName::default();
     one.insert(AttributeTypeAndValue { oid: COMMON_NAME, value })?;
@@ -259,7 +301,7 @@ fn common_name(text: &str) -> Result<RdnSequence, EncodingError> {
     Ok(name)
 }
 
-fn extension<E: Encode + AssociatedOid>(
+pub(super) fn extension<E: Encode + AssociatedOid>(
     critical: bool,
     value: &E,
 ) -> Result<Extension, EncodingError> {
@@ -275,7 +317,7 @@ fn signs_certificates() -> Result<Extension, EncodingError> {
     extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))
 }
 
-fn signed_by(issuer: &PublicKey) -> Result<Extension, EncodingError> {
+pub(super) fn signed_by(issuer: &PublicKey) -> Result<Extension, EncodingError> {
     let identifier = OctetString::new(key_identifier(&info(issuer)?))?;
     let identifier =
         AuthorityKeyIdentifier { key_identifier: Some(identifier), ..Default::default() };
@@ -285,6 +327,27 @@ fn signed_by(issuer: &PublicKey) -> Result<Extension, EncodingError> {
 fn names(id: &SpiffeId) -> Result<Extension, EncodingError> {
     let uri = GeneralName::UniformResourceIdentifier(Ia5String::new(id.as_str())?);
     extension(false, &SubjectAltName(vec![uri]))
+}
+
+fn url(text: &str) -> Result<GeneralName, EncodingError> {
+    Ok(GeneralName::UniformResourceIdentifier(Ia5String::new(text)?))
+}
+
+fn lists(at: &Pointers) -> Result<Extension, EncodingError> {
+    let point = DistributionPoint {
+        distribution_point: Some(DistributionPointName::FullName(vec![url(&at.crl)?])),
+        reasons: None,
+        crl_issuer: None,
+    };
+    extension(false, &CrlDistributionPoints(vec![point]))
+}
+
+fn answers(at: &Pointers) -> Result<Extension, EncodingError> {
+    let described = |access_method, text| {
+        Ok::<_, EncodingError>(AccessDescription { access_method, access_location: url(text)? })
+    };
+    let both = vec![described(OCSP, &at.ocsp)?, described(CA_ISSUERS, &at.issuer)?];
+    extension(false, &AuthorityInfoAccessSyntax(both))
 }
 
 /// RFC 5280 section 4.2.1.10: nothing outside the trust domain, neither a URI nor a host.

@@ -1,10 +1,13 @@
 //! RFC 5280, SPIFFE X509-SVID: certificates of organizations and of their agents' instances.
 //!
 //! [`spiffe`] says what they are called, [`request`] reads what somebody wants one for,
-//! [`certificate`] writes them, and [`presented`] reads what a client shows. What is written here is signed elsewhere: no private key comes near.
+//! [`certificate`] writes them, [`crl`] and [`ocsp`] say which of them were revoked, and [`presented`] reads what a client shows.
+//! What is written here is signed elsewhere: no private key comes near.
 //! Absent on purpose: building and checking paths, which is the verifier's own library's work.
 
 pub mod certificate;
+pub mod crl;
+pub mod ocsp;
 pub mod presented;
 pub mod request;
 pub mod spiffe;

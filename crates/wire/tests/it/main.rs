@@ -5,6 +5,9 @@
 #[path = "../../../../fuzz/csr.rs"]
 mod csr;
 #[cfg(feature = "x509")]
+#[path = "../../../../fuzz/ocsp.rs"]
+mod ocsp;
+#[cfg(feature = "x509")]
 #[path = "../../../../fuzz/presented.rs"]
 mod presented;
 #[path = "../../../../fuzz/targets.rs"]
@@ -42,6 +45,7 @@ fn no_target_panics_on_its_corpus() {
     {
         replay("csr", csr::run);
         replay("presented", presented::run);
+        replay("ocsp", ocsp::run);
     }
 }
 
@@ -94,6 +98,9 @@ fn the_seeds_that_are_good_are_read() {
         ] {
             let (key, id) = presented::is_read(&seed(&format!("presented/{name}"))).expect(name);
             assert_eq!((key, id.is_some()), (is_registered, names), "{name}");
+        }
+        for (name, asked) in [("plain", 1), ("nonce", 1), ("signed", 1), ("sha256_two", 2)] {
+            assert_eq!(ocsp::asked(&seed(&format!("ocsp/{name}"))), asked, "{name}");
         }
     }
     let piece = accredit_wire::jose::b64url_encode(&seed("piece/two"));

@@ -1,5 +1,6 @@
 //! OAuth, under the organization's issuer, where the RFCs put it.
 
+pub mod certificate_status;
 pub mod certificates;
 pub mod instances;
 pub mod spiffe;

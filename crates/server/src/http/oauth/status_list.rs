@@ -5,7 +5,7 @@ use accredit_domain::status_list::{self, CACHED_SECONDS, ListId};
 use accredit_domain::{Refusal, Rule};
 use accredit_wire::status_list::STATUS_LIST_MEDIA_TYPE;
 use http::StatusCode;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ETAG, HeaderValue};
 use serde_json::json;
 
 use crate::dispatch::{Call, Handled};
@@ -31,7 +31,7 @@ pub fn list(call: Call) -> Handled {
             Err(_) => None,
         };
         let served = served.ok_or_else(missing)?;
-        let mut reply = if is_known(call.headers(), &served.tag) {
+        let mut reply = if reply::is_known(call.headers(), &served.tag) {
             reply::empty(StatusCode::NOT_MODIFIED)
         } else {
             reply::bytes(STATUS_LIST_MEDIA_TYPE, served.bytes.clone())
@@ -61,11 +61,4 @@ fn missing() -> Refusal {
         "there is no such status list",
         "use the `uri` of a token that is not over: a list is gone with its tokens",
     )
-}
-
-/// RFC 9110 section 13.1.2: whether the caller has these bytes already.
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
-    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

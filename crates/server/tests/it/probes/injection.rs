@@ -213,7 +213,8 @@ async fn in_cursors(stage: &Stage, whole: &Whole) -> usize {
 
 /// Parts of paths, one at a time; the others are good, and so is the body.
 async fn in_paths(stage: &Stage) -> usize {
-    const PARTS: [&str; 6] = ["{org}", "{log}", "{list}", "{*tile}", "{key}", "{resource}"];
+    const PARTS: [&str; 8] =
+        ["{org}", "{log}", "{list}", "{*tile}", "{key}", "{resource}", "{authority}", "{*request}"];
     let mut tried = 0;
     for endpoint in ENDPOINTS {
         let parts = endpoint.path.split('/').filter(|part| part.starts_with('{'));

@@ -492,7 +492,13 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
     ("begin a generation", |base, store| {
         let revocation = Revocation { target: base.org.any(), ..base.revocation.clone() };
         let spent_before = NOW.plus(hours(1));
-        let new = NewGeneration { org: base.org, generation: 2, revocation, spent_before };
+        let new = NewGeneration {
+            org: base.org,
+            generation: 2,
+            revocation,
+            spent_before,
+            keys: Vec::new(),
+        };
         let new = Audited::new(new, event(EventKind::LogGenerationStarted));
         Box::pin(async { store.begin_generation(new).await.is_ok() })
     }),

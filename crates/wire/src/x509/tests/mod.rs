@@ -1,5 +1,7 @@
 //! Requests that others made, and chains that another library checks.
 
+mod revoked;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,14 +12,14 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use super::certificate::{Certificate, Life, Named, Unsigned, info};
-use super::presented::{NotACertificate, PRESENTED_BYTES_MAX, Presented};
-use super::request::{REQUEST_TEXT_BYTES_MAX, RequestError, SubjectKey, parse, write};
-use super::spiffe::{SpiffeId, TrustDomain};
-use super::{decoded, pem};
 use crate::crypto::{Algorithm, PrivateKey, PublicKey};
 use crate::ids::{InstanceId, OrganizationId};
 use crate::time::Time;
+use crate::x509::certificate::{Certificate, Life, Named, Pointers, Unsigned, info};
+use crate::x509::presented::{NotACertificate, PRESENTED_BYTES_MAX, Presented};
+use crate::x509::request::{REQUEST_TEXT_BYTES_MAX, RequestError, SubjectKey, parse, write};
+use crate::x509::spiffe::{SpiffeId, TrustDomain};
+use crate::x509::{decoded, pem};
 
 const NOW: i64 = 1_795_000_000;
 
@@ -45,10 +47,20 @@ fn life(hours: u64) -> Life {
     Life { from: now(), until: now().plus(Duration::from_hours(hours)) }
 }
 
+/// Where certificates say that their issuer tells of them.
+fn pointers() -> Pointers {
+    Pointers {
+        crl: "https://id.acme.test/o/x/ca/key/crl".to_owned(),
+        ocsp: "https://id.acme.test/o/x/ocsp".to_owned(),
+        issuer: "https://id.acme.test/o/x/ca/key/certificate".to_owned(),
+    }
+}
+
 /// An organization's authority: its root, its intermediate and their certificates.
 struct Authority {
     domain: TrustDomain,
     root: Certificate,
+    root_key: Key,
     key: Key,
     intermediate: Certificate,
 }
@@ -61,15 +73,24 @@ fn authority(name: &str) -> Authority {
     let unsigned = Unsigned::root(&domain, root, &[0xff; 16], life(10_000)).expect("a root");
     let root_certificate = sign(&root_key, unsigned);
     let own = Named { name: "intermediate", key: &key.public };
-    let unsigned = Unsigned::intermediate(&domain, (root, own), &[2; 16], life(100));
+    let unsigned = Unsigned::intermediate(&domain, (root, own), &pointers(), &[2; 16], life(100));
     let intermediate = sign(&root_key, unsigned.expect("an intermediate"));
-    Authority { domain, root: root_certificate, key, intermediate }
+    Authority { domain, root: root_certificate, root_key, key, intermediate }
 }
 
 impl Authority {
+    /// As it is called where it signs.
+    fn named(&self) -> Named<'_> {
+        Named { name: "intermediate", key: &self.key.public }
+    }
+
     fn leaf(&self, id: &SpiffeId, key: &SubjectKey) -> Certificate {
-        let issuer = Named { name: "intermediate", key: &self.key.public };
-        let unsigned = Unsigned::instance(id, issuer, ("ins", key), &[3; 16], life(1));
+        self.numbered(id, key, &[3; 16])
+    }
+
+    fn numbered(&self, id: &SpiffeId, key: &SubjectKey, serial: &[u8; 16]) -> Certificate {
+        let issuer = (self.named(), &pointers());
+        let unsigned = Unsigned::instance(id, issuer, ("ins", key), serial, life(1));
         sign(&self.key, unsigned.expect("a leaf"))
     }
 

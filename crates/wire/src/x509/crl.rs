@@ -1,0 +1,119 @@
+//! RFC 5280 section 5: the list of an authority's certificates that were revoked before they were over.
+//!
+//! Complete for its issuer and of version 2: no deltas, no parts, no other reasons apart. Absent on
+//! purpose: `certificateHold`, since nothing that was revoked comes back.
+
+use x509_cert::Version;
+use x509_cert::crl::RevokedCert;
+use x509_cert::der::asn1::{Any, GeneralizedTime};
+use x509_cert::der::{Encode as _, Tag};
+use x509_cert::ext::pkix::{CrlNumber, CrlReason};
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::time::Time as X509Time;
+
+use super::certificate::{
+    BACKDATED, Life, Named, SERIAL_BYTES, common_name, ecdsa, explicit, extension, sequence,
+    signature, signed_by, time,
+};
+use super::{EncodingError, pem};
+use crate::time::Time;
+
+/// Its media type (RFC 5280 section 4.2.1.13).
+pub const CRL_MEDIA_TYPE: &str = "application/pkix-crl";
+
+/// Why a certificate was revoked (section 5.3.1): what its issuer knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing that its issuer signed is believed.
+    CaCompromise,
+    /// Whoever holds it, or is answerable for it, may act no more.
+    PrivilegeWithdrawn,
+}
+
+impl Reason {
+    pub(super) const fn code(self) -> CrlReason {
+        match self {
+            Self::CaCompromise => CrlReason::CaCompromise,
+            Self::PrivilegeWithdrawn => CrlReason::PrivilegeWithdrawn,
+        }
+    }
+}
+
+/// A certificate that was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// When.
+    pub at: Time,
+    /// Why; nothing where nobody said more than that it is (`unspecified` is left out).
+    pub reason: Option<Reason>,
+}
+
+/// A list that lacks its signature.
+pub struct UnsignedList(Vec<u8>);
+
+impl UnsignedList {
+    /// The list of an issuer, under a number that only grows: it says what holds from `life.from` on,
+    /// and is not to be gone by after `life.until`.
+    pub fn new(
+        issuer: Named<'_>,
+        number: u128,
+        life: Life,
+        revoked: &[([u8; SERIAL_BYTES], Revoked)],
+    ) -> Result<Self, EncodingError> {
+        let extensions =
+            vec![signed_by(issuer.key)?, extension(false, &CrlNumber::try_from(number)?)?];
+        let mut parts = vec![
+            Version::V2.to_der()?,
+            ecdsa().to_der()?,
+            common_name(issuer.name)?.to_der()?,
+            time(life.from.minus(BACKDATED))?.to_der()?,
+            time(life.until)?.to_der()?,
+        ];
+        // Section 5.1.2.6: where there are none, the list is absent.
+        if !revoked.is_empty() {
+            let mut entries = Vec::new();
+            for (serial, revoked) in revoked {
+                entry(serial, revoked)?.encode_to_vec(&mut entries)?;
+            }
+            parts.push(Any::new(Tag::Sequence, entries)?.to_der()?);
+        }
+        parts.push(explicit(0, extensions.to_der()?)?);
+        Ok(Self(sequence(&parts)?))
+    }
+
+    /// The bytes that are signed.
+    pub fn signing_input(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The list with its signature, DER: ECDSA with SHA-256, `r || s`.
+    pub fn finish(self, signed: &[u8; 64]) -> Result<Vec<u8>, EncodingError> {
+        sequence(&[self.0, ecdsa().to_der()?, signature(signed)?])
+    }
+}
+
+fn entry(serial: &[u8; SERIAL_BYTES], revoked: &Revoked) -> Result<RevokedCert, EncodingError> {
+    let extensions = match revoked.reason {
+        Some(reason) => Some(vec![extension(false, &reason.code())?]),
+        None => None,
+    };
+    Ok(RevokedCert {
+        serial_number: SerialNumber::new(serial)?,
+        revocation_date: time(revoked.at)?,
+        crl_entry_extensions: extensions,
+    })
+}
+
+/// A time as OCSP has all of them (RFC 6960 section 4.2.1).
+pub(super) fn generalized(at: Time) -> Result<Vec<u8>, EncodingError> {
+    let at = match time(at)? {
+        X509Time::UtcTime(time) => GeneralizedTime::from_date_time(time.to_date_time()),
+        X509Time::GeneralTime(time) => time,
+    };
+    Ok(at.to_der()?)
+}
+
+/// A list as text (RFC 7468 section 6).
+pub fn text(der: &[u8]) -> String {
+    pem("X509 CRL", der)
+}
