@@ -5,13 +5,15 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from checks import Checks, context, equal, holds
 from server import clean_environment, json_command
@@ -168,9 +170,54 @@ def _():
     equal(certificate_of(liar, "none").status_code, 401)
 
 
-@check("a kill is told of the certificates that hang on it, and there are no more of them")
+def told(answer):
+    """Whether a certificate is on its issuer's list, and what is answered about it."""
+    leaf, issuer = x509.load_pem_x509_certificates(answer["certificate"].encode())
+    points = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    url = points[0].full_name[0].value
+    crl = x509.load_der_x509_crl(requests.get(url, timeout=SECONDS_MAX).content)
+    holds(crl.is_signature_valid(issuer.public_key()), "the list is another's")
+    equal(crl.issuer, issuer.subject)
+    entry = crl.get_revoked_certificate_by_serial_number(leaf.serial_number)
+    access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    ocsp_id = AuthorityInformationAccessOID.OCSP
+    url = next(one.access_location.value for one in access if one.access_method == ocsp_id)
+    asked = ocsp.OCSPRequestBuilder().add_certificate(leaf, issuer, hashes.SHA256())
+    asked = asked.add_extension(x509.OCSPNonce(b"n" * 32), critical=False).build()
+    response = requests.post(
+        url,
+        asked.public_bytes(serialization.Encoding.DER),
+        headers={"content-type": "application/ocsp-request"},
+        timeout=SECONDS_MAX,
+    )
+    said = ocsp.load_der_ocsp_response(response.content)
+    equal(said.response_status, ocsp.OCSPResponseStatus.SUCCESSFUL)
+    equal(said.serial_number, leaf.serial_number)
+    algorithm = ec.ECDSA(said.signature_hash_algorithm)
+    issuer.public_key().verify(said.signature, said.tbs_response_bytes, algorithm)
+    return entry is not None, said.certificate_status
+
+
+GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
+
+
+@check("a certificate that stands is on no list, and good")
+def _():
+    equal(told(FIRST), (False, GOOD))
+
+
+@check("a kill is on the list and in the answer within ten seconds, and its sibling is not")
 def _():
     accredit("revoke", ONE["id"], "--reason", "interop")
+    until = time.monotonic() + SECONDS_MAX
+    while told(FIRST) != (True, REVOKED) and time.monotonic() < until:
+        time.sleep(0.5)
+    equal(told(FIRST), (True, REVOKED))
+    equal(told(SECOND), (False, GOOD))
+
+
+@check("a kill is told of the certificates that hang on it, and there are no more of them")
+def _():
     listed = accredit("certificate", "list", "--agent", "bot")["items"]
     standing = {row["id"]: row["standing"] for row in listed}
     equal([standing[each["id"]] for each in (FIRST, SECOND)], ["revoked", "valid"])

@@ -6,7 +6,7 @@ use accredit_domain::audit::event::{Body, EventKind};
 use accredit_domain::issuance::certificate::CERTIFICATES_OF_INSTANCE_MAX;
 use accredit_domain::ports::{
     Audited, Certificates as _, Issuance, IssuedCertificate, Ledger as _, NotRecorded, Order, Page,
-    UsedUp,
+    Revocations as _, UsedUp,
 };
 use accredit_wire::ids::{AgentId, InstanceId, KeyId, TokenId};
 use accredit_wire::jose::jwt::SKEW_MAX;
@@ -23,7 +23,8 @@ fn over() -> Time {
 /// A certificate of an instance.
 pub(crate) fn row(agent: AgentId, instance: InstanceId, unique: [u8; 10]) -> IssuedCertificate {
     let (id, key) = (TokenId::new(NOW.millis(), unique), KeyId::new(1, [4; 10]));
-    let mut digest = [9; 32];
+    let (mut serial, mut digest) = ([0xff; 16], [9; 32]);
+    serial[6..].copy_from_slice(&unique);
     digest[..10].copy_from_slice(&unique);
     IssuedCertificate {
         id,
@@ -31,7 +32,7 @@ pub(crate) fn row(agent: AgentId, instance: InstanceId, unique: [u8; 10]) -> Iss
         instance,
         key,
         spiffe_id: format!("spiffe://acme.example/agent/bot/instance/{instance}"),
-        serial: [0xff; 16],
+        serial,
         digest,
         rev: 0,
         lineage: vec![agent.any(), instance.any(), key.any(), id.any()],
@@ -163,4 +164,68 @@ async fn a_certificate_is_forgotten_when_no_verifier_takes_it_and_not_before() {
     assert_eq!(listed(&world, Page::default()).await.len(), 2);
     world.store.forget_before(later.plus(SKEW_MAX)).await.expect("forgotten");
     assert_eq!(listed(&world, Page::default()).await, [kept]);
+}
+
+#[tokio::test]
+async fn what_an_intermediate_signed_is_found_in_the_order_of_its_numbers_and_once() {
+    let world = World::new().await;
+    let (agent, instance) = new();
+    let mut rows: Vec<_> = (0..5).map(|_| row(agent, instance, unique())).collect();
+    // Each of them is of use as a number without a sign, the first byte above 0x7f or zero.
+    rows[0].serial = [0; 16];
+    let elsewhere =
+        IssuedCertificate { key: KeyId::new(2, [5; 10]), ..row(agent, instance, unique()) };
+    for row in rows.iter().chain([&elsewhere]) {
+        issue(&world, row.clone()).await.expect("issued");
+    }
+    rows.sort_by_key(|row| row.serial);
+    let (store, org, key) = (&world.store, world.org, rows[0].key);
+    let (mut walked, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.certificates_signed(org, key, after, 2).await.expect("read");
+        after = page.last().map(|row| row.serial);
+        walked.extend(page);
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(walked.len(), rows.len());
+    for (signed, row) in walked.iter().zip(&rows) {
+        assert_eq!(
+            (signed.serial, signed.rev, &signed.lineage),
+            (row.serial, row.rev, &row.lineage)
+        );
+        let found = store.certificate_numbered(org, key, row.serial).await.expect("read");
+        assert_eq!(found.expect("a row").lineage, row.lineage);
+    }
+    let stranger = found_organization(&world.store, "other").await;
+    let number = elsewhere.serial;
+    for (org, key, number) in [(org, key, number), (stranger, key, rows[0].serial)] {
+        assert!(store.certificate_numbered(org, key, number).await.expect("read").is_none());
+    }
+    assert!(store.certificates_signed(stranger, key, None, 9).await.expect("read").is_empty());
+    // RFC 5280 section 4.1.2.2: no issuer gives a number twice.
+    let twice = IssuedCertificate { serial: rows[0].serial, ..row(agent, instance, unique()) };
+    assert!(issue(&world, twice).await.is_err());
+    let other = IssuedCertificate {
+        key: elsewhere.key,
+        serial: rows[0].serial,
+        ..row(agent, instance, unique())
+    };
+    issue(&world, other).await.expect("another issuer may");
+}
+
+#[tokio::test]
+async fn the_first_revocation_of_a_target_is_told_from_those_after_it() {
+    let world = World::new().await;
+    let (_, instance) = new();
+    for _ in 0..3 {
+        world.revoke(instance.any(), Vec::new()).await;
+    }
+    let first = async |after| {
+        let found = world.store.first_revocation_after(world.org, instance.any(), after).await;
+        found.expect("read").map(|entry| entry.rev)
+    };
+    assert_eq!([first(0).await, first(1).await, first(2).await], [Some(1), Some(2), Some(3)]);
+    assert_eq!(first(3).await, None);
 }

@@ -13,7 +13,9 @@ use accredit_store::driver::DriverError;
 use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqlStore};
-use accredit_wire::ids::{AgentId, FederationId, InstanceId, OrganizationId, PersonId, ResourceId};
+use accredit_wire::ids::{
+    AgentId, FederationId, InstanceId, KeyId, OrganizationId, PersonId, ResourceId,
+};
 use accredit_wire::time::Time;
 
 /// What the readers asked for.
@@ -173,6 +175,13 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
             stage.check("tasks", index, &format!("(org=?{lead} AND id>?"));
             store.certificates(org, page.clone()).await.expect("a page");
             stage.check("certificates", "autoindex_certificate", "(org=? AND id>?");
+            let (by, serial) = (KeyId::new(1, [6; 10]), [7; 16]);
+            store.certificates_signed(org, by, Some(serial), 9).await.expect("a page");
+            let seek = "(org=? AND key=? AND number>?";
+            stage.check("an intermediate's certificates", "certificate_number", seek);
+            store.certificate_numbered(org, by, serial).await.expect("read");
+            let seek = "(org=? AND key=? AND number=?";
+            stage.check("a certificate by its number", "certificate_number", seek);
             store.credentials(org, page.clone()).await.expect("a page");
             let index = match state {
                 None => by("PRIMARY KEY", "credential_expiry"),
