@@ -14,7 +14,7 @@ use accredit_wire::x509::certificate::{Life, Named};
 use accredit_wire::x509::crl::{Reason, Revoked};
 use accredit_wire::x509::ocsp::{CertId, Status, UnsignedAnswer};
 
-use super::revoked::{Reading, authority, holds, life, revoked_intermediate};
+use super::revoked::{Reading, authority, holds, intermediates, life, revoked_intermediate};
 use super::{Certified, name};
 use crate::context::World;
 use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
@@ -52,13 +52,12 @@ impl Answer {
 /// cannot answer for another.
 pub fn asked(tenant: &Tenant, questions: &[CertId], now: Time) -> Result<Option<KeyId>, Fault> {
     let keys = tenant.keys();
-    for purpose in [KeyPurpose::Ca, KeyPurpose::CaRoot] {
-        // The newest first: most questions are about it.
-        for key in keys::of(keys.all(), purpose).rev() {
-            if is_asked(key, questions)? {
-                let found = authority(&keys, key.sealed.id, now)?;
-                return Ok(found.map(|(key, _)| key.sealed.id));
-            }
+    // The newest first: most questions are about it.
+    let authorities = intermediates(&keys, now).rev();
+    for key in authorities.chain(keys::of(keys.all(), KeyPurpose::CaRoot)) {
+        if is_asked(key, questions)? {
+            let found = authority(&keys, key.sealed.id, now)?;
+            return Ok(found.map(|(key, _)| key.sealed.id));
         }
     }
     Ok(None)
@@ -136,7 +135,7 @@ fn of_intermediate(
     asked: &CertId,
     now: Time,
 ) -> Result<Option<Status>, Fault> {
-    for key in keys::of(keys.all(), KeyPurpose::Ca) {
+    for key in intermediates(keys, now) {
         let Some(held) = Certified::of(key)? else { continue };
         let is_it =
             held.root == root.sealed.id && asked.serial() == Some(held.certificate.serial());

@@ -21,7 +21,7 @@ use accredit_wire::x509::certificate::{Life, Named, SERIAL_BYTES};
 use accredit_wire::x509::crl::{Reason, Revoked, UnsignedList};
 use serde::Serialize;
 
-use super::{Certified, name};
+use super::{Certified, INTERMEDIATE_LIFE, name};
 use crate::context::World;
 use crate::keys::{KeyPurpose, KeyState, SigningKey};
 use crate::ports::SignedCertificate;
@@ -63,6 +63,21 @@ pub(super) fn authority(
     Ok(certified.map(|certified| (key.clone(), certified)))
 }
 
+/// The intermediates whose certificates may not be over: of the others, which only grow more, none is
+/// read.
+pub(super) fn intermediates(
+    keys: &Keys,
+    now: Time,
+) -> impl DoubleEndedIterator<Item = &SigningKey> {
+    crate::keys::of(keys.all(), KeyPurpose::Ca).filter(move |key| match key.state {
+        KeyState::Next | KeyState::Active | KeyState::Retiring => true,
+        // Its certificate was made before it came into its state.
+        KeyState::Retired | KeyState::Revoked => {
+            key.changed_at.unwrap_or(key.created_at).plus(INTERMEDIATE_LIFE) > now
+        }
+    })
+}
+
 /// The certificate of one of its authorities, DER; nothing of one that was revoked or is over.
 pub fn certificate(tenant: &Tenant, id: KeyId, now: Time) -> Result<Option<Vec<u8>>, Fault> {
     let found = authority(&tenant.keys(), id, now)?;
@@ -76,7 +91,7 @@ pub fn published(tenant: &Tenant, now: Time) -> Result<Vec<KeyId>, Fault> {
     let keys = tenant.keys();
     let mut ids: Vec<KeyId> =
         placed(keys.all(), KeyPurpose::CaRoot).map(|key| key.sealed.id).collect();
-    for key in crate::keys::of(keys.all(), KeyPurpose::Ca) {
+    for key in intermediates(&keys, now) {
         let is_over = Certified::of(key)?.is_none_or(|held| held.certificate.until() <= now);
         if !is_over && key.state != KeyState::Revoked {
             ids.push(key.sealed.id);
@@ -177,7 +192,7 @@ pub async fn publish(
     let found = authority(&keys, id, now)?.filter(|(key, _)| key.state != KeyState::Revoked);
     let Some((key, _)) = found else { return Ok(None) };
     let entries = if key.sealed.purpose == KeyPurpose::CaRoot {
-        intermediates(&keys, id, now)?
+        revoked_by(&keys, id, now)?
     } else {
         let state = tenant.revoked();
         rev = state.rev();
@@ -202,9 +217,9 @@ pub(super) fn revoked_intermediate(key: &SigningKey) -> Option<Revoked> {
 }
 
 /// The intermediates that a root signed and that were revoked.
-fn intermediates(keys: &Keys, root: KeyId, now: Time) -> Result<Entries, Fault> {
+fn revoked_by(keys: &Keys, root: KeyId, now: Time) -> Result<Entries, Fault> {
     let mut entries = Vec::new();
-    for key in crate::keys::of(keys.all(), KeyPurpose::Ca) {
+    for key in intermediates(keys, now) {
         let Some(revoked) = revoked_intermediate(key) else { continue };
         let Some(held) = Certified::of(key)? else { continue };
         if held.root == root && held.certificate.until() > now {
