@@ -40,6 +40,7 @@ fn the_demo_keeps_every_promise() {
         "beyond the token's scope is refused",
         "breaks off the stream",
         "its sibling goes on",
+        "its certificate is on the list",
         "goes on for the user",
         "no more than was passed on",
         "a kill ends one chain at every enforcement point",

@@ -1,11 +1,10 @@
 //! `accredit ca`: the organization's certificate authority.
 
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::commands;
+use crate::commands::{self, certificate};
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::output;
@@ -63,20 +62,13 @@ async fn crl(args: Crl, cx: &Context) -> Result<(), Failure> {
     let answer = cx.api()?.get(RequestPath::new(LISTS)).await?;
     let lists = answer.value["lists"].as_array().map(Vec::as_slice).unwrap_or_default();
     let text: String = lists.iter().filter_map(|list| list["crl"].as_str()).collect();
-    if let Some(file) = &args.file {
-        replace(file, &text).map_err(|error| output::data_failure(&error))?;
+    match args.file {
+        Some(file) => {
+            let put = tokio::task::spawn_blocking(move || certificate::replace(&file, &text)).await;
+            put.unwrap_or_else(|_| Err(Failure::interrupted()))?;
+            if cx.out.is_json() { cx.out.object(&answer) } else { Ok(()) }
+        }
+        None if cx.out.is_json() => cx.out.object(&answer),
+        None => output::line(text.trim_end()),
     }
-    match (cx.out.is_json(), args.file) {
-        (true, _) => cx.out.object(&answer),
-        (false, Some(_)) => Ok(()),
-        (false, None) => output::line(text.trim_end()),
-    }
-}
-
-/// Writes a file anew: whoever reads it meanwhile finds the old one whole, or the new one.
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, text)?;
-    fs::rename(&beside, file)
 }

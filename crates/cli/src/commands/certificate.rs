@@ -1,7 +1,8 @@
 //! `accredit certificate`: X.509-SVIDs, by which instances know each other.
 
+use std::fs::Permissions;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -172,17 +173,20 @@ fn without_text(answer: Answer) -> Answer {
     Answer { text: value.to_string(), value, replayed: answer.replayed }
 }
 
-/// Puts a text in the place of a file in one step, so that nobody reads half of it.
-fn replace(file: &Path, text: &str) -> Result<(), Failure> {
+/// Puts a text that everybody may read in the place of a file in one step, so that nobody reads half
+/// of it.
+pub(super) fn replace(file: &Path, text: &str) -> Result<(), Failure> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let put = || {
-        let mut beside = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+        let mut beside = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
         beside.write_all(text.as_bytes())?;
         beside.as_file().sync_all()?;
         beside.persist(file).map(drop).map_err(|error| error.error)
     };
     put().map_err(|error| {
-        let title = format!("the certificate `{}` was not written", file.display());
+        let title = format!("`{}` was not written", file.display());
         Failure::file(&title, &error, "choose another folder")
     })
 }

@@ -4,16 +4,17 @@
 //! purpose: `certificateHold`, since nothing that was revoked comes back.
 
 use x509_cert::Version;
-use x509_cert::crl::RevokedCert;
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::{CertificateList, RevokedCert};
 use x509_cert::der::asn1::{Any, GeneralizedTime};
-use x509_cert::der::{Encode as _, Tag};
+use x509_cert::der::{Decode as _, Encode as _, Tag};
 use x509_cert::ext::pkix::{CrlNumber, CrlReason};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::Time as X509Time;
 
 use super::certificate::{
-    BACKDATED, Life, Named, SERIAL_BYTES, common_name, ecdsa, explicit, extension, sequence,
-    signature, signed_by, time,
+    BACKDATED, Life, Named, SERIAL_BYTES, common_name, ecdsa, explicit, extension, padded,
+    sequence, signature, signed_by, time,
 };
 use super::{EncodingError, pem};
 use crate::time::Time;
@@ -111,6 +112,15 @@ pub(super) fn generalized(at: Time) -> Result<Vec<u8>, EncodingError> {
         X509Time::GeneralTime(time) => time,
     };
     Ok(at.to_der()?)
+}
+
+/// The serial numbers on a list of ours, DER. Who signed it is not looked at.
+pub fn numbers(der: &[u8]) -> Result<Vec<[u8; SERIAL_BYTES]>, EncodingError> {
+    let list = CertificateList::<Rfc5280>::from_der(der)?;
+    let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
+    let numbers = revoked.iter().map(|entry| padded(entry.serial_number.as_bytes()));
+    let numbers: Option<Vec<_>> = numbers.collect();
+    numbers.ok_or_else(|| EncodingError("a serial number is none of ours".to_owned()))
 }
 
 /// A list as text (RFC 7468 section 6).

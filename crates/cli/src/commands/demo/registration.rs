@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use accredit::{Agent, AgentBuilder};
+use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::secret::Secret;
+use accredit_wire::x509::certificate::{Certificate, SERIAL_BYTES};
+use accredit_wire::x509::{crl, decoded, request};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -17,6 +20,9 @@ use crate::errors::Failure;
 use crate::output::Answer;
 use crate::request_path::RequestPath;
 
+/// What ends a certificate as text (RFC 7468).
+const CERTIFICATE_END: &str = "-----END CERTIFICATE-----";
+
 /// The person who answers for the agents.
 pub(super) const OWNER: &str = "mia@example.com";
 
@@ -28,6 +34,7 @@ pub(super) struct Actor {
     pub(super) instance_id: String,
     /// What gets its tokens.
     pub(super) agent: Agent,
+    secret: Secret,
 }
 
 /// Everybody.
@@ -164,6 +171,35 @@ impl Office {
         self.post("/v1/revocations", json!({"target": target, "reason": reason})).await
     }
 
+    /// A certificate of an instance, for a key that is forgotten at once.
+    pub(super) async fn certificate(&self, of: &Actor) -> Result<Certificate, String> {
+        let (key, _) = PrivateKey::generate(Algorithm::Es256).map_err(|error| error.to_string())?;
+        let csr = request::write(&key).map_err(|error| error.to_string())?;
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        let form = form.append_pair("csr", &csr).finish();
+        let by = (of.agent_id.as_str(), &of.secret);
+        let answer = self.api.client(&self.issuer, "certificates", by, &form).await;
+        let answer = answer.map_err(|failure| told(&failure))?;
+        let chain = member(&answer, "certificate")?;
+        let end = chain.find(CERTIFICATE_END).map_or(0, |at| at + CERTIFICATE_END.len());
+        let leaf = decoded("CERTIFICATE", &chain[..end]).ok_or("the certificate is no PEM")?;
+        Certificate::parse(&leaf).map_err(|error| error.to_string())
+    }
+
+    /// The serial numbers on the lists of revoked certificates, as any TLS library reads them.
+    pub(super) async fn listed(&self) -> Result<Vec<[u8; SERIAL_BYTES]>, String> {
+        let answer = self.api.get(RequestPath::new("/v1/ca/crls")).await;
+        let answer = answer.map_err(|failure| told(&failure))?;
+        let lists = answer.value.get("lists").and_then(Value::as_array);
+        let mut listed = Vec::new();
+        for list in lists.ok_or("the server's answer has no lists")? {
+            let text = list.get("crl").and_then(Value::as_str).unwrap_or_default();
+            let der = decoded("X509 CRL", text).ok_or("a list is no PEM")?;
+            listed.extend(crl::numbers(&der).map_err(|error| error.to_string())?);
+        }
+        Ok(listed)
+    }
+
     /// What the enforcement points said of a revocation by now: for each its name and how long it took
     /// from the request; nothing where it has not said so.
     pub(super) async fn acknowledged(
@@ -261,11 +297,12 @@ impl Office {
         let instance = self.post("/v1/instances", json!({"agent": agent})).await?;
         let secret = Secret::new(member(&instance, "client_secret")?.to_owned());
         let client_id = member(&instance, "client_id")?;
-        let agent = change(Agent::builder(&self.issuer, client_id, secret)).build();
+        let agent = change(Agent::builder(&self.issuer, client_id, secret.clone())).build();
         Ok(Actor {
             agent_id: client_id.to_owned(),
             instance_id: member(&instance, "id")?.to_owned(),
             agent: agent.map_err(|error| error.to_string())?,
+            secret,
         })
     }
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use accredit::AccessToken;
+use accredit_wire::x509::certificate::Certificate;
 use http::{Method, StatusCode};
 
 use super::{Stage, refusal_of};
@@ -47,6 +48,7 @@ pub(super) async fn tell(
         }
     };
     let (mut first, sibling) = streams;
+    let certificates = certified(stage).await;
     card.tell(&format!(
         "Both instances of `planner` read GET /stream: a line every {} ms. Now {} is revoked.",
         resource::LINE_EVERY.as_millis(),
@@ -56,7 +58,15 @@ pub(super) async fn tell(
     card.prove(Promise::EndsStreams, async { stream_ended(&seen, &first) }).await?;
     card.prove(Promise::EndsCalls, calls_ended(&seen, stage)).await?;
     card.prove(Promise::SparesSiblings, spared(stage, &sibling)).await?;
+    card.prove(Promise::EndsCertificates, listed(stage, certificates)).await?;
     Ok(Some(sibling))
+}
+
+/// A certificate of each.
+async fn certified(stage: &Stage) -> Result<[Certificate; 2], String> {
+    let office = &stage.office;
+    let first = office.certificate(&stage.cast.planner).await?;
+    Ok([first, office.certificate(&stage.cast.sibling).await?])
 }
 
 /// Opens both streams and waits until each has lines.
@@ -222,4 +232,27 @@ async fn spared(stage: &Stage, sibling: &Following) -> Result<Proven<()>, String
     let story =
         format!("The other instance's stream has had {after} more lines since then and goes on.");
     Ok(Proven::new((), proof).story(story))
+}
+
+/// That the lists which TLS libraries read have the one certificate and not the other.
+async fn listed(
+    stage: &Stage,
+    certificates: Result<[Certificate; 2], String>,
+) -> Result<Proven<()>, String> {
+    let [ended, other] = certificates?;
+    let asked = clock::now();
+    let listed = stage.office.listed().await?;
+    let took = clock::now().duration_since(asked);
+    match [&ended, &other].map(|certificate| listed.contains(certificate.serial())) {
+        [true, false] => {}
+        [false, _] => return Err("its certificate is on no list".to_owned()),
+        [true, true] => return Err("its sibling's certificate is on a list as well".to_owned()),
+    }
+    let proof = format!(
+        "of two certificates the list (RFC 5280) has one, {} after it was asked for",
+        shown(took)
+    );
+    let story = "Both instances had certificates (X.509-SVID). The list that OpenSSL, nginx and HAProxy \
+                 read has that of the revoked one.";
+    Ok(Proven::new((), proof).story(story).took(took))
 }

@@ -28,6 +28,7 @@ pub(super) enum Promise {
     EndsStreams,
     EndsCalls,
     SparesSiblings,
+    EndsCertificates,
     Delegates,
     NarrowsOnly,
     EndsChains,
@@ -53,7 +54,7 @@ pub(super) enum Promise {
 
 impl Promise {
     /// Every promise.
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 31] = [
         Self::Starts,
         Self::Registers,
         Self::Issues,
@@ -63,6 +64,7 @@ impl Promise {
         Self::EndsStreams,
         Self::EndsCalls,
         Self::SparesSiblings,
+        Self::EndsCertificates,
         Self::Delegates,
         Self::NarrowsOnly,
         Self::EndsChains,
@@ -97,6 +99,9 @@ impl Promise {
             Self::EndsStreams => "revoking an instance breaks off the stream it is reading",
             Self::EndsCalls => "the revoked instance's calls are refused, and it gets no new token",
             Self::SparesSiblings => "its sibling goes on as if nothing had happened",
+            Self::EndsCertificates => {
+                "its certificate is on the list that any TLS library reads; its sibling's is not"
+            }
             Self::Delegates => {
                 "from user to agent to agent: who is called goes on for the user, by a token of its own"
             }

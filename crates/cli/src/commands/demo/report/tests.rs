@@ -62,11 +62,11 @@ fn what_failed_is_told_with_what_was_seen_and_what_was_not_reached_has_failed_to
     assert_eq!(document["steps"][1]["ms"], 3.0);
     assert_eq!(document["steps"][2]["ok"], false);
     assert_eq!(document["steps"][2]["ms"], Value::Null);
-    assert_eq!(card.failed().len(), 29);
+    assert_eq!(card.failed().len(), 30);
     let text = card.text();
     assert!(text.contains("FAILED    3.0 ms  every agent has an owner"), "{text}");
     assert!(text.contains("FAILED         -  an instance gets"), "{text}");
-    assert!(text.contains("1 of 30 promises held"), "{text}");
+    assert!(text.contains("1 of 31 promises held"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
 
