@@ -17,7 +17,7 @@ use accredit_wire::ids::InstanceId;
 use accredit_wire::jose::b64url_decode;
 use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use accredit_wire::time::Time;
-use accredit_wire::x509::certificate::{Life, Named, SERIAL_BYTES, Unsigned};
+use accredit_wire::x509::certificate::{Life, Named, Pointers, SERIAL_BYTES, Unsigned};
 use accredit_wire::x509::request;
 use accredit_wire::x509::spiffe::TrustDomain;
 use axum::Router;
@@ -41,8 +41,9 @@ use crate::{Answer, ambient};
 /// The time in which a head must come, as the real server has it.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What the authority is called: as long as the name of a real one.
-const AUTHORITY: &str = "Accredit key_0123456789abcdefghjkmnpqrs";
+/// The authority's key, and what it is called: as long as the names of a real one.
+const KEY: &str = "key_01m8h8rwwef1k9k0vb4h0c9d40";
+const AUTHORITY: &str = "Accredit key_01m8h8rwwef1k9k0vb4h0c9d40";
 /// How long a certificate lives.
 const CERTIFICATE_LIFE: Duration = Duration::from_hours(1);
 
@@ -91,7 +92,7 @@ impl Limit {
         let header = ProtectedHeader::new("at+jwt", Algorithm::Es256, Some(&"k".repeat(30)));
         let header = header.map_err(|e| e.to_string())?;
         let mut limit = Self {
-            authority: Authority::new()?,
+            authority: Authority::new(&plan.issuer)?,
             mac,
             secrets,
             keys,
@@ -194,6 +195,7 @@ impl Limit {
 /// Who signs certificates.
 struct Authority {
     domain: TrustDomain,
+    pointers: Pointers,
     key: PrivateKey,
     public: PublicKey,
     /// Sent behind each certificate: its own, as long as that of an intermediate.
@@ -218,15 +220,26 @@ fn life() -> Life {
 }
 
 impl Authority {
-    fn new() -> Answer<Self> {
+    fn new(issuer: &str) -> Answer<Self> {
+        let pointers = Pointers {
+            crl: format!("{issuer}/ca/{KEY}/crl"),
+            ocsp: format!("{issuer}/ocsp"),
+            issuer: format!("{issuer}/ca/{KEY}/certificate"),
+        };
         let domain = TrustDomain::parse("dev.bench.example").map_err(|e| e.to_string())?;
         let (key, _) = PrivateKey::generate(Algorithm::Es256).map_err(|e| e.to_string())?;
         let public = key.public().map_err(|e| e.to_string())?;
         let mut authority =
-            Self { domain, key, public, chain: String::new(), count: AtomicU64::new(0) };
+            Self { domain, pointers, key, public, chain: String::new(), count: AtomicU64::new(0) };
         let own = Named { name: AUTHORITY, key: &authority.public };
         let serial = authority.serial();
-        let unsigned = Unsigned::intermediate(&authority.domain, (own, own), &serial, life());
+        let unsigned = Unsigned::intermediate(
+            &authority.domain,
+            (own, own),
+            &authority.pointers,
+            &serial,
+            life(),
+        );
         authority.chain = authority.signed(unsigned.map_err(|e| e.to_string())?)?;
         Ok(authority)
     }
@@ -250,7 +263,8 @@ impl Authority {
         let instance: InstanceId = client.parse().map_err(|_| "no instance")?;
         let id = self.domain.instance("planner", instance).map_err(|e| e.to_string())?;
         let (own, life) = (Named { name: AUTHORITY, key: &self.public }, life());
-        let unsigned = Unsigned::instance(&id, own, (client, &key), &self.serial(), life);
+        let unsigned =
+            Unsigned::instance(&id, (own, &self.pointers), (client, &key), &self.serial(), life);
         let certificate = self.signed(unsigned.map_err(|e| e.to_string())?)? + &self.chain;
         Ok(Svid {
             id: client.to_owned(),
