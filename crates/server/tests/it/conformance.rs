@@ -627,7 +627,7 @@ impl Stage {
                 [&agent[..], &[id(&credential)]].concat()
             }
             Row::CertifiedToken => {
-                let (shown, certificate) = self.certificate(org, &instance).await;
+                let (_, shown, certificate) = self.certificate(org, &instance).await;
                 let named = (instance.id.as_str(), &*shown);
                 let answer = crate::mtls::over(world, org, named, &[READ]).await.expect(200);
                 token = answer.member("access_token");

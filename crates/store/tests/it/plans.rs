@@ -175,11 +175,11 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
             stage.check("tasks", index, &format!("(org=?{lead} AND id>?"));
             store.certificates(org, page.clone()).await.expect("a page");
             stage.check("certificates", "autoindex_certificate", "(org=? AND id>?");
-            let (by, serial) = (KeyId::new(1, [6; 10]), [7; 16]);
-            store.certificates_signed(org, by, Some(serial), 9).await.expect("a page");
+            let (signer, serial) = (KeyId::new(1, [6; 10]), [7; 16]);
+            store.certificates_signed(org, signer, Some(serial), 9).await.expect("a page");
             let seek = "(org=? AND key=? AND number>?";
             stage.check("an intermediate's certificates", "certificate_number", seek);
-            store.certificate_numbered(org, by, serial).await.expect("read");
+            store.certificate_numbered(org, signer, serial).await.expect("read");
             let seek = "(org=? AND key=? AND number=?";
             stage.check("a certificate by its number", "certificate_number", seek);
             store.credentials(org, page.clone()).await.expect("a page");
