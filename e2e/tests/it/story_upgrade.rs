@@ -84,6 +84,8 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
     // As the version before left it.
     database.tell("DELETE FROM schema_migration WHERE version > 33");
     for statement in [
+        "DROP INDEX agent_owner_id, agent_state_id, agent_environment_id",
+        "DROP INDEX person_state_id, resource_state_id, federation_state_id",
         "DROP TABLE workload",
         "DROP TABLE workload_rule",
         "ALTER TABLE credential DROP COLUMN workload",

@@ -70,9 +70,27 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/postgres/0044_certificate_lifetime.sql"),
     ),
     (
-        48,
+        45,
         "certificate number",
-        include_str!("../../migrations/postgres/0048_certificate_number.sql"),
+        include_str!("../../migrations/postgres/0045_certificate_number.sql"),
+    ),
+    (46, "agents by owner", include_str!("../../migrations/postgres/0046_agent_owner_id.sql")),
+    (47, "agents by state", include_str!("../../migrations/postgres/0047_agent_state_id.sql")),
+    (
+        48,
+        "agents by environment",
+        include_str!("../../migrations/postgres/0048_agent_environment_id.sql"),
+    ),
+    (49, "persons by state", include_str!("../../migrations/postgres/0049_person_state_id.sql")),
+    (
+        50,
+        "resources by state",
+        include_str!("../../migrations/postgres/0050_resource_state_id.sql"),
+    ),
+    (
+        51,
+        "federations by state",
+        include_str!("../../migrations/postgres/0051_federation_state_id.sql"),
     ),
 ];
 
@@ -215,6 +233,10 @@ impl Server {
             }
         });
         let mut session = Session::new(client);
+        if let Err(error) = session.command(BY_INDEX, STATEMENT_TIME_MAX) {
+            session.is_there()?;
+            tracing::debug!(%error, "the server plans as it thinks best");
+        }
         if self.reads {
             // Not asked for while connecting: of several servers none would seem to take writes.
             session.command(READ_ONLY, STATEMENT_TIME_MAX)?;
@@ -267,6 +289,12 @@ impl Server {
 
 /// On which of its histories a server is; it begins a new one when it is promoted.
 const TIMELINE: &str = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+
+/// Statements go along the indexes that were made for them, as they do in a file. What the server would
+/// think best instead it guesses from bounds that are always there and mostly sieve nothing: a page of a
+/// list is a sort of the whole table then. An engine that has no such settings plans as it does.
+const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_sort = off; SET enable_hashjoin = off; \
+                        SET enable_mergejoin = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 
 /// What makes a session one that only reads.
 const READ_ONLY: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";

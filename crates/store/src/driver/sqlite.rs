@@ -82,7 +82,21 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
         "certificate lifetime",
         include_str!("../../migrations/sqlite/0044_certificate_lifetime.sql"),
     ),
-    (48, "certificate number", include_str!("../../migrations/sqlite/0048_certificate_number.sql")),
+    (45, "certificate number", include_str!("../../migrations/sqlite/0045_certificate_number.sql")),
+    (46, "agents by owner", include_str!("../../migrations/sqlite/0046_agent_owner_id.sql")),
+    (47, "agents by state", include_str!("../../migrations/sqlite/0047_agent_state_id.sql")),
+    (
+        48,
+        "agents by environment",
+        include_str!("../../migrations/sqlite/0048_agent_environment_id.sql"),
+    ),
+    (49, "persons by state", include_str!("../../migrations/sqlite/0049_person_state_id.sql")),
+    (50, "resources by state", include_str!("../../migrations/sqlite/0050_resource_state_id.sql")),
+    (
+        51,
+        "federations by state",
+        include_str!("../../migrations/sqlite/0051_federation_state_id.sql"),
+    ),
 ];
 
 /// A store in one file, held by this process alone.

@@ -1,2 +1,2 @@
 -- Lists of revoked certificates are made, and single certificates found, by issuer and serial number.
-CREATE UNIQUE INDEX certificate_number ON certificate (org, key, number);
+CREATE INDEX certificate_number ON certificate (org, key, number);

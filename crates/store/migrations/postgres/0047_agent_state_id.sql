@@ -1,0 +1,2 @@
+-- A page of a list by `state` goes on by the id, which an index of this engine has only where it is told so.
+CREATE INDEX agent_state_id ON agent (org, state, id);
