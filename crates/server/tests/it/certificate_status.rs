@@ -327,7 +327,7 @@ async fn good_is_said_of_nothing_that_is_not_known() {
     let root = world.ask(Ask::get(access(&between)[1].clone())).await.expect(200);
     let root = Certificate::from_der(&root.body).expect("a root");
     let of_root = question(&root, &serial(&between));
-    assert_eq!(ask(&[of_root.clone()]).await, ["good"]);
+    assert_eq!(ask(std::slice::from_ref(&of_root)).await, ["good"]);
     assert_eq!(ask(&[of_root, about(&own)]).await, ["unauthorized"]);
     assert_eq!(ask(&[question(&root, &own)]).await, ["unauthorized"]);
     let other = world.found("other").await;

@@ -688,7 +688,7 @@ impl Stage {
         if !row.is_token() && !matches!(row, Row::AdminKey | Row::OperatorKey) {
             lineage.push(id(world.tenant(org).await.id));
         }
-        Case { row, scene, client, signer, token, issued, der, lineage }
+        Case { row, scene, client, signer, token, der, issued, lineage }
     }
 
     /// Whether it lets in.

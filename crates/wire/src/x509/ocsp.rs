@@ -132,7 +132,7 @@ impl CertId {
         self.serial.as_ref()
     }
 
-    fn read<'a>(reader: &mut SliceReader<'a>) -> Result<Self, RequestError> {
+    fn read(reader: &mut SliceReader<'_>) -> Result<Self, RequestError> {
         let whole = AnyRef::decode(reader)?;
         let mut inner = SliceReader::new(whole.value())?;
         if der::Tagged::tag(&whole) != Tag::Sequence {

@@ -42,7 +42,7 @@ impl Stage {
         let id = one.domain.instance("planner", InstanceId::new(1, [4; 10])).expect("an id");
         let [dead, alive] = [&DEAD, &ALIVE].map(|serial| one.numbered(&id, &key, serial));
         let folder = tempfile::tempdir().expect("a folder");
-        let stage = Self { dead, alive, folder, one };
+        let stage = Self { one, dead, alive, folder };
         for (name, certificate) in [
             ("root.pem", &stage.one.root),
             ("intermediate.pem", &stage.one.intermediate),
@@ -134,7 +134,7 @@ fn a_list_ends_what_is_on_it_to_other_libraries_and_nothing_else() {
     assert_eq!(stage.rustls(&stage.alive, &list), Ok(()));
     let none = stage.list(hour(), &[]);
     assert_eq!(stage.rustls(&stage.dead, &none), Ok(()), "nothing is on it");
-    let over = Life { from: now().minus(Duration::from_secs(600)), until: now() };
+    let over = Life { from: now().minus(Duration::from_mins(10)), until: now() };
     let over = stage.rustls(&stage.alive, &stage.list(over, &[]));
     assert!(over.expect_err("over").starts_with("CrlExpired"));
     let others = Stage::new().list(hour(), &[]);
