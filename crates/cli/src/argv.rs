@@ -10,6 +10,7 @@ use crate::errors::Failure;
 
 /// Refuses a command line that holds a machine secret, or a flag that would take one.
 pub(crate) fn refuse_secrets(argv: &[OsString]) -> Result<(), Failure> {
+    let mut is_ours = true;
     for argument in argv.iter().skip(1) {
         let argument = argument.to_string_lossy();
         if holds_secret(&argument) {
@@ -21,7 +22,12 @@ pub(crate) fn refuse_secrets(argv: &[OsString]) -> Result<(), Failure> {
                  --secret-file FILE",
             ));
         }
+        // What is behind it is another program's.
+        is_ours &= argument != "--";
         let flag = argument.split('=').next().unwrap_or_default();
+        if !is_ours {
+            continue;
+        }
         let instead = match flag {
             "--token" | "--admin-token" => "set ACCREDIT_TOKEN, or use --token-file FILE",
             "--secret" | "--client-secret" | "--password" => {

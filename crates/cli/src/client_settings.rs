@@ -17,6 +17,10 @@ use crate::errors::Failure;
 use crate::input;
 use crate::settings::SETTINGS;
 
+/// The variables that hold secrets, which no command of somebody else's is to find.
+pub(crate) const SECRETS: [&str; 3] =
+    ["ACCREDIT_TOKEN", "ACCREDIT_CLIENT_SECRET", "ACCREDIT_STORE_PASSWORD"];
+
 /// What the environment says, read once.
 #[derive(Default)]
 pub(crate) struct Surroundings {

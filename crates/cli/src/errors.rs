@@ -82,6 +82,18 @@ impl Failure {
         )
     }
 
+    /// A command that was run ended so; it has said itself what there was to say.
+    pub(crate) fn of_program(code: u8) -> Self {
+        let detail = format!("it ended with {code}");
+        Self::new(
+            Exit::OfProgram(code),
+            "program",
+            "the command failed",
+            &detail,
+            "see what it said",
+        )
+    }
+
     /// Stopped by the keyboard.
     pub(crate) fn interrupted() -> Self {
         Self::new(

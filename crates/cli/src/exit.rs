@@ -30,6 +30,8 @@ pub(crate) enum Exit {
     VerificationFailed,
     /// Stopped by the keyboard.
     Interrupted,
+    /// As the command ended that `accredit run` ran. It says nothing of ours.
+    OfProgram(u8),
 }
 
 /// Every way to end: code and meaning, in the order of the codes.
@@ -49,6 +51,9 @@ pub(crate) const TABLE: [(Exit, u8, &str); 10] = [
 impl Exit {
     /// The number that the process ends with.
     pub(crate) fn code(self) -> u8 {
+        if let Self::OfProgram(code) = self {
+            return code;
+        }
         TABLE.iter().find(|(exit, ..)| *exit == self).map_or(1, |(_, code, _)| *code)
     }
 

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     match run(cli, around, out.clone()) {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
-            if failure.exit != Exit::Ok {
+            if !matches!(failure.exit, Exit::Ok | Exit::OfProgram(_)) {
                 out.fail(&failure);
             }
             failure.exit.into()

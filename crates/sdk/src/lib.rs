@@ -116,7 +116,9 @@ pub use accredit_wire::json::{Json, JsonError};
 pub use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 pub use accredit_wire::secret::Secret;
 pub use accredit_wire::verify::{Context as RequestContext, Demands, Rejection};
-pub use agent::{AccessToken, Acting, Agent, AgentBuilder, AgentError, AgentSetupError, Proof};
+pub use agent::{
+    AccessToken, Acting, Agent, AgentBuilder, AgentError, AgentSetupError, Proof, X509Svid,
+};
 pub use guard::Guard;
 pub use issuer::{IssuerError, IssuerInvalid};
 pub use principal::{Ended, Principal};

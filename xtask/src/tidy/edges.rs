@@ -14,11 +14,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("accredit-server", &["accredit-domain", "accredit-wire"]),
     ("accredit-net", &["accredit-wire"]),
     ("accredit", &["accredit-net", "accredit-wire"]),
+    ("accredit-edge", &["accredit", "accredit-wire"]),
     (
         "accredit-cli",
         &[
             "accredit",
             "accredit-domain",
+            "accredit-edge",
             "accredit-net",
             "accredit-server",
             "accredit-store",

@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Init(commands::init::Init),
     /// Run the server from a configuration file
     Serve(commands::serve::Serve),
+    /// Run a command as an instance of an agent, with no secret in its files or environment
+    Run(Box<commands::run::Run>),
     /// The root key, which wraps all others: put a new one in its place
     Root(commands::root::Root),
     /// The key of the installation's operator, outside all organizations

@@ -9,6 +9,7 @@ use clap::Args;
 use form_urlencoded::Serializer;
 
 use super::token::{issuer, read_secret};
+use crate::api::Api;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::output::Answer;
@@ -31,6 +32,11 @@ pub(crate) struct AsAgent {
 }
 
 impl AsAgent {
+    /// Whom it asks.
+    pub(crate) async fn issuer(&self, cx: &Context) -> Result<(Api, String), Failure> {
+        issuer(self.issuer.as_deref(), self.org.as_deref(), cx).await
+    }
+
     /// Asks one of the endpoints under the issuer.
     pub(crate) async fn post(
         &self,
@@ -39,7 +45,7 @@ impl AsAgent {
         form: Vec<(&str, String)>,
         cx: &Context,
     ) -> Result<Answer, Failure> {
-        let (api, issuer) = issuer(self.issuer.as_deref(), self.org.as_deref(), cx).await?;
+        let (api, issuer) = self.issuer(cx).await?;
         let secret = match (&self.secret_file, &cx.around.client_secret) {
             (None, Some(secret)) => secret.clone(),
             (file, _) => read_secret(file.as_deref()).await?,

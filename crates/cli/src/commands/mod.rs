@@ -30,6 +30,7 @@ pub(crate) mod reference;
 pub(crate) mod resource;
 pub(crate) mod revocation;
 pub(crate) mod root;
+pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod serving;
 pub(crate) mod signing_key;
@@ -60,6 +61,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(&args, cx).await,
         Command::Init(args) => init::run(&args, cx).await,
         Command::Serve(args) => serve::run(&args, cx).await,
+        Command::Run(args) => run::run(*args, cx).await,
         Command::Root(noun) => root::run(noun, cx).await,
         Command::OperatorKey(noun) => operator_key::run(noun, cx).await,
         Command::Backup(noun) => backup::run(noun, cx).await,

@@ -295,7 +295,7 @@ pub async fn find(cx: &Cx, key: &str) -> Result<InstanceView, Error> {
     Ok(by_id(cx, key).await?.view(cx.now))
 }
 
-async fn by_id(cx: &Cx, key: &str) -> Result<Instance, Error> {
+pub(super) async fn by_id(cx: &Cx, key: &str) -> Result<Instance, Error> {
     let instance = id::<InstanceId>(Kind::Instance, "instance", key)?;
     let found = cx.world.store.instance(cx.tenant.id, instance).await?;
     Ok(found.ok_or_else(|| Refusal::not_found("instance", key))?)

@@ -17,6 +17,7 @@ pub mod instance;
 pub mod jwks;
 pub mod operator;
 pub mod organization;
+pub mod own_instance;
 pub mod own_task;
 pub mod permission;
 pub mod person;

@@ -54,6 +54,12 @@ impl Cache {
         slot
     }
 
+    pub(super) fn forget_all(&self) {
+        for slot in lock(&self.0).values() {
+            *lock(&slot.held) = None;
+        }
+    }
+
     pub(super) fn forget(&self, token: &AccessToken) {
         for slot in lock(&self.0).values() {
             let mut held = lock(&slot.held);

@@ -12,6 +12,7 @@ mod assertion;
 mod cache;
 mod on_behalf;
 mod possession;
+mod svid;
 mod token;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use cache::{Cache, Wanted};
 pub use on_behalf::Acting;
 use on_behalf::Subject;
 use possession::Holder;
+pub use svid::X509Svid;
 pub use token::{AccessToken, AgentError};
 
 /// What an agent proves itself with.
@@ -361,6 +363,11 @@ impl Agent {
         self.inner.cache.forget(token);
     }
 
+    /// Drops every token, so that each is asked for again.
+    pub fn forget_all(&self) {
+        self.inner.cache.forget_all();
+    }
+
     async fn fetch(
         &self,
         wanted: &Wanted,
@@ -436,6 +443,19 @@ impl Agent {
         if let Some(task) = wanted.task {
             form.append_pair("task", &task.to_string());
         }
+        let mut request = self.post(endpoint, form)?;
+        if let Some(holder) = &self.inner.holder {
+            request.headers_mut().insert(PROOF_HEADER, holder.prove("POST", endpoint, None)?);
+        }
+        Ok(request)
+    }
+
+    /// A form to one of the issuer's endpoints, with what the agent proves itself by.
+    fn post(
+        &self,
+        endpoint: &str,
+        mut form: form_urlencoded::Serializer<'_, String>,
+    ) -> Result<Request<Bytes>, AgentError> {
         let mut authorization = None;
         match &self.inner.proof {
             Proof::Secret(secret) => authorization = Some(basic(&self.inner.client_id, secret)?),
@@ -451,12 +471,9 @@ impl Agent {
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
             .body(Bytes::from(form.finish()))
-            .map_err(|_| IssuerError::malformed("metadata", "`token_endpoint` is not a URL"))?;
+            .map_err(|_| IssuerError::malformed("metadata", "an endpoint is not a URL"))?;
         if let Some(value) = authorization {
             request.headers_mut().insert(AUTHORIZATION, value);
-        }
-        if let Some(holder) = &self.inner.holder {
-            request.headers_mut().insert(PROOF_HEADER, holder.prove("POST", endpoint, None)?);
         }
         if let Some(trace) = &self.trace {
             request.headers_mut().insert(TRACEPARENT, trace.clone());

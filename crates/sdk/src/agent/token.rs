@@ -66,6 +66,11 @@ impl AccessToken {
         self.expires_at
     }
 
+    /// When it ends, in monotonic time.
+    pub fn ends(&self) -> Instant {
+        self.ends
+    }
+
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         now < self.ends
     }

@@ -1,5 +1,5 @@
 //! RFC 9126, by analogy: what an agent asks where it brings an instance of another agent into being,
-//! inside a task and with no more than it passes on.
+//! inside a task and with no more than it passes on, and where an instance ends itself.
 
 use super::authorization_details::AskedDetail;
 use super::form::Form;
@@ -50,6 +50,23 @@ impl InstanceRequest {
             scope: scope.unwrap_or_default(),
             details: details.unwrap_or_default(),
         })
+    }
+}
+
+/// Why an instance ends itself.
+#[derive(Clone, Debug)]
+pub struct InstanceEnd {
+    /// Why.
+    pub reason: String,
+}
+
+/// Why an instance ended where it does not say.
+const NO_REASON: &str = "ended by itself";
+
+impl InstanceEnd {
+    /// Reads the parameters; unknown ones are ignored.
+    pub fn parse(form: &Form) -> Result<Self, Rejection> {
+        Ok(Self { reason: form.get("reason").unwrap_or(NO_REASON).to_owned() })
     }
 }
 

@@ -253,6 +253,8 @@ fn parameters(operation: &str) -> &'static [&'static str] {
         "spawn_instance" => &["agent", "task", "scope", "expires_in"],
         "create_own_task" => &["expires_in", "subject_token_type", "scope"],
         "own_tasks" => &["cursor"],
+        // A reason, which is free text.
+        "end_own_instance" => &[],
         "issue_certificate" => &["csr", "task", "expires_in"],
         "end_own_task" => &["task"],
         operation => panic!("{operation} is new: say which of its parameters name something"),

@@ -1,0 +1,147 @@
+//! SPIFFE Workload API: what any SPIFFE client asks, over gRPC at the same socket.
+//!
+//! A question without the security header is `InvalidArgument`, one of a process without an identity
+//! `PermissionDenied`, one that cannot be answered for now `Unavailable`. A stream tells all there is at
+//! once and again after each change, and ends where the instance or the process does.
+
+mod messages;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use futures_util::{Stream, StreamExt as _, stream};
+use prost::Message;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::server::Grpc;
+use tonic_prost::ProstCodec;
+use tower::service_fn;
+
+use crate::http_face::{Caller, is_meant};
+use crate::identity::{Bundle, Identity, Standing, Svid};
+use crate::peer::Peer;
+use messages::{Nothing, X509BundlesResponse, X509Svid, X509SvidResponse};
+
+/// The longest message of a question, bytes: a JWT-SVID, with room.
+const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Answers one question of gRPC.
+pub(crate) async fn answer(caller: Caller, request: Request) -> Response {
+    let method = request.uri().path().to_owned();
+    // Before the question is read, so that whoever did not mean it learns nothing else.
+    let asked = if is_meant(request.headers()) {
+        caller.door.identity(&caller.peer).map_err(|denied| {
+            tracing::warn!(pid = caller.peer.pid, uid = caller.peer.uid, %denied, "refused");
+            Status::permission_denied("no identity issued")
+        })
+    } else {
+        Err(Status::invalid_argument("the header `workload.spiffe.io: true` is missing"))
+    };
+    match method.as_str() {
+        "/SpiffeWorkloadAPI/FetchX509SVID" => told(caller, request, asked, svids).await,
+        "/SpiffeWorkloadAPI/FetchX509Bundles" => told(caller, request, asked, bundles).await,
+        // Others there are, which are optional: a client takes this for an answer.
+        _ => asked.map_or_else(Status::into_http, |_| {
+            Status::unimplemented("this method is not served here").into_http()
+        }),
+    }
+}
+
+/// Answers with a stream of whatever `of` makes of how the instance stands.
+async fn told<T: Message + Clone + PartialEq + 'static>(
+    caller: Caller,
+    request: Request,
+    asked: Result<Arc<Identity>, Status>,
+    of: fn(&Svid, &Bundle) -> T,
+) -> Response {
+    let mut grpc =
+        Grpc::new(ProstCodec::<T, Nothing>::default()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let service = service_fn(move |_: tonic::Request<Nothing>| {
+        let (asked, peer) = (asked.clone(), Arc::clone(&caller.peer));
+        async move { Ok::<_, Status>(tonic::Response::new(states(asked?, peer, of))) }
+    });
+    grpc.server_streaming(service, request).await.map(Body::new)
+}
+
+/// What a stream remembers between two messages.
+struct Told<T> {
+    changes: watch::Receiver<Standing>,
+    identity: Arc<Identity>,
+    peer: Arc<Peer>,
+    last: Option<T>,
+    is_over: bool,
+}
+
+/// A message of how the instance stands now, and one after each change of what is told of it.
+fn states<T: Message + Clone + PartialEq + 'static>(
+    identity: Arc<Identity>,
+    peer: Arc<Peer>,
+    of: fn(&Svid, &Bundle) -> T,
+) -> Messages<T> {
+    let changes = identity.watch();
+    let told = Told { changes, identity, peer, last: None, is_over: false };
+    let next = move |mut told: Told<T>| async move {
+        if told.is_over {
+            return None;
+        }
+        let said = told.next(of).await;
+        told.is_over = said.is_err();
+        Some((said, told))
+    };
+    stream::unfold(told, next).boxed()
+}
+
+impl<T: Clone + PartialEq> Told<T> {
+    async fn next(&mut self, of: fn(&Svid, &Bundle) -> T) -> Result<T, Status> {
+        loop {
+            if self.last.is_some() {
+                tokio::select! {
+                    changed = self.changes.changed() => {
+                        changed.map_err(|_| Status::unavailable("this end is stopping"))?;
+                    }
+                    () = self.peer.ended() => {
+                        return Err(Status::permission_denied("no identity issued"));
+                    }
+                }
+            }
+            self.changes.mark_unchanged();
+            let (svid, bundle) = live(&self.identity)?;
+            let message = of(&svid, &bundle);
+            if self.last.as_ref() != Some(&message) {
+                self.last = Some(message.clone());
+                return Ok(message);
+            }
+        }
+    }
+}
+
+/// What can be given out, or why not.
+fn live(identity: &Identity) -> Result<(Arc<Svid>, Arc<Bundle>), Status> {
+    match identity.standing() {
+        Standing::Live(svid, bundle) => Ok((svid, bundle)),
+        Standing::Refused => Err(Status::permission_denied("no identity issued")),
+        Standing::Lapsed => Err(Status::unavailable("the server has not answered for too long")),
+    }
+}
+
+fn svids(svid: &Svid, bundle: &Bundle) -> X509SvidResponse {
+    let one = X509Svid {
+        spiffe_id: svid.spiffe_id.clone(),
+        x509_svid: svid.chain.clone(),
+        x509_svid_key: svid.key.to_vec(),
+        bundle: bundle.roots.clone(),
+        hint: String::new(),
+    };
+    X509SvidResponse { svids: vec![one], ..X509SvidResponse::default() }
+}
+
+fn bundles(svid: &Svid, bundle: &Bundle) -> X509BundlesResponse {
+    let bundles = HashMap::from([(svid.trust_domain.clone(), bundle.roots.clone())]);
+    X509BundlesResponse { bundles, ..X509BundlesResponse::default() }
+}

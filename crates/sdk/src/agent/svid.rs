@@ -1,0 +1,113 @@
+//! SPIFFE X509-SVID: certificates of an agent's instance, what they are checked against, and the
+//! instance's own end.
+//!
+//! The key never comes near: who asks for a certificate brings a certification request, signed with a
+//! key of its own.
+
+use std::time::{Duration, Instant};
+
+use accredit_net::RESPONSE_BODY_MAX;
+use accredit_wire::time::Time;
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use serde::Deserialize;
+
+use super::{Agent, AgentError};
+use crate::ambient;
+use crate::issuer::IssuerError;
+
+/// The longest life of a certificate that is believed; one that says more is renewed after this.
+const LIFE_MAX: Duration = Duration::from_hours(24);
+
+/// A certificate of an instance.
+#[derive(Clone, Debug)]
+pub struct X509Svid {
+    /// Its id, by which it is revoked.
+    pub id: String,
+    /// Whom it names.
+    pub spiffe_id: String,
+    /// The certificate and, behind it, what signed it (RFC 7468).
+    pub certificate: String,
+    /// When it ends, by this machine's clock.
+    pub expires_at: Time,
+    /// The same in monotonic time.
+    pub ends: Instant,
+}
+
+/// What the issuer answers (docs/formats.md).
+#[derive(Deserialize)]
+struct Answer {
+    id: String,
+    spiffe_id: String,
+    certificate: String,
+    expires_in: u64,
+}
+
+impl Agent {
+    /// A certificate for the key that signed `csr`, a certification request (RFC 2986, PEM); for
+    /// `life` at most, where it says. For an agent that proves itself as an instance.
+    pub async fn certificate(
+        &self,
+        csr: &str,
+        life: Option<Duration>,
+    ) -> Result<X509Svid, AgentError> {
+        let life = life.map(|life| life.as_secs().to_string());
+        let task = self.task.map(|task| task.to_string());
+        let optional = [("expires_in", life.as_deref()), ("task", task.as_deref())];
+        let request = self.ask_for("/oauth/certificates", ("csr", csr), &optional)?;
+        // Its life counts from before it was asked for.
+        let (asked_at, now) = (ambient::instant(), ambient::now());
+        let body = self.answer(request).await?;
+        let malformed = |reason: &str| IssuerError::malformed("certificate answer", reason);
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| malformed("it is not an answer with a certificate"))?;
+        if answer.expires_in == 0 || !answer.spiffe_id.starts_with("spiffe://") {
+            return Err(malformed("the certificate has no life, or names nobody").into());
+        }
+        let life = Duration::from_secs(answer.expires_in).min(LIFE_MAX);
+        Ok(X509Svid {
+            id: answer.id,
+            spiffe_id: answer.spiffe_id,
+            certificate: answer.certificate,
+            expires_at: now.plus(life),
+            ends: asked_at + life,
+        })
+    }
+
+    /// What the certificates of the organization are checked against, as published: a SPIFFE bundle
+    /// (JSON). Nobody needs to prove anything to have it.
+    pub async fn bundle(&self) -> Result<Bytes, AgentError> {
+        let issuer = &self.inner.issuer;
+        Ok(issuer.public(&issuer.issuer.endpoint("/spiffe/bundle"), "bundle").await?)
+    }
+
+    /// Ends the instance as which the agent proves itself, for ever, and everything that it got. For
+    /// when its process is over.
+    pub async fn end(&self, reason: &str) -> Result<(), AgentError> {
+        let request = self.ask_for("/oauth/instances/end", ("reason", reason), &[])?;
+        self.answer(request).await.map(drop)
+    }
+
+    /// A form to an endpoint under the issuer.
+    fn ask_for(
+        &self,
+        path: &str,
+        (name, value): (&str, &str),
+        optional: &[(&str, Option<&str>)],
+    ) -> Result<Request<Bytes>, AgentError> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair(name, value);
+        form.extend_pairs(optional.iter().filter_map(|(name, value)| Some((*name, (*value)?))));
+        self.post(&self.inner.issuer.issuer.endpoint(path), form)
+    }
+
+    /// What an endpoint under the issuer answers.
+    async fn answer(&self, request: Request<Bytes>) -> Result<Bytes, AgentError> {
+        let response = self.inner.issuer.http.send(request, RESPONSE_BODY_MAX).await;
+        let response = response.map_err(IssuerError::Net)?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(AgentError::from_answer(status, response.body())),
+        }
+    }
+}
