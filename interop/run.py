@@ -26,6 +26,7 @@ SCRIPTS = [
     "py_certificates.py",
     "py_mtls.py",
     "py_sslyze.py",
+    "py_spiffe.py",
     "py_biscuit.py",
     "node_openid_client.mjs",
     "node_jose.mjs",

@@ -74,7 +74,9 @@ impl Refused {
         match error {
             AgentError::Refused(body) => {
                 let status = match body.error() {
-                    ErrorCode::InvalidClient => StatusCode::FORBIDDEN,
+                    ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient => {
+                        StatusCode::FORBIDDEN
+                    }
                     ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
                     _ => StatusCode::BAD_REQUEST,
                 };

@@ -297,9 +297,10 @@ impl Identity {
     }
 }
 
-/// Whether a refusal is of the one who asks, whatever it asks for.
+/// Whether a refusal is of the one who asks, whatever it asks for: its credential or itself was ended, or
+/// its agent, owner or organization suspended.
 fn ends(error: ErrorCode) -> bool {
-    error == ErrorCode::InvalidClient
+    matches!(error, ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient)
 }
 
 /// A new key, and a certificate for it.
@@ -360,24 +361,26 @@ struct PublishedKey {
 }
 
 async fn bundle(agent: &Agent) -> Result<Bundle, IdentityError> {
-    read_bundle(&agent.bundle().await?).ok_or(IdentityError::Malformed("bundle"))
+    Bundle::read(&agent.bundle().await?).ok_or(IdentityError::Malformed("bundle"))
 }
 
-/// The roots of a bundle. What is of another use, or of one that nobody knows, is left out; a root
-/// without exactly one certificate makes the whole bundle unread.
-fn read_bundle(text: &[u8]) -> Option<Bundle> {
-    let published: Published = serde_json::from_slice(text).ok()?;
-    let mut roots = Vec::new();
-    let of_x509 = published.keys.iter().filter(|key| key.usage.as_deref() == Some("x509-svid"));
-    for (count, key) in of_x509.enumerate() {
-        let [certificate] = key.x5c.as_slice() else { return None };
-        if count >= CERTIFICATES_MAX {
-            return None;
+impl Bundle {
+    /// Reads what an issuer publishes. What is of another use, or of one that nobody knows, is left out; a
+    /// root without exactly one certificate makes the whole of it unread.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let published: Published = serde_json::from_slice(text).ok()?;
+        let mut roots = Vec::new();
+        let of_x509 = published.keys.iter().filter(|key| key.usage.as_deref() == Some("x509-svid"));
+        for (count, key) in of_x509.enumerate() {
+            let [certificate] = key.x5c.as_slice() else { return None };
+            if count >= CERTIFICATES_MAX {
+                return None;
+            }
+            roots.extend(STANDARD.decode(certificate).ok().filter(|der| !der.is_empty())?);
         }
-        roots.extend(STANDARD.decode(certificate).ok().filter(|der| !der.is_empty())?);
+        let refresh = published.spiffe_refresh_hint.map_or(REFRESH, Duration::from_secs);
+        Some(Self { roots, refresh: refresh.clamp(REFRESH_MIN, REFRESH_MAX) })
     }
-    let refresh = published.spiffe_refresh_hint.map_or(REFRESH, Duration::from_secs);
-    Some(Bundle { roots, refresh: refresh.clamp(REFRESH_MIN, REFRESH_MAX) })
 }
 
 #[cfg(test)]
@@ -413,7 +416,7 @@ mod tests {
 
     #[test]
     fn of_a_bundle_the_roots_are_read_and_what_is_unknown_is_left_out() {
-        let read = |keys: &str| read_bundle(format!(r#"{{"keys":[{keys}]}}"#).as_bytes());
+        let read = |keys: &str| Bundle::read(format!(r#"{{"keys":[{keys}]}}"#).as_bytes());
         let root = r#"{"kty":"EC","use":"x509-svid","x5c":["AQI="]}"#;
         let both =
             format!(r#"{root},{{"use":"jwt-svid","kid":"k"}},{{"use":"new","x5c":["BA=="]}}"#);
@@ -429,10 +432,10 @@ mod tests {
         ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
-        assert_eq!(read_bundle(b"{}"), None);
+        assert_eq!(Bundle::read(b"{}"), None);
         let hinted = |hint: u64| {
             let text = format!(r#"{{"keys":[],"spiffe_refresh_hint":{hint}}}"#);
-            read_bundle(text.as_bytes()).expect("a bundle").refresh
+            Bundle::read(text.as_bytes()).expect("a bundle").refresh
         };
         assert_eq!(
             [hinted(0), hinted(60), hinted(u64::MAX)],
@@ -443,7 +446,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_readers_panic(text in ".{0,300}") {
-            let _ = (chain(&text), trust_domain(&text), read_bundle(text.as_bytes()));
+            let _ = (chain(&text), trust_domain(&text), Bundle::read(text.as_bytes()));
         }
     }
 }

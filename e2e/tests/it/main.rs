@@ -45,6 +45,7 @@ mod story_revoke;
 mod story_revoked_certificates;
 mod story_roles;
 mod story_rotation;
+mod story_run;
 mod story_service;
 mod story_skew;
 mod story_status_list;

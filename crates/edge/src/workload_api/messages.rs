@@ -23,6 +23,7 @@ pub(super) struct X509SvidResponse {
 /// One X.509-SVID.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
+#[expect(clippy::struct_field_names, reason = "the names are the standard's")]
 pub(super) struct X509Svid {
     #[prost(string, tag = "1")]
     pub(super) spiffe_id: String,

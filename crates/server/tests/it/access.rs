@@ -322,7 +322,8 @@ impl Stage {
 
     /// A request that would work, if the caller were entitled.
     pub(crate) async fn ask(&self, endpoint: &Endpoint, instance: &str) -> Ask {
-        let path = self.path(endpoint).replace("/instances/", &format!("/instances/{instance}"));
+        let path =
+            self.path(endpoint).replace("/v1/instances/", &format!("/v1/instances/{instance}"));
         let ask = Ask::new(endpoint.method.as_str(), path);
         if endpoint.path.contains("/oauth/") {
             match endpoint.operation {

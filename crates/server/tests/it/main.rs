@@ -42,6 +42,7 @@ mod metrics;
 mod mtls;
 mod once;
 mod overload;
+mod own_instance;
 mod parting;
 mod permission;
 mod probes;

@@ -65,7 +65,7 @@ impl Started {
     ) -> Result<Self, Failure> {
         // Before it is started, so that nothing is missed.
         let signals = signals()?;
-        let (program, arguments) = command.split_first().unwrap_or_else(|| (&EMPTY, &[]));
+        let (program, arguments) = command.split_first().unwrap_or((&EMPTY, &[]));
         let mut command = Command::new(program);
         command.arg0(program).args(arguments);
         for secret in SECRETS {

@@ -102,25 +102,22 @@ struct Born {
 
 /// Brings the instance into being, by an administrator's key or by an agent's own secret.
 async fn born(args: &Run, cx: &Context) -> Result<Born, Failure> {
-    let (answer, issuer) = match &args.by.client_id {
-        Some(client_id) => {
-            let mut form = vec![("agent", args.agent.clone())];
-            form.extend(args.name.clone().map(|name| ("name", name)));
-            form.extend(args.task.clone().map(|task| ("task", task)));
-            form.extend(args.expires_in.map(|life| ("expires_in", life.as_secs().to_string())));
-            form.extend(as_agent::asked(&args.allow)?);
-            let answer = args.by.post(client_id, "instances", form, cx).await?;
-            (answer, args.by.issuer(cx).await?.1)
-        }
-        None => {
-            let body = Body::new()
-                .with("agent", args.agent.as_str())
-                .with_opt("name", args.name.as_deref())
-                .with_opt("expires_in", args.expires_in.map(|life| life.as_secs()));
-            let (api, issuer) = token::issuer(None, None, cx).await?;
-            let all = RequestPath::new("/v1/instances");
-            (api.call(Method::POST, all, Some(body.json())).await?, issuer)
-        }
+    let (answer, issuer) = if let Some(client_id) = &args.by.client_id {
+        let mut form = vec![("agent", args.agent.clone())];
+        form.extend(args.name.clone().map(|name| ("name", name)));
+        form.extend(args.task.clone().map(|task| ("task", task)));
+        form.extend(args.expires_in.map(|life| ("expires_in", life.as_secs().to_string())));
+        form.extend(as_agent::asked(&args.allow)?);
+        let answer = args.by.post(client_id, "instances", form, cx).await?;
+        (answer, args.by.issuer(cx).await?.1)
+    } else {
+        let body = Body::new()
+            .with("agent", args.agent.as_str())
+            .with_opt("name", args.name.as_deref())
+            .with_opt("expires_in", args.expires_in.map(|life| life.as_secs()));
+        let (api, issuer) = token::issuer(None, None, cx).await?;
+        let all = RequestPath::new("/v1/instances");
+        (api.call(Method::POST, all, Some(body.json())).await?, issuer)
     };
     let of = |name: &str| member(&answer, &issuer, name);
     let (id, client_id) = (of("id")?, of("client_id")?);
@@ -208,9 +205,8 @@ async fn end(identity: &Identity, born: &Born, cx: &Context) {
     let mut last = None;
     for tried in 1..=END_TRIES_MAX {
         match identity.end("its command is over").await {
-            Ok(()) => return,
-            // It was ended before.
-            Err(accredit::AgentError::Refused(_)) => return,
+            // Or it was ended before.
+            Ok(()) | Err(accredit::AgentError::Refused(_)) => return,
             Err(error) => last = Some(error),
         }
         if tried < END_TRIES_MAX {

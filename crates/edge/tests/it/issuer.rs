@@ -1,0 +1,123 @@
+//! An issuer as the local end sees one: it gives certificates and tokens, refuses, or does not answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use accredit::{Agent, Secret};
+use accredit_edge::Identity;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+/// What the issuer answers from now on.
+pub(crate) const GOOD: u32 = 0;
+pub(crate) const REFUSES: u32 = 1;
+pub(crate) const SUSPENDED: u32 = 2;
+pub(crate) const BROKEN: u32 = 3;
+
+/// Whose certificates they are.
+pub(crate) const ID: &str = "spiffe://dev.id.example/agent/planner/instance/ins_1";
+
+#[derive(Clone)]
+pub(crate) struct Issuer {
+    url: String,
+    mood: Arc<AtomicU32>,
+    /// The life of the next certificate, seconds.
+    life: Arc<AtomicU64>,
+    /// How many certificates it gave.
+    pub(crate) given: Arc<AtomicU32>,
+    /// How many instances ended themselves.
+    pub(crate) ended: Arc<AtomicU32>,
+}
+
+impl Issuer {
+    pub(crate) async fn start(life: Duration) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/o/dev", listener.local_addr().expect("an address"));
+        let issuer = Self {
+            url,
+            mood: Arc::default(),
+            life: Arc::new(AtomicU64::new(life.as_secs())),
+            given: Arc::default(),
+            ended: Arc::default(),
+        };
+        let routes = Router::new()
+            .route("/o/dev/oauth/certificates", post(certificate))
+            .route("/o/dev/oauth/instances/end", post(end))
+            .route("/o/dev/spiffe/bundle", get(bundle))
+            .with_state(issuer.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        issuer
+    }
+
+    pub(crate) fn is(&self, mood: u32) {
+        self.mood.store(mood, Ordering::SeqCst);
+    }
+
+    pub(crate) fn life(&self, life: Duration) {
+        self.life.store(life.as_secs(), Ordering::SeqCst);
+    }
+
+    fn agent(&self, is_bound: bool) -> Agent {
+        let secret = Secret::new("acr_instance_test".to_owned());
+        let builder = Agent::builder(&self.url, "agt_1", secret);
+        let builder = if is_bound { builder } else { builder.bearer_tokens() };
+        builder.build().expect("an agent")
+    }
+
+    /// An instance that keeps itself.
+    pub(crate) async fn identity(&self) -> Arc<Identity> {
+        let begun = Identity::begin(self.agent(true), self.agent(false)).await;
+        let identity = begun.expect("an identity");
+        let kept = Arc::clone(&identity);
+        tokio::spawn(async move { kept.keep().await });
+        identity
+    }
+
+    /// What it says instead of an answer, where it does.
+    fn says(&self) -> Option<Response> {
+        let refusal = |status: StatusCode, error: &str, rule: &str| {
+            let body = json!({"error": error, "error_description": "no", "rule": rule});
+            Some((status, Json(body)).into_response())
+        };
+        match self.mood.load(Ordering::SeqCst) {
+            REFUSES => refusal(StatusCode::UNAUTHORIZED, "invalid_client", "instance-not-active"),
+            SUSPENDED => {
+                refusal(StatusCode::BAD_REQUEST, "unauthorized_client", "agent-not-active")
+            }
+            BROKEN => Some(StatusCode::BAD_GATEWAY.into_response()),
+            _ => None,
+        }
+    }
+}
+
+/// A certificate that says which it is: nobody here looks into it.
+async fn certificate(State(issuer): State<Issuer>) -> Response {
+    if let Some(no) = issuer.says() {
+        return no;
+    }
+    let number = issuer.given.fetch_add(1, Ordering::SeqCst);
+    let leaf = accredit_wire::x509::pem("CERTIFICATE", format!("leaf {number}").as_bytes());
+    let above = accredit_wire::x509::pem("CERTIFICATE", b"|intermediate");
+    Json(json!({"id": "tok_1", "spiffe_id": ID, "certificate": format!("{leaf}{above}"),
+        "expires_in": issuer.life.load(Ordering::SeqCst)}))
+    .into_response()
+}
+
+async fn end(State(issuer): State<Issuer>) -> Json<Value> {
+    issuer.ended.fetch_add(1, Ordering::SeqCst);
+    Json(json!({}))
+}
+
+async fn bundle(State(issuer): State<Issuer>) -> Response {
+    let key = json!({"use": "x509-svid", "kty": "EC", "x5c": ["cm9vdA=="]});
+    let body = json!({"spiffe_refresh_hint": 300, "keys": [key]});
+    issuer
+        .says()
+        .filter(|_| issuer.mood.load(Ordering::SeqCst) == BROKEN)
+        .unwrap_or_else(|| Json(body).into_response())
+}

@@ -1,0 +1,269 @@
+//! SPIFFE Workload API over gRPC: what a client is told, again and again, and with which code it is refused.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use accredit_edge::{Denied, Door, FILE_NAME, Identity, Peer, Socket, Tree};
+use hyper_util::rt::TokioIo;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use crate::issuer::{BROKEN, GOOD, ID, Issuer, REFUSES, SUSPENDED};
+
+/// How long something may take on a loaded machine.
+const SOON: Duration = Duration::from_secs(30);
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Nothing {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Svid {
+    #[prost(string, tag = "1")]
+    spiffe_id: String,
+    #[prost(bytes = "vec", tag = "2")]
+    chain: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    bundle: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Svids {
+    #[prost(message, repeated, tag = "1")]
+    svids: Vec<Svid>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Bundles {
+    #[prost(map = "string, bytes", tag = "2")]
+    bundles: HashMap<String, Vec<u8>>,
+}
+
+/// A socket with a door, and its folder.
+struct Local {
+    folder: tempfile::TempDir,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Local {
+    fn new(door: impl Door) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = Socket::bind(&folder.path().join(FILE_NAME)).expect("a socket");
+        let door: Arc<dyn Door> = Arc::new(door);
+        let serving = tokio::spawn(async move { socket.serve(door).await });
+        Self { folder, serving }
+    }
+
+    /// For this process and its children.
+    fn of(identity: &Arc<Identity>) -> Self {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        Self::new(Tree::new(Arc::clone(identity), own, user()))
+    }
+
+    async fn channel(&self) -> Channel {
+        let path = self.folder.path().join(FILE_NAME);
+        let connect = tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_static("http://localhost");
+        endpoint.connect_with_connector(connect).await.expect("a connection")
+    }
+
+    /// A stream, with the header or what stands for it.
+    async fn stream<T: prost::Message + Default + 'static>(
+        &self,
+        method: &str,
+        header: Option<&'static str>,
+    ) -> Result<Streaming<T>, Status> {
+        let mut grpc = tonic::client::Grpc::new(self.channel().await);
+        grpc.ready().await.expect("ready");
+        let mut request = Request::new(Nothing {});
+        if let Some(value) = header {
+            request.metadata_mut().insert("workload.spiffe.io", value.parse().expect("a value"));
+        }
+        let path: PathAndQuery = format!("/SpiffeWorkloadAPI/{method}").parse().expect("a path");
+        let codec = ProstCodec::<Nothing, T>::default();
+        Ok(grpc.server_streaming(request, path, codec).await?.into_inner())
+    }
+
+    async fn svids(&self) -> Streaming<Svids> {
+        self.stream("FetchX509SVID", Some("true")).await.expect("a stream")
+    }
+
+    async fn code(&self, method: &str, header: Option<&'static str>) -> Code {
+        match self.stream::<Svids>(method, header).await {
+            Ok(mut stream) => stream.message().await.expect_err("refused").code(),
+            Err(status) => status.code(),
+        }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn user() -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").expect("this process").uid()
+}
+
+async fn next<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
+    let message = tokio::time::timeout(SOON, stream.message()).await.expect("in time");
+    message.map(|message| message.expect("no end without a word"))
+}
+
+#[tokio::test]
+async fn a_client_is_told_all_at_once_and_again_after_each_renewal() {
+    let issuer = Issuer::start(Duration::from_secs(3)).await;
+    let local = Local::of(&issuer.identity().await);
+    let mut stream = local.svids().await;
+    let first = next(&mut stream).await.expect("an SVID").svids.remove(0);
+    assert_eq!((&*first.spiffe_id, &*first.chain), (ID, &b"leaf 0|intermediate"[..]));
+    assert_eq!(first.bundle, b"root");
+    issuer.life(Duration::from_secs(3600));
+    let second = next(&mut stream).await.expect("a renewed one").svids.remove(0);
+    assert_eq!(second.chain, b"leaf 1|intermediate");
+    assert!(!second.key.is_empty() && second.key != first.key, "each has a key of its own");
+    // Who comes later is told the same, at once.
+    let again = next(&mut local.svids().await).await.expect("an SVID").svids.remove(0);
+    assert_eq!(again, second);
+    let mut bundles =
+        local.stream::<Bundles>("FetchX509Bundles", Some("true")).await.expect("them");
+    let told = next(&mut bundles).await.expect("bundles").bundles;
+    assert_eq!(told, HashMap::from([("spiffe://dev.id.example".into(), b"root".to_vec())]));
+    // A renewal changes no bundle, and so nothing is said of it.
+    let more = tokio::time::timeout(Duration::from_millis(300), bundles.message()).await;
+    assert!(more.is_err());
+}
+
+#[tokio::test]
+async fn who_does_not_mean_it_and_who_is_nobody_are_refused_by_their_codes() {
+    let issuer = Issuer::start(Duration::from_secs(3600)).await;
+    let identity = issuer.identity().await;
+    let local = Local::of(&identity);
+    for method in ["FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "None"] {
+        for header in [None, Some("false"), Some("True"), Some("")] {
+            assert_eq!(
+                local.code(method, header).await,
+                Code::InvalidArgument,
+                "{method} {header:?}"
+            );
+        }
+    }
+    assert_eq!(local.code("FetchJWTSVID", Some("true")).await, Code::Unimplemented);
+    assert_eq!(local.code("FetchWITSVID", Some("true")).await, Code::Unimplemented);
+
+    // A process that is no descendant; one of another user; one that is over.
+    let own = i32::try_from(std::process::id()).expect("a pid");
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().expect("sleep runs");
+    let child = i32::try_from(other.id()).expect("a pid");
+    let strangers = Local::new(Tree::new(Arc::clone(&identity), child, user()));
+    assert_eq!(strangers.code("FetchX509SVID", Some("true")).await, Code::PermissionDenied);
+    let of_others = Local::new(Tree::new(Arc::clone(&identity), own, user() + 1));
+    assert_eq!(of_others.code("FetchX509SVID", Some("true")).await, Code::PermissionDenied);
+    assert_eq!(of_others.code("FetchX509SVID", None).await, Code::InvalidArgument);
+    assert_eq!(strangers.code("None", Some("true")).await, Code::PermissionDenied);
+    other.kill().expect("killed");
+    other.wait().expect("over");
+
+    struct Gone;
+    impl Door for Gone {
+        fn identity(&self, _: &Peer) -> Result<Arc<Identity>, Denied> {
+            Err(Denied::Gone)
+        }
+    }
+    let gone = Local::new(Gone);
+    assert_eq!(gone.code("FetchX509Bundles", Some("true")).await, Code::PermissionDenied);
+    // Nothing was lost by all of that.
+    next(&mut local.svids().await).await.expect("an SVID");
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_is_taken_back_and_given_again_where_it_is_lifted() {
+    for mood in [REFUSES, SUSPENDED] {
+        let issuer = Issuer::start(Duration::from_secs(3)).await;
+        let local = Local::of(&issuer.identity().await);
+        let mut stream = local.svids().await;
+        next(&mut stream).await.expect("an SVID");
+        issuer.is(mood);
+        let ended = next(&mut stream).await.expect_err("taken back");
+        assert_eq!(ended.code(), Code::PermissionDenied);
+        assert_eq!(local.code("FetchX509SVID", Some("true")).await, Code::PermissionDenied);
+        issuer.life(Duration::from_secs(3600));
+        issuer.is(GOOD);
+        let lifted = tokio::time::timeout(SOON, async {
+            while local.svids().await.message().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        lifted.await.expect("given again");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_outlived_until_the_certificate_is_over() {
+    let issuer = Issuer::start(Duration::from_secs(6)).await;
+    let identity = issuer.identity().await;
+    let local = Local::of(&identity);
+    let mut stream = local.svids().await;
+    next(&mut stream).await.expect("an SVID");
+    issuer.is(BROKEN);
+    let told = tokio::time::timeout(SOON, async {
+        while identity.silent_for().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    told.await.expect("it is known that the server does not answer");
+    next(&mut local.svids().await).await.expect("what there was is given on");
+    let over = next(&mut stream).await.expect_err("until it is over");
+    assert_eq!(over.code(), Code::Unavailable);
+    assert_eq!(local.code("FetchX509SVID", Some("true")).await, Code::Unavailable);
+    assert_eq!(issuer.given.load(Ordering::SeqCst), 1);
+    issuer.is(GOOD);
+    let back = tokio::time::timeout(SOON, async {
+        while local.svids().await.message().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    back.await.expect("the server is back");
+    assert!(identity.silent_for().is_none());
+}
+
+#[tokio::test]
+async fn an_instance_that_ended_itself_gives_nothing_out() {
+    let issuer = Issuer::start(Duration::from_secs(3600)).await;
+    let identity = issuer.identity().await;
+    let local = Local::of(&identity);
+    let mut stream = local.svids().await;
+    next(&mut stream).await.expect("an SVID");
+    identity.end("a test").await.expect("ended");
+    assert_eq!(issuer.ended.load(Ordering::SeqCst), 1);
+    assert_eq!(next(&mut stream).await.expect_err("over").code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_socket_is_its_owners_and_lies_where_nobody_else_can_put_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(FILE_NAME);
+    let socket = Socket::bind(&path).expect("a socket");
+    let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(Socket::bind(&path).is_err(), "what is there is never taken over");
+    drop(socket);
+    assert!(!path.exists());
+    for open in [0o777, 0o770, 0o1777] {
+        let mode = std::fs::Permissions::from_mode(open);
+        std::fs::set_permissions(folder.path(), mode).expect("set");
+        assert!(Socket::bind(&path).is_err(), "{open:o}");
+    }
+    assert!(Socket::bind(&folder.path().join("no/such")).is_err());
+}

@@ -1,0 +1,118 @@
+"""spiffe (py-spiffe) and grpcio: a process under `accredit run` has an identity, and others have none."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import grpc
+
+from checks import Checks, context, equal, holds, refused
+from server import clean_environment, json_command
+
+SECONDS_MAX = 20
+
+
+def agent():
+    """What runs under `accredit run`: says what it was given, then waits until its input ends."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from spiffe import TrustDomain, WorkloadApiClient, X509Source
+
+    def spki(key):
+        return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo).hex()
+
+    with WorkloadApiClient() as client:
+        began = time.monotonic()
+        svid = client.fetch_x509_svid()
+        took = time.monotonic() - began
+        domain = svid.spiffe_id.trust_domain
+        roots = client.fetch_x509_bundles().get_bundle_for_trust_domain(domain).x509_authorities
+        leaf = svid.leaf
+        facts = {
+            "socket": os.environ["SPIFFE_ENDPOINT_SOCKET"],
+            "spiffe_id": str(svid.spiffe_id),
+            "milliseconds": took * 1000,
+            "key_is_its": spki(svid.private_key.public_key()) == spki(leaf.public_key()),
+            "chain": len(svid.cert_chain),
+            "signed": [],
+            "secrets": [name for name, value in os.environ.items() if "acr_" in value],
+        }
+        for below, above in zip(svid.cert_chain, [*svid.cert_chain[1:], *roots]):
+            below.verify_directly_issued_by(above)
+            facts["signed"].append(below.subject.rfc4514_string())
+    with X509Source() as source:
+        facts["source"] = str(source.get_x509_context().default_svid.spiffe_id)
+        facts["trusted"] = source.get_bundle_for_trust_domain(TrustDomain(domain.name)) is not None
+    print(json.dumps(facts), flush=True)
+    sys.stdin.read()
+
+
+def call(socket, metadata, method="FetchX509SVID"):
+    """One call as gRPC alone makes it; the first message."""
+    with grpc.insecure_channel(socket) as channel:
+        stream = channel.unary_stream(f"/SpiffeWorkloadAPI/{method}")
+        return next(stream(b"", metadata=metadata, timeout=SECONDS_MAX))
+
+
+def code_of(socket, metadata, method="FetchX509SVID"):
+    error = refused(grpc.RpcError, lambda: call(socket, metadata, method))
+    return error.code()
+
+
+def main():
+    facts = context()
+    environment = clean_environment() | {
+        "ACCREDIT_URL": facts["url"],
+        "ACCREDIT_TOKEN": facts["admin_token"],
+    }
+    check = Checks("spiffe")
+    command = [facts["accredit"], "run", "--agent", "bot", "--name", "spiffe", "--"]
+    running = subprocess.Popen(
+        [*command, sys.executable, __file__, "agent"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said = json.loads(running.stdout.readline() or "{}")
+
+    @check("a SPIFFE client finds its socket and gets an SVID with its key")
+    def _():
+        holds("/agent/bot/instance/ins_" in said["spiffe_id"], said["spiffe_id"])
+        holds(said["key_is_its"], "the key is another's")
+        equal(said["chain"], 2)
+        equal(said["secrets"], [])
+        holds(said["milliseconds"] < 2000, said["milliseconds"])
+
+    @check("its chain ends at a root of the bundle, each signed by the next")
+    def _():
+        equal(len(said["signed"]), 2)
+        equal(said["source"], said["spiffe_id"])
+        holds(said["trusted"], "no bundle for its trust domain")
+
+    @check("a question without the header is none, and a stranger has no identity")
+    def _():
+        meant = [("workload.spiffe.io", "true")]
+        equal(code_of(said["socket"], []), grpc.StatusCode.INVALID_ARGUMENT)
+        other = [("workload.spiffe.io", "false")]
+        equal(code_of(said["socket"], other), grpc.StatusCode.INVALID_ARGUMENT)
+        equal(code_of(said["socket"], [*meant, *meant]), grpc.StatusCode.INVALID_ARGUMENT)
+        equal(code_of(said["socket"], meant), grpc.StatusCode.PERMISSION_DENIED)
+        equal(code_of(said["socket"], meant, "Nothing"), grpc.StatusCode.PERMISSION_DENIED)
+
+    @check("the instance ends with the process, and its socket is gone")
+    def _():
+        running.stdin.close()
+        equal(running.wait(SECONDS_MAX), 0)
+        listed = json_command(facts["accredit"], environment, "instance", "list", "--agent", "bot")
+        states = {row["id"]: row["state"] for row in listed["items"]}
+        equal(states[said["spiffe_id"].rsplit("/", 1)[1]], "revoked")
+        holds(not os.path.exists(said["socket"].removeprefix("unix://")), said["socket"])
+
+    running.kill()
+    check.finish()
+
+
+if __name__ == "__main__":
+    agent() if sys.argv[1] == "agent" else main()
