@@ -112,6 +112,16 @@ mod tests {
     }
 
     #[test]
+    fn behind_two_dashes_another_programs_flags_stand_and_our_secrets_do_not() {
+        let run = |word: &str| refuse_secrets(&argv(&["run", "--agent", "a", "--", "curl", word]));
+        for theirs in ["--token", "--password=x", "--secret"] {
+            assert!(run(theirs).is_ok(), "{theirs}");
+        }
+        assert!(run(SECRET).is_err());
+        assert!(refuse_secrets(&argv(&["run", "--token", "--", "x"])).is_err());
+    }
+
+    #[test]
     fn ids_and_names_are_no_secrets() {
         let line = [
             "revoke",

@@ -115,6 +115,7 @@ mod tests {
         assert_eq!(Exit::Unreachable.code(), 8);
         assert_eq!(Exit::VerificationFailed.code(), 9);
         assert_eq!(Exit::Interrupted.code(), 130);
+        assert_eq!([0, 7, 255].map(|code| Exit::OfProgram(code).code()), [0, 7, 255]);
     }
 
     #[test]
