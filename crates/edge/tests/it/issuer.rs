@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use accredit::{Agent, Secret};
 use accredit_edge::Identity;
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::{Value, json};
 
 /// What the issuer answers from now on.
@@ -82,7 +83,7 @@ impl Issuer {
     fn says(&self) -> Option<Response> {
         let refusal = |status: StatusCode, error: &str, rule: &str| {
             let body = json!({"error": error, "error_description": "no", "rule": rule});
-            Some((status, Json(body)).into_response())
+            Some(said(status, &body))
         };
         match self.mood.load(Ordering::SeqCst) {
             REFUSES => refusal(StatusCode::UNAUTHORIZED, "invalid_client", "instance-not-active"),
@@ -103,21 +104,24 @@ async fn certificate(State(issuer): State<Issuer>) -> Response {
     let number = issuer.given.fetch_add(1, Ordering::SeqCst);
     let leaf = accredit_wire::x509::pem("CERTIFICATE", format!("leaf {number}").as_bytes());
     let above = accredit_wire::x509::pem("CERTIFICATE", b"|intermediate");
-    Json(json!({"id": "tok_1", "spiffe_id": ID, "certificate": format!("{leaf}{above}"),
-        "expires_in": issuer.life.load(Ordering::SeqCst)}))
-    .into_response()
+    let life = issuer.life.load(Ordering::SeqCst);
+    let chain = format!("{leaf}{above}");
+    let body = json!({"id": "tok_1", "spiffe_id": ID, "certificate": chain, "expires_in": life});
+    said(StatusCode::OK, &body)
 }
 
-async fn end(State(issuer): State<Issuer>) -> Json<Value> {
+async fn end(State(issuer): State<Issuer>) -> Response {
     issuer.ended.fetch_add(1, Ordering::SeqCst);
-    Json(json!({}))
+    said(StatusCode::OK, &json!({}))
 }
 
 async fn bundle(State(issuer): State<Issuer>) -> Response {
     let key = json!({"use": "x509-svid", "kty": "EC", "x5c": ["cm9vdA=="]});
     let body = json!({"spiffe_refresh_hint": 300, "keys": [key]});
-    issuer
-        .says()
-        .filter(|_| issuer.mood.load(Ordering::SeqCst) == BROKEN)
-        .unwrap_or_else(|| Json(body).into_response())
+    let is_broken = issuer.mood.load(Ordering::SeqCst) == BROKEN;
+    issuer.says().filter(|_| is_broken).unwrap_or_else(|| said(StatusCode::OK, &body))
+}
+
+fn said(status: StatusCode, body: &Value) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use accredit_edge::{Denied, Door, FILE_NAME, Identity, Peer, Socket, Tree};
+use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
