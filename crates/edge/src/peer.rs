@@ -186,6 +186,13 @@ mod linux {
                            if os.fork(): os._exit(0)\n\
                            sys.stdin.read()";
             let (mut child, stream) = seen(program).await;
+            // It is over, and its parent has not looked yet: its id means nobody else, and its files are
+            // still there to be read.
+            let stat = format!("/proc/{}/stat", child.id());
+            while !std::fs::read_to_string(&stat).expect("there").contains(") Z ") {
+                tokio::task::yield_now().await;
+            }
+            assert!(matches!(Peer::of(&stream), Err(PeerError::Gone)));
             let stdin = child.stdin.take();
             child.wait().expect("over");
             assert!(matches!(Peer::of(&stream), Err(PeerError::Gone)));

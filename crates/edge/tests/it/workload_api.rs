@@ -163,7 +163,10 @@ async fn who_does_not_mean_it_and_who_is_nobody_are_refused_by_their_codes() {
 
     // A process that is no descendant; one of another user; one that is over.
     let own = i32::try_from(std::process::id()).expect("a pid");
-    let mut other = std::process::Command::new("sleep").arg("600").spawn().expect("sleep runs");
+    let null = std::process::Stdio::null;
+    let mut other = std::process::Command::new("sleep");
+    let other = other.arg("600").stdout(null()).stderr(null());
+    let mut other = other.spawn().expect("sleep runs");
     let child = i32::try_from(other.id()).expect("a pid");
     let strangers = Local::new(Tree::new(Arc::clone(&identity), child, user()));
     assert_eq!(strangers.code("FetchX509SVID", Some("true")).await, Code::PermissionDenied);
@@ -235,6 +238,41 @@ async fn an_outage_is_outlived_until_the_certificate_is_over() {
     });
     back.await.expect("the server is back");
     assert!(identity.silent_for().is_none());
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_process_that_made_it() {
+    let issuer = Issuer::start(Duration::from_secs(3600)).await;
+    let local = Local::of(&issuer.identity().await);
+    // It asks, hands its connection on to a child, and is over once it is told; the child asks on.
+    let program = "import os, socket, sys, time\n\
+                   s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n\
+                   ask = b'GET /status HTTP/1.1\\r\\nHost: x\\r\\nworkload.spiffe.io: true\\r\\n\\r\\n'\n\
+                   s.sendall(ask); print(s.recv(9999)[9:12].decode(), flush=True)\n\
+                   parent = os.getpid()\n\
+                   if os.fork(): sys.stdin.readline(); os._exit(0)\n\
+                   while os.getppid() == parent: pass\n\
+                   began, seen = time.monotonic(), set()\n\
+                   while time.monotonic() < began + 5:\n\
+                   \x20try: s.sendall(ask); got = s.recv(9999)[9:12].decode()\n\
+                   \x20except OSError: got = ''\n\
+                   \x20if not got: print('answered' if '200' in seen else 'over'); break\n\
+                   \x20seen.add(got)\n\
+                   else: print('still open')";
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", program]).arg(local.folder.path().join(FILE_NAME));
+    let piped = std::process::Stdio::piped;
+    let mut child = python.stdin(piped()).stdout(piped()).spawn().expect("python3 runs");
+    let told = tokio::task::spawn_blocking(move || {
+        use std::io::{BufRead as _, BufReader};
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        drop(child.stdin.take());
+        child.wait().expect("over");
+        (first, lines.next().expect("a line").expect("text"))
+    });
+    let told = told.await.expect("no panic");
+    assert_eq!(told, ("200".to_owned(), "over".to_owned()));
 }
 
 #[tokio::test]
