@@ -1,5 +1,5 @@
-//! RFC 6749 and RFC 9449 for programs that know no SPIFFE: tokens and proofs over plain HTTP, at the same
-//! socket and for the same instance.
+//! RFC 6749 and RFC 9449 for programs that know nothing but HTTP: tokens and proofs at the same socket and
+//! for the same instance.
 //!
 //! `GET /token?scope=…&resource=…&token_type=…` gives a token, `POST /proof` the proof that goes with a
 //! bound one for one request, `GET /status` whose instance it is and how it stands. A token never stands

@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use crate::ambient;
@@ -116,6 +116,8 @@ pub struct Identity {
     standing: watch::Sender<Standing>,
     /// Since when the server does not answer.
     silent: Mutex<Option<Instant>>,
+    /// Told where a question met a refusal or silence: how it stands is looked at then, not later.
+    met: Notify,
 }
 
 impl Identity {
@@ -125,7 +127,7 @@ impl Identity {
         let bundle = Arc::new(bundle(&bound).await?);
         let svid = Arc::new(svid(&bound).await?);
         let (standing, _) = watch::channel(Standing::Live(svid, bundle));
-        Ok(Arc::new(Self { bound, plain, standing, silent: Mutex::default() }))
+        Ok(Arc::new(Self { bound, plain, standing, silent: Mutex::default(), met: Notify::new() }))
     }
 
     /// What can be given out now, and a way to be told when that changes.
@@ -196,7 +198,10 @@ impl Identity {
                 Standing::Live(svid, _) => svid.renew.min(bundle_at),
                 Standing::Refused | Standing::Lapsed => now,
             };
-            ambient::sleep(due.saturating_duration_since(now)).await;
+            tokio::select! {
+                () = ambient::sleep(due.saturating_duration_since(now)) => {}
+                () = self.met.notified() => bundle_at = now,
+            }
             match self.renew(&mut bundle_at).await {
                 Ok(()) => {
                     retry = RETRY_MIN;
@@ -281,13 +286,17 @@ impl Identity {
                     if is_new {
                         tracing::warn!(%refusal, "the server refuses this instance");
                         *standing = Standing::Refused;
+                        self.met.notify_one();
                     }
                     is_new
                 });
             }
             AgentError::Issuer(_) => {
                 let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-                silent.get_or_insert_with(ambient::instant);
+                if silent.is_none() {
+                    *silent = Some(ambient::instant());
+                    self.met.notify_one();
+                }
             }
             AgentError::Refused(_)
             | AgentError::Signing

@@ -110,6 +110,15 @@ impl Drop for Local {
     }
 }
 
+/// Answers nobody.
+struct Gone;
+
+impl Door for Gone {
+    fn identity(&self, _: &Peer) -> Result<Arc<Identity>, Denied> {
+        Err(Denied::Gone)
+    }
+}
+
 fn user() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").expect("this process").uid()
@@ -128,7 +137,7 @@ async fn a_client_is_told_all_at_once_and_again_after_each_renewal() {
     let first = next(&mut stream).await.expect("an SVID").svids.remove(0);
     assert_eq!((&*first.spiffe_id, &*first.chain), (ID, &b"leaf 0|intermediate"[..]));
     assert_eq!(first.bundle, b"root");
-    issuer.life(Duration::from_secs(3600));
+    issuer.life(Duration::from_hours(1));
     let second = next(&mut stream).await.expect("a renewed one").svids.remove(0);
     assert_eq!(second.chain, b"leaf 1|intermediate");
     assert!(!second.key.is_empty() && second.key != first.key, "each has a key of its own");
@@ -146,7 +155,7 @@ async fn a_client_is_told_all_at_once_and_again_after_each_renewal() {
 
 #[tokio::test]
 async fn who_does_not_mean_it_and_who_is_nobody_are_refused_by_their_codes() {
-    let issuer = Issuer::start(Duration::from_secs(3600)).await;
+    let issuer = Issuer::start(Duration::from_hours(1)).await;
     let identity = issuer.identity().await;
     let local = Local::of(&identity);
     for method in ["FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "None"] {
@@ -177,12 +186,6 @@ async fn who_does_not_mean_it_and_who_is_nobody_are_refused_by_their_codes() {
     other.kill().expect("killed");
     other.wait().expect("over");
 
-    struct Gone;
-    impl Door for Gone {
-        fn identity(&self, _: &Peer) -> Result<Arc<Identity>, Denied> {
-            Err(Denied::Gone)
-        }
-    }
     let gone = Local::new(Gone);
     assert_eq!(gone.code("FetchX509Bundles", Some("true")).await, Code::PermissionDenied);
     // Nothing was lost by all of that.
@@ -200,7 +203,7 @@ async fn what_the_server_refuses_is_taken_back_and_given_again_where_it_is_lifte
         let ended = next(&mut stream).await.expect_err("taken back");
         assert_eq!(ended.code(), Code::PermissionDenied);
         assert_eq!(local.code("FetchX509SVID", Some("true")).await, Code::PermissionDenied);
-        issuer.life(Duration::from_secs(3600));
+        issuer.life(Duration::from_hours(1));
         issuer.is(GOOD);
         let lifted = tokio::time::timeout(SOON, async {
             while local.svids().await.message().await.is_err() {
@@ -241,8 +244,25 @@ async fn an_outage_is_outlived_until_the_certificate_is_over() {
 }
 
 #[tokio::test]
+async fn silence_that_a_question_met_is_forgotten_when_the_server_answers() {
+    let issuer = Issuer::start(Duration::from_hours(1)).await;
+    let identity = issuer.identity().await;
+    issuer.is(BROKEN);
+    assert!(identity.token(("crm:read", None), false).await.is_err());
+    assert!(identity.silent_for().is_some());
+    issuer.is(GOOD);
+    let heard = tokio::time::timeout(SOON, async {
+        while identity.silent_for().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    heard.await.expect("long before the next renewal");
+    assert_eq!(issuer.given.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_connection_ends_with_the_process_that_made_it() {
-    let issuer = Issuer::start(Duration::from_secs(3600)).await;
+    let issuer = Issuer::start(Duration::from_hours(1)).await;
     let local = Local::of(&issuer.identity().await);
     // It asks, hands its connection on to a child, and is over once it is told; the child asks on.
     let program = "import os, socket, sys, time\n\
@@ -277,7 +297,7 @@ async fn a_connection_ends_with_the_process_that_made_it() {
 
 #[tokio::test]
 async fn an_instance_that_ended_itself_gives_nothing_out() {
-    let issuer = Issuer::start(Duration::from_secs(3600)).await;
+    let issuer = Issuer::start(Duration::from_hours(1)).await;
     let identity = issuer.identity().await;
     let local = Local::of(&identity);
     let mut stream = local.svids().await;
