@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_domain::audit::checkpointed::{self, Pen};
+use accredit_domain::audit::flush::Which;
 use accredit_domain::audit::{flush, integrate};
 use accredit_domain::federation;
 use accredit_domain::keys::rotation;
@@ -177,7 +178,7 @@ pub fn start(server: &Arc<Server>) -> JoinSet<()> {
         let mut every = every(FLUSH_EVERY);
         loop {
             every.tick().await;
-            flush_all(&server).await;
+            flush_each(&server, Which::Due).await;
         }
     });
     jobs
@@ -423,11 +424,15 @@ fn scheduled(server: &Server, tenant: &Arc<Tenant>) -> Option<Cx> {
 
 /// Writes what is kept in memory, and forgets what is surely over.
 pub async fn flush_all(server: &Server) {
+    flush_each(server, Which::All).await;
+}
+
+async fn flush_each(server: &Server, which: Which) {
     let now = server.world.clock.now();
     server.look();
     let surely = server.watch.surely(server.world.clock.elapsed());
     for tenant in in_order(server) {
-        if let Err(fault) = flush::flush(&server.world, &tenant, now).await {
+        if let Err(fault) = flush::flush(&server.world, &tenant, (which, now)).await {
             tracing::error!(%fault, org = %tenant.name, "uses and counters not written");
         }
     }

@@ -8,7 +8,7 @@ use crate::driver::Conn;
 use crate::failure::Failure;
 
 /// Use times that one member of a batch writes: a chunk small enough not to hold up the rest.
-pub const USES_IN_CHUNK_MAX: usize = 250;
+pub const USES_IN_CHUNK_MAX: usize = 256;
 
 /// Writes times of use; an older one never replaces a newer. Always in one order, so that two nodes
 /// that write some of the same wait for each other once.

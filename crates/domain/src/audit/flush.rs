@@ -13,11 +13,27 @@ use crate::tenant::Tenant;
 /// Uses that are written before the next ones are taken up.
 const USES_AT_A_TIME_MAX: usize = 5_000;
 
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Everything, because nothing will be remembered.
+    All,
+    /// Not times of use that can wait.
+    Due,
+}
+
 /// Writes what an organization has in memory: an event for each of the largest kinds of failure, and
 /// one for the others. What cannot be
 /// written is kept for the next time; where nobody knows whether it was, it may be told twice.
-pub async fn flush(world: &World, tenant: &Tenant, now: Time) -> Result<(), Fault> {
-    let mut uses = tenant.uses.take();
+pub async fn flush(
+    world: &World,
+    tenant: &Tenant,
+    (which, now): (Which, Time),
+) -> Result<(), Fault> {
+    let mut uses = match which {
+        Which::All => tenant.uses.take(),
+        Which::Due => tenant.uses.take_due(now),
+    };
     while !uses.is_empty() {
         let next = uses.next(USES_AT_A_TIME_MAX, tenant.id);
         if let Err(fault) = world.store.record_uses(next).await {

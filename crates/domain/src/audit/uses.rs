@@ -1,5 +1,6 @@
 //! When things were last used: kept in memory, flushed at most once a minute, never in the
-//! issuance transaction.
+//! issuance transaction. Where they are many they wait for longer: what comes and goes all the time is
+//! written once then, and not once a minute.
 //!
 //! Packed, because there may be one for every agent and credential of a large registry: 32 bytes
 //! each, with the addresses in a table of their own.
@@ -7,6 +8,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use accredit_wire::ids::{AnyId, OrganizationId};
 use accredit_wire::time::Time;
@@ -18,6 +20,13 @@ use crate::ports::Use;
 pub const USES_MAX: usize = 600_000;
 /// Addresses among them. A use from a further one is noted without.
 pub const USE_SOURCES_MAX: usize = 65_536;
+
+/// Uses that are written each time, however lately it was done.
+pub const USES_SOON_MAX: usize = 10_000;
+/// How long more of them wait, unless so many wait that the next might not be noted.
+pub const USES_WAIT_MAX: Duration = Duration::from_mins(5);
+/// So many.
+const USES_WAITING_MAX: usize = USES_MAX / 4 * 3;
 
 /// The number of no address.
 const NOWHERE: u32 = u32::MAX;
@@ -32,9 +41,16 @@ struct Noted {
     uses: HashMap<u128, (Time, u32)>,
     sources: Vec<IpAddr>,
     numbers: HashMap<IpAddr, u32>,
+    /// When any were taken last, because they were due.
+    taken_at: Option<Time>,
 }
 
 impl Noted {
+    fn is_due(&self, now: Time) -> bool {
+        let waits = self.taken_at.is_some_and(|at| now.since(at) < USES_WAIT_MAX);
+        !waits || !(USES_SOON_MAX..USES_WAITING_MAX).contains(&self.uses.len())
+    }
+
     fn note(&mut self, id: AnyId, at: Time, source: Option<IpAddr>) {
         let key = id.key();
         match self.uses.get(&key) {
@@ -107,17 +123,36 @@ impl Uses {
         }
     }
 
+    /// The same as [`Self::take`], unless they can wait; nothing then.
+    pub fn take_due(&self, now: Time) -> Taken {
+        let Ok(mut noted) = self.0.lock() else { return Taken::default() };
+        if !noted.is_due(now) {
+            return Taken::default();
+        }
+        let taken = std::mem::take(&mut *noted);
+        noted.taken_at = Some(now);
+        drop(noted);
+        Taken::of(taken)
+    }
+
     /// Takes what was noted since the last call, in the order of ids: so that neighbours are
     /// written together, to one page.
     pub fn take(&self) -> Taken {
         let Ok(mut noted) = self.0.lock() else { return Taken::default() };
-        let Noted { uses, sources, .. } = std::mem::take(&mut *noted);
+        let taken = std::mem::take(&mut *noted);
         drop(noted);
+        Taken::of(taken)
+    }
+}
+
+impl Taken {
+    fn of(noted: Noted) -> Self {
+        let Noted { uses, sources, .. } = noted;
         let mut uses: Vec<_> =
             uses.into_iter().map(|(key, (at, source))| (key, at, source)).collect();
         // By kind first, as their texts are ordered.
         uses.sort_unstable_by_key(|(key, ..)| ((key >> 76) & 0xf, *key));
-        Taken { uses, sources }
+        Self { uses, sources }
     }
 }
 
@@ -157,6 +192,37 @@ mod tests {
         let again = uses.take().next(10, org);
         let told: Vec<_> = again.iter().map(|one| (one.id, one.at.seconds(), one.source)).collect();
         assert_eq!(told, [(agent, 10, Some(ip(1))), (credential, 3, None)]);
+    }
+
+    #[test]
+    fn many_uses_wait_and_few_do_not_and_none_waits_until_there_is_no_room() {
+        let uses = Uses::default();
+        let at = |minutes: i64| Time::from_seconds(minutes * 60);
+        let note = |count: usize| {
+            for n in 0..count as u64 {
+                uses.note(CredentialId::new(n, [1; 10]).any(), at(0), None);
+            }
+        };
+        let org = OrganizationId::new(1, [1; 10]);
+        let due = |minutes| uses.take_due(at(minutes)).next(usize::MAX, org).len();
+        note(USES_SOON_MAX);
+        assert_eq!(due(0), USES_SOON_MAX, "nothing was written lately");
+        note(USES_SOON_MAX - 1);
+        assert_eq!(due(1), USES_SOON_MAX - 1);
+        note(USES_SOON_MAX);
+        assert_eq!([due(2), due(5)], [0, 0]);
+        note(USES_SOON_MAX + 5);
+        assert_eq!([due(6), due(6)], [USES_SOON_MAX + 5, 0]);
+        note(USES_WAITING_MAX - 1);
+        assert_eq!(due(7), 0);
+        note(USES_WAITING_MAX);
+        assert_eq!(due(7), USES_WAITING_MAX);
+        note(USES_SOON_MAX);
+        assert_eq!(
+            uses.take().next(usize::MAX, org).len(),
+            USES_SOON_MAX,
+            "all of them at the end"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The same seed gives the same decisions and the same events.
 
-use accredit_domain::audit::flush;
+use accredit_domain::audit::flush::{self, Which};
 use accredit_testkit::Client;
 
 use crate::history::History;
@@ -19,7 +19,9 @@ async fn run(seed: u64) -> (Vec<String>, Vec<Written>) {
         assert_eq!(answer.status, 401);
     }
     let tenant = history.world.tenant(&history.org).await;
-    flush::flush(&history.world.world, &tenant, history.world.now()).await.expect("flushed");
+    flush::flush(&history.world.world, &tenant, (Which::All, history.world.now()))
+        .await
+        .expect("flushed");
     let events = ledger::events(&history.world, &history.org).await;
     (history.told, events)
 }

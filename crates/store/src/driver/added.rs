@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::{DriverError, Value};
 
 /// Rows that one statement takes at most.
-pub(crate) const ROWS_MAX: usize = 64;
+pub(crate) const ROWS_MAX: usize = 256;
 /// What stands between the table and its first row.
 const VALUES: &str = "VALUES (";
 /// What may stand after its last.
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn every_row_is_in_one_part_and_in_its_order() {
         let mut added = Added::default();
-        for count in [0, 1, 2, 3, 27, 64, 65, 200] {
+        for count in [0, 1, 2, 3, 27, 64, 65, 200, 700] {
             added.clear();
             for seq in 0..count {
                 assert!(added.takes(SQL, 2) && !(seq > 0 && added.takes("another", 2)));
@@ -176,7 +176,7 @@ mod tests {
                 parts += 1;
             }
             assert_eq!(next, count);
-            assert!(parts <= 7 + count / 64, "{count}: {parts}");
+            assert!(parts <= 9 + count / 256, "{count}: {parts}");
         }
     }
 }
