@@ -29,11 +29,12 @@ use accredit_wire::ids::{
 use accredit_wire::time::Time;
 use accredit_wire::token::Actor;
 
-use crate::cache::{Cache, Stamps, Tag, Ticket};
+use crate::cache::{Cache, Stamps, Tag, Ticket, slot_bytes};
 use crate::driver::{Conn, DriverError};
 use crate::shared::Shared;
 use crate::{
-    SqlStore, credentials, descent, federations, followed, identities, instances, resources, tasks,
+    AGENTS_CACHED, CACHE_BYTES_MAX, SqlStore, credentials, descent, federations, followed,
+    identities, instances, resources, tasks,
 };
 
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
@@ -64,11 +65,28 @@ pub(crate) struct Caches {
     persons: Cache<(OrganizationId, FederationId, Box<str>), Arc<PersonFacts>>,
 }
 
+/// How many of 32 parts of the bytes are agents', and how many credentials'.
+const MOST: usize = 11;
+
+// Facts grow, and nothing but this tells that they have no room any more: agents whose names are as long
+// as 32 letters, with a secret.
+const _: () = {
+    let agent = slot_bytes::<(OrganizationId, AgentId), Arc<AgentFacts>>()
+        + size_of::<AgentFacts>()
+        + SHARED_BYTES
+        + 32;
+    let credential = slot_bytes::<(OrganizationId, CredentialId), Arc<CredentialFacts>>()
+        + size_of::<CredentialFacts>()
+        + SHARED_BYTES;
+    let room = CACHE_BYTES_MAX / 32 * MOST;
+    assert!(AGENTS_CACHED * agent <= room && AGENTS_CACHED * credential <= room);
+};
+
 impl Caches {
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
-            agents: Cache::new(bytes / 32 * 11),
-            credentials: Cache::new(bytes / 32 * 11),
+            agents: Cache::new(bytes / 32 * MOST),
+            credentials: Cache::new(bytes / 32 * MOST),
             keys: Cache::new(bytes / 16 * 2),
             tasks: Cache::new(bytes / 64),
             resources: Cache::new(bytes / 32),

@@ -136,7 +136,7 @@ struct Slot<K, V> {
 
 /// What an entry costs besides its value: its slot, room for the slots to grow, and its place in
 /// the index.
-const fn slot_bytes<K, V>() -> usize {
+pub(crate) const fn slot_bytes<K, V>() -> usize {
     size_of::<Slot<K, V>>() / 8 * 9 + 12
 }
 

@@ -96,8 +96,10 @@ pub use spent::SPENT_MAX;
 pub use uses::USES_IN_CHUNK_MAX;
 pub use writer::{BATCH_MAX, HEADS_MAX, LINGER, Stats};
 
-/// Bytes of all caches together where nobody says: 200,000 agents with a secret each.
-pub const CACHE_BYTES_MAX: usize = 112 * 1024 * 1024;
+/// Bytes of all caches together where nobody says: room for [`AGENTS_CACHED`] agents with a secret each.
+pub const CACHE_BYTES_MAX: usize = 160 * 1024 * 1024;
+/// So many agents are to be active at a time without a look at the store for each request.
+pub const AGENTS_CACHED: usize = 200_000;
 /// Connections that read at the same time where nobody says.
 pub const READERS_MAX: usize = 4;
 
