@@ -36,7 +36,7 @@ fn the_document_is_ok_only_where_every_promise_held() {
     let document = card.document();
     assert_eq!(document["ok"], true);
     let steps = document["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), 30);
+    assert_eq!(steps.len(), 31);
     let first = json!({
         "promise": "one command starts a server", "ok": true, "proof": "seen Starts", "ms": 2.4,
     });
