@@ -51,6 +51,8 @@ struct Limit {
     authority: Authority,
     mac: MacKey,
     secrets: HashMap<String, [u8; 32]>,
+    /// Instances by the MAC of their secret: they share the id of their agent.
+    instances: HashMap<[u8; 32], String>,
     keys: HashMap<String, PublicKey>,
     subjects: Option<PublicKey>,
     signing: PrivateKey,
@@ -72,12 +74,19 @@ impl Limit {
     fn new(plan: Plan) -> Answer<Self> {
         let mac = MacKey::new(&[7; 32]);
         let (mut secrets, mut keys) = (HashMap::new(), HashMap::new());
+        let mut instances = HashMap::new();
         for client in &plan.clients {
-            if plan.method == Method::Assertion {
-                let key = client.private_key()?.public().map_err(|e| e.to_string())?;
-                keys.insert(client.id.clone(), key);
-            } else {
-                secrets.insert(client.id.clone(), mac.mac(client.secret.as_bytes()));
+            match plan.method {
+                Method::Assertion => {
+                    let key = client.private_key()?.public().map_err(|e| e.to_string())?;
+                    keys.insert(client.id.clone(), key);
+                }
+                Method::Certificate => {
+                    instances.insert(mac.mac(client.secret.as_bytes()), client.kid.clone());
+                }
+                Method::Basic | Method::Exchange => {
+                    secrets.insert(client.id.clone(), mac.mac(client.secret.as_bytes()));
+                }
             }
         }
         let subjects = match plan.method {
@@ -95,6 +104,7 @@ impl Limit {
             authority: Authority::new(&plan.issuer)?,
             mac,
             secrets,
+            instances,
             keys,
             subjects,
             signing,
@@ -125,6 +135,9 @@ impl Limit {
     fn by_secret(&self, value: &HeaderValue) -> Option<String> {
         let pair = STANDARD.decode(value.as_bytes().strip_prefix(b"Basic ")?).ok()?;
         let (id, secret) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+        if self.plan.method == Method::Certificate {
+            return self.instances.get(&self.mac.mac(secret.as_bytes())).cloned();
+        }
         let right = equal_in_constant_time(&self.mac.mac(secret.as_bytes()), self.secrets.get(id)?);
         right.then(|| id.to_owned())
     }

@@ -82,7 +82,7 @@ pub(crate) struct Client {
     pub(crate) secret: String,
     /// Its private key, PKCS#8 in base64url; empty for a client with a secret.
     pub(crate) key: String,
-    /// The name of that key.
+    /// The name of that key, or of the instance that has the secret.
     pub(crate) kid: String,
 }
 

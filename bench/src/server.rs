@@ -393,7 +393,8 @@ impl Server {
             while left() {
                 let made = admin.post("/v1/instances", &json!({"agent": PLANNER}))?;
                 let (id, secret) = (text(&made, "client_id")?, text(&made, "client_secret")?);
-                own.push(plan::Client { id, secret, key: String::new(), kid: String::new() });
+                let kid = text(&made, "id")?;
+                own.push(plan::Client { id, secret, key: String::new(), kid });
             }
             Ok(())
         })
