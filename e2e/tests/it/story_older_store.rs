@@ -53,8 +53,9 @@ fn made_older(folder: &Folder) {
             ))
             .expect(&table);
     }
-    // There were no attenuable tokens, and no keys for them.
-    older.execute_batch("DELETE FROM main.signing_key WHERE purpose = 'biscuit'").expect("gone");
+    // There were no attenuable tokens and no certificates, and no keys for them.
+    let newer = "DELETE FROM main.signing_key WHERE purpose IN ('biscuit', 'ca', 'ca-root')";
+    older.execute_batch(newer).expect("gone");
     drop(older);
     fs::rename(made, &store).expect("moved");
     for beside in ["-wal", "-shm"] {
