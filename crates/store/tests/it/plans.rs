@@ -180,7 +180,7 @@ async fn what_expires_is_listed_from_an_index_that_begins_with_the_filter() {
             let seek = "(org=? AND key=? AND number>?";
             stage.check("an intermediate's certificates", "certificate_number", seek);
             store.certificate_numbered(org, signer, serial).await.expect("read");
-            let seek = "(org=? AND key=? AND number=?";
+            let seek = "(org=? AND key=? AND number>? AND number<?";
             stage.check("a certificate by its number", "certificate_number", seek);
             store.credentials(org, page.clone()).await.expect("a page");
             let index = match state {
