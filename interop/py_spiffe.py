@@ -38,8 +38,10 @@ def agent():
             "signed": [],
             "secrets": [name for name, value in os.environ.items() if "acr_" in value],
         }
-        for below, above in zip(svid.cert_chain, [*svid.cert_chain[1:], *roots]):
-            below.verify_directly_issued_by(above)
+        # Of the roots one is the next, which has signed nothing yet.
+        authorities = {one.subject: one for one in [*svid.cert_chain[1:], *roots]}
+        for below in svid.cert_chain:
+            below.verify_directly_issued_by(authorities[below.issuer])
             facts["signed"].append(below.subject.rfc4514_string())
     with X509Source() as source:
         facts["source"] = str(source.get_x509_context().default_svid.spiffe_id)
