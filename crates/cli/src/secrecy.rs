@@ -4,9 +4,14 @@
 //! reads it by a group of its own (`fsGroup`). That is taken, too: root reads everything anyway.
 
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
 use rustix::process::{getegid, geteuid, getgroups};
+use zeroize::Zeroizing;
+
+use crate::errors::Failure;
 
 /// What anybody but the owner may do with a file.
 const OTHERS: u32 = 0o077;
@@ -18,6 +23,29 @@ pub(crate) fn open_to_others(metadata: &Metadata) -> Option<u32> {
     let mode = metadata.mode() & 0o777;
     let is_ours = mode & OTHERS == 0 || mode & OTHERS_BUT_GROUP_READS == 0 && is_mounted(metadata);
     (!is_ours).then_some(mode)
+}
+
+/// Writes a new key to a file that only its owner can read, and that is synced then. Where there is a
+/// file of that name, nothing is made and it is left as it is.
+pub(crate) fn write_new_key(
+    file: &Path,
+    make: impl FnOnce() -> Result<Zeroizing<String>, Failure>,
+) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(file);
+    let failed = |error: &std::io::Error| {
+        let title = format!("the key `{}` was not written", file.display());
+        Failure::file(&title, error, "choose another folder")
+    };
+    match made {
+        Ok(mut made) => {
+            let text = make()?;
+            let written = made.write_all(text.as_bytes()).and_then(|()| made.sync_all());
+            written.map_err(|error| failed(&error))
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 /// Whether root put it there for a group that this process is in, and for no process of root's.

@@ -14,7 +14,8 @@ use std::sync::LazyLock;
 use accredit_domain::Fault;
 use accredit_wire::crypto::sha256_of;
 
-use crate::driver::sqlite::{self, SqliteDriver};
+use crate::driver::numbered;
+use crate::driver::sqlite::SqliteDriver;
 use crate::driver::{Conn, Driver, DriverError, Row, Value};
 use crate::migrations;
 use crate::place::Place;
@@ -131,7 +132,7 @@ fn known_tables() -> Result<&'static [Table], DriverError> {
 /// Asks an empty store, which both engines' schemas are held to by a test.
 fn tables() -> Result<Vec<Table>, DriverError> {
     let mut conn = SqliteDriver::in_memory()?;
-    for (_, _, sql) in sqlite::MIGRATIONS {
+    for (_, _, sql) in numbered::SQLITE {
         conn.script(sql)?;
     }
     let names = conn.all(

@@ -6,7 +6,7 @@
 
 use accredit_domain::Fault;
 
-use crate::driver::{Conn, DriverError, postgres, sqlite};
+use crate::driver::{Conn, DriverError, numbered};
 use crate::installation::Founded;
 use crate::place::Place;
 use crate::{installation, migrations, page};
@@ -49,8 +49,8 @@ pub struct Inspection {
 pub fn inspect(place: &Place) -> Result<Inspection, Fault> {
     let mut conn = place.look().map_err(|error| error.fault(OPERATION))?;
     let known = match place {
-        Place::File(_) => sqlite::MIGRATIONS,
-        Place::Database(_) => postgres::MIGRATIONS,
+        Place::File(_) => numbered::SQLITE,
+        Place::Database(_) => numbered::POSTGRES,
     };
     look(&mut *conn, known).map_err(|error| error.fault(OPERATION))
 }

@@ -1,8 +1,8 @@
 //! `accredit certificate`: X.509-SVIDs, by which instances know each other.
 
 use std::fs::Permissions;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::commands;
 use crate::commands::as_agent::AsAgent;
 use crate::context::Context;
 use crate::errors::{Failure, one_line};
-use crate::input;
 use crate::output::{self, Answer, Column};
 use crate::request_path::RequestPath;
+use crate::{input, secrecy};
 
 const COLUMNS: [Column; 5] = [
     Column::new("ID", "id"),
@@ -194,24 +194,14 @@ pub(super) fn replace(file: &Path, text: &str) -> Result<(), Failure> {
 /// The key in a file, where there is one; else a new one, written to a file that only its owner can
 /// read.
 fn read_or_make(file: &Path) -> Result<PrivateKey, Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    let made = options.write(true).create_new(true).mode(0o600).open(file);
-    let failed = |error: &std::io::Error| {
-        let title = format!("the key `{}` was not written", file.display());
-        Failure::file(&title, error, "choose another folder")
-    };
-    match made {
-        Ok(mut made) => {
-            let (key, der) = PrivateKey::generate(Algorithm::Es256).map_err(|error| {
-                Failure::usage("no key could be made", &error.to_string(), "try again")
-            })?;
-            let text = Zeroizing::new(pem(KEY_LABEL, &der));
-            let written = made.write_all(text.as_bytes()).and_then(|()| made.sync_all());
-            written.map_err(|error| failed(&error)).map(|()| key)
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(file),
-        Err(error) => Err(failed(&error)),
-    }
+    secrecy::write_new_key(file, || {
+        let made = PrivateKey::generate(Algorithm::Es256);
+        let (_, der) = made.map_err(|error| {
+            Failure::usage("no key could be made", &error.to_string(), "try again")
+        })?;
+        Ok(Zeroizing::new(pem(KEY_LABEL, &der)))
+    })?;
+    read(file)
 }
 
 fn read(file: &Path) -> Result<PrivateKey, Failure> {

@@ -85,6 +85,15 @@ pub struct Taken {
 }
 
 impl Taken {
+    fn of(noted: Noted) -> Self {
+        let Noted { uses, sources, .. } = noted;
+        let mut uses: Vec<_> =
+            uses.into_iter().map(|(key, (at, source))| (key, at, source)).collect();
+        // By kind first, as their texts are ordered.
+        uses.sort_unstable_by_key(|(key, ..)| ((key >> 76) & 0xf, *key));
+        Self { uses, sources }
+    }
+
     /// Whether all of it is written.
     pub const fn is_empty(&self) -> bool {
         self.uses.is_empty()
@@ -142,17 +151,6 @@ impl Uses {
         let taken = std::mem::take(&mut *noted);
         drop(noted);
         Taken::of(taken)
-    }
-}
-
-impl Taken {
-    fn of(noted: Noted) -> Self {
-        let Noted { uses, sources, .. } = noted;
-        let mut uses: Vec<_> =
-            uses.into_iter().map(|(key, (at, source))| (key, at, source)).collect();
-        // By kind first, as their texts are ordered.
-        uses.sort_unstable_by_key(|(key, ..)| ((key >> 76) & 0xf, *key));
-        Self { uses, sources }
     }
 }
 

@@ -157,6 +157,23 @@ pub struct CredentialFacts {
 }
 
 impl CredentialFacts {
+    /// A rule on a platform's tokens, which is its agent's, as the credential of an instance that it
+    /// brought into being.
+    pub(super) fn of_workload(
+        &self,
+        (agent, id): (AgentId, InstanceId),
+        (state, expires_at): (InstanceState, Option<Time>),
+    ) -> Self {
+        Self {
+            id: self.id,
+            org: self.org,
+            holder: HolderFacts::Instance { id, agent, state, expires_at, descent: None },
+            proof: ProofFacts::Workload,
+            revoked: self.revoked,
+            expires_at: self.expires_at,
+        }
+    }
+
     /// When it ends by itself, at the latest with its instance.
     pub fn ends_at(&self) -> Time {
         match &self.holder {

@@ -56,6 +56,30 @@ pub struct AuthenticatedClient {
 }
 
 impl AuthenticatedClient {
+    /// A client that proved to hold `credential`, and nothing besides. `rev` was read before.
+    pub fn new(credential: Arc<CredentialFacts>, method: &'static str, rev: u64) -> Self {
+        Self {
+            credential,
+            method,
+            used_up: UsedUp::NOTHING,
+            proved: Proved::default(),
+            attested: None,
+            svid: None,
+            rev,
+        }
+    }
+
+    /// The client, where what it proved has not ended.
+    pub(super) fn unless_ended(
+        self,
+        standing: Result<(), Refusal>,
+    ) -> Result<Self, NotAuthenticated> {
+        match standing {
+            Ok(()) => Ok(self),
+            Err(refusal) => Err(NotAuthenticated::Ended(Box::new(self), refusal)),
+        }
+    }
+
     /// The agent's or the resource's id.
     pub fn id(&self) -> AnyId {
         match &self.credential.holder {
@@ -151,20 +175,11 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
         // It says who asks for a token, and proves nothing elsewhere: see `workload`.
         ClientAuth::Grant { .. } => return Err(unknown().into()),
     };
+    let standing = usable(cx, &credential);
     let used_up = UsedUp { assertion, possession: None };
-    let client = AuthenticatedClient {
-        credential,
-        method,
-        used_up,
-        proved: Proved::default(),
-        attested: None,
-        svid: None,
-        rev,
-    };
-    match usable(cx, &client.credential) {
-        Ok(()) => Ok(client),
-        Err(refusal) => Err(NotAuthenticated::Ended(Box::new(client), refusal)),
-    }
+    let client =
+        AuthenticatedClient { used_up, ..AuthenticatedClient::new(credential, method, rev) };
+    client.unless_ended(standing)
 }
 
 /// The one answer to an unknown client and to a wrong proof.

@@ -28,11 +28,10 @@ use super::authenticate::{
 };
 use super::grants::token_exchange::OWN_IDS;
 use super::grants::{Origin, ProposedGrant};
-use super::possession::Proved;
 use crate::ca;
 use crate::ca::issued::IssuedCertificate;
 use crate::context::Cx;
-use crate::ports::{KeysWanted, LookedUp, UsedUp};
+use crate::ports::{KeysWanted, LookedUp};
 use crate::refusal::{Fault, Refusal, Rule};
 use crate::registry::jwks;
 
@@ -85,25 +84,17 @@ async fn by_own(
     };
     let row = found.filter(names).ok_or_else(unknown)?;
     let credential = credential(cx, &row).await?;
+    let standing = usable(cx, &credential).and_then(|()| stands(cx, &row));
     let client = AuthenticatedClient {
-        credential,
-        method: TLS_CLIENT_AUTH,
-        used_up: UsedUp::NOTHING,
-        proved: Proved::default(),
-        attested: None,
         svid: Some(Arc::new(row)),
-        rev,
+        ..AuthenticatedClient::new(credential, TLS_CLIENT_AUTH, rev)
     };
-    match usable(cx, &client.credential).and_then(|()| stands(cx, &client)) {
-        Ok(()) => Ok(client),
-        Err(refusal) => Err(NotAuthenticated::Ended(Box::new(client), refusal)),
-    }
+    client.unless_ended(standing)
 }
 
 /// Whether nothing was ended that the certificate hangs on, and it is not over by our own clock, which
 /// set its end.
-fn stands(cx: &Cx, client: &AuthenticatedClient) -> Result<(), Refusal> {
-    let Some(row) = &client.svid else { return Ok(()) };
+fn stands(cx: &Cx, row: &IssuedCertificate) -> Result<(), Refusal> {
     let hint = "the instance asks for a new one: `accredit certificate issue`";
     if row.expires_at <= cx.now {
         let detail = format!("certificate `{}` expired at {}", row.id, row.expires_at);
@@ -150,20 +141,8 @@ async fn of_workload(
 ) -> Result<Arc<CredentialFacts>, Fault> {
     let found = cx.world.store.instance(cx.tenant.id, row.instance).await?;
     let instance = found.ok_or_else(|| Fault::new("certificate", "its instance is gone"))?;
-    Ok(Arc::new(CredentialFacts {
-        id: rule.id,
-        org: rule.org,
-        holder: HolderFacts::Instance {
-            id: instance.id,
-            agent: instance.agent,
-            state: instance.state,
-            expires_at: instance.expires_at,
-            descent: None,
-        },
-        proof: ProofFacts::Workload,
-        revoked: rule.revoked,
-        expires_at: rule.expires_at,
-    }))
+    let of = (instance.agent, instance.id);
+    Ok(Arc::new(rule.of_workload(of, (instance.state, instance.expires_at))))
 }
 
 /// A certificate that is a registered key in another form.
@@ -184,19 +163,8 @@ async fn by_key(
     };
     let thumbprint = Thumbprint::of(key);
     let facts = registered(cx, client_id, thumbprint).await?.ok_or_else(unknown)?;
-    let client = AuthenticatedClient {
-        credential: facts,
-        method: SELF_SIGNED_TLS_CLIENT_AUTH,
-        used_up: UsedUp::NOTHING,
-        proved: Proved::default(),
-        attested: None,
-        svid: None,
-        rev,
-    };
-    match usable(cx, &client.credential) {
-        Ok(()) => Ok(client),
-        Err(refusal) => Err(NotAuthenticated::Ended(Box::new(client), refusal)),
-    }
+    let standing = usable(cx, &facts);
+    AuthenticatedClient::new(facts, SELF_SIGNED_TLS_CLIENT_AUTH, rev).unless_ended(standing)
 }
 
 /// The credential of a client with this key: by what a key is called that was given no name, and then

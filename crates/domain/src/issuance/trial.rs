@@ -14,21 +14,15 @@ use super::authenticate::{self, AuthenticatedClient};
 use super::possession::Proved;
 use super::{grants, permit};
 use crate::context::Cx;
-use crate::ports::UsedUp;
 use crate::refusal::{Error, Fault};
 
 /// Tries. What was refused says by which rule.
 pub async fn would_issue(cx: &Cx, credential: &Arc<CredentialFacts>) -> Result<(), Error> {
     authenticate::usable(cx, credential)?;
     let client = AuthenticatedClient {
-        credential: Arc::clone(credential),
-        method: "none",
-        used_up: UsedUp::NOTHING,
         // As if it held a key, too: that it shows none is not what is to refuse it.
         proved: Proved::of_key("A".repeat(43).parse().ok()),
-        attested: None,
-        svid: None,
-        rev: cx.tenant.rev(),
+        ..AuthenticatedClient::new(Arc::clone(credential), "none", cx.tenant.rev())
     };
     let request = request(cx, credential).await?;
     let proposed = grants::client_credentials::propose(cx, &client, &request).await?;

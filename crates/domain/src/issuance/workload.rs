@@ -11,11 +11,10 @@ use accredit_wire::ids::AgentId;
 use accredit_wire::jose::jws::Unverified;
 use accredit_wire::oauth::client_auth::ClientAuth;
 
-use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
+use super::admission::{CredentialFacts, HolderFacts};
 use super::authenticate::{AuthenticatedClient, NotAuthenticated, usable};
 use super::grants::External;
 use super::grants::actor::acting;
-use super::possession::Proved;
 use crate::attestation::birth;
 use crate::attestation::verify::{self, Presented};
 use crate::context::Cx;
@@ -73,17 +72,13 @@ pub(super) async fn client(
     let found = cx.world.store.credential_facts(cx.tenant.id, rule.credential).await?.found;
     let credential = found.ok_or_else(|| Fault::new("rule", "it has no credential"))?;
     let client = AuthenticatedClient {
-        credential,
-        method: presented.method(),
         used_up: UsedUp { assertion: Some(evidence.used.clone()), possession: None },
-        proved: Proved::default(),
         attested: Some(Arc::new(External {
             federation: evidence.federation.id,
             issuer: evidence.federation.issuer.clone(),
             subject: evidence.subject.clone(),
         })),
-        svid: None,
-        rev,
+        ..AuthenticatedClient::new(credential, presented.method(), rev)
     };
     let ended = |client, refusal| Err(NotAuthenticated::Ended(Box::new(client), refusal));
     if let Err(refusal) = usable(cx, &client.credential) {
@@ -98,21 +93,8 @@ pub(super) async fn client(
     match birth::instance(cx, &evidence, (&rule, &name)).await {
         Ok((id, expires_at)) => {
             let rule = &client.credential;
-            let holder = HolderFacts::Instance {
-                id,
-                agent: rule_agent(rule)?,
-                state: InstanceState::Active,
-                expires_at,
-                descent: None,
-            };
-            let credential = CredentialFacts {
-                id: rule.id,
-                org: rule.org,
-                holder,
-                proof: ProofFacts::Workload,
-                revoked: rule.revoked,
-                expires_at: rule.expires_at,
-            };
+            let of = (rule_agent(rule)?, id);
+            let credential = rule.of_workload(of, (InstanceState::Active, expires_at));
             Ok(AuthenticatedClient { credential: Arc::new(credential), ..client })
         }
         Err(Error::Refused(refusal)) => ended(client, refusal),

@@ -315,6 +315,29 @@ pub struct CreateCredential {
     pub expires_in: Option<u64>,
 }
 
+/// A credential as it begins.
+fn made(
+    id: CredentialId,
+    (holder, r#use): (Holder, UseName),
+    proof: Proof,
+    (created_at, expires_at): (Time, Time),
+) -> Credential {
+    Credential {
+        id,
+        holder,
+        r#use,
+        proof,
+        followed: false,
+        state: CredentialState::Active,
+        created_at,
+        expires_at,
+        last_used_at: None,
+        last_used_from: None,
+        successor: None,
+        version: 0,
+    }
+}
+
 /// A new secret for `holder` and the credential that keeps its MAC.
 pub fn new_secret(
     world: &World,
@@ -335,21 +358,8 @@ pub fn new_secret(
         .vault
         .mac(pepper, secret.expose().as_bytes())
         .ok_or_else(|| Fault::new("key vault", "the current pepper is missing"))?;
-    let credential = Credential {
-        id,
-        holder,
-        r#use,
-        proof: Proof::Secret { pepper, mac },
-        followed: false,
-        state: CredentialState::Active,
-        created_at: now,
-        expires_at,
-        last_used_at: None,
-        last_used_from: None,
-        successor: None,
-        version: 0,
-    };
-    Ok((credential, secret))
+    let proof = Proof::Secret { pepper, mac };
+    Ok((made(id, (holder, r#use), proof, (now, expires_at)), secret))
 }
 
 /// The public key that a request brings.
@@ -381,20 +391,8 @@ pub(super) fn new_key(
     expires_at: Time,
 ) -> Credential {
     let (millis, random) = cx.seed();
-    Credential {
-        id: CredentialId::new(millis, random),
-        holder,
-        r#use,
-        proof: Proof::Key(Box::new(jwk)),
-        followed: false,
-        state: CredentialState::Active,
-        created_at: cx.now,
-        expires_at,
-        last_used_at: None,
-        last_used_from: None,
-        successor: None,
-        version: 0,
-    }
+    let id = CredentialId::new(millis, random);
+    made(id, (holder, r#use), Proof::Key(Box::new(jwk)), (cx.now, expires_at))
 }
 
 /// A credential of an agent that is a rule on a platform's tokens.
@@ -409,20 +407,8 @@ fn new_rule(
         return Err(Refusal::field("workload", "is for agents", hint));
     }
     let (millis, random) = cx.seed();
-    Ok(Credential {
-        id: CredentialId::new(millis, random),
-        holder,
-        r#use,
-        proof: Proof::Workload(Box::new(rule)),
-        followed: false,
-        state: CredentialState::Active,
-        created_at: cx.now,
-        expires_at,
-        last_used_at: None,
-        last_used_from: None,
-        successor: None,
-        version: 0,
-    })
+    let (id, proof) = (CredentialId::new(millis, random), Proof::Workload(Box::new(rule)));
+    Ok(made(id, (holder, r#use), proof, (cx.now, expires_at)))
 }
 
 /// Room for one more rule of its federation.

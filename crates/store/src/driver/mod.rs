@@ -7,6 +7,7 @@
 
 mod added;
 pub mod around;
+pub(crate) mod numbered;
 pub mod postgres;
 pub mod sqlite;
 pub mod target;

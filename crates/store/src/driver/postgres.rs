@@ -27,7 +27,7 @@ use super::added::{Added, Texts};
 use super::target::Target;
 use super::tls::{Connector, Trust};
 use super::waking::{self, Wakes};
-use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Hold, Row, Value};
+use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Hold, Row, Value, numbered};
 
 /// How long one statement may take. What takes longer is cancelled and given up with its connection.
 pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -42,57 +42,6 @@ pub const MIGRATION_LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long it may take to find the one that takes writes.
 const FIND_TIME_MAX: Duration = Duration::from_secs(10);
-
-pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (32, "first", include_str!("../../migrations/postgres/0032_first.sql")),
-    (33, "job lease", include_str!("../../migrations/postgres/0033_job_lease.sql")),
-    (34, "losses", include_str!("../../migrations/postgres/0034_losses.sql")),
-    (35, "beside", include_str!("../../migrations/postgres/0035_beside.sql")),
-    (36, "node word", include_str!("../../migrations/postgres/0036_node_word.sql")),
-    (37, "lane slot", include_str!("../../migrations/postgres/0037_lane_slot.sql")),
-    (
-        38,
-        "credential workload",
-        include_str!("../../migrations/postgres/0038_credential_workload.sql"),
-    ),
-    (39, "workload rule", include_str!("../../migrations/postgres/0039_workload_rule.sql")),
-    (40, "workload", include_str!("../../migrations/postgres/0040_workload.sql")),
-    (41, "workload births", include_str!("../../migrations/postgres/0041_workload_births.sql")),
-    (42, "certificates", include_str!("../../migrations/postgres/0042_certificates.sql")),
-    (
-        43,
-        "certificates that are over",
-        include_str!("../../migrations/postgres/0043_certificates_over.sql"),
-    ),
-    (
-        44,
-        "certificate lifetime",
-        include_str!("../../migrations/postgres/0044_certificate_lifetime.sql"),
-    ),
-    (
-        45,
-        "certificate number",
-        include_str!("../../migrations/postgres/0045_certificate_number.sql"),
-    ),
-    (46, "agents by owner", include_str!("../../migrations/postgres/0046_agent_owner_id.sql")),
-    (47, "agents by state", include_str!("../../migrations/postgres/0047_agent_state_id.sql")),
-    (
-        48,
-        "agents by environment",
-        include_str!("../../migrations/postgres/0048_agent_environment_id.sql"),
-    ),
-    (49, "persons by state", include_str!("../../migrations/postgres/0049_person_state_id.sql")),
-    (
-        50,
-        "resources by state",
-        include_str!("../../migrations/postgres/0050_resource_state_id.sql"),
-    ),
-    (
-        51,
-        "federations by state",
-        include_str!("../../migrations/postgres/0051_federation_state_id.sql"),
-    ),
-];
 
 /// How writing transactions are kept apart. What the store promises holds under each: engines that are
 /// designed for have the stricter ones alone.
@@ -199,7 +148,7 @@ impl Driver for PostgresDriver {
     }
 
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        MIGRATIONS
+        numbered::POSTGRES
     }
 
     fn listen(&self) -> Option<Arc<Wakes>> {

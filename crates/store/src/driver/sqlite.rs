@@ -12,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, ffi};
 
-use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Hold, Row, Value};
+use super::{Conn, DiskTrouble, Driver, DriverError, EachRow, Hold, Row, Value, numbered};
 
 /// How long a connection waits for another's lock. There is one writer, so it waits only for the
 /// moment in which the journal starts anew.
@@ -24,80 +24,6 @@ const STATEMENTS_PREPARED_MAX: usize = 256;
 const WRITER_PAGES_KIB: i64 = -24_576;
 /// Page cache of each reader, KiB.
 const READER_PAGES_KIB: i64 = -8_192;
-
-pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (1, "first", include_str!("../../migrations/sqlite/0001_first.sql")),
-    (2, "roles", include_str!("../../migrations/sqlite/0002_roles.sql")),
-    (3, "answers", include_str!("../../migrations/sqlite/0003_answers.sql")),
-    (4, "rotation", include_str!("../../migrations/sqlite/0004_rotation.sql")),
-    (5, "spent", include_str!("../../migrations/sqlite/0005_spent.sql")),
-    (6, "environments", include_str!("../../migrations/sqlite/0006_environments.sql")),
-    (7, "rotation asked", include_str!("../../migrations/sqlite/0007_rotation_asked.sql")),
-    (8, "use source", include_str!("../../migrations/sqlite/0008_use_source.sql")),
-    (9, "ended keys", include_str!("../../migrations/sqlite/0009_ended_keys.sql")),
-    (10, "uses", include_str!("../../migrations/sqlite/0010_uses.sql")),
-    (11, "generations", include_str!("../../migrations/sqlite/0011_generations.sql")),
-    (12, "followed", include_str!("../../migrations/sqlite/0012_followed.sql")),
-    (13, "lists", include_str!("../../migrations/sqlite/0013_lists.sql")),
-    (14, "look at", include_str!("../../migrations/sqlite/0014_look_at.sql")),
-    (15, "pruned", include_str!("../../migrations/sqlite/0015_pruned.sql")),
-    (16, "root", include_str!("../../migrations/sqlite/0016_root.sql")),
-    (17, "statement", include_str!("../../migrations/sqlite/0017_statement.sql")),
-    (18, "holdings", include_str!("../../migrations/sqlite/0018_holdings.sql")),
-    (19, "orders", include_str!("../../migrations/sqlite/0019_orders.sql")),
-    (20, "served", include_str!("../../migrations/sqlite/0020_served.sql")),
-    (21, "ends at", include_str!("../../migrations/sqlite/0021_ends_at.sql")),
-    (22, "tasks", include_str!("../../migrations/sqlite/0022_tasks.sql")),
-    (23, "bound only", include_str!("../../migrations/sqlite/0023_bound_only.sql")),
-    (24, "federations", include_str!("../../migrations/sqlite/0024_federations.sql")),
-    (25, "chain_depth", include_str!("../../migrations/sqlite/0025_chain_depth.sql")),
-    (26, "durable", include_str!("../../migrations/sqlite/0026_durable.sql")),
-    (27, "born", include_str!("../../migrations/sqlite/0027_born.sql")),
-    (28, "impersonation", include_str!("../../migrations/sqlite/0028_impersonation.sql")),
-    (29, "blast", include_str!("../../migrations/sqlite/0029_blast.sql")),
-    (30, "blast_alone", include_str!("../../migrations/sqlite/0030_blast_alone.sql")),
-    (31, "changes", include_str!("../../migrations/sqlite/0031_changes.sql")),
-    (32, "status lists", include_str!("../../migrations/sqlite/0032_status_lists.sql")),
-    (33, "job lease", include_str!("../../migrations/sqlite/0033_job_lease.sql")),
-    (34, "losses", include_str!("../../migrations/sqlite/0034_losses.sql")),
-    (35, "beside", include_str!("../../migrations/sqlite/0035_beside.sql")),
-    (36, "node word", include_str!("../../migrations/sqlite/0036_node_word.sql")),
-    (37, "lane slot", include_str!("../../migrations/sqlite/0037_lane_slot.sql")),
-    (
-        38,
-        "credential workload",
-        include_str!("../../migrations/sqlite/0038_credential_workload.sql"),
-    ),
-    (39, "workload rule", include_str!("../../migrations/sqlite/0039_workload_rule.sql")),
-    (40, "workload", include_str!("../../migrations/sqlite/0040_workload.sql")),
-    (41, "workload births", include_str!("../../migrations/sqlite/0041_workload_births.sql")),
-    (42, "certificates", include_str!("../../migrations/sqlite/0042_certificates.sql")),
-    (
-        43,
-        "certificates that are over",
-        include_str!("../../migrations/sqlite/0043_certificates_over.sql"),
-    ),
-    (
-        44,
-        "certificate lifetime",
-        include_str!("../../migrations/sqlite/0044_certificate_lifetime.sql"),
-    ),
-    (45, "certificate number", include_str!("../../migrations/sqlite/0045_certificate_number.sql")),
-    (46, "agents by owner", include_str!("../../migrations/sqlite/0046_agent_owner_id.sql")),
-    (47, "agents by state", include_str!("../../migrations/sqlite/0047_agent_state_id.sql")),
-    (
-        48,
-        "agents by environment",
-        include_str!("../../migrations/sqlite/0048_agent_environment_id.sql"),
-    ),
-    (49, "persons by state", include_str!("../../migrations/sqlite/0049_person_state_id.sql")),
-    (50, "resources by state", include_str!("../../migrations/sqlite/0050_resource_state_id.sql")),
-    (
-        51,
-        "federations by state",
-        include_str!("../../migrations/sqlite/0051_federation_state_id.sql"),
-    ),
-];
 
 /// A store in one file, held by this process alone.
 pub struct SqliteDriver {
@@ -187,7 +113,7 @@ impl Driver for SqliteDriver {
     }
 
     fn migrations(&self) -> &'static [(i64, &'static str, &'static str)] {
-        MIGRATIONS
+        numbered::SQLITE
     }
 }
 

@@ -1,7 +1,5 @@
 //! RFC 7517: the key by which whoever runs the command holds a token, in a file of their own.
 
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use accredit_domain::ports::Entropy as _;
@@ -13,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::compose::SystemEntropy;
 use crate::errors::Failure;
-use crate::input;
+use crate::{input, secrecy};
 
 /// The key in a file that holds a private JWK.
 pub(super) fn read(file: &Path) -> Result<ProofKey, Failure> {
@@ -32,21 +30,7 @@ pub(super) fn read(file: &Path) -> Result<ProofKey, Failure> {
 /// The same, where there is one; else a new key (Ed25519), written to a file that only its owner can
 /// read.
 pub(super) fn read_or_make(file: &Path) -> Result<ProofKey, Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    let made = options.write(true).create_new(true).mode(0o600).open(file);
-    let failed = |error: &std::io::Error| {
-        let title = format!("the key `{}` was not written", file.display());
-        Failure::file(&title, error, "choose another folder")
-    };
-    match made {
-        Ok(mut made) => {
-            let text = new_jwk()?;
-            let written = made.write_all(text.as_bytes()).and_then(|()| made.sync_all());
-            written.map_err(|error| failed(&error))?;
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed(&error)),
-    }
+    secrecy::write_new_key(file, new_jwk)?;
     read(file)
 }
 
