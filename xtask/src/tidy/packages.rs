@@ -1,4 +1,4 @@
-//! What the dependency trees contain: little below `wire`, and one cryptographic back end.
+//! What the dependency trees contain: little below `wire`, one cryptographic back end, and nothing twice.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,34 @@ const NOWHERE: [&str; 5] = ["native-tls", "openssl", "openssl-sys", "ring", "rsa
 pub(crate) fn findings() -> Result<Vec<String>, String> {
     let wire = tree(&["--package", "accredit-wire", "--edges", "normal"])?;
     let all = tree(&["--workspace", "--edges", "normal,build,dev"])?;
-    Ok(judge(&wire, &all))
+    let mut findings = judge(&wire, &all);
+    let binary = featured(&["--package", "accredit-cli", "--edges", "normal,build"])?;
+    findings.extend(twice(&binary, &featured(&["--workspace", "--edges", "normal,build,dev"])?));
+    Ok(findings)
+}
+
+/// A package that the binary has with other features than the tests is built once more for it, with all
+/// that stands on it.
+fn twice(binary: &BTreeSet<String>, tests: &BTreeSet<String>) -> Vec<String> {
+    let other = binary.difference(tests);
+    let finding = |package: &String| {
+        format!(
+            "the binary is built with `{package}`, the tests with more features of it; ask for the \
+             same ones in the workspace's dependencies"
+        )
+    };
+    other.map(finding).collect()
+}
+
+/// The distinct `name vX.Y.Z feature,feature` lines of a `cargo tree`.
+fn featured(args: &[&str]) -> Result<BTreeSet<String>, String> {
+    let mut command = run::cargo(&["tree", "--prefix", "none", "--format", "{p}|{f}"]);
+    let text = run::output(command.args(args))?;
+    let line = |line: &str| {
+        let (name, features) = line.split_once('|')?;
+        Some(format!("{} {}", package(name)?, features.trim_end_matches(" (*)")))
+    };
+    Ok(text.lines().filter_map(line).collect())
 }
 
 fn judge(wire: &BTreeSet<String>, all: &BTreeSet<String>) -> Vec<String> {
@@ -79,6 +106,15 @@ mod tests {
         assert!(judge(&clean, &clean).is_empty());
         assert_eq!(judge(&set(&["tokio v1.0.0"]), &clean).len(), 1);
         assert_eq!(judge(&clean, &set(&["ring v0.17.0", "rsa v0.9.0"])).len(), 2);
+    }
+
+    #[test]
+    fn a_package_with_fewer_features_in_the_binary_is_a_finding() {
+        let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+        let tests = set(&["tokio v1.0.0 net,time", "proptest v1.0.0 std"]);
+        assert!(twice(&set(&["tokio v1.0.0 net,time"]), &tests).is_empty());
+        let found = twice(&set(&["tokio v1.0.0 net"]), &tests);
+        assert!(found.len() == 1 && found[0].contains("tokio v1.0.0 net"), "{found:?}");
     }
 
     #[test]
