@@ -9,17 +9,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use accredit::mtls::Svid;
+use accredit::mtls::{Roots, SvidError};
 use accredit::{AccessToken, Agent, AgentError, Secret};
-use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::oauth::ErrorCode;
-use accredit_wire::time::Time;
-use accredit_wire::x509::request;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method};
-use serde::Deserialize;
 use tokio::sync::{Notify, watch};
-use zeroize::Zeroizing;
 
 use crate::ambient;
 
@@ -27,37 +22,6 @@ use crate::ambient;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// How often a bundle is asked for where it does not say, and the most and least that it may say.
-const REFRESH: Duration = Duration::from_mins(5);
-const REFRESH_MIN: Duration = Duration::from_secs(5);
-const REFRESH_MAX: Duration = Duration::from_hours(1);
-/// Certificates in a chain or a bundle, at most.
-const CERTIFICATES_MAX: usize = 32;
-/// The label of a certificate (RFC 7468 section 5).
-const LABEL: &str = "CERTIFICATE";
-
-/// A certificate with its key.
-pub struct Svid {
-    /// Whom it names.
-    pub spiffe_id: String,
-    /// The id of its trust domain, `spiffe://…` without a path.
-    pub trust_domain: String,
-    /// The certificate and what signed it, DER one after the other, the certificate first.
-    pub chain: Vec<u8>,
-    /// Its key, PKCS #8 in DER.
-    pub key: Zeroizing<Vec<u8>>,
-    /// When it is over, by this machine's clock.
-    pub expires_at: Time,
-    ends: Instant,
-    renew: Instant,
-}
-
-impl fmt::Debug for Svid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Svid").field("spiffe_id", &self.spiffe_id).finish_non_exhaustive()
-    }
-}
-
 /// What certificates of the trust domain are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
@@ -106,6 +70,16 @@ impl From<AgentError> for IdentityError {
     }
 }
 
+impl From<SvidError> for IdentityError {
+    fn from(error: SvidError) -> Self {
+        match error {
+            SvidError::Agent(error) => Self::Agent(error),
+            SvidError::Key => Self::Key,
+            SvidError::Malformed(what) => Self::Malformed(what),
+        }
+    }
+}
+
 /// One instance.
 #[derive(Debug)]
 pub struct Identity {
@@ -125,7 +99,7 @@ impl Identity {
     /// bound to a key and once without.
     pub async fn begin(bound: Agent, plain: Agent) -> Result<Arc<Self>, IdentityError> {
         let bundle = Arc::new(bundle(&bound).await?);
-        let svid = Arc::new(svid(&bound).await?);
+        let svid = Arc::new(Svid::get(&bound).await?);
         let (standing, _) = watch::channel(Standing::Live(svid, bundle));
         Ok(Arc::new(Self { bound, plain, standing, silent: Mutex::default(), met: Notify::new() }))
     }
@@ -251,7 +225,7 @@ impl Identity {
         }
         let svid = match held {
             Some(held) if held.renew > ambient::instant() => held,
-            _ => Arc::new(svid(&self.bound).await?),
+            _ => Arc::new(Svid::get(&self.bound).await?),
         };
         let Some(bundle) = believed else { return Ok(()) };
         self.standing.send_if_modified(|standing| {
@@ -312,63 +286,6 @@ fn ends(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient)
 }
 
-/// A new key, and a certificate for it.
-async fn svid(agent: &Agent) -> Result<Svid, IdentityError> {
-    let (key, der) = PrivateKey::generate(Algorithm::Es256).map_err(|_| IdentityError::Key)?;
-    let csr = request::write(&key).map_err(|_| IdentityError::Key)?;
-    let asked_at = ambient::instant();
-    let got = agent.certificate(&csr, None).await?;
-    let chain = chain(&got.certificate).ok_or(IdentityError::Malformed("certificate"))?;
-    let trust_domain = trust_domain(&got.spiffe_id).ok_or(IdentityError::Malformed("SPIFFE ID"))?;
-    Ok(Svid {
-        trust_domain: trust_domain.to_owned(),
-        spiffe_id: got.spiffe_id,
-        chain,
-        key: der,
-        expires_at: got.expires_at,
-        ends: got.ends,
-        renew: asked_at + got.ends.saturating_duration_since(asked_at) / 2,
-    })
-}
-
-/// The certificates of a text that is PEM blocks one after the other, as DER one after the other.
-fn chain(text: &str) -> Option<Vec<u8>> {
-    let (mut der, mut rest, mut count) = (Vec::new(), text.trim(), 0);
-    let end = format!("-----END {LABEL}-----");
-    while !rest.is_empty() {
-        let (block, after) = rest.split_at(rest.find(&end)? + end.len());
-        der.extend(accredit_wire::x509::decoded(LABEL, block).filter(|one| !one.is_empty())?);
-        (rest, count) = (after.trim_start(), count + 1);
-        if count > CERTIFICATES_MAX {
-            return None;
-        }
-    }
-    (count > 0).then_some(der)
-}
-
-/// The trust domain of a SPIFFE ID, as the id without a path.
-fn trust_domain(id: &str) -> Option<&str> {
-    let domain = id.strip_prefix("spiffe://")?.split('/').next()?;
-    let is_one = accredit_wire::x509::spiffe::TrustDomain::parse(domain).is_ok();
-    is_one.then(|| &id[.."spiffe://".len() + domain.len()])
-}
-
-/// A published bundle (SPIFFE Trust Domain and Bundle section 4): what of it is read.
-#[derive(Deserialize)]
-struct Published {
-    #[serde(default)]
-    spiffe_refresh_hint: Option<u64>,
-    keys: Vec<PublishedKey>,
-}
-
-#[derive(Deserialize)]
-struct PublishedKey {
-    #[serde(default, rename = "use")]
-    usage: Option<String>,
-    #[serde(default)]
-    x5c: Vec<String>,
-}
-
 async fn bundle(agent: &Agent) -> Result<Bundle, IdentityError> {
     Bundle::read(&agent.bundle().await?).ok_or(IdentityError::Malformed("bundle"))
 }
@@ -377,85 +294,7 @@ impl Bundle {
     /// Reads what an issuer publishes. What is of another use, or of one that nobody knows, is left out; a
     /// root without exactly one certificate makes the whole of it unread.
     pub fn read(text: &[u8]) -> Option<Self> {
-        let published: Published = serde_json::from_slice(text).ok()?;
-        let mut roots = Vec::new();
-        let of_x509 = published.keys.iter().filter(|key| key.usage.as_deref() == Some("x509-svid"));
-        for (count, key) in of_x509.enumerate() {
-            let [certificate] = key.x5c.as_slice() else { return None };
-            if count >= CERTIFICATES_MAX {
-                return None;
-            }
-            roots.extend(STANDARD.decode(certificate).ok().filter(|der| !der.is_empty())?);
-        }
-        let refresh = published.spiffe_refresh_hint.map_or(REFRESH, Duration::from_secs);
-        Some(Self { roots, refresh: refresh.clamp(REFRESH_MIN, REFRESH_MAX) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_chain_is_its_blocks_one_after_the_other_and_nothing_else() {
-        let one = accredit_wire::x509::pem(LABEL, &[1, 2, 3]);
-        let two = accredit_wire::x509::pem(LABEL, &[4]);
-        assert_eq!(chain(&format!("{one}{two}")), Some(vec![1, 2, 3, 4]));
-        for wrong in [
-            String::new(),
-            "x".into(),
-            format!("{one}x"),
-            format!("x{one}"),
-            accredit_wire::x509::pem("PRIVATE KEY", &[1]),
-            one.repeat(CERTIFICATES_MAX + 1),
-        ] {
-            assert_eq!(chain(&wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_trust_domain_is_the_id_before_its_path() {
-        let id = "spiffe://dev.id.example/agent/a/instance/ins_1";
-        assert_eq!(trust_domain(id), Some("spiffe://dev.id.example"));
-        for wrong in ["", "https://x/y", "spiffe:///a", "spiffe://DEV/a", "spiffe://a b/c"] {
-            assert_eq!(trust_domain(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn of_a_bundle_the_roots_are_read_and_what_is_unknown_is_left_out() {
-        let read = |keys: &str| Bundle::read(format!(r#"{{"keys":[{keys}]}}"#).as_bytes());
-        let root = r#"{"kty":"EC","use":"x509-svid","x5c":["AQI="]}"#;
-        let both =
-            format!(r#"{root},{{"use":"jwt-svid","kid":"k"}},{{"use":"new","x5c":["BA=="]}}"#);
-        assert_eq!(read(&both).expect("a bundle").roots, vec![1, 2]);
-        // Nobody is believed any more: that is said, too.
-        assert_eq!(read("").expect("a bundle").roots, Vec::<u8>::new());
-        for wrong in [
-            r#"{"use":"x509-svid"}"#,
-            r#"{"use":"x509-svid","x5c":[]}"#,
-            r#"{"use":"x509-svid","x5c":["AQI=","AQI="]}"#,
-            r#"{"use":"x509-svid","x5c":["?"]}"#,
-            r#"{"use":"x509-svid","x5c":[""]}"#,
-        ] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
-        assert_eq!(Bundle::read(b"{}"), None);
-        let hinted = |hint: u64| {
-            let text = format!(r#"{{"keys":[],"spiffe_refresh_hint":{hint}}}"#);
-            Bundle::read(text.as_bytes()).expect("a bundle").refresh
-        };
-        assert_eq!(
-            [hinted(0), hinted(60), hinted(u64::MAX)],
-            [REFRESH_MIN, Duration::from_mins(1), REFRESH_MAX]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_the_readers_panic(text in ".{0,300}") {
-            let _ = (chain(&text), trust_domain(&text), Bundle::read(text.as_bytes()));
-        }
+        let Roots { certificates, refresh } = Roots::read(text)?;
+        Some(Self { roots: certificates.concat(), refresh })
     }
 }

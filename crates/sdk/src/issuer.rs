@@ -221,6 +221,17 @@ impl IssuerClient {
         self.body(request(url, "application/json", what)?, what, RESPONSE_BODY_MAX).await
     }
 
+    /// The same of any form, with a body of up to `body_max` bytes.
+    #[cfg(feature = "mtls")]
+    pub(crate) async fn public_up_to(
+        &self,
+        url: &str,
+        what: &'static str,
+        body_max: usize,
+    ) -> Result<Bytes, IssuerError> {
+        self.body(request(url, "*/*", what)?, what, body_max).await
+    }
+
     /// `GET url` with the API key.
     pub(crate) async fn private(
         &self,

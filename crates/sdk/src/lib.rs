@@ -103,6 +103,8 @@ pub mod agent;
 mod ambient;
 pub mod guard;
 mod issuer;
+#[cfg(feature = "mtls")]
+pub mod mtls;
 mod principal;
 mod refusal;
 pub mod verifier;

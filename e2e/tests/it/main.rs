@@ -34,6 +34,7 @@ mod story_lanes;
 mod story_limits;
 mod story_log;
 mod story_no_secrets;
+mod story_mtls;
 mod story_nodes;
 mod story_nodes_together;
 mod story_older_store;

@@ -11,11 +11,11 @@ use crate::stage::{Cast, Server, until};
 
 /// Made anew within 5 seconds of a revocation (docs/formats.md, "Certificates"), and some for a busy
 /// machine: what somebody keeps until it is over comes on top, and here nobody does.
-const SAYS_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const SAYS_WITHIN: Duration = Duration::from_secs(10);
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether there is a program.
-fn is_there(program: &str) -> bool {
+pub(crate) fn is_there(program: &str) -> bool {
     let found = Command::new(program).arg("-v").output().is_ok();
     if !found {
         eprintln!("there is no {program}, so it refuses nothing here");
@@ -34,16 +34,16 @@ fn openssl(args: &[&str]) -> Ran {
 }
 
 /// An instance with its certificate, in files.
-struct Holder {
-    client: Client,
-    key: String,
-    chain: String,
+pub(crate) struct Holder {
+    pub(crate) client: Client,
+    pub(crate) key: String,
+    pub(crate) chain: String,
     /// The certificate and its intermediate, alone.
-    leaf: String,
-    issuer: String,
+    pub(crate) leaf: String,
+    pub(crate) issuer: String,
 }
 
-fn holder(server: &Server, client: Client, name: &str) -> Holder {
+pub(crate) fn holder(server: &Server, client: Client, name: &str) -> Holder {
     let file = |ending: &str| server.folder().file(&format!("{name}.{ending}"));
     let (secret, key, chain) = (file("secret"), file("key"), file("pem"));
     std::fs::write(&secret, &client.secret).expect("written");

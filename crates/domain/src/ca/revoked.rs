@@ -18,7 +18,7 @@ use std::time::Duration;
 use accredit_wire::ids::{AnyId, KeyId, Kind};
 use accredit_wire::time::Time;
 use accredit_wire::x509::certificate::{Life, Named, SERIAL_BYTES};
-use accredit_wire::x509::crl::{Reason, Revoked, UnsignedList};
+use accredit_wire::x509::crl::{self, Reason, Revoked, UnsignedList};
 use serde::Serialize;
 
 use super::{Certified, INTERMEDIATE_LIFE, name};
@@ -200,7 +200,7 @@ pub async fn publish(
         reading.entries(id).await?
     };
     let unmade = |error| Fault::new("make a list of revoked certificates", error);
-    let number = u128::from(rev) << 64 | u128::from(now.micros().max(0).unsigned_abs());
+    let number = crl::number(rev, now);
     let issuer = Named { name: &name(id), key: &key.sealed.public };
     let life = life(now);
     let unsigned = UnsignedList::new(issuer, number, life, &entries).map_err(unmade)?;

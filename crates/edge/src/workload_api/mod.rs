@@ -133,7 +133,7 @@ fn live(identity: &Identity) -> Result<(Arc<Svid>, Arc<Bundle>), Status> {
 fn svids(svid: &Svid, bundle: &Bundle) -> X509SvidResponse {
     let one = X509Svid {
         spiffe_id: svid.spiffe_id.clone(),
-        x509_svid: svid.chain.clone(),
+        x509_svid: svid.chain.concat(),
         x509_svid_key: svid.key.to_vec(),
         bundle: bundle.roots.clone(),
         hint: String::new(),

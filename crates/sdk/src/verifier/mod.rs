@@ -170,6 +170,22 @@ impl Verifier {
         self.0.shared.verifier.standing_of(principal, now)
     }
 
+    /// Whether none of these ids has ended, and as of what that is known.
+    #[cfg(feature = "mtls")]
+    pub(crate) fn standing_of_ids(
+        &self,
+        ids: impl IntoIterator<Item = accredit_wire::ids::AnyId>,
+        now: Time,
+    ) -> Result<verify::AsOf, Rejection> {
+        self.0.shared.verifier.standing_of_ids(ids, now)
+    }
+
+    /// The issuer, to ask for what it publishes.
+    #[cfg(feature = "mtls")]
+    pub(crate) fn client(&self) -> &crate::issuer::IssuerClient {
+        &self.0.shared.client
+    }
+
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.shared.changes()
     }

@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) pieces: Mutex<PiecesSent>,
     pub(crate) token_requests: Mutex<Vec<(HeaderMap, String)>>,
     token_answers: Mutex<TokenAnswers>,
+    #[cfg(feature = "mtls")]
+    pub(crate) ca: Mutex<crate::ca::Ca>,
 }
 
 /// Which pieces of a snapshot are sent.
@@ -353,8 +355,10 @@ impl Issuer {
                 expires_in: 600,
                 delay: Duration::ZERO,
             }),
+            #[cfg(feature = "mtls")]
+            ca: Mutex::new(crate::ca::Ca::new("dev.127.0.0.1")),
         }));
-        let routes = axum::Router::new()
+        let routes = axum::Router::<Self>::new()
             .route("/.well-known/oauth-authorization-server/o/dev", get(metadata))
             .route("/o/dev/.well-known/jwks.json", get(jwks))
             .route("/o/dev/.well-known/feed-jwks.json", get(feed_jwks))
@@ -363,8 +367,10 @@ impl Issuer {
             .route("/o/dev/revocations/feed", get(feed))
             .route("/o/dev/revocations/acknowledgements", post(acknowledge))
             .route("/o/dev/log/{id}/consistency", get(consistency))
-            .route("/o/dev/oauth/token", post(token))
-            .with_state(issuer.clone());
+            .route("/o/dev/oauth/token", post(token));
+        #[cfg(feature = "mtls")]
+        let routes = routes.merge(crate::ca::routes());
+        let routes = routes.with_state(issuer.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let beating = issuer.clone();
         tokio::spawn(async move {
@@ -382,6 +388,18 @@ impl Issuer {
 
     pub(crate) fn inner(&self) -> &Inner {
         &self.0
+    }
+
+    /// Its certificate authority.
+    #[cfg(feature = "mtls")]
+    pub(crate) fn ca(&self) -> MutexGuard<'_, crate::ca::Ca> {
+        self.0.ca.lock().expect("not poisoned")
+    }
+
+    /// The counter of its revocations.
+    #[cfg(feature = "mtls")]
+    pub(crate) fn rev(&self) -> u64 {
+        self.world().rev
     }
 
     fn world(&self) -> MutexGuard<'_, World> {

@@ -5,6 +5,8 @@
 mod acknowledge;
 mod agent;
 mod bound;
+#[cfg(feature = "mtls")]
+mod ca;
 mod certified;
 mod feed;
 mod grpc;
@@ -12,6 +14,8 @@ mod guard;
 mod issuer;
 mod keys;
 mod memory;
+#[cfg(feature = "mtls")]
+mod mtls;
 mod on_behalf;
 mod outage;
 mod pieces;

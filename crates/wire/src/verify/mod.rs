@@ -34,6 +34,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::biscuit::{self, BiscuitError};
+use crate::ids::AnyId;
 use crate::jose::TOKEN_BYTES_MAX;
 use crate::jose::jws::{TypRule, Unverified};
 use crate::time::Time;
@@ -218,6 +219,27 @@ impl Verifier {
         self.check_now(principal.known(), now).map(|_| ())
     }
 
+    /// Whether none of these ids has ended, whenever what names them was decided: for what comes with no
+    /// token, such as a peer's certificate. Ask it of ids whose end is final. Says as of what that is
+    /// known.
+    pub fn standing_of_ids(
+        &self,
+        ids: impl IntoIterator<Item = AnyId>,
+        now: Time,
+    ) -> Result<AsOf, Rejection> {
+        let standing = self.standing.load();
+        let age_max = self.config.revocations_age_max;
+        let Some(Numbered { value, .. }) = standing.as_deref() else {
+            return Err(Rejection::Stale { age: None, age_max });
+        };
+        let state = value.state();
+        if let Some(id) = state.is_dead(ids, 0) {
+            return Err(Rejection::Revoked { id });
+        }
+        value.check_age(now, age_max)?;
+        Ok(AsOf { rev: state.rev(), server_time: value.server_time(now) })
+    }
+
     /// Refuses an attenuable token that was minted for nobody's key, and one that says what nobody
     /// here can decide.
     fn check_held(&self, known: &Known) -> Result<(), Rejection> {
@@ -274,6 +296,15 @@ impl Verifier {
             bound_to: token.cnf,
         })
     }
+}
+
+/// As of what something is known to stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    /// The issuer's revocation counter up to which all is known.
+    pub rev: u64,
+    /// The issuer's time, as far as it is known.
+    pub server_time: Time,
 }
 
 /// Signature, algorithm and type by a key of the ring, then the claims.

@@ -7,6 +7,7 @@ use x509_cert::Version;
 use x509_cert::certificate::Rfc5280;
 use x509_cert::crl::{CertificateList, RevokedCert};
 use x509_cert::der::asn1::{Any, GeneralizedTime};
+use x509_cert::der::oid::AssociatedOid as _;
 use x509_cert::der::{Decode as _, Encode as _, Tag};
 use x509_cert::ext::pkix::{CrlNumber, CrlReason};
 use x509_cert::serial_number::SerialNumber;
@@ -112,6 +113,44 @@ pub(super) fn generalized(at: Time) -> Result<Vec<u8>, EncodingError> {
         X509Time::GeneralTime(time) => time,
     };
     Ok(at.to_der()?)
+}
+
+/// The number of a list that says what had ended at a revocation counter, and is made at `now`. It only
+/// grows: no list of a higher number knows of less, whichever node made it.
+pub fn number(counter: u64, now: Time) -> u128 {
+    u128::from(counter) << 64 | u128::from(now.micros().max(0).unsigned_abs())
+}
+
+/// What a list of ours says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The revocation counter up to which it says what has ended.
+    pub counter: u64,
+    /// When it was made.
+    pub made_at: Time,
+    /// Until when it says anything (section 5.1.2.5).
+    pub until: Time,
+}
+
+/// Reads what a list of ours says of itself, DER. Who signed it is not looked at.
+pub fn head(der: &[u8]) -> Result<Head, EncodingError> {
+    let wrong = |why: &str| EncodingError(why.to_owned());
+    let list = CertificateList::<Rfc5280>::from_der(der)?;
+    let said = &list.tbs_cert_list;
+    let mut extensions = said.crl_extensions.iter().flatten();
+    let number = extensions.find(|extension| extension.extn_id == CrlNumber::OID);
+    let number = number.ok_or_else(|| wrong("the list has no number"))?;
+    let number = CrlNumber::from_der(number.extn_value.as_bytes())?;
+    let number = padded(number.0.as_bytes()).map(u128::from_be_bytes);
+    let number = number.ok_or_else(|| wrong("the number is none of ours"))?;
+    let micros = i64::try_from(number & u128::from(u64::MAX));
+    let until = said.next_update.ok_or_else(|| wrong("the list has no end"))?;
+    let until = i64::try_from(until.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+    Ok(Head {
+        counter: (number >> 64) as u64,
+        made_at: Time::from_micros(micros.map_err(|_| wrong("the number is none of ours"))?),
+        until: Time::from_seconds(until),
+    })
 }
 
 /// The serial numbers on a list of ours, DER. Who signed it is not looked at.

@@ -1,7 +1,8 @@
 //! RFC 5280, SPIFFE X509-SVID: certificates of organizations and of their agents' instances.
 //!
 //! [`spiffe`] says what they are called, [`request`] reads what somebody wants one for,
-//! [`certificate`] writes them, [`crl`] and [`ocsp`] say which of them were revoked, and [`presented`] reads what a client shows.
+//! [`certificate`] writes them, [`crl`] and [`ocsp`] say which of them were revoked, [`presented`] reads what a client shows,
+//! and [`svid`] what a peer does.
 //! What is written here is signed elsewhere: no private key comes near.
 //! Absent on purpose: building and checking paths, which is the verifier's own library's work.
 
@@ -11,6 +12,7 @@ pub mod ocsp;
 pub mod presented;
 pub mod request;
 pub mod spiffe;
+pub mod svid;
 
 #[cfg(test)]
 mod tests;

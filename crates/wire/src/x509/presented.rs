@@ -86,7 +86,7 @@ impl Presented {
     }
 }
 
-fn time(time: &X509Time) -> Time {
+pub(super) fn time(time: &X509Time) -> Time {
     Time::from_seconds(i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
 }
 

@@ -40,6 +40,12 @@ impl TrustDomain {
         if is_one { Ok(Self(text.to_owned())) } else { Err(NotATrustDomain) }
     }
 
+    /// That of a SPIFFE ID.
+    pub fn of_id(id: &str) -> Option<Self> {
+        let rest = id.strip_prefix("spiffe://")?;
+        Self::parse(rest.split('/').next()?).ok()
+    }
+
     /// That of an organization, from what never changes: its name, its id and its issuer. A name
     /// that is a label of a domain name is the label; of any other the id is, so that no
     /// organization's domain is below another's.
@@ -67,14 +73,20 @@ impl TrustDomain {
         if is_segment && id.len() <= ID_BYTES_MAX { Ok(SpiffeId(id)) } else { Err(NotATrustDomain) }
     }
 
-    /// The instance that an id of this trust domain names, where it is an instance's, spelt as it is
-    /// written here. Which agent it says is looked at by nobody.
-    pub fn instance_of(&self, id: &str) -> Option<InstanceId> {
+    /// The agent's name and the instance that an id of this trust domain names, where it is an instance's,
+    /// spelt as it is written here.
+    pub fn named_by<'a>(&self, id: &'a str) -> Option<(&'a str, InstanceId)> {
         let path = id.strip_prefix("spiffe://")?.strip_prefix(&self.0)?.strip_prefix("/agent/")?;
         let (agent, instance) = path.split_once("/instance/")?;
         let instance = instance.parse().ok()?;
         let is_written_so = self.instance(agent, instance).is_ok_and(|own| own.as_str() == id);
-        is_written_so.then_some(instance)
+        is_written_so.then_some((agent, instance))
+    }
+
+    /// The instance that an id of this trust domain names ([`Self::named_by`]). Which agent it says is
+    /// looked at by nobody.
+    pub fn instance_of(&self, id: &str) -> Option<InstanceId> {
+        self.named_by(id).map(|(_, instance)| instance)
     }
 }
 
