@@ -27,6 +27,7 @@ SCRIPTS = [
     "py_mtls.py",
     "py_sslyze.py",
     "py_spiffe.py",
+    "py_agents.py",
     "py_biscuit.py",
     "node_openid_client.mjs",
     "node_jose.mjs",
@@ -42,6 +43,7 @@ SCRIPTS = [
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--accredit", required=True, help="path of the built binary")
+    parser.add_argument("--two-agents", required=True, help="path of the library's example")
     parser.add_argument("--npm", required=True, help="folder that holds node_modules")
     parser.add_argument("scripts", nargs="*", help="some of the scripts; all where none is named")
     args = parser.parse_args()
@@ -72,6 +74,7 @@ def run_all(args, folder):
         TlsServer(args.accredit, folder / "tls.log", folder / "tls", free_port()) as over_tls,
     ):
         context = register(server, folder)
+        context["two_agents"] = os.path.abspath(args.two_agents)
         context["tls"] = over_tls.facts | {"agent": agent_at(over_tls)["client_id"]}
         context["demanding"] = demanding.facts | {"agent": agent_at(demanding)}
         agent = agent_at(workloads)["client_id"]

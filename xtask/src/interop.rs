@@ -22,9 +22,10 @@ pub(crate) fn run() -> Answer {
     }
     let tools = ambient::root().join(".tools/interop");
     install(&tools)?;
-    let accredit = binary::build()?;
+    let (accredit, agents) = (binary::build()?, binary::example("two_agents")?);
     let mut script = run::command(tools.join("venv/bin/python"));
     script.arg("interop/run.py").arg("--accredit").arg(accredit);
+    script.arg("--two-agents").arg(agents);
     script.arg("--npm").arg(tools.join("npm")).env("PYTHONDONTWRITEBYTECODE", "1");
     run::run(&mut script)
 }

@@ -114,11 +114,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let (id, secret) = held("WORKER")?;
     let worker = instance(at, (&id, secret), Peers::agent("planner")).await?;
-    let (id, secret) = held("PLANNER")?;
-    let planner = instance(at, (&id, secret), Peers::agent("worker")).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(serve(listener, worker));
+    say(&format!("the worker listens at {address}"));
+    let serving = serve(listener, worker);
+    let Ok((id, secret)) = held("PLANNER") else {
+        // The planner is somebody else's program.
+        return Ok(serving.await?);
+    };
+    tokio::spawn(serving);
+    let planner = instance(at, (&id, secret), Peers::agent("worker")).await?;
     let mut handing = Handing::begin(&planner, address).await?;
     say(&format!("connected to {}", handing.peer.spiffe_id()));
     say(&handing.hand("count the customers").await?);

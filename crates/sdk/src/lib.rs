@@ -95,6 +95,9 @@
 //! `on_behalf_of_user` begins a chain with a user, by the token of an identity provider that is a
 //! federation of the organization.
 //!
+//! Two agents prove to each other who they are by certificates of their instances, and a connection ends
+//! when either was revoked: the module `mtls`, behind the feature of that name.
+//!
 //! In reading order: [`verifier`] follows the issuer, [`guard`] stands at the door, [`agent`] gets
 //! tokens. Absent on purpose: any decision of its own about tokens, which is
 //! [`accredit_wire::verify`]'s, and a way to switch a check off.

@@ -41,6 +41,7 @@ fn the_demo_keeps_every_promise() {
         "breaks off the stream",
         "its sibling goes on",
         "its certificate is on the list",
+        "its open mutual-TLS connection",
         "goes on for the user",
         "no more than was passed on",
         "a kill ends one chain at every enforcement point",
@@ -55,8 +56,11 @@ fn the_demo_keeps_every_promise() {
     ] {
         assert!(promises.iter().any(|text| text.contains(promise)), "no step: {promise}");
     }
-    let ended = steps.iter().find(|step| step["promise"].as_str().unwrap_or("").contains("stream"));
-    assert!(ended.is_some_and(|step| step["ms"].as_f64().unwrap_or(0.0) > 0.0), "{ended:?}");
+    for what in ["stream", "connection"] {
+        let of = |step: &&serde_json::Value| step["promise"].as_str().unwrap_or("").contains(what);
+        let ended = steps.iter().find(of);
+        assert!(ended.is_some_and(|step| step["ms"].as_f64().unwrap_or(0.0) > 0.0), "{ended:?}");
+    }
 }
 
 #[test]

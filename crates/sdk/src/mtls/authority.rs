@@ -4,7 +4,7 @@
 //! Three things are followed: the roots of the trust domain (its bundle), the lists of revoked
 //! certificates of its authorities, and the feed of a [`Verifier`]. The feed says at once which instance
 //! has ended, and that something was revoked at all: the lists are fetched anew then. Lists that do not
-//! know of the last revocation are believed for no longer than the feed itself.
+//! know of the last revocation are believed for no longer than the feed itself, or 15 seconds.
 //!
 //! A path is built and checked by rustls-webpki, and nowhere here. It ends in a root of the expected
 //! trust domain and no other; the root's name constraints, which that library cannot read for URIs, are
@@ -45,6 +45,9 @@ use crate::verifier::Verifier;
 const LISTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Lists in one answer, at most.
 const LISTS_MAX: usize = 256;
+/// For how long lists that do not know of the last revocation are believed at least, where the verifier's
+/// bound is shorter: the issuer makes them anew within 5 seconds, and a cache may keep them for 5.
+const LISTS_AGE_MIN: Duration = Duration::from_secs(15);
 /// The shortest time between two fetches of the lists.
 const LISTS_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// After how long what could not be fetched is asked for again; it doubles each time.
@@ -353,7 +356,7 @@ impl Authority {
         if as_of.server_time > peer.until {
             return Err(Unfit::Lifetime);
         }
-        held.lists.head.check(as_of, verifier.age_max())?;
+        held.lists.head.check(as_of, verifier.age_max().max(LISTS_AGE_MIN))?;
         Ok(as_of)
     }
 
@@ -431,14 +434,14 @@ async fn keep(shared: Arc<Shared>) {
     roots.done(shared.held.load().roots.refresh);
     lists.done(shared.lists_last());
     loop {
+        if shared.is_behind() {
+            lists.soon();
+        }
         let wait = roots.at.min(lists.at).saturating_duration_since(ambient::instant());
         tokio::select! {
             () = ambient::sleep(wait) => {}
-            _ = feed.changed() => if !shared.is_behind() { continue },
-            () = shared.wanted.notified() => lists.at = lists.at.min(ambient::instant()),
-        }
-        if shared.is_behind() {
-            lists.at = lists.at.min(lists.asked + LISTS_INTERVAL_MIN);
+            _ = feed.changed() => {}
+            () = shared.wanted.notified() => lists.soon(),
         }
         if lists.is_due() {
             let fetched = fetch_lists(&shared.verifier).await;
@@ -481,6 +484,11 @@ impl Due {
 
     fn is_due(&self) -> bool {
         self.at <= ambient::instant()
+    }
+
+    /// As soon as it may be asked for again.
+    fn soon(&mut self) {
+        self.at = self.at.min(self.asked + LISTS_INTERVAL_MIN);
     }
 
     fn done(&mut self, lasts: Duration) {

@@ -147,6 +147,15 @@ impl Mtls {
         &self.own
     }
 
+    /// That this program itself may not go on. With another certificate it may, where that alone has
+    /// ended.
+    pub(super) fn own_ended(&self, unfit: Unfit) -> Ended {
+        if !matches!(unfit, Unfit::Stale | Unfit::Unlisted) {
+            self.own.renew();
+        }
+        Ended::Own(unfit)
+    }
+
     /// What this program shows, where it may.
     fn check_own(&self) -> Result<Arc<super::Svid>, Ended> {
         match self.own.standing() {

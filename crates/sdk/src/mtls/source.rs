@@ -12,7 +12,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::svid::{Svid, SvidError};
@@ -23,6 +23,8 @@ use crate::ambient;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// The shortest time between two certificates: an instance has no more than 64 that are not over.
+const RENEWED_EVERY_MIN: Duration = Duration::from_secs(2);
 
 /// What this program can show.
 #[derive(Clone, Debug)]
@@ -51,14 +53,14 @@ struct Running {
     /// Nothing where the issuer refuses it.
     held: watch::Sender<Option<Shown>>,
     trust_domain: String,
-    task: std::sync::OnceLock<AbortHandle>,
+    /// Asks the task for the next one now.
+    wanted: Arc<Notify>,
+    task: AbortHandle,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
@@ -75,11 +77,9 @@ impl X509Source {
         let first = shown(&agent).await?;
         let trust_domain = first.svid.trust_domain.trim_start_matches("spiffe://").to_owned();
         let (held, _) = watch::channel(Some(first));
-        let running = Arc::new(Running { held, trust_domain, task: std::sync::OnceLock::new() });
-        let task = tokio::spawn(keep(agent, running.held.clone())).abort_handle();
-        // It is set here alone.
-        let _ = running.task.set(task);
-        Ok(Self(running))
+        let wanted = Arc::new(Notify::new());
+        let task = tokio::spawn(keep(agent, held.clone(), Arc::clone(&wanted))).abort_handle();
+        Ok(Self(Arc::new(Running { held, trust_domain, wanted, task })))
     }
 
     /// What can be shown now.
@@ -99,6 +99,12 @@ impl X509Source {
     /// Tells of each change.
     pub(super) fn watch(&self) -> watch::Receiver<Option<Shown>> {
         self.0.held.subscribe()
+    }
+
+    /// Asks for the next certificate now: the one that is held stands no more, for whatever reason.
+    /// Where that is the instance's own end, the issuer says so.
+    pub(super) fn renew(&self) {
+        self.0.wanted.notify_one();
     }
 
     fn key(&self) -> Option<Arc<CertifiedKey>> {
@@ -134,12 +140,20 @@ async fn shown(agent: &Agent) -> Result<Shown, SvidError> {
 }
 
 /// Renews what there is in time, until it is cancelled.
-async fn keep(agent: Agent, held: watch::Sender<Option<Shown>>) {
+async fn keep(agent: Agent, held: watch::Sender<Option<Shown>>, wanted: Arc<Notify>) {
     let mut retry = RETRY_MIN;
+    let mut asked = ambient::instant();
     loop {
         let now = ambient::instant();
         let due = held.borrow().as_ref().map_or(now, |shown| shown.svid.renew);
-        ambient::sleep(due.saturating_duration_since(now)).await;
+        tokio::select! {
+            () = ambient::sleep(due.saturating_duration_since(now)) => {}
+            () = wanted.notified() => {
+                let at = asked + RENEWED_EVERY_MIN;
+                ambient::sleep(at.saturating_duration_since(ambient::instant())).await;
+            }
+        }
+        asked = ambient::instant();
         match shown(&agent).await {
             Ok(new) => {
                 retry = RETRY_MIN;

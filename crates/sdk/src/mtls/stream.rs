@@ -239,7 +239,8 @@ impl Watched {
     ) -> Result<(Self, Peer), Ended> {
         let (authority, held) = (mtls.authority(), mtls.authority().held());
         let other = other.judge(authority, &held).map_err(Ended::Peer)?;
-        let own = own.map(|own| own.judge(authority, &held)).transpose().map_err(Ended::Own)?;
+        let own = own.map(|own| own.judge(authority, &held)).transpose();
+        let own = own.map_err(|unfit| mtls.own_ended(unfit))?;
         let peer = other.peer.clone();
         Ok((Self { mtls: mtls.clone(), own, other, held }, peer))
     }
@@ -272,7 +273,8 @@ impl Watched {
         let held = authority.held();
         self.other.check(authority, &held, &self.held).map_err(Ended::Peer)?;
         if let Some(own) = &self.own {
-            own.check(authority, &held, &self.held).map_err(Ended::Own)?;
+            let own = own.check(authority, &held, &self.held);
+            own.map_err(|unfit| self.mtls.own_ended(unfit))?;
         }
         self.held = held;
         Ok(())

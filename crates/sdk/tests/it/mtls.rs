@@ -417,6 +417,17 @@ async fn an_open_connection_ends_when_its_certificate_is_on_a_list() {
     stage.issuer.revoke(PersonId::new(1, [8; 10]));
     assert_eq!(ended(&mut there).await, Ended::Peer(Unfit::Revoked));
     talks((&mut alive, &mut at_alive)).await;
+    // The instance itself lives, and gets another one by itself.
+    let began = std::time::Instant::now();
+    loop {
+        let (io, taken) = pair().await;
+        let (one, other) = tokio::join!(planner.connect(io), worker.accept(taken));
+        match (one, other) {
+            (Ok(mut one), Ok(mut other)) => break talks((&mut one, &mut other)).await,
+            _ if began.elapsed() > NOTICED_WITHIN => panic!("it gets no other certificate"),
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
 }
 
 #[tokio::test]
@@ -429,13 +440,16 @@ async fn what_is_not_known_well_enough_ends_a_connection() {
     let (mut here, mut there) = stage.connected(&planner, &worker).await;
     stage.issuer.ca().are_lists_down = true;
     stage.issuer.revoke(PersonId::new(1, [8; 10]));
+    tokio::time::sleep(Duration::from_secs(10)).await;
     talks((&mut here, &mut there)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(ended(&mut there).await, Ended::Peer(Unfit::Stale));
     let good = stage.issuer.ca().shown("planner", numbered(1));
     let refused = accepts(&worker, Some(&good)).await.expect_err("refused");
     assert_eq!(unfit(&refused), &Unfit::Stale);
     stage.issuer.ca().are_lists_down = false;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // They are asked for again and again, ever more seldom.
+    tokio::time::sleep(Duration::from_secs(16)).await;
     let (mut here, mut there) = stage.connected(&planner, &worker).await;
     talks((&mut here, &mut there)).await;
 

@@ -8,6 +8,9 @@ mod csr;
 #[path = "../../../../fuzz/ocsp.rs"]
 mod ocsp;
 #[cfg(feature = "x509")]
+#[path = "../../../../fuzz/peer.rs"]
+mod peer;
+#[cfg(feature = "x509")]
 #[path = "../../../../fuzz/presented.rs"]
 mod presented;
 #[path = "../../../../fuzz/targets.rs"]
@@ -46,6 +49,7 @@ fn no_target_panics_on_its_corpus() {
         replay("csr", csr::run);
         replay("presented", presented::run);
         replay("ocsp", ocsp::run);
+        replay("peer", peer::run);
     }
 }
 
@@ -99,6 +103,8 @@ fn the_seeds_that_are_good_are_read() {
             let (key, id) = presented::is_read(&seed(&format!("presented/{name}"))).expect(name);
             assert_eq!((key, id.is_some()), (is_registered, names), "{name}");
         }
+        assert!(peer::is_named(&seed("peer/svid.der")), "an SVID");
+        assert_eq!(peer::counter(&seed("peer/list.der")), Some(7));
         for (name, asked) in [("plain", 1), ("nonce", 1), ("signed", 1), ("sha256_two", 2)] {
             assert_eq!(ocsp::asked(&seed(&format!("ocsp/{name}"))), asked, "{name}");
         }

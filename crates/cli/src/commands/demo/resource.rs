@@ -62,6 +62,11 @@ impl ResourceServer {
         Ok(Self { url: format!("http://{address}"), verifier, serving })
     }
 
+    /// What follows the issuer.
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
     /// What the service knows of revocations now.
     pub(super) fn status(&self) -> Option<Status> {
         self.verifier.status()

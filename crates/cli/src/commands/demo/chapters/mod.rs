@@ -2,6 +2,7 @@
 
 mod access;
 mod attenuation;
+mod connections;
 mod delegation;
 mod leak;
 pub(super) mod log;
@@ -51,7 +52,7 @@ struct Tokens {
 pub(super) async fn tell(folder: &Path, card: &mut ScoreCard) -> Result<(), Failure> {
     let Some(mut stage) = Box::pin(access::tell(folder, card)).await? else { return Ok(()) };
     let before = log::visit(&stage).await;
-    let sibling = revocation::tell(&stage, card).await?;
+    let sibling = Box::pin(revocation::tell(&stage, card)).await?;
     delegation::tell(&mut stage, card).await?;
     Box::pin(attenuation::tell(&mut stage, card)).await?;
     let held = rotation::tell(&mut stage, card).await?;

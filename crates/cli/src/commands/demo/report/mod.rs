@@ -28,6 +28,7 @@ pub(super) enum Promise {
     EndsStreams,
     EndsCalls,
     SparesSiblings,
+    EndsConnections,
     EndsCertificates,
     Delegates,
     NarrowsOnly,
@@ -54,7 +55,7 @@ pub(super) enum Promise {
 
 impl Promise {
     /// Every promise.
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 32] = [
         Self::Starts,
         Self::Registers,
         Self::Issues,
@@ -64,6 +65,7 @@ impl Promise {
         Self::EndsStreams,
         Self::EndsCalls,
         Self::SparesSiblings,
+        Self::EndsConnections,
         Self::EndsCertificates,
         Self::Delegates,
         Self::NarrowsOnly,
@@ -101,6 +103,9 @@ impl Promise {
             Self::SparesSiblings => "its sibling goes on as if nothing had happened",
             Self::EndsCertificates => {
                 "its certificate is on the list that any TLS library reads; its sibling's is not"
+            }
+            Self::EndsConnections => {
+                "its open mutual-TLS connection with another agent closes; its sibling's works on"
             }
             Self::Delegates => {
                 "from user to agent to agent: who is called goes on for the user, by a token of its own"

@@ -36,7 +36,7 @@ fn the_document_is_ok_only_where_every_promise_held() {
     let document = card.document();
     assert_eq!(document["ok"], true);
     let steps = document["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), 31);
+    assert_eq!(steps.len(), 32);
     let first = json!({
         "promise": "one command starts a server", "ok": true, "proof": "seen Starts", "ms": 2.4,
     });
@@ -66,7 +66,7 @@ fn what_failed_is_told_with_what_was_seen_and_what_was_not_reached_has_failed_to
     let text = card.text();
     assert!(text.contains("FAILED    3.0 ms  every agent has an owner"), "{text}");
     assert!(text.contains("FAILED         -  an instance gets"), "{text}");
-    assert!(text.contains("1 of 31 promises held"), "{text}");
+    assert!(text.contains("1 of 32 promises held"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
 
