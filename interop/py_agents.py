@@ -73,7 +73,7 @@ def main():
         return json_command(facts["accredit"], environment, *words)
 
     for name in ["worker", "planner"]:
-        words = ["--owner", "mia@example.com", "--purpose", "to be a peer"]
+        words = ["--owner", "mia@example.com", "--purpose", "to be a peer", "--allow", "crm:read"]
         accredit("agent", "create", name, *words, "--activate")
     worker = accredit("instance", "create", "--agent", "worker")
     settings = {
