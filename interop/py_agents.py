@@ -92,8 +92,9 @@ def main():
     port = serving.stdout.readline().strip().rsplit(":", 1)[1]
 
     def planner(agent="planner"):
+        run = [facts["accredit"], "run", "--agent", agent, "--"]
         return subprocess.Popen(
-            [facts["accredit"], "run", "--agent", agent, "--", sys.executable, __file__, "agent", port],
+            [*run, sys.executable, __file__, "agent", port],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

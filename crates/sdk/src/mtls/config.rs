@@ -96,7 +96,7 @@ impl Mtls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.check_own()?;
+        self.own_side(Side::Client)?;
         let config = self.client(Lists::Awaited).map_err(MtlsError::Tls)?;
         // Nothing looks at it, and an address is not sent.
         let name = ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
@@ -110,7 +110,7 @@ impl Mtls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.check_own()?;
+        self.own_side(Side::Server)?;
         let config = self.server(Lists::Awaited).map_err(MtlsError::Tls)?;
         let stream = finished(TlsAcceptor::from(Arc::new(config)).accept(io)).await?;
         Ok(self.guard(stream.into()).await?)
@@ -119,16 +119,12 @@ impl Mtls {
     /// Takes over a connection that was made with one of the configurations: from here on it ends with
     /// the peer's standing or this program's own.
     pub async fn guard<S>(&self, stream: TlsStream<S>) -> Result<Stream<S>, Ended> {
-        let own = self.check_own()?;
-        let (side, own_side) = match &stream {
-            TlsStream::Client(_) => (Side::Server, Side::Client),
-            TlsStream::Server(_) => (Side::Client, Side::Server),
+        let (side, own) = match &stream {
+            TlsStream::Client(_) => (Side::Server, self.own_side(Side::Client)?),
+            TlsStream::Server(_) => (Side::Client, self.own_side(Side::Server)?),
         };
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let other = Seen::new(shown.iter().map(|der| der.to_vec()), side, Arc::clone(&self.peers));
-        let own = self.authority.knows(&own.spiffe_id).then(|| {
-            Seen::new(own.chain.iter().cloned(), own_side, Arc::new(Peers::trust_domain()))
-        });
         let (watched, peer) = match Watched::new(self, &other, own.as_ref()) {
             Err(Ended::Peer(Unfit::Unlisted) | Ended::Own(Unfit::Unlisted)) => {
                 self.authority.learn().await;
@@ -156,12 +152,22 @@ impl Mtls {
         Ended::Own(unfit)
     }
 
-    /// What this program shows, where it may.
-    fn check_own(&self) -> Result<Arc<super::Svid>, Ended> {
-        match self.own.standing() {
-            Standing::Live(svid) => Ok(svid),
-            Standing::Refused => Err(Ended::Own(Unfit::Revoked)),
-            Standing::Lapsed => Err(Ended::Own(Unfit::Lifetime)),
+    /// What this program shows, where it may; nothing where its certificate is of another authority.
+    /// It is looked at before the peer is: whoever was ended with the other side learns that it was,
+    /// and gets another certificate.
+    fn own_side(&self, side: Side) -> Result<Option<Seen>, Ended> {
+        let svid = match self.own.standing() {
+            Standing::Live(svid) => svid,
+            Standing::Refused => return Err(Ended::Own(Unfit::Revoked)),
+            Standing::Lapsed => return Err(Ended::Own(Unfit::Lifetime)),
+        };
+        if !self.authority.knows(&svid.spiffe_id) {
+            return Ok(None);
+        }
+        let own = Seen::new(svid.chain.iter().cloned(), side, Arc::new(Peers::trust_domain()));
+        match own.judge(&self.authority, &self.authority.held()) {
+            Ok(_) | Err(Unfit::Unlisted) => Ok(Some(own)),
+            Err(unfit) => Err(self.own_ended(unfit)),
         }
     }
 

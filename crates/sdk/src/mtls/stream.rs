@@ -197,14 +197,14 @@ impl Seen {
     }
 
     /// Who it is, where everything holds.
-    fn judge(&self, authority: &Authority, held: &Held) -> Result<Judged, Unfit> {
+    pub(super) fn judge(&self, authority: &Authority, held: &Held) -> Result<Judged, Unfit> {
         let peer = authority.judge(held, &self.chain, (self.side, &self.peers))?;
         Ok(Judged { seen: self.clone(), peer })
     }
 }
 
 /// A side of a connection that was judged.
-struct Judged {
+pub(super) struct Judged {
     seen: Seen,
     peer: Peer,
 }
@@ -238,9 +238,9 @@ impl Watched {
         own: Option<&Seen>,
     ) -> Result<(Self, Peer), Ended> {
         let (authority, held) = (mtls.authority(), mtls.authority().held());
-        let other = other.judge(authority, &held).map_err(Ended::Peer)?;
         let own = own.map(|own| own.judge(authority, &held)).transpose();
         let own = own.map_err(|unfit| mtls.own_ended(unfit))?;
+        let other = other.judge(authority, &held).map_err(Ended::Peer)?;
         let peer = other.peer.clone();
         Ok((Self { mtls: mtls.clone(), own, other, held }, peer))
     }
@@ -271,11 +271,11 @@ impl Watched {
         }
         let authority = self.mtls.authority();
         let held = authority.held();
-        self.other.check(authority, &held, &self.held).map_err(Ended::Peer)?;
         if let Some(own) = &self.own {
             let own = own.check(authority, &held, &self.held);
             own.map_err(|unfit| self.mtls.own_ended(unfit))?;
         }
+        self.other.check(authority, &held, &self.held).map_err(Ended::Peer)?;
         self.held = held;
         Ok(())
     }

@@ -443,10 +443,10 @@ async fn what_is_not_known_well_enough_ends_a_connection() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     talks((&mut here, &mut there)).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(ended(&mut there).await, Ended::Peer(Unfit::Stale));
+    assert_eq!(ended(&mut there).await, Ended::Own(Unfit::Stale));
     let good = stage.issuer.ca().shown("planner", numbered(1));
     let refused = accepts(&worker, Some(&good)).await.expect_err("refused");
-    assert_eq!(unfit(&refused), &Unfit::Stale);
+    assert!(matches!(refused, MtlsError::Ended(Ended::Own(Unfit::Stale))), "{refused:?}");
     stage.issuer.ca().are_lists_down = false;
     // They are asked for again and again, ever more seldom.
     tokio::time::sleep(Duration::from_secs(16)).await;
@@ -455,9 +455,9 @@ async fn what_is_not_known_well_enough_ends_a_connection() {
 
     // And without the feed nothing is known at all.
     stage.issuer.set_down(true);
-    assert_eq!(ended(&mut there).await, Ended::Peer(Unfit::Stale));
+    assert_eq!(ended(&mut there).await, Ended::Own(Unfit::Stale));
     let refused = accepts(&worker, Some(&good)).await.expect_err("refused");
-    assert_eq!(unfit(&refused), &Unfit::Stale);
+    assert!(matches!(refused, MtlsError::Ended(Ended::Own(Unfit::Stale))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -532,5 +532,5 @@ async fn a_root_that_is_published_no_more_ends_what_hangs_on_it() {
         there.read(&mut [0; 8]).await.expect_err("ended")
     });
     let why = why.await.expect("within its hint");
-    assert!(matches!(Ended::of(&why), Some(Ended::Peer(Unfit::Path(_)))), "{why}");
+    assert!(matches!(Ended::of(&why), Some(Ended::Own(Unfit::Path(_)))), "{why}");
 }
