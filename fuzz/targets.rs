@@ -39,6 +39,7 @@ use accredit_wire::revocations::witness::{LogWitness, lane_origin};
 use accredit_wire::revocations::{
     Acknowledgement, Applied, Follower, FollowerId, FollowerName, Nonce, Pieces, SignedMessage,
 };
+use accredit_wire::selectors::{Selector, Selectors, interpreter_of};
 use accredit_wire::status_list::{ENTRIES_MAX, StatusList, Statuses};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::checkpoint::Checkpoint;
@@ -91,6 +92,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("piece", piece),
     ("proof", proof),
     ("scope", scope),
+    ("selectors", selectors),
     ("status_list", status_list),
     ("succession", succession),
     ("tile", tile),
@@ -580,6 +582,17 @@ fn claim_rule(bytes: &[u8]) {
             let _ = rule.matches(&claims);
         }
     }
+}
+
+/// What a node says reads back as the same, and a rule of all that is said is about whoever is no
+/// interpreter, or is where it was put.
+fn selectors(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let _ = interpreter_of(text);
+    let Ok(said) = Selectors::parse(text) else { return };
+    assert_eq!(Selectors::parse(&said.to_json()).as_ref(), Ok(&said));
+    let may = said.get(Selector::Interpreter).is_none() || said.has_place();
+    assert_eq!(said.match_process(&said), may);
 }
 
 fn jws(bytes: &[u8]) {

@@ -191,8 +191,9 @@ impl Output {
                  revoke what was made and create another",
             );
         }
-        let secret =
-            ["client_secret", "admin_token"].into_iter().find(|name| answer.member(name).is_some());
+        let secret = ["client_secret", "admin_token", "join_token"]
+            .into_iter()
+            .find(|name| answer.member(name).is_some());
         // A program that reads the object knows what it reads; people are told.
         if let Some(name) = secret
             && (!self.is_json() || self.on_terminal)

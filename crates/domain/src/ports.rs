@@ -17,7 +17,7 @@ use accredit_wire::ids::{
 };
 use accredit_wire::time::Time;
 
-pub use crate::attestation::{Born, Workload, Workloads};
+pub use crate::attestation::{Born, Voucher, Workload, Workloads};
 use crate::audit::event::Event;
 pub use crate::audit::kept::{Integrated, LaneHead, Leaf, LeafBody, Log, Pruned, Tile};
 pub use crate::ca::issued::{Certificates, IssuedCertificate, SignedCertificate};
@@ -163,7 +163,7 @@ pub enum Row {
     Agent(Agent),
     /// A running copy.
     Instance(Instance),
-    /// What a platform calls the workload that an instance is.
+    /// What whoever vouches for it calls the workload that an instance is.
     Workload(Box<Workload>),
     /// A unit of work.
     Task(Task),
@@ -397,6 +397,15 @@ pub trait Registry: Send + Sync {
         now: Time,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(UseName, CredentialId)>, Fault>>;
+
+    /// Public keys of an instance for a use that are live at `now`, the oldest first; at most `limit`.
+    fn keys_of_instance(
+        &self,
+        org: OrganizationId,
+        of: (InstanceId, UseName),
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
 
     /// Where an agent's keys are followed.
     fn followed(

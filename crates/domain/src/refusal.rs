@@ -86,8 +86,10 @@ rules! {
     GrantAssertionAudience "grant-assertion-audience" Grant "The assertion is not for us alone.";
     GrantAssertionLifetime "grant-assertion-lifetime" Grant "The assertion is over, or older than its rule allows, or lives longer than a day.";
     GrantAssertionReplayed "grant-assertion-replayed" Grant "The assertion was used before.";
-    WorkloadAgent "workload-agent" UnauthorizedClient "No rule, or rules of several agents, match what the workload's token claims.";
+    WorkloadAgent "workload-agent" UnauthorizedClient "No rule, or rules of several agents, match what is claimed of the workload.";
     BirthsTooMany "births-too-many" TooMany "The rule has brought as many instances into being within an hour as it may.";
+    JoinTokenUsed "join-token-used" Unauthenticated "The join token was used before, or was ended.";
+    NodeNot "node-not" UnauthorizedClient "The client is no instance that could be a node.";
     AdminKey "admin-key" Unauthenticated "The administrator's key is absent or unknown.";
     SeparationOfDuties "separation-of-duties" Denied "Nobody makes an administrator's key with more than they hold themselves.";
     LastOwner "last-owner" Conflict "An organization keeps an owner's key that lives for a day at least.";

@@ -23,6 +23,7 @@ use accredit_domain::registry::ghosts::Ghosts;
 use accredit_domain::registry::identification::{Identified, Identify};
 use accredit_domain::registry::impersonation::Impersonate;
 use accredit_domain::registry::instance::{CreateInstance, InstanceView};
+use accredit_domain::registry::keyed::KeyedInstance;
 use accredit_domain::registry::organization::{
     CreateOrganization, CreatedOrganization, Organization, UpdateOrganization,
 };
@@ -299,6 +300,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Post, "/o/{org}/oauth/introspect", "introspect", Client, "RFC 7662", oauth::tokens::introspect).form(),
     row(Verb::Post, "/o/{org}/oauth/revoke", "revoke", Client, "RFC 7009", oauth::tokens::revoke).form(),
     row(Verb::Post, "/o/{org}/oauth/instances", "spawn_instance", Client, "instances that an agent brings into being (docs/formats.md)", oauth::instances::spawn).form().gives(Shape::of::<InstanceView>()),
+    row(Verb::Post, "/o/{org}/oauth/instances/join", "join_instance", Client, "nodes and the processes that they vouch for (docs/formats.md)", oauth::instances::join).form().gives(Shape::of::<KeyedInstance>()),
+    row(Verb::Post, "/o/{org}/oauth/instances/attested", "attested_instance", Client, "nodes and the processes that they vouch for (docs/formats.md)", oauth::instances::attested).form().gives(Shape::of::<KeyedInstance>()),
     row(Verb::Post, "/o/{org}/oauth/instances/end", "end_own_instance", Client, "instances that end themselves (docs/formats.md)", oauth::instances::end).form().gives(Shape::of::<InstanceView>()),
     row(Verb::Post, "/o/{org}/oauth/tasks", "create_own_task", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::create).form().gives(Shape::of::<TaskView>()),
     row(Verb::Post, "/o/{org}/oauth/tasks/list", "own_tasks", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::list).form().gives(Shape::list_of::<TaskView>()),

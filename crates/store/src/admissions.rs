@@ -14,6 +14,7 @@ use accredit_domain::attestation::RuleFacts;
 use accredit_domain::federation::{FederationFacts, PersonFacts};
 use accredit_domain::issuance::admission::{
     AgentFacts, CredentialFacts, Descent, Entitlements, HolderFacts, ProofFacts, ResourceFacts,
+    Vouched,
 };
 use accredit_domain::ports::{Admissions, BoxFuture, ClientKeys, KeysWanted, LookedUp, Lookup};
 use accredit_domain::registry::credential::{CredentialState, Holder, Proof};
@@ -34,7 +35,7 @@ use crate::driver::{Conn, DriverError};
 use crate::shared::Shared;
 use crate::{
     AGENTS_CACHED, CACHE_BYTES_MAX, SqlStore, credentials, descent, federations, followed,
-    identities, instances, resources, tasks,
+    identities, instances, resources, tasks, vouched,
 };
 
 /// Bytes of one name or number among facts, with what it takes to hold it, by estimate.
@@ -201,20 +202,28 @@ fn agent_bytes(facts: &AgentFacts) -> usize {
 
 fn credential_bytes(facts: &CredentialFacts) -> usize {
     let proof = match &facts.proof {
-        ProofFacts::Secret { .. } | ProofFacts::Workload => 0,
+        ProofFacts::Secret { .. } | ProofFacts::Workload | ProofFacts::Join { .. } => 0,
         // The parsed key of the cryptographic library is about half a kilobyte.
         ProofFacts::Key(key) => 512 + key.kid.len() + key.key.bytes().len(),
     };
-    let descent = match &facts.holder {
+    let before = match &facts.holder {
         HolderFacts::Instance { descent: Some(descent), .. } => {
             let words = WORD_BYTES * descent.authority.words();
             let parties = size_of::<Actor>() * descent.ancestors.len();
             let credentials = size_of::<CredentialId>() * descent.credentials.len();
-            size_of::<Descent>() + SHARED_BYTES + words + parties + credentials
+            let vouched = descent.vouched.as_deref().map_or(0, vouched_bytes);
+            size_of::<Descent>() + SHARED_BYTES + words + parties + credentials + vouched
         }
+        HolderFacts::Instance { vouched: Some(vouched), .. } => vouched_bytes(vouched),
         _ => 0,
     };
-    size_of::<CredentialFacts>() + SHARED_BYTES + proof + descent
+    size_of::<CredentialFacts>() + SHARED_BYTES + proof + before
+}
+
+fn vouched_bytes(vouched: &Vouched) -> usize {
+    let rules = size_of::<CredentialId>() * vouched.rules.len();
+    let issuer = vouched.federation.as_ref().map_or(0, |(_, issuer)| issuer.len());
+    size_of::<Vouched>() + SHARED_BYTES + rules + issuer
 }
 
 /// What an agent holds, as its row has it.
@@ -321,6 +330,7 @@ fn complete(
                 state: instance.state,
                 expires_at: instance.expires_at,
                 descent: descent::of(conn, &text, &instance)?,
+                vouched: vouched::of(conn, &text, &instance)?,
             },
             None => return Ok(None),
         },
@@ -333,7 +343,8 @@ fn complete(
     let proof = match row.proof {
         Proof::Secret { pepper, mac } => ProofFacts::Secret { pepper, mac },
         Proof::Key(jwk) => ProofFacts::Key(Box::new(jwk.into_verifying_key())),
-        Proof::Workload(_) => ProofFacts::Workload,
+        Proof::Workload(_) | Proof::Process(_) => ProofFacts::Workload,
+        Proof::Join { pepper, mac, .. } => ProofFacts::Join { pepper, mac },
     };
     let revoked = row.state == CredentialState::Revoked;
     Ok(Some(CredentialFacts {
@@ -359,9 +370,10 @@ fn tags(facts: &CredentialFacts) -> Vec<Tag> {
     let own = Tag::of(facts.id.any());
     match &facts.holder {
         HolderFacts::Agent(agent) => vec![own, Tag::of(agent.any())],
-        HolderFacts::Instance { id, agent, descent, .. } => {
+        HolderFacts::Instance { id, agent, descent, vouched, .. } => {
             let mut tags = vec![own, Tag::of(agent.any()), Tag::of(id.any())];
-            tags.extend(descent.as_ref().map(|_| Tag::births_in(facts.org)));
+            let is_born = descent.is_some() || vouched.is_some();
+            tags.extend(is_born.then(|| Tag::births_in(facts.org)));
             tags
         }
         HolderFacts::Resource(resource) => vec![own, Tag::of(resource.id.any())],
@@ -418,8 +430,11 @@ impl SqlStore {
                 let bytes = found.keys.iter().map(|facts| credential_bytes(facts)).sum();
                 let ends = found.keys.iter().map(|facts| facts.ends_at()).filter(|end| *end > now);
                 let entry = (key, Keys { found: found.clone(), until: ends.min() });
-                let is_born = |key: &Arc<CredentialFacts>| {
-                    matches!(key.holder, HolderFacts::Instance { descent: Some(_), .. })
+                let is_born = |key: &Arc<CredentialFacts>| match &key.holder {
+                    HolderFacts::Instance { descent, vouched, .. } => {
+                        descent.is_some() || vouched.is_some()
+                    }
+                    _ => false,
                 };
                 let mut tags = vec![Tag::keys_of(holder)];
                 tags.extend(found.keys.iter().any(is_born).then(|| Tag::births_in(org)));

@@ -1,8 +1,13 @@
 //! Credentials as rows: a MAC, a public key or a rule, never a secret.
+//!
+//! What is neither a secret nor a key of its holder says in the column `workload` what it is: a rule, or
+//! with a MAC what whoever shows the join token will be.
 
 use accredit_domain::ports::{KeysWanted, Order, Page};
 use accredit_domain::registry::admin_key::{AdminRole, Administrator};
-use accredit_domain::registry::credential::{AdminPermission, CredentialState, Holder, Proof};
+use accredit_domain::registry::credential::{
+    AdminPermission, CredentialState, Holder, Proof, RuleView,
+};
 use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::{Credential, Listed};
 use accredit_wire::ids::{AgentId, AnyId, CredentialId, InstanceId, Kind, OrganizationId};
@@ -71,9 +76,16 @@ fn holder(row: &dyn Row) -> Result<Holder, DriverError> {
 fn proof(row: &dyn Row) -> Result<Proof, DriverError> {
     match (row.opt_int(5)?, row.opt_text(7)?, row.opt_text(20)?) {
         (Some(_), None, None) => Ok(Proof::Secret { pepper: row.small(5)?, mac: row.bytes(6)? }),
-        (None, None, Some(rule)) => serde_json::from_str(rule)
-            .map(|rule| Proof::Workload(Box::new(rule)))
-            .map_err(|error| DriverError::unreadable(20, error)),
+        (Some(_), None, Some(node)) => Ok(Proof::Join {
+            pepper: row.small(5)?,
+            mac: row.bytes(6)?,
+            node: serde_json::from_str(node).map_err(|error| DriverError::unreadable(20, error))?,
+        }),
+        (None, None, Some(rule)) => match serde_json::from_str(rule) {
+            Ok(RuleView::Platform(rule)) => Ok(Proof::Workload(rule)),
+            Ok(RuleView::Process(rule)) => Ok(Proof::Process(rule)),
+            Err(error) => Err(DriverError::unreadable(20, error)),
+        },
         (None, Some(jwk), None) => Jwk::parse(jwk.as_bytes())
             .map(|jwk| Proof::Key(Box::new(jwk)))
             .map_err(|error| DriverError::unreadable(7, error)),
@@ -356,7 +368,10 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
     }
     let holder = instance.as_ref().or(agent.as_ref()).or(resource.as_ref()).cloned();
     let (mut pepper, mut secret_mac, mut kid, mut jwk) = (None, None, None, None);
-    let (mut workload, mut platform) = (None, None);
+    let mut workload = None;
+    let json = |text: Result<String, serde_json::Error>| {
+        text.map_err(|error| failed(DriverError::Failed(error.to_string())))
+    };
     match &row.proof {
         Proof::Secret { pepper: version, mac } => {
             pepper = Some(*version);
@@ -369,15 +384,14 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
             let thumbprint = key.thumbprint();
             hold_key(conn, org, &thumbprint, &id).map_err(failed)?;
             kid = Some(key.kid().map_or(thumbprint, str::to_owned));
-            let text = serde_json::to_string(key)
-                .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
-            jwk = Some(text);
+            jwk = Some(json(serde_json::to_string(key))?);
         }
-        Proof::Workload(rule) => {
-            let text = serde_json::to_string(rule)
-                .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
-            workload = Some(text);
-            platform = Some(rule.federation);
+        Proof::Workload(rule) => workload = Some(json(serde_json::to_string(rule))?),
+        Proof::Process(rule) => workload = Some(json(serde_json::to_string(rule))?),
+        Proof::Join { pepper: version, mac, node } => {
+            pepper = Some(*version);
+            secret_mac = Some(mac.as_slice());
+            workload = Some(json(serde_json::to_string(node))?);
         }
     }
     conn.execute(
@@ -409,8 +423,10 @@ fn insert(conn: &mut dyn Conn, org: &str, row: &Credential) -> Result<(), Failur
         ],
     )
     .map_err(failed)?;
-    if let Some(platform) = platform {
-        workloads::add_rule(conn, org, platform, row.id)?;
+    match &row.proof {
+        Proof::Workload(rule) => workloads::add_rule(conn, org, rule.federation, row.id)?,
+        Proof::Process(rule) => workloads::add_process_rule(conn, org, rule.edge, row.id)?,
+        Proof::Secret { .. } | Proof::Key(_) | Proof::Join { .. } => {}
     }
     if words.is_some() {
         conn.execute(
@@ -477,6 +493,31 @@ pub(crate) fn uses_of(
          AND c.successor IS NULL ORDER BY u.used_for LIMIT $4",
         &[org.into(), holder.into(), now.into(), page::rows(limit)],
         |row| Ok((row.word(0, UseName::parse)?, row.parsed(1)?)),
+    )
+}
+
+/// Public keys of an instance for a use that are live, the oldest first.
+pub(crate) fn keys_of_instance(
+    conn: &mut dyn Conn,
+    org: &str,
+    (instance, r#use): (InstanceId, &UseName),
+    now: Time,
+    limit: usize,
+) -> Result<Vec<Credential>, DriverError> {
+    let instance = instance.to_string();
+    conn.all(
+        select!(
+            "WHERE c.org = $1 AND c.instance = $2 AND c.kid IS NOT NULL AND c.used_for = $3 \
+             AND c.state = 'active' AND c.expires_at > $4 ORDER BY c.id LIMIT $5"
+        ),
+        &[
+            org.into(),
+            instance.as_str().into(),
+            r#use.as_str().into(),
+            now.into(),
+            page::rows(limit),
+        ],
+        read,
     )
 }
 

@@ -16,7 +16,7 @@ use accredit_wire::token::Actor;
 use crate::cache::Tag;
 use crate::driver::{Conn, DriverError, Row};
 use crate::failure::Failure;
-use crate::{credentials, instances, tasks};
+use crate::{credentials, instances, tasks, vouched};
 
 /// Climbs from an instance to the agent that began. What is not there is over.
 pub(crate) fn of(
@@ -31,6 +31,7 @@ pub(crate) fn of(
         task: born.task,
         authority: born.authority.clone(),
         credentials: Vec::new(),
+        vouched: None,
         expires_at: task.as_ref().map_or(Time::from_micros(0), |task| task.deadline),
         over: task.is_none_or(|task: Task| task.state == TaskState::Ended),
     };
@@ -70,6 +71,11 @@ fn step(
     };
     descent.ancestors.push(Actor { agent: parent.agent, instance: Some(parent.id) });
     descent.over |= parent.state == InstanceState::Revoked;
+    if let Some(vouched) = vouched::of(conn, org, &parent)? {
+        descent.over |= vouched.over;
+        descent.expires_at = descent.expires_at.min(vouched.expires_at);
+        descent.vouched = Some(vouched);
+    }
     descent.expires_at = parent.expires_at.unwrap_or(descent.expires_at).min(descent.expires_at);
     if let Some(born) = parent.born.as_deref() {
         descent.authority = descent.authority.meet(&born.authority);
@@ -108,6 +114,9 @@ fn living(conn: &mut dyn Conn, org: &str, of: AnyId) -> Result<Vec<Below>, Drive
     conn.all(
         "WITH RECURSIVE below (id, agent) AS (SELECT id, agent FROM instance \
          WHERE org = $1 AND parent = $2 AND state = 'active' \
+         UNION SELECT i.id, i.agent FROM process p JOIN instance i \
+         ON i.org = p.org AND i.parent = p.instance AND i.state = 'active' \
+         WHERE p.org = $1 AND p.node = $2 \
          UNION SELECT i.id, i.agent FROM below b JOIN instance i \
          ON i.org = $1 AND i.parent = b.id AND i.state = 'active') SELECT id, agent FROM below",
         &values,
@@ -115,7 +124,7 @@ fn living(conn: &mut dyn Conn, org: &str, of: AnyId) -> Result<Vec<Below>, Drive
     )
 }
 
-/// How many there are, and how many live credentials they have.
+/// How many there are, with the processes of a node, and how many live credentials they have.
 pub(crate) fn below(conn: &mut dyn Conn, org: &str, of: AnyId) -> Result<(u64, u64), DriverError> {
     let (living, mut credentials) = (living(conn, org, of)?, 0);
     for one in &living {
@@ -126,7 +135,8 @@ pub(crate) fn below(conn: &mut dyn Conn, org: &str, of: AnyId) -> Result<(u64, u
             &[org.into(), id.as_str().into()],
         )?;
     }
-    Ok((living.len() as u64, credentials))
+    let (processes, theirs) = vouched::below(conn, org, of)?;
+    Ok((living.len() as u64 + processes, credentials + theirs))
 }
 
 /// Ends them with their credentials: how many rows that were, and what was known of them.
@@ -142,5 +152,7 @@ pub(crate) fn end_in(
         ended += 1 + credentials::end_of_instance(conn, org, one.id)?;
         touched.extend([Tag::of(one.id.any()), Tag::keys_of(one.agent.any())]);
     }
+    // Whoever has facts about these has them under the one tag of all that were born.
+    ended += vouched::end_in(conn, org, of)?;
     Ok((ended, touched))
 }

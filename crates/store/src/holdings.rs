@@ -150,6 +150,7 @@ pub(crate) fn held_of(conn: &mut dyn Conn, org: &str, room: Room) -> Result<u64,
         ),
         RoomOf::BirthsBy(rule) => (
             "SELECT count(*) FROM (SELECT 1 FROM workload WHERE org = $1 AND credential = $2 \
+             AND born_at > $3 UNION ALL SELECT 1 FROM process WHERE org = $1 AND credential = $2 \
              AND born_at > $3 LIMIT $4) born",
             rule.any(),
         ),
@@ -159,6 +160,13 @@ pub(crate) fn held_of(conn: &mut dyn Conn, org: &str, room: Room) -> Result<u64,
              WHERE w.org = $1 AND w.federation = $2 AND c.state = 'active' \
              AND c.expires_at > $3 LIMIT $4) live",
             federation.any(),
+        ),
+        RoomOf::RulesOfNodes(edge) => (
+            "SELECT count(*) FROM (SELECT 1 FROM process_rule w \
+             JOIN credential c ON c.org = w.org AND c.id = w.credential \
+             WHERE w.org = $1 AND w.edge = $2 AND c.state = 'active' \
+             AND c.expires_at > $3 LIMIT $4) live",
+            edge.any(),
         ),
         RoomOf::CertificatesOf(instance) => (
             "SELECT count(*) FROM (SELECT 1 FROM certificate WHERE org = $1 AND instance = $2 \

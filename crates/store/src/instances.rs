@@ -15,7 +15,7 @@ macro_rules! select {
     ($rest:expr) => {
         concat!(
             "SELECT i.id, i.agent, i.name, i.state, i.credential, i.created_at, i.expires_at, \
-             u.at, i.version, i.parent, i.task, i.born_by, i.permissions \
+             u.at, i.version, i.parent, i.task, i.born_by, i.permissions, i.vouched_by \
              FROM instance i LEFT JOIN use_time u ON u.org = i.org AND u.id = i.id ",
             $rest
         )
@@ -34,6 +34,7 @@ fn read(row: &dyn Row) -> Result<Instance, DriverError> {
         last_seen_at: row.opt_time(7)?,
         version: row.int(8)?,
         born: read_born(row)?.map(Box::new),
+        vouched_by: row.opt_parsed(13)?,
     })
 }
 
@@ -138,6 +139,7 @@ pub(crate) fn end_of_agent(conn: &mut dyn Conn, org: &str, agent: AgentId) -> Re
 pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Instance) -> Result<(), Failure> {
     let failed = |error| Failure::of(OPERATION, error);
     let id = row.id.to_string();
+    let vouched_by = row.vouched_by.map(|id| id.to_string());
     if row.version == 0 {
         let agent = row.agent.to_string();
         let credential = row.credential.to_string();
@@ -152,8 +154,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Instance) -> Result<()
             permissions.map_err(|error| failed(DriverError::Failed(error.to_string())))?;
         conn.execute(
             "INSERT INTO instance (org, id, agent, name, state, credential, created_at, \
-             expires_at, parent, task, born_by, permissions, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)",
+             expires_at, parent, task, born_by, permissions, vouched_by, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -167,6 +169,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Instance) -> Result<()
                 task.as_deref().into(),
                 by.as_deref().into(),
                 permissions.as_deref().into(),
+                vouched_by.as_deref().into(),
             ],
         )
         .map_err(failed)?;
@@ -174,12 +177,13 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Instance) -> Result<()
     }
     let changed = conn
         .execute(
-            "UPDATE instance SET name = $1, state = $2, expires_at = $3, version = version + 1 \
-             WHERE org = $4 AND id = $5 AND version = $6",
+            "UPDATE instance SET name = $1, state = $2, expires_at = $3, vouched_by = $4, \
+             version = version + 1 WHERE org = $5 AND id = $6 AND version = $7",
             &[
                 row.name.as_deref().into(),
                 row.state.as_str().into(),
                 row.expires_at.into(),
+                vouched_by.as_deref().into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

@@ -54,6 +54,7 @@ mod spent;
 mod status_lists;
 mod tasks;
 mod uses;
+mod vouched;
 mod workloads;
 mod writer;
 

@@ -407,8 +407,8 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Credential(row) => {
                 credentials::write(conn, org, row)?;
                 match (&row.holder, row.version) {
-                    // A rule has no secret to rotate.
-                    _ if matches!(row.proof, Proof::Workload(_)) => {}
+                    // There is no secret to rotate.
+                    _ if !row.proof.is_kept_by_holder() => {}
                     (Holder::Agent(agent), 0) => {
                         agents::look_when_due(conn, org, *agent, row.created_at)?;
                     }

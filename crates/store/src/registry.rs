@@ -222,6 +222,18 @@ impl Registry for SqlStore {
         })
     }
 
+    fn keys_of_instance(
+        &self,
+        org: OrganizationId,
+        (instance, r#use): (InstanceId, UseName),
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
+        self.read_in("list an instance's keys", org, move |conn, org| {
+            credentials::keys_of_instance(conn, org, (instance, &r#use), now, limit)
+        })
+    }
+
     fn followed(
         &self,
         org: OrganizationId,

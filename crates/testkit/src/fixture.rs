@@ -289,6 +289,7 @@ fn new_credential(kind: &str) -> CreateCredential {
         r#use: None,
         jwk: None,
         workload: None,
+        node: None,
         expires_in: None,
     }
 }

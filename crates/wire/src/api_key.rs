@@ -39,12 +39,14 @@ pub enum SecretKind {
     Admin,
     /// The installation's operator, outside all organizations.
     Operator,
+    /// Nobody yet: whoever shows it first becomes a node, an Instance of its Agent.
+    Join,
 }
 
 impl SecretKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Agent, Self::Instance, Self::Resource, Self::Admin, Self::Operator];
+    pub const ALL: [Self; 6] =
+        [Self::Agent, Self::Instance, Self::Resource, Self::Admin, Self::Operator, Self::Join];
 
     /// The kind as it stands in the text.
     pub const fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl SecretKind {
             Self::Resource => "resource",
             Self::Admin => "admin",
             Self::Operator => "operator",
+            Self::Join => "join",
         }
     }
 }
@@ -256,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_round_trips(random: [u8; 32], millis in 0u64..1 << 48, tail: [u8; 10], kind in 0usize..5) {
+        fn text_round_trips(random: [u8; 32], millis in 0u64..1 << 48, tail: [u8; 10], kind in 0usize..6) {
             let key = ApiKey {
                 kind: SecretKind::ALL[kind],
                 credential: CredentialId::new(millis, tail),

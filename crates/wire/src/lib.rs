@@ -24,6 +24,7 @@ pub mod json;
 pub mod oauth;
 pub mod revocations;
 pub mod secret;
+pub mod selectors;
 pub mod status_list;
 pub mod time;
 pub mod tlog;

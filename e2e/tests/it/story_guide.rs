@@ -57,6 +57,11 @@ async fn workloads_need_no_secret_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_invited_as_the_guide_says() {
+    read("nodes.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_run_without_code_of_ours_as_the_guide_says() {
     read("running-agents.md").await;
 }

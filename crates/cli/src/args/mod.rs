@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Serve(commands::serve::Serve),
     /// Run a command as an instance of an agent, with no secret in its files or environment
     Run(Box<commands::run::Run>),
+    /// Nodes: machines that vouch for their processes, so that each is an instance of its own
+    Edge(commands::edge::Edge),
     /// The root key, which wraps all others: put a new one in its place
     Root(commands::root::Root),
     /// The key of the installation's operator, outside all organizations

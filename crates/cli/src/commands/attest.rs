@@ -1,4 +1,4 @@
-//! `accredit attest`: which tokens of a platform make a workload which agent.
+//! `accredit attest`: which tokens of a platform, and which processes of nodes, make a workload which agent.
 //!
 //! A rule is a credential of its agent, of type `workload`: `accredit credential` shows it among the
 //! others. The presets fill in what a platform calls things by.
@@ -20,7 +20,7 @@ use crate::request_path::RequestPath;
 const COLUMNS: [Column; 6] = [
     Column::new("ID", "id"),
     Column::new("AGENT", "agent"),
-    Column::made("FEDERATION", federation),
+    Column::made("BY", vouches),
     Column::made("CLAIMS", claims),
     Column::made("INSTANCE BY", instance_by),
     Column::new("EXPIRES", "expires_at"),
@@ -37,8 +37,10 @@ fn member<'a>(rule: &'a Value, name: &str) -> Option<&'a Value> {
     rule.get("workload").and_then(|rule| rule.get(name))
 }
 
-fn federation(rule: &Value) -> String {
-    member(rule, "federation").and_then(Value::as_str).unwrap_or("-").to_owned()
+/// The federation, or the agent whose nodes vouch.
+fn vouches(rule: &Value) -> String {
+    let by = member(rule, "federation").or_else(|| member(rule, "edge"));
+    by.and_then(Value::as_str).unwrap_or("-").to_owned()
 }
 
 fn claims(rule: &Value) -> String {
@@ -63,7 +65,7 @@ pub(crate) struct Attest {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
-    /// Rules: which tokens of a platform are an agent's
+    /// Rules: which tokens of a platform, or processes of nodes, are an agent's
     Rule(Rule),
 }
 
@@ -75,13 +77,19 @@ struct Rule {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Let a workload of a platform be an agent; the platform is a federation
+    /// Let a workload of a platform, or a process on a node, be an agent
     #[command(
         after_help = "Examples:\n  accredit attest rule add --agent planner --federation prod-cluster \\\n    \
                       --kubernetes --namespace prod --service-account planner\n  \
                       accredit attest rule add --agent deployer --federation github \\\n    \
                       --github --repository-id 74 --environment prod\n  \
-                      accredit attest rule add --agent nightly --federation corp --claim sub=0f9d7c"
+                      accredit attest rule add --agent nightly --federation corp --claim sub=0f9d7c\n  \
+                      accredit attest rule add --agent planner --edge node \\\n    \
+                      --claim path=/opt/planner/bin/planner --claim uid=1200\n  \
+                      accredit attest rule add --agent crawler --edge node \\\n    \
+                      --claim systemd_unit=crawler.service --claim path=/usr/bin/python3.12\n\n\
+                      What a node says of a process: uid, gid, path, sha256, systemd_unit, cgroup,\n\
+                      container_id, pod_uid, interpreter. Each is compared whole."
     )]
     Add(Box<Add>),
     /// List rules
@@ -105,8 +113,13 @@ struct Add {
     #[arg(long, value_name = "ID|NAME")]
     agent: String,
     /// The platform: a federation, by id or name
-    #[arg(long, value_name = "ID|NAME")]
-    federation: String,
+    #[arg(long, value_name = "ID|NAME", required_unless_present = "edge")]
+    federation: Option<String>,
+    /// The nodes that vouch for processes: an agent, by id or name
+    #[arg(long, value_name = "ID|NAME", requires = "claims", conflicts_with_all = [
+        "federation", "kubernetes", "github", "instance_by", "audience", "age_max",
+    ])]
+    edge: Option<String>,
     /// Pods of a Kubernetes service account
     #[arg(long, conflicts_with = "github", requires_all = ["namespace", "service_account"])]
     kubernetes: bool,
@@ -131,7 +144,7 @@ struct Add {
     /// Only of this branch or tag, such as refs/heads/main
     #[arg(long = "ref", value_name = "REF", requires = "github")]
     git_ref: Option<String>,
-    /// A claim that the tokens must have, exactly so; several may be given
+    /// A claim that the tokens must have, or what the node must say, exactly so; several may be given
     #[arg(long = "claim", value_name = "CLAIM=TEXT", value_parser = claim)]
     claims: Vec<(String, String)>,
     /// A claim that names the copy which runs (jti); several name it together
@@ -249,9 +262,10 @@ fn add_body(args: Add) -> Result<Value, Failure> {
     let claims: serde_json::Map<String, Value> =
         claims.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
     let workload = Body::new()
-        .with("federation", args.federation)
+        .with_opt("instance_by", args.edge.is_none().then_some(instance_by))
+        .with_opt("federation", args.federation)
+        .with_opt("edge", args.edge)
         .with("claims", claims)
-        .with("instance_by", instance_by)
         .with_opt("audience", args.audience)
         .with_opt("age_max", age_max)
         .with_opt("births_per_hour", args.births_per_hour)

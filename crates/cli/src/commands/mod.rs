@@ -16,6 +16,7 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod drill;
+pub(crate) mod edge;
 pub(crate) mod federation;
 pub(crate) mod fsck;
 pub(crate) mod init;
@@ -62,6 +63,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Init(args) => init::run(&args, cx).await,
         Command::Serve(args) => serve::run(&args, cx).await,
         Command::Run(args) => run::run(*args, cx).await,
+        Command::Edge(noun) => edge::run(noun, cx).await,
         Command::Root(noun) => root::run(noun, cx).await,
         Command::OperatorKey(noun) => operator_key::run(noun, cx).await,
         Command::Backup(noun) => backup::run(noun, cx).await,

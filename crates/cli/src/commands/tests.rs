@@ -210,6 +210,42 @@ async fn presets_name_a_workload_by_what_its_platform_keeps() {
 }
 
 #[tokio::test]
+async fn a_rule_on_processes_names_nodes_and_nothing_of_tokens() {
+    let add = ["attest", "rule", "add", "--agent", "planner", "--edge", "node"];
+    let claims = ["--claim", "path=/opt/planner", "--claim", "uid=1200"];
+    let workload = json!({"edge": "node", "claims": {"path": "/opt/planner", "uid": "1200"},
+        "births_per_hour": 5, "instance_lifetime": 3600});
+    let body = json!({"agent": "planner", "type": "workload", "workload": workload});
+    let more = ["--births-per-hour", "5", "--instance-lifetime", "1h"];
+    let line = [&add[..], &claims, &more].concat();
+    check_asked(&line, &[("POST /v1/credentials", body)]).await;
+    for wrong in [
+        &[][..],
+        &["--federation", "prod"],
+        &["--audience", "x"],
+        &["--age-max", "1h"],
+        &["--instance-by", "jti"],
+        &["--github", "--repository-id", "7"],
+    ] {
+        let claims = if wrong.is_empty() { &[][..] } else { &claims[..] };
+        let line = [&["accredit"][..], &add, claims, wrong].concat();
+        assert!(Cli::try_parse_from(line).is_err(), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_is_invited_for_minutes() {
+    let body = json!({"agent": "node", "type": "join-token", "node": {}});
+    let asked = "POST /v1/credentials";
+    check_asked(&["edge", "invite", "--agent", "node"], &[(asked, body)]).await;
+    let body = json!({"agent": "node", "type": "join-token", "expires_in": 3600,
+        "node": {"name": "host-7", "expires_in": 7_776_000}});
+    let more = ["--name", "host-7", "--expires-in", "1h", "--node-expires-in", "90d"];
+    let line = [&["edge", "invite", "--agent", "node"][..], &more].concat();
+    check_asked(&line, &[(asked, body)]).await;
+}
+
+#[tokio::test]
 async fn only_a_rule_is_removed_as_one() {
     let id = accredit_wire::ids::CredentialId::new(1, [5; 10]).to_string();
     let remove = ["attest", "rule", "remove", &id, "--reason", "moved"];

@@ -10,6 +10,7 @@ use accredit_wire::authority::ResourceName;
 use accredit_wire::ids::{AgentId, CredentialId, FederationId, InstanceId, OrganizationId};
 use accredit_wire::time::Time;
 
+use super::process_rule::ProcessRuleFacts;
 use super::rule::RuleFacts;
 use super::verify::Evidence;
 use crate::audit::changes;
@@ -23,16 +24,25 @@ use crate::registry::instance::{Instance, InstanceState};
 /// The time in which births are counted.
 pub const BIRTHS_WITHIN: Duration = Duration::from_hours(1);
 /// How often it is tried to bring one into being, while others try it too.
-const BIRTH_TRIES_MAX: usize = 3;
+pub(super) const BIRTH_TRIES_MAX: usize = 3;
 
-/// What a platform calls a workload of an agent, and the instance that it is.
+/// Who vouches for a workload.
+#[derive(Clone, Copy, Debug)]
+pub enum Voucher {
+    /// A platform, by a token.
+    Platform(FederationId),
+    /// A node, for a process of its own.
+    Node(InstanceId),
+}
+
+/// What whoever vouches for it calls a workload of an agent, and the instance that it is.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// The platform.
-    pub federation: FederationId,
+    /// Who vouches for it.
+    pub by: Voucher,
     /// Of which agent.
     pub agent: AgentId,
-    /// What the platform calls it.
+    /// What it is called there.
     pub name: String,
     /// The instance that it is.
     pub instance: InstanceId,
@@ -53,6 +63,8 @@ pub struct Born {
     pub state: InstanceState,
     /// When it ends by itself.
     pub expires_at: Option<Time>,
+    /// By which rule it was brought into being.
+    pub rule: CredentialId,
 }
 
 /// What is known of workloads: reads that are current.
@@ -64,6 +76,22 @@ pub trait Workloads: Send + Sync {
         of: (FederationId, AgentId),
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Born>, Fault>>;
+
+    /// The instance that a process of a node is, by what the node calls it.
+    fn process<'a>(
+        &'a self,
+        org: OrganizationId,
+        of: (InstanceId, AgentId),
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Born>, Fault>>;
+
+    /// The live rules by which nodes of an agent vouch, those that live longest first.
+    fn process_rules(
+        &self,
+        org: OrganizationId,
+        edge: AgentId,
+        now: Time,
+    ) -> BoxFuture<'_, Result<Vec<ProcessRuleFacts>, Fault>>;
 }
 
 /// Finds the instance, or brings it into being. Its end, too.
@@ -108,7 +136,7 @@ pub(crate) async fn instance(
     Err(Fault::new("bring an instance into being", "it kept changing meanwhile").into())
 }
 
-fn too_many(max: u64) -> Refusal {
+pub(super) fn too_many(max: u64) -> Refusal {
     let mut refusal = Refusal::new(
         Rule::BirthsTooMany,
         format!("the rule has brought {max} instances into being within an hour"),
@@ -135,6 +163,7 @@ async fn bring(
         state: InstanceState::Active,
         credential: rule.credential,
         born: None,
+        vouched_by: Some(evidence.federation.id.any()),
         created_at: cx.now,
         expires_at: Some(ends),
         last_seen_at: None,
@@ -155,7 +184,7 @@ async fn bring(
     body.changes = changes::made(&made.view(cx.now), &body)?;
     body.changes.insert("workload".into(), name.to_owned());
     let workload = Workload {
-        federation: evidence.federation.id,
+        by: Voucher::Platform(evidence.federation.id),
         agent: rule.agent,
         name: name.to_owned(),
         instance: made.id,

@@ -7,6 +7,7 @@ use accredit_wire::ids::{AgentId, CredentialId, FederationId};
 use accredit_wire::json::Json;
 use serde::{Deserialize, Serialize};
 
+use super::process_rule::{self, ProcessRule};
 use super::stable;
 use crate::context::Cx;
 use crate::federation::registry::{AUDIENCE_BYTES_MAX, find_federation};
@@ -87,9 +88,11 @@ pub struct RuleFacts {
 #[serde(deny_unknown_fields)]
 pub struct CreateWorkloadRule {
     /// Whose tokens: a federation, by id or name.
-    pub federation: String,
+    pub federation: Option<String>,
+    /// Whose word instead: nodes of this agent, by id or name.
+    pub edge: Option<String>,
     /// What they must claim, by the claim's name or JSON Pointer: exactly these texts. One of them must be
-    /// an id that is never given to anybody else.
+    /// an id that is never given to anybody else. With `edge`: what a node must say of a process.
     pub claims: BTreeMap<String, String>,
     /// The claims that together name the copy which runs; `jti` where not said, by which each token is
     /// one of its own.
@@ -134,9 +137,40 @@ impl WorkloadRule {
     }
 }
 
-/// Checks a rule and finds its federation.
-pub(crate) async fn checked(cx: &Cx, asked: &CreateWorkloadRule) -> Result<WorkloadRule, Error> {
-    let federation = find_federation(cx, &asked.federation).await?;
+/// A rule that was checked.
+#[derive(Clone)]
+pub(crate) enum Checked {
+    /// On the tokens of a platform.
+    Platform(WorkloadRule),
+    /// On what nodes say of processes.
+    Process(ProcessRule),
+}
+
+/// Checks a rule and finds whose word it is on.
+pub(crate) async fn checked(cx: &Cx, asked: &CreateWorkloadRule) -> Result<Checked, Error> {
+    match (&asked.federation, &asked.edge) {
+        (Some(federation), None) => {
+            Ok(Checked::Platform(of_platform(cx, federation, asked).await?))
+        }
+        (None, Some(edge)) => {
+            Ok(Checked::Process(process_rule::checked(cx, edge, asked).await?))
+        }
+        _ => Err(Refusal::field(
+            "workload",
+            "is on the word of one",
+            "name a `federation` for tokens of a platform, or with `edge` an agent whose nodes vouch \
+             for processes",
+        )
+        .into()),
+    }
+}
+
+async fn of_platform(
+    cx: &Cx,
+    federation: &str,
+    asked: &CreateWorkloadRule,
+) -> Result<WorkloadRule, Error> {
+    let federation = find_federation(cx, federation).await?;
     let claims = claims(asked)?;
     stable::check(&federation.issuer, &claims)?;
     let instance_by = instance_by(&asked.instance_by)?;
@@ -151,16 +185,14 @@ pub(crate) async fn checked(cx: &Cx, asked: &CreateWorkloadRule) -> Result<Workl
         )
         .into());
     }
-    let AgesAndCounts { age_max, births_per_hour, instance_lifetime } = numbers(asked)?;
-    let federation = federation.id;
     Ok(WorkloadRule {
-        federation,
+        federation: federation.id,
         claims,
         instance_by,
         audience,
-        age_max,
-        births_per_hour,
-        instance_lifetime,
+        age_max: within("age_max", asked.age_max, AGE_DEFAULT_SECONDS, AGE_MAX_SECONDS)?,
+        births_per_hour: births_per_hour(asked)?,
+        instance_lifetime: instance_lifetime(asked)?,
     })
 }
 
@@ -230,36 +262,22 @@ fn audience(asked: &str, issuer: &str) -> Result<String, Refusal> {
     Ok(asked.to_owned())
 }
 
-struct AgesAndCounts {
-    age_max: u32,
-    births_per_hour: u32,
-    instance_lifetime: u32,
+fn within(name: &str, asked: Option<u32>, default: u32, max: u32) -> Result<u32, Refusal> {
+    let asked = asked.unwrap_or(default);
+    if (1..=max).contains(&asked) {
+        return Ok(asked);
+    }
+    let name = format!("workload.{name}");
+    Err(Refusal::field(&name, format!("must be from 1 to {max}"), "choose one of these"))
 }
 
-fn numbers(asked: &CreateWorkloadRule) -> Result<AgesAndCounts, Refusal> {
-    let within = |name: &str, asked: Option<u32>, default: u32, max: u32| {
-        let asked = asked.unwrap_or(default);
-        if (1..=max).contains(&asked) {
-            return Ok(asked);
-        }
-        let name = format!("workload.{name}");
-        Err(Refusal::field(&name, format!("must be from 1 to {max}"), "choose one of these"))
-    };
-    Ok(AgesAndCounts {
-        age_max: within("age_max", asked.age_max, AGE_DEFAULT_SECONDS, AGE_MAX_SECONDS)?,
-        births_per_hour: within(
-            "births_per_hour",
-            asked.births_per_hour,
-            BIRTHS_DEFAULT,
-            BIRTHS_MAX,
-        )?,
-        instance_lifetime: within(
-            "instance_lifetime",
-            asked.instance_lifetime,
-            INSTANCE_LIFETIME_DEFAULT_SECONDS,
-            INSTANCE_LIFETIME_MAX_SECONDS,
-        )?,
-    })
+pub(super) fn births_per_hour(asked: &CreateWorkloadRule) -> Result<u32, Refusal> {
+    within("births_per_hour", asked.births_per_hour, BIRTHS_DEFAULT, BIRTHS_MAX)
+}
+
+pub(super) fn instance_lifetime(asked: &CreateWorkloadRule) -> Result<u32, Refusal> {
+    let (default, max) = (INSTANCE_LIFETIME_DEFAULT_SECONDS, INSTANCE_LIFETIME_MAX_SECONDS);
+    within("instance_lifetime", asked.instance_lifetime, default, max)
 }
 
 #[cfg(test)]

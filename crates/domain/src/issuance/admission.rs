@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use accredit_wire::authority::{ActionName, Authority, ResourceName, Scope};
 use accredit_wire::ids::{
-    AgentId, AnyId, CredentialId, InstanceId, OrganizationId, PersonId, ResourceId, TaskId,
+    AgentId, AnyId, CredentialId, FederationId, InstanceId, OrganizationId, PersonId, ResourceId,
+    TaskId,
 };
 use accredit_wire::jose::jwk::VerifyingKey;
 use accredit_wire::time::Time;
@@ -99,6 +100,8 @@ pub enum HolderFacts {
         expires_at: Option<Time>,
         /// From whom it descends, where it was brought into being.
         descent: Option<Arc<Descent>>,
+        /// Who vouched for it, where it came into being by somebody's word.
+        vouched: Option<Arc<Vouched>>,
     },
     /// A resource server.
     Resource(Arc<ResourceFacts>),
@@ -117,9 +120,26 @@ pub struct Descent {
     pub authority: Authority,
     /// The credentials that asked for it and for those before it.
     pub credentials: Vec<CredentialId>,
+    /// By whose word the instance that began is who it is, where it is by somebody's.
+    pub vouched: Option<Arc<Vouched>>,
     /// When the task or one of them is over by itself.
     pub expires_at: Time,
     /// Whether the task, one of them or such a credential was ended.
+    pub over: bool,
+}
+
+/// By whose word an instance came into being, as its rows and theirs say: it ends with each of them.
+#[derive(Debug)]
+pub struct Vouched {
+    /// The node, with its agent, where one vouched for it.
+    pub node: Option<(AgentId, InstanceId)>,
+    /// The platform, with its issuer, where one vouched for it or for that node.
+    pub federation: Option<(FederationId, Box<str>)>,
+    /// The rules by which they did.
+    pub rules: Vec<CredentialId>,
+    /// When the first of them is over by itself.
+    pub expires_at: Time,
+    /// Whether one of them was ended.
     pub over: bool,
 }
 
@@ -135,8 +155,15 @@ pub enum ProofFacts {
     },
     /// By a signature.
     Key(Box<VerifyingKey>),
-    /// By a rule on the tokens of a platform.
+    /// By a rule on the tokens of a platform, or on what nodes say.
     Workload,
+    /// By a secret that is good for one thing, once: becoming a node.
+    Join {
+        /// Under which pepper.
+        pepper: u32,
+        /// The MAC.
+        mac: [u8; 32],
+    },
 }
 
 /// A credential as authentication sees it.
@@ -167,7 +194,15 @@ impl CredentialFacts {
         Self {
             id: self.id,
             org: self.org,
-            holder: HolderFacts::Instance { id, agent, state, expires_at, descent: None },
+            // What vouched for it stands beside it, or in its certificate.
+            holder: HolderFacts::Instance {
+                id,
+                agent,
+                state,
+                expires_at,
+                descent: None,
+                vouched: None,
+            },
             proof: ProofFacts::Workload,
             revoked: self.revoked,
             expires_at: self.expires_at,

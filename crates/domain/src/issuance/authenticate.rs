@@ -20,7 +20,7 @@ use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use super::grants::External;
 use super::possession::Proved;
-use super::tls;
+use super::{tls, workload};
 use crate::audit::event::Actor;
 use crate::ca::issued::IssuedCertificate;
 use crate::context::{Caller, Cx, World};
@@ -28,6 +28,7 @@ use crate::ports::{ClientKeys, KeysWanted, LookedUp, SingleUse, UsedUp};
 use crate::refusal::{Fault, Refusal, Rule};
 use crate::registry::instance::InstanceState;
 use crate::registry::jwks;
+use crate::registry::node::JOIN_TOKEN;
 
 /// Live keys that are tried for an assertion, the newest first: those of its `kid`, or all.
 pub const KEYS_TRIED_MAX: usize = 8;
@@ -182,6 +183,44 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
     client.unless_ended(standing)
 }
 
+/// Authenticates whoever wants to be known by a key of their own: by a join token, by the word of a
+/// platform, or as any client.
+pub async fn joining(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, NotAuthenticated> {
+    let ClientAuth::Bearer(token) = auth else {
+        return match workload::shown(auth) {
+            Some(shown) => workload::client(cx, shown).await,
+            None => client(cx, auth).await,
+        };
+    };
+    let client = AuthenticatedClient {
+        rev: cx.tenant.rev(),
+        credential: by_join_token(cx, token).await?,
+        method: JOIN_TOKEN,
+        used_up: UsedUp::NOTHING,
+        proved: Proved::default(),
+        attested: None,
+        svid: None,
+    };
+    let ended = |client, refusal| Err(NotAuthenticated::Ended(Box::new(client), refusal));
+    if client.credential.revoked {
+        return ended(client, used());
+    }
+    match usable(cx, &client.credential) {
+        Ok(()) => Ok(client),
+        Err(refusal) => ended(client, refusal),
+    }
+}
+
+/// A join token is good once.
+pub(crate) fn used() -> Refusal {
+    Refusal::new(
+        Rule::JoinTokenUsed,
+        "the join token was used before, or was ended",
+        "make another one: `accredit edge invite`; if nobody here used this one, somebody else did: \
+         end that node with `accredit revoke`",
+    )
+}
+
 /// The one answer to an unknown client and to a wrong proof.
 pub(super) fn unknown() -> Refusal {
     Refusal::new(
@@ -210,22 +249,45 @@ pub async fn by_secret_in(
     client_id: Option<&str>,
     secret: &Secret,
 ) -> Result<Arc<CredentialFacts>, NotAuthenticated> {
+    let kept = |proof: &ProofFacts| match proof {
+        ProofFacts::Secret { pepper, mac } => Some((*pepper, *mac)),
+        ProofFacts::Key(_) | ProofFacts::Workload | ProofFacts::Join { .. } => None,
+    };
+    compared(world, org, (client_id, secret), kept).await
+}
+
+/// Finds the join token that a secret is. It proves nothing but that, and nowhere else.
+pub(crate) async fn by_join_token(
+    cx: &Cx,
+    secret: &Secret,
+) -> Result<Arc<CredentialFacts>, NotAuthenticated> {
+    let kept = |proof: &ProofFacts| match proof {
+        ProofFacts::Join { pepper, mac } => Some((*pepper, *mac)),
+        ProofFacts::Secret { .. } | ProofFacts::Key(_) | ProofFacts::Workload => None,
+    };
+    compared(&cx.world, Some(cx.tenant.id), (None, secret), kept).await
+}
+
+/// Compares a secret with what is kept of it, by the same steps whatever comes of it.
+async fn compared(
+    world: &World,
+    org: Option<OrganizationId>,
+    (client_id, secret): (Option<&str>, &Secret),
+    kept: impl Fn(&ProofFacts) -> Option<(u32, [u8; 32])>,
+) -> Result<Arc<CredentialFacts>, NotAuthenticated> {
     let org = org.unwrap_or_else(|| OrganizationId::new(0, [0; 10]));
     let parsed = ApiKey::parse(secret.expose()).ok();
     let LookedUp { found: facts, from_memory } = match &parsed {
         Some(key) => world.store.credential_facts(org, key.credential).await?,
         None => LookedUp::default(),
     };
-    let kept = facts.as_deref().and_then(|facts| match &facts.proof {
-        ProofFacts::Secret { pepper, mac } => Some((*pepper, *mac)),
-        ProofFacts::Key(_) | ProofFacts::Workload => None,
-    });
+    let kept = facts.as_deref().and_then(|facts| kept(&facts.proof));
     // The same work whether there is such a credential or not.
     let (pepper, expected) = kept.unwrap_or((world.vault.pepper_version(), [0; 32]));
     let mac = world.vault.mac(pepper, secret.expose().as_bytes());
     let right = mac.is_some_and(|mac| equal_in_constant_time(&mac, &expected));
     if let (Some(facts), Some(key), true, true) = (facts, parsed, kept.is_some(), right)
-        && names_holder(&facts.holder, key.kind, client_id)
+        && names_holder(&facts, key.kind, client_id)
     {
         return Ok(facts);
     }
@@ -236,8 +298,11 @@ pub async fn by_secret_in(
 }
 
 /// Whether the kind in the secret and the `client_id` beside it are those of the holder.
-fn names_holder(holder: &HolderFacts, kind: SecretKind, client_id: Option<&str>) -> bool {
-    let (expected_kind, id) = match holder {
+fn names_holder(facts: &CredentialFacts, kind: SecretKind, client_id: Option<&str>) -> bool {
+    if matches!(facts.proof, ProofFacts::Join { .. }) {
+        return kind == SecretKind::Join && client_id.is_none();
+    }
+    let (expected_kind, id) = match &facts.holder {
         HolderFacts::Agent(agent) => (SecretKind::Agent, agent.any()),
         HolderFacts::Instance { agent, .. } => (SecretKind::Instance, agent.any()),
         HolderFacts::Resource(resource) => (SecretKind::Resource, resource.id.any()),
@@ -267,7 +332,7 @@ pub fn usable(cx: &Cx, credential: &CredentialFacts) -> Result<(), Refusal> {
 
 /// Whether whoever holds a credential is there still, as far as instances go.
 pub(crate) fn holder_usable(cx: &Cx, holder: &HolderFacts) -> Result<(), Refusal> {
-    let HolderFacts::Instance { id, state, expires_at, descent, .. } = holder else {
+    let HolderFacts::Instance { id, state, expires_at, descent, vouched, .. } = holder else {
         return Ok(());
     };
     if *state == InstanceState::Revoked || expires_at.is_some_and(|end| end <= cx.now) {
@@ -282,6 +347,13 @@ pub(crate) fn holder_usable(cx: &Cx, holder: &HolderFacts) -> Result<(), Refusal
             Rule::InstanceNotActive,
             format!("the task of instance `{id}`, or whoever stands before it, is over"),
             "its work is done: another parent can bring a new instance into being",
+        ));
+    }
+    if vouched.as_ref().is_some_and(|vouched| vouched.over || vouched.expires_at <= cx.now) {
+        return Err(Refusal::new(
+            Rule::InstanceNotActive,
+            format!("by whose word instance `{id}` is who it is, or the rule for that, is over"),
+            "another node or platform can vouch for a new instance",
         ));
     }
     Ok(())

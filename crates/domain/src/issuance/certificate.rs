@@ -26,7 +26,7 @@ use super::admission::HolderFacts;
 use super::authenticate::AuthenticatedClient;
 use super::grants::actor::acting;
 use super::grants::descent;
-use super::{Outcome, Stopped, TOKEN_LIFETIME_MAX_SECONDS, decided, known, record, tls};
+use super::{Outcome, Stopped, TOKEN_LIFETIME_MAX_SECONDS, decided, known, record, tls, vouched};
 use crate::audit::event::{Actor, Body, EventKind};
 use crate::ca::issued::IssuedCertificate;
 use crate::ca::{self, Intermediate};
@@ -48,8 +48,8 @@ const _: () = assert!(
         <= ca::INTERMEDIATE_LIFE.as_secs()
 );
 /// Its own ids with its task, its root and the platform that vouched for its instance; and of each that stands before its instance the agent, the
-/// instance, the credential and the owner.
-const _: () = assert!(10 + 4 * PARENTS_MAX <= LINEAGE_MAX);
+/// instance, the credential and the owner; and by whose word it, or the one that began, is who it is.
+const _: () = assert!(10 + 4 * PARENTS_MAX + vouched::IDS_MAX <= LINEAGE_MAX);
 
 /// As an event names the format.
 const FORMAT: &str = "x509-svid";
@@ -139,7 +139,8 @@ async fn fill(
     asked: &CertificateRequest,
 ) -> Result<Template, Error> {
     let (agent, owner) = acting(cx, client).await?;
-    let HolderFacts::Instance { id: instance, descent, .. } = &client.credential.holder else {
+    let HolderFacts::Instance { id: instance, descent, vouched, .. } = &client.credential.holder
+    else {
         return Err(Refusal::new(
             Rule::GrantNotForClient,
             "certificates are for instances, and this credential is the agent's own",
@@ -167,6 +168,9 @@ async fn fill(
     let signs = |ca: &Arc<Intermediate>| ca.certified.certificate.until() > cx.now;
     let by = cx.tenant.ca().filter(signs).ok_or_else(no_intermediate)?;
     until = until.min(by.certified.certificate.until());
+    if let Some(vouched) = vouched {
+        further.extend(vouched::lineage(cx, vouched).await?);
+    }
     further.push(by.certified.root.any());
     further.extend(client.attested.iter().map(|attested| attested.federation.any()));
     let domain = ca::trust_domain(cx.tenant.id, &cx.tenant.issuer)?;

@@ -19,6 +19,7 @@ pub mod possession;
 pub mod template;
 pub(crate) mod tls;
 pub mod trial;
+pub(crate) mod vouched;
 pub mod workload;
 
 use accredit_wire::authority::Scope;
@@ -182,6 +183,13 @@ async fn attempt(
         // Boxed: few clients were brought into being by others.
         Ok(proposed) if proposed.is_of_one_born() => {
             Box::pin(grants::descent::within(cx, proposed)).await
+        }
+        other => other,
+    };
+    let proposed = match proposed {
+        // Boxed for the same reason.
+        Ok(proposed) if proposed.is_of_one_vouched_for() => {
+            Box::pin(vouched::within(cx, proposed)).await
         }
         other => other,
     };

@@ -12,7 +12,7 @@ use accredit_wire::token::{AccessToken, Actor, SubjectKind};
 use super::admission::{AgentFacts, HolderFacts};
 use super::grants::{External, Origin};
 use super::permit::PermittedGrant;
-use super::tls;
+use super::{tls, vouched};
 use crate::audit::event::{self, Body};
 use crate::context::Cx;
 use crate::ports::StatusPlace;
@@ -107,13 +107,13 @@ pub fn fill(
         origin.further.push(task.id.any());
         expires_at = expires_at.min(task.deadline.seconds());
     }
+    let own =
+        [cx.tenant.id.any(), grant.agent.id.any(), grant.credential.id.any(), grant.owner.any()];
+    if !grant.hangs_on.is_empty() {
+        let own = [&own[..], &[origin.subject]].concat();
+        vouched::add(&grant.hangs_on, (&mut origin.further, &own), &origin.chain)?;
+    }
     if let Some(svid) = &grant.svid {
-        let own = [
-            cx.tenant.id.any(),
-            grant.agent.id.any(),
-            grant.credential.id.any(),
-            grant.owner.any(),
-        ];
         tls::hang_on(svid, &mut origin, &own)?;
     }
     // An attenuable token is read by our Verifier alone, which follows the feed.

@@ -178,7 +178,7 @@ async fn registered(
     let called = key.to_string();
     let is_it = |facts: &Arc<CredentialFacts>| match &facts.proof {
         ProofFacts::Key(registered) => Thumbprint::of(&registered.key) == key,
-        ProofFacts::Secret { .. } | ProofFacts::Workload => false,
+        ProofFacts::Secret { .. } | ProofFacts::Workload | ProofFacts::Join { .. } => false,
     };
     let mut are_followed = false;
     for kid in [Some(called.as_str()), None] {

@@ -26,7 +26,8 @@ pub async fn would_issue(cx: &Cx, credential: &Arc<CredentialFacts>) -> Result<(
     };
     let request = request(cx, credential).await?;
     let proposed = grants::client_credentials::propose(cx, &client, &request).await?;
-    permit::permit(grants::descent::within(cx, proposed).await?)?;
+    let proposed = grants::descent::within(cx, proposed).await?;
+    permit::permit(super::vouched::within(cx, proposed).await?)?;
     Ok(())
 }
 

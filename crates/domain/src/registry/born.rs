@@ -24,6 +24,7 @@ use crate::issuance::grants::actor::acting;
 use crate::issuance::grants::descent;
 use crate::issuance::permit::{listed, own};
 use crate::issuance::tls::not_by_own;
+use crate::issuance::vouched;
 use crate::ports::{Lookup, Room, RoomOf};
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::agent::AgentState;
@@ -133,7 +134,10 @@ async fn of_holder(cx: &Cx, agent: Arc<AgentFacts>, holder: &HolderFacts) -> Res
     }
     let (mut authority, mut task, mut ends) = (own(&agent), None, None);
     let mut line = vec![Actor { agent: agent.id, instance: None }];
-    if let HolderFacts::Instance { id, expires_at, descent, .. } = holder {
+    if let HolderFacts::Instance { id, expires_at, descent, vouched, .. } = holder {
+        if let Some(vouched) = vouched {
+            vouched::lineage(cx, vouched).await?;
+        }
         line = vec![Actor { agent: agent.id, instance: Some(*id) }];
         ends = *expires_at;
         if let Some(descent) = descent {

@@ -2,7 +2,8 @@
 //!
 //! Every credential expires. A secret is shown once and kept as a MAC; of a public key the public
 //! half is kept, and its thumbprint for ever, so that no two holders ever share one. A rule on the tokens
-//! of a platform is a credential without anything to keep secret.
+//! of a platform, or on what nodes say, is a credential without anything to keep secret; a join token is
+//! one that is used up by whoever becomes a node with it.
 
 use std::net::IpAddr;
 
@@ -18,12 +19,16 @@ use super::admin_key::{self, Act, Administrator};
 use super::agent::alive;
 use super::credential_use::{self, UseName};
 use super::instance::find_live;
+use super::node::{
+    self, CreateNode, JOIN_TOKEN, JOIN_TOKEN_LIFETIME_DEFAULT_SECONDS,
+    JOIN_TOKEN_LIFETIME_MAX_SECONDS, NodeToBe,
+};
 use super::{
     DecideError, EXPIRING_STATES, Listed, commit, commit_created, decide, ending, ends_after,
     find_agent, find_resource, id, known_state, text,
 };
-use crate::attestation::rule::{self, RULE_LIFETIME_DEFAULT_SECONDS, RULES_MAX};
-use crate::attestation::{CreateWorkloadRule, WorkloadRule};
+use crate::attestation::rule::{self, Checked, RULE_LIFETIME_DEFAULT_SECONDS, RULES_MAX};
+use crate::attestation::{CreateWorkloadRule, ProcessRule, WorkloadRule, process_rule};
 use crate::audit::event::{Body, EventKind};
 use crate::context::{Cx, World};
 use crate::ports::{CommitError, Page, Room, RoomOf, Row};
@@ -111,6 +116,27 @@ pub enum Proof {
     Key(Box<Jwk>),
     /// A rule on the tokens of a platform where workloads run.
     Workload(Box<WorkloadRule>),
+    /// A rule on the processes that nodes vouch for.
+    Process(Box<ProcessRule>),
+    /// A machine secret that is used up by becoming a node.
+    Join {
+        /// Under which pepper.
+        pepper: u32,
+        /// The MAC.
+        mac: [u8; 32],
+        /// What the node will be.
+        node: Box<NodeToBe>,
+    },
+}
+
+impl Proof {
+    /// Whether it is a secret or a key of its holder, which gets old: neither a rule nor a join token is.
+    pub const fn is_kept_by_holder(&self) -> bool {
+        match self {
+            Self::Secret { .. } | Self::Key(_) => true,
+            Self::Workload(_) | Self::Process(_) | Self::Join { .. } => false,
+        }
+    }
 }
 
 /// Whether it still proves anything. Expiry is a time, not a state.
@@ -172,7 +198,7 @@ pub struct Credential {
 pub struct CredentialView {
     /// Its id, `crd_`.
     pub id: String,
-    /// `client-secret`, `public-key`, `workload` or `admin-key`.
+    /// `client-secret`, `public-key`, `workload`, `join-token` or `admin-key`.
     pub r#type: &'static str,
     /// The agent it belongs to, also where one instance holds it.
     pub agent: Option<String>,
@@ -188,16 +214,25 @@ pub struct CredentialView {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "expose_some")]
     #[schema(value_type = Option<String>)]
     pub client_secret: Option<Secret>,
-    /// `active`, `expired` or `revoked`.
+    /// The join token: only in the answer to its creation.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "expose_some")]
+    #[schema(value_type = Option<String>)]
+    pub join_token: Option<Secret>,
+    /// `active`, `expired` or `revoked`; a join token that was used is `revoked`, and `successor` is the
+    /// key of its node.
     pub state: &'static str,
     /// A public key's id.
     pub kid: Option<String>,
     /// A public key's RFC 7638 thumbprint.
     pub thumbprint: Option<String>,
-    /// What a rule on the tokens of a platform compares, with type `workload`.
+    /// What a rule compares that is on the tokens of a platform or, with `edge`, on what nodes say; with
+    /// type `workload`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub workload: Option<Box<WorkloadRule>>,
+    pub workload: Option<RuleView>,
+    /// What whoever shows it will be, with type `join-token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Box<NodeToBe>>,
     /// Whether it came from the URL at which its agent's keys are followed.
     pub followed: bool,
     /// When it was created.
@@ -219,6 +254,16 @@ pub struct CredentialView {
     pub version: i64,
 }
 
+/// A rule as it is shown and stored: each kind refuses what the other has.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RuleView {
+    /// On the tokens of a platform.
+    Platform(Box<WorkloadRule>),
+    /// On what nodes say.
+    Process(Box<ProcessRule>),
+}
+
 /// The one place where a secret is written out: the answer to its creation.
 pub(super) fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     secret.expose().serialize(serializer)
@@ -234,11 +279,12 @@ pub(super) fn expose_some<S: Serializer>(
 }
 
 impl Credential {
-    /// `client-secret`, `public-key`, `workload` or `admin-key`.
+    /// `client-secret`, `public-key`, `workload`, `join-token` or `admin-key`.
     pub const fn kind(&self) -> &'static str {
         match (&self.proof, &self.holder) {
             (Proof::Key(_), _) => "public-key",
-            (Proof::Workload(_), _) => "workload",
+            (Proof::Workload(_) | Proof::Process(_), _) => "workload",
+            (Proof::Join { .. }, _) => JOIN_TOKEN,
             (Proof::Secret { .. }, Holder::Admin(_)) => "admin-key",
             (Proof::Secret { .. }, _) => "client-secret",
         }
@@ -254,11 +300,15 @@ impl Credential {
         };
         let (kid, thumbprint) = match &self.proof {
             Proof::Key(jwk) => (jwk.kid().map(str::to_owned), Some(jwk.thumbprint())),
-            Proof::Secret { .. } | Proof::Workload(_) => (None, None),
+            Proof::Secret { .. } | Proof::Workload(_) | Proof::Process(_) | Proof::Join { .. } => {
+                (None, None)
+            }
         };
-        let workload = match &self.proof {
-            Proof::Workload(rule) => Some(rule.clone()),
-            Proof::Secret { .. } | Proof::Key(_) => None,
+        let (workload, node) = match &self.proof {
+            Proof::Workload(rule) => (Some(RuleView::Platform(rule.clone())), None),
+            Proof::Process(rule) => (Some(RuleView::Process(rule.clone())), None),
+            Proof::Join { node, .. } => (None, Some(node.clone())),
+            Proof::Secret { .. } | Proof::Key(_) => (None, None),
         };
         CredentialView {
             id: self.id.to_string(),
@@ -272,6 +322,7 @@ impl Credential {
             },
             client_id: agent.map(|id| id.to_string()).or_else(|| resource.map(|id| id.to_string())),
             client_secret: None,
+            join_token: None,
             state: match self.state {
                 CredentialState::Revoked => "revoked",
                 CredentialState::Active if self.expires_at <= now => "expired",
@@ -280,6 +331,7 @@ impl Credential {
             kid,
             thumbprint,
             workload,
+            node,
             followed: self.followed,
             created_at: self.created_at,
             expires_at: self.expires_at,
@@ -301,7 +353,7 @@ pub struct CreateCredential {
     pub instance: Option<String>,
     /// For a resource, by id or name.
     pub resource: Option<String>,
-    /// `client-secret`, also called `api-key`, `public-key` or `workload`.
+    /// `client-secret`, also called `api-key`, `public-key`, `workload` or `join-token`.
     pub r#type: String,
     /// What it is for, such as `ci`. A secret for a use that has a live one is refused. Where not
     /// said, it is `default`, or for a further secret the first free of `default-2`, `default-3` …
@@ -309,14 +361,17 @@ pub struct CreateCredential {
     /// The public key, with type `public-key`.
     #[schema(value_type = Option<Object>)]
     pub jwk: Option<Box<RawValue>>,
-    /// Which tokens of a platform are the agent's, with type `workload`.
+    /// Which tokens of a platform, or which processes of nodes, are the agent's, with type `workload`.
     pub workload: Option<CreateWorkloadRule>,
-    /// Its life, seconds: 30 days where not said, of a `workload` a year.
+    /// What the node is to be, with type `join-token`.
+    pub node: Option<CreateNode>,
+    /// Its life, seconds: 30 days where not said, of a `workload` a year, of a `join-token` ten minutes
+    /// and at most a day.
     pub expires_in: Option<u64>,
 }
 
 /// A credential as it begins.
-fn made(
+pub(super) fn made(
     id: CredentialId,
     (holder, r#use): (Holder, UseName),
     proof: Proof,
@@ -362,13 +417,21 @@ pub fn new_secret(
     Ok((made(id, (holder, r#use), proof, (now, expires_at)), secret))
 }
 
+/// What a public key is to be.
+const JWK_HINT: &str =
+    "send a public JWK: EC P-256 (ES256) or OKP Ed25519 (EdDSA), without private members";
+
 /// The public key that a request brings.
 pub(super) fn public_key(raw: Option<&RawValue>) -> Result<Jwk, Refusal> {
-    let hint =
-        "send a public JWK: EC P-256 (ES256) or OKP Ed25519 (EdDSA), without private members";
-    let raw = raw.ok_or_else(|| Refusal::field("jwk", "is missing", hint))?;
+    let raw = raw.ok_or_else(|| Refusal::field("jwk", "is missing", JWK_HINT))?;
+    public_key_of(raw.get())
+}
+
+/// The public key that a JWK is.
+pub(crate) fn public_key_of(text: &str) -> Result<Jwk, Refusal> {
+    let hint = JWK_HINT;
     let mut jwk =
-        Jwk::parse(raw.get().as_bytes()).map_err(|error| Refusal::field("jwk", error, hint))?;
+        Jwk::parse(text.as_bytes()).map_err(|error| Refusal::field("jwk", error, hint))?;
     match jwk.kid() {
         Some(kid) if kid.len() > KID_BYTES_MAX => {
             return Err(Refusal::field("jwk", "its `kid` is longer than 128 bytes", hint));
@@ -384,7 +447,7 @@ pub(super) fn public_key(raw: Option<&RawValue>) -> Result<Jwk, Refusal> {
 }
 
 /// A credential of `holder` that is a public key.
-pub(super) fn new_key(
+pub(crate) fn new_key(
     cx: &Cx,
     (holder, r#use): (Holder, UseName),
     jwk: Jwk,
@@ -395,11 +458,11 @@ pub(super) fn new_key(
     made(id, (holder, r#use), Proof::Key(Box::new(jwk)), (cx.now, expires_at))
 }
 
-/// A credential of an agent that is a rule on a platform's tokens.
+/// A credential of an agent that is a rule.
 fn new_rule(
     cx: &Cx,
     (holder, r#use): (Holder, UseName),
-    rule: WorkloadRule,
+    rule: Checked,
     expires_at: Time,
 ) -> Result<Credential, Refusal> {
     if !matches!(holder, Holder::Agent(_)) {
@@ -407,19 +470,27 @@ fn new_rule(
         return Err(Refusal::field("workload", "is for agents", hint));
     }
     let (millis, random) = cx.seed();
-    let (id, proof) = (CredentialId::new(millis, random), Proof::Workload(Box::new(rule)));
+    let id = CredentialId::new(millis, random);
+    let proof = match rule {
+        Checked::Platform(rule) => Proof::Workload(Box::new(rule)),
+        Checked::Process(rule) => Proof::Process(Box::new(rule)),
+    };
     Ok(made(id, (holder, r#use), proof, (cx.now, expires_at)))
 }
 
-/// Room for one more rule of its federation.
-async fn room_for(cx: &Cx, rule: &WorkloadRule) -> Result<Row, Error> {
+/// Room for one more rule of its federation, or on its nodes.
+async fn room_for(cx: &Cx, rule: &Checked) -> Result<Row, Error> {
     let max = RULES_MAX as u64;
-    let room = Room { of: RoomOf::RulesOf(rule.federation), at: cx.now, max };
+    let (of, field) = match rule {
+        Checked::Platform(rule) => (RoomOf::RulesOf(rule.federation), "workload.federation"),
+        Checked::Process(rule) => (RoomOf::RulesOfNodes(rule.edge), "workload.edge"),
+    };
+    let room = Room { of, at: cx.now, max };
     if cx.world.store.held_of(cx.tenant.id, room).await? < max {
         return Ok(Row::Room(room));
     }
     let why = format!("has {RULES_MAX} live rules already");
-    Err(Refusal::field("workload.federation", why, "end one that nobody needs").into())
+    Err(Refusal::field(field, why, "end one that nobody needs").into())
 }
 
 /// The holder that a request names; exactly one.
@@ -443,15 +514,21 @@ async fn holder(cx: &Cx, asked: &CreateCredential) -> Result<Holder, DecideError
 /// Registers a credential. A secret is in the answer, this once.
 pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView, Error> {
     cx.require(AdminPermission::Registry)?;
-    let is_rule = asked.r#type == WORKLOAD;
+    let (is_rule, is_join) = (asked.r#type == WORKLOAD, asked.r#type == JOIN_TOKEN);
     if asked.workload.is_some() != is_rule || (is_rule && asked.jwk.is_some()) {
         let hint = "send `workload` with type `workload`, and nothing else that proves";
         return Err(Refusal::field("workload", "does not go with this type", hint).into());
     }
-    let life =
-        if is_rule { RULE_LIFETIME_DEFAULT_SECONDS } else { CREDENTIAL_LIFETIME_DEFAULT_SECONDS };
-    let (asked_life, max) = (asked.expires_in, CREDENTIAL_LIFETIME_MAX_SECONDS);
-    let expires_at = ends_after("expires_in", cx.now, asked_life, life, max)?;
+    if asked.node.is_some() && !is_join {
+        let hint = "send `node` with type `join-token`, and nothing else that proves";
+        return Err(Refusal::field("node", "does not go with this type", hint).into());
+    }
+    let (life, max) = match asked.r#type.as_str() {
+        WORKLOAD => (RULE_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS),
+        JOIN_TOKEN => (JOIN_TOKEN_LIFETIME_DEFAULT_SECONDS, JOIN_TOKEN_LIFETIME_MAX_SECONDS),
+        _ => (CREDENTIAL_LIFETIME_DEFAULT_SECONDS, CREDENTIAL_LIFETIME_MAX_SECONDS),
+    };
+    let expires_at = ends_after("expires_in", cx.now, asked.expires_in, life, max)?;
     let named = asked.r#use.as_deref().map(credential_use::asked).transpose()?;
     let rule = match &asked.workload {
         Some(asked) => Some(rule::checked(cx, asked).await?),
@@ -460,6 +537,7 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
     decide(|| async {
         let holder = holder(cx, asked).await?;
         let mut rows = Vec::with_capacity(2);
+        let mut join_token = None;
         let (credential, secret) = match asked.r#type.as_str() {
             "client-secret" | "api-key" => {
                 if asked.jwk.is_some() {
@@ -483,14 +561,28 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
             WORKLOAD => {
                 let r#use = named.clone().unwrap_or(UseName::DEFAULT);
                 let rule = rule.clone().ok_or_else(|| Fault::new("rule", "it was checked"))?;
+                if let (Checked::Process(rule), Holder::Agent(agent)) = (&rule, &holder) {
+                    process_rule::may_vouch(cx, rule.edge, *agent).await?;
+                }
                 rows.push(room_for(cx, &rule).await?);
                 (new_rule(cx, (holder, r#use), rule, expires_at)?, None)
+            }
+            JOIN_TOKEN => {
+                let Holder::Agent(agent) = holder else {
+                    let hint = "name an agent: whoever shows the token becomes an instance of it";
+                    return Err(Refusal::field("node", "is of an agent", hint).into());
+                };
+                let r#use = named.clone().unwrap_or(UseName::DEFAULT);
+                let node = asked.node.as_ref();
+                let (credential, token) = node::new_token(cx, (agent, r#use), node, expires_at)?;
+                join_token = Some(token);
+                (credential, None)
             }
             _ => {
                 return Err(Refusal::field(
                     "type",
                     "is not one we know",
-                    "send `client-secret`, `public-key` or `workload`",
+                    "send `client-secret`, `public-key`, `workload` or `join-token`",
                 )
                 .into());
             }
@@ -505,6 +597,7 @@ pub async fn create(cx: &Cx, asked: &CreateCredential) -> Result<CredentialView,
             done => done?,
         };
         view.client_secret = secret;
+        view.join_token = join_token;
         Ok(view)
     })
     .await
@@ -539,6 +632,12 @@ pub(crate) fn described(credential: &Credential) -> Body {
         body.federation = Some(rule.federation.any());
         // The members of the object as it is shown.
         body.changes.extend(serde_json::to_string(rule).ok().map(|rule| ("workload".into(), rule)));
+    }
+    if let Proof::Process(rule) = &credential.proof {
+        body.changes.extend(serde_json::to_string(rule).ok().map(|rule| ("workload".into(), rule)));
+    }
+    if let Proof::Join { node, .. } = &credential.proof {
+        body.changes.extend(serde_json::to_string(node).ok().map(|node| ("node".into(), node)));
     }
     body.changes.insert("state".into(), credential.state.as_str().to_owned());
     body.changes.insert("type".into(), credential.kind().to_owned());

@@ -5,6 +5,7 @@
 //! else. One of another organization, an unknown and a forged one get the same answer. Absent on
 //! purpose: ending it. That is `revoke`, by a key that may.
 
+use accredit_wire::api_key::{ApiKey, SecretKind};
 use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -62,7 +63,14 @@ fn unknown() -> Refusal {
 /// Tells whose a secret is, also where it has ended. Telling is an event itself.
 pub async fn identify(cx: &Cx, asked: &Identify) -> Result<Identified, Error> {
     cx.require(AdminPermission::Audit)?;
-    let facts = match authenticate::by_secret(cx, None, &asked.secret).await {
+    let is_join =
+        ApiKey::parse(asked.secret.expose()).is_ok_and(|key| key.kind == SecretKind::Join);
+    let found = if is_join {
+        authenticate::by_join_token(cx, &asked.secret).await
+    } else {
+        authenticate::by_secret(cx, None, &asked.secret).await
+    };
+    let facts = match found {
         Ok(facts) => facts,
         Err(NotAuthenticated::Refused(_) | NotAuthenticated::Ended(..)) => {
             return Err(unknown().into());

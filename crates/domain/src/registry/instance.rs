@@ -62,6 +62,8 @@ pub struct Instance {
     pub credential: CredentialId,
     /// Who brought it into being, for which task and with what.
     pub born: Option<Box<Born>>,
+    /// By whose word it is who it is: a platform, or a node, which is an instance.
+    pub vouched_by: Option<AnyId>,
     /// When it was registered.
     pub created_at: Time,
     /// When it ends by itself, if at all before its agent does.
@@ -99,6 +101,10 @@ pub struct InstanceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub parent: Option<AnyId>,
+    /// By whose word it is who it is: a federation, or an instance that is a node. It ends with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub vouched_by: Option<AnyId>,
     /// The task that it was born into, with which it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -136,6 +142,7 @@ impl Instance {
             },
             credential: self.credential,
             parent: self.born.as_ref().map(|born| born.parent),
+            vouched_by: self.vouched_by,
             task: self.born.as_ref().map(|born| born.task),
             allow: self.born.as_ref().map(|born| born.authority.texts().collect()),
             created_at: self.created_at,
@@ -244,6 +251,7 @@ pub(super) async fn make(
             state: InstanceState::Active,
             credential: credential.id,
             born: born.as_ref().map(|(born, _)| Box::new(born.clone())),
+            vouched_by: None,
             created_at: cx.now,
             expires_at: ends_itself.then_some(ends),
             last_seen_at: None,
@@ -302,7 +310,7 @@ pub(super) async fn by_id(cx: &Cx, key: &str) -> Result<Instance, Error> {
 }
 
 /// An instance that can still be given a credential.
-pub(super) async fn find_live(cx: &Cx, key: &str) -> Result<Instance, Error> {
+pub(crate) async fn find_live(cx: &Cx, key: &str) -> Result<Instance, Error> {
     let instance = by_id(cx, key).await?;
     if instance.view(cx.now).state != "active" {
         return Err(Refusal::new(

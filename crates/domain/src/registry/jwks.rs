@@ -260,7 +260,9 @@ async fn follow(cx: &Cx, followed: Followed, keys: &[Jwk]) -> Result<bool, Commi
 fn thumbprint_of(key: &Credential) -> String {
     match &key.proof {
         Proof::Key(jwk) => jwk.thumbprint(),
-        Proof::Secret { .. } | Proof::Workload(_) => String::new(),
+        Proof::Secret { .. } | Proof::Workload(_) | Proof::Process(_) | Proof::Join { .. } => {
+            String::new()
+        }
     }
 }
 

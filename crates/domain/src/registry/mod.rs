@@ -15,6 +15,8 @@ pub mod identification;
 pub mod impersonation;
 pub mod instance;
 pub mod jwks;
+pub mod keyed;
+pub mod node;
 pub mod operator;
 pub mod organization;
 pub mod own_instance;

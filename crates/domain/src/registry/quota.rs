@@ -169,10 +169,12 @@ pub enum RoomOf {
     Tasks(AgentId),
     /// Instances that were born into a task and are not over.
     BornIn(TaskId),
-    /// Instances that a rule on a platform's tokens brought into being since then.
+    /// Instances that a rule brought into being since then.
     BirthsBy(CredentialId),
     /// Rules on a platform's tokens.
     RulesOf(FederationId),
+    /// Rules on the processes that nodes of an agent vouch for.
+    RulesOfNodes(AgentId),
     /// Certificates of an instance that are not over.
     CertificatesOf(InstanceId),
 }

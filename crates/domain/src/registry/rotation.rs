@@ -97,11 +97,19 @@ pub async fn rotate(
                 let (new, secret) = new_secret(&cx.world, cx.now, holder, expires_at)?;
                 (new, Some(secret))
             }
-            Proof::Workload(_) => {
+            Proof::Workload(_) | Proof::Process(_) => {
                 return Err(Refusal::new(
                     Rule::StateForbids,
                     format!("credential `{}` is a rule and has no secret to replace", old.id),
                     "add another rule, and end this one: `accredit attest rule add`",
+                )
+                .into());
+            }
+            Proof::Join { .. } => {
+                return Err(Refusal::new(
+                    Rule::StateForbids,
+                    format!("credential `{}` is a join token, which is used once", old.id),
+                    "make another one, and end this one: `accredit edge invite`",
                 )
                 .into());
             }

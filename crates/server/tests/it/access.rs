@@ -14,7 +14,8 @@ use accredit_server::caller::Requirement;
 use accredit_server::endpoints::{ENDPOINTS, Endpoint, Verb};
 use accredit_testkit::fixture::{Client, Org, Scene};
 use accredit_testkit::idp::Idp;
-use accredit_testkit::{Ask, TestWorld};
+use accredit_testkit::{Ask, Signer, TestWorld};
+use accredit_wire::crypto::Algorithm;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -138,6 +139,8 @@ impl Stage {
         let task = task.member("id");
         // Whom the planner may bring into being.
         world.agent(&acme, "worker", &["crm:read"]).await;
+        let rule = json!({"edge": "planner", "claims": {"path": "/opt/worker"}});
+        crate::workload::add_rule(&world, &acme, "worker", rule).await.expect(201);
         let actions = json!(["read", "update", "delete", "spawn"]);
         for (verb, path, body) in [
             (
@@ -235,6 +238,7 @@ impl Stage {
             r#type: "client-secret".to_owned(),
             jwk: None,
             workload: None,
+            node: None,
             expires_in,
         };
         let made = credential::create(&self.world.cx(org).await, &asked).await.expect("a secret");
@@ -336,6 +340,13 @@ impl Stage {
                         ("scope", "crm:read"),
                     ]);
                 }
+                "join_instance" => return ask.form(&[("jwk", &*self.jwk())]),
+                "attested_instance" => {
+                    let jwk = self.jwk();
+                    let said = r#"{"path":"/opt/worker"}"#;
+                    let form = [("selectors", said), ("process", &jwk[20..]), ("jwk", &*jwk)];
+                    return ask.form(&form);
+                }
                 "own_tasks" => return ask.form(&[]),
                 "issue_certificate" => {
                     return ask.form(&[("csr", &*crate::certificates::csr())]);
@@ -359,6 +370,13 @@ impl Stage {
             return ask.body("application/ocsp-request", der);
         }
         ask.json(&self.body(endpoint.operation))
+    }
+
+    /// A new public key.
+    fn jwk(&self) -> String {
+        let random: [u8; 32] = self.world.world.random();
+        let kid = accredit_wire::jose::b64url_encode(&random[..9]);
+        Signer::new(Algorithm::EdDsa, &kid, random).public_jwk()
     }
 
     /// A new task of the planner's: who may end it, ends it.

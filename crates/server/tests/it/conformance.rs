@@ -71,6 +71,16 @@ enum Row {
     ClientCertificate,
     /// A token that was got with an X.509-SVID.
     CertifiedToken,
+    /// With which a machine becomes a node.
+    JoinToken,
+    /// That of a node which joined with such a token.
+    NodeKey,
+    /// That of a node for which a platform vouches.
+    PlatformNodeKey,
+    /// That of a process for which such a node vouches.
+    ProcessKey,
+    ProcessToken,
+    ProcessCertificate,
 }
 
 impl Row {
@@ -92,11 +102,13 @@ impl Row {
                 | Self::Certificate
                 | Self::ChildCertificate
                 | Self::CertifiedToken
+                | Self::ProcessToken
+                | Self::ProcessCertificate
         )
     }
 }
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 34] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ChildSecret,
@@ -125,6 +137,12 @@ const ROWS: [Row; 28] = [
     Row::ChildCertificate,
     Row::ClientCertificate,
     Row::CertifiedToken,
+    Row::JoinToken,
+    Row::NodeKey,
+    Row::PlatformNodeKey,
+    Row::ProcessKey,
+    Row::ProcessToken,
+    Row::ProcessCertificate,
 ];
 
 /// The row of each kind of secret.
@@ -135,6 +153,7 @@ const fn row_of(kind: SecretKind) -> Row {
         SecretKind::Resource => Row::ResourceSecret,
         SecretKind::Admin => Row::AdminKey,
         SecretKind::Operator => Row::OperatorKey,
+        SecretKind::Join => Row::JoinToken,
     }
 }
 
@@ -148,7 +167,10 @@ fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
         (HolderFacts::Instance { .. }, ProofFacts::Secret { .. }) => {
             &[Row::InstanceSecret, Row::ChildSecret]
         }
-        (HolderFacts::Instance { .. }, ProofFacts::Key(_)) => &[Row::InstanceKey],
+        (HolderFacts::Instance { .. }, ProofFacts::Key(_)) => {
+            &[Row::InstanceKey, Row::NodeKey, Row::PlatformNodeKey, Row::ProcessKey]
+        }
+        (HolderFacts::Agent(_), ProofFacts::Join { .. }) => &[Row::JoinToken],
         // Whoever proves itself so is an instance; the rule itself is its agent's.
         (HolderFacts::Agent(_) | HolderFacts::Instance { .. }, ProofFacts::Workload) => {
             &[Row::Workload]
@@ -157,17 +179,25 @@ fn kind_of(facts: &CredentialFacts) -> &'static [Row] {
         (HolderFacts::Resource(_), ProofFacts::Key(_)) => &[Row::ResourceKey],
         (HolderFacts::Admin(_), ProofFacts::Secret { .. }) => &[Row::AdminKey],
         // There is none: an administrator has no key pair, and no resource gets tokens.
-        (HolderFacts::Admin(_), ProofFacts::Key(_) | ProofFacts::Workload)
-        | (HolderFacts::Resource(_), ProofFacts::Workload) => &[],
+        (
+            HolderFacts::Admin(_),
+            ProofFacts::Key(_) | ProofFacts::Workload | ProofFacts::Join { .. },
+        )
+        | (HolderFacts::Resource(_), ProofFacts::Workload | ProofFacts::Join { .. })
+        | (HolderFacts::Instance { .. }, ProofFacts::Join { .. }) => &[],
     }
 }
 
 /// The rows of what a grant gives.
 const fn rows_of(grant: &Grant) -> &'static [Row] {
     match grant {
-        Grant::ClientCredentials => {
-            &[Row::AccessToken, Row::ChildToken, Row::TaskToken, Row::CertifiedToken]
-        }
+        Grant::ClientCredentials => &[
+            Row::AccessToken,
+            Row::ChildToken,
+            Row::TaskToken,
+            Row::CertifiedToken,
+            Row::ProcessToken,
+        ],
         Grant::TokenExchange(_) => &[Row::ExchangedToken, Row::UsersToken, Row::UnnamedToken],
         Grant::JwtBearer => &[Row::WorkloadToken],
     }
@@ -368,6 +398,40 @@ impl Stage {
             "aud": org.issuer, "iat": now, "exp": now + 3600, "pod": "one",
             "jti": format!("n{}", self.unique())});
         key.sign(&json!({"alg": "ES256", "kid": "k1"}), &claims)
+    }
+
+    /// The agent `node` of an organization, with its owner.
+    async fn nodes(&self, org: &Org) -> Vec<AnyId> {
+        let made = self.world.agent(org, "node", &["crm:read"]).await;
+        vec![id(made.id), id(made.owner.expect("an owner"))]
+    }
+
+    /// A node for which the provider vouches as a platform; what it hangs on.
+    async fn platform_node(&self, org: &Org) -> (Signer, Vec<AnyId>) {
+        let mut lineage = self.nodes(org).await;
+        let (idp, _) = &self.idp;
+        let body = json!({"name": "k8s", "issuer": idp.issuer(), "jwks_url": idp.jwks_url()});
+        let platform = self.world.admin(org, "POST", "/v1/federations", Some(body)).await;
+        let rule = crate::workload::rule("k8s", &json!({"instance_by": ["pod"]}));
+        let rule = crate::workload::add_rule(&self.world, org, "node", rule).await.expect(201);
+        let answer = crate::nodes::joined(&self.world, org, &self.pod(org)).await;
+        let (answer, signer) = answer;
+        let ids = ["id", "key_credential"].map(|name| id(answer.member(name)));
+        lineage.extend(ids);
+        lineage.extend([id(platform.expect(201).member("id")), id(rule.member("id"))]);
+        (signer, lineage)
+    }
+
+    /// A process of the planner on such a node; what it hangs on, the node's key apart.
+    async fn process(&self, org: &Org, agent: &[AnyId]) -> (Signer, Vec<AnyId>) {
+        let (node, of_node) = self.platform_node(org).await;
+        let rule = crate::nodes::planner_rule();
+        let rule = crate::workload::add_rule(&self.world, org, "planner", rule).await.expect(201);
+        let process = crate::nodes::process(&self.world, org, &node, "1").await;
+        let key = id(&node.credential);
+        let of_node = of_node.into_iter().filter(|other| *other != key);
+        let own = [id(&process.id), id(&process.signer.credential), id(rule.member("id"))];
+        (process.signer, agent.iter().copied().chain(own).chain(of_node).collect())
     }
 
     /// A user's token of the identity provider.
@@ -637,6 +701,55 @@ impl Stage {
                 }
                 lineage
             }
+            Row::JoinToken => {
+                let lineage = self.nodes(org).await;
+                let made = crate::nodes::invite(world, org, &json!({})).await.expect(201);
+                token = made.member("join_token");
+                [&lineage[..], &[id(made.member("id"))]].concat()
+            }
+            Row::NodeKey => {
+                let lineage = self.nodes(org).await;
+                let node = crate::nodes::node(world, org).await;
+                let own = [id(&node.id), id(&node.signer.credential)];
+                signer = Some(node.signer);
+                [&lineage[..], &own].concat()
+            }
+            Row::PlatformNodeKey => {
+                let (node, lineage) = self.platform_node(org).await;
+                signer = Some(node);
+                lineage
+            }
+            Row::ProcessKey => {
+                let (process, lineage) = self.process(org, &agent).await;
+                signer = Some(process);
+                lineage
+            }
+            Row::ProcessToken => {
+                let (process, hangs_on) = self.process(org, &agent).await;
+                let shown = crate::nodes::assertion(world, &process);
+                let answer = world.token_by(org, &shown, &[READ]).await.expect(200);
+                token = answer.member("access_token");
+                let lineage = lineage_of(&token);
+                for needed in hangs_on {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
+            Row::ProcessCertificate => {
+                let (process, hangs_on) = self.process(org, &agent).await;
+                let csr = crate::certificates::csr();
+                let way = ("/oauth/certificates", &process);
+                let answer = crate::nodes::asked(world, org, way, &[("csr", &*csr)]).await;
+                issued = answer.expect(200).json();
+                token = issued["id"].as_str().expect("an id").to_owned();
+                let [leaf, _] = crate::certificates::chain(&issued);
+                der = leaf;
+                let lineage = self.certificate_lineage(org, &token).await;
+                for needed in hangs_on {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
             Row::DurableGrant => {
                 let federation = self.federation(org).await;
                 let jwt = self.jwt();
@@ -703,8 +816,17 @@ impl Stage {
             Row::ClientSecret | Row::InstanceSecret | Row::ChildSecret => {
                 world.token(org, client(), &[READ]).await
             }
-            Row::ClientKey | Row::InstanceKey | Row::FollowedKey => {
-                world.token_by(org, &assertion(), &[READ]).await
+            Row::ClientKey
+            | Row::InstanceKey
+            | Row::FollowedKey
+            | Row::NodeKey
+            | Row::PlatformNodeKey
+            | Row::ProcessKey => world.token_by(org, &assertion(), &[READ]).await,
+            // It is good once: what is asked with it is wrong in another way, which is told to whom it
+            // lets in.
+            Row::JoinToken => {
+                let answer = crate::nodes::join(world, org, &case.token, "{}").await;
+                return answer.status == 400 && answer.member("rule") == "field-invalid";
             }
             Row::Workload => crate::workload::granted(world, org, &self.pod(org), &[]).await,
             // What a resource server is for: it is told of a token that is for it. One that is
@@ -732,7 +854,7 @@ impl Stage {
             }
             // It is looked up, by administrators, in lists and by questions, which a verifier of the
             // chain alone does not, and it lets its instance in here.
-            Row::Certificate | Row::ChildCertificate => {
+            Row::Certificate | Row::ChildCertificate | Row::ProcessCertificate => {
                 let planner = case.scene.planner.id.to_string();
                 let agent = case.client.as_ref().map_or(planner, |client| client.id.clone());
                 let answer = crate::mtls::over(world, org, (&agent, &case.der), &[READ]).await;
@@ -766,6 +888,7 @@ impl Stage {
             | Row::NarrowedToken
             | Row::ListedToken
             | Row::CertifiedToken
+            | Row::ProcessToken
             | Row::WorkloadToken => {
                 let form = [("token", &*case.token)];
                 let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin).form(&form);
@@ -822,6 +945,7 @@ async fn each_kind_that_there_is_has_a_row() {
         SecretKind::Resource,
         SecretKind::Admin,
         SecretKind::Operator,
+        SecretKind::Join,
     ];
     assert!(kinds.into_iter().all(|kind| ROWS.contains(&row_of(kind))));
     assert!(rows_of(&Grant::ClientCredentials).iter().all(|row| ROWS.contains(row)));

@@ -40,6 +40,7 @@ mod lists;
 mod log;
 mod metrics;
 mod mtls;
+mod nodes;
 mod once;
 mod overload;
 mod own_instance;

@@ -50,7 +50,7 @@ impl Own {
         Self::of(self.pair, change)
     }
 
-    fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let point = self.pair.public_key_raw();
         let (x, y) = (b64url_encode(&point[1..33]), b64url_encode(&point[33..]));
         json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})

@@ -75,6 +75,14 @@ pub(crate) const SQLITE: &[(i64, &str, &str)] = &[
         "federations by state",
         include_str!("../../migrations/sqlite/0051_federation_state_id.sql"),
     ),
+    (52, "process rule", include_str!("../../migrations/sqlite/0052_process_rule.sql")),
+    (53, "process", include_str!("../../migrations/sqlite/0053_process.sql")),
+    (54, "process births", include_str!("../../migrations/sqlite/0054_process_births.sql")),
+    (
+        55,
+        "instance vouched by",
+        include_str!("../../migrations/sqlite/0055_instance_vouched_by.sql"),
+    ),
 ];
 
 /// Those of PostgreSQL, whose first makes what SQLite's made until then.
@@ -126,5 +134,13 @@ pub(crate) const POSTGRES: &[(i64, &str, &str)] = &[
         51,
         "federations by state",
         include_str!("../../migrations/postgres/0051_federation_state_id.sql"),
+    ),
+    (52, "process rule", include_str!("../../migrations/postgres/0052_process_rule.sql")),
+    (53, "process", include_str!("../../migrations/postgres/0053_process.sql")),
+    (54, "process births", include_str!("../../migrations/postgres/0054_process_births.sql")),
+    (
+        55,
+        "instance vouched by",
+        include_str!("../../migrations/postgres/0055_instance_vouched_by.sql"),
     ),
 ];

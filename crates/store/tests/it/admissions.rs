@@ -225,7 +225,9 @@ const fn wanted(kid: Option<&str>, live: usize) -> KeysWanted<'_> {
 fn kids(found: &[Arc<CredentialFacts>]) -> Vec<String> {
     let kid = |facts: &Arc<CredentialFacts>| match &facts.proof {
         ProofFacts::Key(key) => key.kid.clone(),
-        ProofFacts::Secret { .. } | ProofFacts::Workload => panic!("it is no key"),
+        ProofFacts::Secret { .. } | ProofFacts::Workload | ProofFacts::Join { .. } => {
+            panic!("it is no key")
+        }
     };
     found.iter().map(kid).collect()
 }

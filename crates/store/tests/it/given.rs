@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use accredit_domain::attestation::{Workload, WorkloadRule};
+use accredit_domain::attestation::{ProcessRule, Voucher, Workload, WorkloadRule};
 use accredit_domain::audit::event::{Body, Event, EventKind};
 use accredit_domain::federation::{Federation, KeptKeys, Suspensions};
 use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
@@ -19,6 +19,7 @@ use accredit_domain::registry::credential_use::UseName;
 use accredit_domain::registry::durable::DurableGrant;
 use accredit_domain::registry::environment::Environment;
 use accredit_domain::registry::instance::InstanceState;
+use accredit_domain::registry::node::NodeToBe;
 use accredit_domain::registry::quota::Quotas;
 use accredit_domain::registry::rotation_schedule::RotationPolicy;
 use accredit_domain::registry::task::{Task, TaskState};
@@ -36,6 +37,7 @@ use accredit_wire::ids::{
     ResourceId, RevocationId, TaskId, TokenId,
 };
 use accredit_wire::jose::jwk::Jwk;
+use accredit_wire::selectors::Selectors;
 use accredit_wire::time::Time;
 
 use crate::engine;
@@ -382,6 +384,7 @@ pub(crate) fn instance(agent: AgentId) -> (Instance, Credential) {
         state: InstanceState::Active,
         credential: credential.id,
         born: None,
+        vouched_by: None,
         created_at: NOW,
         expires_at: None,
         last_seen_at: None,
@@ -420,7 +423,7 @@ pub(crate) fn workload(agent: AgentId, federation: FederationId, name: &str) -> 
     let (instance, _) = instance(agent);
     let instance = Instance { credential: rule.id, ..instance };
     let workload = Workload {
-        federation,
+        by: Voucher::Platform(federation),
         agent,
         name: name.to_owned(),
         instance: instance.id,
@@ -429,6 +432,36 @@ pub(crate) fn workload(agent: AgentId, federation: FederationId, name: &str) -> 
         before: None,
     };
     NewWorkload { rule, instance, workload }
+}
+
+/// A rule on the processes of an agent's nodes, and one of these by what its node calls it.
+pub(crate) fn process(
+    agent: AgentId,
+    (edge, node): (AgentId, InstanceId),
+    name: &str,
+) -> NewWorkload {
+    let claims = Selectors::new([("path", "/opt/bot"), ("uid", "1200")]).expect("selectors");
+    let rule = ProcessRule { edge, claims, births_per_hour: 3, instance_lifetime: 3600 };
+    let rule = credential(Holder::Agent(agent), Proof::Process(Box::new(rule)));
+    let (instance, _) = instance(agent);
+    let vouched_by = Some(node.any());
+    let instance = Instance { credential: rule.id, vouched_by, ..instance };
+    let workload = Workload {
+        by: Voucher::Node(node),
+        agent,
+        name: name.to_owned(),
+        instance: instance.id,
+        credential: rule.id,
+        born_at: NOW,
+        before: None,
+    };
+    NewWorkload { rule, instance, workload }
+}
+
+pub(crate) fn join_token(agent: AgentId) -> Credential {
+    let node = NodeToBe { name: Some("host-7".to_owned()), expires_in: 3600 };
+    let proof = Proof::Join { pepper: 1, mac: [9; 32], node: Box::new(node) };
+    credential(Holder::Agent(agent), proof)
 }
 
 pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKey {

@@ -396,6 +396,79 @@ async fn what_was_born_is_read_as_written_and_ends_with_whoever_stands_before_it
 }
 
 #[tokio::test]
+async fn a_process_is_found_by_what_its_node_calls_it_and_ends_with_the_node() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let (bot, edge) = (world.agent("bot").await, world.agent("node").await);
+    let (node, secret) = given::instance(edge.id);
+    let rows = vec![Row::Instance(node.clone()), Row::Credential(secret)];
+    world.commit(rows).await.expect("committed");
+    let made = given::process(bot.id, (edge.id, node.id), "boot.1.2");
+    let (rule, instance) = (made.rule.clone(), made.instance.clone());
+    world.commit(made.into_rows()).await.expect("committed");
+    // The rule is read as written, by its id and by whose nodes it is on.
+    let found = store.credential(org, rule.id).await.expect("read").expect("there");
+    assert_eq!(format!("{found:?}"), format!("{:?}", Credential { version: 1, ..rule.clone() }));
+    let rules = async |edge, now| {
+        let found = store.process_rules(org, edge, now).await.expect("read");
+        found.iter().map(|rule| rule.credential).collect::<Vec<_>>()
+    };
+    assert_eq!(rules(edge.id, NOW).await, [rule.id]);
+    assert!(
+        rules(bot.id, NOW).await.is_empty() && rules(edge.id, rule.expires_at).await.is_empty()
+    );
+    let live = Room { of: RoomOf::RulesOfNodes(edge.id), at: NOW, max: 9 };
+    assert_eq!(store.held_of(org, live).await.expect("counted"), 1);
+    let born =
+        Room { of: RoomOf::BirthsBy(rule.id), at: NOW.minus(Duration::from_secs(1)), max: 9 };
+    assert_eq!(store.held_of(org, born).await.expect("counted"), 1);
+    let read = async |of, name: &'static str| {
+        let found = store.process(org, of, name).await.expect("read");
+        found.map(|born| (born.instance, born.state, born.rule))
+    };
+    let of = (node.id, bot.id);
+    let expected = Some((instance.id, InstanceState::Active, rule.id));
+    assert_eq!(read(of, "boot.1.2").await, expected);
+    for (of, name) in
+        [(of, "boot.1.3"), ((instance.id, bot.id), "boot.1.2"), ((node.id, edge.id), "boot.1.2")]
+    {
+        assert_eq!(read(of, name).await, None, "{name}");
+    }
+    // Its key hangs on both, and is remembered no longer than they stand.
+    let key = public_key(Holder::Instance(instance.id, bot.id), "k1");
+    world.commit(vec![Row::Credential(key.clone())]).await.expect("committed");
+    let facts = async || {
+        let found = store.credential_facts(org, key.id).await.expect("read").found;
+        match &found.expect("there").holder {
+            HolderFacts::Instance { vouched: Some(vouched), .. } => Arc::clone(vouched),
+            other => panic!("{other:?}"),
+        }
+    };
+    let vouched = facts().await;
+    assert_eq!(
+        (vouched.node, vouched.rules.as_slice()),
+        (Some((edge.id, node.id)), &[rule.id][..])
+    );
+    assert!(!vouched.over && vouched.federation.is_none());
+    let target = store.rows_below(org, node.id.any()).await.expect("counted");
+    assert_eq!((target.instances, target.credentials), (2, 2));
+    // The node ends, with all that was born there.
+    let over = Instance { state: InstanceState::Revoked, version: 1, ..node.clone() };
+    let rows = vec![Row::Instance(over), Row::EndInstance(node.id)];
+    world.commit(rows).await.expect("committed");
+    assert!(facts().await.over, "not as remembered");
+    let gone = Some((instance.id, InstanceState::Revoked, rule.id));
+    assert_eq!(read(of, "boot.1.2").await, gone);
+    let key = store.credential(org, key.id).await.expect("read").expect("there");
+    assert_eq!(key.state, CredentialState::Revoked);
+    // A join token reads back, too.
+    let token = given::join_token(edge.id);
+    world.commit(vec![Row::Credential(token.clone())]).await.expect("committed");
+    let found = store.credential(org, token.id).await.expect("read").expect("there");
+    assert_eq!(format!("{found:?}"), format!("{:?}", Credential { version: 1, ..token }));
+}
+
+#[tokio::test]
 async fn where_there_is_no_room_a_change_is_stale() {
     let world = World::new().await;
     let bot = world.agent("bot").await;

@@ -21,7 +21,7 @@ pub const FORM_PARAMETERS_MAX: usize = 64;
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 /// The parameters that an error may name when they stand twice.
-const NAMED: [&str; 19] = [
+const NAMED: [&str; 24] = [
     "grant_type",
     "scope",
     "client_id",
@@ -41,6 +41,11 @@ const NAMED: [&str; 19] = [
     "agent",
     "name",
     "csr",
+    "join_token",
+    "jwk",
+    "selectors",
+    "process",
+    "instance",
 ];
 
 /// Whether a `Content-Type` value says that the body is a form: the type in any case, and at

@@ -37,7 +37,7 @@ pub async fn acting(
 }
 
 /// Whether the organization, the agent and its owner may act; the owner.
-fn may_act(cx: &Cx, agent: &AgentFacts) -> Result<PersonId, Refusal> {
+pub(crate) fn may_act(cx: &Cx, agent: &AgentFacts) -> Result<PersonId, Refusal> {
     if cx.tenant.state() != State::Active {
         return Err(Refusal::new(
             Rule::OrganizationNotActive,
@@ -67,9 +67,9 @@ fn may_act(cx: &Cx, agent: &AgentFacts) -> Result<PersonId, Refusal> {
 /// enforced and its time is over.
 fn is_rotated(cx: &Cx, agent: &AgentFacts, credential: &CredentialFacts) -> Result<(), Refusal> {
     let Some(asked_at) = agent.rotation_asked_at else { return Ok(()) };
-    // A rule on a platform's tokens has no secret that could be replaced.
+    // A rule has no secret that could be replaced, and a join token is used once.
     let is_own = matches!(credential.holder, HolderFacts::Agent(_))
-        && !matches!(credential.proof, ProofFacts::Workload);
+        && !matches!(credential.proof, ProofFacts::Workload | ProofFacts::Join { .. });
     let is_older = credential.id.millis() <= asked_at.millis();
     let over = cx.now >= asked_at.plus(ENFORCED_AFTER);
     if !(is_own && is_older && over && cx.tenant.rotation_policy() == RotationPolicy::Enforce) {

@@ -50,5 +50,6 @@ pub async fn propose(
         origin: None,
         attested: client.attested.clone(),
         svid: client.svid.clone(),
+        hangs_on: Vec::new(),
     })
 }

@@ -12,6 +12,7 @@ use super::token_exchange::OWN_IDS;
 use super::{Origin, ProposedGrant};
 use crate::context::Cx;
 use crate::issuance::admission::{Descent, HolderFacts};
+use crate::issuance::vouched;
 use crate::refusal::{Error, Refusal, Rule};
 use crate::registry::State;
 use crate::registry::agent::AgentState;
@@ -20,7 +21,7 @@ use crate::registry::agent::AgentState;
 pub(crate) struct Bound {
     /// Nothing beyond it.
     pub(crate) ceiling: Authority,
-    /// Whoever answers for those before it.
+    /// Whoever answers for those before it, and by whose word the first of them is who it is.
     pub(crate) owners: Vec<AnyId>,
 }
 
@@ -45,6 +46,9 @@ pub(crate) async fn bound(cx: &Cx, descent: &Descent) -> Result<Bound, Error> {
         };
         ceiling = ceiling.meet(&facts.entitlements.authority);
         owners.push(owner.any());
+    }
+    if let Some(vouched) = &descent.vouched {
+        owners.extend(vouched::lineage(cx, vouched).await?);
     }
     Ok(Bound { ceiling, owners })
 }

@@ -43,12 +43,19 @@ pub struct ProposedGrant {
     pub(in crate::issuance) attested: Option<Arc<External>>,
     /// The certificate of ours by which the instance is known.
     pub(in crate::issuance) svid: Option<Arc<IssuedCertificate>>,
+    /// By whose word the instance is who it is, with all that ends it therefore.
+    pub(in crate::issuance) hangs_on: Vec<AnyId>,
 }
 
 impl ProposedGrant {
     /// Whether another agent brought the instance into being that asks.
     pub(in crate::issuance) fn is_of_one_born(&self) -> bool {
         matches!(self.credential.holder, HolderFacts::Instance { descent: Some(_), .. })
+    }
+
+    /// Whether the instance that asks is who it is by somebody's word.
+    pub(in crate::issuance) fn is_of_one_vouched_for(&self) -> bool {
+        matches!(self.credential.holder, HolderFacts::Instance { vouched: Some(_), .. })
     }
 }
 
@@ -81,7 +88,7 @@ pub struct Origin {
 #[derive(Clone, Debug)]
 pub struct External {
     /// The federation with it.
-    pub(in crate::issuance) federation: FederationId,
+    pub(crate) federation: FederationId,
     /// Its `iss`.
     pub(in crate::issuance) issuer: String,
     /// Its `sub`.

@@ -87,6 +87,7 @@ pub async fn propose(
         origin: Some(Box::new(origin)),
         attested: client.attested.clone(),
         svid: client.svid.clone(),
+        hangs_on: Vec::new(),
     })
 }
 

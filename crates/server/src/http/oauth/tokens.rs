@@ -73,7 +73,27 @@ pub(super) async fn authenticated(
     operation: &str,
 ) -> Result<AuthenticatedClient, Failure> {
     rates::may_try(cx, auth)?;
-    let client = match authenticate::client(cx, auth).await {
+    let proved = authenticate::client(cx, auth).await;
+    admitted(cx, (auth, operation), proved).await
+}
+
+/// The same of whoever wants to be known by a key of their own.
+pub(super) async fn joining(
+    cx: &mut Cx,
+    auth: &ClientAuth,
+    operation: &str,
+) -> Result<AuthenticatedClient, Failure> {
+    rates::may_try(cx, auth)?;
+    let proved = authenticate::joining(cx, auth).await;
+    admitted(cx, (auth, operation), proved).await
+}
+
+async fn admitted(
+    cx: &mut Cx,
+    (auth, operation): (&ClientAuth, &str),
+    proved: Result<AuthenticatedClient, NotAuthenticated>,
+) -> Result<AuthenticatedClient, Failure> {
+    let client = match proved {
         Ok(client) => client,
         Err(NotAuthenticated::Refused(refusal)) => {
             rates::note(cx, auth, &refusal);

@@ -254,14 +254,16 @@ fn parameters(operation: &str) -> &'static [&'static str] {
         "create_own_task" => &["expires_in", "subject_token_type", "scope"],
         "own_tasks" => &["cursor"],
         // A reason, which is free text.
-        "end_own_instance" => &[],
+        "end_own_instance" => &["instance"],
+        "join_instance" => &["join_token", "jwk"],
+        "attested_instance" => &["selectors", "process", "jwk"],
         "issue_certificate" => &["csr", "task", "expires_in"],
         "end_own_task" => &["task"],
         operation => panic!("{operation} is new: say which of its parameters name something"),
     }
 }
 
-async fn in_forms(stage: &Stage) -> usize {
+async fn in_forms(stage: &Stage, instance: &accredit_testkit::Client) -> usize {
     let (world, client) = (&stage.world, &stage.scene.client);
     let mut tried = 0;
     for endpoint in ENDPOINTS.iter().filter(|row| row.caller == Requirement::Client) {
@@ -275,6 +277,12 @@ async fn in_forms(stage: &Stage) -> usize {
                     "spawn_instance" => &[("agent", "worker"), ("scope", "crm:read")],
                     "create_own_task" => &[("subject_token", "x")],
                     "issue_certificate" => &[("csr", "x")],
+                    "join_instance" => &[("jwk", "{}")],
+                    "attested_instance" => &[
+                        ("selectors", "{\"path\":\"/opt/worker\"}"),
+                        ("process", "x"),
+                        ("jwk", "{}"),
+                    ],
                     _ => &[],
                 };
                 let others = others.iter().filter(|(other, _)| other != name).copied();
@@ -283,6 +291,9 @@ async fn in_forms(stage: &Stage) -> usize {
                 // An agent introspects nothing.
                 let ask = match endpoint.operation {
                     "introspect" => ask.bearer(&stage.acme.admin),
+                    // Two proofs are one too many; and an agent is no node.
+                    "join_instance" if *name == "join_token" => ask,
+                    "attested_instance" => ask.basic(instance),
                     _ => ask.basic(client),
                 };
                 let answer = world.ask(ask).await;
@@ -364,6 +375,7 @@ async fn in_bodies(stage: &Stage) -> usize {
 async fn probe(engine: Engine) {
     let stage = Stage::on(TestWorld::new_on(engine, 88).await).await;
     let paths = lists(&stage);
+    let instance = stage.world.instance(&stage.acme, "planner", None).await;
     let before = Whole::of(&stage.world, engine, &stage.acme, &paths).await;
     let after = async |tried: (usize, usize), what: &str| {
         assert!(tried.0 >= tried.1, "{} texts were sent {what}", tried.0);
@@ -374,7 +386,7 @@ async fn probe(engine: Engine) {
     after((in_filters_beside_others(&stage).await, 3_000), "beside other filters").await;
     after((in_cursors(&stage, &before).await, 3_000), "in cursors").await;
     after((in_paths(&stage).await, 2_000), "in paths").await;
-    after((in_forms(&stage).await, 1_000), "in forms").await;
+    after((in_forms(&stage, &instance).await, 1_000), "in forms").await;
     after((in_bodies(&stage).await, 700), "in bodies").await;
 }
 
