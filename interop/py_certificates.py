@@ -69,7 +69,8 @@ def certificate_of(instance, name, csr=None):
 def bundle():
     """The published roots, as `ssl` takes them."""
     keys = requests.get(f"{CONTEXT['issuer']}/spiffe/bundle", timeout=SECONDS_MAX).json()["keys"]
-    return "".join(ssl.DER_cert_to_PEM_cert(base64.b64decode(key["x5c"][0])) for key in keys)
+    roots = [key["x5c"][0] for key in keys if key["use"] == "x509-svid"]
+    return "".join(ssl.DER_cert_to_PEM_cert(base64.b64decode(root)) for root in roots)
 
 
 def side(purpose, name):

@@ -3,26 +3,33 @@
 //! Introspection runs the same Verifier as every resource. Whoever may not know gets the same
 //! answer as for a token that never was: `{"active":false}`.
 
-use accredit_wire::ids::BlockId;
-use accredit_wire::oauth::introspection::{ActiveToken, Introspection};
+use accredit_wire::ids::{AgentId, BlockId, InstanceId};
+use accredit_wire::oauth::introspection::{ActiveToken, Introspection, IntrospectionRequest};
+use accredit_wire::oauth::revocation::TokenTypeHint;
 use accredit_wire::oauth::token_response::TokenType;
 use accredit_wire::secret::Secret;
 use accredit_wire::token::AccessToken;
-use accredit_wire::verify::{IssuedTo, Rejection};
+use accredit_wire::verify::Rejection;
 
 use crate::context::Cx;
 use crate::issuance::admission::HolderFacts;
 use crate::issuance::authenticate::AuthenticatedClient;
+use crate::issuance::jwt_svid;
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::AdminPermission;
 use crate::revocation;
 
-/// Answers a resource about a token for it, or an administrator about any of the organization.
+/// Answers a resource about an access token, or where it says so a JWT-SVID, for it, or an administrator about any of the organization.
 pub async fn introspect(
     cx: &Cx,
     client: Option<&AuthenticatedClient>,
-    token: &Secret,
+    asked: &IntrospectionRequest,
 ) -> Result<Introspection, Fault> {
+    let token = &asked.token;
+    // Only to who knows that it is no access token: it says who somebody is, and grants nothing.
+    if asked.hint == Some(TokenTypeHint::JwtSvid) {
+        return Box::pin(jwt_svid::introspect(cx, client, token.expose())).await;
+    }
     let verifier = &cx.tenant.verifier;
     let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else {
         return Ok(Introspection::Inactive);
@@ -91,8 +98,11 @@ pub async fn revoke_own(
     token: &Secret,
 ) -> Result<(), Error> {
     let verifier = &cx.tenant.verifier;
-    let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else { return Ok(()) };
-    issued_to_them(&client.credential.holder, issued)?;
+    let Ok(issued) = verifier.issued_to(token.expose(), cx.now) else {
+        return Box::pin(revoke_own_svid(cx, client, token)).await;
+    };
+    let to = (issued.client, issued.instance);
+    issued_to_them(&client.credential.holder, to, issued.handed_on_to)?;
     come_up_to(cx, token.expose()).await?;
     // Also in the minute after its end, in which a resource with another clock still takes it.
     let over = |at| match verifier.alive(token.expose(), at) {
@@ -108,19 +118,37 @@ pub async fn revoke_own(
     Ok(())
 }
 
+/// The same of a JWT-SVID, which any instance's own credential ends for that instance.
+async fn revoke_own_svid(
+    cx: &Cx,
+    client: &AuthenticatedClient,
+    token: &Secret,
+) -> Result<(), Error> {
+    let Some(said) = jwt_svid::of_own(cx, token.expose()) else { return Ok(()) };
+    issued_to_them(&client.credential.holder, (said.agent, Some(said.instance)), None)?;
+    if jwt_svid::is_alive(cx, &said).await? {
+        revocation::token(cx, said.id.any(), Some(said.agent), "revoked by its client").await?;
+    }
+    Ok(())
+}
+
 /// Refuses a token that was issued to somebody else, and was not handed on to them either. An
 /// instance's credential ends only that instance's tokens: its siblings go on. Which copy of an agent
 /// a token was handed on to, nobody has said.
-fn issued_to_them(holder: &HolderFacts, issued: IssuedTo) -> Result<(), Refusal> {
+fn issued_to_them(
+    holder: &HolderFacts,
+    (client, instance): (AgentId, Option<InstanceId>),
+    handed_on_to: Option<AgentId>,
+) -> Result<(), Refusal> {
     let another = match holder {
         HolderFacts::Agent(agent) | HolderFacts::Instance { agent, .. }
-            if issued.handed_on_to == Some(*agent) =>
+            if handed_on_to == Some(*agent) =>
         {
             None
         }
-        HolderFacts::Agent(agent) => (*agent != issued.client).then_some("client"),
-        HolderFacts::Instance { agent, .. } if *agent != issued.client => Some("client"),
-        HolderFacts::Instance { id, .. } => (issued.instance != Some(*id)).then_some("instance"),
+        HolderFacts::Agent(agent) => (*agent != client).then_some("client"),
+        HolderFacts::Instance { agent, .. } if *agent != client => Some("client"),
+        HolderFacts::Instance { id, .. } => (instance != Some(*id)).then_some("instance"),
         HolderFacts::Resource(_) | HolderFacts::Admin(_) => Some("client"),
     };
     let Some(another) = another else { return Ok(()) };

@@ -80,6 +80,7 @@ rules! {
     AssertionLifetime "assertion-lifetime" Unauthenticated "The client assertion lives longer than five minutes, or is over; a platform's token is older than its rule allows.";
     CertificateLifetime "certificate-lifetime" Unauthenticated "The client's certificate is over, or does not hold yet.";
     CertificateRevoked "certificate-revoked" Unauthenticated "The proof is right, but its certificate was revoked, or what it rests on was ended.";
+    SvidRevoked "svid-revoked" Unauthenticated "The proof is right, but the JWT-SVID was revoked, or what it rests on was ended.";
     AssertionReplayed "assertion-replayed" Unauthenticated "The client assertion was used before.";
     GrantAssertionUnknown "grant-assertion-unknown" Grant "The assertion is of an issuer that is not believed here, or not as that one signed it; which of the two is not told.";
     GrantAssertionInvalid "grant-assertion-invalid" Grant "The assertion breaks RFC 7523 or our limits, or does not name the copy that runs.";

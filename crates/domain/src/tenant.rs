@@ -11,6 +11,7 @@ use std::time::Duration;
 use accredit_wire::ids::{KeyId, OrganizationId};
 use accredit_wire::jose::jwk::{Jwk, JwkSet};
 use accredit_wire::jose::jws::ProtectedHeader;
+use accredit_wire::jwt_svid;
 use accredit_wire::revocations::feed::FEED_TYPE;
 use accredit_wire::revocations::witness::lane_origin;
 use accredit_wire::revocations::{self, Entry, keys_hash};
@@ -67,16 +68,19 @@ pub struct Keys {
     biscuit: Option<Arc<ActiveKey>>,
     /// The same, of certificates.
     ca: Option<Arc<Intermediate>>,
+    /// The same, of JWT-SVIDs.
+    jwt_svid: Option<Arc<ActiveKey>>,
     /// The keys that sign the log's checkpoints: the active one first.
     log_signers: Vec<SealedKey>,
     token_jwks: JwkSet,
     feed_jwks: JwkSet,
     biscuit_jwks: JwkSet,
+    jwt_svid_jwks: JwkSet,
     hash: Hash,
 }
 
-/// The keys that sign now, of each purpose that every store has, and of attenuable tokens.
-type Signing = ([Arc<ActiveKey>; 3], Option<Arc<ActiveKey>>);
+/// The keys that sign now, of each purpose that every store has, and of attenuable tokens and JWT-SVIDs.
+type Signing = ([Arc<ActiveKey>; 3], [Option<Arc<ActiveKey>>; 2]);
 
 impl Keys {
     fn new(all: Vec<SigningKey>) -> Result<Self, Fault> {
@@ -97,16 +101,18 @@ impl Keys {
         let feed = active(KeyPurpose::Feed, FEED_TYPE)?;
         let log = active(KeyPurpose::Log, "")?;
         let biscuit = found(KeyPurpose::Biscuit, "")?;
-        Self::signed_by(([token, feed, log], biscuit), all)
+        let jwt_svid = found(KeyPurpose::JwtSvid, jwt_svid::TYPE)?;
+        Self::signed_by(([token, feed, log], [biscuit, jwt_svid]), all)
     }
 
     fn signed_by(
-        ([token, feed, log], biscuit): Signing,
+        ([token, feed, log], [biscuit, jwt_svid]): Signing,
         all: Vec<SigningKey>,
     ) -> Result<Self, Fault> {
         let token_jwks = published(&all, KeyPurpose::Token)?;
         let feed_jwks = published(&all, KeyPurpose::Feed)?;
         let biscuit_jwks = published(&all, KeyPurpose::Biscuit)?;
+        let jwt_svid_jwks = published(&all, KeyPurpose::JwtSvid)?;
         let mut log_signers: Vec<SealedKey> =
             placed(&all, KeyPurpose::Log).map(|key| key.sealed.clone()).collect();
         if log_signers.is_empty() {
@@ -126,10 +132,12 @@ impl Keys {
             log,
             biscuit,
             ca: ca.map(Arc::new),
+            jwt_svid,
             log_signers,
             token_jwks,
             feed_jwks,
             biscuit_jwks,
+            jwt_svid_jwks,
             hash,
         })
     }
@@ -138,7 +146,7 @@ impl Keys {
     /// revoked is published no more, and whoever signed until now goes on.
     fn in_states_of(&self, all: Vec<SigningKey>) -> Result<Self, Fault> {
         let signing = [&self.token, &self.feed, &self.log].map(Arc::clone);
-        Self::signed_by((signing, self.biscuit.clone()), all)
+        Self::signed_by((signing, [self.biscuit.clone(), self.jwt_svid.clone()]), all)
     }
 
     /// The same keys as they are wrapped now.
@@ -154,7 +162,8 @@ impl Keys {
         let all = self.all.iter();
         let all = all.map(|key| SigningKey { sealed: now(&key.sealed), ..key.clone() }).collect();
         let signing = [&self.token, &self.feed, &self.log].map(active);
-        Self::signed_by((signing, self.biscuit.as_ref().map(active)), all)
+        let others = [&self.biscuit, &self.jwt_svid].map(|held| held.as_ref().map(active));
+        Self::signed_by((signing, others), all)
     }
 
     /// Every key of the organization, whatever its state.
@@ -180,6 +189,11 @@ impl Keys {
     /// The keys that verify attenuable tokens.
     pub fn biscuit_jwks(&self) -> &JwkSet {
         &self.biscuit_jwks
+    }
+
+    /// The keys that verify JWT-SVIDs, and nothing else.
+    pub fn jwt_svid_jwks(&self) -> &JwkSet {
+        &self.jwt_svid_jwks
     }
 
     /// The keys that sign the log's checkpoints, all of them each: the active one first.
@@ -346,6 +360,11 @@ impl Tenant {
     /// The intermediate that signs certificates; none in the moments in which the first is made.
     pub fn ca(&self) -> Option<Arc<Intermediate>> {
         self.keys.load().ca.clone()
+    }
+
+    /// The key that signs JWT-SVIDs; none in the moments in which the first is made.
+    pub fn jwt_svid_key(&self) -> Option<Arc<ActiveKey>> {
+        self.keys.load().jwt_svid.clone()
     }
 
     /// The key that signs the revocation feed.

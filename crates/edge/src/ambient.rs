@@ -5,7 +5,15 @@
     reason = "the edge at which ambient time and randomness enter"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use accredit_wire::time::Time;
+
+/// The time of day, for what somebody else has dated.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
 
 /// Monotonic time.
 pub(crate) fn instant() -> Instant {

@@ -2,13 +2,15 @@
 //! for the same instance.
 //!
 //! `GET /token?scope=…&resource=…&token_type=…` gives a token, `POST /proof` the proof that goes with a
-//! bound one for one request, `GET /status` whose instance it is and how it stands. A token never stands
+//! bound one for one request, `GET /jwt-svid?audience=…` a token that says who the instance is (SPIFFE
+//! JWT-SVID), `GET /status` whose instance it is and how it stands. A token never stands
 //! in a URL, and the key of a proof never leaves.
 
 use std::sync::Arc;
 
 use accredit::{AgentError, Secret};
 use accredit_wire::jose::TOKEN_BYTES_MAX;
+use accredit_wire::jwt_svid::{AUDIENCES_MAX, is_audience};
 use accredit_wire::oauth::{ErrorBody, ErrorCode};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -42,6 +44,7 @@ pub fn router(peer: Arc<Peer>, door: Arc<dyn Door>) -> Router {
     Router::new()
         .route("/token", get(token))
         .route("/proof", post(proof))
+        .route("/jwt-svid", get(jwt_svid))
         .route("/status", get(status))
         .fallback(elsewhere)
         .with_state(Caller { peer, door })
@@ -205,6 +208,46 @@ impl Asked {
     }
 }
 
+async fn jwt_svid(State(connection): State<Caller>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let answer = async {
+        let identity = caller(&connection, &head.headers)?;
+        let audiences = audiences(head.uri.query().unwrap_or_default())?;
+        if !matches!(identity.standing(), Standing::Live(..)) {
+            return Err(no_standing());
+        }
+        let svid = identity.jwt_svid(&audiences).await.map_err(Refused::of)?;
+        let left = svid.ends.saturating_duration_since(ambient::instant());
+        let body = json!({
+            "spiffe_id": svid.spiffe_id,
+            "svid": svid.token.expose(),
+            "expires_in": left.as_secs(),
+        });
+        let mut response = reply(StatusCode::OK, &body);
+        if let Some(silent) = identity.silent_for() {
+            response.headers_mut().insert(SILENT_FOR, silent.as_secs().into());
+        }
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(|refused: Refused| refused.answer())
+}
+
+/// For whom a JWT-SVID is asked.
+fn audiences(query: &str) -> Result<Vec<String>, Refused> {
+    let mut audiences = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name != "audience" || !is_audience(&value) || audiences.len() == AUDIENCES_MAX {
+            let why = "it takes `audience`, once or a few times, without blanks";
+            return Err(Refused::question(why, "name whoever is to be told"));
+        }
+        audiences.push(value.into_owned());
+    }
+    if audiences.is_empty() {
+        return Err(Refused::question("`audience` is missing", "name whoever is to be told"));
+    }
+    Ok(audiences)
+}
+
 /// What `POST /proof` takes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -276,7 +319,7 @@ async fn elsewhere(State(connection): State<Caller>, request: Request) -> Respon
     Refused::new(
         StatusCode::NOT_FOUND,
         ErrorCode::InvalidRequest,
-        ("edge-question", "there is nothing here", "ask /token, /proof or /status"),
+        ("edge-question", "there is nothing here", "ask /token, /proof, /jwt-svid or /status"),
     )
     .answer()
 }
@@ -297,6 +340,19 @@ mod tests {
         assert!(with(&["true"]));
         for wrong in [&[][..], &["false"], &["True"], &["1"], &[""], &["true", "true"]] {
             assert!(!with(wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_jwt_svid_is_asked_for_by_whom_it_is_for() {
+        let read = |query: &str| audiences(query).ok();
+        assert_eq!(
+            read("audience=https%3A%2F%2Fa&audience=b"),
+            Some(vec!["https://a".into(), "b".into()])
+        );
+        let many = "audience=a&".repeat(AUDIENCES_MAX + 1);
+        for wrong in ["", "audience=", "audience=a+b", "audience=a&x=1", "scope=a", &many] {
+            assert_eq!(read(wrong), None, "{wrong}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! SPIFFE X509-SVID: one instance, as this machine holds it: a key that is made here and lies in no file,
-//! its certificate, what others' certificates are checked against, and its tokens.
+//! its certificate, what others' certificates are checked against, and its tokens ([`crate::jwt_svids`]
+//! among them).
 //!
 //! The certificate is renewed with a new key when half of its life is over. While the server does not
 //! answer, what there is is given on until it is over, and [`Identity::standing`] says since when. What
@@ -11,22 +12,26 @@ use std::time::{Duration, Instant};
 
 pub use accredit::mtls::Svid;
 use accredit::mtls::{Roots, SvidError};
-use accredit::{AccessToken, Agent, AgentError, Secret};
+use accredit::{AccessToken, Agent, AgentError, JwtSvid, Secret};
+use accredit_wire::jwt_svid::authorities::Authorities;
 use accredit_wire::oauth::ErrorCode;
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{Notify, watch};
 
 use crate::ambient;
+use crate::jwt_svids::JwtSvids;
 
 /// The shortest time after which a server that did not answer is asked again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// What certificates of the trust domain are checked against.
+/// What certificates and JWT-SVIDs of the trust domain are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     /// The roots, DER one after the other.
     pub roots: Vec<u8>,
+    /// The keys of JWT-SVIDs.
+    pub authorities: Authorities,
     refresh: Duration,
 }
 
@@ -88,6 +93,7 @@ pub struct Identity {
     /// Gets plain ones.
     plain: Agent,
     standing: watch::Sender<Standing>,
+    jwt_svids: JwtSvids,
     /// Since when the server does not answer.
     silent: Mutex<Option<Instant>>,
     /// Told where a question met a refusal or silence: how it stands is looked at then, not later.
@@ -101,7 +107,8 @@ impl Identity {
         let bundle = Arc::new(bundle(&bound).await?);
         let svid = Arc::new(Svid::get(&bound).await?);
         let (standing, _) = watch::channel(Standing::Live(svid, bundle));
-        Ok(Arc::new(Self { bound, plain, standing, silent: Mutex::default(), met: Notify::new() }))
+        let (jwt_svids, silent, met) = (JwtSvids::default(), Mutex::default(), Notify::new());
+        Ok(Arc::new(Self { bound, plain, standing, jwt_svids, silent, met }))
     }
 
     /// What can be given out now, and a way to be told when that changes.
@@ -140,6 +147,23 @@ impl Identity {
             self.note(error);
         }
         got
+    }
+
+    /// A token that says to `audiences` who the instance is (SPIFFE JWT-SVID).
+    pub async fn jwt_svid(&self, audiences: &[String]) -> Result<Arc<JwtSvid>, AgentError> {
+        if matches!(*self.standing.borrow(), Standing::Refused) {
+            self.jwt_svids.clear();
+        }
+        match self.jwt_svids.get(&self.plain, audiences).await {
+            Ok(got) => {
+                got.met.iter().for_each(|error| self.note(error));
+                Ok(got.svid)
+            }
+            Err(error) => {
+                self.note(&error);
+                Err(error)
+            }
+        }
     }
 
     /// RFC 9449: the proof for one request with a bound token of this instance, by the key that it is
@@ -292,9 +316,11 @@ async fn bundle(agent: &Agent) -> Result<Bundle, IdentityError> {
 
 impl Bundle {
     /// Reads what an issuer publishes. What is of another use, or of one that nobody knows, is left out; a
-    /// root without exactly one certificate makes the whole of it unread.
+    /// root without exactly one certificate, or a key of JWT-SVIDs that is malformed, makes the whole of it
+    /// unread.
     pub fn read(text: &[u8]) -> Option<Self> {
         let Roots { certificates, refresh } = Roots::read(text)?;
-        Some(Self { roots: certificates.concat(), refresh })
+        let authorities = Authorities::of_bundle(text).ok()?;
+        Some(Self { roots: certificates.concat(), authorities, refresh })
     }
 }

@@ -14,6 +14,7 @@ mod ambient;
 pub mod door;
 pub mod http_face;
 pub mod identity;
+mod jwt_svids;
 pub mod peer;
 pub mod process;
 pub mod socket;

@@ -11,6 +11,7 @@ use accredit_domain::ca::revoked::ListsView;
 use accredit_domain::federation::Identity;
 use accredit_domain::federation::registry::{CreateFederation, Federation, UpdateFederation};
 use accredit_domain::issuance::certificate::Svid;
+use accredit_domain::issuance::jwt_svid::IssuedJwtSvid;
 use accredit_domain::keys::SigningKeyView;
 use accredit_domain::keys::rotation::{RotateKey, RotatedKeys};
 use accredit_domain::registry::admin_key::{AdminKeyView, CreateAdminKey, RotateAdminKey};
@@ -307,6 +308,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Post, "/o/{org}/oauth/tasks/list", "own_tasks", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::list).form().gives(Shape::list_of::<TaskView>()),
     row(Verb::Post, "/o/{org}/oauth/tasks/end", "end_own_task", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::end).form().gives(Shape::of::<TaskView>()),
     row(Verb::Post, "/o/{org}/oauth/certificates", "issue_certificate", Client, "SPIFFE X509-SVID, RFC 2986", oauth::certificates::issue).form().gives(Shape::of::<Svid>()),
+    row(Verb::Post, "/o/{org}/oauth/jwt-svids", "issue_jwt_svid", Client, "SPIFFE JWT-SVID", oauth::jwt_svids::issue).form().gives(Shape::of::<IssuedJwtSvid>()),
     row(Verb::Get, "/.well-known/oauth-authorization-server/o/{org}", "metadata", Anyone, "RFC 8414 section 3", oauth::wellknown::metadata).gives(Shape::Json),
     row(Verb::Get, "/.well-known/openid-configuration/o/{org}", "metadata_openid_inserted", Anyone, "RFC 8414 section 5", oauth::wellknown::metadata).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/.well-known/openid-configuration", "metadata_openid_appended", Anyone, "OpenID Connect Discovery 1.0 section 4", oauth::wellknown::metadata).gives(Shape::Json),

@@ -1,7 +1,7 @@
 //! Numbered, forward-only changes of the schema, each held to the hash of its text.
 //!
 //! A migration that was run is never edited: a store remembers what it ran. From [`ADDITIVE_FROM`] on
-//! each only adds, in a transaction of its own with one statement about the schema, so that programs of
+//! each only adds, in a transaction of its own with one statement about the schema or none, so that programs of
 //! the version before serve on while it runs, and one that is cut off goes on where it was. A store
 //! that a newer version has written says beside which programs it is served (`schema_beside`); one
 //! that does not say so is refused, since this version does not know what it must not break.
@@ -17,8 +17,8 @@ pub(crate) const ADDITIVE_FROM: i64 = 33;
 /// The oldest schema whose programs may serve beside this version. Raised where this version writes what those
 /// before it cannot read, or must not do as they did: since 37 a log has lanes that are one node's, and an
 /// organization has the keys of its certificate authority; since 38 a credential may be a workload's rule; since 55
-/// a rule may be on what nodes say, and an instance hang on a node in what it gets.
-const SERVED_FROM: i64 = 55;
+/// a rule may be on what nodes say, and an instance hang on a node in what it gets; since 56 a signing key may be for JWT-SVIDs.
+const SERVED_FROM: i64 = 56;
 /// The first schema that says beside which programs it is served.
 const SCHEMA_WITH_BESIDE: i64 = 35;
 /// How often a migration is begun, where others use its table each time.

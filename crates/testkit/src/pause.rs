@@ -63,7 +63,7 @@ impl KeyVault for PausingVault {
         message: &'a [u8],
     ) -> BoxFuture<'a, Result<[u8; 64], Fault>> {
         Box::pin(async move {
-            if matches!(key.purpose, KeyPurpose::Token | KeyPurpose::Ca) {
+            if matches!(key.purpose, KeyPurpose::Token | KeyPurpose::Ca | KeyPurpose::JwtSvid) {
                 let next = self.meanwhile.lock().expect("no thread panics with it").pop();
                 if let Some(meanwhile) = next {
                     meanwhile.await;

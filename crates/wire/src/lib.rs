@@ -21,6 +21,8 @@ pub mod forwarded;
 pub mod ids;
 pub mod jose;
 pub mod json;
+#[cfg(feature = "x509")]
+pub mod jwt_svid;
 pub mod oauth;
 pub mod revocations;
 pub mod secret;

@@ -53,8 +53,9 @@ fn made_older(folder: &Folder) {
             ))
             .expect(&table);
     }
-    // There were no attenuable tokens and no certificates, and no keys for them.
-    let newer = "DELETE FROM main.signing_key WHERE purpose IN ('biscuit', 'ca', 'ca-root')";
+    // There were no attenuable tokens, certificates and JWT-SVIDs, and no keys for them.
+    let newer =
+        "DELETE FROM main.signing_key WHERE purpose IN ('biscuit', 'ca', 'ca-root', 'jwt-svid')";
     older.execute_batch(newer).expect("gone");
     drop(older);
     fs::rename(made, &store).expect("moved");
@@ -100,6 +101,12 @@ async fn a_store_of_an_earlier_version_is_backed_up_before_it_is_brought_up_to_d
         let set = Ask::get(&cast.server.at("/.well-known/biscuit-jwks.json"));
         let set = cast.server.send(set).await.good();
         set["keys"].as_array().is_some_and(|keys| keys.len() == 2)
+    })
+    .await;
+    until("keys of JWT-SVIDs are made", FOLLOWS_WITHIN, async || {
+        let bundle = cast.server.send(Ask::get(&cast.server.at("/spiffe/bundle"))).await.good();
+        let keys = bundle["keys"].as_array().expect("keys").iter();
+        keys.filter(|key| key["use"] == "jwt-svid").count() == 2
     })
     .await;
     let kind = "urn:accredit:params:oauth:token-type:biscuit";

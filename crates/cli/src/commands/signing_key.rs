@@ -48,7 +48,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Rotate {
-    /// What the key signs: token, feed, log, biscuit, ca-root or ca
+    /// What the key signs: token, feed, log, biscuit, ca-root, ca or jwt-svid
     #[arg(long, value_name = "PURPOSE", default_value = "token")]
     purpose: String,
     /// Also where the next key was not published long enough

@@ -1,6 +1,8 @@
-//! SPIFFE Trust Domain and Bundle: the roots of an organization, for whoever checks its instances'
-//! certificates.
+//! SPIFFE Trust Domain and Bundle: the roots of an organization and the keys of its JWT-SVIDs, for whoever
+//! checks its instances' certificates and tokens.
 
+use accredit_wire::crypto::PublicKey;
+use accredit_wire::jwt_svid;
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::x509::certificate::Certificate;
@@ -27,11 +29,11 @@ pub struct Bundle {
     pub spiffe_sequence: u64,
     /// After how many seconds to look again.
     pub spiffe_refresh_hint: u32,
-    /// The roots.
+    /// The roots, and the keys of JWT-SVIDs.
     pub keys: Vec<BundleKey>,
 }
 
-/// A root in a bundle: a JWK with its certificate.
+/// A key in a bundle: a root as a JWK with its certificate, one of JWT-SVIDs with its name (section 4.2).
 #[derive(Debug, Serialize)]
 pub struct BundleKey {
     kty: &'static str,
@@ -40,7 +42,10 @@ pub struct BundleKey {
     y: String,
     #[serde(rename = "use")]
     usage: &'static str,
-    x5c: [String; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x5c: Option<[String; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
 }
 
 /// The published roots with their certificates.
@@ -54,7 +59,7 @@ fn roots(keys: &Keys) -> Result<Vec<(&SigningKey, Certificate)>, Fault> {
     Ok(roots)
 }
 
-/// A number that grows whenever a root is made or comes into another state: states only go on.
+/// A number that grows whenever a key of the bundle is made or comes into another state: states only go on.
 fn sequence(keys: &Keys) -> u64 {
     let step = |key: &SigningKey| match key.state {
         KeyState::Next => 1,
@@ -63,33 +68,36 @@ fn sequence(keys: &Keys) -> u64 {
         KeyState::Retired => 4,
         KeyState::Revoked => 5,
     };
-    crate::keys::of(keys.all(), KeyPurpose::CaRoot).map(step).sum()
+    let of = |purpose| crate::keys::of(keys.all(), purpose).map(step).sum::<u64>();
+    of(KeyPurpose::CaRoot) + of(KeyPurpose::JwtSvid)
 }
 
 /// What an organization publishes of its authority. Without roots in it nothing is believed, which
 /// is so until the first are made.
 pub fn of(tenant: &Tenant) -> Result<Bundle, Fault> {
     let keys = tenant.keys();
-    let key = |(key, certificate): (&SigningKey, Certificate)| {
-        let point = key.sealed.public.bytes();
-        let half = |from: usize| {
-            let part = point.get(from..from + 32).unwrap_or_default();
-            accredit_wire::jose::b64url_encode(part)
-        };
-        BundleKey {
-            kty: "EC",
-            crv: "P-256",
-            x: half(1),
-            y: half(33),
-            usage: "x509-svid",
-            x5c: [certificate.base64()],
-        }
-    };
+    let mut published = Vec::new();
+    for (key, certificate) in roots(&keys)? {
+        let of_root = BundleKey::new("x509-svid", &key.sealed.public)?;
+        published.push(BundleKey { x5c: Some([certificate.base64()]), ..of_root });
+    }
+    for key in keys.jwt_svid_jwks().keys() {
+        let of_svids = BundleKey::new(jwt_svid::KEY_USE, &key.key)?;
+        published.push(BundleKey { kid: Some(key.kid.clone()), ..of_svids });
+    }
     Ok(Bundle {
         spiffe_sequence: sequence(&keys),
         spiffe_refresh_hint: REFRESH_HINT_SECONDS,
-        keys: roots(&keys)?.into_iter().map(key).collect(),
+        keys: published,
     })
+}
+
+impl BundleKey {
+    fn new(usage: &'static str, key: &PublicKey) -> Result<Self, Fault> {
+        let halves = jwt_svid::authorities::halves(key);
+        let (x, y) = halves.ok_or_else(|| Fault::new("bundle", "a key is not of P-256"))?;
+        Ok(Self { kty: "EC", crv: "P-256", x, y, usage, x5c: None, kid: None })
+    }
 }
 
 /// The authority of an organization as it is shown.

@@ -193,6 +193,10 @@ pub(crate) fn is_due(key: &SigningKey, now: Time) -> Result<bool, Fault> {
     Ok(match key.sealed.purpose {
         KeyPurpose::CaRoot => until <= now.plus(ROOT_ROTATED_BEFORE_END),
         KeyPurpose::Ca => until.plus(INTERMEDIATE_SIGNS) <= now.plus(INTERMEDIATE_LIFE),
-        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Log | KeyPurpose::Biscuit => false,
+        KeyPurpose::Token
+        | KeyPurpose::Feed
+        | KeyPurpose::Log
+        | KeyPurpose::Biscuit
+        | KeyPurpose::JwtSvid => false,
     })
 }

@@ -20,9 +20,9 @@ use super::Stopped;
 use super::admission::{CredentialFacts, HolderFacts, ProofFacts};
 use super::grants::External;
 use super::possession::Proved;
-use super::{tls, workload};
+use super::svid::ShownSvid;
+use super::{jwt_svid, tls, workload};
 use crate::audit::event::Actor;
-use crate::ca::issued::IssuedCertificate;
 use crate::context::{Caller, Cx, World};
 use crate::ports::{ClientKeys, KeysWanted, LookedUp, SingleUse, UsedUp};
 use crate::refusal::{Fault, Refusal, Rule};
@@ -50,8 +50,8 @@ pub struct AuthenticatedClient {
     pub proved: Proved,
     /// The platform by whose word a workload is who it is.
     pub attested: Option<Arc<External>>,
-    /// The certificate of ours by which an instance is known. What is issued hangs on it.
-    pub svid: Option<Arc<IssuedCertificate>>,
+    /// The certificate or JWT-SVID of ours by which an instance is known. What is issued hangs on it.
+    pub svid: Option<Arc<ShownSvid>>,
     /// The revocation counter before anything was read.
     pub rev: u64,
 }
@@ -172,6 +172,9 @@ pub async fn client(cx: &Cx, auth: &ClientAuth) -> Result<AuthenticatedClient, N
         // Boxed: every request would carry the room that it needs.
         ClientAuth::Certificate { client_id, certificate } => {
             return Box::pin(tls::client(cx, client_id, certificate, rev)).await;
+        }
+        ClientAuth::Svid { client_id, assertion } => {
+            return Box::pin(jwt_svid::client(cx, client_id.as_deref(), assertion, rev)).await;
         }
         // It says who asks for a token, and proves nothing elsewhere: see `workload`.
         ClientAuth::Grant { .. } => return Err(unknown().into()),
@@ -464,7 +467,7 @@ pub(super) async fn keys(
     }
 }
 
-fn invalid(detail: &str) -> Refusal {
+pub(super) fn invalid(detail: &str) -> Refusal {
     Refusal::new(
         Rule::AssertionInvalid,
         format!("client assertion: {detail}"),

@@ -22,11 +22,10 @@ use accredit_wire::x509::request::{SubjectKey, parse};
 use accredit_wire::x509::spiffe::SpiffeId;
 use serde::Serialize;
 
-use super::admission::HolderFacts;
+use super::admission::AgentFacts;
 use super::authenticate::AuthenticatedClient;
-use super::grants::actor::acting;
-use super::grants::descent;
-use super::{Outcome, Stopped, TOKEN_LIFETIME_MAX_SECONDS, decided, known, record, tls, vouched};
+use super::svid::{self, SvidFacts};
+use super::{Outcome, Stopped, TOKEN_LIFETIME_MAX_SECONDS, decided, known, record, vouched};
 use crate::audit::event::{Actor, Body, EventKind};
 use crate::ca::issued::IssuedCertificate;
 use crate::ca::{self, Intermediate};
@@ -34,7 +33,6 @@ use crate::context::Cx;
 use crate::ports::{Audited, Issuance};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::born::PARENTS_MAX;
-use crate::registry::task;
 
 /// The longest life of a certificate, and its life where neither agent nor request says, seconds. No
 /// longer than that of a token: what ended it is remembered for so long.
@@ -102,7 +100,7 @@ pub async fn issue(
 async fn attempt(cx: &Cx, auth: &ClientAuth, asked: &CertificateRequest) -> Result<Svid, Stopped> {
     let client = known(cx, auth).await?;
     // Nobody renews what they have without an end.
-    if let Err(refusal) = tls::not_by_own(&client) {
+    if let Err(refusal) = svid::not_by_own(&client) {
         return Err(Stopped::Refused(Box::new(client), refusal));
     }
     let template = match fill(cx, &client, asked).await {
@@ -138,44 +136,16 @@ async fn fill(
     client: &AuthenticatedClient,
     asked: &CertificateRequest,
 ) -> Result<Template, Error> {
-    let (agent, owner) = acting(cx, client).await?;
-    let HolderFacts::Instance { id: instance, descent, vouched, .. } = &client.credential.holder
-    else {
-        return Err(Refusal::new(
-            Rule::GrantNotForClient,
-            "certificates are for instances, and this credential is the agent's own",
-            "use the credential of an instance: `accredit instance create`",
-        )
-        .into());
+    let life = |agent: &AgentFacts| {
+        let most = agent.certificate_lifetime.min(CERTIFICATE_LIFETIME_MAX_SECONDS);
+        Duration::from_secs(u64::from(asked.expires_in.unwrap_or(most).min(most)))
     };
-    let most = agent.certificate_lifetime.min(CERTIFICATE_LIFETIME_MAX_SECONDS);
-    let life = Duration::from_secs(u64::from(asked.expires_in.unwrap_or(most).min(most)));
-    let mut until = cx.now.plus(life).min(client.credential.ends_at());
-    let (mut task, mut further) = (None, Vec::new());
-    if let Some(descent) = descent {
-        let bound = descent::bound(cx, descent).await?;
-        if asked.task.is_some_and(|task| task != descent.task) {
-            return Err(descent::another_task(descent.task).into());
-        }
-        task = Some(descent.task);
-        until = until.min(descent.expires_at);
-        further.extend(descent::lineage(descent, bound.owners));
-    } else if let Some(asked) = asked.task {
-        let held = task::for_token(cx, asked, agent.id).await?;
-        task = Some(held.id);
-        until = until.min(held.deadline);
-    }
+    let SvidFacts { agent, owner, instance, spiffe, task, mut further, until } =
+        svid::named(cx, client, life, asked.task).await?;
     let signs = |ca: &Arc<Intermediate>| ca.certified.certificate.until() > cx.now;
     let by = cx.tenant.ca().filter(signs).ok_or_else(no_intermediate)?;
-    until = until.min(by.certified.certificate.until());
-    if let Some(vouched) = vouched {
-        further.extend(vouched::lineage(cx, vouched).await?);
-    }
+    let until = until.min(by.certified.certificate.until());
     further.push(by.certified.root.any());
-    further.extend(client.attested.iter().map(|attested| attested.federation.any()));
-    let domain = ca::trust_domain(cx.tenant.id, &cx.tenant.issuer)?;
-    let spiffe = domain.instance(&agent.name, *instance);
-    let spiffe = spiffe.map_err(|error| Fault::new("name an instance", error))?;
     // Last: it is the most work.
     let key = parse(&asked.csr).map_err(|error| {
         Refusal::new(
@@ -190,7 +160,7 @@ async fn fill(
         id: TokenId::new(millis, random),
         serial: cx.world.random(),
         agent: agent.id,
-        instance: *instance,
+        instance,
         spiffe,
         key,
         by,

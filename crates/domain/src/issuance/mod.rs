@@ -5,19 +5,21 @@
 //! permitted, what was not permitted cannot be minted. The token is durable in the log before it
 //! is visible, and the write re-checks its lineage against what was revoked since the decision.
 //!
-//! [`authenticate`] (with [`tls`]), or [`workload`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
-//! An instance's [`certificate`] begins and ends as they do, with steps of its own between.
+//! [`authenticate`] (with [`tls`], [`svid`]), or [`workload`] → [`possession`] → [`grants`] → [`permit`] → [`template`] → [`mint`] → the ledger.
+//! An instance's [`certificate`] and [`jwt_svid`] begin and end as they do, with steps of their own between.
 
 pub mod admission;
 pub mod authenticate;
 pub mod certificate;
 pub mod clock;
 pub mod grants;
+pub mod jwt_svid;
 pub mod mint;
 pub mod permit;
 pub mod possession;
+pub(crate) mod svid;
 pub mod template;
-pub(crate) mod tls;
+mod tls;
 pub mod trial;
 pub(crate) mod vouched;
 pub mod workload;
@@ -193,7 +195,7 @@ async fn attempt(
         }
         other => other,
     };
-    let proposed = proposed.and_then(|proposed| Ok(tls::within(cx, proposed)?));
+    let proposed = proposed.and_then(|proposed| Ok(svid::within(cx, proposed)?));
     let permitted = match proposed.and_then(permit::permit) {
         Ok(permitted) => permitted,
         Err(error) => return Err(Stopped::of(client, error)),

@@ -12,7 +12,7 @@ use accredit_wire::token::{AccessToken, Actor, SubjectKind};
 use super::admission::{AgentFacts, HolderFacts};
 use super::grants::{External, Origin};
 use super::permit::PermittedGrant;
-use super::{tls, vouched};
+use super::{svid, vouched};
 use crate::audit::event::{self, Body};
 use crate::context::Cx;
 use crate::ports::StatusPlace;
@@ -114,7 +114,7 @@ pub fn fill(
         vouched::add(&grant.hangs_on, (&mut origin.further, &own), &origin.chain)?;
     }
     if let Some(svid) = &grant.svid {
-        tls::hang_on(svid, &mut origin, &own)?;
+        svid::hang_on(svid, &mut origin, &own)?;
     }
     // An attenuable token is read by our Verifier alone, which follows the feed.
     let listed = grant.resource.status_list && format == Format::Jwt;
@@ -147,7 +147,7 @@ pub fn fill(
         status: reference,
     };
     let (parent, external) = (origin.parent, origin.external);
-    let svid = grant.svid.map(|svid| svid.digest);
+    let svid = grant.svid.and_then(|svid| svid.digest);
     Ok(CredentialTemplate { token, format, key, status, parent, external, svid })
 }
 

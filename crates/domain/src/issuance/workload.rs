@@ -50,6 +50,7 @@ pub(super) fn shown(auth: &ClientAuth) -> Option<Shown<'_>> {
         }
         ClientAuth::SecretBasic { .. }
         | ClientAuth::SecretPost { .. }
+        | ClientAuth::Svid { .. }
         | ClientAuth::Certificate { .. }
         | ClientAuth::Bearer(_) => None,
     }

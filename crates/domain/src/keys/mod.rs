@@ -35,12 +35,14 @@ pub enum KeyPurpose {
     CaRoot,
     /// Certificates of instances.
     Ca,
+    /// JWT-SVIDs of instances.
+    JwtSvid,
 }
 
 impl KeyPurpose {
     /// All purposes.
-    pub const ALL: [Self; 6] =
-        [Self::Token, Self::Feed, Self::Log, Self::Biscuit, Self::CaRoot, Self::Ca];
+    pub const ALL: [Self; 7] =
+        [Self::Token, Self::Feed, Self::Log, Self::Biscuit, Self::CaRoot, Self::Ca, Self::JwtSvid];
 
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +53,7 @@ impl KeyPurpose {
             Self::Biscuit => "biscuit",
             Self::CaRoot => "ca-root",
             Self::Ca => "ca",
+            Self::JwtSvid => "jwt-svid",
         }
     }
 
@@ -60,11 +63,11 @@ impl KeyPurpose {
     }
 
     /// The algorithm of new keys. Tokens must be verified by whatever a resource server has, and
-    /// every JOSE library knows ES256; certificates by every TLS stack; the others are read by us, by C2SP's tools and by Biscuit's,
+    /// every JOSE library knows ES256; JWT-SVIDs as well, which have no EdDSA; certificates by every TLS stack; the others are read by us, by C2SP's tools and by Biscuit's,
     /// whose Ed25519 leaves nobody two signatures to choose from.
     pub const fn algorithm(self) -> Algorithm {
         match self {
-            Self::Token | Self::CaRoot | Self::Ca => Algorithm::Es256,
+            Self::Token | Self::CaRoot | Self::Ca | Self::JwtSvid => Algorithm::Es256,
             Self::Feed | Self::Log | Self::Biscuit => Algorithm::EdDsa,
         }
     }
@@ -152,7 +155,7 @@ pub struct SigningKey {
 pub struct SigningKeyView {
     /// Its id, also the `kid`.
     pub id: String,
-    /// `token`, `feed`, `log`, `biscuit`, `ca-root` or `ca`.
+    /// `token`, `feed`, `log`, `biscuit`, `ca-root`, `ca` or `jwt-svid`.
     pub purpose: &'static str,
     /// `ES256` or `EdDSA`.
     pub algorithm: &'static str,
@@ -203,7 +206,11 @@ pub async fn first(
             let root = root.ok_or_else(|| Fault::new("signing keys", "no root to sign with"))?;
             ca::signed_by(world, issuer, root, active, now).await?
         }
-        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Log | KeyPurpose::Biscuit => active,
+        KeyPurpose::Token
+        | KeyPurpose::Feed
+        | KeyPurpose::Log
+        | KeyPurpose::Biscuit
+        | KeyPurpose::JwtSvid => active,
     };
     let next = generate_next(world, issuer, &active.sealed, now).await?;
     Ok([active, next])
@@ -247,7 +254,11 @@ pub async fn generate_next(
     let id = KeyId::new(millis, world.random());
     let next = generate_as(world, (org, id), purpose, KeyState::Next, now).await?;
     match purpose {
-        KeyPurpose::Token | KeyPurpose::Feed | KeyPurpose::Biscuit | KeyPurpose::Ca => {
+        KeyPurpose::Token
+        | KeyPurpose::Feed
+        | KeyPurpose::Biscuit
+        | KeyPurpose::Ca
+        | KeyPurpose::JwtSvid => {
             return Ok(next);
         }
         KeyPurpose::CaRoot => return ca::self_signed(world, issuer, next, now).await,

@@ -49,7 +49,7 @@ pub const RETIRING_LOG_KEYS_MAX: usize = 8;
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
-    /// What the key signs: `token`, also where not said, `feed`, `log`, `biscuit`, `ca-root` or `ca`.
+    /// What the key signs: `token`, also where not said, `feed`, `log`, `biscuit`, `ca-root`, `ca` or `jwt-svid`.
     pub purpose: Option<String>,
     /// Set: also where the next key was not published long enough. Verifiers that look up unknown
     /// keys, as ours do, follow; others refuse until they look again.
@@ -130,7 +130,8 @@ fn check_room(keys: &[SigningKey], purpose: KeyPurpose) -> Result<(), Refusal> {
         | KeyPurpose::Feed
         | KeyPurpose::Biscuit
         | KeyPurpose::CaRoot
-        | KeyPurpose::Ca => RETIRING_KEYS_MAX,
+        | KeyPurpose::Ca
+        | KeyPurpose::JwtSvid => RETIRING_KEYS_MAX,
         KeyPurpose::Log => RETIRING_LOG_KEYS_MAX,
     };
     let retiring = of(keys, purpose).filter(|key| key.state == KeyState::Retiring);
@@ -159,7 +160,7 @@ fn check_published(next: Option<&SigningKey>, now: Time) -> Result<(), Refusal> 
     ))
 }
 
-const PURPOSES: &str = "use `token`, `feed`, `log`, `biscuit`, `ca-root` or `ca`";
+const PURPOSES: &str = "use `token`, `feed`, `log`, `biscuit`, `ca-root`, `ca` or `jwt-svid`";
 
 /// Of which purpose a key is to be rotated.
 fn purpose(asked: Option<&str>) -> Result<KeyPurpose, Refusal> {
@@ -219,8 +220,12 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
 /// When a retiring key is published no more.
 fn retires_at(key: &SigningKey) -> Time {
     let published = match key.sealed.purpose {
-        // An instance's certificate lives no longer than a token.
-        KeyPurpose::Token | KeyPurpose::Biscuit | KeyPurpose::CaRoot | KeyPurpose::Ca => keep_for(),
+        // An instance's certificate or JWT-SVID lives no longer than a token.
+        KeyPurpose::Token
+        | KeyPurpose::Biscuit
+        | KeyPurpose::CaRoot
+        | KeyPurpose::Ca
+        | KeyPurpose::JwtSvid => keep_for(),
         KeyPurpose::Feed => FEED_KEY_RETIRING,
         KeyPurpose::Log => LOG_KEY_RETIRING,
     };

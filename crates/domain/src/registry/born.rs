@@ -23,7 +23,7 @@ use crate::issuance::authenticate::{AuthenticatedClient, holder_usable};
 use crate::issuance::grants::actor::acting;
 use crate::issuance::grants::descent;
 use crate::issuance::permit::{listed, own};
-use crate::issuance::tls::not_by_own;
+use crate::issuance::svid::not_by_own;
 use crate::issuance::vouched;
 use crate::ports::{Lookup, Room, RoomOf};
 use crate::refusal::{Error, Refusal, Rule};

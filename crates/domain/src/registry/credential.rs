@@ -265,7 +265,7 @@ pub enum RuleView {
 }
 
 /// The one place where a secret is written out: the answer to its creation.
-pub(super) fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     secret.expose().serialize(serializer)
 }
 

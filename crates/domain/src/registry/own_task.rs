@@ -16,7 +16,7 @@ use crate::issuance::authenticate::AuthenticatedClient;
 use crate::issuance::grants::actor::acting;
 use crate::issuance::grants::descent::another_task;
 use crate::issuance::grants::token_exchange::instance_of;
-use crate::issuance::tls::not_by_own;
+use crate::issuance::svid::not_by_own;
 use crate::ports::{Page, Room, RoomOf, Row};
 use crate::refusal::{Error, Refusal, Rule};
 

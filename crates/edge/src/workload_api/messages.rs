@@ -61,11 +61,174 @@ pub(super) struct X509BundlesResponse {
     pub(super) bundles: HashMap<String, Vec<u8>>,
 }
 
+/// Asks for JWT-SVIDs.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct JwtSvidRequest {
+    /// For whom they are to be; one at least.
+    #[prost(string, repeated, tag = "1")]
+    pub(super) audience: Vec<String>,
+    /// Whom they are to name; whoever asks where it is empty.
+    #[prost(string, tag = "2")]
+    pub(super) spiffe_id: String,
+}
+
+/// The JWT-SVIDs of a process for the audiences that it named.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct JwtSvidResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) svids: Vec<JwtSvid>,
+}
+
+/// One JWT-SVID.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub(super) struct JwtSvid {
+    #[prost(string, tag = "1")]
+    pub(super) spiffe_id: String,
+    /// A compact JWS.
+    #[prost(string, tag = "2")]
+    pub(super) svid: String,
+    #[prost(string, tag = "3")]
+    pub(super) hint: String,
+}
+
+impl std::fmt::Debug for JwtSvid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JwtSvid").field("spiffe_id", &self.spiffe_id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for JwtSvid {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.svid);
+    }
+}
+
+/// The keys of JWT-SVIDs of each trust domain, by its SPIFFE ID: a JWK set each.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct JwtBundlesResponse {
+    #[prost(map = "string, bytes", tag = "1")]
+    pub(super) bundles: HashMap<String, Vec<u8>>,
+}
+
+/// Asks who somebody is that sent a JWT-SVID.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub(super) struct ValidateRequest {
+    /// Whoever asks.
+    #[prost(string, tag = "1")]
+    pub(super) audience: String,
+    #[prost(string, tag = "2")]
+    pub(super) svid: String,
+}
+
+impl std::fmt::Debug for ValidateRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ValidateRequest").field("audience", &self.audience).finish_non_exhaustive()
+    }
+}
+
+/// Who they are, and what else the JWT-SVID claims.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ValidateResponse {
+    #[prost(string, tag = "1")]
+    pub(super) spiffe_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) claims: Option<Struct>,
+}
+
+/// `google.protobuf.Struct`: a JSON object.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Struct {
+    #[prost(map = "string, message", tag = "1")]
+    pub(super) fields: HashMap<String, Value>,
+}
+
+/// `google.protobuf.Value`: any JSON.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Value {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+    pub(super) kind: Option<Kind>,
+}
+
+/// Which JSON it is.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum Kind {
+    /// `null`, which is 0.
+    #[prost(int32, tag = "1")]
+    Null(i32),
+    #[prost(double, tag = "2")]
+    Number(f64),
+    #[prost(string, tag = "3")]
+    Text(String),
+    #[prost(bool, tag = "4")]
+    Bool(bool),
+    #[prost(message, tag = "5")]
+    Object(Struct),
+    #[prost(message, tag = "6")]
+    List(List),
+}
+
+/// `google.protobuf.ListValue`: a JSON array.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct List {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) values: Vec<Value>,
+}
+
+impl From<serde_json::Map<String, serde_json::Value>> for Struct {
+    fn from(object: serde_json::Map<String, serde_json::Value>) -> Self {
+        Self { fields: object.into_iter().map(|(name, value)| (name, value.into())).collect() }
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(value: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let kind = match value {
+            Json::Null => Kind::Null(0),
+            Json::Bool(value) => Kind::Bool(value),
+            Json::Number(number) => Kind::Number(number.as_f64().unwrap_or(f64::NAN)),
+            Json::String(text) => Kind::Text(text),
+            Json::Array(values) => {
+                Kind::List(List { values: values.into_iter().map(Self::from).collect() })
+            }
+            Json::Object(object) => Kind::Object(object.into()),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
 
     use super::*;
+
+    #[test]
+    fn claims_are_written_as_protobuf_says_and_no_token_is_shown() {
+        let json = serde_json::json!({"a": [null, true, 2, "b", {}]});
+        let serde_json::Value::Object(object) = json else { panic!("an object") };
+        let bytes = Struct::from(object).encode_to_vec();
+        let list = [
+            &[0x0a, 2, 0x08, 0][..],
+            &[0x0a, 2, 0x20, 1],
+            &[0x0a, 9, 0x11, 0, 0, 0, 0, 0, 0, 0, 0x40],
+            &[0x0a, 3, 0x1a, 1, b'b'],
+            &[0x0a, 2, 0x2a, 0],
+        ]
+        .concat();
+        let length = u8::try_from(list.len()).expect("short");
+        let mut expected = vec![0x0a, length + 7, 0x0a, 1, b'a', 0x12, length + 2, 0x32, length];
+        expected.extend(list);
+        assert_eq!(bytes, expected);
+        let svid = JwtSvid { spiffe_id: "a".into(), svid: "ey".into(), hint: String::new() };
+        let response = JwtSvidResponse { svids: vec![svid] };
+        assert!(!format!("{response:?}").contains("ey"));
+        assert_eq!(response.encode_to_vec(), [0x0a, 7, 0x0a, 1, b'a', 0x12, 2, b'e', b'y']);
+        let asked = ValidateRequest { audience: "a".into(), svid: "ey".into() };
+        assert!(!format!("{asked:?}").contains("ey"));
+    }
 
     #[test]
     fn an_svid_is_written_as_protobuf_says_and_its_key_is_not_shown() {

@@ -10,6 +10,10 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use accredit::AgentError;
+use accredit_wire::jwt_svid::{AUDIENCES_MAX, is_audience};
+use accredit_wire::oauth::ErrorCode;
+use accredit_wire::x509::spiffe::TrustDomain;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -21,10 +25,14 @@ use tonic::server::Grpc;
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
+use crate::ambient;
 use crate::http_face::{Caller, is_meant};
 use crate::identity::{Bundle, Identity, Standing, Svid};
 use crate::peer::Peer;
-use messages::{Nothing, X509BundlesResponse, X509Svid, X509SvidResponse};
+use messages::{
+    JwtBundlesResponse, JwtSvid, JwtSvidRequest, JwtSvidResponse, Nothing, ValidateRequest,
+    ValidateResponse, X509BundlesResponse, X509Svid, X509SvidResponse,
+};
 
 /// The longest message of a question, bytes: a JWT-SVID, with room.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024;
@@ -46,6 +54,9 @@ pub(crate) async fn answer(caller: Caller, request: Request) -> Response {
     match method.as_str() {
         "/SpiffeWorkloadAPI/FetchX509SVID" => told(caller, request, asked, svids).await,
         "/SpiffeWorkloadAPI/FetchX509Bundles" => told(caller, request, asked, bundles).await,
+        "/SpiffeWorkloadAPI/FetchJWTBundles" => told(caller, request, asked, jwt_bundles).await,
+        "/SpiffeWorkloadAPI/FetchJWTSVID" => once(request, asked, jwt_svids).await,
+        "/SpiffeWorkloadAPI/ValidateJWTSVID" => once(request, asked, validated).await,
         // Others there are, which are optional: a client takes this for an answer.
         _ => asked.map_or_else(Status::into_http, |_| {
             Status::unimplemented("this method is not served here").into_http()
@@ -67,6 +78,26 @@ async fn told<T: Message + Clone + PartialEq + 'static>(
         async move { Ok::<_, Status>(tonic::Response::new(states(asked?, peer, of))) }
     });
     grpc.server_streaming(service, request).await.map(Body::new)
+}
+
+/// Answers one question with what `of` makes of it.
+async fn once<Q, T, F>(
+    request: Request,
+    asked: Result<Arc<Identity>, Status>,
+    of: fn(Arc<Identity>, Q) -> F,
+) -> Response
+where
+    Q: Message + Default + 'static,
+    T: Message + 'static,
+    F: Future<Output = Result<T, Status>> + Send + 'static,
+{
+    let mut grpc =
+        Grpc::new(ProstCodec::<T, Q>::default()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let service = service_fn(move |question: tonic::Request<Q>| {
+        let asked = asked.clone();
+        async move { Ok::<_, Status>(tonic::Response::new(of(asked?, question.into_inner()).await?)) }
+    });
+    grpc.unary(service, request).await.map(Body::new)
 }
 
 /// What a stream remembers between two messages.
@@ -139,6 +170,64 @@ fn svids(svid: &Svid, bundle: &Bundle) -> X509SvidResponse {
         hint: String::new(),
     };
     X509SvidResponse { svids: vec![one], ..X509SvidResponse::default() }
+}
+
+fn jwt_bundles(svid: &Svid, bundle: &Bundle) -> JwtBundlesResponse {
+    let document = bundle.authorities.document().into_bytes();
+    JwtBundlesResponse { bundles: HashMap::from([(svid.trust_domain.clone(), document)]) }
+}
+
+/// A JWT-SVID for the audiences that a process names (section 6.1 of the API).
+async fn jwt_svids(
+    identity: Arc<Identity>,
+    asked: JwtSvidRequest,
+) -> Result<JwtSvidResponse, Status> {
+    let is_one = (1..=AUDIENCES_MAX).contains(&asked.audience.len())
+        && asked.audience.iter().all(|audience| is_audience(audience));
+    if !is_one {
+        return Err(Status::invalid_argument("`audience` is one or a few, without blanks"));
+    }
+    let (svid, _) = live(&identity)?;
+    if !asked.spiffe_id.is_empty() && asked.spiffe_id != svid.spiffe_id {
+        return Err(Status::permission_denied("the identity asked for is another's"));
+    }
+    let got = identity.jwt_svid(&asked.audience).await.map_err(|error| match &error {
+        AgentError::Refused(refusal) => match refusal.error() {
+            ErrorCode::InvalidRequest => Status::invalid_argument(refusal.to_string()),
+            ErrorCode::TemporarilyUnavailable => Status::unavailable(refusal.to_string()),
+            _ => Status::permission_denied("no identity issued"),
+        },
+        _ => Status::unavailable("the server does not answer"),
+    })?;
+    let svid = JwtSvid {
+        spiffe_id: got.spiffe_id.clone(),
+        svid: got.token.expose().to_owned(),
+        hint: String::new(),
+    };
+    Ok(JwtSvidResponse { svids: vec![svid] })
+}
+
+/// Who somebody is that sent a JWT-SVID, by the bundle (section 6.3 of the API). Whether they were ended
+/// since, the bundle does not tell.
+async fn validated(
+    identity: Arc<Identity>,
+    asked: ValidateRequest,
+) -> Result<ValidateResponse, Status> {
+    let (svid, bundle) = live(&identity)?;
+    let domain = svid.trust_domain.strip_prefix("spiffe://").map(TrustDomain::parse);
+    let Some(Ok(domain)) = domain else {
+        return Err(Status::unavailable("there is no trust domain"));
+    };
+    if asked.audience.is_empty() || asked.svid.is_empty() {
+        return Err(Status::invalid_argument("`audience` and `svid` are needed"));
+    }
+    let whom = (&domain, asked.audience.as_str());
+    let checked = bundle.authorities.check(&asked.svid, whom, ambient::now());
+    let checked = checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let claims: serde_json::Map<_, _> = serde_json::from_slice(&checked.claims)
+        .map_err(|_| Status::invalid_argument("the claims are no JSON object"))?;
+    let spiffe_id = checked.spiffe_id.to_string();
+    Ok(ValidateResponse { spiffe_id, claims: Some(claims.into()) })
 }
 
 fn bundles(svid: &Svid, bundle: &Bundle) -> X509BundlesResponse {

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use accredit::{Agent, Secret};
 use accredit_edge::Identity;
+use accredit_wire::crypto::{Algorithm, PrivateKey};
+use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
+use accredit_wire::jwt_svid::authorities::halves;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -33,6 +36,9 @@ pub(crate) struct Issuer {
     pub(crate) given: Arc<AtomicU32>,
     /// How many instances ended themselves.
     pub(crate) ended: Arc<AtomicU32>,
+    /// How many JWT-SVIDs it gave, and which key signs them.
+    pub(crate) told: Arc<AtomicU32>,
+    key: Arc<PrivateKey>,
 }
 
 impl Issuer {
@@ -45,10 +51,13 @@ impl Issuer {
             life: Arc::new(AtomicU64::new(life.as_secs())),
             given: Arc::default(),
             ended: Arc::default(),
+            told: Arc::default(),
+            key: Arc::new(PrivateKey::generate(Algorithm::Es256).expect("a key").0),
         };
         let routes = Router::new()
             .route("/o/dev/oauth/certificates", post(certificate))
             .route("/o/dev/oauth/instances/end", post(end))
+            .route("/o/dev/oauth/jwt-svids", post(jwt_svid))
             .route("/o/dev/spiffe/bundle", get(bundle))
             .with_state(issuer.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -77,6 +86,14 @@ impl Issuer {
         let kept = Arc::clone(&identity);
         tokio::spawn(async move { kept.keep().await });
         identity
+    }
+
+    /// Claims, signed by the key of JWT-SVIDs.
+    pub(crate) fn signed(&self, claims: &Value) -> String {
+        let header = ProtectedHeader::new("JWT", Algorithm::Es256, Some("k")).expect("a header");
+        let input = SigningInput::new(&header, claims.to_string().as_bytes()).expect("an input");
+        let signature = self.key.sign(input.bytes()).expect("signed");
+        input.finish(&signature)
     }
 
     /// What it says instead of an answer, where it does.
@@ -110,6 +127,26 @@ async fn certificate(State(issuer): State<Issuer>) -> Response {
     said(StatusCode::OK, &body)
 }
 
+/// A JWT-SVID as long-lived as the certificates are.
+async fn jwt_svid(State(issuer): State<Issuer>, body: String) -> Response {
+    if let Some(no) = issuer.says() {
+        return no;
+    }
+    issuer.told.fetch_add(1, Ordering::SeqCst);
+    let form = form_urlencoded::parse(body.as_bytes());
+    let audience: Vec<_> = form.filter(|(name, _)| name == "audience").map(|it| it.1).collect();
+    let life = issuer.life.load(Ordering::SeqCst);
+    let svid = issuer.signed(&json!({"sub": ID, "aud": audience, "exp": now() + life}));
+    let body = json!({"id": "tok_1", "spiffe_id": ID, "svid": svid, "expires_in": life});
+    said(StatusCode::OK, &body)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
+}
+
 async fn end(State(issuer): State<Issuer>) -> Response {
     issuer.ended.fetch_add(1, Ordering::SeqCst);
     said(StatusCode::OK, &json!({}))
@@ -117,7 +154,9 @@ async fn end(State(issuer): State<Issuer>) -> Response {
 
 async fn bundle(State(issuer): State<Issuer>) -> Response {
     let key = json!({"use": "x509-svid", "kty": "EC", "x5c": ["cm9vdA=="]});
-    let body = json!({"spiffe_refresh_hint": 300, "keys": [key]});
+    let (x, y) = halves(&issuer.key.public().expect("its public half")).expect("a point");
+    let its = json!({"use": "jwt-svid", "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": "k"});
+    let body = json!({"spiffe_refresh_hint": 300, "keys": [key, its]});
     let is_broken = issuer.mood.load(Ordering::SeqCst) == BROKEN;
     issuer.says().filter(|_| is_broken).unwrap_or_else(|| said(StatusCode::OK, &body))
 }

@@ -44,6 +44,49 @@ struct Bundles {
     bundles: HashMap<String, Vec<u8>>,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct JwtQuestion {
+    #[prost(string, repeated, tag = "1")]
+    audience: Vec<String>,
+    #[prost(string, tag = "2")]
+    spiffe_id: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct JwtSvid {
+    #[prost(string, tag = "1")]
+    spiffe_id: String,
+    #[prost(string, tag = "2")]
+    svid: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct JwtSvids {
+    #[prost(message, repeated, tag = "1")]
+    svids: Vec<JwtSvid>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct JwtBundles {
+    #[prost(map = "string, bytes", tag = "1")]
+    bundles: HashMap<String, Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Validation {
+    #[prost(string, tag = "1")]
+    audience: String,
+    #[prost(string, tag = "2")]
+    svid: String,
+}
+
+/// Of the answer the name: how claims are written is tried beside the code, and by other libraries.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Validated {
+    #[prost(string, tag = "1")]
+    spiffe_id: String,
+}
+
 /// A socket with a door, and its folder.
 struct Local {
     folder: tempfile::TempDir,
@@ -90,6 +133,34 @@ impl Local {
         let path: PathAndQuery = format!("/SpiffeWorkloadAPI/{method}").parse().expect("a path");
         let codec = ProstCodec::<Nothing, T>::default();
         Ok(grpc.server_streaming(request, path, codec).await?.into_inner())
+    }
+
+    /// One answer to one question.
+    async fn once<Q, T>(&self, method: &str, question: Q) -> Result<T, Status>
+    where
+        Q: prost::Message + 'static,
+        T: prost::Message + Default + 'static,
+    {
+        let mut grpc = tonic::client::Grpc::new(self.channel().await);
+        grpc.ready().await.expect("ready");
+        let mut request = Request::new(question);
+        request.metadata_mut().insert("workload.spiffe.io", "true".parse().expect("a value"));
+        let path: PathAndQuery = format!("/SpiffeWorkloadAPI/{method}").parse().expect("a path");
+        Ok(grpc.unary(request, path, ProstCodec::<Q, T>::default()).await?.into_inner())
+    }
+
+    /// A JWT-SVID for these audiences.
+    async fn jwt(&self, audience: &[&str], spiffe_id: &str) -> Result<JwtSvid, Status> {
+        let audience = audience.iter().map(|it| (*it).to_owned()).collect();
+        let asked = JwtQuestion { audience, spiffe_id: spiffe_id.to_owned() };
+        let mut told: JwtSvids = self.once("FetchJWTSVID", asked).await?;
+        Ok(told.svids.remove(0))
+    }
+
+    async fn validated(&self, audience: &str, svid: &str) -> Result<String, Code> {
+        let asked = Validation { audience: audience.to_owned(), svid: svid.to_owned() };
+        let told = self.once::<_, Validated>("ValidateJWTSVID", asked).await;
+        told.map(|told| told.spiffe_id).map_err(|status| status.code())
     }
 
     async fn svids(&self) -> Streaming<Svids> {
@@ -158,7 +229,14 @@ async fn who_does_not_mean_it_and_who_is_nobody_are_refused_by_their_codes() {
     let issuer = Issuer::start(Duration::from_hours(1)).await;
     let identity = issuer.identity().await;
     let local = Local::of(&identity);
-    for method in ["FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "None"] {
+    for method in [
+        "FetchX509SVID",
+        "FetchX509Bundles",
+        "FetchJWTSVID",
+        "FetchJWTBundles",
+        "ValidateJWTSVID",
+        "None",
+    ] {
         for header in [None, Some("false"), Some("True"), Some("")] {
             assert_eq!(
                 local.code(method, header).await,
@@ -167,7 +245,8 @@ async fn who_does_not_mean_it_and_who_is_nobody_are_refused_by_their_codes() {
             );
         }
     }
-    assert_eq!(local.code("FetchJWTSVID", Some("true")).await, Code::Unimplemented);
+    assert_eq!(local.code("FetchJWTSVID", Some("true")).await, Code::InvalidArgument);
+    assert_eq!(local.code("ValidateJWTSVID", Some("true")).await, Code::InvalidArgument);
     assert_eq!(local.code("FetchWITSVID", Some("true")).await, Code::Unimplemented);
 
     // A process that is no descendant; one of another user; one that is over.
@@ -183,6 +262,9 @@ async fn who_does_not_mean_it_and_who_is_nobody_are_refused_by_their_codes() {
     assert_eq!(of_others.code("FetchX509SVID", Some("true")).await, Code::PermissionDenied);
     assert_eq!(of_others.code("FetchX509SVID", None).await, Code::InvalidArgument);
     assert_eq!(strangers.code("None", Some("true")).await, Code::PermissionDenied);
+    for method in ["FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"] {
+        assert_eq!(strangers.code(method, Some("true")).await, Code::PermissionDenied, "{method}");
+    }
     other.kill().expect("killed");
     other.wait().expect("over");
 
@@ -241,6 +323,96 @@ async fn an_outage_is_outlived_until_the_certificate_is_over() {
     });
     back.await.expect("the server is back");
     assert!(identity.silent_for().is_none());
+}
+
+#[tokio::test]
+async fn a_jwt_svid_is_kept_for_its_audiences_and_checked_by_the_bundle() {
+    let issuer = Issuer::start(Duration::from_hours(1)).await;
+    let local = Local::of(&issuer.identity().await);
+    let one = local.jwt(&["a", "b"], "").await.expect("one");
+    assert_eq!(one.spiffe_id, ID);
+    for (audience, id) in [(["a", "b"], ""), (["b", "a"], ID)] {
+        assert_eq!(local.jwt(&audience, id).await.expect("the same"), one);
+    }
+    assert_eq!(issuer.told.load(Ordering::SeqCst), 1);
+    assert_ne!(local.jwt(&["a"], "").await.expect("another").svid, one.svid);
+    for wrong in [&[][..], &[""], &["a b"], &["a", "b", "c", "d", "e"]] {
+        let refused = local.jwt(wrong, "").await.expect_err("refused");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{wrong:?}");
+    }
+    let anothers = local.jwt(&["a"], "spiffe://dev.id.example/agent/other/instance/ins_2").await;
+    assert_eq!(anothers.expect_err("refused").code(), Code::PermissionDenied);
+    assert_eq!(issuer.told.load(Ordering::SeqCst), 2);
+
+    let mut stream =
+        local.stream::<JwtBundles>("FetchJWTBundles", Some("true")).await.expect("a stream");
+    let told = stream.message().await.expect("told").expect("a message").bundles;
+    let keys = String::from_utf8(told["spiffe://dev.id.example"].clone()).expect("text");
+    assert!(keys.contains(r#""kid":"k""#) && !keys.contains("x5c"), "{keys}");
+    assert_eq!(told.len(), 1);
+
+    assert_eq!(local.validated("a", &one.svid).await, Ok(ID.to_owned()));
+    let exp = crate::issuer::now() + 60;
+    let claims = serde_json::json!({"sub": ID, "aud": "a", "exp": exp});
+    assert_eq!(local.validated("a", &issuer.signed(&claims)).await, Ok(ID.to_owned()));
+    let (head, rest) = one.svid.split_once('.').expect("a token");
+    let bent = format!("{head}.x{rest}");
+    let wrong = |name: &str, value: serde_json::Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        issuer.signed(&claims)
+    };
+    for (audience, svid) in [
+        ("c", one.svid.as_str()),
+        ("", &one.svid),
+        ("a", ""),
+        ("a", &bent),
+        ("a", "x.y.z"),
+        ("a", &wrong("exp", (exp - 300).into())),
+        ("a", &wrong("exp", serde_json::Value::Null)),
+        ("a", &wrong("sub", "spiffe://other.example/a".into())),
+        ("a", &wrong("aud", serde_json::Value::Null)),
+    ] {
+        assert_eq!(local.validated(audience, svid).await, Err(Code::InvalidArgument), "{svid}");
+    }
+}
+
+#[tokio::test]
+async fn a_jwt_svid_outlives_an_outage_and_no_refusal() {
+    let issuer = Issuer::start(Duration::from_secs(6)).await;
+    let identity = issuer.identity().await;
+    let local = Local::of(&identity);
+    let first = local.jwt(&["a"], "").await.expect("one");
+    // The certificate is to outlive what is looked at here.
+    issuer.life(Duration::from_hours(1));
+    let renewed = tokio::time::timeout(SOON, async {
+        while local.jwt(&["b"], "").await.is_err() || issuer.given.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    renewed.await.expect("the certificate is renewed");
+    issuer.is(BROKEN);
+    assert_eq!(local.jwt(&["a"], "").await.expect("what there is"), first);
+    let over = tokio::time::timeout(SOON, async {
+        loop {
+            match local.jwt(&["a"], "").await {
+                Ok(same) => assert_eq!(same, first),
+                Err(status) => break status,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert_eq!(over.await.expect("it is over").code(), Code::Unavailable);
+    assert!(identity.silent_for().is_some(), "it is known that the server does not answer");
+    issuer.is(GOOD);
+    let next = local.jwt(&["a"], "").await.expect("another");
+    assert_ne!(next.svid, first.svid);
+    issuer.is(REFUSES);
+    // Whoever asks for what is not there yet learns it, and from then on nobody is given what was there.
+    let refused = local.jwt(&["c"], "").await.expect_err("refused");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let refused = local.jwt(&["a"], "").await.expect_err("refused");
+    assert_eq!(refused.code(), Code::PermissionDenied);
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ use cache::{Cache, Wanted};
 pub use on_behalf::Acting;
 use on_behalf::Subject;
 use possession::Holder;
-pub use svid::X509Svid;
+pub use svid::{JwtSvid, X509Svid};
 pub use token::{AccessToken, AgentError};
 
 /// What an agent proves itself with.

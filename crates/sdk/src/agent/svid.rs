@@ -1,5 +1,5 @@
-//! SPIFFE X509-SVID: certificates of an agent's instance, what they are checked against, and the
-//! instance's own end.
+//! SPIFFE X509-SVID and JWT-SVID: certificates and tokens that say who an agent's instance is, what they
+//! are checked against, and the instance's own end.
 //!
 //! The key never comes near: who asks for a certificate brings a certification request, signed with a
 //! key of its own.
@@ -7,6 +7,8 @@
 use std::time::{Duration, Instant};
 
 use accredit_net::RESPONSE_BODY_MAX;
+use accredit_wire::jose::TOKEN_BYTES_MAX;
+use accredit_wire::secret::Secret;
 use accredit_wire::time::Time;
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -16,7 +18,7 @@ use super::{Agent, AgentError};
 use crate::ambient;
 use crate::issuer::IssuerError;
 
-/// The longest life of a certificate that is believed; one that says more is renewed after this.
+/// The longest life of a certificate or JWT-SVID that is believed; one that says more is renewed after this.
 const LIFE_MAX: Duration = Duration::from_hours(24);
 
 /// A certificate of an instance.
@@ -34,7 +36,33 @@ pub struct X509Svid {
     pub ends: Instant,
 }
 
-/// What the issuer answers (docs/formats.md).
+/// A token that says who an instance is, for the audiences that it names, and grants nothing.
+#[derive(Clone, Debug)]
+pub struct JwtSvid {
+    /// Its id, by which it is revoked.
+    pub id: String,
+    /// Whom it names.
+    pub spiffe_id: String,
+    /// The token. Whoever has it can show it.
+    pub token: Secret,
+    /// When it ends, by this machine's clock.
+    pub expires_at: Time,
+    /// The same in monotonic time.
+    pub ends: Instant,
+    /// When two thirds of its life are over.
+    pub renew: Instant,
+}
+
+/// What the issuer answers about a JWT-SVID (docs/formats.md).
+#[derive(Deserialize)]
+struct Token {
+    id: String,
+    spiffe_id: String,
+    svid: String,
+    expires_in: u64,
+}
+
+/// What the issuer answers about a certificate (docs/formats.md).
 #[derive(Deserialize)]
 struct Answer {
     id: String,
@@ -74,7 +102,38 @@ impl Agent {
         })
     }
 
-    /// What the certificates of the organization are checked against, as published: a SPIFFE bundle
+    /// A token that says to `audiences`, best a single one, who the agent is: a new one with each call, for
+    /// five minutes at most. For an agent that proves itself as an instance.
+    pub async fn jwt_svid(&self, audiences: &[&str]) -> Result<JwtSvid, AgentError> {
+        let (first, others) = audiences.split_first().unwrap_or((&"", &[]));
+        let task = self.task.map(|task| task.to_string());
+        let mut more: Vec<_> = others.iter().map(|other| ("audience", Some(*other))).collect();
+        more.push(("task", task.as_deref()));
+        let request = self.ask_for("/oauth/jwt-svids", ("audience", first), &more)?;
+        let (asked_at, now) = (ambient::instant(), ambient::now());
+        let body = self.answer(request).await?;
+        let malformed = |reason: &str| IssuerError::malformed("JWT-SVID answer", reason);
+        let answer: Token = serde_json::from_slice(&body)
+            .map_err(|_| malformed("it is not an answer with a JWT-SVID"))?;
+        let token = Secret::new(answer.svid);
+        let is_one = (1..=TOKEN_BYTES_MAX).contains(&token.expose().len());
+        if answer.expires_in == 0 || !is_one || !answer.spiffe_id.starts_with("spiffe://") {
+            return Err(
+                malformed("the token is empty, too long, has no life, or names nobody").into()
+            );
+        }
+        let life = Duration::from_secs(answer.expires_in).min(LIFE_MAX);
+        Ok(JwtSvid {
+            id: answer.id,
+            spiffe_id: answer.spiffe_id,
+            token,
+            expires_at: now.plus(life),
+            ends: asked_at + life,
+            renew: asked_at + life * 2 / 3,
+        })
+    }
+
+    /// What the certificates and JWT-SVIDs of the organization are checked against, as published: a SPIFFE bundle
     /// (JSON). Nobody needs to prove anything to have it.
     pub async fn bundle(&self) -> Result<Bytes, AgentError> {
         let issuer = &self.inner.issuer;

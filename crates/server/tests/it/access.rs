@@ -351,6 +351,7 @@ impl Stage {
                 "issue_certificate" => {
                     return ask.form(&[("csr", &*crate::certificates::csr())]);
                 }
+                "issue_jwt_svid" => return ask.form(&[("audience", "a")]),
                 "end_own_task" => return ask.form(&[("task", &*self.own_task().await)]),
                 _ => {}
             }

@@ -16,7 +16,8 @@ async fn published(world: &TestWorld) -> Value {
 /// The published roots, as a bundle has them.
 fn roots(bundle: &Value) -> Vec<String> {
     let keys = bundle["keys"].as_array().expect("keys");
-    keys.iter().map(|key| key["x5c"][0].as_str().expect("a certificate").to_owned()).collect()
+    let of_x509 = keys.iter().filter(|key| key["use"] == "x509-svid");
+    of_x509.map(|key| key["x5c"][0].as_str().expect("a certificate").to_owned()).collect()
 }
 
 /// As an administrator is shown it, whatever became of their key meanwhile.

@@ -90,6 +90,7 @@ async fn check(
 ) -> Result<(), String> {
     let bundle = world.ask(Ask::get(org.path("/spiffe/bundle"))).await.expect(200).json();
     let roots = bundle["keys"].as_array().expect("keys").iter();
+    let roots = roots.filter(|key| key["use"] == "x509-svid");
     let roots: Vec<Vec<u8>> = roots
         .map(|key| STANDARD.decode(key["x5c"][0].as_str().expect("text")).expect("base64"))
         .collect();

@@ -81,6 +81,12 @@ enum Row {
     ProcessKey,
     ProcessToken,
     ProcessCertificate,
+    /// A JWT-SVID.
+    JwtSvid,
+    /// That of an instance that another brought into being.
+    ChildJwtSvid,
+    /// A token that was got with a JWT-SVID.
+    SvidToken,
 }
 
 impl Row {
@@ -104,11 +110,14 @@ impl Row {
                 | Self::CertifiedToken
                 | Self::ProcessToken
                 | Self::ProcessCertificate
+                | Self::JwtSvid
+                | Self::ChildJwtSvid
+                | Self::SvidToken
         )
     }
 }
 
-const ROWS: [Row; 34] = [
+const ROWS: [Row; 37] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ChildSecret,
@@ -143,6 +152,9 @@ const ROWS: [Row; 34] = [
     Row::ProcessKey,
     Row::ProcessToken,
     Row::ProcessCertificate,
+    Row::JwtSvid,
+    Row::ChildJwtSvid,
+    Row::SvidToken,
 ];
 
 /// The row of each kind of secret.
@@ -750,6 +762,38 @@ impl Stage {
                 }
                 lineage
             }
+            Row::JwtSvid => {
+                token = crate::jwt_svids::issue(world, org, &instance, &org.issuer).await;
+                let lineage = crate::jwt_svids::lineage(world, org, &token).await;
+                let credential = id(&instance.credential);
+                for needed in [agent[0], agent[1], of_instance, credential] {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                let kinds: Vec<Kind> = lineage.iter().map(|id| id.kind()).collect();
+                for kind in [Kind::Organization, Kind::Key, Kind::Token] {
+                    assert!(kinds.contains(&kind), "{kind:?} is not in {kinds:?}");
+                }
+                lineage
+            }
+            Row::ChildJwtSvid => {
+                let (child, of_child) = self.child(org).await;
+                token = crate::jwt_svids::issue(world, org, &child, &org.issuer).await;
+                let lineage = crate::jwt_svids::lineage(world, org, &token).await;
+                for needed in of_child {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
+            Row::SvidToken => {
+                let svid = crate::jwt_svids::issue(world, org, &instance, &org.issuer).await;
+                let answer = crate::jwt_svids::by_svid(world, org, &svid, &[READ]).await;
+                token = answer.expect(200).member("access_token");
+                let lineage = lineage_of(&token);
+                for needed in crate::jwt_svids::lineage(world, org, &svid).await {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
             Row::DurableGrant => {
                 let federation = self.federation(org).await;
                 let jwt = self.jwt();
@@ -866,6 +910,17 @@ impl Stage {
                 assert_eq!(told, expected, "list and answer agree with {standing}");
                 return valid && answer.status == 200;
             }
+            // It lets its instance in here, and whoever it is for is told that it stands.
+            Row::JwtSvid | Row::ChildJwtSvid => {
+                let answer = crate::jwt_svids::by_svid(world, org, &case.token, &[READ]).await;
+                let stands = crate::jwt_svids::stands(world, org, &case.token).await;
+                assert!([200, 400, 401].contains(&answer.status), "{}", answer.text());
+                assert!(
+                    stands || answer.status != 200,
+                    "what has ended lets nobody in: {answer:?}"
+                );
+                return stands && answer.status == 200;
+            }
             Row::AdminKey => world.ask(Ask::get("/v1/agents").bearer(&client().secret)).await,
             Row::OperatorKey => unreachable!("no kill reaches it"),
             Row::UsersJwt => self.for_user(org, client(), &case.token, false).await,
@@ -889,6 +944,7 @@ impl Stage {
             | Row::ListedToken
             | Row::CertifiedToken
             | Row::ProcessToken
+            | Row::SvidToken
             | Row::WorkloadToken => {
                 let form = [("token", &*case.token)];
                 let ask = Ask::post(org.path("/oauth/introspect")).bearer(&org.admin).form(&form);

@@ -33,6 +33,7 @@ mod for_a_time;
 mod impersonation;
 mod introspection;
 mod jwks;
+mod jwt_svids;
 mod lanes;
 mod level;
 mod limits;

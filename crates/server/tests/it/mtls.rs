@@ -237,7 +237,10 @@ async fn an_instance_is_known_by_its_svid_and_what_it_gets_hangs_on_that() {
     }
     let issued = events(&world, &org, "token.issued").await;
     let payload = &issued.last().expect("an event")["payload"];
-    assert_eq!(payload["method"], "tls_client_auth");
+    // The last said its SPIFFE ID.
+    assert_eq!(payload["method"], "spiffe_x509");
+    let first = &issued[issued.len() - 2]["payload"];
+    assert_eq!(first["method"], "tls_client_auth");
     assert_eq!(payload["credential"], one.credential);
     let digest = accredit_wire::crypto::sha256(&der);
     assert_eq!(payload["certificate"], Hash::new(digest).to_string());

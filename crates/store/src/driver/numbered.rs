@@ -83,6 +83,7 @@ pub(crate) const SQLITE: &[(i64, &str, &str)] = &[
         "instance vouched by",
         include_str!("../../migrations/sqlite/0055_instance_vouched_by.sql"),
     ),
+    (56, "keys of JWT-SVIDs", include_str!("../../migrations/sqlite/0056_jwt_svid_keys.sql")),
 ];
 
 /// Those of PostgreSQL, whose first makes what SQLite's made until then.
@@ -143,4 +144,5 @@ pub(crate) const POSTGRES: &[(i64, &str, &str)] = &[
         "instance vouched by",
         include_str!("../../migrations/postgres/0055_instance_vouched_by.sql"),
     ),
+    (56, "keys of JWT-SVIDs", include_str!("../../migrations/postgres/0056_jwt_svid_keys.sql")),
 ];

@@ -150,6 +150,22 @@ impl Jwk {
         Ok(Self { key, kid: read_kid(json)?.map(str::to_owned) })
     }
 
+    /// Reads one public key of P-256 whose `use` is another's to define, such as a SPIFFE bundle's, and
+    /// has been looked at.
+    pub fn of_use(json: &Json<'_>, usage: &str) -> Result<Self, JwkError> {
+        json.as_object().ok_or(JwkError::NotAnObject)?;
+        refuse_private_members(json)?;
+        if json.get("use").and_then(Json::as_str) != Some(usage) {
+            return Err(JwkError::NotForSignatures);
+        }
+        let PublicMembers::P256(point) = PublicMembers::read(json)? else {
+            return Err(JwkError::Unsupported { name: "crv", found: "Ed25519".to_owned() });
+        };
+        let key = PublicMembers::P256(point).key()?;
+        check_alg(json, key.algorithm())?;
+        Ok(Self { key, kid: read_kid(json)?.map(str::to_owned) })
+    }
+
     /// The key.
     pub fn key(&self) -> &PublicKey {
         &self.key

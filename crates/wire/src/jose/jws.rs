@@ -38,13 +38,15 @@ pub enum TypRule {
     /// `JWT`, or none at all: for the tokens of others' issuers that say who a user is (OpenID
     /// Connect Core 1.0 names no type). Whatever says that it is something else is that.
     JwtOrAbsent,
+    /// `JWT`, `JOSE`, or none at all: for JWT-SVIDs (section 2.1.3).
+    JwtJoseOrAbsent,
 }
 
 impl TypRule {
     fn expected(self) -> &'static str {
         match self {
             Self::Required(typ) | Self::RequiredOrAbsent(typ) => typ,
-            Self::JwtOrAbsent => "JWT",
+            Self::JwtOrAbsent | Self::JwtJoseOrAbsent => "JWT",
         }
     }
 
@@ -57,7 +59,10 @@ impl TypRule {
                 found.eq_ignore_ascii_case(expected) || found.eq_ignore_ascii_case("JWT")
             }
             (Self::JwtOrAbsent, Some(found)) => found.eq_ignore_ascii_case("JWT"),
-            (Self::RequiredOrAbsent(_) | Self::JwtOrAbsent, None) => true,
+            (Self::JwtJoseOrAbsent, Some(found)) => {
+                found.eq_ignore_ascii_case("JWT") || found.eq_ignore_ascii_case("JOSE")
+            }
+            (Self::RequiredOrAbsent(_) | Self::JwtOrAbsent | Self::JwtJoseOrAbsent, None) => true,
         };
         if accepted {
             return Ok(());

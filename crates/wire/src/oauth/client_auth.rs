@@ -1,5 +1,5 @@
-//! RFC 6749 section 2.3.1, RFC 7521 section 4.2, RFC 7523 section 2 and RFC 8705 section 2: how a client
-//! authenticates, exactly one way per request. An assertion that is the grant itself is one of the
+//! RFC 6749 section 2.3.1, RFC 7521 section 4.2, RFC 7523 section 2, RFC 8705 section 2 and
+//! draft-ietf-oauth-spiffe-client-auth-02 section 3: how a client authenticates, exactly one way per request. An assertion that is the grant itself is one of the
 //! ways; the certificate of the connection is one where the request has none.
 //!
 //! Shared by the token, introspection and revocation endpoints. Nothing is verified here:
@@ -32,8 +32,17 @@ pub const ASSERTION_BYTES_MAX: usize = 16 * 1024;
 /// The longest base64 text of `Basic` credentials: room for every character as `%XX`.
 pub const BASIC_BYTES_MAX: usize = 4096;
 
-/// The only `client_assertion_type` (RFC 7523 section 2.2).
+/// The `client_assertion_type` of an assertion by a registered key (RFC 7523 section 2.2).
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// The `client_assertion_type` of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth-02 section 3.1).
+pub const SVID_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+
+/// The method of a client that shows a JWT-SVID (draft-ietf-oauth-spiffe-client-auth-02 section 4).
+pub const SPIFFE_JWT: &str = "spiffe_jwt";
+
+/// The method of a client that shows an X.509-SVID and says its SPIFFE ID (the same).
+pub const SPIFFE_X509: &str = "spiffe_x509";
 
 /// The method of a client that shows a certificate of ours (RFC 8705 section 2.1).
 pub const TLS_CLIENT_AUTH: &str = "tls_client_auth";
@@ -65,6 +74,13 @@ pub enum ClientAuth {
         /// who verifies the assertion can check that.
         client_id: Option<String>,
         /// The assertion, unread, at most [`ASSERTION_BYTES_MAX`].
+        assertion: String,
+    },
+    /// `spiffe_jwt`: a JWT-SVID in the body, in the place of an assertion.
+    Svid {
+        /// `client_id` in the body, where it is sent: the SPIFFE ID, or the agent's id.
+        client_id: Option<String>,
+        /// The JWT-SVID, unread, at most [`ASSERTION_BYTES_MAX`].
         assertion: String,
     },
     /// An assertion that is the grant (RFC 7523 section 2.1): whoever asks is whom it speaks for, and
@@ -180,9 +196,9 @@ impl ClientAuth {
             Self::SecretBasic { client_id, .. }
             | Self::SecretPost { client_id, .. }
             | Self::Certificate { client_id, .. } => Some(client_id),
-            Self::Assertion { client_id, .. } | Self::Grant { client_id, .. } => {
-                client_id.as_deref()
-            }
+            Self::Assertion { client_id, .. }
+            | Self::Svid { client_id, .. }
+            | Self::Grant { client_id, .. } => client_id.as_deref(),
             Self::Bearer(_) => None,
         }
     }
@@ -193,6 +209,7 @@ impl ClientAuth {
             Self::SecretBasic { .. } => "client_secret_basic",
             Self::SecretPost { .. } => "client_secret_post",
             Self::Assertion { .. } => "private_key_jwt",
+            Self::Svid { .. } => SPIFFE_JWT,
             Self::Grant { .. } => "jwt_bearer",
             // As what it turns out to be, who knows the certificate says.
             Self::Certificate { .. } => TLS_CLIENT_AUTH,
@@ -208,6 +225,7 @@ impl ClientAuth {
             Self::Bearer(_) => Some(www_authenticate_bearer(realm).to_string()),
             Self::SecretPost { .. }
             | Self::Assertion { .. }
+            | Self::Svid { .. }
             | Self::Grant { .. }
             | Self::Certificate { .. } => None,
         }
@@ -287,15 +305,18 @@ fn signed(
     assertion: Option<&str>,
 ) -> Result<ClientAuth, Rejection> {
     let kind = kind.ok_or(Rejection::ParameterMissing("client_assertion_type"))?;
-    if kind != ASSERTION_TYPE {
+    if kind != ASSERTION_TYPE && kind != SVID_ASSERTION_TYPE {
         return Err(Rejection::AssertionType);
     }
     let assertion = assertion.ok_or(Rejection::ParameterMissing("client_assertion"))?;
     if !is_visible(assertion, ASSERTION_BYTES_MAX) {
         return Err(Rejection::ParameterMalformed("client_assertion"));
     }
-    let client_id = client_id.map(str::to_owned);
-    Ok(ClientAuth::Assertion { client_id, assertion: assertion.to_owned() })
+    let (client_id, assertion) = (client_id.map(str::to_owned), assertion.to_owned());
+    if kind == SVID_ASSERTION_TYPE {
+        return Ok(ClientAuth::Svid { client_id, assertion });
+    }
+    Ok(ClientAuth::Assertion { client_id, assertion })
 }
 
 /// RFC 6749 appendix A.1: `VSCHAR = %x20-7E`, here at least one and at most `max`.

@@ -24,7 +24,8 @@ use crate::secret::Secret;
 pub struct IntrospectionRequest {
     /// The token, unread. Whatever is wrong with it makes the answer inactive, not an error.
     pub token: Secret,
-    /// What the caller thinks it is. Never a reason not to look further.
+    /// What the caller thinks it is. Never a reason not to look further for an access token; only who
+    /// says that it is a JWT-SVID is told of one, since nobody else may take it for what it is not.
     pub hint: Option<TokenTypeHint>,
 }
 
@@ -43,6 +44,35 @@ pub enum Introspection {
     Inactive,
     /// The token is good at this caller, now.
     Active(Box<ActiveToken>),
+    /// It is a JWT-SVID that stands: it says who somebody is, and lets nobody do anything.
+    Svid(Box<StandingSvid>),
+}
+
+/// What a JWT-SVID says that stands. Times are seconds of Unix time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StandingSvid {
+    /// No type of access token (RFC 8693 section 2.2.1).
+    pub token_type: NotAvailable,
+    /// When it expires.
+    pub exp: i64,
+    /// When it was issued.
+    pub iat: i64,
+    /// The instance's SPIFFE ID.
+    pub sub: String,
+    /// For whom it is.
+    pub aud: Vec<String>,
+    /// The issuer.
+    pub iss: String,
+    /// Its id.
+    pub jti: String,
+}
+
+/// `N_A`: what it is about is no access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum NotAvailable {
+    /// The one value.
+    #[serde(rename = "N_A")]
+    NotAvailable,
 }
 
 /// What a good token says. Times are seconds of Unix time.
@@ -85,30 +115,34 @@ pub struct ActiveToken {
 impl Introspection {
     /// Whether the token is good.
     pub const fn is_active(&self) -> bool {
-        matches!(self, Self::Active(_))
+        matches!(self, Self::Active(_) | Self::Svid(_))
     }
 }
 
 impl Serialize for Introspection {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Answer<'a> {
+        struct Answer<'a, T> {
             active: bool,
             #[serde(flatten)]
-            token: Option<&'a ActiveToken>,
+            token: Option<&'a T>,
         }
 
-        let token = match self {
-            Self::Inactive => None,
-            Self::Active(token) => Some(&**token),
-        };
-        Answer { active: token.is_some(), token }.serialize(serializer)
+        match self {
+            Self::Inactive => {
+                Answer::<ActiveToken> { active: false, token: None }.serialize(serializer)
+            }
+            Self::Active(token) => {
+                Answer { active: true, token: Some(&**token) }.serialize(serializer)
+            }
+            Self::Svid(svid) => Answer { active: true, token: Some(&**svid) }.serialize(serializer),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Introspection {
-    /// Reads an answer. Without `"active": true`, nothing else in it is looked at (RFC 7662
-    /// section 2.2).
+    /// Reads an answer about an access token: one about anything else is none. Without `"active": true`,
+    /// nothing else in it is looked at (RFC 7662 section 2.2).
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Answer {
@@ -131,6 +165,7 @@ impl fmt::Display for Introspection {
         match self {
             Self::Inactive => f.write_str("inactive"),
             Self::Active(token) => write!(f, "active, `{}` of `{}`", token.jti, token.client_id),
+            Self::Svid(svid) => write!(f, "active, `{}` of `{}`", svid.jti, svid.sub),
         }
     }
 }

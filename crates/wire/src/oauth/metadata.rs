@@ -1,4 +1,4 @@
-//! RFC 8414, RFC 8705 section 3.3: authorization server metadata, also served where OpenID Connect Discovery looks.
+//! RFC 8414, RFC 8705 section 3.3, draft-ietf-oauth-spiffe-client-auth-02 section 4: authorization server metadata, also served where OpenID Connect Discovery looks.
 //!
 //! The issuer comes from configuration, never from a request. Absent on purpose: everything
 //! that is not offered (an authorization endpoint, PKCE, scopes, registration); a member is
@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::authorization_details::DETAIL_TYPE;
-use super::client_auth::{SELF_SIGNED_TLS_CLIENT_AUTH, TLS_CLIENT_AUTH};
+use super::client_auth::{SELF_SIGNED_TLS_CLIENT_AUTH, SPIFFE_JWT, SPIFFE_X509, TLS_CLIENT_AUTH};
 use super::token_request::Grant;
 use crate::binding::dpop::PROOF_ALGORITHMS;
 
@@ -105,6 +105,9 @@ impl Metadata {
         let algorithms = AUTH_SIGNING_ALGORITHMS.map(str::to_owned).to_vec();
         let mut introspection_methods = methods.clone();
         introspection_methods.push("Bearer".to_owned());
+        // JWT-SVIDs are instances', and only resources introspect.
+        let mut methods = methods;
+        methods.push(SPIFFE_JWT.to_owned());
         Self {
             issuer: issuer.to_owned(),
             token_endpoint: at("/oauth/token"),
@@ -145,7 +148,7 @@ impl Metadata {
             &mut self.token_endpoint_auth_methods_supported,
             &mut self.revocation_endpoint_auth_methods_supported,
         ] {
-            methods.extend([own.clone(), registered.clone()]);
+            methods.extend([own.clone(), registered.clone(), SPIFFE_X509.to_owned()]);
         }
         self.tls_client_certificate_bound_access_tokens = true;
         self

@@ -16,6 +16,8 @@ pub mod errors;
 pub mod form;
 pub mod instance_request;
 pub mod introspection;
+#[cfg(feature = "x509")]
+pub mod jwt_svid_request;
 pub mod metadata;
 pub mod rejection;
 pub mod resource_indicator;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::authorization_details::DetailsError;
-use super::client_auth::{ASSERTION_TYPE, BASIC_BYTES_MAX};
+use super::client_auth::{ASSERTION_TYPE, BASIC_BYTES_MAX, SVID_ASSERTION_TYPE};
 use super::errors::{ErrorBody, ErrorCode, www_authenticate_basic};
 use super::form::{FORM_BYTES_MAX, FORM_PARAMETERS_MAX};
 use super::resource_indicator::RESOURCE_BYTES_MAX;
@@ -248,7 +248,10 @@ impl fmt::Display for Rejection {
                 f.write_str("`client_id` in the body is not the client that authenticates")
             }
             Self::AssertionType => {
-                write!(f, "`client_assertion_type` must be `{ASSERTION_TYPE}`")
+                write!(
+                    f,
+                    "`client_assertion_type` must be `{ASSERTION_TYPE}` or `{SVID_ASSERTION_TYPE}`"
+                )
             }
             Self::Unauthenticated => f.write_str("the client does not authenticate"),
         }

@@ -23,13 +23,15 @@ impl RevocationRequest {
     }
 }
 
-/// A `token_type_hint` that the standard registers (RFC 7009 section 4.1.2).
+/// A `token_type_hint`: those that the standard registers (RFC 7009 section 4.1.2), and one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenTypeHint {
     /// `access_token`.
     AccessToken,
     /// `refresh_token`.
     RefreshToken,
+    /// `jwt_svid`: the token is no access token, and whoever says so knows it.
+    JwtSvid,
 }
 
 impl TokenTypeHint {
@@ -39,6 +41,7 @@ impl TokenTypeHint {
         match form.get("token_type_hint")? {
             "access_token" => Some(Self::AccessToken),
             "refresh_token" => Some(Self::RefreshToken),
+            "jwt_svid" => Some(Self::JwtSvid),
             _ => None,
         }
     }

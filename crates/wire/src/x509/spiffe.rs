@@ -11,6 +11,8 @@ use crate::ids::{InstanceId, OrganizationId};
 pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 /// The longest id, bytes (SPIFFE-ID section 2.3).
 pub const ID_BYTES_MAX: usize = 2048;
+/// What every id begins with.
+const SCHEME: &str = "spiffe://";
 /// The longest label of a domain name (RFC 1035 section 2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -67,10 +69,9 @@ impl TrustDomain {
 
     /// The id of an agent's instance. The agent's name never changes and is never given again.
     pub fn instance(&self, agent: &str, instance: InstanceId) -> Result<SpiffeId, NotATrustDomain> {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        let id = format!("spiffe://{}/agent/{agent}/instance/{instance}", self.0);
-        let is_segment = !matches!(agent, "" | "." | "..") && agent.bytes().all(known);
-        if is_segment && id.len() <= ID_BYTES_MAX { Ok(SpiffeId(id)) } else { Err(NotATrustDomain) }
+        let id = format!("{SCHEME}{}/agent/{agent}/instance/{instance}", self.0);
+        let is_one = is_segment(agent) && id.len() <= ID_BYTES_MAX;
+        if is_one { Ok(SpiffeId(id)) } else { Err(NotATrustDomain) }
     }
 
     /// The agent's name and the instance that an id of this trust domain names, where it is an instance's,
@@ -101,6 +102,21 @@ impl fmt::Display for TrustDomain {
 pub struct SpiffeId(String);
 
 impl SpiffeId {
+    /// From its text, as it is written and no other way: a trust domain and a path of one segment or more
+    /// (SPIFFE-ID section 2).
+    pub fn parse(text: &str) -> Result<Self, NotASpiffeId> {
+        let rest = text.strip_prefix(SCHEME).filter(|_| text.len() <= ID_BYTES_MAX);
+        let (domain, path) = rest.and_then(|rest| rest.split_once('/')).ok_or(NotASpiffeId)?;
+        TrustDomain::parse(domain).map_err(|_| NotASpiffeId)?;
+        if path.split('/').all(is_segment) { Ok(Self(text.to_owned())) } else { Err(NotASpiffeId) }
+    }
+
+    /// The name of its trust domain.
+    pub fn trust_domain(&self) -> &str {
+        let rest = self.0.strip_prefix(SCHEME).unwrap_or_default();
+        rest.split('/').next().unwrap_or_default()
+    }
+
     /// The URI.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -111,6 +127,26 @@ impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A text is no SPIFFE ID of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotASpiffeId;
+
+impl fmt::Display for NotASpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "not a SPIFFE ID: `spiffe://TRUST-DOMAIN/PATH`, and nothing in it to be unescaped",
+        )
+    }
+}
+
+impl std::error::Error for NotASpiffeId {}
+
+/// Whether a text is one segment of an id's path (SPIFFE-ID section 2.2).
+fn is_segment(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    !matches!(text, "" | "." | "..") && text.bytes().all(known)
 }
 
 /// Whether a text is one label of a host's name (RFC 1123 section 2.1).

@@ -19,7 +19,7 @@ use accredit_wire::time::Time;
 use accredit_wire::token::{Actor, SubjectKind};
 
 use super::admission::{AgentFacts, CredentialFacts, HolderFacts, ResourceFacts};
-use crate::ca::issued::IssuedCertificate;
+use crate::issuance::svid::ShownSvid;
 use crate::registry::task::TaskFacts;
 
 /// What a grant proposes: who would get what, where and for how long. Not yet permitted.
@@ -41,8 +41,8 @@ pub struct ProposedGrant {
     pub(in crate::issuance) origin: Option<Box<Origin>>,
     /// The platform by whose word the instance is who it is.
     pub(in crate::issuance) attested: Option<Arc<External>>,
-    /// The certificate of ours by which the instance is known.
-    pub(in crate::issuance) svid: Option<Arc<IssuedCertificate>>,
+    /// The certificate or JWT-SVID of ours by which the instance is known.
+    pub(in crate::issuance) svid: Option<Arc<ShownSvid>>,
     /// By whose word the instance is who it is, with all that ends it therefore.
     pub(in crate::issuance) hangs_on: Vec<AnyId>,
 }

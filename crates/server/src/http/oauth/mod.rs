@@ -3,6 +3,7 @@
 pub mod certificate_status;
 pub mod certificates;
 pub mod instances;
+pub mod jwt_svids;
 pub mod spiffe;
 pub mod status_list;
 pub mod tasks;

@@ -42,7 +42,7 @@ pub fn introspect(call: Call) -> Handled {
             }
         };
         let standing = client.and_then(|it| cx.world.limits.client_stands(it.id(), cx.now));
-        let answer = introspection::introspect(&cx, client, &request.token).await?;
+        let answer = introspection::introspect(&cx, client, &request).await?;
         Ok(rates::told(reply::json(StatusCode::OK, &answer)?, standing))
     })
 }

@@ -258,6 +258,7 @@ fn parameters(operation: &str) -> &'static [&'static str] {
         "join_instance" => &["join_token", "jwk"],
         "attested_instance" => &["selectors", "process", "jwk"],
         "issue_certificate" => &["csr", "task", "expires_in"],
+        "issue_jwt_svid" => &["audience", "task", "expires_in"],
         "end_own_task" => &["task"],
         operation => panic!("{operation} is new: say which of its parameters name something"),
     }
@@ -283,6 +284,7 @@ async fn in_forms(stage: &Stage, instance: &accredit_testkit::Client) -> usize {
                         ("process", "x"),
                         ("jwk", "{}"),
                     ],
+                    "issue_jwt_svid" => &[("audience", "a")],
                     _ => &[],
                 };
                 let others = others.iter().filter(|(other, _)| other != name).copied();

@@ -1,0 +1,2 @@
+-- From here on a signing key may be for JWT-SVIDs, which programs before cannot read. Nothing of the schema
+-- changes: the number says so.
