@@ -12,6 +12,7 @@ from checks import Checks, context, equal, holds, refused
 from server import clean_environment, json_command
 
 SECONDS_MAX = 20
+AUDIENCE = "https://crm.example/"
 
 
 def agent():
@@ -46,8 +47,53 @@ def agent():
     with X509Source() as source:
         facts["source"] = str(source.get_x509_context().default_svid.spiffe_id)
         facts["trusted"] = source.get_bundle_for_trust_domain(TrustDomain(domain.name)) is not None
+    facts["jwt"] = jwt_facts(domain, issuer=sys.argv[2])
     print(json.dumps(facts), flush=True)
     sys.stdin.read()
+
+
+def jwt_facts(domain, issuer):
+    """What the same process has by JWT-SVIDs, which the library checks by the bundle."""
+    import requests
+    from spiffe import JwtSvid, WorkloadApiClient
+    from spiffe.errors import SpiffeError
+
+    with WorkloadApiClient() as client:
+        bundle = client.fetch_jwt_bundles().get_bundle_for_trust_domain(domain)
+        svid = client.fetch_jwt_svid({AUDIENCE, "billing"})
+        checked = JwtSvid.parse_and_validate(svid.token, bundle, {AUDIENCE})
+        asked = client.validate_jwt_svid(svid.token, AUDIENCE)
+        refusals = []
+        for token, audience in [
+            (svid.token, "elsewhere"),
+            (svid.token[:-8] + "AAAAAAAA", AUDIENCE),
+            ("a.b.c", AUDIENCE),
+        ]:
+            try:
+                client.validate_jwt_svid(token, audience)
+                refusals.append("taken")
+            except SpiffeError:
+                refusals.append("refused")
+        own = client.fetch_jwt_svid({issuer})
+        form = {
+            "grant_type": "client_credentials",
+            "scope": "crm:read",
+            "client_id": str(own.spiffe_id),
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+            "client_assertion": own.token,
+        }
+        token = requests.post(f"{issuer}/oauth/token", form, timeout=SECONDS_MAX)
+        form["client_assertion"] = svid.token
+        other = requests.post(f"{issuer}/oauth/token", form, timeout=SECONDS_MAX)
+        return {
+            "names": sorted({str(one.spiffe_id) for one in [svid, checked, asked, own]}),
+            "audience": sorted(svid.audience),
+            "kept": client.fetch_jwt_svid({"billing", AUDIENCE}).token == svid.token,
+            "authorities": len(bundle.jwt_authorities),
+            "refusals": refusals,
+            "token": [token.status_code, token.json().get("token_type")],
+            "other": [other.status_code, other.json().get("rule")],
+        }
 
 
 def call(socket, metadata, method="FetchX509SVID"):
@@ -71,7 +117,7 @@ def main():
     check = Checks("spiffe")
     command = [facts["accredit"], "run", "--agent", "bot", "--name", "spiffe", "--"]
     running = subprocess.Popen(
-        [*command, sys.executable, __file__, "agent"],
+        [*command, sys.executable, __file__, "agent", facts["issuer"]],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -92,6 +138,20 @@ def main():
         equal(len(said["signed"]), 2)
         equal(said["source"], said["spiffe_id"])
         holds(said["trusted"], "no bundle for its trust domain")
+
+    @check("its JWT-SVIDs are checked by the bundle, and kept by whom they are for")
+    def _():
+        jwt = said["jwt"]
+        equal(jwt["names"], [said["spiffe_id"]])
+        equal(jwt["audience"], ["billing", AUDIENCE])
+        equal(jwt["authorities"], 2)
+        holds(jwt["kept"], "a new one each time")
+        equal(jwt["refusals"], ["refused"] * 3)
+
+    @check("one for the issuer alone is what a client proves itself with")
+    def _():
+        equal(said["jwt"]["token"], [200, "Bearer"])
+        equal(said["jwt"]["other"], [401, "assertion-audience"])
 
     @check("a question without the header is none, and a stranger has no identity")
     def _():

@@ -5,6 +5,9 @@
 #[path = "../../../../fuzz/csr.rs"]
 mod csr;
 #[cfg(feature = "x509")]
+#[path = "../../../../fuzz/jwt_svid.rs"]
+mod jwt_svid;
+#[cfg(feature = "x509")]
 #[path = "../../../../fuzz/ocsp.rs"]
 mod ocsp;
 #[cfg(feature = "x509")]
@@ -50,6 +53,7 @@ fn no_target_panics_on_its_corpus() {
         replay("presented", presented::run);
         replay("ocsp", ocsp::run);
         replay("peer", peer::run);
+        replay("jwt_svid", jwt_svid::run);
     }
 }
 
@@ -92,6 +96,7 @@ fn the_seeds_that_are_good_are_read() {
     #[cfg(feature = "x509")]
     {
         assert!(csr::is_read(&seed("csr/info")), "it is signed anew");
+        assert!(jwt_svid::is_read(&seed("jwt_svid/claims")));
         for (name, is_registered, names) in [
             ("p256.der", true, false),
             ("ed25519.der", true, false),
