@@ -23,7 +23,7 @@ use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::issuance::authenticate::AuthenticatedClient;
 use crate::issuance::grants::actor::{acting, may_act};
-use crate::issuance::tls::not_by_own;
+use crate::issuance::svid::not_by_own;
 use crate::ports::{Room, RoomOf, Row};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::credential::{CredentialState, Holder, new_key, public_key_of};

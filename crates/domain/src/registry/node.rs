@@ -30,7 +30,7 @@ use crate::context::Cx;
 use crate::issuance::admission::{HolderFacts, ProofFacts};
 use crate::issuance::authenticate::{AuthenticatedClient, used};
 use crate::issuance::grants::actor::acting;
-use crate::issuance::tls::not_by_own;
+use crate::issuance::svid::not_by_own;
 use crate::issuance::vouched;
 use crate::ports::Row;
 use crate::refusal::{Error, Fault, Refusal, Rule};

@@ -85,6 +85,8 @@ enum Row {
     JwtSvid,
     /// That of an instance that another brought into being.
     ChildJwtSvid,
+    /// That of a process for which a node vouches.
+    ProcessJwtSvid,
     /// A token that was got with a JWT-SVID.
     SvidToken,
 }
@@ -112,12 +114,13 @@ impl Row {
                 | Self::ProcessCertificate
                 | Self::JwtSvid
                 | Self::ChildJwtSvid
+                | Self::ProcessJwtSvid
                 | Self::SvidToken
         )
     }
 }
 
-const ROWS: [Row; 37] = [
+const ROWS: [Row; 38] = [
     Row::ClientSecret,
     Row::InstanceSecret,
     Row::ChildSecret,
@@ -154,6 +157,7 @@ const ROWS: [Row; 37] = [
     Row::ProcessCertificate,
     Row::JwtSvid,
     Row::ChildJwtSvid,
+    Row::ProcessJwtSvid,
     Row::SvidToken,
 ];
 
@@ -784,6 +788,17 @@ impl Stage {
                 }
                 lineage
             }
+            Row::ProcessJwtSvid => {
+                let (process, hangs_on) = self.process(org, &agent).await;
+                let (way, form) = (("/oauth/jwt-svids", &process), [("audience", &*org.issuer)]);
+                let answer = crate::nodes::asked(world, org, way, &form).await;
+                token = answer.expect(200).member("svid");
+                let lineage = crate::jwt_svids::lineage(world, org, &token).await;
+                for needed in hangs_on {
+                    assert!(lineage.contains(&needed), "{needed} is not in {lineage:?}");
+                }
+                lineage
+            }
             Row::SvidToken => {
                 let svid = crate::jwt_svids::issue(world, org, &instance, &org.issuer).await;
                 let answer = crate::jwt_svids::by_svid(world, org, &svid, &[READ]).await;
@@ -911,7 +926,7 @@ impl Stage {
                 return valid && answer.status == 200;
             }
             // It lets its instance in here, and whoever it is for is told that it stands.
-            Row::JwtSvid | Row::ChildJwtSvid => {
+            Row::JwtSvid | Row::ChildJwtSvid | Row::ProcessJwtSvid => {
                 let answer = crate::jwt_svids::by_svid(world, org, &case.token, &[READ]).await;
                 let stands = crate::jwt_svids::stands(world, org, &case.token).await;
                 assert!([200, 400, 401].contains(&answer.status), "{}", answer.text());
