@@ -19,7 +19,7 @@ pub(crate) fn run(bytes: &[u8]) {
     assert!((1..=QUESTIONS_MAX).contains(&questions.len()));
     let (key, _) = PrivateKey::generate(Algorithm::Es256).expect("a key");
     let key = key.public().expect("its public half");
-    let of_nobody = Named { name: "nobody", key: &key };
+    let of_nobody = Named::new("nobody", &key);
     for question in &questions {
         assert_eq!(question.is_of(of_nobody).ok(), Some(false), "a new key is asked about by none");
     }

@@ -244,7 +244,7 @@ impl Authority {
         let public = key.public().map_err(|e| e.to_string())?;
         let mut authority =
             Self { domain, pointers, key, public, chain: String::new(), count: AtomicU64::new(0) };
-        let own = Named { name: AUTHORITY, key: &authority.public };
+        let own = Named::new(AUTHORITY, &authority.public);
         let serial = authority.serial();
         let unsigned = Unsigned::intermediate(
             &authority.domain,
@@ -275,7 +275,7 @@ impl Authority {
         let key = request::parse(&csr).map_err(|error| error.to_string())?;
         let instance: InstanceId = client.parse().map_err(|_| "no instance")?;
         let id = self.domain.instance("planner", instance).map_err(|e| e.to_string())?;
-        let (own, life) = (Named { name: AUTHORITY, key: &self.public }, life());
+        let (own, life) = (Named::new(AUTHORITY, &self.public), life());
         let unsigned =
             Unsigned::instance(&id, (own, &self.pointers), (client, &key), &self.serial(), life);
         let certificate = self.signed(unsigned.map_err(|e| e.to_string())?)? + &self.chain;

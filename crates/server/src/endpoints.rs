@@ -8,6 +8,7 @@ use accredit_domain::audit::read::EventView;
 use accredit_domain::ca::bundle::CaView;
 use accredit_domain::ca::issued::CertificateView;
 use accredit_domain::ca::revoked::ListsView;
+use accredit_domain::ca::upstream::{CaRequest, ImportCertificate};
 use accredit_domain::federation::Identity;
 use accredit_domain::federation::registry::{CreateFederation, Federation, UpdateFederation};
 use accredit_domain::issuance::certificate::Svid;
@@ -411,6 +412,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Creates, Verb::Post, "/v1/signing-keys/rotate", "rotate_signing_key", Admin(Registry), admin::revocations::rotate_signing_key).takes(Shape::of::<RotateKey>()).gives(Shape::of::<RotatedKeys>()),
     api(Reads, Verb::Get, "/v1/signing-keys", "list_signing_keys", Admin(Read), admin::revocations::signing_keys).query(STATES).sorts(CREATED).gives(Shape::list_of::<SigningKeyView>()),
     api(Reads, Verb::Get, "/v1/ca", "get_ca", Admin(Read), admin::ca::show).gives(Shape::of::<CaView>()),
+    api(Reads, Verb::Get, "/v1/ca/csr", "get_ca_csr", Admin(Registry), admin::ca::request).gives(Shape::of::<CaRequest>()),
+    api(Creates, Verb::Post, "/v1/ca/certificate", "import_ca_certificate", Admin(Registry), admin::ca::import).takes(Shape::of::<ImportCertificate>()).gives(Shape::of::<CaView>()),
     api(Reads, Verb::Get, "/v1/ca/crls", "get_crls", Admin(Read), admin::ca::lists).gives(Shape::of::<ListsView>()),
     api(Reads, Verb::Get, "/v1/certificates", "list_certificates", Admin(Read), admin::certificates::list).query(CERTIFICATES).sorts(CREATED).gives(Shape::list_of::<CertificateView>()),
     api(Reads, Verb::Get, "/v1/certificates/{key}", "get_certificate", Admin(Read), admin::certificates::get).gives(Shape::of::<CertificateView>()),

@@ -361,6 +361,7 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             | "prune_log"
             | "get_acknowledgements"
             | "get_ca"
+            | "get_ca_csr"
             | "get_crls" => {
                 assert_eq!(answer.status, 200, "{name}");
             }
@@ -370,8 +371,10 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
             // Their own next key, which was published a moment ago, and their own organization,
             // which was not restored.
             "rotate_signing_key" | "waive_restore" => answer.problem(409, "state-forbids"),
-            // Whose it is stands in the query, which says nothing here.
-            "preview_revocation" | "run_drill" => assert_eq!(answer.status, 400, "{name}"),
+            // Whose it is stands in the query or the body, which says nothing here.
+            "preview_revocation" | "run_drill" | "import_ca_certificate" => {
+                assert_eq!(answer.status, 400, "{name}");
+            }
             // Only the bootstrap key makes organizations, and only the operator's rotates the root.
             "create_org" | "rotate_root" => answer.problem(403, "not-entitled"),
             // They name A's person or agent in the body.

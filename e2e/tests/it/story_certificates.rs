@@ -200,3 +200,59 @@ async fn certificates_and_their_standing_outlast_a_crash() {
     let none = server.cli(&["certificate", "get", "tok_00000000000000000000000000"]);
     assert_eq!(none.code, 3, "{none:?}");
 }
+
+/// A root of RSA that is kept elsewhere, an authority below it, and what that one signs of ours: OpenSSL
+/// believes an instance by the root alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_trusts_a_root_of_their_own_believes_what_is_below_it() {
+    if !is_there() {
+        return;
+    }
+    let cast = Cast::new().await;
+    let server = &cast.server;
+    let agent = cast.bare_agent("planner").await;
+    let one = cast.instance_of(&agent).await;
+    let file = |name: &str| server.folder().file(name);
+    let [root, root_key, office, office_key, csr] =
+        ["root.pem", "root.key", "office.pem", "office.key", "office.csr"].map(file);
+    let (next_csr, next, chain) = (file("next.csr"), file("next.pem"), file("chain.pem"));
+
+    let signs = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"];
+    let new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Acme Root"];
+    let out = ["-keyout", &root_key, "-out", &root];
+    openssl(&[&new[..], &signs, &out].concat()).good();
+    let new = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes"];
+    let out = ["-subj", "/CN=Acme Office", "-keyout", &office_key, "-out", &csr];
+    let ca = ["-addext", "basicConstraints=critical,CA:TRUE"];
+    openssl(&[&new[..], &signs, &ca, &out].concat()).good();
+    let sign = |request: &str, by: &str, key: &str, to: &str| {
+        let words = ["x509", "-req", "-in", request, "-CA", by, "-CAkey", key, "-out", to];
+        openssl(&[&words[..], &["-copy_extensions", "copyall", "-days", "30"]].concat()).good();
+    };
+    sign(&csr, &root, &root_key, &office);
+
+    server.cli(&["ca", "export-csr", "-o", &next_csr]).good();
+    sign(&next_csr, &office, &office_key, &next);
+    let read = |file: &String| std::fs::read_to_string(file).expect("written");
+    // The root is missing.
+    std::fs::write(&chain, format!("{}{}", read(&next), read(&office))).expect("written");
+    let refused = server.cli(&["ca", "import-certificate", &chain]);
+    assert!(refused.code != 0 && refused.err.contains("up to a root's"), "{refused:?}");
+    std::fs::write(&chain, format!("{}{}{}", read(&next), read(&office), read(&root)))
+        .expect("written");
+    let shown = server.cli_json(&["ca", "import-certificate", &chain]);
+    assert!(shown["roots"].as_array().expect("roots").len() == 2, "{shown}");
+    server.cli(&["signing-key", "rotate", "--purpose", "ca-root", "--now"]).good();
+
+    let (key, certificate) = (file("key.pem"), file("certificate.pem"));
+    let secret = secret_file(server, &one, "one.secret");
+    server.cli(&issue(server, &one, [&secret, &key, &certificate])).good();
+    for purpose in ["sslclient", "sslserver"] {
+        let by = ["verify", "-x509_strict", "-purpose", purpose, "-CAfile", &root];
+        openssl(&[&by[..], &["-untrusted", &certificate, &certificate]].concat()).good();
+    }
+    let bundle = server.cli(&["ca", "bundle"]).good();
+    assert!(bundle.contains(read(&root).lines().nth(3).expect("a line of it")), "{bundle}");
+    let again = server.cli(&["signing-key", "rotate", "--purpose", "ca-root", "--now"]);
+    assert!(again.code != 0 && again.err.contains("export-csr"), "{again:?}");
+}

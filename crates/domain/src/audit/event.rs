@@ -80,6 +80,7 @@ kinds! {
     KeyCreated "key.created";
     KeyRotated "key.rotated";
     KeyRetired "key.retired";
+    KeyCertified "key.certified";
     KeyRevoked "key.revoked";
     RootKeyRotated "root_key.rotated";
     TaskCreated "task.created";

@@ -1,20 +1,22 @@
 //! SPIFFE Trust Domain and Bundle: the roots of an organization and the keys of its JWT-SVIDs, for whoever
 //! checks its instances' certificates and tokens.
 
-use accredit_wire::crypto::PublicKey;
+use accredit_wire::crypto::{PublicKey, sha256};
 use accredit_wire::jwt_svid;
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
-use accredit_wire::x509::certificate::Certificate;
+use accredit_wire::x509::upstream::{Above, RootKey};
+use accredit_wire::x509::{base64, pem};
 use serde::Serialize;
 
-use super::{Certified, trust_domain};
+use super::{Certified, trust_domain, upstream};
 use crate::context::Cx;
 use crate::keys::{KeyPurpose, KeyState, SigningKey};
 use crate::refusal::{Error, Fault};
 use crate::registry::credential::AdminPermission;
 use crate::tenant::{Keys, Tenant, placed};
 
+const LABEL: &str = "CERTIFICATE";
 /// How long until whoever keeps a bundle is to look again, seconds. A root is published for longer
 /// before it signs ([`crate::keys::rotation::KEY_PUBLISH_AHEAD`]).
 pub const REFRESH_HINT_SECONDS: u32 = 300;
@@ -36,10 +38,8 @@ pub struct Bundle {
 /// A key in a bundle: a root as a JWK with its certificate, one of JWT-SVIDs with its name (section 4.2).
 #[derive(Debug, Serialize)]
 pub struct BundleKey {
-    kty: &'static str,
-    crv: &'static str,
-    x: String,
-    y: String,
+    #[serde(flatten)]
+    key: KeyParts,
     #[serde(rename = "use")]
     usage: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,28 +48,61 @@ pub struct BundleKey {
     kid: Option<String>,
 }
 
-/// The published roots with their certificates.
-fn roots(keys: &Keys) -> Result<Vec<(&SigningKey, Certificate)>, Fault> {
-    let mut roots = Vec::new();
-    for key in placed(keys.all(), KeyPurpose::CaRoot) {
-        if let Some(certified) = Certified::of(key)? {
-            roots.push((key, certified.certificate));
+/// A key as a JWK has it (RFC 7518 section 6).
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum KeyParts {
+    Ec { kty: &'static str, crv: &'static str, x: String, y: String },
+    Rsa { kty: &'static str, n: String, e: String },
+}
+
+impl From<RootKey> for KeyParts {
+    fn from(key: RootKey) -> Self {
+        match key {
+            RootKey::Ec { curve, x, y } => Self::Ec { kty: "EC", crv: curve, x, y },
+            RootKey::Rsa { n, e } => Self::Rsa { kty: "RSA", n, e },
+        }
+    }
+}
+
+/// The published roots: those that somebody else keeps in the place of ours that are below them. One of them may
+/// stand above several.
+fn roots(all: &[SigningKey]) -> Result<Vec<(RootKey, Vec<u8>)>, Fault> {
+    let mut roots: Vec<(RootKey, Vec<u8>)> = Vec::new();
+    for key in placed(all, KeyPurpose::CaRoot) {
+        let Some(certified) = Certified::of(key)? else { continue };
+        if !upstream::may_sign(all, key)? {
+            continue;
+        }
+        let root = if let Some(above) = &certified.above {
+            (above.root_key().clone(), above.root().to_vec())
+        } else {
+            (parts(&key.sealed.public)?, certified.certificate.der().to_vec())
+        };
+        if !roots.contains(&root) {
+            roots.push(root);
         }
     }
     Ok(roots)
 }
 
-/// A number that grows whenever a key of the bundle is made or comes into another state: states only go on.
-fn sequence(keys: &Keys) -> u64 {
-    let step = |key: &SigningKey| match key.state {
-        KeyState::Next => 1,
-        KeyState::Active => 2,
-        KeyState::Retiring => 3,
-        KeyState::Retired => 4,
-        KeyState::Revoked => 5,
-    };
-    let of = |purpose| crate::keys::of(keys.all(), purpose).map(step).sum::<u64>();
-    of(KeyPurpose::CaRoot) + of(KeyPurpose::JwtSvid)
+/// A number that grows whenever a key of the bundle is made, is certified by a root outside, or comes into
+/// another state: states only go on.
+fn sequence(keys: &Keys) -> Result<u64, Fault> {
+    let mut sum = 0;
+    let of = |purpose| crate::keys::of(keys.all(), purpose);
+    for key in of(KeyPurpose::CaRoot).chain(of(KeyPurpose::JwtSvid)) {
+        let step = match key.state {
+            KeyState::Next => 1,
+            KeyState::Active => 2,
+            KeyState::Retiring => 3,
+            KeyState::Retired => 4,
+            KeyState::Revoked => 5,
+        };
+        let is_below = Certified::of(key)?.is_some_and(|certified| certified.above.is_some());
+        sum += 2 * step + u64::from(is_below);
+    }
+    Ok(sum)
 }
 
 /// What an organization publishes of its authority. Without roots in it nothing is believed, which
@@ -77,27 +110,30 @@ fn sequence(keys: &Keys) -> u64 {
 pub fn of(tenant: &Tenant) -> Result<Bundle, Fault> {
     let keys = tenant.keys();
     let mut published = Vec::new();
-    for (key, certificate) in roots(&keys)? {
-        let of_root = BundleKey::new("x509-svid", &key.sealed.public)?;
-        published.push(BundleKey { x5c: Some([certificate.base64()]), ..of_root });
+    for (key, der) in roots(keys.all())? {
+        let root = BundleKey::new("x509-svid", key);
+        published.push(BundleKey { x5c: Some([base64(&der)]), ..root });
     }
     for key in keys.jwt_svid_jwks().keys() {
-        let of_svids = BundleKey::new(jwt_svid::KEY_USE, &key.key)?;
+        let of_svids = BundleKey::new(jwt_svid::KEY_USE, parts(&key.key)?);
         published.push(BundleKey { kid: Some(key.kid.clone()), ..of_svids });
     }
     Ok(Bundle {
-        spiffe_sequence: sequence(&keys),
+        spiffe_sequence: sequence(&keys)?,
         spiffe_refresh_hint: REFRESH_HINT_SECONDS,
         keys: published,
     })
 }
 
 impl BundleKey {
-    fn new(usage: &'static str, key: &PublicKey) -> Result<Self, Fault> {
-        let halves = jwt_svid::authorities::halves(key);
-        let (x, y) = halves.ok_or_else(|| Fault::new("bundle", "a key is not of P-256"))?;
-        Ok(Self { kty: "EC", crv: "P-256", x, y, usage, x5c: None, kid: None })
+    fn new(usage: &'static str, key: RootKey) -> Self {
+        Self { key: key.into(), usage, x5c: None, kid: None }
     }
+}
+
+/// The parts of a key of ours.
+fn parts(key: &PublicKey) -> Result<RootKey, Fault> {
+    RootKey::of(key).ok_or_else(|| Fault::new("bundle", "a key is of no curve"))
 }
 
 /// The authority of an organization as it is shown.
@@ -107,7 +143,7 @@ pub struct CaView {
     pub trust_domain: String,
     /// Where its bundle is.
     pub bundle_url: String,
-    /// The roots that are published.
+    /// The roots, the ones that are not published, too.
     pub roots: Vec<CaKeyView>,
     /// The intermediate that signs, and those before it that are still believed.
     pub intermediates: Vec<CaKeyView>,
@@ -122,30 +158,41 @@ pub struct CaKeyView {
     pub state: &'static str,
     /// Which root signed it.
     pub root: String,
-    /// When its certificate is over.
+    /// When its certificate is over, or one above it.
     #[schema(value_type = String)]
     pub expires_at: Time,
     /// SHA-256 of its certificate, in hexadecimal.
     pub sha256: String,
-    /// Its certificate (RFC 7468).
+    /// Its certificate (RFC 7468); of a root that somebody else's has signed, as that one did.
     pub certificate: String,
+    /// The root that is to be trusted for it (RFC 7468): of a root itself, or of the one outside that signed
+    /// it. Nothing of one that is not published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
 }
 
 /// The authority of the organization.
 pub fn show(cx: &Cx) -> Result<CaView, Error> {
     cx.require(AdminPermission::Read)?;
-    let keys = cx.tenant.keys();
+    Ok(view(cx, cx.tenant.keys().all())?)
+}
+
+/// The authority with these keys.
+pub(super) fn view(cx: &Cx, all: &[SigningKey]) -> Result<CaView, Fault> {
     let shown = |purpose| {
         let mut shown = Vec::new();
-        for key in placed(keys.all(), purpose) {
-            let Some(Certified { root, certificate }) = Certified::of(key)? else { continue };
+        for key in placed(all, purpose) {
+            let Some(certified) = Certified::of(key)? else { continue };
+            let is_anchor = purpose == KeyPurpose::CaRoot && upstream::may_sign(all, key)?;
+            let root = certified.above.as_ref().map_or(certified.certificate.der(), Above::root);
             shown.push(CaKeyView {
                 id: key.sealed.id.to_string(),
                 state: key.state.as_str(),
-                root: root.to_string(),
-                expires_at: certificate.until(),
-                sha256: Hash::new(certificate.digest()).to_string(),
-                certificate: certificate.pem(),
+                root: certified.root.to_string(),
+                expires_at: certified.until(),
+                sha256: Hash::new(sha256(certified.shown())).to_string(),
+                certificate: pem(LABEL, certified.shown()),
+                anchor: is_anchor.then(|| pem(LABEL, root)),
             });
         }
         Ok::<_, Fault>(shown)
@@ -156,10 +203,4 @@ pub fn show(cx: &Cx) -> Result<CaView, Error> {
         roots: shown(KeyPurpose::CaRoot)?,
         intermediates: shown(KeyPurpose::Ca)?,
     })
-}
-
-/// The published roots as text, one after the other (RFC 7468).
-pub fn pem(tenant: &Tenant) -> Result<String, Fault> {
-    let keys = tenant.keys();
-    Ok(roots(&keys)?.into_iter().map(|(_, certificate)| certificate.pem()).collect())
 }

@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod issued;
 pub mod ocsp;
 pub mod revoked;
+pub mod upstream;
 
 use std::time::Duration;
 
@@ -20,7 +21,9 @@ use accredit_wire::time::Time;
 use accredit_wire::x509::certificate::{
     Certificate, Life, Named, Pointers, SERIAL_BYTES, Unsigned,
 };
+use accredit_wire::x509::pem;
 use accredit_wire::x509::spiffe::TrustDomain;
+use accredit_wire::x509::upstream::Above;
 
 use crate::context::World;
 use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
@@ -46,6 +49,8 @@ pub struct Certified {
     pub root: KeyId,
     /// The certificate.
     pub certificate: Certificate,
+    /// What stands above a root of ours that somebody else's root has signed.
+    pub above: Option<Above>,
 }
 
 impl Certified {
@@ -58,15 +63,37 @@ impl Certified {
         let Some(text) = &key.statement else { return Ok(None) };
         let wrong =
             |why: &str| Fault::new("read a certificate", format!("{}: {why}", key.sealed.id));
-        let (root, der) = text.split_once(' ').ok_or_else(|| wrong("no two parts"))?;
-        let root = root.parse().map_err(|_| wrong("no root"))?;
-        let der = b64url_decode(der).map_err(|_| wrong("no base64url"))?;
+        let mut parts = text.split(' ');
+        let root = parts.next().and_then(|root| root.parse().ok());
+        let root = root.ok_or_else(|| wrong("no root"))?;
+        let ders: Result<Vec<_>, _> = parts.map(b64url_decode).collect();
+        let mut ders = ders.map_err(|_| wrong("no base64url"))?.into_iter();
+        let der = ders.next().ok_or_else(|| wrong("no two parts"))?;
         let certificate = Certificate::parse(&der).map_err(|error| wrong(&error.to_string()))?;
-        Ok(Some(Self { root, certificate }))
+        let above: Vec<_> = ders.collect();
+        let above = (!above.is_empty()).then(|| Above::read(above)).transpose();
+        let above = above.map_err(|error| wrong(&error.to_string()))?;
+        Ok(Some(Self { root, certificate, above }))
     }
 
     fn text(&self) -> String {
-        format!("{} {}", self.root, b64url_encode(self.certificate.der()))
+        let mut text = format!("{} {}", self.root, b64url_encode(self.certificate.der()));
+        for der in self.above.iter().flat_map(Above::certificates) {
+            text.push(' ');
+            text.push_str(&b64url_encode(der));
+        }
+        text
+    }
+
+    /// When it is over, or what stands above it.
+    pub fn until(&self) -> Time {
+        let until = self.certificate.until();
+        self.above.as_ref().map_or(until, |above| until.min(above.until()))
+    }
+
+    /// The certificate by which those who hold to the root know the authority, DER.
+    pub fn shown(&self) -> &[u8] {
+        self.above.as_ref().map_or(self.certificate.der(), Above::own)
     }
 }
 
@@ -77,6 +104,8 @@ pub struct Intermediate {
     pub sealed: SealedKey,
     /// Its certificate and its root.
     pub certified: Certified,
+    /// What stands above its root.
+    pub above: Option<Above>,
 }
 
 impl Intermediate {
@@ -85,11 +114,23 @@ impl Intermediate {
         let active = keys::of(all, KeyPurpose::Ca).rfind(|key| key.state == KeyState::Active);
         let Some(active) = active else { return Ok(None) };
         let Some(certified) = Certified::of(active)? else { return Ok(None) };
-        let is_root = |key: &&SigningKey| key.sealed.id == certified.root;
-        let is_believed = keys::of(all, KeyPurpose::CaRoot)
-            .find(is_root)
-            .is_some_and(|root| matches!(root.state, KeyState::Active | KeyState::Retiring));
-        Ok(is_believed.then(|| Self { sealed: active.sealed.clone(), certified }))
+        let is_root = |key: &&SigningKey| {
+            key.sealed.id == certified.root
+                && matches!(key.state, KeyState::Active | KeyState::Retiring)
+        };
+        let Some(root) = keys::of(all, KeyPurpose::CaRoot).find(is_root) else { return Ok(None) };
+        if !upstream::may_sign(all, root)? {
+            return Ok(None);
+        }
+        let above = Certified::of(root)?.and_then(|root| root.above);
+        Ok(Some(Self { sealed: active.sealed.clone(), certified, above }))
+    }
+
+    /// Its certificate and those that lead from it to the published root, PEM.
+    pub fn chain(&self) -> String {
+        let above = self.above.iter().flat_map(Above::between);
+        let above = above.map(|der| pem("CERTIFICATE", der));
+        std::iter::once(self.certified.certificate.pem()).chain(above).collect()
     }
 }
 
@@ -123,7 +164,7 @@ pub(crate) async fn self_signed(
     let domain = trust_domain(root.sealed.org, issuer)?;
     let name = name(root.sealed.id);
     let life = Life { from: now, until: now.plus(ROOT_LIFE) };
-    let own = Named { name: &name, key: &root.sealed.public };
+    let own = Named::new(&name, &root.sealed.public);
     let serial = world.random::<SERIAL_BYTES>();
     let unsigned = Unsigned::root(&domain, own, &serial, life);
     signed(world, (&root.sealed, unsigned), root.clone()).await
@@ -141,9 +182,10 @@ pub(crate) async fn signed_by(
         Certified::of(root)?.ok_or_else(|| Fault::new("sign", "a root has no certificate"))?;
     let domain = trust_domain(intermediate.sealed.org, issuer)?;
     let names = [root, &intermediate].map(|key| name(key.sealed.id));
-    let by = Named { name: &names[0], key: &root.sealed.public };
-    let own = Named { name: &names[1], key: &intermediate.sealed.public };
-    let until = now.plus(INTERMEDIATE_LIFE).min(of_root.certificate.until());
+    let identifier = of_root.above.as_ref().and_then(Above::identifier);
+    let by = Named { identifier, ..Named::new(&names[0], &root.sealed.public) };
+    let own = Named::new(&names[1], &intermediate.sealed.public);
+    let until = now.plus(INTERMEDIATE_LIFE).min(of_root.until());
     let (at, serial) = (pointers(issuer, root.sealed.id), world.random::<SERIAL_BYTES>());
     let life = Life { from: now, until };
     let unsigned = Unsigned::intermediate(&domain, (by, own), &at, &serial, life);
@@ -159,7 +201,7 @@ async fn signed<E: std::fmt::Display>(
     let signature = world.vault.sign(by, unsigned.signing_input()).await?;
     let certificate = unsigned.finish(&signature);
     let certificate = certificate.map_err(|error| Fault::new("make a certificate", error))?;
-    let statement = Some(Certified { root: by.id, certificate }.text());
+    let statement = Some(Certified { root: by.id, certificate, above: None }.text());
     Ok(SigningKey { statement, ..key })
 }
 
@@ -189,7 +231,7 @@ pub(crate) async fn anew(
 /// Whether a key of the authority is to give its place to the next one at `now`.
 pub(crate) fn is_due(key: &SigningKey, now: Time) -> Result<bool, Fault> {
     let Some(certified) = Certified::of(key)? else { return Ok(false) };
-    let until = certified.certificate.until();
+    let until = certified.until();
     Ok(match key.sealed.purpose {
         KeyPurpose::CaRoot => until <= now.plus(ROOT_ROTATED_BEFORE_END),
         KeyPurpose::Ca => until.plus(INTERMEDIATE_SIGNS) <= now.plus(INTERMEDIATE_LIFE),

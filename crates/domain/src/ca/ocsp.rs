@@ -65,7 +65,7 @@ pub fn asked(tenant: &Tenant, questions: &[CertId], now: Time) -> Result<Option<
 
 fn is_asked(key: &SigningKey, questions: &[CertId]) -> Result<bool, Fault> {
     let name = name(key.sealed.id);
-    let named = Named { name: &name, key: &key.sealed.public };
+    let named = Named::new(&name, &key.sealed.public);
     for question in questions {
         let is_of = question.is_of(named);
         if !is_of.map_err(|error| Fault::new("name an authority", error))? {

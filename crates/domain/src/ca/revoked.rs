@@ -19,6 +19,7 @@ use accredit_wire::ids::{AnyId, KeyId, Kind};
 use accredit_wire::time::Time;
 use accredit_wire::x509::certificate::{Life, Named, SERIAL_BYTES};
 use accredit_wire::x509::crl::{self, Reason, Revoked, UnsignedList};
+use accredit_wire::x509::upstream::Above;
 use serde::Serialize;
 
 use super::{Certified, INTERMEDIATE_LIFE, name};
@@ -82,7 +83,7 @@ pub(super) fn intermediates(
 pub fn certificate(tenant: &Tenant, id: KeyId, now: Time) -> Result<Option<Vec<u8>>, Fault> {
     let found = authority(&tenant.keys(), id, now)?;
     let found = found.filter(|(key, _)| key.state != KeyState::Revoked);
-    Ok(found.map(|(_, held)| held.certificate.der().to_vec()))
+    Ok(found.map(|(_, held)| held.shown().to_vec()))
 }
 
 /// The authorities whose lists whoever goes by lists wants to have: roots that are published, and
@@ -190,7 +191,7 @@ pub async fn publish(
     let mut rev = tenant.rev();
     let keys = tenant.keys();
     let found = authority(&keys, id, now)?.filter(|(key, _)| key.state != KeyState::Revoked);
-    let Some((key, _)) = found else { return Ok(None) };
+    let Some((key, certified)) = found else { return Ok(None) };
     let entries = if key.sealed.purpose == KeyPurpose::CaRoot {
         revoked_by(&keys, id, now)?
     } else {
@@ -201,7 +202,9 @@ pub async fn publish(
     };
     let unmade = |error| Fault::new("make a list of revoked certificates", error);
     let number = crl::number(rev, now);
-    let issuer = Named { name: &name(id), key: &key.sealed.public };
+    let called = name(id);
+    let identifier = certified.above.as_ref().and_then(Above::identifier);
+    let issuer = Named { identifier, ..Named::new(&called, &key.sealed.public) };
     let life = life(now);
     let unsigned = UnsignedList::new(issuer, number, life, &entries).map_err(unmade)?;
     let signature = world.vault.sign(&key.sealed, unsigned.signing_input()).await?;

@@ -113,7 +113,7 @@ async fn attempt(cx: &Cx, auth: &ClientAuth, asked: &CertificateRequest) -> Resu
     let svid = Svid {
         id: row.id,
         spiffe_id: row.spiffe_id.clone(),
-        certificate: format!("{}{}", certificate.pem(), template.by.certified.certificate.pem()),
+        certificate: format!("{}{}", certificate.pem(), template.by.chain()),
         expires_at: row.expires_at,
         expires_in: row.expires_at.since(cx.now).as_secs(),
         client: client.id(),
@@ -195,7 +195,8 @@ pub(super) fn no_room() -> Refusal {
 async fn mint(cx: &Cx, template: &Template) -> Result<Certificate, Fault> {
     let unmade = |error: EncodingError| Fault::new("make a certificate", error);
     let by = &template.by.sealed;
-    let issuer = Named { name: &ca::name(by.id), key: &by.public };
+    let called = ca::name(by.id);
+    let issuer = Named::new(&called, &by.public);
     let issuer = (issuer, &ca::pointers(&cx.tenant.issuer, by.id));
     let life = Life { from: cx.now, until: template.until };
     let name = template.instance.to_string();

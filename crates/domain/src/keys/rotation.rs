@@ -147,7 +147,8 @@ fn check_room(keys: &[SigningKey], purpose: KeyPurpose) -> Result<(), Refusal> {
 }
 
 fn check_published(next: Option<&SigningKey>, now: Time) -> Result<(), Refusal> {
-    let since = next.map_or(now, |key| key.created_at);
+    // A root that was certified outside is published as another from then on.
+    let since = next.map_or(now, |key| key.changed_at.unwrap_or(key.created_at));
     let from = since.plus(KEY_PUBLISH_AHEAD);
     if from <= now {
         return Ok(());
@@ -177,6 +178,10 @@ pub async fn rotate(cx: &Cx, asked: &RotateKey) -> Result<RotatedKeys, Error> {
     decide(|| async {
         let keys = cx.world.store.signing_keys(cx.tenant.id).await?;
         check_room(&keys, purpose)?;
+        if purpose == KeyPurpose::CaRoot {
+            let next = in_state(&keys, purpose, KeyState::Next);
+            ca::upstream::check_successor(&keys, next)?;
+        }
         // An intermediate travels with what it signed: nobody needs to know it before.
         if !asked.now && purpose != KeyPurpose::Ca {
             check_published(in_state(&keys, purpose, KeyState::Next), cx.now)?;
@@ -283,8 +288,16 @@ async fn renew(cx: &Cx) -> Result<u64, Fault> {
     for purpose in [KeyPurpose::CaRoot, KeyPurpose::Ca] {
         let keys = cx.tenant.keys();
         let Some(active) = in_state(keys.all(), purpose, KeyState::Active) else { continue };
-        let is_cut_off = purpose == KeyPurpose::Ca && cx.tenant.ca().is_none();
-        if !is_cut_off && !ca::is_due(active, cx.now)? {
+        let is_due = if purpose == KeyPurpose::CaRoot {
+            let next = in_state(keys.all(), purpose, KeyState::Next);
+            ca::is_due(active, cx.now)? || ca::upstream::is_awaited(active, next)?
+        } else {
+            let root = in_state(keys.all(), KeyPurpose::CaRoot, KeyState::Active);
+            let may = root.map(|root| ca::upstream::may_sign(keys.all(), root)).transpose()?;
+            let is_cut_off = cx.tenant.ca().is_none() && may == Some(true);
+            is_cut_off || ca::is_due(active, cx.now)?
+        };
+        if !is_due {
             continue;
         }
         let asked = RotateKey { purpose: Some(purpose.as_str().to_owned()), now: false };

@@ -326,7 +326,7 @@ impl Authority {
         let lists: Vec<&CertRevocationList<'_>> = held.lists.lists.iter().collect();
         let options = RevocationOptionsBuilder::new(&lists).map_err(|_| Unfit::Unlisted)?;
         let options = options
-            .with_depth(RevocationCheckDepth::Chain)
+            .with_depth(depth(chain))
             .with_status_policy(UnknownStatusPolicy::Deny)
             .with_expiration_policy(ExpirationPolicy::Enforce)
             .build();
@@ -408,6 +408,16 @@ impl Authority {
             None,
         )?;
         Ok(())
+    }
+}
+
+/// How far up a chain is looked up in the lists. Above a root of ours that somebody else's has signed, lists are
+/// that one's, and ours have none of it; what is asked then, whether the leaf's own authority has a list, is what
+/// none has that was revoked.
+fn depth(chain: &[CertificateDer<'_>]) -> RevocationCheckDepth {
+    match chain {
+        [_leaf, _intermediate] => RevocationCheckDepth::Chain,
+        _ => RevocationCheckDepth::EndEntity,
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Ca {
     name: String,
     intermediate: Certificate,
     serial: u8,
+    /// The root's certificate as somebody else's root signed it, and that one, where there is one.
+    above: Option<[Vec<u8>; 2]>,
     /// Serial numbers on the intermediate's list.
     listed: Vec<[u8; 16]>,
     /// How long certificates hold.
@@ -93,7 +95,7 @@ impl Ca {
     pub(crate) fn new(domain: &str) -> Self {
         let domain = TrustDomain::parse(domain).expect("a domain");
         let (root_key, key) = (Key::new(), Key::new());
-        let root = Named { name: "root", key: &root_key.public };
+        let root = Named::new("root", &root_key.public);
         let life = lasting(Duration::from_hours(1000));
         let unsigned = Unsigned::root(&domain, root, &numbered(1, 1), life).expect("a root");
         let root = signed(&root_key, unsigned);
@@ -105,6 +107,7 @@ impl Ca {
             key,
             name: String::new(),
             serial: 0,
+            above: None,
             listed: Vec::new(),
             life: Duration::from_hours(1),
             is_believed: true,
@@ -114,13 +117,31 @@ impl Ca {
         ca
     }
 
+    /// The root is below one that somebody else keeps, and that one is published in its place.
+    pub(crate) fn go_below_another(&mut self) {
+        let authority = |name: &str| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+            params
+        };
+        let key = Key::new();
+        let outside = authority("outside").self_signed(&key.pair()).expect("a root");
+        let issuer = rcgen::Issuer::new(authority("outside"), key.pair());
+        let below = authority("root").signed_by(&self.root_key.pair(), &issuer);
+        let below = below.expect("a certificate").der().to_vec();
+        self.above = Some([below, outside.der().to_vec()]);
+    }
+
     /// Another intermediate signs from here on.
     pub(crate) fn rotate(&mut self) {
         self.serial += 1;
         self.key = Key::new();
         self.name = format!("intermediate {}", self.serial);
-        let root = Named { name: "root", key: &self.root_key.public };
-        let names = (root, Named { name: &self.name, key: &self.key.public });
+        let root = Named::new("root", &self.root_key.public);
+        let names = (root, Named::new(&self.name, &self.key.public));
         let (serial, life) = (numbered(2, self.serial), lasting(Duration::from_hours(100)));
         let unsigned = Unsigned::intermediate(&self.domain, names, &pointers(), &serial, life);
         self.intermediate = signed(&self.root_key, unsigned.expect("an intermediate"));
@@ -133,7 +154,7 @@ impl Ca {
     /// A certificate for an id and a key, for so long from `from` on; its serial number.
     pub(crate) fn leaf(&mut self, id: &SpiffeId, key: &SubjectKey, life: Life) -> Certificate {
         self.serial += 1;
-        let issuer = Named { name: &self.name, key: &self.key.public };
+        let issuer = Named::new(&self.name, &self.key.public);
         let unsigned = Unsigned::instance(
             id,
             (issuer, &pointers()),
@@ -182,7 +203,8 @@ impl Ca {
     }
 
     fn chain(&self, leaf: &[u8]) -> Vec<Vec<u8>> {
-        vec![leaf.to_vec(), self.intermediate.der().to_vec()]
+        let above = self.above.iter().map(|[below, _]| below.clone());
+        [leaf.to_vec(), self.intermediate.der().to_vec()].into_iter().chain(above).collect()
     }
 
     /// Puts a certificate on the list.
@@ -193,7 +215,12 @@ impl Ca {
     }
 
     fn bundle(&self) -> String {
-        let root = format!(r#"{{"kty":"EC","use":"x509-svid","x5c":["{}"]}}"#, self.root.base64());
+        let root = format!(
+            r#"{{"kty":"EC","use":"x509-svid","x5c":["{}"]}}"#,
+            accredit_wire::x509::base64(
+                self.above.as_ref().map_or(self.root.der(), |above| &above[1])
+            )
+        );
         let keys = if self.is_believed { root } else { String::new() };
         format!(r#"{{"spiffe_sequence":1,"spiffe_refresh_hint":5,"keys":[{keys}]}}"#)
     }
@@ -205,7 +232,7 @@ impl Ca {
         let said = Revoked { at: now(), reason: Some(Reason::PrivilegeWithdrawn) };
         let listed: Vec<_> = self.listed.iter().map(|serial| (*serial, said)).collect();
         let list = |name: &str, key: &Key, entries: &[([u8; 16], Revoked)]| {
-            let named = Named { name, key: &key.public };
+            let named = Named::new(name, &key.public);
             let unsigned = UnsignedList::new(named, number, life, entries).expect("a list");
             let signature = key.private.sign(unsigned.signing_input()).expect("a signature");
             crl::text(&unsigned.finish(&signature).expect("a list"))
@@ -248,7 +275,11 @@ async fn certificate(
     let mut ca = issuer.ca();
     let (id, life) = (ca.id(agent, instance), lasting(ca.life));
     let leaf = ca.leaf(&id, &key, life);
-    let chain = format!("{}{}", leaf.pem(), ca.intermediate.pem());
+    let chain: String = ca
+        .chain(leaf.der())
+        .iter()
+        .map(|der| accredit_wire::x509::pem("CERTIFICATE", der))
+        .collect();
     let chain = chain.replace('\n', "\\n");
     Ok(format!(
         r#"{{"id":"tok_x","spiffe_id":"{id}","certificate":"{chain}","expires_in":{}}}"#,

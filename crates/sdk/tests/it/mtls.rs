@@ -33,7 +33,10 @@ type Open = Stream<TcpStream>;
 
 impl Stage {
     async fn new() -> Self {
-        let issuer = Issuer::start().await;
+        Self::of(Issuer::start().await).await
+    }
+
+    async fn of(issuer: Issuer) -> Self {
         let verifier = issuer.verifier().await;
         let domain = issuer.ca().domain.to_string();
         let authority = Authority::connect(&verifier, &domain).await.expect("an authority");
@@ -218,6 +221,36 @@ async fn two_agents_prove_who_they_are_and_talk() {
     // Closed by either, it ends well.
     here.shutdown().await.expect("closed");
     assert_eq!(there.read(&mut [0; 8]).await.expect("the end"), 0);
+}
+
+/// The lists of a root that somebody else keeps are not the issuer's: what the issuer's say is enough.
+#[tokio::test]
+async fn below_a_root_that_somebody_else_keeps_they_talk_and_end_as_well() {
+    let issuer = Issuer::start().await;
+    let before = issuer.ca().shown("planner", numbered(4));
+    issuer.ca().go_below_another();
+    let stage = Stage::of(issuer).await;
+    let planner = stage.mtls("planner", 1, Peers::agent("worker")).await;
+    let worker = stage.mtls("worker", 2, Peers::agent("planner")).await;
+    let (mut here, mut there) = stage.connected(&planner, &worker).await;
+    talks((&mut here, &mut there)).await;
+    let refused = accepts(&worker, Some(&before)).await.expect_err("ours alone is no root");
+    assert!(matches!(unfit(&refused), Unfit::Path(_)), "{refused:?}");
+    let listed = stage.issuer.ca().shown("planner", numbered(5));
+    accepts(&worker, Some(&listed)).await.expect("it is on no list");
+    stage.issuer.ca().list(&listed);
+    stage.issuer.revoke(numbered(66));
+    until("it is known", || stage.verifier.status().is_some_and(|now| now.rev == 1)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let refused = accepts(&worker, Some(&listed)).await.expect_err("it is on the list");
+    assert_eq!(*unfit(&refused), Unfit::Revoked);
+    talks((&mut here, &mut there)).await;
+    // One whose authority has no list any more, as one that was revoked.
+    let planner = stage.issuer.ca().shown("planner", numbered(6));
+    stage.issuer.ca().rotate();
+    stage.issuer.revoke(numbered(67));
+    assert!(matches!(ended(&mut there).await, Ended::Own(Unfit::Unlisted)));
+    accepts(&worker, Some(&planner)).await.expect_err("its authority has no list");
 }
 
 #[tokio::test]

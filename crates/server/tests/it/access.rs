@@ -112,6 +112,8 @@ pub(crate) struct Stage {
     authority: String,
     /// A request about it, in base64.
     ocsp: String,
+    /// What a root outside makes of the next root.
+    chain: String,
     idp: Idp,
 }
 
@@ -166,6 +168,7 @@ impl Stage {
         let certificate = crate::certificates::issue(&world, &acme, &holder).await;
         let ocsp = STANDARD.encode(crate::certificate_status::asks_about(&certificate));
         let certificate = certificate["id"].as_str().expect("an id").to_owned();
+        let chain = crate::upstream::certified(&world, &acme).await;
         let shown = format!("/v1/certificates/{certificate}");
         let shown = world.admin(&acme, "GET", &shown, None).await.expect(200);
         let authority = shown.member("key");
@@ -183,6 +186,7 @@ impl Stage {
             certificate,
             authority,
             ocsp,
+            chain,
             idp,
         };
         let spare = stage.admin(&stage.acme, AdminRole::Auditor, None, None).await;
@@ -412,6 +416,7 @@ impl Stage {
             "create_credential" => json!({"agent": planner, "type": "client-secret"}),
             "identify_credential" => json!({"secret": self.scene.client.secret}),
             "rotate_signing_key" => json!({"now": true}),
+            "import_ca_certificate" => json!({"chain": self.chain}),
             "acknowledge_revocations" => {
                 json!({"gen": 1, "rev": 0, "follower": "00".repeat(16), "waited": 0})
             }

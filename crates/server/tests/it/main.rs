@@ -64,6 +64,7 @@ mod stolen_key;
 mod task;
 mod timing;
 mod token;
+mod upstream;
 mod uses;
 mod versions;
 mod wellknown;

@@ -7,8 +7,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{Any, BitString, Ia5String, OctetString, UintRef, Utf8StringRef};
 use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
@@ -42,7 +40,7 @@ pub const SERIAL_BYTES: usize = 16;
 /// Bytes of a key's identifier (RFC 7093 section 2, method 1).
 const KEY_IDENTIFIER_BYTES: usize = 20;
 /// Intermediates below a root, and certificates of authorities below an intermediate.
-const PATH_BELOW_ROOT: u8 = 1;
+pub(super) const PATH_BELOW_ROOT: u8 = 1;
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -69,6 +67,16 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// Its key, of P-256.
     pub key: &'a PublicKey,
+    /// How its key is identified, where its certificate says otherwise than ours do
+    /// (RFC 5280 section 4.2.1.1).
+    pub identifier: Option<&'a [u8]>,
+}
+
+impl<'a> Named<'a> {
+    /// One whose certificate is of ours.
+    pub const fn new(name: &'a str, key: &'a PublicKey) -> Self {
+        Self { name, key, identifier: None }
+    }
 }
 
 /// Where whoever has a certificate finds what its issuer says of it: URLs.
@@ -120,7 +128,7 @@ impl Unsigned {
             authority(0)?,
             signs_certificates()?,
             extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
-            signed_by(issuer.key)?,
+            signed_by(issuer)?,
             names(&domain.id())?,
             lists(at)?,
             answers(at)?,
@@ -143,7 +151,7 @@ impl Unsigned {
             extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
             extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))?,
             extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
-            signed_by(issuer.key)?,
+            signed_by(issuer)?,
             names(id)?,
             lists(at)?,
             answers(at)?,
@@ -228,11 +236,6 @@ impl Certificate {
         pem("CERTIFICATE", &self.der)
     }
 
-    /// Its bytes in base64, as a JWK's `x5c` holds them (RFC 7517 section 4.7).
-    pub fn base64(&self) -> String {
-        STANDARD.encode(&self.der)
-    }
-
     /// SHA-256 of its bytes.
     pub fn digest(&self) -> [u8; 32] {
         sha256(&self.der)
@@ -285,7 +288,7 @@ pub(super) fn info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, Encodin
     Ok(SubjectPublicKeyInfoOwned { algorithm, subject_public_key })
 }
 
-fn key_identifier(key: &SubjectPublicKeyInfoOwned) -> [u8; KEY_IDENTIFIER_BYTES] {
+pub(super) fn key_identifier(key: &SubjectPublicKeyInfoOwned) -> [u8; KEY_IDENTIFIER_BYTES] {
     let bytes = key.subject_public_key.raw_bytes();
     let mut identifier = [0; KEY_IDENTIFIER_BYTES];
     identifier.copy_from_slice(&sha256(bytes)[..KEY_IDENTIFIER_BYTES]);
@@ -309,22 +312,25 @@ pub(super) fn extension<E: Encode + AssociatedOid>(
     Ok(Extension { extn_id: E::OID, critical, extn_value })
 }
 
-fn authority(below: u8) -> Result<Extension, EncodingError> {
+pub(super) fn authority(below: u8) -> Result<Extension, EncodingError> {
     extension(true, &BasicConstraints { ca: true, path_len_constraint: Some(below) })
 }
 
-fn signs_certificates() -> Result<Extension, EncodingError> {
+pub(super) fn signs_certificates() -> Result<Extension, EncodingError> {
     extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))
 }
 
-pub(super) fn signed_by(issuer: &PublicKey) -> Result<Extension, EncodingError> {
-    let identifier = OctetString::new(key_identifier(&info(issuer)?))?;
+pub(super) fn signed_by(issuer: Named<'_>) -> Result<Extension, EncodingError> {
+    let identifier = match issuer.identifier {
+        Some(identifier) => OctetString::new(identifier)?,
+        None => OctetString::new(key_identifier(&info(issuer.key)?))?,
+    };
     let identifier =
         AuthorityKeyIdentifier { key_identifier: Some(identifier), ..Default::default() };
     extension(false, &identifier)
 }
 
-fn names(id: &SpiffeId) -> Result<Extension, EncodingError> {
+pub(super) fn names(id: &SpiffeId) -> Result<Extension, EncodingError> {
     let uri = GeneralName::UniformResourceIdentifier(Ia5String::new(id.as_str())?);
     extension(false, &SubjectAltName(vec![uri]))
 }

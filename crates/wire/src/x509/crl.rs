@@ -62,8 +62,7 @@ impl UnsignedList {
         life: Life,
         revoked: &[([u8; SERIAL_BYTES], Revoked)],
     ) -> Result<Self, EncodingError> {
-        let extensions =
-            vec![signed_by(issuer.key)?, extension(false, &CrlNumber::try_from(number)?)?];
+        let extensions = vec![signed_by(issuer)?, extension(false, &CrlNumber::try_from(number)?)?];
         let mut parts = vec![
             Version::V2.to_der()?,
             ecdsa().to_der()?,

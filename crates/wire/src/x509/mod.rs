@@ -2,9 +2,9 @@
 //!
 //! [`spiffe`] says what they are called, [`request`] reads what somebody wants one for,
 //! [`certificate`] writes them, [`crl`] and [`ocsp`] say which of them were revoked, [`presented`] reads what a client shows,
-//! and [`svid`] what a peer does.
+//! [`svid`] what a peer does, and [`upstream`] what stands above an authority that somebody else's root has signed.
 //! What is written here is signed elsewhere: no private key comes near.
-//! Absent on purpose: building and checking paths, which is the verifier's own library's work.
+//! Absent on purpose: building paths, which is rustls-webpki's work and the verifier's.
 
 pub mod certificate;
 pub mod crl;
@@ -13,6 +13,7 @@ pub mod presented;
 pub mod request;
 pub mod spiffe;
 pub mod svid;
+pub mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -68,11 +69,29 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     out
 }
 
+/// A certificate's bytes in base64, as a JWK's `x5c` holds them (RFC 7517 section 4.7).
+pub fn base64(der: &[u8]) -> String {
+    STANDARD.encode(der)
+}
+
 /// The bytes of a text that is one PEM block under a label and nothing else.
 pub fn decoded(label: &str, text: &str) -> Option<Vec<u8>> {
     let inner = text.trim().strip_prefix(&format!("-----BEGIN {label}-----"))?;
     let inner = inner.strip_suffix(&format!("-----END {label}-----"))?;
     from_base64(inner)
+}
+
+/// The bytes of each block of a text that is PEM blocks under a label, one after the other, and nothing
+/// else; at least one.
+pub fn all_decoded(label: &str, text: &str) -> Option<Vec<Vec<u8>>> {
+    let end = format!("-----END {label}-----");
+    let (mut all, mut rest) = (Vec::new(), text.trim());
+    while !rest.is_empty() {
+        let (block, after) = rest.split_at(rest.find(&end)? + end.len());
+        all.push(decoded(label, block).filter(|der| !der.is_empty())?);
+        rest = after.trim_start();
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 /// The bytes of base64 in lines.

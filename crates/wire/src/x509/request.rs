@@ -20,7 +20,7 @@ use crate::crypto::{EcdsaKind, PrivateKey, RsaAlgorithm, RsaPublicKey, sha256, v
 pub const REQUEST_TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// The label of a request (RFC 7468 section 7).
-const LABEL: &str = "CERTIFICATE REQUEST";
+pub(super) const LABEL: &str = "CERTIFICATE REQUEST";
 /// The same as older programs write it, Java's `keytool` among them.
 const LABEL_BEFORE: &str = "NEW CERTIFICATE REQUEST";
 

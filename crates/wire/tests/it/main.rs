@@ -2,6 +2,9 @@
 #![expect(clippy::expect_used, reason = "the fuzzer's targets fail loudly")]
 
 #[cfg(feature = "x509")]
+#[path = "../../../../fuzz/chain.rs"]
+mod chain;
+#[cfg(feature = "x509")]
 #[path = "../../../../fuzz/csr.rs"]
 mod csr;
 #[cfg(feature = "x509")]
@@ -49,6 +52,7 @@ fn no_target_panics_on_its_corpus() {
     }
     #[cfg(feature = "x509")]
     {
+        replay("chain", chain::run);
         replay("csr", csr::run);
         replay("presented", presented::run);
         replay("ocsp", ocsp::run);
@@ -95,6 +99,7 @@ fn the_seeds_that_are_good_are_read() {
     }
     #[cfg(feature = "x509")]
     {
+        assert!(chain::is_read(&seed("chain/rsa.pem")));
         assert!(csr::is_read(&seed("csr/info")), "it is signed anew");
         assert!(jwt_svid::is_read(&seed("jwt_svid/claims")));
         for (name, is_registered, names) in [

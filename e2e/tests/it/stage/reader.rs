@@ -37,7 +37,7 @@ use super::{Ask, Server, until};
 const ADDRESS: &str = "127.0.0.1:8420";
 
 /// Programs that a document may use beside ours: those of POSIX, and [`NOT_EVERYWHERE`].
-const PROGRAMS: [&str; 7] = ["cp", "curl", "mkdir", "openssl", "printf", "sed", "tail"];
+const PROGRAMS: [&str; 8] = ["cat", "cp", "curl", "mkdir", "openssl", "printf", "sed", "tail"];
 
 /// Those that are not on every machine with a shell.
 const NOT_EVERYWHERE: [&str; 2] = ["curl", "openssl"];

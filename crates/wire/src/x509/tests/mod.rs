@@ -70,10 +70,10 @@ fn authority(name: &str) -> Authority {
     let id = OrganizationId::new(1, [1; 10]);
     let domain = TrustDomain::of(name, id, "https://id.acme.test/o/x").expect("a domain");
     let (root_key, key) = (key(), key());
-    let root = Named { name: "root", key: &root_key.public };
+    let root = Named::new("root", &root_key.public);
     let unsigned = Unsigned::root(&domain, root, &[0xff; 16], life(10_000)).expect("a root");
     let root_certificate = sign(&root_key, unsigned);
-    let own = Named { name: "intermediate", key: &key.public };
+    let own = Named::new("intermediate", &key.public);
     let unsigned = Unsigned::intermediate(&domain, (root, own), &pointers(), &[2; 16], life(100));
     let intermediate = sign(&root_key, unsigned.expect("an intermediate"));
     Authority { domain, root: root_certificate, root_key, key, intermediate }
@@ -82,7 +82,7 @@ fn authority(name: &str) -> Authority {
 impl Authority {
     /// As it is called where it signs.
     fn named(&self) -> Named<'_> {
-        Named { name: "intermediate", key: &self.key.public }
+        Named::new("intermediate", &self.key.public)
     }
 
     fn leaf(&self, id: &SpiffeId, key: &SubjectKey) -> Certificate {

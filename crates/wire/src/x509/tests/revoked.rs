@@ -80,7 +80,7 @@ impl Stage {
 
     /// The root's, with nothing on it.
     fn root_list(&self) -> Vec<u8> {
-        let root = Named { name: "root", key: &self.one.root_key.public };
+        let root = Named::new("root", &self.one.root_key.public);
         let unsigned = UnsignedList::new(root, 1, hour(), &[]).expect("a list");
         let signature = self.one.root_key.private.sign(unsigned.signing_input()).expect("signed");
         unsigned.finish(&signature).expect("a list")
@@ -208,11 +208,11 @@ fn what_openssl_asks_is_read_and_what_is_answered_is_believed() {
         assert_eq!(parse_text(&STANDARD.encode(&asked)), Ok(questions.clone()));
         let serials: Vec<_> = questions.iter().filter_map(CertId::serial).collect();
         assert_eq!(serials, [&DEAD, &ALIVE]);
-        let root = Named { name: "root", key: &stage.one.root_key.public };
+        let root = Named::new("root", &stage.one.root_key.public);
         for question in &questions {
             assert_eq!(question.is_of(stage.one.named()).ok(), Some(true), "{hash}");
             assert_eq!(question.is_of(root).ok(), Some(false));
-            let posing = Named { name: "intermediate", key: root.key };
+            let posing = Named::new("intermediate", root.key);
             assert_eq!(question.is_of(posing).ok(), Some(false));
         }
         let said = [Status::Revoked(withdrawn()), Status::Good];
