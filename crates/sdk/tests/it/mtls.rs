@@ -526,7 +526,8 @@ async fn an_intermediate_that_has_begun_to_sign_just_now_costs_no_handshake() {
         let mut stream = stranger(Some(&good)).connect(name, here).await?;
         stream.read(&mut [0; 8]).await
     };
-    let (refused, _) = tokio::join!(TlsAcceptor::from(Arc::new(own)).accept(there), client);
+    let both = async { tokio::join!(TlsAcceptor::from(Arc::new(own)).accept(there), client).0 };
+    let refused = tokio::time::timeout(NOTICED_WITHIN, both).await.expect("it ends");
     assert!(refused.is_err(), "a configuration alone waits for nothing");
     // The worker's own certificate is of the intermediate before: its list is not served any more
     // here, so that this is looked at on the other side.
