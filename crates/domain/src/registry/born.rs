@@ -101,6 +101,15 @@ pub(super) async fn with_parent(
             let row = instance::find_live(cx, &id.to_string()).await?;
             let found = cx.world.store.credential_facts(cx.tenant.id, row.credential).await?.found;
             let facts = found.ok_or_else(|| Refusal::not_found("instance", id))?;
+            // A rule is its agent's: what is born would hang on the agent, and not on this instance.
+            if !matches!(&facts.holder, HolderFacts::Instance { id, .. } if *id == row.id) {
+                return Err(Refusal::field(
+                    "parent",
+                    "is who it is by the word of a platform or a node",
+                    "let it ask itself, with what proves it: `POST /oauth/instances`",
+                )
+                .into());
+            }
             holder_usable(cx, &facts.holder)?;
             of_holder(cx, facts_of(cx, row.agent).await?, &facts.holder).await?
         }

@@ -480,6 +480,52 @@ async fn revoking_a_node_ends_what_was_born_there_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_a_process_brings_into_being_hangs_on_its_node_too() {
+    let Case { world, scene, .. } = Case::begin(7616).await;
+    let org = &scene.org;
+    world.resource(org, "worker", &["spawn"]).await;
+    for (name, allow) in [("boss", &["worker:spawn", "crm:read"][..]), ("worker", &["crm:read"])] {
+        let allow = allow.iter().map(ToString::to_string).collect();
+        let name = name.to_owned();
+        let asked = CreateAgent { name, allow, may_delegate: true, ..CreateAgent::default() };
+        world.agent_like(org, asked).await;
+    }
+    let served = json!({"agent": "worker"});
+    world.admin(org, "PATCH", "/v1/resources/worker", Some(served)).await.expect(200);
+    let rule = process_rule(&json!({"path": "/opt/boss"}), &json!({}));
+    add_rule(&world, org, "boss", rule).await.expect(201);
+    let node = node(&world, org).await;
+    let boss = key(&world);
+    let said = (r#"{"path":"/opt/boss"}"#, "1");
+    let answer = vouch(&world, org, &node.signer, said, &boss.public_jwk()).await.expect(200);
+    let boss = known(boss, org, &answer);
+    let task = asked(&world, org, ("/oauth/tasks", &boss), &[("purpose", "a test")]).await;
+    let task = task.expect(200).member("id");
+    let form = [("agent", "worker"), ("task", &*task), READ];
+    let made = asked(&world, org, ("/oauth/instances", &boss), &form).await.expect(200);
+    let child = accredit_testkit::Client {
+        id: made.member("client_id"),
+        secret: made.member("client_secret"),
+        credential: made.member("credential"),
+        instance: None,
+    };
+    let access = world.token(org, &child, &[READ]).await.expect(200).member("access_token");
+    assert!(claims(&access).to_string().contains(&node.id));
+    // An administrator gives no children to what is known by a rule, which is its agent's.
+    let body = json!({"agent": "worker", "parent": answer.member("id"), "task": task,
+        "allow": ["crm:read"]});
+    let refused = world.admin(org, "POST", "/v1/instances", Some(body)).await;
+    refused.problem(400, "field-invalid");
+    world.revoke(org, &node.id).await.expect("revoked");
+    assert!(!is_active(&world, org, &access).await);
+    let answer = world.token(org, &child, &[READ]).await;
+    assert!([400, 401].contains(&answer.status), "{}", answer.text());
+    let path = format!("/v1/instances/{}", made.member("id"));
+    let shown = world.admin(org, "GET", &path, None).await.expect(200);
+    assert_eq!(shown.member("state"), "revoked");
+}
+
+#[tokio::test]
 async fn each_of_those_by_whose_word_a_process_is_ends_it() {
     for what in ["rule", "agent", "owner", "process", "planner"] {
         let Case { world, scene, rule } = Case::begin(7610).await;
