@@ -56,7 +56,7 @@ def jwt_facts(domain, issuer):
     """What the same process has by JWT-SVIDs, which the library checks by the bundle."""
     import requests
     from spiffe import JwtSvid, WorkloadApiClient
-    from spiffe.errors import SpiffeError
+    from spiffe.workloadapi.errors import ValidateJwtSvidError
 
     with WorkloadApiClient() as client:
         bundle = client.fetch_jwt_bundles().get_bundle_for_trust_domain(domain)
@@ -72,7 +72,7 @@ def jwt_facts(domain, issuer):
             try:
                 client.validate_jwt_svid(token, audience)
                 refusals.append("taken")
-            except SpiffeError:
+            except ValidateJwtSvidError:
                 refusals.append("refused")
         own = client.fetch_jwt_svid({issuer})
         form = {
