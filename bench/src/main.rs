@@ -4,7 +4,7 @@
 //! others and measures, `limit` is the bare server ([`limit`]), `load` the load generator
 //! ([`load`]), `drain` the followers that only read. `accredit-bench-follow`, one Verifier, is another
 //! program. One file per scenario:
-//! [`issue`], [`verify`], [`bound`], [`attenuable`], [`revoke`], [`kill`], [`memory`], [`empty`],
+//! [`issue`], [`verify`], [`bound`], [`attenuable`], [`revoke`], [`kill`], [`memory`], [`empty`], [`edge`],
 //! [`overload`], [`log`], [`million`], [`postgres`].
 //!
 //! Absent on purpose: any knowledge of the server's inside. What a figure means, and what it does
@@ -18,6 +18,7 @@ mod client;
 #[path = "../../crates/store/tests/postgres/cluster.rs"]
 #[expect(clippy::expect_used, dead_code, reason = "as the tests start it")]
 mod cluster;
+mod edge;
 mod empty;
 mod histogram;
 mod issue;
@@ -56,7 +57,7 @@ usage: accredit-bench run --accredit FILE --work FOLDER [--markdown FILE] [--jso
 --registry FOLDER keeps the million agents there, and uses them again
 
 scenarios: empty verify bound attenuable revoke kill memory issue assertion exchange certificate
-overload log million postgres million-postgres (all where none is named)
+overload log edge million postgres million-postgres (all where none is named)
 exit code: 0 every target met, 1 one missed or not measured, 2 usage
 ";
 
@@ -64,7 +65,7 @@ exit code: 0 every target met, 1 one missed or not measured, 2 usage
 type Answer<T> = Result<T, String>;
 
 /// Every scenario, in the order of measuring.
-const SCENARIOS: [&str; 16] = [
+const SCENARIOS: [&str; 17] = [
     "empty",
     "verify",
     "bound",
@@ -78,6 +79,7 @@ const SCENARIOS: [&str; 16] = [
     "certificate",
     "overload",
     "log",
+    "edge",
     "million",
     "postgres",
     "million-postgres",
@@ -101,6 +103,8 @@ struct Effort {
     revoked: usize,
     /// Instances that renew their certificates.
     instances: usize,
+    /// Processes of one machine.
+    workloads: usize,
     /// Time for which too much is asked for.
     overload: Duration,
     /// Agents of a large registry, and how many of them are active.
@@ -118,6 +122,7 @@ const FULL: Effort = Effort {
     kills: 20,
     revoked: 1_000_000,
     instances: 100_000,
+    workloads: 1_000,
     overload: Duration::from_mins(1),
     agents: (1_000_000, 200_000),
     log: Duration::from_secs(30),
@@ -132,6 +137,7 @@ const QUICK: Effort = Effort {
     kills: 4,
     revoked: 6_000,
     instances: 2_000,
+    workloads: 100,
     overload: Duration::from_secs(10),
     agents: (20_000, 4_000),
     log: Duration::from_secs(5),
@@ -156,6 +162,7 @@ fn main() -> ExitCode {
         },
         ["limit", plan] => limit::serve(Path::new(plan)).map(|()| 0),
         ["load", plan, script] => rounds::load(Path::new(plan), script).map(|()| 0),
+        ["ask", socket] => edge::ask(Path::new(socket)).map(|()| 0),
         ["drain", address, path, key, count] => match count.parse() {
             Ok(count) => revoke::drain(address, path, Path::new(key), count).map(|()| 0),
             Err(_) => return usage(),
@@ -267,6 +274,7 @@ fn scenario(name: &str, setting: &Setting, effort: Effort) -> Answer<Vec<Figure>
         "empty" => empty::run(setting, effort),
         "overload" => overload::run(setting, effort),
         "log" => log::run(setting, effort),
+        "edge" => edge::run(setting, effort),
         "million" => million::run(setting, effort),
         "postgres" => postgres::run(setting, effort),
         "million-postgres" => postgres::million(setting, effort),

@@ -44,6 +44,8 @@ pub(crate) struct Surroundings {
     pub(crate) unattended: bool,
     /// `NOTIFY_SOCKET`: where the service manager wants to be told of this process.
     pub(crate) service_manager: Option<OsString>,
+    /// `CREDENTIALS_DIRECTORY`: where the service manager put secrets for this process alone.
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -71,6 +73,7 @@ impl Surroundings {
             colour_forced: text("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             unattended: text("CI").is_some_and(|value| value != "false" && value != "0"),
             service_manager: variable("NOTIFY_SOCKET").filter(|value| !value.is_empty()),
+            credentials: folder("CREDENTIALS_DIRECTORY"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use accredit_wire::secret::Secret;
 
 use crate::errors::Failure;
+use crate::secrecy;
 
 /// The largest small file: a secret, a key, a token, a checkpoint.
 pub(crate) const SMALL_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -55,6 +56,24 @@ pub(crate) fn secret(path: &Path) -> Result<Secret, Failure> {
     Ok(Secret::new(line.to_owned()))
 }
 
+/// The secret in a file that nobody but its owner can read, or that the service manager put into the
+/// folder of this process's credentials, which is nobody else's.
+pub(crate) fn private_secret(path: &Path, credentials: Option<&Path>) -> Result<Secret, Failure> {
+    let found = std::fs::metadata(path).map_err(|error| {
+        let title = format!("`{}` could not be read", path.display());
+        Failure::file(&title, &error, "check the path and its permissions")
+    })?;
+    let is_given = credentials.is_some_and(|folder| path.parent() == Some(folder));
+    match secrecy::open_to_others(&found).filter(|_| !is_given) {
+        None => secret(path),
+        Some(mode) => Err(Failure::usage(
+            &format!("`{}` cannot be used", path.display()),
+            &format!("others can read it (mode {mode:o})"),
+            &format!("chmod 600 {}", path.display()),
+        )),
+    }
+}
+
 /// Whether a person sits at both ends: questions can be asked and answered.
 pub(crate) fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
@@ -83,6 +102,21 @@ mod tests {
         for bad in ["", "\n", "two words", "a\nb\n"] {
             std::fs::write(&path, bad).expect("written");
             assert_eq!(secret(&path).expect_err("refused").exit, Exit::Usage, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_private_secret_is_its_owners_or_the_service_managers() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "s3cret\n").expect("written");
+        for (mode, is_taken) in [(0o600, true), (0o400, true), (0o440, false), (0o604, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+            assert_eq!(private_secret(&path, None).is_ok(), is_taken, "{mode:o}");
+            assert!(private_secret(&path, Some(folder.path())).is_ok());
+            let other = private_secret(&path, Some(Path::new("/run/credentials/other")));
+            assert_eq!(other.is_ok(), is_taken, "{mode:o}");
         }
     }
 

@@ -22,7 +22,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::door::Door;
+use crate::door::{Denied, Door};
 use crate::identity::{Identity, Standing};
 use crate::peer::Peer;
 use crate::{SECURITY_HEADER, SECURITY_VALUE, ambient, workload_api};
@@ -117,7 +117,7 @@ fn reply(status: StatusCode, body: &Value) -> Response {
 }
 
 /// Which instance asks, where it is one and the question is meant.
-fn caller(caller: &Caller, headers: &HeaderMap) -> Result<Arc<Identity>, Refused> {
+async fn caller(caller: &Caller, headers: &HeaderMap) -> Result<Arc<Identity>, Refused> {
     if !is_meant(headers) {
         return Err(Refused::new(
             StatusCode::BAD_REQUEST,
@@ -129,24 +129,41 @@ fn caller(caller: &Caller, headers: &HeaderMap) -> Result<Arc<Identity>, Refused
             ),
         ));
     }
-    caller.door.identity(&caller.peer).map_err(|denied| {
-        tracing::warn!(pid = caller.peer.pid, uid = caller.peer.uid, %denied, "refused");
-        Refused::new(
-            StatusCode::FORBIDDEN,
-            ErrorCode::AccessDenied,
-            (
-                "edge-no-identity",
-                "this process has no identity here",
-                "start it with `accredit run`, or ask in the process that was",
-            ),
-        )
+    let identity = caller.door.identity(&caller.peer).await;
+    identity.map_err(|denied| {
+        denied.log(&caller.peer);
+        no_identity(denied)
     })
+}
+
+fn no_identity(denied: Denied) -> Refused {
+    if denied.is_for_now() {
+        return Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::TemporarilyUnavailable,
+            (
+                "edge-not-now",
+                "which instance this process is cannot be told now",
+                "ask again in a moment",
+            ),
+        );
+    }
+    Refused::new(
+        StatusCode::FORBIDDEN,
+        ErrorCode::AccessDenied,
+        (
+            "edge-no-identity",
+            "this process has no identity here",
+            "start it with `accredit run` and ask in the process that was, or let an administrator make \
+             a rule for it: `accredit attest rule add`; the daemon's log says why",
+        ),
+    )
 }
 
 async fn token(State(connection): State<Caller>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let answer = async {
-        let identity = caller(&connection, &head.headers)?;
+        let identity = caller(&connection, &head.headers).await?;
         let asked = Asked::read(head.uri.query().unwrap_or_default())?;
         let wanted = (asked.scope.as_str(), asked.resource.as_deref());
         let token = identity.token(wanted, asked.is_bound).await.map_err(Refused::of)?;
@@ -211,7 +228,7 @@ impl Asked {
 async fn jwt_svid(State(connection): State<Caller>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let answer = async {
-        let identity = caller(&connection, &head.headers)?;
+        let identity = caller(&connection, &head.headers).await?;
         let audiences = audiences(head.uri.query().unwrap_or_default())?;
         if !matches!(identity.standing(), Standing::Live(..)) {
             return Err(no_standing());
@@ -262,7 +279,7 @@ struct ToProve {
 async fn proof(State(connection): State<Caller>, request: Request) -> Response {
     let answer = async {
         let (head, body) = request.into_parts();
-        let identity = caller(&connection, &head.headers)?;
+        let identity = caller(&connection, &head.headers).await?;
         let wrong = |why: &str| Refused::question(why, "send `method`, `url`, `access_token`");
         let body = to_bytes(body, BODY_BYTES_MAX).await;
         let body = body.map_err(|_| wrong("the body is too large, or broke off"))?;
@@ -291,7 +308,7 @@ fn no_standing() -> Refused {
 }
 
 async fn status(State(connection): State<Caller>, request: Request) -> Response {
-    let identity = match caller(&connection, request.headers()) {
+    let identity = match caller(&connection, request.headers()).await {
         Ok(identity) => identity,
         Err(refused) => return refused.answer(),
     };

@@ -7,33 +7,24 @@
 //! the server refuses is given to nobody from that moment on, whatever time it had left.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use accredit::mtls::Svid;
-use accredit::mtls::{Roots, SvidError};
+use accredit::mtls::SvidError;
 use accredit::{AccessToken, Agent, AgentError, JwtSvid, Secret};
-use accredit_wire::jwt_svid::authorities::Authorities;
 use accredit_wire::oauth::ErrorCode;
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{Notify, watch};
 
 use crate::ambient;
 use crate::jwt_svids::JwtSvids;
+use crate::upstream::{Bundle, Upstream};
 
 /// The shortest time after which a server that did not answer is asked again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// What certificates and JWT-SVIDs of the trust domain are checked against.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bundle {
-    /// The roots, DER one after the other.
-    pub roots: Vec<u8>,
-    /// The keys of JWT-SVIDs.
-    pub authorities: Authorities,
-    refresh: Duration,
-}
 
 /// What can be given out.
 #[derive(Clone, Debug)]
@@ -94,8 +85,7 @@ pub struct Identity {
     plain: Agent,
     standing: watch::Sender<Standing>,
     jwt_svids: JwtSvids,
-    /// Since when the server does not answer.
-    silent: Mutex<Option<Instant>>,
+    upstream: Arc<Upstream>,
     /// Told where a question met a refusal or silence: how it stands is looked at then, not later.
     met: Notify,
 }
@@ -104,11 +94,26 @@ impl Identity {
     /// Gets the first certificate. `bound` and `plain` are the same instance, once with tokens that are
     /// bound to a key and once without.
     pub async fn begin(bound: Agent, plain: Agent) -> Result<Arc<Self>, IdentityError> {
-        let bundle = Arc::new(bundle(&bound).await?);
-        let svid = Arc::new(Svid::get(&bound).await?);
-        let (standing, _) = watch::channel(Standing::Live(svid, bundle));
-        let (jwt_svids, silent, met) = (JwtSvids::default(), Mutex::default(), Notify::new());
-        Ok(Arc::new(Self { bound, plain, standing, jwt_svids, silent, met }))
+        let upstream = Arc::new(Upstream::new(bound.clone()));
+        let identity = Self::new(bound, plain, upstream);
+        identity.start().await?;
+        Ok(identity)
+    }
+
+    /// Without a certificate yet, among others of the same server.
+    pub(crate) fn new(bound: Agent, plain: Agent, upstream: Arc<Upstream>) -> Arc<Self> {
+        let (standing, _) = watch::channel(Standing::Lapsed);
+        let (jwt_svids, met) = (JwtSvids::default(), Notify::new());
+        Arc::new(Self { bound, plain, standing, jwt_svids, upstream, met })
+    }
+
+    /// Gets the first certificate.
+    pub(crate) async fn start(&self) -> Result<(), IdentityError> {
+        let outcome = self.renew(&mut ambient::instant()).await;
+        if let Err(error) = &outcome {
+            self.note_error(error);
+        }
+        outcome
     }
 
     /// What can be given out now, and a way to be told when that changes.
@@ -126,8 +131,7 @@ impl Identity {
 
     /// For how long the server has not answered; nothing where it answered last time.
     pub fn silent_for(&self) -> Option<Duration> {
-        let since = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        since.map(|since| ambient::instant().saturating_duration_since(since))
+        self.upstream.silent_for()
     }
 
     /// An access token (RFC 6749), bound to a key of this process (RFC 9449) or plain.
@@ -188,7 +192,7 @@ impl Identity {
         let mut retry = RETRY_MIN;
         let mut bundle_at = ambient::instant();
         if let Standing::Live(_, bundle) = &*self.standing.borrow() {
-            bundle_at += bundle.refresh;
+            bundle_at += bundle.refresh();
         }
         loop {
             let now = ambient::instant();
@@ -198,12 +202,15 @@ impl Identity {
             };
             tokio::select! {
                 () = ambient::sleep(due.saturating_duration_since(now)) => {}
-                () = self.met.notified() => bundle_at = now,
+                () = self.met.notified() => {
+                    self.upstream.forget();
+                    bundle_at = now;
+                }
             }
             match self.renew(&mut bundle_at).await {
                 Ok(()) => {
                     retry = RETRY_MIN;
-                    self.answered();
+                    self.upstream.answered();
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the identity was not renewed; it is tried again");
@@ -213,6 +220,14 @@ impl Identity {
                 }
             }
         }
+    }
+
+    /// Gives nothing out any more. Whoever keeps it has stopped.
+    pub fn take_back(&self) {
+        self.standing.send_replace(Standing::Refused);
+        self.bound.forget_all();
+        self.plain.forget_all();
+        self.jwt_svids.clear();
     }
 
     /// Ends the instance at the server, for ever.
@@ -242,8 +257,8 @@ impl Identity {
             Standing::Refused | Standing::Lapsed => (None, None),
         };
         if believed.is_none() || *bundle_at <= ambient::instant() {
-            let got = Arc::new(bundle(&self.bound).await?);
-            *bundle_at = ambient::instant() + got.refresh;
+            let got = self.upstream.bundle().await?;
+            *bundle_at = ambient::instant() + got.refresh();
             // Who waits for a change is told of one that is one.
             believed = believed.filter(|before| **before == *got).or(Some(got));
         }
@@ -263,10 +278,6 @@ impl Identity {
         Ok(())
     }
 
-    fn answered(&self) {
-        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
     fn note_error(&self, error: &IdentityError) {
         match error {
             IdentityError::Agent(error) => self.note(error),
@@ -278,7 +289,7 @@ impl Identity {
     fn note(&self, error: &AgentError) {
         match error {
             AgentError::Refused(refusal) if ends(refusal.error()) => {
-                self.answered();
+                self.upstream.answered();
                 self.standing.send_if_modified(|standing| {
                     let is_new = !matches!(standing, Standing::Refused);
                     if is_new {
@@ -290,9 +301,7 @@ impl Identity {
                 });
             }
             AgentError::Issuer(_) => {
-                let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-                if silent.is_none() {
-                    *silent = Some(ambient::instant());
+                if self.upstream.is_silent() {
                     self.met.notify_one();
                 }
             }
@@ -306,21 +315,6 @@ impl Identity {
 
 /// Whether a refusal is of the one who asks, whatever it asks for: its credential or itself was ended, or
 /// its agent, owner or organization suspended.
-fn ends(error: ErrorCode) -> bool {
+pub(crate) fn ends(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient)
-}
-
-async fn bundle(agent: &Agent) -> Result<Bundle, IdentityError> {
-    Bundle::read(&agent.bundle().await?).ok_or(IdentityError::Malformed("bundle"))
-}
-
-impl Bundle {
-    /// Reads what an issuer publishes. What is of another use, or of one that nobody knows, is left out; a
-    /// root without exactly one certificate, or a key of JWT-SVIDs that is malformed, makes the whole of it
-    /// unread.
-    pub fn read(text: &[u8]) -> Option<Self> {
-        let Roots { certificates, refresh } = Roots::read(text)?;
-        let authorities = Authorities::of_bundle(text).ok()?;
-        Some(Self { roots: certificates.concat(), authorities, refresh })
-    }
 }

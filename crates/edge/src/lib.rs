@@ -1,6 +1,10 @@
 //! The local end on an agent's host: identities that live in memory and are handed to local processes
 //! over a unix socket, so that no secret lies in a file, an argument or an environment.
 //!
+//! Under `accredit run` there is one instance, of one command ([`door::Tree`]); under `accredit edge` each
+//! process of the machine has its own ([`workloads`]), by what is [attested](attest) of it and by the word
+//! of the machine itself ([`node`]).
+//!
 //! [`identity`] is one instance: its key, its certificate, its tokens, renewed in time and kept through
 //! an outage. [`socket`] is where processes ask; [`peer`] says which process asks, by the kernel's word
 //! and nobody else's, and [`door`] whether it is one to be answered. What is asked comes in two forms:
@@ -11,19 +15,28 @@
 //! none sends by itself ([`SECURITY_HEADER`]).
 
 mod ambient;
+pub mod attest;
 pub mod door;
+mod ending;
 pub mod http_face;
 pub mod identity;
 mod jwt_svids;
+pub mod node;
 pub mod peer;
 pub mod process;
+mod refusals;
 pub mod socket;
+mod turns;
+pub mod upstream;
 pub mod workload_api;
+pub mod workloads;
 
 pub use door::{Denied, Door, Tree};
 pub use identity::{Identity, Standing};
+pub use node::Node;
 pub use peer::{Peer, PeerError};
 pub use socket::{FILE_NAME, Socket, SocketError};
+pub use workloads::Workloads;
 
 /// SPIFFE Workload Endpoint section 6.1: what every question has in its head, so that nobody can be made
 /// to ask one by accident.

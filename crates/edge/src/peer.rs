@@ -36,9 +36,9 @@ impl fmt::Display for PeerError {
 impl std::error::Error for PeerError {}
 
 #[cfg(target_os = "linux")]
-pub use linux::Peer;
+pub use linux::{Held, Peer};
 #[cfg(not(target_os = "linux"))]
-pub use other::Peer;
+pub use other::{Held, Peer};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -68,7 +68,42 @@ mod linux {
         pub gid: u32,
         /// When it began, ticks after the machine did.
         pub started: u64,
-        held: AsyncFd<OwnedFd>,
+        held: Held,
+    }
+
+    /// A process by a descriptor, which means it and no later one of the same id.
+    #[derive(Debug)]
+    pub struct Held(AsyncFd<OwnedFd>);
+
+    impl Held {
+        fn new(descriptor: OwnedFd) -> Result<Self, PeerError> {
+            #[expect(
+                deprecated,
+                reason = "what takes its place is unsafe, and an OwnedFd keeps the promise by itself"
+            )]
+            let held = AsyncFd::with_interest(descriptor, Interest::READABLE);
+            held.map(Self).map_err(PeerError::Unknown)
+        }
+
+        /// A process that was seen before, if it is there still.
+        pub fn again(pid: i32, started: u64) -> Result<Self, PeerError> {
+            let held = Self::new(opened(pid)?)?;
+            let is_it = Stat::of(pid).is_ok_and(|stat| stat.started == started);
+            if is_it && held.is_alive() { Ok(held) } else { Err(PeerError::Gone) }
+        }
+
+        /// Whether it still runs.
+        pub fn is_alive(&self) -> bool {
+            let fd = self.0.get_ref().as_fd();
+            let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+            matches!(poll(&mut polled, Some(&Timespec::default())), Ok(0))
+        }
+
+        /// Waits until it is over.
+        pub async fn ended(&self) {
+            // A descriptor of a process becomes readable when the process ends.
+            let _ = self.0.readable().await;
+        }
     }
 
     impl Peer {
@@ -82,12 +117,7 @@ mod linux {
                 Some(held) => (held, true),
                 None => (opened(pid)?, false),
             };
-            #[expect(
-                deprecated,
-                reason = "what takes its place is unsafe, and an OwnedFd keeps the promise by itself"
-            )]
-            let held = AsyncFd::with_interest(held, Interest::READABLE);
-            let held = held.map_err(PeerError::Unknown)?;
+            let held = Held::new(held)?;
             let stat = Stat::of(pid).map_err(|_| PeerError::Gone)?;
             if !is_exact && stat.started > ticks(taken) {
                 return Err(PeerError::Gone);
@@ -100,15 +130,12 @@ mod linux {
 
         /// Whether it still runs.
         pub fn is_alive(&self) -> bool {
-            let fd = self.held.get_ref().as_fd();
-            let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-            matches!(poll(&mut polled, Some(&Timespec::default())), Ok(0))
+            self.held.is_alive()
         }
 
         /// Waits until it is over.
         pub async fn ended(&self) {
-            // A descriptor of a process becomes readable when the process ends.
-            let _ = self.held.readable().await;
+            self.held.ended().await;
         }
     }
 
@@ -216,6 +243,20 @@ mod other {
         pub gid: u32,
         /// When it began.
         pub started: u64,
+    }
+
+    /// A process by a descriptor: there is none here.
+    #[derive(Debug)]
+    pub struct Held;
+
+    impl Held {
+        /// Refused.
+        pub fn again(_: i32, _: u64) -> Result<Self, PeerError> {
+            Err(PeerError::Unsupported)
+        }
+
+        /// It is not waited for.
+        pub async fn ended(&self) {}
     }
 
     impl Peer {

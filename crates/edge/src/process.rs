@@ -93,6 +93,38 @@ fn descends_by(pid: i32, ancestor: i32, stat: impl Fn(i32) -> Option<Stat>) -> b
     false
 }
 
+/// A process for good: its id and when it began, ticks after the machine did.
+pub type ProcessKey = (i32, u64);
+
+/// Whose child a process is, and so on up, the nearest first; as the kernel has it now. A parent began no
+/// later than its child: what did is another process that has the id of one that is over.
+pub fn ancestors(pid: i32) -> Vec<ProcessKey> {
+    ancestors_by(pid, |pid| Stat::of(pid).ok())
+}
+
+fn ancestors_by(pid: i32, stat: impl Fn(i32) -> Option<Stat>) -> Vec<ProcessKey> {
+    let mut found = Vec::new();
+    let Some(mut at) = stat(pid) else { return found };
+    while found.len() < ANCESTORS_MAX && at.parent > 0 && at.parent != at.pid {
+        match stat(at.parent) {
+            Some(parent) if parent.started <= at.started => at = parent,
+            _ => break,
+        }
+        found.push((at.pid, at.started));
+    }
+    found
+}
+
+/// The name of this start of the machine, as the kernel drew it: ids of processes mean others after the
+/// next.
+pub fn boot() -> Result<String, NoProcess> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let text = text.map_err(|_| NoProcess)?;
+    let is_plain = |byte: u8| byte == b'-' || byte.is_ascii_hexdigit();
+    let id = text.trim_end();
+    if id.len() == 36 && id.bytes().all(is_plain) { Ok(id.to_owned()) } else { Err(NoProcess) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +172,21 @@ mod tests {
         let long = |pid: i32| Some(Stat { pid, parent: pid - 1, started: 0 });
         assert!(descends_by(255, 1, long));
         assert!(!descends_by(1000, 1, long));
+    }
+
+    #[test]
+    fn ancestors_began_before_and_one_that_did_not_is_none() {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        let parent = Stat::of(own).expect("this process").parent;
+        let found = ancestors(own);
+        assert_eq!(found.first().map(|(pid, _)| *pid), Some(parent));
+        assert!(found.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+        let started = |pid| Some(Stat { pid, parent: pid - 1, started: 10 - u64::from(pid == 7) });
+        assert_eq!(ancestors_by(8, started).len(), 1, "6 began after 7");
+        let circle = |pid: i32| Some(Stat { pid, parent: pid % 7 + 1, started: 0 });
+        assert_eq!(ancestors_by(3, circle).len(), ANCESTORS_MAX);
+        assert!(ancestors_by(1, |_| None).is_empty());
+        assert!(boot().is_ok_and(|boot| Ok(boot) == super::boot()));
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 
 use crate::ambient;
 use crate::door::Door;
 use crate::http_face;
 use crate::peer::Peer;
+use crate::turns::{Turn, Turns};
 
 /// What the socket's file is called. Half of all gRPC clients (those on its C core) take the path of the
 /// socket for the name of the host, with `%2F` for each `/`, which is no host's name (RFC 3986 section
@@ -29,6 +29,8 @@ use crate::peer::Peer;
 pub const FILE_NAME: &str = "agent@localhost";
 /// Connections at a time. A process that wants more than there are waits.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Connections of one user at a time, where processes of several ask. What is beyond that is closed.
+pub const CONNECTIONS_OF_USER_MAX: usize = CONNECTIONS_MAX / 2;
 /// Questions at a time on one connection.
 const STREAMS_MAX: u32 = 64;
 /// The longest head of a question, bytes.
@@ -45,6 +47,8 @@ pub enum SocketError {
     Io(PathBuf, io::Error),
     /// Somebody else may change what is in the folder.
     Folder(PathBuf),
+    /// Another daemon answers there.
+    Taken(PathBuf),
 }
 
 impl fmt::Display for SocketError {
@@ -54,6 +58,7 @@ impl fmt::Display for SocketError {
             Self::Folder(path) => {
                 write!(f, "{}: others than its owner may change what is in it", path.display())
             }
+            Self::Taken(path) => write!(f, "{}: somebody answers there already", path.display()),
         }
     }
 }
@@ -65,6 +70,7 @@ impl std::error::Error for SocketError {}
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    turns: Turns,
 }
 
 impl Socket {
@@ -78,9 +84,41 @@ impl Socket {
         if !is_ours || found.mode() & 0o022 != 0 {
             return Err(SocketError::Folder(folder.to_owned()));
         }
+        Self::bound(path, 0o600, CONNECTIONS_MAX)
+    }
+
+    /// A new socket at `path`, which every process of the machine may connect to. Nobody but root and this
+    /// process's user may be able to put another one there: no folder above may be another's to change. What
+    /// an earlier daemon left is replaced, if nobody answers there.
+    pub async fn bind_for_all(path: &Path) -> Result<Self, SocketError> {
+        let failed = |error| SocketError::Io(path.to_owned(), error);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let folder = std::fs::canonicalize(folder).map_err(failed)?;
+        guarded(&folder)?;
+        let path = folder.join(path.file_name().ok_or_else(|| {
+            SocketError::Io(path.to_owned(), io::ErrorKind::InvalidFilename.into())
+        })?);
+        let failed = |error| SocketError::Io(path.clone(), error);
+        match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+            Ok(found) if found.file_type().is_socket() => match UnixStream::connect(&path).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(&path).map_err(failed)?;
+                }
+                _ => return Err(SocketError::Taken(path)),
+            },
+            Ok(_) => return Err(failed(io::ErrorKind::AlreadyExists.into())),
+        }
+        Self::bound(&path, 0o666, CONNECTIONS_OF_USER_MAX)
+    }
+
+    fn bound(path: &Path, mode: u32, of_user_max: usize) -> Result<Self, SocketError> {
+        let failed = |error| SocketError::Io(path.to_owned(), error);
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let socket = Self { listener, path: path.to_owned() };
-        let mode = std::fs::Permissions::from_mode(0o600);
+        let turns = Turns::new(CONNECTIONS_MAX, of_user_max);
+        let socket = Self { listener, path: path.to_owned(), turns };
+        let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(path, mode).map_err(failed)?;
         Ok(socket)
     }
@@ -92,18 +130,19 @@ impl Socket {
 
     /// Answers whoever `door` knows, for as long as the future is polled.
     pub async fn serve(&self, door: Arc<dyn Door>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = tokio::task::JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            self.turns.wait().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let door = Arc::clone(&door);
-                    connections.spawn(async move {
-                        let _place = place;
-                        converse(stream, door).await;
-                    });
+                    if let Some((peer, turn)) = self.admitted(&stream) {
+                        let door = Arc::clone(&door);
+                        connections.spawn(async move {
+                            let _turn = turn;
+                            converse(stream, peer, door).await;
+                        });
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
@@ -112,6 +151,38 @@ impl Socket {
             }
         }
     }
+
+    /// Which process it is, where its user has room for one more.
+    fn admitted(&self, stream: &UnixStream) -> Option<(Arc<Peer>, Turn)> {
+        let peer = match Peer::of(stream) {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was closed");
+                return None;
+            }
+        };
+        let turn = self.turns.take_now(peer.uid);
+        if turn.is_none() {
+            tracing::warn!(uid = peer.uid, "a connection was closed: its user has too many");
+        }
+        Some((Arc::new(peer), turn?))
+    }
+}
+
+/// Whether nobody but root and this process's user may change what lies in a folder, or above it. In one
+/// that everybody may write to, a name is its owner's where the folder is sticky.
+fn guarded(folder: &Path) -> Result<(), SocketError> {
+    let own = rustix::process::geteuid().as_raw();
+    for (above, folder) in folder.ancestors().enumerate() {
+        let found = std::fs::metadata(folder);
+        let found = found.map_err(|error| SocketError::Io(folder.to_owned(), error))?;
+        let is_owned = [0, own].contains(&found.uid());
+        let is_sticky = above > 0 && found.mode() & 0o1000 != 0;
+        if !is_owned || found.mode() & 0o022 != 0 && !is_sticky {
+            return Err(SocketError::Folder(folder.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Socket {
@@ -121,14 +192,7 @@ impl Drop for Socket {
 }
 
 /// Answers one process until it has no more questions or is over.
-async fn converse(stream: UnixStream, door: Arc<dyn Door>) {
-    let peer = match Peer::of(&stream) {
-        Ok(peer) => Arc::new(peer),
-        Err(error) => {
-            tracing::debug!(%error, "a connection was closed");
-            return;
-        }
-    };
+async fn converse(stream: UnixStream, peer: Arc<Peer>, door: Arc<dyn Door>) {
     let service = TowerToHyperService::new(http_face::router(Arc::clone(&peer), door));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

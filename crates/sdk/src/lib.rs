@@ -122,7 +122,8 @@ pub use accredit_wire::oauth::authorization_details::AuthorizationDetails;
 pub use accredit_wire::secret::Secret;
 pub use accredit_wire::verify::{Context as RequestContext, Demands, Rejection};
 pub use agent::{
-    AccessToken, Acting, Agent, AgentBuilder, AgentError, AgentSetupError, JwtSvid, Proof, X509Svid,
+    AccessToken, Acting, Agent, AgentBuilder, AgentError, AgentSetupError, Birth, BirthError,
+    JwtSvid, NodeProof, Proof, X509Svid, join,
 };
 pub use guard::Guard;
 pub use issuer::{IssuerError, IssuerInvalid};

@@ -16,8 +16,16 @@ use crate::stage::server::{Folder, free_port};
 /// The most that `systemd-analyze security` may find, in tenths: "OK" ends at 20.
 const EXPOSURE_MAX: &str = "15";
 
+/// The most for the daemon of a node, which must see what other processes run.
+const EXPOSURE_OF_EDGE_MAX: &str = "22";
+
 fn unit() -> String {
-    std::fs::read_to_string(workspace().join("deploy/systemd/accredit.service")).expect("a unit")
+    read("accredit")
+}
+
+fn read(name: &str) -> String {
+    let file = workspace().join(format!("deploy/systemd/{name}.service"));
+    std::fs::read_to_string(file).expect("a unit")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,16 +68,34 @@ fn the_unit_starts_a_command_that_there_is() {
 
 #[test]
 fn the_unit_leaves_the_service_little_to_break() {
-    let file = workspace().join("deploy/systemd/accredit.service");
-    let mut look = Command::new("systemd-analyze");
-    look.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE_MAX]).arg(file);
-    match look.output() {
-        Ok(found) => {
-            let said = String::from_utf8_lossy(&found.stdout);
-            assert!(found.status.success(), "{said}{}", String::from_utf8_lossy(&found.stderr));
+    for (name, most) in [("accredit", EXPOSURE_MAX), ("accredit-edge", EXPOSURE_OF_EDGE_MAX)] {
+        let file = workspace().join(format!("deploy/systemd/{name}.service"));
+        let mut look = Command::new("systemd-analyze");
+        look.args(["security", "--offline=true", "--no-pager", "--threshold", most]).arg(file);
+        match look.output() {
+            Ok(found) => {
+                let said = String::from_utf8_lossy(&found.stdout);
+                assert!(found.status.success(), "{said}{}", String::from_utf8_lossy(&found.stderr));
+            }
+            Err(error) => println!("not looked at: systemd-analyze: {error}"),
         }
-        Err(error) => println!("not looked at: systemd-analyze: {error}"),
     }
+}
+
+#[test]
+fn the_unit_of_a_node_starts_a_command_that_there_is() {
+    let unit = read("accredit-edge");
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let folder = Folder::new();
+    let line = line.replace("/var/lib/accredit-edge", &folder.file("state"));
+    let mut words: Vec<&str> = line.split(' ').collect();
+    assert_eq!(words.remove(0), "/usr/bin/accredit");
+    let socket = folder.file("no/such");
+    words.extend(["--socket", &socket]);
+    let ran = binary::run(binary::command(&words));
+    // There is no such folder here: that, and no mistake in the command line, is the trouble.
+    assert!(ran.code == 1 && ran.err.contains("the socket was not opened"), "{ran:?}");
+    assert!(unit.contains("\nType=notify\n") && unit.contains("\nRuntimeDirectory=accredit\n"));
 }
 
 /// Whom a server in a container runs as, in this test.

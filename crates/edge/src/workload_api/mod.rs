@@ -27,8 +27,9 @@ use tower::service_fn;
 
 use crate::ambient;
 use crate::http_face::{Caller, is_meant};
-use crate::identity::{Bundle, Identity, Standing, Svid};
+use crate::identity::{Identity, Standing, Svid};
 use crate::peer::Peer;
+use crate::upstream::Bundle;
 use messages::{
     JwtBundlesResponse, JwtSvid, JwtSvidRequest, JwtSvidResponse, Nothing, ValidateRequest,
     ValidateResponse, X509BundlesResponse, X509Svid, X509SvidResponse,
@@ -44,9 +45,14 @@ pub(crate) async fn answer(caller: Caller, request: Request) -> Response {
     let method = request.uri().path().to_owned();
     // Before the question is read, so that whoever did not mean it learns nothing else.
     let asked = if is_meant(request.headers()) {
-        caller.door.identity(&caller.peer).map_err(|denied| {
-            tracing::warn!(pid = caller.peer.pid, uid = caller.peer.uid, %denied, "refused");
-            Status::permission_denied("no identity issued")
+        let identity = caller.door.identity(&caller.peer).await;
+        identity.map_err(|denied| {
+            denied.log(&caller.peer);
+            if denied.is_for_now() {
+                Status::unavailable("which instance this process is cannot be told now")
+            } else {
+                Status::permission_denied("no identity issued")
+            }
         })
     } else {
         Err(Status::invalid_argument("the header `workload.spiffe.io: true` is missing"))

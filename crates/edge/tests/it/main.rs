@@ -3,10 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "drives real sockets in real time")]
 #![expect(clippy::expect_used, reason = "a fixture is a test too, and fails loudly")]
 
+mod attestors;
 #[path = "../../../../fuzz/edge.rs"]
 mod edge;
 mod issuer;
 mod workload_api;
+mod workloads;
 
 use std::path::Path;
 

@@ -185,8 +185,11 @@ impl Drop for Local {
 struct Gone;
 
 impl Door for Gone {
-    fn identity(&self, _: &Peer) -> Result<Arc<Identity>, Denied> {
-        Err(Denied::Gone)
+    fn identity<'a>(
+        &'a self,
+        _: &'a Arc<Peer>,
+    ) -> futures_util::future::BoxFuture<'a, Result<Arc<Identity>, Denied>> {
+        Box::pin(std::future::ready(Err(Denied::Gone)))
     }
 }
 

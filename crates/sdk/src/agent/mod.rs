@@ -10,6 +10,7 @@
 
 mod assertion;
 mod cache;
+mod node;
 mod on_behalf;
 mod possession;
 mod svid;
@@ -40,6 +41,7 @@ use crate::ambient;
 use crate::issuer::{Issuer, IssuerClient, IssuerError, IssuerInvalid};
 use crate::principal::Principal;
 use cache::{Cache, Wanted};
+pub use node::{Birth, BirthError, NodeProof, join};
 pub use on_behalf::Acting;
 use on_behalf::Subject;
 use possession::Holder;
@@ -124,23 +126,28 @@ impl AgentBuilder {
 
     /// The agent. Nothing is sent yet.
     pub fn build(self) -> Result<Agent, AgentSetupError> {
-        let issuer = Issuer::parse(&self.issuer).map_err(AgentSetupError::Issuer)?;
-        let issuer = IssuerClient::new(issuer, None, self.authorities);
+        let issuer = issuer_client(&self.issuer, self.authorities)?;
         let holder = match self.token_type {
             TokenType::Bearer => None,
             TokenType::Dpop => Some(Holder::generate().ok_or(AgentSetupError::Key)?),
         };
         let inner = Inner {
-            issuer: issuer.map_err(AgentSetupError::Net)?,
+            issuer,
             client_id: self.client_id,
-            proof: self.proof,
+            proof: Arc::new(self.proof),
             holder,
             attenuable: self.attenuable,
-            token_endpoint: OnceCell::new(),
+            token_endpoint: Arc::default(),
             cache: Cache::default(),
         };
         Ok(Agent { inner: Arc::new(inner), trace: None, task: None })
     }
+}
+
+/// The issuer of that URL as something to talk to.
+fn issuer_client(url: &str, authorities: Option<PathBuf>) -> Result<IssuerClient, AgentSetupError> {
+    let issuer = Issuer::parse(url).map_err(AgentSetupError::Issuer)?;
+    IssuerClient::new(issuer, None, authorities).map_err(AgentSetupError::Net)
 }
 
 /// W3C Trace Context: the header by which a request names its trace.
@@ -160,12 +167,13 @@ pub struct Agent {
 struct Inner {
     issuer: IssuerClient,
     client_id: String,
-    proof: Proof,
+    /// Shared with the same agent that gets tokens of the other type.
+    proof: Arc<Proof>,
     /// The key that tokens are bound to; none where they are plain.
     holder: Option<Holder>,
     /// Whether tokens are to be attenuable ones.
     attenuable: bool,
-    token_endpoint: OnceCell<String>,
+    token_endpoint: Arc<OnceCell<String>>,
     cache: Cache,
 }
 
@@ -191,6 +199,20 @@ impl Agent {
         }
     }
 
+    /// With a credential of its own on connections that others have too.
+    fn on(issuer: IssuerClient, client_id: &str, key: PrivateJwk) -> Option<Self> {
+        let inner = Inner {
+            issuer,
+            client_id: client_id.to_owned(),
+            proof: Arc::new(Proof::Key(key)),
+            holder: Some(Holder::generate()?),
+            attenuable: false,
+            token_endpoint: Arc::default(),
+            cache: Cache::default(),
+        };
+        Some(Self { inner: Arc::new(inner), trace: None, task: None })
+    }
+
     /// Like [`Agent::new`], trusting the certificate authorities in a PEM file too.
     pub fn with_authorities(
         issuer: &str,
@@ -201,6 +223,22 @@ impl Agent {
         let mut builder = Self::builder(issuer, client_id, proof);
         builder.authorities = authorities;
         builder.build()
+    }
+
+    /// The same client by the same credential, whose tokens are plain ones, which whoever has them may
+    /// use. It shares its connections with this one, and no token.
+    #[must_use]
+    pub fn with_bearer_tokens(&self) -> Self {
+        let inner = Inner {
+            issuer: self.inner.issuer.clone(),
+            client_id: self.inner.client_id.clone(),
+            proof: Arc::clone(&self.inner.proof),
+            holder: None,
+            attenuable: self.inner.attenuable,
+            token_endpoint: Arc::clone(&self.inner.token_endpoint),
+            cache: Cache::default(),
+        };
+        Self { inner: Arc::new(inner), trace: self.trace.clone(), task: self.task }
     }
 
     /// What goes into the headers of one request to a resource: `Authorization`, and `DPoP` where the
@@ -457,7 +495,7 @@ impl Agent {
         mut form: form_urlencoded::Serializer<'_, String>,
     ) -> Result<Request<Bytes>, AgentError> {
         let mut authorization = None;
-        match &self.inner.proof {
+        match &*self.inner.proof {
             Proof::Secret(secret) => authorization = Some(basic(&self.inner.client_id, secret)?),
             Proof::Key(key) => {
                 let issuer = self.inner.issuer.issuer.as_str();

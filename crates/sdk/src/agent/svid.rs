@@ -148,7 +148,7 @@ impl Agent {
     }
 
     /// A form to an endpoint under the issuer.
-    fn ask_for(
+    pub(super) fn ask_for(
         &self,
         path: &str,
         (name, value): (&str, &str),
@@ -161,7 +161,7 @@ impl Agent {
     }
 
     /// What an endpoint under the issuer answers.
-    async fn answer(&self, request: Request<Bytes>) -> Result<Bytes, AgentError> {
+    pub(super) async fn answer(&self, request: Request<Bytes>) -> Result<Bytes, AgentError> {
         let response = self.inner.issuer.http.send(request, RESPONSE_BODY_MAX).await;
         let response = response.map_err(IssuerError::Net)?;
         match response.status() {

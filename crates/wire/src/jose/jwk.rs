@@ -460,6 +460,12 @@ impl PrivateJwk {
         Ok(Self { key, kid })
     }
 
+    /// A key that was made here, named by its thumbprint (RFC 7638).
+    pub fn named_by_thumbprint(key: PrivateKey) -> Result<Self, JwkError> {
+        let public = key.public().map_err(|_| JwkError::Halves)?;
+        Ok(Self { kid: Some(thumbprint(&public)), key })
+    }
+
     /// The private key.
     pub fn key(&self) -> &PrivateKey {
         &self.key

@@ -1,6 +1,8 @@
 //! `accredit edge`: nodes, which vouch for the processes of their machine.
 
 mod invite;
+mod kept;
+mod run;
 
 use clap::{Args, Subcommand};
 
@@ -23,11 +25,14 @@ enum Verb {
                       accredit edge invite --agent node --output json | jq -r .join_token\n\n\
                       End one that was not used: accredit revoke crd_…; list them: accredit credential list.")]
     Invite(invite::Invite),
+    /// Run a node's daemon: each process of this machine that a rule names gets its own instance
+    Run(run::Run),
 }
 
 /// Runs one of its verbs.
 pub(crate) async fn run(edge: Edge, cx: &Context) -> Result<(), Failure> {
     match edge.verb {
         Verb::Invite(args) => interruptible(invite::run(args, cx)).await,
+        Verb::Run(args) => run::run(args, cx).await,
     }
 }
