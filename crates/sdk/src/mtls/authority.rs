@@ -324,13 +324,15 @@ impl Authority {
         let peer = self.named(chain, peers)?;
         let as_of = self.standing(held, &peer)?;
         let lists: Vec<&CertRevocationList<'_>> = held.lists.lists.iter().collect();
-        let options = RevocationOptionsBuilder::new(&lists).map_err(|_| Unfit::Unlisted)?;
-        let options = options
-            .with_depth(depth(chain))
-            .with_status_policy(UnknownStatusPolicy::Deny)
-            .with_expiration_policy(ExpirationPolicy::Enforce)
-            .build();
-        self.path(held, chain, side, (as_of, Some(options)))?;
+        for (depth, unknown) in looked_up(chain) {
+            let options = RevocationOptionsBuilder::new(&lists).map_err(|_| Unfit::Unlisted)?;
+            let options = options
+                .with_depth(*depth)
+                .with_status_policy(*unknown)
+                .with_expiration_policy(ExpirationPolicy::Enforce)
+                .build();
+            self.path(held, chain, side, (as_of, Some(options)))?;
+        }
         Ok(peer)
     }
 
@@ -411,13 +413,19 @@ impl Authority {
     }
 }
 
-/// How far up a chain is looked up in the lists. Above a root of ours that somebody else's has signed, lists are
-/// that one's, and ours have none of it; what is asked then, whether the leaf's own authority has a list, is what
-/// none has that was revoked.
-fn depth(chain: &[CertificateDer<'_>]) -> RevocationCheckDepth {
+/// How far up a chain is looked up in the lists, and what it is where they know nothing of it.
+///
+/// Above a root of ours that somebody else's has signed, the lists are that one's, and ours know nothing of
+/// it. What they do know of is looked up there as well; and the leaf's own authority must have a list, which none
+/// has that was revoked: whoever adds certificates to a chain gets nothing by it.
+fn looked_up(
+    chain: &[CertificateDer<'_>],
+) -> &'static [(RevocationCheckDepth, UnknownStatusPolicy)] {
+    use RevocationCheckDepth::{Chain, EndEntity};
+    use UnknownStatusPolicy::{Allow, Deny};
     match chain {
-        [_leaf, _intermediate] => RevocationCheckDepth::Chain,
-        _ => RevocationCheckDepth::EndEntity,
+        [_leaf, _intermediate] => &[(Chain, Deny)],
+        _ => &[(EndEntity, Deny), (Chain, Allow)],
     }
 }
 
