@@ -84,6 +84,9 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
     // As the version before left it.
     database.tell("DELETE FROM schema_migration WHERE version > 33");
     for statement in [
+        "DROP TABLE process",
+        "DROP TABLE process_rule",
+        "ALTER TABLE instance DROP COLUMN vouched_by",
         "DROP INDEX agent_owner_id, agent_state_id, agent_environment_id",
         "DROP INDEX person_state_id, resource_state_id, federation_state_id",
         "DROP TABLE workload",

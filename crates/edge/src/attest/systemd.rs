@@ -68,11 +68,8 @@ mod tests {
             ("/system.slice/__x.service", "_x.service"),
             ("/init.scope", "init.scope"),
             ("/user.slice/user-7.slice/session-3.scope", "session-3.scope"),
-            (
-                "/user.slice/user-7.slice/user@7.service/app.slice/crm.service",
-                "user@7.service/crm.service",
-            ),
-            ("/user.slice/user-7.slice/user@7.service/init.scope", "user@7.service/init.scope"),
+            ("/user.slice/user-7.slice/user@7.service/app.slice/crm.service", "user@7.service"),
+            ("/user.slice/user-7.slice/user@7.service/init.scope", "user@7.service"),
             ("/user.slice/user-7.slice/user@7.service/made/crm.service", "user@7.service"),
             ("/user.slice/user-7.slice/user@7.service", "user@7.service"),
         ] {

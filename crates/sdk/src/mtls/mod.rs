@@ -13,14 +13,17 @@
 //!
 //! ```no_run
 //! use accredit::mtls::{Authority, Mtls, Peers, X509Source};
-//! use accredit::{Agent, Verifier};
+//! # use accredit::{Agent, Verifier};
+//! # use tokio::net::TcpStream;
 //!
-//! # async fn talk(agent: Agent, verifier: Verifier) -> Result<(), Box<dyn std::error::Error>> {
-//! let own = X509Source::begin(agent).await?; // an agent that proves itself as an instance
+//! # async fn talk(agent: Agent, verifier: Verifier, tcp: TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+//! let own = X509Source::begin(agent).await?; // its key is in memory, its certificate renewed by itself
 //! let authority = Authority::connect(&verifier, &own.trust_domain()).await?;
 //! let mtls = Mtls::new(own, authority, Peers::agent("worker"));
-//! let stream = mtls.connect(tokio::net::TcpStream::connect("10.0.0.7:8443").await?).await?;
+//!
+//! let stream = mtls.connect(TcpStream::connect("10.0.0.7:8443").await?).await?; // a client
 //! println!("this is {}", stream.peer().spiffe_id());
+//! let stream = mtls.accept(tcp).await?; // or a server
 //! # Ok(())
 //! # }
 //! ```

@@ -99,7 +99,7 @@ async fn a_new_root_key_takes_the_place_of_the_old_one() {
     let Files { current, next, previous } = place.files.clone();
     let before = std::fs::read_to_string(&current).expect("a key");
     let done = place.rotate().await.expect("rotated").expect("a new one");
-    assert_eq!((done.keys, done.root, done.in_place), (12, 2, true));
+    assert_eq!((done.keys, done.root, done.in_place), (14, 2, true));
     assert_eq!(place.opening().await, [true, false, false]);
     assert!(!next.exists());
     assert_eq!(std::fs::read_to_string(&previous).expect("kept"), before);

@@ -62,7 +62,7 @@ fn what_failed_is_told_with_what_was_seen_and_what_was_not_reached_has_failed_to
     assert_eq!(document["steps"][1]["ms"], 3.0);
     assert_eq!(document["steps"][2]["ok"], false);
     assert_eq!(document["steps"][2]["ms"], Value::Null);
-    assert_eq!(card.failed().len(), 30);
+    assert_eq!(card.failed().len(), 31);
     let text = card.text();
     assert!(text.contains("FAILED    3.0 ms  every agent has an owner"), "{text}");
     assert!(text.contains("FAILED         -  an instance gets"), "{text}");
