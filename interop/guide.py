@@ -64,7 +64,7 @@ def signed_assertion(name):
 
     def register(jwk):
         Path("planner.pub.json").write_text(jwk)
-        words = ["--agent", "planner", "--type", "public-key", "--jwk", "planner.pub.json"]
+        words = ["--agent", "reader", "--type", "public-key", "--jwk", "planner.pub.json"]
         registered.append(accredit("credential", "create", *words)["id"])
 
     answer = run(name, register)["answer"]
@@ -123,8 +123,8 @@ with tempfile.TemporaryDirectory(prefix="accredit-guide-") as folder:
     os.umask(0o077)
     words = ["--owner", "mia@example.com", "--purpose", "plans the week", "--activate"]
     words += ["--allow", "crm:read", "--allow", "crm:update", "--allow", "billing:read"]
-    os.environ["CLIENT_ID"] = accredit("agent", "create", "planner", *words)["id"]
-    secret = accredit("credential", "create", "--agent", "planner", "--type", "client-secret")
+    os.environ["CLIENT_ID"] = accredit("agent", "create", "reader", *words)["id"]
+    secret = accredit("credential", "create", "--agent", "reader", "--type", "client-secret")
     Path("planner.secret").write_text(secret["client_secret"])
     for name, way in RUN.items():
         if name in BLOCKS:

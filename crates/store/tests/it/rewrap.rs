@@ -117,7 +117,7 @@ async fn everything_is_rewrapped_in_all_organizations_with_an_event_in_each() {
     assert_eq!((before.0.root, before.1.len()), (1, KEYS));
     check_opens(1, &before).await;
     let keys = world.store.rewrap(rewrapping(&vault, 2)).await.expect("rewrapped");
-    assert_eq!(keys, KEYS);
+    assert_eq!(keys, KEYS as u64);
     let world = world.reopened();
     let after = at_rest(&world, &orgs).await;
     assert_eq!(after.0.root, 2);
@@ -237,7 +237,7 @@ async fn who_is_told_that_a_key_is_stale_finds_the_new_root_key_in_use() {
     let first = commit(store, org, vec![Row::Key(before)], None);
     let (first, rewrapped, again, ()) = tokio::join!(first, store.rewrap(rewrapping), again, step);
     first.expect("committed");
-    assert_eq!(rewrapped.expect("rewrapped"), KEYS + 1);
+    assert_eq!(rewrapped.expect("rewrapped"), KEYS as u64 + 1);
     again.expect("committed");
     assert_eq!(*told.1.lock().expect("held"), KEYS + 1, "the key of its own batch is among them");
     check_opens(2, &at_rest(&world, &orgs).await).await;
