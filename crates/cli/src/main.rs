@@ -30,7 +30,9 @@ mod settings;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::args::Cli;
+use accredit_edge::footprint;
+
+use crate::args::{Cli, Command};
 use crate::client_settings::Surroundings;
 use crate::context::Context;
 use crate::errors::Failure;
@@ -47,6 +49,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     reason = "the only place where arguments and environment are read"
 )]
 fn main() -> ExitCode {
+    footprint::in_small_pages(true);
     let argv: Vec<OsString> = std::env::args_os().collect();
     let around = Surroundings::read(|name| std::env::var_os(name));
     let cli = match args::parse(&argv, &around) {
@@ -67,6 +70,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, around: Surroundings, out: Output) -> Result<(), Failure> {
     memory::close()?;
+    if !matches!(&cli.command, Command::Edge(edge) if edge.is_daemon()) {
+        footprint::in_small_pages(false);
+    }
     let context = Context::new(cli.flags, around, out);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {

@@ -18,6 +18,7 @@ mod ambient;
 pub mod attest;
 pub mod door;
 mod ending;
+pub mod footprint;
 pub mod http_face;
 pub mod identity;
 mod jwt_svids;

@@ -29,6 +29,13 @@ enum Verb {
     Run(run::Run),
 }
 
+impl Edge {
+    /// Whether it runs for long and does little.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self.verb, Verb::Run(_))
+    }
+}
+
 /// Runs one of its verbs.
 pub(crate) async fn run(edge: Edge, cx: &Context) -> Result<(), Failure> {
     match edge.verb {
