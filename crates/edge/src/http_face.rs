@@ -77,9 +77,7 @@ impl Refused {
         match error {
             AgentError::Refused(body) => {
                 let status = match body.error() {
-                    ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient => {
-                        StatusCode::FORBIDDEN
-                    }
+                    error if error.is_of_the_client() => StatusCode::FORBIDDEN,
                     ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
                     _ => StatusCode::BAD_REQUEST,
                 };

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 pub use accredit::mtls::Svid;
 use accredit::mtls::SvidError;
 use accredit::{AccessToken, Agent, AgentError, JwtSvid, Secret};
-use accredit_wire::oauth::ErrorCode;
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{Notify, watch};
 
@@ -288,7 +287,7 @@ impl Identity {
     /// Keeps what an answer says of the instance itself.
     fn note(&self, error: &AgentError) {
         match error {
-            AgentError::Refused(refusal) if ends(refusal.error()) => {
+            AgentError::Refused(refusal) if refusal.error().is_of_the_client() => {
                 self.upstream.answered();
                 self.standing.send_if_modified(|standing| {
                     let is_new = !matches!(standing, Standing::Refused);
@@ -311,10 +310,4 @@ impl Identity {
             | AgentError::CallerEnded(_) => {}
         }
     }
-}
-
-/// Whether a refusal is of the one who asks, whatever it asks for: its credential or itself was ended, or
-/// its agent, owner or organization suspended.
-pub(crate) fn ends(error: ErrorCode) -> bool {
-    matches!(error, ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient)
 }

@@ -10,7 +10,6 @@ use accredit::{Agent, AgentError, Birth};
 use tokio::sync::watch;
 
 use crate::ambient;
-use crate::identity::ends;
 use crate::upstream::Upstream;
 
 /// How often the server is asked whether this node still stands, where nothing else asks it.
@@ -85,7 +84,7 @@ impl Node {
         let asked = self.agent.token("").await.map(drop);
         let is_refused = match &asked {
             Ok(()) => false,
-            Err(AgentError::Refused(refusal)) => ends(refusal.error()),
+            Err(AgentError::Refused(refusal)) => refusal.error().is_of_the_client(),
             Err(AgentError::Issuer(_)) => {
                 self.upstream.is_silent();
                 return asked;

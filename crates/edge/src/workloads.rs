@@ -29,7 +29,7 @@ use crate::ambient;
 use crate::attest::{self, Attestor, FileId, ProcFolder, Selector, Selectors, Told, Unattested};
 use crate::door::{Denied, Door};
 use crate::ending::{self, Ending, Endings};
-use crate::identity::{Identity, Standing, ends};
+use crate::identity::{Identity, Standing};
 use crate::node::Node;
 use crate::peer::{Held, Peer};
 use crate::process::{self, ProcessKey};
@@ -600,7 +600,7 @@ impl Inner {
                 Denied::Silent
             }
             BirthError::Agent(AgentError::Refused(refusal)) => {
-                if ends(refusal.error()) && refusal.rule() != Some(NO_RULE) {
+                if refusal.error().is_of_the_client() && refusal.rule() != Some(NO_RULE) {
                     // It may be the node that is refused.
                     self.node.upstream.doubt();
                 }

@@ -162,7 +162,7 @@ mod tests {
             "/usr/bin/node",
             "/bin/sh",
             "/usr/bin/env",
-            "/root/.local/bin/uv",
+            "/home/mia/.local/bin/uv",
             "/usr/bin/Rscript",
         ] {
             for more in [&[][..], &[("uid", "1200")], &[("sha256", DIGEST), ("gid", "7")]] {

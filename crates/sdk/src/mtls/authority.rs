@@ -18,8 +18,8 @@ use accredit_wire::binding::PeerCertificate;
 use accredit_wire::ids::InstanceId;
 use accredit_wire::time::Time;
 use accredit_wire::verify::{AsOf, Rejection};
+use accredit_wire::x509::all_decoded;
 use accredit_wire::x509::crl::{self, Head};
-use accredit_wire::x509::decoded;
 use accredit_wire::x509::spiffe::{NotATrustDomain, TrustDomain};
 use accredit_wire::x509::svid::{self, NotAnSvid};
 use arc_swap::ArcSwap;
@@ -321,8 +321,7 @@ impl Authority {
         chain: &[CertificateDer<'_>],
         (side, peers): (Side, &Peers),
     ) -> Result<Peer, Unfit> {
-        let peer = self.named(chain, peers)?;
-        let as_of = self.standing(held, &peer)?;
+        let (peer, as_of) = self.known(held, chain, peers)?;
         let lists: Vec<&CertRevocationList<'_>> = held.lists.lists.iter().collect();
         for (depth, unknown) in looked_up(chain) {
             let options = RevocationOptionsBuilder::new(&lists).map_err(|_| Unfit::Unlisted)?;
@@ -344,8 +343,7 @@ impl Authority {
         chain: &[CertificateDer<'_>],
         (side, peers): (Side, &Peers),
     ) -> Result<Peer, Unfit> {
-        let peer = self.named(chain, peers)?;
-        let as_of = self.standing(held, &peer)?;
+        let (peer, as_of) = self.known(held, chain, peers)?;
         self.path(held, chain, side, (as_of, None))?;
         Ok(peer)
     }
@@ -368,6 +366,18 @@ impl Authority {
         self.0.shared.wanted.notify_one();
         // Whether they came in time or not, what is known then decides.
         let _ = tokio::time::timeout(LEARN_WAIT_MAX, asked.changed()).await;
+    }
+
+    /// Whom a chain names, where that is one of the peers who stands.
+    fn known(
+        &self,
+        held: &Held,
+        chain: &[CertificateDer<'_>],
+        peers: &Peers,
+    ) -> Result<(Peer, AsOf), Unfit> {
+        let peer = self.named(chain, peers)?;
+        let as_of = self.standing(held, &peer)?;
+        Ok((peer, as_of))
     }
 
     fn named(&self, chain: &[CertificateDer<'_>], peers: &Peers) -> Result<Peer, Unfit> {
@@ -576,22 +586,16 @@ async fn fetch_lists(verifier: &Verifier) -> Result<Lists, AuthorityError> {
 impl Lists {
     /// Reads lists that are PEM blocks one after the other, and nothing else.
     fn read(text: &str) -> Option<Self> {
-        let (mut lists, mut least, mut rest) = (Vec::new(), None::<Head>, text.trim());
-        let end = format!("-----END {LIST}-----");
-        while !rest.is_empty() {
-            let (block, after) = rest.split_at(rest.find(&end)? + end.len());
-            let der = decoded(LIST, block)?;
-            let head = crl::head(&der).ok()?;
+        let found = all_decoded(LIST, text).filter(|found| found.len() <= LISTS_MAX)?;
+        let (mut lists, mut least) = (Vec::with_capacity(found.len()), None::<Head>);
+        for der in &found {
+            let head = crl::head(der).ok()?;
             least = Some(least.map_or(head, |least| Head {
                 counter: least.counter.min(head.counter),
                 made_at: least.made_at.min(head.made_at),
                 until: least.until.min(head.until),
             }));
-            lists.push(OwnedCertRevocationList::from_der(&der).ok()?.into());
-            rest = after.trim_start();
-            if lists.len() > LISTS_MAX {
-                return None;
-            }
+            lists.push(OwnedCertRevocationList::from_der(der).ok()?.into());
         }
         Some(Self { lists, head: least? })
     }

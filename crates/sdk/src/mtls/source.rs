@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accredit_wire::oauth::ErrorCode;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -174,5 +173,5 @@ async fn keep(agent: Agent, held: watch::Sender<Option<Shown>>, wanted: Arc<Noti
 /// Whether the issuer refuses the one who asks, whatever it asks for.
 fn is_refused(error: &SvidError) -> bool {
     let SvidError::Agent(AgentError::Refused(refusal)) = error else { return false };
-    matches!(refusal.error(), ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient)
+    refusal.error().is_of_the_client()
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::time::Time;
-use accredit_wire::x509::{decoded, request, spiffe};
+use accredit_wire::x509::{all_decoded, request, spiffe};
 use zeroize::Zeroizing;
 
 use crate::agent::{Agent, AgentError};
@@ -92,17 +92,7 @@ impl Svid {
 
 /// The certificates of a text that is PEM blocks one after the other.
 fn chain(text: &str) -> Option<Vec<Vec<u8>>> {
-    let (mut chain, mut rest) = (Vec::new(), text.trim());
-    let end = format!("-----END {LABEL}-----");
-    while !rest.is_empty() {
-        let (block, after) = rest.split_at(rest.find(&end)? + end.len());
-        chain.push(decoded(LABEL, block).filter(|one| !one.is_empty())?);
-        rest = after.trim_start();
-        if chain.len() > CERTIFICATES_MAX {
-            return None;
-        }
-    }
-    (!chain.is_empty()).then_some(chain)
+    all_decoded(LABEL, text).filter(|chain| chain.len() <= CERTIFICATES_MAX)
 }
 
 /// The trust domain of a SPIFFE ID, as the id without a path.

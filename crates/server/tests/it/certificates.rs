@@ -47,6 +47,26 @@ pub(crate) async fn issue(world: &TestWorld, org: &Org, client: &Client) -> Valu
     ask(world, org, client, &[("csr", &csr())]).await.expect(200).json()
 }
 
+/// An instance of `planner` is refused while whoever it hangs on is suspended, and is not afterwards.
+pub(crate) async fn refused_while_stopped(
+    world: &TestWorld,
+    org: &Org,
+    asks: impl AsyncFn() -> Answer,
+) {
+    let reason = json!({"reason": "a test"});
+    for (noun, key, rule) in [
+        ("agents", "planner", "agent-not-active"),
+        ("persons", "planner-owner@example.com", "owner-not-active"),
+        ("orgs", "acme", "organization-not-active"),
+    ] {
+        let at = |verb: &str| format!("/v1/{noun}/{key}/{verb}");
+        world.admin(org, "POST", &at("suspend"), Some(reason.clone())).await.expect(200);
+        asks().await.refused(400, "unauthorized_client", rule);
+        world.admin(org, "POST", &at("activate"), Some(reason.clone())).await.expect(200);
+        asks().await.expect(200);
+    }
+}
+
 /// Whether a certificate is `valid`, `revoked` or `expired`, to whoever looks it up.
 pub(crate) async fn standing(world: &TestWorld, org: &Org, id: &str) -> String {
     let path = format!("/v1/certificates/{id}");
@@ -267,18 +287,7 @@ async fn certificates_are_for_instances_that_prove_who_they_are_and_may_act() {
         "client-authentication",
     );
     // Nor whoever is stopped, for as long as that is so.
-    let reason = json!({"reason": "a test"});
-    for (noun, key, rule) in [
-        ("agents", "planner", "agent-not-active"),
-        ("persons", "planner-owner@example.com", "owner-not-active"),
-        ("orgs", "acme", "organization-not-active"),
-    ] {
-        let at = |verb: &str| format!("/v1/{noun}/{key}/{verb}");
-        world.admin(&org, "POST", &at("suspend"), Some(reason.clone())).await.expect(200);
-        ask(&world, &org, &one, &form).await.refused(400, "unauthorized_client", rule);
-        world.admin(&org, "POST", &at("activate"), Some(reason.clone())).await.expect(200);
-        ask(&world, &org, &one, &form).await.expect(200);
-    }
+    refused_while_stopped(&world, &org, async || ask(&world, &org, &one, &form).await).await;
     let brief = world.instance(&org, "planner", Some(60)).await;
     ask(&world, &org, &brief, &form).await.expect(200);
     world.advance(61);

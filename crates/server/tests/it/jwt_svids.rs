@@ -11,6 +11,7 @@ use accredit_wire::oauth::client_auth::{ASSERTION_TYPE, SVID_ASSERTION_TYPE};
 use accredit_wire::x509::spiffe::TrustDomain;
 use serde_json::{Value, json};
 
+use crate::certificates::refused_while_stopped;
 use crate::{claims, events};
 
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
@@ -174,18 +175,7 @@ async fn jwt_svids_are_for_instances_that_prove_who_they_are_and_may_act() {
         let answer = ask(&world, &org, not, &form).await;
         answer.refused(400, "unauthorized_client", "grant-not-for-client");
     }
-    let reason = json!({"reason": "a test"});
-    for (noun, key, rule) in [
-        ("agents", "planner", "agent-not-active"),
-        ("persons", "planner-owner@example.com", "owner-not-active"),
-        ("orgs", "acme", "organization-not-active"),
-    ] {
-        let at = |verb: &str| format!("/v1/{noun}/{key}/{verb}");
-        world.admin(&org, "POST", &at("suspend"), Some(reason.clone())).await.expect(200);
-        ask(&world, &org, &one, &form).await.refused(400, "unauthorized_client", rule);
-        world.admin(&org, "POST", &at("activate"), Some(reason.clone())).await.expect(200);
-        ask(&world, &org, &one, &form).await.expect(200);
-    }
+    refused_while_stopped(&world, &org, async || ask(&world, &org, &one, &form).await).await;
     let refused = events(&world, &org, "token.refused").await;
     assert!(refused.iter().all(|event| event["payload"]["format"] == "jwt-svid"), "{refused:?}");
 }

@@ -55,6 +55,12 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Whether it refuses the client that asks, whatever it asks for: its credential or itself was ended, or
+    /// its agent, owner or organization suspended.
+    pub const fn is_of_the_client(self) -> bool {
+        matches!(self, Self::InvalidClient | Self::UnauthorizedClient)
+    }
+
     /// Every code.
     pub const ALL: [Self; 16] = [
         Self::InvalidRequest,

@@ -6,7 +6,7 @@ use accredit::{Agent, AgentBuilder};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::secret::Secret;
 use accredit_wire::x509::certificate::{Certificate, SERIAL_BYTES};
-use accredit_wire::x509::{crl, decoded, request};
+use accredit_wire::x509::{all_decoded, crl, decoded, request};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -20,9 +20,6 @@ use crate::errors::Failure;
 use crate::output::Answer;
 use crate::request_path::RequestPath;
 
-/// What ends a certificate as text (RFC 7468).
-const CERTIFICATE_END: &str = "-----END CERTIFICATE-----";
-
 /// The person who answers for the agents.
 pub(super) const OWNER: &str = "mia@example.com";
 
@@ -34,7 +31,6 @@ pub(super) struct Actor {
     pub(super) instance_id: String,
     /// What gets its tokens.
     pub(super) agent: Agent,
-    secret: Secret,
 }
 
 /// Everybody.
@@ -175,14 +171,9 @@ impl Office {
     pub(super) async fn certificate(&self, of: &Actor) -> Result<Certificate, String> {
         let (key, _) = PrivateKey::generate(Algorithm::Es256).map_err(|error| error.to_string())?;
         let csr = request::write(&key).map_err(|error| error.to_string())?;
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        let form = form.append_pair("csr", &csr).finish();
-        let by = (of.agent_id.as_str(), &of.secret);
-        let answer = self.api.client(&self.issuer, "certificates", by, &form).await;
-        let answer = answer.map_err(|failure| told(&failure))?;
-        let chain = member(&answer, "certificate")?;
-        let end = chain.find(CERTIFICATE_END).map_or(0, |at| at + CERTIFICATE_END.len());
-        let leaf = decoded("CERTIFICATE", &chain[..end]).ok_or("the certificate is no PEM")?;
+        let got = of.agent.certificate(&csr, None).await.map_err(|error| error.to_string())?;
+        let chain = all_decoded("CERTIFICATE", &got.certificate);
+        let leaf = chain.ok_or("the certificate is no PEM")?.remove(0);
         Certificate::parse(&leaf).map_err(|error| error.to_string())
     }
 
@@ -297,12 +288,11 @@ impl Office {
         let instance = self.post("/v1/instances", json!({"agent": agent})).await?;
         let secret = Secret::new(member(&instance, "client_secret")?.to_owned());
         let client_id = member(&instance, "client_id")?;
-        let agent = change(Agent::builder(&self.issuer, client_id, secret.clone())).build();
+        let agent = change(Agent::builder(&self.issuer, client_id, secret)).build();
         Ok(Actor {
             agent_id: client_id.to_owned(),
             instance_id: member(&instance, "id")?.to_owned(),
             agent: agent.map_err(|error| error.to_string())?,
-            secret,
         })
     }
 
