@@ -25,6 +25,9 @@ pub enum Denied {
     Unattested(Unattested),
     /// No rule says which agent it is.
     Unruled,
+    /// A rule says which agent it is, and the server gives it no instance all the same: it was ended, or its
+    /// agent may not act.
+    Refused,
     /// The server refuses this node.
     Node,
     /// The server does not answer.
@@ -45,6 +48,7 @@ impl Denied {
             | Self::Stranger
             | Self::Unattested(_)
             | Self::Unruled
+            | Self::Refused
             | Self::Node => false,
         }
     }
@@ -71,6 +75,7 @@ impl fmt::Display for Denied {
             Self::Stranger => "the process is none that is answered here",
             Self::Unattested(why) => return why.fmt(f),
             Self::Unruled => "no rule says which agent the process is",
+            Self::Refused => "the server refuses the instance that the process would be",
             Self::Node => "the server refuses this node",
             Self::Silent => "the server does not answer, and the process was not known before",
             Self::Busy => "too much is asked for now",

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::attest::Told;
+use crate::door::Denied;
 
 /// How long a no is remembered. A rule that is made meanwhile is seen after it.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
@@ -30,8 +31,8 @@ pub(crate) struct Refusals {
 pub(crate) enum Known {
     /// Nothing: it is worth asking.
     Nothing,
-    /// It said no.
-    Refused,
+    /// It said no, and this one.
+    Refused(Denied),
     /// It said that there were too many, or no to this user so often that it is not asked for now.
     NotNow,
 }
@@ -51,9 +52,9 @@ impl Refusals {
     }
 
     /// Remembers a no.
-    pub(crate) fn note(&mut self, of: Told, user: u32, now: Instant) {
+    pub(crate) fn note(&mut self, of: Told, denied: Denied, user: u32, now: Instant) {
         let is_recent = |at: &Instant| now.saturating_duration_since(*at) < REMEMBERED;
-        self.keep(of, (now + REMEMBERED, Known::Refused), now);
+        self.keep(of, (now + REMEMBERED, Known::Refused(denied)), now);
         if self.users.len() >= USERS_MAX {
             self.users.retain(|_, (since, _)| is_recent(since));
         }
@@ -99,22 +100,22 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "an `Instant` has no other origin")]
     fn a_no_is_remembered_for_a_while_and_of_one_user_no_more_than_its_own() {
         let (mut refusals, now) = (Refusals::default(), Instant::now());
-        refusals.note(of(0), 7, now);
-        assert_eq!(refusals.known(&of(0), 8, now), Known::Refused);
+        refusals.note(of(0), Denied::Unruled, 7, now);
+        assert_eq!(refusals.known(&of(0), 8, now), Known::Refused(Denied::Unruled));
         assert_eq!(refusals.known(&of(1), 7, now), Known::Nothing);
         for path in 1..OF_USER_MAX {
-            refusals.note(of(path), 7, now);
+            refusals.note(of(path), Denied::Unruled, 7, now);
         }
         assert_eq!(refusals.known(&of(99), 7, now), Known::NotNow);
         assert_eq!(refusals.known(&of(99), 8, now), Known::Nothing);
         let later = now + REMEMBERED;
         assert_eq!(refusals.known(&of(0), 7, later), Known::Nothing);
-        refusals.note(of(0), 7, later);
+        refusals.note(of(0), Denied::Unruled, 7, later);
         assert_eq!(refusals.known(&of(99), 7, later), Known::Nothing);
         refusals.wait(of(5), now + REMEMBERED * 2, now);
         assert_eq!(refusals.known(&of(5), 9, later), Known::NotNow);
         for number in 0..20_000 {
-            refusals.note(of(number), number, now);
+            refusals.note(of(number), Denied::Unruled, number, now);
         }
         assert!(refusals.of.len() <= REFUSALS_MAX && refusals.users.len() <= USERS_MAX);
     }

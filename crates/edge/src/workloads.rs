@@ -171,6 +171,20 @@ enum Settled {
     Coming(Coming, Option<Arc<Workload>>),
 }
 
+/// What a process is that the server gave no instance: its own, which is refused still, or its ancestor's where
+/// no rule names it. One that is an agent of its own is never its ancestor.
+fn in_its_place<'a>(
+    denied: Denied,
+    old: Option<&'a Arc<Workload>>,
+    ancestor: Option<&'a Arc<Workload>>,
+) -> Option<&'a Arc<Workload>> {
+    match denied {
+        Denied::Unruled => old.or(ancestor),
+        Denied::Refused => old,
+        _ => None,
+    }
+}
+
 impl Workloads {
     /// None yet.
     pub fn new(node: Arc<Node>) -> Result<Self, process::NoProcess> {
@@ -304,11 +318,12 @@ impl Inner {
         if born.is_err() {
             self.clear(key);
         }
-        match (born, old.or(ancestor)) {
-            (Ok(born), _) => Ok(Arc::clone(&born.identity)),
-            // An ancestor's, or its own, which is refused still.
-            (Err(Denied::Unruled), Some(other)) => Ok(Arc::clone(&other.identity)),
-            (Err(denied), _) => Err(denied),
+        match born {
+            Ok(born) => Ok(Arc::clone(&born.identity)),
+            Err(denied) => {
+                let other = in_its_place(denied, old.as_ref(), ancestor.as_ref());
+                other.map(|other| Arc::clone(&other.identity)).ok_or(denied)
+            }
         }
     }
 
@@ -406,16 +421,10 @@ impl Inner {
             }
             (Before::Stranger | Before::Other(_), None) => None,
         };
-        match (self.admitted(&state, peer, &seen), old.as_ref().or(ancestor)) {
-            (Ok(()), _) => {}
-            (Err(Denied::Unruled), Some(other)) => {
-                self.not_born(&mut state, key, before);
-                return Ok(Settled::Is(Arc::clone(other)));
-            }
-            (Err(denied), _) => {
-                self.not_born(&mut state, key, before);
-                return Err(denied);
-            }
+        if let Err(denied) = self.admitted(&state, peer, &seen) {
+            self.not_born(&mut state, key, before);
+            let other = in_its_place(denied, old.as_ref(), ancestor);
+            return other.map(|other| Settled::Is(Arc::clone(other))).ok_or(denied);
         }
         // Not of the question: that may break off, and a birth may not.
         let birth = tokio::spawn(Arc::clone(self).bear(Arc::clone(peer), seen, before));
@@ -472,7 +481,7 @@ impl Inner {
             return Err(Denied::Busy);
         }
         match state.refusals.known(&seen.told, peer.uid, ambient::instant()) {
-            Known::Refused => return Err(Denied::Unruled),
+            Known::Refused(denied) => return Err(denied),
             Known::NotNow => return Err(Denied::Busy),
             Known::Nothing => {}
         }
@@ -499,8 +508,8 @@ impl Inner {
             Err(denied) => {
                 let now = ambient::instant();
                 match denied {
-                    Denied::Unruled if !matches!(before, Before::Refused(_)) => {
-                        state.refusals.note(seen.told, peer.uid, now);
+                    Denied::Unruled | Denied::Refused if !matches!(before, Before::Refused(_)) => {
+                        state.refusals.note(seen.told, *denied, peer.uid, now);
                     }
                     Denied::Later(time) => state.refusals.wait(seen.told, now + *time, now),
                     Denied::Gone
@@ -508,6 +517,7 @@ impl Inner {
                     | Denied::Stranger
                     | Denied::Unattested(_)
                     | Denied::Unruled
+                    | Denied::Refused
                     | Denied::Node
                     | Denied::Silent
                     | Denied::Busy => {}
@@ -600,11 +610,14 @@ impl Inner {
                 Denied::Silent
             }
             BirthError::Agent(AgentError::Refused(refusal)) => {
-                if refusal.error().is_of_the_client() && refusal.rule() != Some(NO_RULE) {
+                if refusal.rule() == Some(NO_RULE) {
+                    return Denied::Unruled;
+                }
+                if refusal.error().is_of_the_client() {
                     // It may be the node that is refused.
                     self.node.upstream.doubt();
                 }
-                Denied::Unruled
+                Denied::Refused
             }
             BirthError::Agent(
                 AgentError::Signing | AgentError::Url(_) | AgentError::CallerEnded(_),

@@ -62,6 +62,8 @@ pub(crate) struct Nodes {
     pub(crate) ended: Vec<String>,
     /// Which were ended by an administrator.
     pub(crate) revoked: Vec<String>,
+    /// Agents that may not act.
+    pub(crate) suspended: Vec<String>,
     /// Whether the node is refused.
     pub(crate) is_node_refused: bool,
     /// How long a birth takes.
@@ -245,6 +247,9 @@ async fn attested(State(issuer): State<Issuer>, form: String) -> Response {
     let Some(agent) = agent else {
         return refusal(StatusCode::BAD_REQUEST, "unauthorized_client", "workload-agent");
     };
+    if nodes.suspended.contains(&agent) {
+        return refusal(StatusCode::BAD_REQUEST, "unauthorized_client", "agent-not-active");
+    }
     let count = nodes.instances.len();
     let found = nodes.instances.entry((process, agent.clone()));
     let instance = found.or_insert_with(|| format!("ins_{count}")).clone();

@@ -294,6 +294,20 @@ async fn children_share_unless_they_are_agents_of_their_own() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_is_an_agent_of_its_own_and_is_refused_is_not_its_parent() {
+    let local = Local::new().await;
+    local.issuer.nodes().suspended.push("agt_mail".to_owned());
+    let mut crm = local.start("crm");
+    let own = crm.is().await;
+    let words = |name: &str| json!(["child", local.program(name)]);
+    for _ in 0..3 {
+        assert_eq!(instance(&crm.does(&words("mail")).await), "403 edge-no-identity");
+    }
+    assert_eq!(local.asked(), 2, "the server is asked once");
+    assert_eq!(instance(&crm.does(&words("stranger")).await), own, "one that no rule names");
+}
+
 fn open_to_all(folder: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("set");
