@@ -21,6 +21,7 @@ pub use crate::attestation::{Born, Voucher, Workload, Workloads};
 use crate::audit::event::Event;
 pub use crate::audit::kept::{Integrated, LaneHead, Leaf, LeafBody, Log, Pruned, Tile};
 pub use crate::ca::issued::{Certificates, IssuedCertificate, SignedCertificate};
+pub use crate::ca::listener::{ListenerRoots, Replaced};
 use crate::federation::{Federation, FederationFacts, Identity, KeptKeys, PersonFacts};
 use crate::issuance::admission::{AgentFacts, CredentialFacts, ResourceFacts};
 use crate::keys::{KeyPurpose, SealedKey, SigningKey};
@@ -81,10 +82,11 @@ pub trait Outbound: Send + Sync {
 /// Keeps and uses secret keys; never hands one out. It observes the store, so that whoever is told
 /// that a key of theirs came too late for a new root key finds that one in use.
 pub trait KeyVault: Observer {
-    /// Makes a new signing key and returns it wrapped, with its public half.
+    /// Makes a new signing key, of an organization or of the installation itself, and returns it wrapped,
+    /// with its public half.
     fn generate(
         &self,
-        org: OrganizationId,
+        org: Option<OrganizationId>,
         id: KeyId,
         purpose: KeyPurpose,
         algorithm: Algorithm,
@@ -787,6 +789,7 @@ pub trait Store:
     + Revocations
     + StatusLists
     + Certificates
+    + ListenerRoots
     + Log
     + Leases
     + Nodes

@@ -120,7 +120,7 @@ pub struct Rewrapped {
     pub root: u32,
     /// When it was decided.
     pub at: Time,
-    /// Every signing key as it is wrapped now, those of an organization one after the other.
+    /// Every signing key of an organization as it is wrapped now, those of an organization one after the other.
     pub keys: Vec<SealedKey>,
 }
 

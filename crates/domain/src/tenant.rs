@@ -599,7 +599,7 @@ impl Observer for Tenants {
         self.notices.fetch_add(1, Ordering::AcqRel);
         let loaded = self.loaded();
         for keys in rewrapped.keys.chunk_by(|one, other| one.org == other.org) {
-            let org = keys.first().map(|key| key.org);
+            let org = keys.first().and_then(|key| key.org);
             if let Some(tenant) = org.and_then(|org| loaded.by_id.get(&org)) {
                 match tenant.keys.load().rewrapped(keys) {
                     Ok(keys) => tenant.keys.store(Arc::new(keys)),

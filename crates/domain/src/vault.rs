@@ -1,7 +1,7 @@
 //! NIST SP 800-38D: the software key vault. Private keys are wrapped with AES-256-GCM under a root
 //! key that is kept outside the database, and unwrapped only in this process's memory.
 //!
-//! The additional data of each wrapping is the organization, the record and the version of the
+//! The additional data of each wrapping is the organization, or the installation, the record and the version of the
 //! wrapping: a ciphertext moved to another row does not open there.
 //!
 //! Root keys of a store are counted, and what is wrapped says under which. While another one takes
@@ -101,8 +101,9 @@ fn pepper_aad(version: u32) -> String {
     format!("accredit/pepper/{version}/{WRAPPING}")
 }
 
-fn key_aad(org: OrganizationId, id: KeyId, purpose: KeyPurpose) -> String {
-    format!("accredit/{org}/{id}/{}/{WRAPPING}", purpose.as_str())
+fn key_aad(org: Option<OrganizationId>, id: KeyId, purpose: KeyPurpose) -> String {
+    let whose = org.map_or("installation".to_owned(), |org| org.to_string());
+    format!("accredit/{whose}/{id}/{}/{WRAPPING}", purpose.as_str())
 }
 
 /// Opens a ciphertext under the old root key and seals it under the new one.
@@ -228,7 +229,7 @@ impl SoftVault {
 impl KeyVault for SoftVault {
     fn generate(
         &self,
-        org: OrganizationId,
+        org: Option<OrganizationId>,
         id: KeyId,
         purpose: KeyPurpose,
         algorithm: Algorithm,
@@ -331,7 +332,7 @@ mod tests {
         let first = vault(1, &pepper).expect("a vault");
         let org = OrganizationId::new(1, [1; 10]);
         let id = KeyId::new(1, [2; 10]);
-        let made = first.generate(org, id, KeyPurpose::Token, Algorithm::Es256);
+        let made = first.generate(Some(org), id, KeyPurpose::Token, Algorithm::Es256);
         let sealed = futures_util::FutureExt::now_or_never(made).expect("ready").expect("a key");
         // A second vault has nothing in memory and must unwrap.
         let sign = |key: &SealedKey| {
@@ -341,7 +342,8 @@ mod tests {
         let signature = sign(&sealed).expect("a signature");
         assert!(sealed.public.verify(b"m", &signature).is_ok());
         for moved in [
-            SealedKey { org: OrganizationId::new(2, [1; 10]), ..sealed.clone() },
+            SealedKey { org: Some(OrganizationId::new(2, [1; 10])), ..sealed.clone() },
+            SealedKey { org: None, ..sealed.clone() },
             SealedKey { id: KeyId::new(2, [2; 10]), ..sealed.clone() },
             SealedKey { purpose: KeyPurpose::Log, ..sealed.clone() },
         ] {

@@ -75,6 +75,8 @@ catalogue! {
     STARTED "accredit_process_start_time_seconds" "gauge" "" "When this process started, seconds since 1970";
     ISSUED "accredit_tokens_issued" "counter" "org" "Tokens issued, each with its event on disk";
     CERTIFIED "accredit_certificates_issued" "counter" "org" "Certificates issued to instances, each with its event on disk";
+    SHOWN "accredit_listener_certificates_issued" "counter" "" "Certificates that this process made for its listener by the installation's own authority (`tls.own_ca`)";
+    SHOWN_UNTIL "accredit_listener_certificate_until_seconds" "gauge" "" "When the one of them that is shown is over, seconds since 1970; 0 without `tls.own_ca`";
     LISTED "accredit_certificate_lists_made" "counter" "" "Lists of revoked certificates (RFC 5280) that were made and signed, because somebody asked for one";
     ENTRIES "accredit_certificate_list_entries" "gauge" "" "Certificates on the longest of these lists that is kept in memory";
     ASKED_ABOUT "accredit_certificate_status_requests" "counter" "outcome" "OCSP requests (RFC 6960): `answered`, also from memory; `unknown`, about a certificate that is not known here; `malformed`; `later`, because too much was to be signed";
@@ -191,6 +193,8 @@ pub struct Metrics {
     orgs: RwLock<HashMap<OrganizationId, Counter>>,
     revocations: Counter,
     propagation: Histogram,
+    shown: Counter,
+    shown_until: Seconds,
     asked: Asked,
 }
 
@@ -215,6 +219,9 @@ impl Metrics {
         register(to, &ISSUED, issued.clone());
         let certified = Family::<OfOrg, Counter>::default();
         register(to, &CERTIFIED, certified.clone());
+        let (shown, shown_until) = (Counter::default(), Seconds::default());
+        register(to, &SHOWN, shown.clone());
+        register(to, &SHOWN_UNTIL, shown_until.clone());
         let asked = Asked::default();
         register(to, &LISTED, asked.lists.clone());
         register(to, &ENTRIES, asked.entries.clone());
@@ -258,6 +265,8 @@ impl Metrics {
             orgs,
             revocations,
             propagation,
+            shown,
+            shown_until,
             asked,
         }
     }
@@ -278,6 +287,12 @@ impl Metrics {
     pub fn certified(&self, tenant: &Tenant) {
         let org = self.label(tenant);
         self.certified.get_or_create(&OfOrg { org }).inc();
+    }
+
+    /// The listener shows another certificate of the installation's own authority.
+    pub fn listener_certified(&self, until: Time) {
+        self.shown.inc();
+        self.shown_until.set(until.micros() as f64 / 1e6);
     }
 
     /// Somebody asked about a certificate.

@@ -169,10 +169,16 @@ impl Listening {
         }
     }
 
-    /// Keeps its certificate as its files are; never ready.
-    async fn renew(&self) {
+    /// Makes the certificate that it shows, where that is of the installation's own authority.
+    pub async fn begin(&self, server: &Server) -> Result<(), ServeError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        tls.look(server).await.map(drop)
+    }
+
+    /// Keeps its certificate as it is to be; never ready.
+    async fn renew(&self, server: &Server) {
         match &self.tls {
-            Some(tls) => tls.renew().await,
+            Some(tls) => tls.renew(server).await,
             None => std::future::pending().await,
         }
     }
@@ -189,7 +195,7 @@ impl Listening {
         let graceful = GracefulShutdown::new();
         tokio::select! {
             () = self.accept(&router, &server.connections, &graceful) => {}
-            () = self.renew() => {}
+            () = self.renew(&server) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
         drop(self.listener);

@@ -5,15 +5,18 @@
 //! Absent on purpose: anything of an organization but its name.
 
 use accredit_domain::Fault;
+use accredit_domain::ca::listener::Roots;
 
 use crate::driver::{Conn, DriverError, numbered};
 use crate::installation::Founded;
 use crate::place::Place;
-use crate::{installation, migrations, page};
+use crate::{installation, listener, migrations, page};
 
 const OPERATION: &str = "inspect the store";
 /// Names of organizations that are told.
 pub const NAMES_MAX: usize = 200;
+/// The first schema in which the listener may have roots.
+const SCHEMA_WITH_LISTENER: i64 = 57;
 /// The first schema in which issuing may be closed.
 const SCHEMA_WITH_ISSUING: i64 = 11;
 
@@ -53,6 +56,15 @@ pub fn inspect(place: &Place) -> Result<Inspection, Fault> {
         Place::Database(_) => numbered::POSTGRES,
     };
     look(&mut *conn, known).map_err(|error| error.fault(OPERATION))
+}
+
+/// The listener's roots of the store at `place`, which must exist, where it has any.
+pub fn listener_roots(place: &Place) -> Result<Option<Roots>, Fault> {
+    let roots = place.look().and_then(|mut conn| {
+        let (schema, _) = migrations::newest(&mut *conn)?;
+        if schema < SCHEMA_WITH_LISTENER { Ok(None) } else { listener::find(&mut *conn) }
+    });
+    roots.map_err(|error| error.fault(OPERATION))
 }
 
 fn look(

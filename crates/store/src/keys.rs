@@ -20,7 +20,7 @@ fn read(org: OrganizationId, row: &dyn Row) -> Result<SigningKey, DriverError> {
         Algorithm::EdDsa => PublicKey::ed25519(&row.bytes(3)?),
     };
     let sealed = SealedKey {
-        org,
+        org: Some(org),
         id: row.parsed(0)?,
         purpose: row.word(1, KeyPurpose::parse)?,
         algorithm,

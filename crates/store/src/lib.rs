@@ -32,6 +32,7 @@ mod keys;
 mod leases;
 mod ledger;
 mod lineage;
+mod listener;
 mod log;
 mod log_port;
 mod maintenance;

@@ -10,7 +10,7 @@ use accredit_domain::audit::event::{Event, SealedEvent};
 use accredit_domain::federation::KeptKeys;
 use accredit_domain::nodes::Telling;
 use accredit_domain::ports::{Change, Committed, Installation, Issuance, Notice, Row};
-use accredit_domain::ports::{Pruned, SingleUse, Use, UsedUp};
+use accredit_domain::ports::{Pruned, Replaced, SingleUse, Use, UsedUp};
 use accredit_domain::registry::Credential;
 use accredit_domain::registry::credential::{Holder, Proof};
 use accredit_domain::registry::jwks::Followed;
@@ -30,8 +30,8 @@ use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
     agents, answers, certificates, credentials, descent, federations, followed, generations,
-    holdings, identities, installation, instances, keys, leases, nodes, operators, organizations,
-    persons, resources, revocations, status_lists, tasks, uses, workloads,
+    holdings, identities, installation, instances, keys, leases, listener, nodes, operators,
+    organizations, persons, resources, revocations, status_lists, tasks, uses, workloads,
 };
 
 /// What is to be written.
@@ -72,12 +72,14 @@ pub(crate) enum Work {
     Tell(Box<Telling>),
     /// A node that tells nothing any more.
     ForgetNode(String),
+    /// The listener's roots.
+    ListenerRoots(Box<Replaced>),
     /// Nothing: whether a write would succeed.
     Beat,
 }
 
 /// How many kinds of work there are: what a test of all of them holds itself to.
-pub const KINDS: u32 = 19;
+pub const KINDS: u32 = 20;
 
 impl Work {
     /// Which kind it is, below [`KINDS`].
@@ -102,6 +104,7 @@ impl Work {
             Self::Tell(_) => 16,
             Self::ForgetNode(_) => 17,
             Self::Checkpoints(_) => 18,
+            Self::ListenerRoots(_) => 19,
         }
     }
 
@@ -126,6 +129,7 @@ impl Work {
             | Self::Lease(_)
             | Self::Tell(_)
             | Self::ForgetNode(_)
+            | Self::ListenerRoots(_)
             | Self::Beat => None,
         }
     }
@@ -151,6 +155,7 @@ impl Work {
             | Self::Lease(_)
             | Self::Tell(_)
             | Self::ForgetNode(_)
+            | Self::ListenerRoots(_)
             | Self::Beat => None,
         }
     }
@@ -178,6 +183,7 @@ impl Work {
             | Self::Lease(_)
             | Self::Tell(_)
             | Self::ForgetNode(_)
+            | Self::ListenerRoots(_)
             | Self::Beat => return,
         };
         into.insert(one.to_string());
@@ -208,6 +214,7 @@ impl Work {
             | Self::Forget(..)
             | Self::Found(_)
             | Self::Tell(_)
+            | Self::ListenerRoots(_)
             | Self::Rewrap(_) => false,
         }
     }
@@ -279,6 +286,7 @@ pub(crate) fn run_aside(
         Work::Lease(to) => leases::write(conn, to),
         Work::Tell(telling) => nodes::write(conn, telling),
         Work::ForgetNode(node) => nodes::forget(conn, node),
+        Work::ListenerRoots(replaced) => listener::write(conn, replaced),
         Work::Beat => installation::beat(conn),
         Work::Issue(..)
         | Work::Event(..)
@@ -416,7 +424,7 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
                     _ => {}
                 }
             }
-            Row::Key(row) if row.sealed.org == change.org => keys::write(conn, org, row)?,
+            Row::Key(row) if row.sealed.org == Some(change.org) => keys::write(conn, org, row)?,
             Row::Key(_) => {
                 return Err(Failure::wrong(OPERATION, "it names another organization's key"));
             }

@@ -17,8 +17,9 @@ pub(crate) const ADDITIVE_FROM: i64 = 33;
 /// The oldest schema whose programs may serve beside this version. Raised where this version writes what those
 /// before it cannot read, or must not do as they did: since 37 a log has lanes that are one node's, and an
 /// organization has the keys of its certificate authority; since 38 a credential may be a workload's rule; since 55
-/// a rule may be on what nodes say, and an instance hang on a node in what it gets; since 56 a signing key may be for JWT-SVIDs.
-const SERVED_FROM: i64 = 56;
+/// a rule may be on what nodes say, and an instance hang on a node in what it gets; since 56 a signing key may be for JWT-SVIDs; since 57
+/// there are roots of the listener's that are wrapped under the root key, too.
+const SERVED_FROM: i64 = 57;
 /// The first schema that says beside which programs it is served.
 const SCHEMA_WITH_BESIDE: i64 = 35;
 /// How often a migration is begun, where others use its table each time.

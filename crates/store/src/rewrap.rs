@@ -14,7 +14,7 @@ use accredit_wire::ids::OrganizationId;
 
 use crate::driver::{Conn, DriverError};
 use crate::failure::Failure;
-use crate::{installation, keys};
+use crate::{installation, listener};
 
 const OPERATION: &str = "rewrap the store";
 
@@ -22,6 +22,8 @@ const OPERATION: &str = "rewrap the store";
 pub(crate) struct Written {
     /// For whoever keeps something wrapped.
     pub(crate) rewrapped: Rewrapped,
+    /// How many keys there were, the listener's among them.
+    pub(crate) keys: u64,
     /// An event for each organization.
     pub(crate) events: Vec<(OrganizationId, SealedEvent)>,
 }
@@ -59,13 +61,14 @@ pub(crate) fn write(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<Writ
         Failure::unless_one(changed)?;
     }
     let rewrapped = Rewrapped { root: rewrapping.to(), at: rewrapping.at(), keys: Vec::new() };
-    let mut written = Written { rewrapped, events: Vec::new() };
+    let keys = listener::rewrap(conn, rewrapping)?;
+    let mut written = Written { rewrapped, keys, events: Vec::new() };
     for org in organizations(conn).map_err(failed)? {
         let org: OrganizationId =
             org.parse().map_err(|error| Failure::Fault(Fault::new(OPERATION, error)))?;
-        for key in keys::all(conn, org).map_err(failed)? {
+        for key in crate::keys::all(conn, org).map_err(failed)? {
             let key = rewrapping.key(&key.sealed).map_err(Failure::Fault)?;
-            let (org, id) = (key.org.to_string(), key.id.to_string());
+            let (org, id) = (org.to_string(), key.id.to_string());
             let changed = conn
                 .execute(
                     "UPDATE signing_key SET wrapped = $1 WHERE org = $2 AND id = $3",
@@ -74,6 +77,7 @@ pub(crate) fn write(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<Writ
                 .map_err(failed)?;
             Failure::unless_one(changed)?;
             written.rewrapped.keys.push(key);
+            written.keys += 1;
         }
         let event = rewrapping.event(org).seal(None);
         let event = event.map_err(|error| Failure::Fault(Fault::new(OPERATION, error)))?;

@@ -526,6 +526,7 @@ impl Writer {
             | Work::Lease(_)
             | Work::Tell(_)
             | Work::ForgetNode(_)
+            | Work::ListenerRoots(_)
             | Work::Beat => {
                 member::run_aside(&mut *self.conn, &mut self.spent, work)?;
                 Ok(Done::quiet(0))
@@ -542,7 +543,7 @@ impl Writer {
             member::event(&mut *self.conn, lane, (*org, &UsedUp::NOTHING), event, &mut self.spent)?;
         }
         let mut done = Done::quiet(0);
-        done.committed.ended = written.rewrapped.keys.len() as u64;
+        done.committed.ended = written.keys;
         done.rewrapped = Some(Box::new(written.rewrapped));
         Ok(done)
     }

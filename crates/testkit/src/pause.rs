@@ -49,7 +49,7 @@ impl PausingVault {
 impl KeyVault for PausingVault {
     fn generate(
         &self,
-        org: OrganizationId,
+        org: Option<OrganizationId>,
         id: KeyId,
         purpose: KeyPurpose,
         algorithm: Algorithm,

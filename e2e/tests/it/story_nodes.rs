@@ -34,8 +34,13 @@ pub(crate) fn jti(token: &str) -> String {
 
 /// Sets an installation up on a database.
 pub(crate) fn init(folder: &Folder, store: &str) -> Value {
+    init_at(folder, store, "http")
+}
+
+/// The same, with this scheme in its URL.
+pub(crate) fn init_at(folder: &Folder, store: &str, scheme: &str) -> Value {
     let address = format!("127.0.0.1:{}", free_port());
-    let (data, url) = (folder.file("data"), format!("http://{address}"));
+    let (data, url) = (folder.file("data"), format!("{scheme}://{address}"));
     let place = ["init", "--data", &data, "--org", "acme", "--store", store];
     let reached = ["--public-url", &url, "--listen", &address, "--output", "json"];
     binary::run(binary::command(&[&place[..], &reached].concat())).json()
@@ -47,7 +52,9 @@ pub(crate) async fn node(founded: &Value, store: &str) -> Server {
     let config = founded["config"].as_str().expect("a path");
     let args = ["serve", "--config", config, "--listen", &address, "--store", store];
     let mut here = founded.clone();
-    here["url"] = format!("http://{address}").into();
+    let scheme = text(founded, "url");
+    let (scheme, _) = scheme.split_once("://").expect("a URL");
+    here["url"] = format!("{scheme}://{address}").into();
     Server::serve_by(binary::command(&args), Folder::new(), &here).await
 }
 

@@ -84,6 +84,7 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
     // As the version before left it.
     database.tell("DELETE FROM schema_migration WHERE version > 33");
     for statement in [
+        "DROP TABLE listener_root",
         "DROP TABLE process",
         "DROP TABLE process_rule",
         "ALTER TABLE instance DROP COLUMN vouched_by",

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Edge(commands::edge::Edge),
     /// The root key, which wraps all others: put a new one in its place
     Root(commands::root::Root),
+    /// The authority of its own by which the server speaks TLS: print its roots, let the next one sign
+    Tls(commands::tls::Tls),
     /// The key of the installation's operator, outside all organizations
     OperatorKey(commands::operator_key::OperatorKey),
     /// Encrypted backups of the store: make one, check one, restore one

@@ -17,7 +17,7 @@ use crate::output::line;
 use crate::root_key;
 use crate::settings::store::{Login, NoStore};
 use crate::settings::{
-    FILE_NAME, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME, check_public_url,
+    FILE_NAME, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME, check_own_ca, check_public_url,
 };
 
 /// Arguments of `accredit init`.
@@ -38,6 +38,9 @@ pub(crate) struct Init {
     /// The address that the server will listen on
     #[arg(long, value_name = "ADDR:PORT", default_value = LISTEN_DEFAULT)]
     listen: String,
+    /// Speak TLS by an authority of the installation's own: `accredit tls bundle` prints what to trust
+    #[arg(long)]
+    own_ca: bool,
     /// The database that holds the store, empty, instead of a file in the folder
     #[arg(long, value_name = "postgres://USER@HOST:PORT/DATABASE", env = "ACCREDIT_STORE")]
     store: Option<String>,
@@ -97,6 +100,11 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     accredit_domain::registry::organization::check_name(&args.org).map_err(|refusal| {
         Failure::usage("the organization's name cannot be used", &refusal.detail, &refusal.hint)
     })?;
+    if args.own_ca {
+        check_own_ca(&public_url).map_err(|(detail, hint)| {
+            Failure::usage("the public URL cannot be used with `--own-ca`", &detail, hint)
+        })?;
+    }
     let place = place(args, cx)?;
     if place.file().is_none() && compose::holds_store(&place)? {
         return Err(Failure::new(
@@ -136,13 +144,12 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
          listen = {}\n\
          root_key_file = \"{ROOT_KEY_FILE_NAME}\"\n\
          {}\
-         # Needed to listen anywhere but on loopback:\n\
-         # [tls]\n\
-         # certificate_file = \"tls.pem\"\n\
-         # key_file = \"tls.key\"\n",
+         # TLS is needed to listen anywhere but on loopback:\n\
+         {}",
         toml::Value::String(public_url.clone()),
         toml::Value::String(args.listen.clone()),
         store_lines(args, &place).map_err(failed)?,
+        tls_lines(args),
     );
     std::fs::write(&config, text).map_err(failed)?;
     begun.keep = true;
@@ -191,6 +198,16 @@ fn place(args: &Init, cx: &Context) -> Result<Place, Failure> {
         NoStore::Written(detail, hint) => Failure::usage("the store cannot be used", &detail, hint),
         NoStore::Password(failure) => failure,
     })
+}
+
+/// What the configuration says of TLS.
+fn tls_lines(args: &Init) -> &'static str {
+    if args.own_ca {
+        "[tls]\nown_ca = true\n"
+    } else {
+        "# [tls]\n# certificate_file = \"tls.pem\"\n# key_file = \"tls.key\"\n\
+         # Or, by an authority of its own, whose roots `accredit tls bundle` prints:\n# own_ca = true\n"
+    }
 }
 
 /// What the configuration says of a store that is a database; paths as they are from anywhere.

@@ -37,6 +37,7 @@ pub(crate) mod serving;
 pub(crate) mod signing_key;
 pub(crate) mod store;
 pub(crate) mod task;
+pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod upgrade;
 
@@ -65,6 +66,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Run(args) => run::run(*args, cx).await,
         Command::Edge(noun) => edge::run(noun, cx).await,
         Command::Root(noun) => root::run(noun, cx).await,
+        Command::Tls(noun) => tls::run(noun, cx).await,
         Command::OperatorKey(noun) => operator_key::run(noun, cx).await,
         Command::Backup(noun) => backup::run(noun, cx).await,
         Command::Store(noun) => store::run(noun, cx).await,

@@ -117,6 +117,7 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
     let _ = composed.world.nonces.set(settings.nonces);
     let _ = composed.world.view.age_max.set(settings.view_age_max);
     serving::allow_outbound(&composed, &settings.outbound_loopback)?;
+    listening.begin(&composed.server).await.map_err(|error| serving::not_bound(&error))?;
     let metrics = serving::bind_metrics(settings.metrics_listen).await?;
     if let Ok(address) = listening.address() {
         tracing::info!(%address, public_url = %settings.public_url, "serving");

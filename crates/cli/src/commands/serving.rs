@@ -63,9 +63,10 @@ pub(crate) fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
 pub(crate) fn not_bound(error: &ServeError) -> Failure {
     let hint = match error {
         ServeError::PlainOffLoopback(_) => {
-            "set tls.certificate_file and tls.key_file, or listen on 127.0.0.1 behind a proxy"
+            "set tls.certificate_file and tls.key_file, or tls.own_ca; or listen on 127.0.0.1 behind \
+             a proxy"
         }
-        ServeError::Tls(_) => "check the certificate and key files",
+        ServeError::Tls(_) => "check the certificate and key files, or with tls.own_ca the log",
         ServeError::Io(_) => "choose another port with `--listen 127.0.0.1:0` or ACCREDIT_LISTEN",
     };
     Failure::new(Exit::Failure, "listen", "the server cannot listen", &error.to_string(), hint)

@@ -21,6 +21,7 @@ use accredit_server::tls::{self, MinVersion};
 use accredit_store::place::Place;
 use accredit_wire::client_cert::TrustedCertificates;
 use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedProxies};
+use accredit_wire::x509::listener::Host;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::store::{Login, NoStore};
@@ -38,6 +39,11 @@ pub(crate) const FILE_NAME: &str = "accredit.toml";
 pub(crate) const ROOT_KEY_FILE_NAME: &str = "root.key";
 /// The name of the store's file in a data folder.
 pub(crate) const STORE_FILE_NAME: &str = "accredit.db";
+
+/// The unit of a setting that is one or the other.
+const YES_OR_NO: &str = "true or false";
+/// What to do where TLS is needed.
+const SET_TLS: &str = "set tls.certificate_file and tls.key_file, or tls.own_ca";
 
 /// One setting, as it is written, read, shown and documented.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +63,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 31] = [
+pub(crate) const SETTINGS: [Setting; 32] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -145,6 +151,15 @@ pub(crate) const SETTINGS: [Setting; 31] = [
         default: "(no TLS)",
         unit: "file",
         help: "The certificate's private key, PEM",
+    },
+    Setting {
+        key: "tls.own_ca",
+        env: None,
+        flag: None,
+        default: "false",
+        unit: YES_OR_NO,
+        help: "Whether the certificate is of the installation's own authority, in the place of files: \
+               `accredit tls bundle` prints what clients are to trust",
     },
     Setting {
         key: "tls.client_certificates",
@@ -356,8 +371,8 @@ pub(crate) struct Settings {
     pub(crate) root_key_file: PathBuf,
     /// What the log tells.
     pub(crate) log_level: LevelFilter,
-    /// Certificate chain and key.
-    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Where the listener's certificate is from, where it speaks TLS.
+    pub(crate) tls: Option<tls::Source>,
     /// The oldest version of TLS.
     pub(crate) min_version: MinVersion,
     /// Whether clients are asked for one of theirs.
@@ -420,12 +435,19 @@ impl Said {
 impl Settings {
     /// How the listener speaks TLS, where it does.
     pub(crate) fn listener_tls(&self) -> Option<tls::Settings> {
-        self.tls.as_ref().map(|(certificates, key)| tls::Settings {
-            certificates: certificates.clone(),
-            key: key.clone(),
+        self.tls.as_ref().map(|certificate| tls::Settings {
+            certificate: certificate.clone(),
             min_version: self.min_version,
             of_clients: self.client_certificates,
         })
+    }
+
+    /// The files of the listener's certificate and of its key, where it is in files.
+    pub(crate) fn tls_files(&self) -> Option<(&Path, &Path)> {
+        match &self.tls {
+            Some(tls::Source::Files { certificates, key }) => Some((certificates, key)),
+            Some(tls::Source::OwnCa) | None => None,
+        }
     }
 
     /// Reads a file; paths in it are relative to its folder.
@@ -462,14 +484,9 @@ impl Settings {
                 .map_err(|_| wrong(file, LISTEN_DEFAULT, "set `listen` to another address"))?,
         };
         let certificate = said.path("tls.certificate_file", folder);
-        let tls = match (certificate, said.path("tls.key_file", folder)) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                let detail = "a certificate and its key are set together or not at all";
-                return Err(wrong(file, detail, "set tls.certificate_file and tls.key_file"));
-            }
-        };
+        let files = (certificate, said.path("tls.key_file", folder));
+        let tls = certificate_from(files, said.value("tls.own_ca"), &public_url)
+            .map_err(|(detail, hint)| wrong(file, &detail, hint))?;
         let client_certificates = said.value("tls.client_certificates").unwrap_or("ignored");
         let client_certificates = of_clients(client_certificates)
             .map_err(|detail| wrong(file, &detail, "write ignored or asked"))?;
@@ -478,7 +495,7 @@ impl Settings {
             .map_err(|detail| wrong(file, &detail, "write \"1.2\" or \"1.3\""))?;
         if tls.is_none() && client_certificates != ClientCertificates::Ignored {
             let detail = "nobody is asked for a certificate without TLS";
-            return Err(wrong(file, detail, "set tls.certificate_file and tls.key_file"));
+            return Err(wrong(file, detail, SET_TLS));
         }
         let certified_proxies = said.value("proxies.certificates").unwrap_or("");
         let certified_proxies = TrustedCertificates::parse(certified_proxies).map_err(|error| {
@@ -493,7 +510,8 @@ impl Settings {
             return Err(wrong(
                 file,
                 "plain HTTP is spoken on loopback only",
-                "set tls.certificate_file and tls.key_file, or listen on 127.0.0.1 behind a proxy",
+                "set tls.certificate_file and tls.key_file, or tls.own_ca; or listen on 127.0.0.1 \
+                 behind a proxy",
             ));
         }
         let data = said.path("data", folder).unwrap_or_else(|| folder.to_path_buf());
@@ -570,7 +588,8 @@ impl Settings {
             "store_ca_file" => self.store_ca_file.as_deref().map_or("none".to_owned(), path),
             "root_key_file" => path(&self.root_key_file),
             "log_level" => self.log_level.to_string(),
-            "tls.certificate_file" => self.tls.as_ref().map_or("none".to_owned(), |t| path(&t.0)),
+            "tls.certificate_file" => self.tls_files().map_or("none".to_owned(), |it| path(it.0)),
+            "tls.own_ca" => (self.tls == Some(tls::Source::OwnCa)).to_string(),
             "tls.min_version" => self.min_version.as_str().to_owned(),
             "tls.client_certificates" => self.client_certificates.as_str().to_owned(),
             "outbound.loopback" if self.outbound_loopback.is_empty() => "none".to_owned(),
@@ -594,7 +613,7 @@ impl Settings {
             "limits.client" => shown_max(self.limits.client.into()),
             "limits.failures" => shown_max(self.limits.failures.into()),
             "limits.organization" => shown_max(self.limits.organization.into()),
-            "tls.key_file" => self.tls.as_ref().map_or("none".to_owned(), |tls| path(&tls.1)),
+            "tls.key_file" => self.tls_files().map_or("none".to_owned(), |files| path(files.1)),
             _ => quota_of(key).map_or(String::new(), |counted| shown_max(self.quotas.of(counted))),
         }
     }
@@ -613,6 +632,51 @@ pub(crate) fn loopback(text: &str) -> Result<Vec<SocketAddr>, String> {
         _ => Err(format!("`outbound.loopback`: `{one}` is no loopback address with a port")),
     })
     .collect()
+}
+
+/// Where the listener's certificate is from; nothing where it speaks no TLS.
+fn certificate_from(
+    files: (Option<PathBuf>, Option<PathBuf>),
+    own_ca: Option<&str>,
+    public_url: &str,
+) -> Result<Option<tls::Source>, (String, &'static str)> {
+    let own_ca = match own_ca {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(text) => {
+            return Err((format!("`tls.own_ca`: `{text}` is neither"), "write true or false"));
+        }
+    };
+    match (files, own_ca) {
+        ((None, None), false) => Ok(None),
+        ((Some(certificates), Some(key)), false) => {
+            Ok(Some(tls::Source::Files { certificates, key }))
+        }
+        ((None, None), true) => {
+            check_own_ca(public_url)?;
+            Ok(Some(tls::Source::OwnCa))
+        }
+        (_, false) => {
+            let detail = "a certificate and its key are set together or not at all".to_owned();
+            Err((detail, SET_TLS))
+        }
+        (_, true) => {
+            let detail = "the certificate is in files or of the own authority, not both".to_owned();
+            Err((detail, "take tls.certificate_file and tls.key_file out, or tls.own_ca"))
+        }
+    }
+}
+
+/// Whether an authority of its own can be for the host of this URL.
+pub(crate) fn check_own_ca(public_url: &str) -> Result<(), (String, &'static str)> {
+    if !public_url.starts_with("https:") {
+        let detail = format!("`tls.own_ca`: at `{public_url}` nobody speaks TLS");
+        return Err((detail, "reach it at an https URL: begin a new store at one"));
+    }
+    Host::of_url(public_url).map(drop).map_err(|error| {
+        let detail = format!("`tls.own_ca`: the host of `{public_url}` is {error}");
+        (detail, "have a certificate of another authority in files")
+    })
 }
 
 /// The oldest version of TLS.

@@ -45,6 +45,34 @@ fn an_unknown_key_and_an_unsafe_listener_are_refused() {
 }
 
 #[test]
+fn the_listeners_certificate_is_in_files_or_of_the_own_authority() {
+    let at = |url: &str, lines: &str| read(&format!("public_url = \"{url}\"\n{lines}\n"));
+    let with = |lines: &str| at("https://a.example", lines);
+    let own = with("listen = \"0.0.0.0:443\"\n[tls]\nown_ca = true").expect("settings");
+    assert_eq!(own.tls, Some(tls::Source::OwnCa));
+    assert_eq!((own.shown_value("tls.own_ca"), own.tls_files()), ("true".to_owned(), None));
+    let files = "certificate_file = \"a\"\nkey_file = \"b\"";
+    let read = with(&format!("[tls]\n{files}\nown_ca = false")).expect("settings");
+    assert!(read.tls_files().is_some_and(|(certificate, _)| certificate.ends_with("a")));
+    assert_eq!(with("[tls]\nown_ca = \"false\"").expect("settings").tls, None);
+    for (wrong, says) in [
+        (format!("[tls]\n{files}\nown_ca = true"), "not both"),
+        ("[tls]\nkey_file = \"b\"\nown_ca = true".to_owned(), "not both"),
+        ("[tls]\nown_ca = \"yes\"".to_owned(), "neither"),
+        ("[tls]\nown_ca = 1".to_owned(), "no text"),
+        ("listen = \"0.0.0.0:443\"\n[tls]\nown_ca = false".to_owned(), "loopback"),
+    ] {
+        let refused = with(&wrong).expect_err(&wrong);
+        assert!(refused.detail.contains(says) && refused.exit == Exit::Usage, "{refused:?}");
+    }
+    // A host that no certificate can name, and one whom nobody asks for it.
+    for url in ["https://a_b.example", "http://127.0.0.1:8420"] {
+        let refused = at(url, "[tls]\nown_ca = true").expect_err(url);
+        assert!(refused.detail.contains(url), "{refused:?}");
+    }
+}
+
+#[test]
 fn nonces_are_accepted_or_required() {
     let with = |line: &str| read(&format!("public_url = \"https://a.example\"\n{line}\n"));
     assert_eq!(with("").expect("settings").nonces, NoncePolicy::Accepted);

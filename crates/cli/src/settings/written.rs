@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::SETTINGS;
+use super::{SETTINGS, YES_OR_NO};
 
 /// What the file says, by key.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ fn read(
             }
             (DeValue::String(value), Some(setting)) => found.push((setting.key, value.to_string())),
             (DeValue::Integer(value), Some(setting)) if setting.key.starts_with("limits.") => {
+                found.push((setting.key, value.to_string()));
+            }
+            (DeValue::Boolean(value), Some(setting)) if setting.unit == YES_OR_NO => {
                 found.push((setting.key, value.to_string()));
             }
             (_, Some(setting)) => {

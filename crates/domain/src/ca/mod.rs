@@ -1,5 +1,5 @@
 //! RFC 5280, SPIFFE: each organization's certificate authority: a root, and a short-lived
-//! intermediate that signs instances' certificates.
+//! intermediate that signs instances' certificates. [`listener`] is the installation's own.
 //!
 //! Both are signing keys like any other ([`crate::keys`]): wrapped, rotated through slots, revoked.
 //! What such a key has besides is its certificate. A root's is made with it, since a root is
@@ -9,6 +9,7 @@
 
 pub mod bundle;
 pub mod issued;
+pub mod listener;
 pub mod ocsp;
 pub mod revoked;
 pub mod upstream;
@@ -161,7 +162,7 @@ pub(crate) async fn self_signed(
     root: SigningKey,
     now: Time,
 ) -> Result<SigningKey, Fault> {
-    let domain = trust_domain(root.sealed.org, issuer)?;
+    let domain = trust_domain(root.sealed.organization()?, issuer)?;
     let name = name(root.sealed.id);
     let life = Life { from: now, until: now.plus(ROOT_LIFE) };
     let own = Named::new(&name, &root.sealed.public);
@@ -180,7 +181,7 @@ pub(crate) async fn signed_by(
 ) -> Result<SigningKey, Fault> {
     let of_root =
         Certified::of(root)?.ok_or_else(|| Fault::new("sign", "a root has no certificate"))?;
-    let domain = trust_domain(intermediate.sealed.org, issuer)?;
+    let domain = trust_domain(intermediate.sealed.organization()?, issuer)?;
     let names = [root, &intermediate].map(|key| name(key.sealed.id));
     let identifier = of_root.above.as_ref().and_then(Above::identifier);
     let by = Named { identifier, ..Named::new(&names[0], &root.sealed.public) };

@@ -31,7 +31,8 @@ pub enum KeyPurpose {
     Log,
     /// Attenuable tokens: the authority blocks of Biscuits.
     Biscuit,
-    /// Certificates of the organization's own authority, its own among them; see [`crate::ca`].
+    /// Certificates of the authority of its organization, or of the installation, its own among them; see
+    /// [`crate::ca`].
     CaRoot,
     /// Certificates of instances.
     Ca,
@@ -116,8 +117,8 @@ impl KeyState {
 /// A signing key as it is kept: the private half encrypted.
 #[derive(Clone, Debug)]
 pub struct SealedKey {
-    /// Whose.
-    pub org: OrganizationId,
+    /// Whose; nobody's where it is the installation's own.
+    pub org: Option<OrganizationId>,
     /// Its id, also the `kid`.
     pub id: KeyId,
     /// What it signs.
@@ -130,6 +131,13 @@ pub struct SealedKey {
     pub root: u32,
     /// PKCS#8 under the root key; see [`crate::vault`].
     pub wrapped: Vec<u8>,
+}
+
+impl SealedKey {
+    /// The organization whose it is.
+    pub(crate) fn organization(&self) -> Result<OrganizationId, Fault> {
+        self.org.ok_or_else(|| Fault::new("signing keys", format!("{} is of nobody", self.id)))
+    }
 }
 
 /// A signing key and where it is in its life.
@@ -235,7 +243,7 @@ async fn generate_as(
     state: KeyState,
     now: Time,
 ) -> Result<SigningKey, Fault> {
-    let sealed = world.vault.generate(org, id, purpose, purpose.algorithm()).await?;
+    let sealed = world.vault.generate(Some(org), id, purpose, purpose.algorithm()).await?;
     Ok(SigningKey { sealed, state, created_at: now, changed_at: None, statement: None, version: 0 })
 }
 
@@ -247,7 +255,7 @@ pub async fn generate_next(
     predecessor: &SealedKey,
     now: Time,
 ) -> Result<SigningKey, Fault> {
-    let (org, purpose) = (predecessor.org, predecessor.purpose);
+    let (org, purpose) = (predecessor.organization()?, predecessor.purpose);
     // Keys are told in the order of their ids, and whoever is led from key to key needs them in the
     // order in which they followed one another, whatever was done to the clock.
     let millis = now.millis().max(predecessor.id.millis() + 1);

@@ -37,6 +37,7 @@ mod jwt_svids;
 mod lanes;
 mod level;
 mod limits;
+mod listener;
 mod lists;
 mod log;
 mod metrics;

@@ -84,6 +84,7 @@ pub(crate) const SQLITE: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/sqlite/0055_instance_vouched_by.sql"),
     ),
     (56, "keys of JWT-SVIDs", include_str!("../../migrations/sqlite/0056_jwt_svid_keys.sql")),
+    (57, "listener's roots", include_str!("../../migrations/sqlite/0057_listener_roots.sql")),
 ];
 
 /// Those of PostgreSQL, whose first makes what SQLite's made until then.
@@ -145,4 +146,5 @@ pub(crate) const POSTGRES: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/postgres/0055_instance_vouched_by.sql"),
     ),
     (56, "keys of JWT-SVIDs", include_str!("../../migrations/postgres/0056_jwt_svid_keys.sql")),
+    (57, "listener's roots", include_str!("../../migrations/postgres/0057_listener_roots.sql")),
 ];

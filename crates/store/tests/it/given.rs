@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use accredit_domain::attestation::{ProcessRule, Voucher, Workload, WorkloadRule};
 use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::ca::listener::{ListenerRoot, Roots};
 use accredit_domain::federation::{Federation, KeptKeys, Suspensions};
 use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
 use accredit_domain::ports::{
-    Audited, Change, CommitError, Committed, Issuance, Ledger as _, NotRecorded, Registry as _,
-    Row, SingleUse, UsedUp,
+    Audited, Change, CommitError, Committed, Installation, Issuance, Ledger as _, NotRecorded,
+    Registry as _, Row, SingleUse, UsedUp,
 };
 use accredit_domain::registry::admin_key::{AdminRole, Administrator};
 use accredit_domain::registry::agent::AgentState;
@@ -39,6 +40,8 @@ use accredit_wire::ids::{
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::selectors::Selectors;
 use accredit_wire::time::Time;
+use accredit_wire::x509::certificate::{Life, Named, Unsigned};
+use accredit_wire::x509::listener::Host;
 
 use crate::engine;
 
@@ -468,7 +471,7 @@ pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKe
     let (private, _) = PrivateKey::generate(purpose.algorithm()).expect("a key");
     SigningKey {
         sealed: SealedKey {
-            org,
+            org: Some(org),
             id: KeyId::new(NOW.millis(), unique()),
             purpose,
             algorithm: purpose.algorithm(),
@@ -482,6 +485,30 @@ pub(crate) fn signing_key(org: OrganizationId, purpose: KeyPurpose) -> SigningKe
         statement: None,
         version: 0,
     }
+}
+
+/// Roots of the listener's, told apart by a number.
+pub(crate) fn listener_roots(number: u8) -> Roots {
+    let root = |serial: u8| {
+        let SigningKey { sealed, .. } = signing_key(organization("any").id, KeyPurpose::CaRoot);
+        listener_root(SealedKey { org: None, ..sealed }, serial)
+    };
+    Roots { active: root(2 * number), next: root(2 * number + 1) }
+}
+
+/// A key of the listener's with a certificate, which says nothing.
+pub(crate) fn listener_root(key: SealedKey, serial: u8) -> ListenerRoot {
+    let host = Host::of_url("https://id.example").expect("a host");
+    let life = Life { from: NOW, until: NOW.plus(std::time::Duration::from_hours(1)) };
+    let named = Named::new("a root", &key.public);
+    let unsigned = Unsigned::listener_root(&host, named, &[serial; 16], life).expect("unsigned");
+    let certificate = unsigned.finish(&[serial | 1; 64]).expect("a certificate");
+    ListenerRoot { key, certificate }
+}
+
+/// What a store is founded with that is under its first root key.
+pub(crate) fn installation() -> Installation {
+    Installation { peppers: Vec::new(), root: 1, public_url: "https://id.example".to_owned() }
 }
 
 pub(crate) fn single_use(client: AnyId, hash: u8) -> SingleUse {

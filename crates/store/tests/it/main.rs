@@ -14,6 +14,7 @@ mod health;
 mod holdings;
 mod issuance;
 mod leases;
+mod listener;
 mod lists;
 mod log;
 mod older;

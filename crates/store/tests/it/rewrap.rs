@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use accredit_domain::audit::event::Body;
+use accredit_domain::ca::listener::{ListenerRoot, Roots};
 use accredit_domain::keys::{KeyPurpose, SealedKey, SigningKey};
 use accredit_domain::ports::{
-    CommitError, Entropy, Installation, KeyVault, Log as _, Notice, Observer, Registry as _, Row,
-    Store as _,
+    CommitError, Entropy, Installation, KeyVault, ListenerRoots as _, Log as _, Notice, Observer,
+    Registry as _, Replaced, Row, Store as _,
 };
 use accredit_domain::root::{Rewrapped, Rewrapping};
 use accredit_domain::vault::{RootKey, SoftVault};
@@ -17,9 +18,11 @@ use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{Options, SqlStore};
 use accredit_wire::crypto::sha256_of;
-use accredit_wire::ids::OrganizationId;
+use accredit_wire::ids::{KeyId, OrganizationId};
 
-use crate::given::{NOW, World, commit, found_organization, issue, signing_key};
+use crate::given::{
+    NOW, World, commit, found_organization, issue, listener_root, signing_key, unique,
+};
 use crate::log::check_chain;
 
 /// The same bytes for the same seed, in the order in which they are asked for.
@@ -66,11 +69,19 @@ pub(crate) async fn wrapped(
     purpose: KeyPurpose,
 ) -> SigningKey {
     let key = signing_key(org, purpose);
-    let sealed = vault.generate(org, key.sealed.id, purpose, purpose.algorithm()).await;
+    let sealed = vault.generate(Some(org), key.sealed.id, purpose, purpose.algorithm()).await;
     SigningKey { sealed: sealed.expect("a key"), ..key }
 }
 
-/// A founded world with two organizations and their keys.
+/// A root of the listener's that the vault has wrapped.
+async fn listener(vault: &SoftVault, serial: u8) -> ListenerRoot {
+    let id = KeyId::new(NOW.millis(), unique());
+    let purpose = KeyPurpose::CaRoot;
+    let key = vault.generate(None, id, purpose, purpose.algorithm()).await.expect("a key");
+    listener_root(key, serial)
+}
+
+/// A founded world with two organizations, their keys and the listener's.
 async fn founded() -> (World, [OrganizationId; 2], Arc<SoftVault>) {
     let world = World::new().await;
     let (vault, installation) = vault();
@@ -83,6 +94,9 @@ async fn founded() -> (World, [OrganizationId; 2], Arc<SoftVault>) {
         }
         commit(&world.store, org, rows, None).await.expect("committed");
     }
+    let by = Roots { active: listener(&vault, 1).await, next: listener(&vault, 2).await };
+    let made = world.store.replace_listener_roots(Replaced { seen: None, by }).await;
+    made.expect("committed");
     (world, orgs, Arc::new(vault))
 }
 
@@ -94,11 +108,15 @@ async fn at_rest(world: &World, orgs: &[OrganizationId]) -> (Installation, Vec<S
         let of_org = world.store.signing_keys(*org).await.expect("read");
         keys.extend(of_org.into_iter().map(|key| key.sealed));
     }
+    let roots = world.store.listener_roots().await.expect("read").expect("there");
+    keys.extend([roots.active.key, roots.next.key]);
     (installation, keys)
 }
 
 /// One of each purpose in either organization.
-const KEYS: usize = 2 * KeyPurpose::ALL.len();
+const OF_ORGANIZATIONS: usize = 2 * KeyPurpose::ALL.len();
+/// And two of the listener's.
+const KEYS: usize = OF_ORGANIZATIONS + 2;
 
 /// A root key opens everything that is wrapped, by itself.
 async fn check_opens(byte: u8, (installation, keys): &(Installation, Vec<SealedKey>)) {
@@ -239,7 +257,8 @@ async fn who_is_told_that_a_key_is_stale_finds_the_new_root_key_in_use() {
     first.expect("committed");
     assert_eq!(rewrapped.expect("rewrapped"), KEYS as u64 + 1);
     again.expect("committed");
-    assert_eq!(*told.1.lock().expect("held"), KEYS + 1, "the key of its own batch is among them");
+    let told = *told.1.lock().expect("held");
+    assert_eq!(told, OF_ORGANIZATIONS + 1, "the key of its own batch is among them");
     check_opens(2, &at_rest(&world, &orgs).await).await;
 }
 

@@ -20,6 +20,8 @@ mod issuance;
 mod lanes;
 #[path = "../it/leases.rs"]
 mod leases;
+#[path = "../it/listener.rs"]
+mod listener;
 #[path = "../it/lists.rs"]
 mod lists;
 #[path = "../it/log.rs"]

@@ -5,8 +5,10 @@ use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use accredit_server::tls::Tls;
-use accredit_store::inspect::{Inspection, inspect};
+use accredit_domain::ca::ROOT_ROTATED_BEFORE_END;
+use accredit_domain::ca::listener::Roots;
+use accredit_server::tls::{Source, Tls};
+use accredit_store::inspect::{self, Inspection, inspect};
 use accredit_store::place::Place;
 use accredit_wire::time::Time;
 
@@ -48,13 +50,18 @@ pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<
     outbound(&settings, checks);
     disk(&settings.data, checks);
     let organizations = store(&settings, checks);
-    if let Some(listener) = settings.listener_tls() {
-        match Tls::read(&listener) {
-            Err(error) => {
+    match settings.listener_tls() {
+        None => {}
+        Some(listener) if listener.certificate == Source::OwnCa => {
+            listener_roots(&settings.store, cx.now, checks);
+        }
+        Some(listener) => match (Tls::read(&listener), settings.tls_files()) {
+            (Err(error), _) => {
                 checks.fail("certificate", error.to_string(), "put certificate and key back");
             }
-            Ok(_) => tls(&listener.certificates, &settings.public_url, cx.now, checks),
-        }
+            (Ok(_), Some((file, _))) => tls(file, &settings.public_url, cx.now, checks),
+            (Ok(_), None) => {}
+        },
     }
     Some(Found { public_url: settings.public_url, organizations })
 }
@@ -79,7 +86,7 @@ fn modes(config: &Path, settings: &Settings, checks: &mut Checks) {
         let mode = metadata.permissions().mode() & 0o777;
         (mode & 0o022 != 0).then_some(mode)
     };
-    let key = settings.tls.as_ref().map(|(_, key)| key.as_path());
+    let key = settings.tls_files().map(|(_, key)| key);
     let of_store = [settings.store.file(), settings.store_password_file()];
     let secrets = of_store.into_iter().flatten().chain(key).chain([&*settings.root_key_file]);
     let files = [config, &settings.data].into_iter().map(|file| (file, false));
@@ -237,6 +244,28 @@ pub(super) fn log(sequenced: u64, integrated: u64, checks: &mut Checks) {
         checks.warn("log", found, "look for `log not integrated` in the server's log");
     } else {
         checks.ok("log", found);
+    }
+}
+
+/// The roots of the listener's own authority.
+fn listener_roots(place: &Place, now: Time, checks: &mut Checks) {
+    const CHECK: &str = "listener-roots";
+    match inspect::listener_roots(place) {
+        Err(fault) => {
+            checks.fail(CHECK, fault.to_string(), "is the store whole? see `accredit fsck`");
+        }
+        Ok(None) => checks.warn(CHECK, "there are none yet", "`accredit tls bundle` makes them"),
+        Ok(Some(Roots { active, next })) => {
+            let (until, after) = (active.certificate.until(), next.certificate.until());
+            let found = format!("one signs until {until}, the next until {after}");
+            if until <= now.plus(ROOT_ROTATED_BEFORE_END) {
+                let hint =
+                    "start the server, which lets the next one sign; or `accredit tls rotate`";
+                checks.warn(CHECK, found, hint);
+            } else {
+                checks.ok(CHECK, found);
+            }
+        }
     }
 }
 

@@ -25,7 +25,9 @@ use accredit_store::driver::around::{Around, DriverAround, Step};
 use accredit_store::driver::sqlite::SqliteDriver;
 use accredit_store::{KINDS, Options, SqlStore};
 
-use self::operations::{Base, OPERATIONS, Operation, REWRAP, ROWS, WRITTEN, event, hours};
+use self::operations::{
+    Base, LISTENER, OPERATIONS, Operation, REWRAP, ROWS, WRITTEN, event, hours,
+};
 use crate::given::{self, NOW};
 use crate::log::check_chain;
 
@@ -220,7 +222,7 @@ impl Allowed {
             "forget revocations too" => {
                 &["forget single-use values", "take off what has expired too"]
             }
-            REWRAP => &["found the installation"],
+            REWRAP | LISTENER => &["found the installation"],
             _ => &[],
         };
         let mut between = Vec::new();

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use accredit_domain::audit::checkpointed::{OtherLanes, Pen};
 use accredit_domain::audit::event::{Body, Event, EventKind};
+use accredit_domain::ca::listener::Roots;
 use accredit_domain::federation::{Federation, Identity, KeptKeys};
 use accredit_domain::keys::{KeyPurpose, KeyState, SigningKey};
 use accredit_domain::nodes::{Nodes as _, Telling};
 use accredit_domain::ports::{
     Audited, Change, Fence, Integrated, Issuance, Job, Leaf, LeafBody, Lease, Leases as _,
-    Ledger as _, Log as _, Lookup, Pruned, Registry as _, Room, RoomOf, Row, SingleUse,
-    StatusPlace, Store as _, Tile, Use, UsedUp,
+    Ledger as _, ListenerRoots as _, Log as _, Lookup, Pruned, Registry as _, Replaced, Room,
+    RoomOf, Row, SingleUse, StatusPlace, Store as _, Tile, Use, UsedUp,
 };
 use accredit_domain::registry::agent::AgentState;
 use accredit_domain::registry::credential::Holder;
@@ -41,6 +42,8 @@ use crate::{certificates, rewrap};
 
 /// The operation that needs an installation first.
 pub(super) const REWRAP: &str = "rewrap under another root key";
+/// And this one.
+pub(super) const LISTENER: &str = "make roots of the listener's";
 
 /// A store as it was before each operation, and the rows that operations write, always the same.
 pub(super) struct Base {
@@ -52,6 +55,7 @@ pub(super) struct Base {
     /// Of the first organization: the one that signs, and the one that will; and one that is made.
     keys: [SigningKey; 3],
     operator: OperatorKey,
+    listener: Roots,
     instance: Instance,
     task: Task,
     of_instance: Credential,
@@ -124,6 +128,7 @@ impl Base {
             crm,
             keys,
             operator: operator_key(),
+            listener: given::listener_roots(1),
             federations,
         }
     }
@@ -529,6 +534,15 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
     }),
     ("forget revocations too", |_, store| {
         Box::pin(async { store.forget_before(NOW.plus(hours(26))).await.is_ok() })
+    }),
+    (LISTENER, |base, store| {
+        let (_, installation) = rewrap::vault();
+        let replaced = Replaced { seen: None, by: base.listener.clone() };
+        Box::pin(async move {
+            let founded = store.installation().await.is_ok_and(|founded| founded.is_some());
+            (founded || store.found(installation).await.is_ok())
+                && store.replace_listener_roots(replaced).await.is_ok()
+        })
     }),
     ("found the installation", |_, store| {
         let (_, installation) = rewrap::vault();
