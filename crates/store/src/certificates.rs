@@ -45,18 +45,24 @@ fn read(row: &dyn Row) -> Result<IssuedCertificate, DriverError> {
     })
 }
 
-/// Writes the row of a certificate, where its instance may have one more.
+/// Refuses a certificate whose instance has as many as it may.
+pub(crate) fn has_room(
+    conn: &mut dyn Conn,
+    org: &str,
+    row: &IssuedCertificate,
+) -> Result<(), Failure> {
+    let (of, max) = (RoomOf::CertificatesOf(row.instance), CERTIFICATES_OF_INSTANCE_MAX);
+    let held = holdings::held_of(conn, org, Room { of, at: row.created_at, max });
+    let held = held.map_err(|error| Failure::of(OPERATION, error))?;
+    if held < max { Ok(()) } else { Err(Failure::NoRoom) }
+}
+
+/// Writes the row of a certificate.
 pub(crate) fn write(
     conn: &mut dyn Conn,
     org: &str,
     row: &IssuedCertificate,
 ) -> Result<(), Failure> {
-    let failed = |error| Failure::of(OPERATION, error);
-    let (of, max) = (RoomOf::CertificatesOf(row.instance), CERTIFICATES_OF_INSTANCE_MAX);
-    let room = Room { of, at: row.created_at, max };
-    if holdings::held_of(conn, org, room).map_err(failed)? >= max {
-        return Err(Failure::NoRoom);
-    }
     let (id, agent) = (row.id.to_string(), row.agent.to_string());
     let (instance, key) = (row.instance.to_string(), row.key.to_string());
     let hangs_on = lineage::bytes(&row.lineage);
@@ -80,7 +86,7 @@ pub(crate) fn write(
         ],
     )
     .map(drop)
-    .map_err(failed)
+    .map_err(|error| Failure::of(OPERATION, error))
 }
 
 fn find(

@@ -189,13 +189,11 @@ impl Work {
         into.insert(one.to_string());
     }
 
-    /// Whether it is one statement, which is atomic by itself and needs no savepoint.
-    pub(crate) fn is_one_statement(&self) -> bool {
+    /// Whether it refuses before it writes, so that it needs no savepoint: where it has begun to write, the
+    /// engine alone can fail it.
+    pub(crate) fn refuses_first(&self) -> bool {
         match self {
-            Self::Issue(issuance, _) => {
-                let has_row = issuance.status.is_some() || issuance.certificate.is_some();
-                issuance.used_up.is_nothing() && !has_row
-            }
+            Self::Issue(issuance, _) => issuance.used_up.is_nothing(),
             Self::Event(_, used_up, _) => used_up.is_nothing(),
             // Its lease is looked at before, which changes nothing.
             Self::Checkpoints(_)
@@ -324,11 +322,12 @@ pub(crate) fn issue(
             return Err(replayed);
         }
     }
+    if let Some(row) = &issuance.certificate {
+        certificates::has_room(conn, org, row)?;
+        certificates::write(conn, org, row)?;
+    }
     if let Some(place) = &issuance.status {
         status_lists::write(conn, org, issuance, place)?;
-    }
-    if let Some(row) = &issuance.certificate {
-        certificates::write(conn, org, row)?;
     }
     log::append(conn, org, head, event).map_err(|error| Failure::of(OPERATION, error))?;
     Ok(Done::quiet(head.fence))

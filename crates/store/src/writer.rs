@@ -1,8 +1,8 @@
 //! The one writer: a thread that commits all waiting members together and answers them together.
 //!
-//! A member that is a single statement is atomic by itself; any other runs in a savepoint. A
-//! member that fails is undone and answered alone, a commit that fails answers all; where the
-//! engine fails a member that has no savepoint, the batch is run again without it. The heads of
+//! A member that refuses before it writes needs no savepoint; any other runs in one, for which the engine
+//! keeps a copy of each page. A member that fails is undone and answered alone, a commit that fails answers
+//! all; where the engine fails a member that has no savepoint, the batch is run again without it. The heads of
 //! lanes are kept in memory between batches and held to their rows by the conditional update that
 //! ends each batch; where one has moved, the batch is undone and run again on fresh heads.
 //!
@@ -353,7 +353,7 @@ impl Writer {
             if without == Some(place) {
                 continue;
             }
-            let guarded = without.is_some() || !member.work.is_one_statement();
+            let guarded = without.is_some() || !member.work.refuses_first();
             match self.member(&member.work, guarded)? {
                 Err(failure @ Failure::Fault(_)) if !guarded => {
                     return Err(BatchError::Unguarded(place, failure));

@@ -158,7 +158,7 @@ async fn fill(
     let (millis, random) = cx.seed();
     Ok(Template {
         id: TokenId::new(millis, random),
-        serial: cx.world.random(),
+        serial: serial(millis, cx.world.random()),
         agent: agent.id,
         instance,
         spiffe,
@@ -169,6 +169,15 @@ async fn fill(
         task,
         further,
     })
+}
+
+/// The time of its making, 48 bits, and 80 that are random: what is issued together is stored together, which at
+/// random would be a page for each.
+fn serial(millis: u64, random: [u8; 10]) -> [u8; SERIAL_BYTES] {
+    let mut serial = [0; SERIAL_BYTES];
+    serial[..8].copy_from_slice(&(millis << 16).to_be_bytes());
+    serial[6..].copy_from_slice(&random);
+    serial
 }
 
 /// In a store of an earlier version the job of rotation makes the first keys, within a minute.

@@ -102,6 +102,8 @@ impl Driver for SqliteDriver {
             return Err(DriverError::Failed(why.to_owned()));
         }
         conn.pragma_update(None, "synchronous", "full").map_err(failed)?;
+        // What a savepoint would be undone by: a batch of pages, which a file would cost a call each.
+        conn.pragma_update(None, "temp_store", "memory").map_err(failed)?;
         conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
         Ok(Box::new(SqliteConn(conn)))
     }

@@ -35,7 +35,7 @@ use crate::time::Time;
 pub const CERTIFICATE_MEDIA_TYPE: &str = "application/pkix-cert";
 /// How long before its making a certificate says that it holds: verifiers' clocks may be behind.
 pub const BACKDATED: Duration = Duration::from_mins(1);
-/// Bytes of a serial number: 128 random bits, where RFC 5280 asks for a positive number of at most 20.
+/// Bytes of a serial number, 80 bits of which at least are random: RFC 5280 asks for a positive number of at most 20.
 pub const SERIAL_BYTES: usize = 16;
 /// Bytes of a key's identifier (RFC 7093 section 2, method 1).
 const KEY_IDENTIFIER_BYTES: usize = 20;

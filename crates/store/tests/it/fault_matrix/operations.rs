@@ -171,6 +171,13 @@ impl Base {
         };
         Audited::new(issuance, event(EventKind::TokenIssued))
     }
+
+    fn certificate(&self, single_use: Option<SingleUse>, random: [u8; 10]) -> Audited<Issuance> {
+        let (mut change, _) = self.issuance(single_use).into_parts();
+        let row = certificates::row(self.agent.id, self.instance.id, random);
+        change.certificate = Some(Box::new(row));
+        Audited::new(change, event(EventKind::CertificateIssued))
+    }
 }
 
 /// Who a person is at the first federation.
@@ -289,14 +296,13 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         };
         Box::pin(async { store.record_issuance(issuance).await.is_ok() })
     }),
+    ("issue a certificate", |base, store| {
+        let issuance = base.certificate(None, [6; 10]);
+        Box::pin(async { store.record_issuance(issuance).await.is_ok() })
+    }),
     ("issue a certificate by a proof", |base, store| {
         let value = single_use(base.agent.id.any(), 22);
-        let issuance = {
-            let (mut change, _) = base.issuance(Some(value)).into_parts();
-            let row = certificates::row(base.agent.id, base.instance.id, [7; 10]);
-            change.certificate = Some(Box::new(row));
-            Audited::new(change, event(EventKind::CertificateIssued))
-        };
+        let issuance = base.certificate(Some(value), [7; 10]);
         Box::pin(async { store.record_issuance(issuance).await.is_ok() })
     }),
     ("record an event", |base, store| {
