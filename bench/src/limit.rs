@@ -6,7 +6,7 @@
 //! request's signature, and signs one with the same library. No store, no log, no tracing, hardly a
 //! parser.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -276,8 +276,13 @@ impl Authority {
         let instance: InstanceId = client.parse().map_err(|_| "no instance")?;
         let id = self.domain.instance("planner", instance).map_err(|e| e.to_string())?;
         let (own, life) = (Named::new(AUTHORITY, &self.public), life());
-        let unsigned =
-            Unsigned::instance(&id, (own, &self.pointers), (client, &key), &self.serial(), life);
+        let unsigned = Unsigned::instance(
+            (&id, &BTreeSet::new()),
+            (own, &self.pointers),
+            (client, &key),
+            &self.serial(),
+            life,
+        );
         let certificate = self.signed(unsigned.map_err(|e| e.to_string())?)? + &self.chain;
         Ok(Svid {
             id: client.to_owned(),

@@ -156,6 +156,7 @@ rules! {
     FormatNotReady "format-not-ready" Unavailable "The organization's first key for attenuable tokens is just being made.";
     FormatTooSmall "format-too-small" Invalid "What the token would say is more than an attenuable token can hold.";
     CertificateRequest "certificate-request" Invalid "The certification request is none, its key is of no kind that certificates are issued for, or that key did not sign it.";
+    DnsNameNotHeld "dns-name-not-held" Denied "No policy lets certificates of this agent's instances name a host that was asked for.";
     CaNotReady "ca-not-ready" Unavailable "The organization's certificate authority has no intermediate that signs now: the first is just being made, or its time is over.";
     BlockForeign "block-foreign" Invalid "A block of the subject token is not of the published vocabulary: what it means to exchange it, nobody knows.";
     TokenNotYours "token-not-yours" Denied "The token was issued to another client.";

@@ -13,7 +13,7 @@
 //! **What goes wrong.** While the server does not answer, processes that are known have what there is until
 //! it is over, and others are told to come back. When it refuses the node, nothing is given out any more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,6 +64,10 @@ pub struct Left {
     pub started: u64,
 }
 
+/// The hosts that certificates of some agents' instances are to name on this machine, by the agent's name or
+/// id.
+pub type Hosts = BTreeMap<String, Vec<String>>;
+
 /// The processes of a machine.
 pub struct Workloads(Arc<Inner>);
 
@@ -75,6 +79,7 @@ impl fmt::Debug for Workloads {
 
 struct Inner {
     node: Arc<Node>,
+    hosts: Hosts,
     attestors: Arc<[Box<dyn Attestor>]>,
     boot: String,
     looks: Turns,
@@ -187,9 +192,10 @@ fn in_its_place<'a>(
 
 impl Workloads {
     /// None yet.
-    pub fn new(node: Arc<Node>) -> Result<Self, process::NoProcess> {
+    pub fn new(node: Arc<Node>, hosts: Hosts) -> Result<Self, process::NoProcess> {
         Ok(Self(Arc::new(Inner {
             node,
+            hosts,
             attestors: attest::all().into(),
             boot: process::boot()?,
             looks: Turns::new(LOOKS_MAX, LOOKS_OF_USER_MAX),
@@ -559,8 +565,11 @@ impl Inner {
         let birth = self.born(peer, seen).await?;
         self.node.upstream.answered();
         let instance = birth.instance;
-        let plain = birth.agent.with_bearer_tokens();
-        let identity = Identity::new(birth.agent, plain, Arc::clone(&self.node.upstream));
+        let keys = birth.name.iter().chain([&birth.client_id]);
+        let hosts = keys.filter_map(|key| self.hosts.get(key)).flatten();
+        let bound = birth.agent.naming(hosts.map(String::as_str));
+        let plain = bound.with_bearer_tokens();
+        let identity = Identity::new(bound, plain, Arc::clone(&self.node.upstream));
         if peer.is_alive()
             && let Err(error) = identity.start().await
         {

@@ -29,6 +29,7 @@ use accredit_wire::ids::{
 };
 use accredit_wire::time::Time;
 use accredit_wire::token::Actor;
+use accredit_wire::x509::dns_name::DnsName;
 
 use crate::cache::{Cache, Stamps, Tag, Ticket, slot_bytes};
 use crate::driver::{Conn, DriverError};
@@ -197,7 +198,10 @@ const SHARED_BYTES: usize = 24;
 
 fn agent_bytes(facts: &AgentFacts) -> usize {
     let impersonates = facts.impersonates.len() * size_of::<AnyId>();
-    size_of::<AgentFacts>() + SHARED_BYTES + facts.name.len().next_multiple_of(16) + impersonates
+    let hosts = facts.dns_names.iter();
+    let hosts = hosts.map(|name| size_of::<DnsName>() + name.as_str().len().next_multiple_of(16));
+    let texts = facts.name.len().next_multiple_of(16) + hosts.sum::<usize>();
+    size_of::<AgentFacts>() + SHARED_BYTES + texts + impersonates
 }
 
 fn credential_bytes(facts: &CredentialFacts) -> usize {
@@ -273,7 +277,7 @@ fn read_agent(
     let found = conn.first(
         "SELECT a.name, a.state, a.owner, p.state, a.permissions, a.default_scope, \
          a.may_delegate, a.token_lifetime, a.environment, a.across, \
-         a.rotation_asked_at, a.bound_only, a.impersonates, a.certificate_lifetime \
+         a.rotation_asked_at, a.bound_only, a.impersonates, a.certificate_lifetime, a.dns_names \
          FROM agent a LEFT JOIN person p ON p.org = a.org AND p.id = a.owner \
          WHERE a.org = $1 AND a.id = $2",
         &[org_text.as_str().into(), id_text.as_str().into()],
@@ -295,6 +299,10 @@ fn read_agent(
                     .map_err(|error| DriverError::unreadable(12, error))?,
                 token_lifetime: row.small(7)?,
                 certificate_lifetime: row.small(13)?,
+                dns_names: DnsName::parse_all(row.text(14)?)
+                    .map_err(|error| DriverError::unreadable(14, error))?
+                    .into_iter()
+                    .collect(),
                 rotation_asked_at: row.opt_time(10)?,
             };
             let texts = Texts {

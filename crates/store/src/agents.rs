@@ -8,6 +8,7 @@ use accredit_domain::registry::rotation_schedule::{Looked, WARN_AHEAD};
 use accredit_domain::registry::{Agent, Listed, agent::AgentState};
 use accredit_wire::ids::{AgentId, Kind};
 use accredit_wire::time::Time;
+use accredit_wire::x509::dns_name::DnsName;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
@@ -61,7 +62,7 @@ macro_rules! select {
              ORDER BY c.id DESC LIMIT 1)), a.across, \
              a.rotation_asked_at, a.rotation_asked_because, \
              f.url, f.fetched_at, f.failing_since, f.failure, a.look_at, a.bound_only, \
-             a.impersonates, a.drill, a.certificate_lifetime \
+             a.impersonates, a.drill, a.certificate_lifetime, a.dns_names \
              FROM agent a \
              LEFT JOIN use_time u ON u.org = a.org AND u.id = a.id \
              LEFT JOIN followed f ON f.org = a.org AND f.agent = a.id \
@@ -100,6 +101,8 @@ fn read(row: &dyn Row) -> Result<Agent, DriverError> {
         drill: row.int(30)? != 0,
         token_lifetime: row.small(10)?,
         certificate_lifetime: row.small(31)?,
+        dns_names: DnsName::parse_all(row.text(32)?)
+            .map_err(|error| DriverError::unreadable(32, error))?,
         review_due_at: row.time(11)?,
         created_at: row.time(12)?,
         last_seen_at: row.opt_time(13)?,
@@ -317,14 +320,15 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
         .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
     let impersonates = serde_json::to_string(&row.impersonates)
         .map_err(|error| failed(DriverError::Failed(error.to_string())))?;
+    let dns_names = DnsName::join(&row.dns_names);
     if row.version == 0 {
         conn.execute(
             "INSERT INTO agent (org, id, name, owner, purpose, environment, state, permissions, \
              default_scope, may_delegate, token_lifetime, review_due_at, created_at, \
              last_reviewed_at, rotation_days, across, bound_only, impersonates, drill, \
-             certificate_lifetime, version) \
+             certificate_lifetime, dns_names, version) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-             $18, $19, $20, 1)",
+             $18, $19, $20, $21, 1)",
             &[
                 org.into(),
                 id.as_str().into(),
@@ -346,6 +350,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 (&impersonates).into(),
                 row.drill.into(),
                 row.certificate_lifetime.into(),
+                (&dns_names).into(),
             ],
         )
         .map_err(failed)?;
@@ -358,8 +363,8 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
              review_due_at = $9, last_reviewed_at = $10, rotation_days = $11, \
              rotation_warned_for = $12, across = $13, rotation_asked_at = $14, \
              rotation_asked_because = $15, bound_only = $16, impersonates = $17, \
-             certificate_lifetime = $18, look_at = 0, version = version + 1 \
-             WHERE org = $19 AND id = $20 AND version = $21",
+             certificate_lifetime = $18, dns_names = $19, look_at = 0, version = version + 1 \
+             WHERE org = $20 AND id = $21 AND version = $22",
             &[
                 owner.as_deref().into(),
                 row.purpose.as_deref().into(),
@@ -379,6 +384,7 @@ pub(crate) fn write(conn: &mut dyn Conn, org: &str, row: &Agent) -> Result<(), F
                 row.bound_only.into(),
                 (&impersonates).into(),
                 row.certificate_lifetime.into(),
+                (&dns_names).into(),
                 org.into(),
                 id.as_str().into(),
                 row.version.into(),

@@ -10,6 +10,7 @@ use accredit_domain::registry::Listed;
 use accredit_wire::ids::{InstanceId, KeyId, Kind, OrganizationId, TokenId};
 use accredit_wire::time::Time;
 use accredit_wire::x509::certificate::SERIAL_BYTES;
+use accredit_wire::x509::dns_name::DnsName;
 
 use crate::driver::{Conn, DriverError, Row, Value};
 use crate::failure::Failure;
@@ -23,7 +24,7 @@ macro_rules! select {
     ($rest:expr) => {
         concat!(
             "SELECT id, agent, instance, key, spiffe_id, number, digest, rev, lineage, \
-             created_at, expires_at FROM certificate ",
+             created_at, expires_at, dns_names FROM certificate ",
             $rest
         )
     };
@@ -42,6 +43,8 @@ fn read(row: &dyn Row) -> Result<IssuedCertificate, DriverError> {
         lineage: lineage::read(row, 8)?,
         created_at: row.time(9)?,
         expires_at: row.time(10)?,
+        dns_names: DnsName::parse_all(row.text(11)?)
+            .map_err(|error| DriverError::unreadable(11, error))?,
     })
 }
 
@@ -68,8 +71,8 @@ pub(crate) fn write(
     let hangs_on = lineage::bytes(&row.lineage);
     conn.execute(
         "INSERT INTO certificate (org, id, agent, instance, key, spiffe_id, number, digest, rev, \
-         lineage, created_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         lineage, created_at, expires_at, dns_names) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         &[
             org.into(),
             id.as_str().into(),
@@ -83,6 +86,7 @@ pub(crate) fn write(
             hangs_on.as_slice().into(),
             row.created_at.into(),
             row.expires_at.into(),
+            (&DnsName::join(&row.dns_names)).into(),
         ],
     )
     .map(drop)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::stage::binary::{self, Ran};
 use crate::stage::cast::{Client, text};
-use crate::stage::server::free_port;
+use crate::stage::server::{Folder, free_port, init_at};
 use crate::stage::{Ask, Cast, Server, until};
 
 /// What an agent asks for that is not its own to have.
@@ -174,6 +174,59 @@ async fn two_instances_know_each_other_and_a_kill_ends_one() {
     let log = std::fs::read_to_string(&export).expect("an export");
     assert_eq!(log.matches("\"type\":\"certificate.issued\"").count(), 3);
     assert!(log.contains(&second) && !log.contains(&private));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_is_certified_by_policy_and_openssl_knows_it_by_that_name_alone() {
+    if !is_there() {
+        return;
+    }
+    let (folder, host) = (Folder::new(), "planner.acme.localhost");
+    let founded = init_at(&folder, "http", "localhost");
+    let cast = Cast::at(Server::serve(folder, &founded).await, 60).await;
+    let server = &cast.server;
+    let agent = cast.bare_agent("planner").await;
+    let one = cast.instance_of(&agent).await;
+    let [secret, key, certificate, bundle] =
+        ["one.secret", "key.pem", "certificate.pem", "bundle.pem"]
+            .map(|name| server.folder().file(name));
+    std::fs::write(&secret, &one.secret).expect("written");
+    let words = issue(server, &one, [&secret, &key, &certificate]);
+    let named = [&words[..], &["--dns-name", host]].concat();
+    let none = server.cli(&named);
+    assert!(none.code == 4 && none.err.contains("dns-name-not-held"), "{none:?}");
+    let grant = |names: &[&str]| {
+        let names: Vec<&str> = names.iter().flat_map(|name| ["--dns-name", name]).collect();
+        server.cli(&[&["agent", "update", "planner"][..], &names].concat())
+    };
+    for wrong in ["acme.localhost", "localhost", "planner.other.localhost", "*.acme.localhost"] {
+        let refused = grant(&[wrong]);
+        assert!(refused.code == 2 && refused.err.contains("dns_names"), "{wrong}: {refused:?}");
+    }
+    grant(&[host, "eu.planner.acme.localhost"]).good();
+    let told = server.cli_json(&named);
+    assert_eq!(told["dns_names"], serde_json::json!([host]));
+
+    std::fs::write(&bundle, server.cli(&["ca", "bundle"]).good()).expect("written");
+    let verify = |name: &str| {
+        let by = ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", &bundle];
+        let of = ["-verify_hostname", name, "-untrusted", &certificate, &certificate];
+        openssl(&[&by[..], &of].concat())
+    };
+    verify(host).good();
+    for other in ["eu.planner.acme.localhost", "acme.localhost", "x.planner.acme.localhost"] {
+        assert_ne!(verify(other).code, 0, "{other}");
+    }
+    // One that is taken away ends the certificate.
+    grant(&["eu.planner.acme.localhost"]).good();
+    let shown = server.cli_json(&["certificate", "get", &text(&told, "id")]);
+    assert_eq!(
+        (text(&shown, "standing"), &shown["dns_names"]),
+        ("revoked".into(), &told["dns_names"])
+    );
+    assert_eq!(server.cli(&named).code, 4);
+    server.cli(&["agent", "update", "planner", "--no-dns-names"]).good();
+    assert_eq!(server.cli_json(&["agent", "get", "planner"])["dns_names"], serde_json::json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -94,6 +94,7 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
         "DROP TABLE workload_rule",
         "ALTER TABLE credential DROP COLUMN workload",
         "ALTER TABLE agent DROP COLUMN certificate_lifetime",
+        "ALTER TABLE agent DROP COLUMN dns_names",
         "DROP TABLE certificate",
         "ALTER TABLE lane DROP COLUMN slot",
         "DROP TABLE node_word",

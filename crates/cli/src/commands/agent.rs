@@ -51,7 +51,10 @@ enum Verb {
     #[command(visible_alias = "show", after_help = "Example:\n  accredit agent get planner")]
     Get(Named),
     /// Change an agent
-    #[command(after_help = "Example:\n  accredit agent update planner --owner sam@example.com")]
+    #[command(
+        after_help = "Examples:\n  accredit agent update planner --owner sam@example.com\n  \
+                      accredit agent update planner --dns-name planner.acme.id.example"
+    )]
     Update(Update),
     /// Let an agent get tokens; it needs an owner, a purpose and a permission
     #[command(after_help = "Example:\n  accredit agent activate planner")]
@@ -123,6 +126,9 @@ struct Create {
     /// The life of its instances' certificates (60m, which is the most)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     certificate_lifetime: Option<Duration>,
+    /// A host that its instances' certificates may name; repeat it for others
+    #[arg(long, value_name = "HOST")]
+    dns_name: Vec<String>,
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
@@ -185,6 +191,13 @@ struct Update {
     /// The life of its instances' certificates (60m, which is the most)
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     certificate_lifetime: Option<Duration>,
+    /// A host that its instances' certificates may name: all of them, repeated. Its live tokens and
+    /// certificates end where one is left out
+    #[arg(long, value_name = "HOST")]
+    dns_name: Vec<String>,
+    /// Its instances' certificates may name no host
+    #[arg(long, conflicts_with = "dns_name")]
+    no_dns_names: bool,
     /// When it has to be looked at again
     #[arg(long, value_name = "TIME", value_parser = args::time)]
     review_due: Option<Time>,
@@ -332,6 +345,7 @@ fn create_body(args: Create) -> serde_json::Value {
         .with_opt("bound_only", args.bound_only.then_some(true))
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("certificate_lifetime", args.certificate_lifetime.map(|life| life.as_secs()))
+        .with_opt("dns_names", (!args.dns_name.is_empty()).then_some(args.dns_name))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
         .with_opt("jwks_url", args.jwks_url)
@@ -344,6 +358,9 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
     if args.no_default_scope {
         body = body.with("default_scope", "");
     }
+    if args.no_dns_names {
+        body = body.with("dns_names", Vec::<String>::new());
+    }
     if let Some(owner) = args.owner {
         body = body.with(owner_member(&owner), owner);
     }
@@ -354,12 +371,14 @@ fn update_body(args: Update) -> Result<serde_json::Value, Failure> {
         .with_opt("bound_only", args.bound_only)
         .with_opt("token_lifetime", args.token_lifetime.map(|life| life.as_secs()))
         .with_opt("certificate_lifetime", args.certificate_lifetime.map(|life| life.as_secs()))
+        .with_opt("dns_names", (!args.dns_name.is_empty()).then_some(args.dns_name))
         .with_opt("review_due_at", args.review_due.map(|due| due.to_string()))
         .with_opt("rotation_days", args.rotation_days)
         .with_opt("jwks_url", args.jwks_url)
         .changed(
             "--owner, --purpose, --environment, --default-scope, --may-delegate, --bound-only, \
-             --token-lifetime, --certificate-lifetime, --review-due, --rotation-days, --jwks-url",
+             --token-lifetime, --certificate-lifetime, --dns-name, --review-due, --rotation-days, \
+             --jwks-url",
         )
 }
 

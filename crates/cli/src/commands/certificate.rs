@@ -76,6 +76,9 @@ struct Issue {
     /// The task that it is for, and ends with
     #[arg(long, value_name = "ID")]
     task: Option<String>,
+    /// A host that it names too, which the agent's policy lets it; repeat it for others
+    #[arg(long, value_name = "HOST")]
+    dns_name: Vec<String>,
     #[command(flatten)]
     by: AsAgent,
 }
@@ -144,6 +147,7 @@ async fn issue(args: Issue, cx: &Context) -> Result<(), Failure> {
     let mut form = vec![("csr", csr)];
     form.extend(args.task.map(|task| ("task", task)));
     form.extend(args.expires_in.map(|expires| ("expires_in", expires.as_secs().to_string())));
+    form.extend((!args.dns_name.is_empty()).then(|| ("dns_names", args.dns_name.join(" "))));
     let answer = args.by.post(&client_id, "certificates", form, cx).await?;
     let chain = answer.member("certificate").filter(|chain| chain.is_ascii());
     let chain = chain

@@ -149,6 +149,8 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_names: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
@@ -272,6 +274,7 @@ mod tests {
             count: Some(3),
             credential: Some(CredentialId::new(1, [2; 10])),
             decision: Some("deny"),
+            dns_names: Some("a.acme.test b.acme.test".into()),
             error: Some("invalid_scope"),
             expires_at: Some(1),
             federation: Some(AgentId::new(1, [7; 10]).any()),

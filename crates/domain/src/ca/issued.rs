@@ -5,10 +5,13 @@
 //! no verifier takes the certificate. Whether it was revoked stands in no row: that is asked of the
 //! one revocation graph, with what the certificate hangs on.
 
+use std::collections::BTreeSet;
+
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, KeyId, Kind, OrganizationId, TokenId};
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::x509::certificate::SERIAL_BYTES;
+use accredit_wire::x509::dns_name::DnsName;
 use serde::Serialize;
 
 use crate::context::Cx;
@@ -30,6 +33,8 @@ pub struct IssuedCertificate {
     pub key: KeyId,
     /// Whom it names.
     pub spiffe_id: String,
+    /// The hosts that it names.
+    pub dns_names: BTreeSet<DnsName>,
     /// Its serial number.
     pub serial: [u8; SERIAL_BYTES],
     /// SHA-256 of its DER.
@@ -116,6 +121,9 @@ pub struct CertificateView {
     pub instance: InstanceId,
     /// Whom it names.
     pub spiffe_id: String,
+    /// The hosts that it names.
+    #[schema(value_type = Vec<String>)]
+    pub dns_names: BTreeSet<DnsName>,
     /// `valid`, `revoked` or `expired`.
     pub standing: &'static str,
     /// The intermediate that signed it.
@@ -147,6 +155,7 @@ impl IssuedCertificate {
             agent: self.agent,
             instance: self.instance,
             spiffe_id: self.spiffe_id.clone(),
+            dns_names: self.dns_names.clone(),
             standing,
             key: self.key,
             serial: format!("{:032x}", u128::from_be_bytes(self.serial)),

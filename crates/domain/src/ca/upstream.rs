@@ -6,6 +6,8 @@
 //! key on line by a rotation, nor by a revocation. There the authority stands still until the next one is
 //! certified.
 
+use std::collections::BTreeSet;
+
 use accredit_wire::ids::KeyId;
 use accredit_wire::x509::certificate::{Life, Named, SERIAL_BYTES, Unsigned};
 use accredit_wire::x509::request as certification;
@@ -173,7 +175,8 @@ async fn certified(cx: &Cx, root: &SigningKey, above: Above) -> Result<Certified
     let by = (Named::new(&called, &below.sealed.public), &pointers(issuer, below.sealed.id));
     let life = Life { from: cx.now, until: signs.certificate.until() };
     let serial = world.random::<SERIAL_BYTES>();
-    let unsigned = Unsigned::instance(&domain.id(), by, ("trial", &key), &serial, life);
+    let unsigned =
+        Unsigned::instance((&domain.id(), &BTreeSet::new()), by, ("trial", &key), &serial, life);
     let unsigned = unsigned.map_err(|error| unmade(error.to_string()))?;
     let signature = world.vault.sign(&below.sealed, unsigned.signing_input()).await?;
     let leaf = unsigned.finish(&signature).map_err(|error| unmade(error.to_string()))?;

@@ -10,6 +10,7 @@ use accredit_wire::ids::{
 use accredit_wire::jose::jwk::VerifyingKey;
 use accredit_wire::time::Time;
 use accredit_wire::token::Actor;
+use accredit_wire::x509::dns_name::DnsName;
 use std::collections::BTreeSet;
 
 use crate::registry::State;
@@ -43,6 +44,8 @@ pub struct AgentFacts {
     pub token_lifetime: u32,
     /// The life of its instances' certificates, seconds.
     pub certificate_lifetime: u32,
+    /// The hosts that those may name.
+    pub dns_names: Box<[DnsName]>,
     /// When a change last asked for its credential to be rotated.
     pub rotation_asked_at: Option<Time>,
 }

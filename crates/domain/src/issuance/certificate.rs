@@ -1,12 +1,13 @@
 //! RFC 5280, SPIFFE X509-SVID: an instance gets a certificate for a key that it holds.
 //!
-//! It says who the instance is and nothing that it may do, so that no permission stands behind it. Of
-//! what is sent with the key nothing is looked at. Its id is a token's: whatever ends a token ends
-//! it, and who looks it up is told so ([`crate::ca::issued`]).
+//! It says who the instance is and nothing that it may do, so that no permission stands behind it; and
+//! the hosts that its agent's policy lets it name ([`dns_names`]). Of what is sent with the key nothing is
+//! looked at. Its id is a token's: whatever ends a token ends it, and who looks it up is told so
+//! ([`crate::ca::issued`]).
 //!
-//! Absent on purpose: names of hosts, which no policy grants yet, and certificates of agents: two
-//! copies that are called the same cannot be ended one by one.
+//! Absent on purpose: certificates of agents. Two copies that are called the same cannot be ended one by one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use accredit_wire::tlog::Hash;
 use accredit_wire::token::LINEAGE_MAX;
 use accredit_wire::x509::EncodingError;
 use accredit_wire::x509::certificate::{Certificate, Life, Named, SERIAL_BYTES, Unsigned};
+use accredit_wire::x509::dns_name::DnsName;
 use accredit_wire::x509::request::{SubjectKey, parse};
 use accredit_wire::x509::spiffe::SpiffeId;
 use serde::Serialize;
@@ -33,6 +35,7 @@ use crate::context::Cx;
 use crate::ports::{Audited, Issuance};
 use crate::refusal::{Error, Fault, Refusal, Rule};
 use crate::registry::born::PARENTS_MAX;
+use crate::registry::dns_names;
 
 /// The longest life of a certificate, and its life where neither agent nor request says, seconds. No
 /// longer than that of a token: what ended it is remembered for so long.
@@ -60,6 +63,9 @@ pub struct Svid {
     pub id: TokenId,
     /// Whom it names.
     pub spiffe_id: String,
+    /// The hosts that it names.
+    #[schema(value_type = Vec<String>)]
+    pub dns_names: BTreeSet<DnsName>,
     /// The certificate and, behind it, the intermediate that signed it (RFC 7468).
     pub certificate: String,
     /// When it is over.
@@ -79,6 +85,7 @@ struct Template {
     agent: AgentId,
     instance: InstanceId,
     spiffe: SpiffeId,
+    hosts: BTreeSet<DnsName>,
     key: SubjectKey,
     by: Arc<Intermediate>,
     until: Time,
@@ -113,6 +120,7 @@ async fn attempt(cx: &Cx, auth: &ClientAuth, asked: &CertificateRequest) -> Resu
     let svid = Svid {
         id: row.id,
         spiffe_id: row.spiffe_id.clone(),
+        dns_names: row.dns_names.clone(),
         certificate: format!("{}{}", certificate.pem(), template.by.chain()),
         expires_at: row.expires_at,
         expires_in: row.expires_at.since(cx.now).as_secs(),
@@ -142,6 +150,8 @@ async fn fill(
     };
     let SvidFacts { agent, owner, instance, spiffe, task, mut further, until } =
         svid::named(cx, client, life, asked.task).await?;
+    let domain = ca::trust_domain(cx.tenant.id, &cx.tenant.issuer)?;
+    dns_names::granted(&agent, &domain, &asked.dns_names)?;
     let signs = |ca: &Arc<Intermediate>| ca.certified.certificate.until() > cx.now;
     let by = cx.tenant.ca().filter(signs).ok_or_else(no_intermediate)?;
     let until = until.min(by.certified.certificate.until());
@@ -162,6 +172,7 @@ async fn fill(
         agent: agent.id,
         instance,
         spiffe,
+        hosts: asked.dns_names.clone(),
         key,
         by,
         until,
@@ -210,7 +221,8 @@ async fn mint(cx: &Cx, template: &Template) -> Result<Certificate, Fault> {
     let life = Life { from: cx.now, until: template.until };
     let name = template.instance.to_string();
     let subject = (name.as_str(), &template.key);
-    let unsigned = Unsigned::instance(&template.spiffe, issuer, subject, &template.serial, life);
+    let named = (&template.spiffe, &template.hosts);
+    let unsigned = Unsigned::instance(named, issuer, subject, &template.serial, life);
     let unsigned = unsigned.map_err(unmade)?;
     let signature = cx.world.vault.sign(by, unsigned.signing_input()).await?;
     unsigned.finish(&signature).map_err(unmade)
@@ -244,6 +256,7 @@ fn row(
         instance: template.instance,
         key,
         spiffe_id: template.spiffe.as_str().to_owned(),
+        dns_names: template.hosts.clone(),
         serial: template.serial,
         digest: certificate.digest(),
         rev: client.rev,
@@ -261,6 +274,7 @@ fn described(client: &AuthenticatedClient, template: &Template, row: &IssuedCert
         certificate: Some(Hash::new(row.digest).to_string()),
         credential: Some(client.credential.id),
         decision: Some("allow"),
+        dns_names: (!row.dns_names.is_empty()).then(|| DnsName::join(&row.dns_names)),
         expires_at: Some(row.expires_at.micros()),
         federation: client.attested.as_ref().map(|attested| attested.federation.any()),
         format: Some(FORMAT),

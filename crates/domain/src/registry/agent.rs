@@ -9,8 +9,10 @@ use std::time::Duration;
 use accredit_wire::authority::{Authority, ResourceName, Scope};
 use accredit_wire::ids::{AgentId, PersonId};
 use accredit_wire::time::Time;
+use accredit_wire::x509::dns_name::DnsName;
 use serde::{Deserialize, Serialize};
 
+use super::dns_names;
 use super::environment::{self, Environment};
 use super::impersonation::Impersonation;
 use super::jwks::{self, Followed, FollowedView};
@@ -115,6 +117,9 @@ pub struct Agent {
     pub token_lifetime: u32,
     /// The life of its instances' certificates, seconds.
     pub certificate_lifetime: u32,
+    /// The hosts that its instances' certificates may name.
+    #[schema(value_type = Vec<String>)]
+    pub dns_names: BTreeSet<DnsName>,
     /// When it is to be reviewed.
     #[schema(value_type = String)]
     pub review_due_at: Time,
@@ -190,6 +195,9 @@ pub struct CreateAgent {
     pub token_lifetime: Option<u32>,
     /// The life of its instances' certificates, seconds: 3600 where not said, which is the most.
     pub certificate_lifetime: Option<u32>,
+    /// The hosts that its instances' certificates may name: each below the organization's trust domain.
+    #[serde(default)]
+    pub dns_names: Vec<String>,
     /// When it is to be reviewed; in 90 days where not said.
     #[schema(value_type = Option<String>)]
     pub review_due_at: Option<Time>,
@@ -229,6 +237,9 @@ pub struct UpdateAgent {
     pub token_lifetime: Option<u32>,
     /// The life of its instances' certificates, seconds.
     pub certificate_lifetime: Option<u32>,
+    /// The hosts that its instances' certificates may name, all of them. One that is left out ends its live
+    /// tokens and certificates.
+    pub dns_names: Option<Vec<String>>,
     /// When it is to be reviewed.
     #[schema(value_type = Option<String>)]
     pub review_due_at: Option<Time>,
@@ -355,6 +366,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
     let environment = environment.unwrap_or_default();
     let token_lifetime = lifetime(asked.token_lifetime)?;
     let certificate_lifetime = certificate_lifetime(asked.certificate_lifetime)?;
+    let dns_names = dns_names::asked(cx, &asked.dns_names)?;
     let rotation_days = rotation_schedule::days(asked.rotation_days)?;
     let jwks_url = jwks::url(cx, asked.jwks_url.as_deref().unwrap_or(""))?;
     let authority = permission::resolve(cx, (name.as_str(), environment), &asked.allow).await?;
@@ -381,6 +393,7 @@ pub async fn create(cx: &Cx, asked: &CreateAgent) -> Result<Agent, Error> {
             drill: asked.drill,
             token_lifetime,
             certificate_lifetime,
+            dns_names: dns_names.clone(),
             review_due_at: asked.review_due_at.unwrap_or(cx.now.plus(REVIEW_DUE_AFTER)),
             created_at: cx.now,
             last_seen_at: None,
@@ -493,6 +506,13 @@ pub async fn update(cx: &Cx, key: &str, asked: &UpdateAgent) -> Result<Agent, Er
         }
         if let Some(seconds) = asked.certificate_lifetime {
             agent.certificate_lifetime = certificate_lifetime(Some(seconds))?;
+        }
+        if let Some(names) = &asked.dns_names {
+            let names = dns_names::asked(cx, names)?;
+            if !agent.dns_names.is_subset(&names) {
+                ends = Some("a host's name was taken away");
+            }
+            agent.dns_names = names;
         }
         if let Some(days) = asked.rotation_days {
             rotation_schedule::set(&mut agent, days)?;

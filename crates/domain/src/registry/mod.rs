@@ -8,6 +8,7 @@ pub mod agent;
 pub mod born;
 pub mod credential;
 pub mod credential_use;
+pub(crate) mod dns_names;
 pub mod durable;
 pub mod environment;
 pub mod ghosts;

@@ -38,10 +38,11 @@ pub const ENDS_MAX: usize = 1_000_000;
 /// Why things are ended again, for their events.
 const ENDED: &str = "it was ended after the backup that was restored";
 /// Members of an agent whose change may have taken something from it.
-const AGENT_NARROWED_BY: [&str; 8] = [
+const AGENT_NARROWED_BY: [&str; 9] = [
     "across_environments",
     "bound_only",
     "default_scope",
+    "dns_names",
     "environment",
     "jwks_url",
     "may_delegate",

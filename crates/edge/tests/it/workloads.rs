@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accredit_edge::workloads::Hosts;
 use accredit_edge::{Door, FILE_NAME, Socket, SocketError, Workloads};
 use serde_json::{Value, json};
 
@@ -84,7 +85,7 @@ impl Local {
             }
         }
         let node = Arc::new(issuer.node().await);
-        let workloads = Arc::new(Workloads::new(node).expect("a name of this start"));
+        let workloads = Arc::new(Workloads::new(node, Hosts::new()).expect("a name of this start"));
         let mut local = Self { issuer, workloads, folder, tasks: Vec::new() };
         local.serve().await;
         local
@@ -467,7 +468,7 @@ async fn what_a_daemon_leaves_is_ended_when_its_process_is() {
     crm.ends();
     assert!(local.issuer.nodes().ended.is_empty());
     let node = Arc::new(local.issuer.node().await);
-    local.workloads = Arc::new(Workloads::new(node).expect("a name of this start"));
+    local.workloads = Arc::new(Workloads::new(node, Hosts::new()).expect("a name of this start"));
     local.workloads.take_over(&boot, left);
     let _ = std::fs::remove_file(local.socket());
     local.serve().await;

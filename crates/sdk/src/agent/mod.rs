@@ -140,7 +140,7 @@ impl AgentBuilder {
             token_endpoint: Arc::default(),
             cache: Cache::default(),
         };
-        Ok(Agent { inner: Arc::new(inner), trace: None, task: None })
+        Ok(Agent { inner: Arc::new(inner), trace: None, task: None, dns_names: None })
     }
 }
 
@@ -161,6 +161,8 @@ pub struct Agent {
     trace: Option<HeaderValue>,
     /// The task that its tokens are for.
     task: Option<TaskId>,
+    /// The hosts that its certificates are to name, with blanks between.
+    dns_names: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -210,7 +212,7 @@ impl Agent {
             token_endpoint: Arc::default(),
             cache: Cache::default(),
         };
-        Some(Self { inner: Arc::new(inner), trace: None, task: None })
+        Some(Self { inner: Arc::new(inner), trace: None, task: None, dns_names: None })
     }
 
     /// Like [`Agent::new`], trusting the certificate authorities in a PEM file too.
@@ -238,7 +240,7 @@ impl Agent {
             token_endpoint: Arc::clone(&self.inner.token_endpoint),
             cache: Cache::default(),
         };
-        Self { inner: Arc::new(inner), trace: self.trace.clone(), task: self.task }
+        Self { inner: Arc::new(inner), ..self.clone() }
     }
 
     /// What goes into the headers of one request to a resource: `Authorization`, and `DPoP` where the
@@ -330,6 +332,14 @@ impl Agent {
     #[must_use]
     pub fn in_task(&self, task: TaskId) -> Self {
         Self { task: Some(task), ..self.clone() }
+    }
+
+    /// The same agent, with the same tokens, whose certificates name these hosts too: what its policy lets
+    /// it name, or it gets none.
+    #[must_use]
+    pub fn naming<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Self {
+        let hosts = hosts.into_iter().collect::<Vec<_>>().join(" ");
+        Self { dns_names: (!hosts.is_empty()).then(|| hosts.into()), ..self.clone() }
     }
 
     /// This agent on behalf of whoever sent it a request: what it then gets is for the same subject

@@ -81,7 +81,9 @@ impl Agent {
     ) -> Result<X509Svid, AgentError> {
         let life = life.map(|life| life.as_secs().to_string());
         let task = self.task.map(|task| task.to_string());
-        let optional = [("expires_in", life.as_deref()), ("task", task.as_deref())];
+        let hosts = self.dns_names.as_deref();
+        let optional =
+            [("expires_in", life.as_deref()), ("task", task.as_deref()), ("dns_names", hosts)];
         let request = self.ask_for("/oauth/certificates", ("csr", csr), &optional)?;
         // Its life counts from before it was asked for.
         let (asked_at, now) = (ambient::instant(), ambient::now());

@@ -1,6 +1,7 @@
 //! The certificate authority of the issuer under test: real certificates and lists, and whatever is
 //! wrong with them when it is told so.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use accredit_wire::crypto::{Algorithm, PrivateKey, PublicKey};
@@ -157,7 +158,7 @@ impl Ca {
         self.serial += 1;
         let issuer = Named::new(&self.name, &self.key.public);
         let unsigned = Unsigned::instance(
-            id,
+            (id, &BTreeSet::new()),
             (issuer, &pointers()),
             ("ins", key),
             &numbered(3, self.serial),

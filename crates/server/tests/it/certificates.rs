@@ -191,7 +191,7 @@ async fn what_a_request_asks_for_beside_its_key_is_not_looked_at() {
         ("csr", GREEDY),
         ("spiffe_id", "spiffe://other.example/agent/a/instance/b"),
         ("instance", "ins_00000000000000000000000000"),
-        ("dns_names", "evil.example"),
+        ("dns_name", "evil.example"),
     ];
     let issued = ask(&world, &org, &one, &asked).await.expect(200).json();
     let [leaf, _] = chain(&issued);

@@ -128,7 +128,8 @@ async fn the_event_of_a_new_thing_says_all_that_its_object_shows() {
     case.made("/v1/resources", crm, "resource.created").await;
     let planner = json!({"name": "planner", "owner_email": "ann@example.com", "purpose": "plans",
         "environment": "prod", "allow": ["crm:read", "crm:update"], "default_scope": "crm:read",
-        "may_delegate": true, "token_lifetime": 120, "certificate_lifetime": 600, "review_due_at": "2026-03-01T00:00:00Z",
+        "may_delegate": true, "token_lifetime": 120, "certificate_lifetime": 600,
+        "dns_names": ["b.acme.id.example", "a.acme.id.example"], "review_due_at": "2026-03-01T00:00:00Z",
         "rotation_days": 7, "jwks_url": "https://keys.example/jwks", "activate": true});
     case.made("/v1/agents", planner, "agent.created").await;
     case.made("/v1/agents", json!({"name": "draft"}), "agent.created").await;
@@ -186,6 +187,8 @@ async fn the_event_of_a_change_says_all_that_differs_and_nothing_else() {
     for body in [
         json!({"default_scope": "crm:update", "may_delegate": true, "token_lifetime": 60, "certificate_lifetime": 900}),
         json!({"bound_only": true}),
+        json!({"dns_names": ["a.acme.id.example"]}),
+        json!({"dns_names": []}),
         json!({"default_scope": "", "rotation_days": 3, "purpose": "plans more"}),
         json!({"reviewed": true, "review_due_at": "2026-05-01T00:00:00Z"}),
         json!({"owner_email": "bob@example.com"}),

@@ -20,6 +20,7 @@ mod conformance;
 mod defaults;
 mod degraded;
 mod details;
+mod dns_names;
 mod dpop;
 mod drill;
 mod durable;

@@ -85,6 +85,12 @@ pub(crate) const SQLITE: &[(i64, &str, &str)] = &[
     ),
     (56, "keys of JWT-SVIDs", include_str!("../../migrations/sqlite/0056_jwt_svid_keys.sql")),
     (57, "listener's roots", include_str!("../../migrations/sqlite/0057_listener_roots.sql")),
+    (58, "hosts of agents", include_str!("../../migrations/sqlite/0058_agent_dns_names.sql")),
+    (
+        59,
+        "hosts of certificates",
+        include_str!("../../migrations/sqlite/0059_certificate_dns_names.sql"),
+    ),
 ];
 
 /// Those of PostgreSQL, whose first makes what SQLite's made until then.
@@ -147,4 +153,10 @@ pub(crate) const POSTGRES: &[(i64, &str, &str)] = &[
     ),
     (56, "keys of JWT-SVIDs", include_str!("../../migrations/postgres/0056_jwt_svid_keys.sql")),
     (57, "listener's roots", include_str!("../../migrations/postgres/0057_listener_roots.sql")),
+    (58, "hosts of agents", include_str!("../../migrations/postgres/0058_agent_dns_names.sql")),
+    (
+        59,
+        "hosts of certificates",
+        include_str!("../../migrations/postgres/0059_certificate_dns_names.sql"),
+    ),
 ];

@@ -1,5 +1,6 @@
 //! Certificates as rows: written with the event or not at all, found until they are over, then gone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use accredit_domain::audit::event::{Body, EventKind};
@@ -11,6 +12,7 @@ use accredit_domain::ports::{
 use accredit_wire::ids::{AgentId, InstanceId, KeyId, TokenId};
 use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::time::Time;
+use accredit_wire::x509::dns_name::DnsName;
 
 use crate::given::{NOW, World, event, found_organization, unique};
 use crate::log::check_chain;
@@ -32,6 +34,7 @@ pub(crate) fn row(agent: AgentId, instance: InstanceId, unique: [u8; 10]) -> Iss
         instance,
         key,
         spiffe_id: format!("spiffe://acme.example/agent/bot/instance/{instance}"),
+        dns_names: BTreeSet::from([DnsName::parse("bot.acme.example").expect("a name")]),
         serial,
         digest,
         rev: 0,

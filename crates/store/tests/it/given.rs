@@ -41,6 +41,7 @@ use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::selectors::Selectors;
 use accredit_wire::time::Time;
 use accredit_wire::x509::certificate::{Life, Named, Unsigned};
+use accredit_wire::x509::dns_name::DnsName;
 use accredit_wire::x509::listener::Host;
 
 use crate::engine;
@@ -322,6 +323,7 @@ pub(crate) fn agent(name: &str, owner: Option<&Person>) -> Agent {
         drill: false,
         token_lifetime: 300,
         certificate_lifetime: 3600,
+        dns_names: BTreeSet::from([DnsName::parse("a.acme.test").expect("a name")]),
         review_due_at: NOW,
         created_at: NOW,
         last_seen_at: None,

@@ -3,10 +3,13 @@
 //! The certification request passes through here unread: who asks is authenticated before anybody
 //! works at its signature.
 
+use std::collections::BTreeSet;
+
 use super::form::Form;
 use super::rejection::Rejection;
 use super::token_request::seconds;
 use crate::ids::TaskId;
+use crate::x509::dns_name::DnsName;
 
 /// A certificate that is to be issued.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub struct CertificateRequest {
     pub task: Option<TaskId>,
     /// Its life, seconds.
     pub expires_in: Option<u32>,
+    /// The hosts that it is to name beside the instance.
+    pub dns_names: BTreeSet<DnsName>,
 }
 
 impl CertificateRequest {
@@ -27,6 +32,7 @@ impl CertificateRequest {
             csr: form.require("csr")?.to_owned(),
             task: task.transpose()?,
             expires_in: form.get("expires_in").map(seconds).transpose()?,
+            dns_names: DnsName::parse_all(form.get("dns_names").unwrap_or_default())?,
         })
     }
 }
@@ -34,6 +40,7 @@ impl CertificateRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::x509::dns_name::NotADnsName;
 
     fn parse(body: &str) -> Result<CertificateRequest, Rejection> {
         CertificateRequest::parse(&Form::parse(body.as_bytes()).expect("a form"))
@@ -45,10 +52,16 @@ mod tests {
         let read = parse(&format!("csr=a%2Bb&task={task}&expires_in=60")).expect("a request");
         assert_eq!((read.csr.as_str(), read.task, read.expires_in), ("a+b", Some(task), Some(60)));
         let plain = parse("csr=x").expect("a request");
-        assert_eq!((plain.task, plain.expires_in), (None, None));
+        assert_eq!((plain.task, plain.expires_in, plain.dns_names.len()), (None, None, 0));
+        let named = parse("csr=x&dns_names=b.acme.test+a.acme.test").expect("a request").dns_names;
+        assert_eq!(DnsName::join(&named), "a.acme.test b.acme.test");
         assert_eq!(parse("expires_in=60").err(), Some(Rejection::ParameterMissing("csr")));
         assert_eq!(parse("csr=x&task=plan").err(), Some(Rejection::Task));
         assert_eq!(parse("csr=x&expires_in=0").err(), Some(Rejection::ExpiresIn));
+        for wrong in ["A.x", "*.x", "a.x%00", "a.x,b.x", "a.x++b.x"] {
+            let wrong = parse(&format!("csr=x&dns_names={wrong}")).err();
+            assert_eq!(wrong, Some(Rejection::DnsNames(NotADnsName::Spelling)));
+        }
         let twice = Form::parse(b"csr=x&csr=y").err();
         assert_eq!(twice, Some(Rejection::ParameterTwice(Some("csr"))));
     }

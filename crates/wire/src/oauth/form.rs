@@ -21,7 +21,7 @@ pub const FORM_PARAMETERS_MAX: usize = 64;
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 /// The parameters that an error may name when they stand twice.
-const NAMED: [&str; 24] = [
+const NAMED: [&str; 25] = [
     "grant_type",
     "scope",
     "client_id",
@@ -41,6 +41,7 @@ const NAMED: [&str; 24] = [
     "agent",
     "name",
     "csr",
+    "dns_names",
     "join_token",
     "jwk",
     "selectors",

@@ -14,6 +14,7 @@ use super::resource_indicator::RESOURCE_BYTES_MAX;
 use super::token_request::RESOURCES_MAX;
 use crate::api_key::ApiKeyError;
 use crate::authority::ScopeError;
+use crate::x509::dns_name::NotADnsName;
 
 /// What is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub enum Rejection {
     ExpiresIn,
     /// `task` is not the id of one.
     Task,
+    /// `dns_names` are no names of hosts that an instance could have.
+    DnsNames(NotADnsName),
     /// An exchange names an actor beside the client that authenticates.
     ActorToken,
     /// This parameter names a token type that is not taken, or not issued, here.
@@ -93,6 +96,7 @@ impl Rejection {
             | Self::ParameterMalformed(_)
             | Self::ExpiresIn
             | Self::Task
+            | Self::DnsNames(_)
             | Self::ActorToken
             | Self::TokenType(_)
             | Self::AuthorizationTwice
@@ -119,6 +123,7 @@ impl Rejection {
             Self::TooManyResources => "too-many-resources",
             Self::ExpiresIn => "expires-in-malformed",
             Self::Task => "task-malformed",
+            Self::DnsNames(_) => "dns-names-malformed",
             Self::ActorToken => "actor-token-not-taken",
             Self::TokenType(_) => "token-type-unsupported",
             Self::AuthorizationTwice => "authorization-twice",
@@ -160,6 +165,9 @@ impl Rejection {
             Self::TooManyResources => "ask for one token for each resource",
             Self::ExpiresIn => "send a whole number of seconds above 0, or leave it out",
             Self::Task => "send the task's id as it was given to you, or leave it out",
+            Self::DnsNames(_) => {
+                "send whole names of hosts in lower case, with single blanks between"
+            }
             Self::ActorToken => "leave it out: the actor is the client that authenticates",
             Self::TokenType(_) => {
                 "name one of RFC 8693 section 3: `access_token` or `jwt`, each in full, or \
@@ -227,6 +235,7 @@ impl fmt::Display for Rejection {
                 f.write_str("`expires_in` is not a positive whole number of seconds")
             }
             Self::Task => f.write_str("`task` is not the id of a task"),
+            Self::DnsNames(error) => write!(f, "`dns_names`: {error}"),
             Self::ActorToken => f.write_str("an exchange here takes no `actor_token`"),
             Self::TokenType(name) => {
                 write!(f, "the parameter `{name}` names a token type that is not supported")
@@ -263,6 +272,12 @@ impl std::error::Error for Rejection {}
 impl From<ScopeError> for Rejection {
     fn from(error: ScopeError) -> Self {
         Self::Scope(error)
+    }
+}
+
+impl From<NotADnsName> for Rejection {
+    fn from(error: NotADnsName) -> Self {
+        Self::DnsNames(error)
     }
 }
 

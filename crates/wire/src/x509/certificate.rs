@@ -5,6 +5,7 @@
 //! holds the root to its trust domain needs no more, and whoever cannot read constraints of URIs
 //! (rustls) takes the root's name and key as its anchor and compares the whole SPIFFE ID.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use x509_cert::attr::AttributeTypeAndValue;
@@ -25,6 +26,7 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time as X509Time, Validity};
 
+use super::dns_name::DnsName;
 use super::request::SubjectKey;
 use super::spiffe::{SpiffeId, TrustDomain};
 use super::{EncodingError, pem};
@@ -137,9 +139,9 @@ impl Unsigned {
         Self::new(serial, names, life, &key, &extensions)
     }
 
-    /// That of an instance: an X509-SVID, with which it is a client and a server.
+    /// That of an instance: an X509-SVID, with which it is a client and a server, at `hosts` if any.
     pub fn instance(
-        id: &SpiffeId,
+        (id, hosts): (&SpiffeId, &BTreeSet<DnsName>),
         (issuer, at): (Named<'_>, &Pointers),
         (name, key): (&str, &SubjectKey),
         serial: &[u8; SERIAL_BYTES],
@@ -152,7 +154,7 @@ impl Unsigned {
             extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))?,
             extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
             signed_by(issuer)?,
-            names(id)?,
+            names_and_hosts(id, hosts)?,
             lists(at)?,
             answers(at)?,
         ];
@@ -331,8 +333,16 @@ pub(super) fn signed_by(issuer: Named<'_>) -> Result<Extension, EncodingError> {
 }
 
 pub(super) fn names(id: &SpiffeId) -> Result<Extension, EncodingError> {
-    let uri = GeneralName::UniformResourceIdentifier(Ia5String::new(id.as_str())?);
-    extension(false, &SubjectAltName(vec![uri]))
+    names_and_hosts(id, &BTreeSet::new())
+}
+
+/// X509-SVID section 2: one URI, which is the SPIFFE ID, and names of hosts beside it.
+fn names_and_hosts(id: &SpiffeId, hosts: &BTreeSet<DnsName>) -> Result<Extension, EncodingError> {
+    let mut names = vec![url(id.as_str())?];
+    for host in hosts {
+        names.push(GeneralName::DnsName(Ia5String::new(host.as_str())?));
+    }
+    extension(false, &SubjectAltName(names))
 }
 
 fn url(text: &str) -> Result<GeneralName, EncodingError> {

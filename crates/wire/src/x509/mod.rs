@@ -1,6 +1,6 @@
 //! RFC 5280, SPIFFE X509-SVID: certificates of organizations and of their agents' instances.
 //!
-//! [`spiffe`] says what they are called, [`request`] reads what somebody wants one for,
+//! [`spiffe`] and [`dns_name`] say what they are called, [`request`] reads what somebody wants one for,
 //! [`certificate`] writes them, [`crl`] and [`ocsp`] say which of them were revoked, [`presented`] reads what a client shows,
 //! [`svid`] what a peer does, [`listener`] writes what a server itself shows, and [`upstream`] reads what stands above an authority that somebody else's root has signed.
 //! What is written here is signed elsewhere: no private key comes near.
@@ -8,6 +8,7 @@
 
 pub mod certificate;
 pub mod crl;
+pub mod dns_name;
 pub mod listener;
 pub mod ocsp;
 pub mod presented;

@@ -150,7 +150,7 @@ fn is_segment(text: &str) -> bool {
 }
 
 /// Whether a text is one label of a host's name (RFC 1123 section 2.1).
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     (1..=LABEL_BYTES_MAX).contains(&text.len())
         && text.bytes().all(known)

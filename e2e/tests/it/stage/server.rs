@@ -262,13 +262,19 @@ fn log_of(folder: &Folder) -> Stdio {
 /// The address in a URL such as `http://127.0.0.1:1234`.
 pub(crate) fn address_of(url: &str) -> SocketAddr {
     let (_, authority) = url.split_once("://").expect("a URL");
-    authority.parse().expect("an address")
+    authority.replace("localhost", "127.0.0.1").parse().expect("an address")
 }
 
 /// `accredit init` in a folder, for a port that nobody has.
 pub(crate) fn init(folder: &Folder, scheme: &str) -> Value {
-    let address = format!("127.0.0.1:{}", free_port());
-    let (data, url) = (folder.file("data"), format!("{scheme}://{address}"));
+    init_at(folder, scheme, "127.0.0.1")
+}
+
+/// The same, known to the world as `host` of this machine.
+pub(crate) fn init_at(folder: &Folder, scheme: &str, host: &str) -> Value {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let (data, url) = (folder.file("data"), format!("{scheme}://{host}:{port}"));
     let args = ["init", "--data", &data, "--org", "acme", "--public-url", &url, "--listen"];
     binary::run(binary::command(&[&args[..], &[&address, "--output", "json"]].concat())).json()
 }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accredit::{Agent, AgentError, Birth, BirthError, IssuerError, NodeProof, PrivateJwk};
+use accredit_edge::workloads::Hosts;
 use accredit_edge::{Node, Socket, Workloads};
 use accredit_wire::crypto::{Algorithm, PrivateKey};
+use accredit_wire::x509::dns_name::DnsName;
 use clap::Args;
 use serde_json::json;
 use tokio::sync::watch;
@@ -57,6 +59,9 @@ pub(crate) struct Run {
     /// Come back after a restart as the same node: its key is kept in this folder
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// A host that certificates of an agent's processes name here too, which its policy lets them; repeat it
+    #[arg(long, value_name = "AGENT=HOST", value_parser = host)]
+    dns_name: Vec<(String, String)>,
     /// The organization's name, at the server that --url names
     #[arg(long, value_name = "NAME")]
     org: Option<String>,
@@ -211,11 +216,12 @@ impl Daemon {
     ) -> Result<(), Failure> {
         loop {
             let node = Arc::new(Node::new(born));
-            let workloads = Workloads::new(Arc::clone(&node)).map_err(|error| {
-                let hint = "it runs on Linux, with /proc";
-                let title = "the start of this machine has no name";
-                Failure::new(Exit::Failure, "edge", title, &error.to_string(), hint)
-            })?;
+            let workloads =
+                Workloads::new(Arc::clone(&node), hosts(&self.args.dns_name)).map_err(|error| {
+                    let hint = "it runs on Linux, with /proc";
+                    let title = "the start of this machine has no name";
+                    Failure::new(Exit::Failure, "edge", title, &error.to_string(), hint)
+                })?;
             let workloads = Arc::new(workloads);
             if let Some(folder) = &self.folder {
                 let (boot, left) = folder.take_left()?;
@@ -269,6 +275,23 @@ impl Daemon {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// `AGENT=HOST`.
+fn host(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(agent, host)| !agent.is_empty() && !host.is_empty());
+    let (agent, host) = parts.ok_or("write it as AGENT=HOST")?;
+    let host = DnsName::parse(host).map_err(|error| error.to_string())?;
+    Ok((agent.to_owned(), host.to_string()))
+}
+
+/// All of each agent.
+fn hosts(named: &[(String, String)]) -> Hosts {
+    let mut hosts = Hosts::new();
+    for (agent, host) in named {
+        hosts.entry(agent.clone()).or_default().push(host.clone());
+    }
+    hosts
 }
 
 fn not_joined(why: &str) -> Failure {

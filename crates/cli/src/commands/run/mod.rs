@@ -65,6 +65,9 @@ pub(crate) struct Run {
     #[arg(long, value_name = "RESOURCE:ACTION", requires = "client_id",
           value_parser = args::permission)]
     allow: Vec<Permission>,
+    /// A host that its certificate names too, which the agent's policy lets it; repeat it for others
+    #[arg(long, value_name = "HOST")]
+    dns_name: Vec<String>,
     #[command(flatten)]
     by: AsAgent,
     /// The command and its arguments
@@ -76,7 +79,7 @@ pub(crate) struct Run {
 pub(crate) async fn run(args: Run, cx: &Context) -> Result<(), Failure> {
     serving::start_log(cx, LevelFilter::WARN);
     let born = born(&args, cx).await?;
-    let code = match started(&args.command, &born, cx).await {
+    let code = match started(&args, &born, cx).await {
         Ok((running, identity)) => {
             let code = running.ended().await;
             end(&identity, &born, cx).await;
@@ -165,11 +168,12 @@ impl Running {
 
 /// Gets the first certificate, opens the socket and starts the command.
 async fn started(
-    command: &[OsString],
+    args: &Run,
     born: &Born,
     cx: &Context,
 ) -> Result<(Running, Arc<Identity>), Failure> {
     let bound = born.builder(cx).build().map_err(|error| unset(&error))?;
+    let bound = bound.naming(args.dns_name.iter().map(String::as_str));
     let identity = Identity::begin(bound, born.agent(cx)?).await.map_err(|error| {
         let hint = "see `accredit doctor`, and that the agent is active";
         Failure::new(Exit::Failure, "run", "the instance got no identity", &error.to_string(), hint)
@@ -189,7 +193,7 @@ async fn started(
     tasks.spawn(async move { socket.serve(door).await });
     let kept = Arc::clone(&identity);
     tasks.spawn(async move { kept.keep().await });
-    let started = Started::new(command, &environment(&path))?;
+    let started = Started::new(&args.command, &environment(&path))?;
     Ok((Running { started, _socket: tasks, _folder: folder }, identity))
 }
 

@@ -60,6 +60,7 @@ fn rejections() -> Vec<Rejection> {
         Rejection::TooManyResources,
         Rejection::ExpiresIn,
         Rejection::Task,
+        Rejection::DnsNames(crate::x509::dns_name::NotADnsName::Spelling),
         Rejection::ActorToken,
         Rejection::TokenType("subject_token_type"),
         Rejection::AuthorizationTwice,

@@ -1,9 +1,11 @@
 //! Requests that others made, and chains that another library checks.
 
+mod hosts;
 mod listener;
 mod peers;
 mod revoked;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -92,7 +94,8 @@ impl Authority {
 
     fn numbered(&self, id: &SpiffeId, key: &SubjectKey, serial: &[u8; 16]) -> Certificate {
         let issuer = (self.named(), &pointers());
-        let unsigned = Unsigned::instance(id, issuer, ("ins", key), serial, life(1));
+        let named = (id, &BTreeSet::new());
+        let unsigned = Unsigned::instance(named, issuer, ("ins", key), serial, life(1));
         sign(&self.key, unsigned.expect("a leaf"))
     }
 
@@ -261,6 +264,16 @@ fn no_trust_domain_is_below_another_or_spelt_twice() {
 
 /// What OpenSSL says of a leaf under an organization's root, which it is given with its constraints.
 fn openssl(one: &Authority, leaf: &Certificate, purpose: &str) -> Option<(bool, String)> {
+    openssl_at(one, leaf, purpose, None)
+}
+
+/// The same of a leaf that is to be a host's.
+fn openssl_at(
+    one: &Authority,
+    leaf: &Certificate,
+    purpose: &str,
+    host: Option<&str>,
+) -> Option<(bool, String)> {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, certificate: &Certificate| {
         let path = folder.path().join(name);
@@ -269,6 +282,7 @@ fn openssl(one: &Authority, leaf: &Certificate, purpose: &str) -> Option<(bool, 
     };
     let told = std::process::Command::new("openssl")
         .args(["verify", "-x509_strict", "-attime", &NOW.to_string(), "-purpose", purpose])
+        .args(host.iter().flat_map(|host| ["-verify_hostname", host]))
         .arg("-CAfile")
         .arg(write("root.pem", &one.root))
         .arg("-untrusted")
