@@ -4,12 +4,14 @@
 //!
 //! The certificate is renewed with a new key when half of its life is over. While the server does not
 //! answer, what there is is given on until it is over, and [`Identity::standing`] says since when. What
-//! the server refuses is given to nobody from that moment on, whatever time it had left.
+//! the server refuses is given to nobody from that moment on, whatever time it had left; nor what hangs on
+//! something that was ended since, which the lists of revoked certificates tell ([`Upstream`]).
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use accredit::agent::RevokedCertificates;
 pub use accredit::mtls::Svid;
 use accredit::mtls::SvidError;
 use accredit::{AccessToken, Agent, AgentError, JwtSvid, Secret};
@@ -186,8 +188,14 @@ impl Identity {
         headers.get("dpop").cloned().ok_or(AgentError::Signing)
     }
 
-    /// Renews what there is in time, for as long as the future is polled.
+    /// Asks what was revoked, for as long as the future is polled: for an instance that is alone.
+    pub async fn follow(&self) {
+        self.upstream.follow().await;
+    }
+
+    /// Renews what there is in time, and takes back what was revoked, for as long as the future is polled.
     pub async fn keep(&self) {
+        let mut revoked = self.upstream.revoked();
         let mut retry = RETRY_MIN;
         let mut bundle_at = ambient::instant();
         if let Standing::Live(_, bundle) = &*self.standing.borrow() {
@@ -205,6 +213,14 @@ impl Identity {
                     self.upstream.forget();
                     bundle_at = now;
                 }
+                Ok(()) = revoked.changed() => {
+                    let revoked = Arc::clone(&revoked.borrow_and_update());
+                    if !self.is_among(&revoked) {
+                        continue;
+                    }
+                    tracing::warn!("something was ended that the instance hangs on: it asks anew");
+                    self.take_back();
+                }
             }
             match self.renew(&mut bundle_at).await {
                 Ok(()) => {
@@ -219,6 +235,12 @@ impl Identity {
                 }
             }
         }
+    }
+
+    /// Whether its certificate was revoked.
+    fn is_among(&self, revoked: &RevokedCertificates) -> bool {
+        let Standing::Live(svid, _) = &*self.standing.borrow() else { return false };
+        svid.number.as_ref().is_some_and(|number| revoked.have(number))
     }
 
     /// Gives nothing out any more. Whoever keeps it has stopped.

@@ -1,19 +1,25 @@
 //! SPIFFE Trust Domain and Bundle section 4: what all identities of one machine have of their server in
 //! common, which is asked for once for all of them.
 //!
-//! That is the bundle, against which certificates of the trust domain are checked, and since when the
-//! server has not answered.
+//! That is the bundle, against which certificates of the trust domain are checked, which certificates were
+//! revoked, and since when the server has not answered. The lists of revoked certificates are anybody's to
+//! read, where the feed is for those who enforce; they say the same of what this machine holds.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use accredit::Agent;
+use accredit::agent::RevokedCertificates;
 use accredit::mtls::Roots;
+use accredit::{Agent, AgentError, IssuerError};
 use accredit_wire::jwt_svid::authorities::Authorities;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::ambient;
 use crate::identity::IdentityError;
+
+/// How often it is asked which certificates were revoked, at the latest. The server makes its lists anew within 5
+/// seconds, and a cache may keep them for 5: what has ended is not given out for longer than 20.
+const REVOKED_EVERY: Duration = Duration::from_secs(10);
 
 /// What certificates and JWT-SVIDs of the trust domain are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +40,7 @@ pub struct Upstream {
     asking: tokio::sync::Mutex<()>,
     /// Since when the server does not answer.
     silent: Mutex<Option<Instant>>,
+    revoked: watch::Sender<Arc<RevokedCertificates>>,
     /// Told where an answer, or none, gives reason to look how this machine stands.
     doubt: Notify,
 }
@@ -53,6 +60,7 @@ impl Upstream {
             held: Mutex::default(),
             asking,
             silent: Mutex::default(),
+            revoked: watch::Sender::default(),
             doubt: Notify::new(),
         }
     }
@@ -76,6 +84,40 @@ impl Upstream {
         let bundle = known.unwrap_or_else(|| Arc::new(read));
         *held = Some(Held { bundle: Arc::clone(&bundle), until });
         Ok(bundle)
+    }
+
+    /// Asks which certificates were revoked, for as long as the future is polled: once for all of a machine.
+    pub(crate) async fn follow(&self) {
+        let mut is_silent = false;
+        loop {
+            let known = Arc::clone(&self.revoked.borrow());
+            match self.agent.revoked_certificates(&known).await {
+                Ok(new) => {
+                    if std::mem::take(&mut is_silent) {
+                        tracing::info!("the server says again which certificates were revoked");
+                        self.answered();
+                    }
+                    if let Some(new) = new {
+                        self.revoked.send_replace(Arc::new(new));
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut is_silent, true) {
+                        tracing::warn!(%error, "the server does not say which certificates were revoked: \
+                            what there is is given out until it is over");
+                    }
+                    if matches!(error, AgentError::Issuer(IssuerError::Net(_))) {
+                        self.is_silent();
+                    }
+                }
+            }
+            ambient::sleep(ambient::jittered(REVOKED_EVERY)).await;
+        }
+    }
+
+    /// Which certificates were revoked, as far as it is known, and a way to be told of others.
+    pub(crate) fn revoked(&self) -> watch::Receiver<Arc<RevokedCertificates>> {
+        self.revoked.subscribe()
     }
 
     /// Whoever wants the bundle next asks for it anew.

@@ -215,7 +215,7 @@ impl Workloads {
         &self.0.boot
     }
 
-    /// Ends what is over and looks how the node stands, for as long as the future is polled.
+    /// Ends what is over, looks how the node stands and what was revoked, for as long as the future is polled.
     pub async fn keep(&self) {
         let mut refused = self.0.node.refused();
         let take_back = async {
@@ -225,7 +225,8 @@ impl Workloads {
                 }
             }
         };
-        tokio::join!(self.0.node.keep(), self.0.endings.keep(&self.0.node), take_back);
+        let follow = self.0.node.upstream.follow();
+        tokio::join!(self.0.node.keep(), self.0.endings.keep(&self.0.node), take_back, follow);
     }
 
     /// Gives nothing out any more, and ends every instance and then the node at the server.

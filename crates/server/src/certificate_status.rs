@@ -49,11 +49,17 @@ pub struct Served<M> {
 
 impl<M> Served<M> {
     fn new(made: M, life: Life, der: Vec<u8>) -> Self {
-        let digest = sha256(&der);
-        let tag =
-            digest.first_chunk::<TAG_BYTES>().map_or_else(String::new, |half| b64url_encode(half));
-        Self { made, life, bytes: Bytes::from(der), tag: format!("\"{tag}\"") }
+        let tag = tag_of(&der);
+        Self { made, life, bytes: Bytes::from(der), tag }
     }
+}
+
+/// The strong entity tag of what is served.
+pub fn tag_of(bytes: &[u8]) -> String {
+    let digest = sha256(bytes);
+    let tag =
+        digest.first_chunk::<TAG_BYTES>().map_or_else(String::new, |half| b64url_encode(half));
+    format!("\"{tag}\"")
 }
 
 /// Lists and answers that somebody asked for.

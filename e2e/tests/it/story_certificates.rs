@@ -194,7 +194,7 @@ async fn a_host_is_certified_by_policy_and_openssl_knows_it_by_that_name_alone()
     let words = issue(server, &one, [&secret, &key, &certificate]);
     let named = [&words[..], &["--dns-name", host]].concat();
     let none = server.cli(&named);
-    assert!(none.code == 4 && none.err.contains("dns-name-not-held"), "{none:?}");
+    assert!(none.code == 5 && none.err.contains("may not name"), "{none:?}");
     let grant = |names: &[&str]| {
         let names: Vec<&str> = names.iter().flat_map(|name| ["--dns-name", name]).collect();
         server.cli(&[&["agent", "update", "planner"][..], &names].concat())
@@ -224,7 +224,7 @@ async fn a_host_is_certified_by_policy_and_openssl_knows_it_by_that_name_alone()
         (text(&shown, "standing"), &shown["dns_names"]),
         ("revoked".into(), &told["dns_names"])
     );
-    assert_eq!(server.cli(&named).code, 4);
+    assert_eq!(server.cli(&named).code, 5);
     server.cli(&["agent", "update", "planner", "--no-dns-names"]).good();
     assert_eq!(server.cli_json(&["agent", "get", "planner"])["dns_names"], serde_json::json!([]));
 }

@@ -16,6 +16,9 @@ use crate::stage::until;
 /// How long something of another process may take on a loaded machine.
 const SOON: Duration = Duration::from_secs(30);
 
+/// How long what was ended may be given on: 20 seconds, and what a loaded machine needs.
+const GIVEN_ON_MAX: Duration = Duration::from_secs(25);
+
 /// A machine: programs, and the daemon.
 struct Machine {
     cast: Cast,
@@ -271,6 +274,26 @@ async fn a_revoked_node_gives_nothing_out_and_another_one_does() {
     machine.daemon.take().expect("runs").stop();
     machine.join();
     assert_ne!(one.is(), first, "on another node it is another");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_ended_is_taken_back_within_seconds_though_no_process_is_born() {
+    let mut machine = Machine::new().await;
+    let node = machine.join();
+    let (mut one, mut two) = (machine.process("planner"), machine.process("planner"));
+    let (first, second) = (one.is(), two.is());
+    let kept = two.token().1;
+    assert_eq!(one.token().0, 200);
+    machine.cast.server.revoke(&first).await;
+    let began = std::time::Instant::now();
+    until("what it had is not given on", GIVEN_ON_MAX, async || one.token().0 == 403).await;
+    println!("taken back after {:?}", began.elapsed());
+    assert_eq!(two.token().1["access_token"], kept["access_token"], "its sibling goes on");
+    assert_eq!(two.is(), second);
+    // The node's end takes back all that was born there.
+    machine.cast.server.revoke(&node).await;
+    until("what it had is not given on", GIVEN_ON_MAX, async || two.token().0 == 403).await;
+    assert_eq!(two.gets("/status").0, 403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

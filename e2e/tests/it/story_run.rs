@@ -13,6 +13,9 @@ use crate::stage::{Cast, Server, binary, until};
 /// How long something of another process may take on a loaded machine.
 const SOON: Duration = Duration::from_secs(30);
 
+/// How long what was ended may be given on: 20 seconds, and what a loaded machine needs.
+const GIVEN_ON_MAX: Duration = Duration::from_secs(25);
+
 /// An agent as anybody writes one: it knows HTTP and nothing of ours. It asks what it reads, a JSON array
 /// of method, path, body and headers for each line, and says how each was answered.
 const AGENT: &str = r#"
@@ -291,6 +294,54 @@ async fn a_kill_ends_what_is_given_out_and_an_outage_does_not() {
     .await;
     assert_eq!(text(&run.gets("/status").1, "standing"), "refused");
     assert_eq!(run.ends(), Some(7), "the process goes on and ends as it likes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_ended_is_given_on_for_seconds_though_nobody_asks_the_server() {
+    const CACHED: &str = "/token?scope=crm:read&token_type=bearer";
+    let cast = Cast::new().await;
+    cast.bare_agent("planner").await;
+    let run = || Run::new(&cast.server, &["python3", "-c", AGENT]);
+    let (mut one, mut two) = (run(), run());
+    let id = |run: &mut Run| {
+        let id = text(&run.gets("/status").1, "spiffe_id");
+        id.rsplit('/').next().expect("an id").to_owned()
+    };
+    let (first, second) = (id(&mut one), id(&mut two));
+    let kept = two.gets(CACHED).1;
+    assert_eq!(one.gets(CACHED).0, 200);
+    cast.server.revoke(&first).await;
+    until("what was got before is not given on", GIVEN_ON_MAX, async || one.gets(CACHED).0 == 403)
+        .await;
+    assert_eq!(text(&one.gets("/status").1, "standing"), "refused");
+    // Whose agent was only narrowed has lost what it had, and gets its own anew.
+    assert_eq!(two.gets(CACHED).1["access_token"], kept["access_token"], "its sibling goes on");
+    let body = json!({"owner_email": "another@example.com"});
+    assert_eq!(cast.server.api("PATCH", "/v1/agents/planner", body).await.status, 200);
+    until("it has another token", GIVEN_ON_MAX, async || {
+        let (status, got, _) = two.gets(CACHED);
+        status == 200 && got["access_token"] != kept["access_token"]
+    })
+    .await;
+    until("it is live again", SOON, async || text(&two.gets("/status").1, "standing") == "live")
+        .await;
+    assert_eq!(id(&mut two), second);
+
+    // The server is away: nobody asks it, and it is said all the same.
+    let kept = two.gets(CACHED).1;
+    let mut server = cast.server;
+    server.kill();
+    until("it is said", GIVEN_ON_MAX, async || two.gets("/status").1["server_silent_for"].is_u64())
+        .await;
+    let (status, got, headers) = two.gets(CACHED);
+    assert_eq!((status, &got["access_token"]), (200, &kept["access_token"]));
+    assert!(headers.get("accredit-server-silent-for").is_some(), "{headers}");
+    let _server = server.again().await;
+    until("it is not said any more", SOON, async || {
+        two.gets("/status").1["server_silent_for"].is_null()
+    })
+    .await;
+    assert_eq!(text(&two.gets("/status").1, "standing"), "live");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,6 +64,8 @@ pub(crate) struct Nodes {
     pub(crate) revoked: Vec<String>,
     /// Agents that may not act.
     pub(crate) suspended: Vec<String>,
+    /// The hosts that were asked for with certificates, by instance.
+    pub(crate) hosts: Vec<(String, String)>,
     /// Whether the node is refused.
     pub(crate) is_node_refused: bool,
     /// How long a birth takes.
@@ -274,6 +276,8 @@ async fn certificate(State(issuer): State<Issuer>, form: String) -> Response {
     } else {
         ID.to_owned()
     };
+    let hosts = form.get("dns_names").cloned().unwrap_or_default();
+    issuer.nodes().hosts.push((id.clone(), hosts));
     let number = issuer.given.fetch_add(1, Ordering::SeqCst);
     let leaf = accredit_wire::x509::pem("CERTIFICATE", format!("leaf {number}").as_bytes());
     let above = accredit_wire::x509::pem("CERTIFICATE", b"|intermediate");

@@ -69,6 +69,11 @@ struct Local {
 impl Local {
     /// With programs, each of which is the agent of its name, but `stranger`.
     async fn new() -> Self {
+        Self::with(Hosts::new()).await
+    }
+
+    /// The same, whose certificates name hosts.
+    async fn with(hosts: Hosts) -> Self {
         let issuer = Issuer::start(Duration::from_hours(1)).await;
         let folder = tempfile::tempdir().expect("a folder");
         let python = Command::new("python3")
@@ -85,7 +90,7 @@ impl Local {
             }
         }
         let node = Arc::new(issuer.node().await);
-        let workloads = Arc::new(Workloads::new(node, Hosts::new()).expect("a name of this start"));
+        let workloads = Arc::new(Workloads::new(node, hosts).expect("a name of this start"));
         let mut local = Self { issuer, workloads, folder, tasks: Vec::new() };
         local.serve().await;
         local
@@ -221,6 +226,20 @@ async fn each_process_is_an_instance_that_ends_with_it() {
     local.ended(&[&first, &second]).await;
     assert_eq!(local.issuer.ended.load(std::sync::atomic::Ordering::SeqCst), 1, "the node itself");
     assert_eq!(two.is().await, "503 edge-not-now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_are_asked_for_by_the_agent_whose_they_are_and_by_no_other() {
+    let names = ["a.dev.id.example".to_owned(), "b.dev.id.example".to_owned()];
+    let hosts = Hosts::from([("agt_crm".to_owned(), names.to_vec())]);
+    let local = Local::with(hosts).await;
+    let (mut crm, mut mail) = (local.start("crm"), local.start("mail"));
+    let of = [crm.is().await, mail.is().await];
+    let asked = local.issuer.nodes().hosts.clone();
+    for (instance, hosts) in of.iter().zip(["a.dev.id.example b.dev.id.example", ""]) {
+        let named = asked.iter().find(|(id, _)| id.ends_with(&format!("/{instance}")));
+        assert_eq!(named.expect("asked for").1, hosts);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

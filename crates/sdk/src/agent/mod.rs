@@ -13,6 +13,8 @@ mod cache;
 mod node;
 mod on_behalf;
 mod possession;
+#[cfg(feature = "mtls")]
+pub(crate) mod revoked;
 mod svid;
 mod token;
 
@@ -45,6 +47,8 @@ pub use node::{Birth, BirthError, NodeProof, join};
 pub use on_behalf::Acting;
 use on_behalf::Subject;
 use possession::Holder;
+#[cfg(feature = "mtls")]
+pub use revoked::RevokedCertificates;
 pub use svid::{JwtSvid, X509Svid};
 pub use token::{AccessToken, AgentError};
 

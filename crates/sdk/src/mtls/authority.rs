@@ -36,15 +36,11 @@ use webpki::{
 
 use super::peers::Peers;
 use super::roots::Roots;
+use crate::agent::revoked::{LIST, LISTS, LISTS_BYTES_MAX, LISTS_MAX, LISTS_PATH};
 use crate::ambient;
 use crate::issuer::IssuerError;
 use crate::verifier::Verifier;
 
-/// The largest answer with lists, bytes: some 100,000 revoked certificates. Each handshake reads all of
-/// the one that it needs. Where they are longer nobody is talked to.
-const LISTS_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Lists in one answer, at most.
-const LISTS_MAX: usize = 256;
 /// For how long lists that do not know of the last revocation are believed at least, where the verifier's
 /// bound is shorter: the issuer makes them anew within 5 seconds, and a cache may keep them for 5.
 const LISTS_AGE_MIN: Duration = Duration::from_secs(15);
@@ -56,8 +52,6 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 /// How long a connection waits for lists that know of its peer's authority.
 const LEARN_WAIT_MAX: Duration = Duration::from_secs(5);
-/// The label of a list (RFC 7468 section 6).
-const LIST: &str = "X509 CRL";
 
 /// Why nothing can be checked.
 #[derive(Debug)]
@@ -479,7 +473,7 @@ async fn keep(shared: Arc<Shared>) {
                     shared.replace(|held| Held { lists: Arc::new(new), ..held });
                     lists.done(shared.lists_last());
                 }
-                Err(error) => lists.failed(&error, "lists of revoked certificates"),
+                Err(error) => lists.failed(&error, LISTS),
             }
             shared.asked.send_modify(|count| *count += 1);
         }
@@ -575,12 +569,12 @@ fn anchors(roots: &Roots) -> Result<Vec<TrustAnchor<'static>>, AuthorityError> {
 }
 
 async fn fetch_lists(verifier: &Verifier) -> Result<Lists, AuthorityError> {
-    const WHAT: &str = "lists of revoked certificates";
     let client = verifier.client();
-    let url = client.issuer.endpoint("/ca/crls");
-    let text = client.public_up_to(&url, WHAT, LISTS_BYTES_MAX).await?;
+    let url = client.issuer.endpoint(LISTS_PATH);
+    // Each handshake reads all of the one that it needs. Where they are longer nobody is talked to.
+    let text = client.public_up_to(&url, LISTS, LISTS_BYTES_MAX).await?;
     let text = std::str::from_utf8(&text).ok();
-    text.and_then(Lists::read).ok_or(AuthorityError::Malformed(WHAT))
+    text.and_then(Lists::read).ok_or(AuthorityError::Malformed(LISTS))
 }
 
 impl Lists {

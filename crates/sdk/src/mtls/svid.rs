@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use accredit_wire::crypto::{Algorithm, PrivateKey};
 use accredit_wire::time::Time;
+use accredit_wire::x509::certificate::{Certificate, SERIAL_BYTES};
 use accredit_wire::x509::{all_decoded, request, spiffe};
 use zeroize::Zeroizing;
 
@@ -24,6 +25,8 @@ pub struct Svid {
     pub trust_domain: String,
     /// The certificate, and behind it what signed it, each in DER.
     pub chain: Vec<Vec<u8>>,
+    /// The certificate's serial number; nothing where it is none of ours, so that no list of ours has it.
+    pub number: Option<[u8; SERIAL_BYTES]>,
     /// Its key, PKCS #8 in DER.
     pub key: Zeroizing<Vec<u8>>,
     /// When it is over, by this machine's clock.
@@ -81,6 +84,10 @@ impl Svid {
         Ok(Self {
             trust_domain: trust_domain.to_owned(),
             spiffe_id: got.spiffe_id,
+            number: chain
+                .first()
+                .and_then(|own| Certificate::parse(own).ok())
+                .map(|own| *own.serial()),
             chain,
             key: der,
             expires_at: got.expires_at,

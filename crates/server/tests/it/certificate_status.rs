@@ -502,3 +502,20 @@ async fn an_intermediate_that_gave_its_place_to_another_tells_of_what_it_signed_
     jobs::rotate_all(&world.server).await;
     world.ask(Ask::get(list_of(&leaf))).await.expect(404);
 }
+
+#[tokio::test]
+async fn the_lists_are_sent_again_only_where_they_are_others() {
+    let world = TestWorld::new(648).await;
+    let Scene { org, .. } = world.scene().await;
+    let one = world.instance(&org, "planner", None).await;
+    let issued = issue(&world, &org, &one).await;
+    let lists = |tag: &str| Ask::get(org.path("/ca/crls")).header("if-none-match", tag);
+    let first = world.ask(lists("\"other\"")).await.expect(200);
+    let tag = first.header("etag").to_owned();
+    let same = world.ask(lists(&tag)).await.expect(304);
+    assert!(same.body.is_empty() && same.header("etag") == tag);
+    revoke(&world, &org, issued["id"].as_str().expect("an id")).await;
+    world.advance(KNOWN_WITHIN_SECONDS.into());
+    let other = world.ask(lists(&tag)).await.expect(200);
+    assert_ne!((other.header("etag"), &other.body), (&*tag, &first.body));
+}

@@ -191,8 +191,9 @@ async fn started(
     let door = Arc::new(Tree::new(Arc::clone(&identity), own, child::user()));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { socket.serve(door).await });
-    let kept = Arc::clone(&identity);
+    let (kept, followed) = (Arc::clone(&identity), Arc::clone(&identity));
     tasks.spawn(async move { kept.keep().await });
+    tasks.spawn(async move { followed.follow().await });
     let started = Started::new(&args.command, &environment(&path))?;
     Ok((Running { started, _socket: tasks, _folder: folder }, identity))
 }

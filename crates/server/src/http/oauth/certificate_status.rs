@@ -16,7 +16,7 @@ use accredit_wire::x509::ocsp::{
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED};
 
-use crate::certificate_status::Served;
+use crate::certificate_status::{Served, tag_of};
 use crate::dispatch::{Call, Handled};
 use crate::failure::Failure;
 use crate::reply::{self, Reply};
@@ -43,8 +43,14 @@ pub fn lists(call: Call) -> Handled {
         let tenant = call.tenant().await?;
         let lists = call.server.certificate_status.lists(&call.server.world, &tenant).await?;
         let text: String = lists.into_iter().map(|list| list.crl).collect();
-        let mut reply = reply::bytes(LISTS_MEDIA_TYPE, text);
+        let tag = tag_of(text.as_bytes());
+        let mut reply = if reply::is_known(call.headers(), &tag) {
+            reply::empty(StatusCode::NOT_MODIFIED)
+        } else {
+            reply::bytes(LISTS_MEDIA_TYPE, text)
+        };
         reply::keep(&mut reply, CACHED_SECONDS);
+        reply::set(&mut reply, ETAG, &tag);
         Ok(reply)
     })
 }
