@@ -27,6 +27,7 @@ SCRIPTS = [
     "py_mtls.py",
     "py_sslyze.py",
     "py_spiffe.py",
+    "py_edge.py",
     "py_agents.py",
     "py_biscuit.py",
     "node_openid_client.mjs",

@@ -87,23 +87,22 @@ class Server:
         return line
 
 
-class TlsServer(Server):
-    """`accredit serve` over TLS on a free port, asking its clients for certificates."""
+class HostServer(Server):
+    """`accredit serve` on a free port, known to the world as `localhost`, which is a host's name."""
+
+    url = "http://localhost:{port}"
 
     def __init__(self, accredit, log_path, folder, port):
         super().__init__(accredit, log_path)
         self.folder = folder
-        self.address = f"127.0.0.1:{port}"
+        self.port = port
 
     def __enter__(self):
-        data, url = self.folder / "data", f"https://{self.address}"
-        words = ["init", "--data", str(data), "--public-url", url, "--listen", self.address]
+        data, url = self.folder / "data", self.url.format(port=self.port)
+        words = ["init", "--data", str(data), "--public-url", url]
+        words += ["--listen", f"127.0.0.1:{self.port}"]
         self.facts = json_command(self.accredit, clean_environment(), *words)
-        self.facts["ca"] = str(data / "tls.pem")
-        write_certificate(data / "tls.key", data / "tls.pem")
-        with open(self.facts["config"], "a", encoding="utf-8") as config:
-            config.write('\n[tls]\ncertificate_file = "tls.pem"\nkey_file = "tls.key"\n')
-            config.write('client_certificates = "asked"\n')
+        self._configure(data)
         self.process = subprocess.Popen(
             [self.accredit, "serve", "--config", self.facts["config"]],
             stdin=subprocess.DEVNULL,
@@ -118,14 +117,30 @@ class TlsServer(Server):
             raise
         return self
 
-    def environment(self):
-        return super().environment() | {"ACCREDIT_CA_FILE": self.facts["ca"]}
+    def _configure(self, data):
+        """Changes what `init` has written, where that is wanted."""
 
     def _wait(self):
         until = time.monotonic() + START_SECONDS_MAX
         while command(self.accredit, self.environment(), "org", "list")[0] != 0:
             if time.monotonic() > until or self.process.poll() is not None:
-                raise RuntimeError("does not serve over TLS")
+                raise RuntimeError("does not serve")
+
+
+class TlsServer(HostServer):
+    """The same over TLS, known by its address, asking its clients for certificates."""
+
+    url = "https://127.0.0.1:{port}"
+
+    def _configure(self, data):
+        self.facts["ca"] = str(data / "tls.pem")
+        write_certificate(data / "tls.key", data / "tls.pem")
+        with open(self.facts["config"], "a", encoding="utf-8") as config:
+            config.write('\n[tls]\ncertificate_file = "tls.pem"\nkey_file = "tls.key"\n')
+            config.write('client_certificates = "asked"\n')
+
+    def environment(self):
+        return super().environment() | {"ACCREDIT_CA_FILE": self.facts["ca"]}
 
 
 def write_certificate(key_path, certificate_path):

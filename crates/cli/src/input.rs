@@ -59,13 +59,19 @@ pub(crate) fn secret(path: &Path) -> Result<Secret, Failure> {
 /// The secret in a file that nobody but its owner can read, or that the service manager put into the
 /// folder of this process's credentials, which is nobody else's.
 pub(crate) fn private_secret(path: &Path, credentials: Option<&Path>) -> Result<Secret, Failure> {
+    private(path, credentials)?;
+    secret(path)
+}
+
+/// Refuses such a file that others can read.
+pub(crate) fn private(path: &Path, credentials: Option<&Path>) -> Result<(), Failure> {
     let found = std::fs::metadata(path).map_err(|error| {
         let title = format!("`{}` could not be read", path.display());
         Failure::file(&title, &error, "check the path and its permissions")
     })?;
     let is_given = credentials.is_some_and(|folder| path.parent() == Some(folder));
     match secrecy::open_to_others(&found).filter(|_| !is_given) {
-        None => secret(path),
+        None => Ok(()),
         Some(mode) => Err(Failure::usage(
             &format!("`{}` cannot be used", path.display()),
             &format!("others can read it (mode {mode:o})"),

@@ -156,6 +156,18 @@ pub enum ConfigError {
         /// The file.
         path: std::path::PathBuf,
     },
+    /// The file with the client's own certificate, or with its key, cannot be read.
+    ShownUnreadable {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the operating system said.
+        reason: std::io::ErrorKind,
+    },
+    /// The file holds no certificate or no key, or the one is not of the other.
+    ShownInvalid {
+        /// The file.
+        path: std::path::PathBuf,
+    },
     /// The TLS library refuses its own settings: ours.
     Tls,
 }
@@ -173,6 +185,14 @@ impl fmt::Display for ConfigError {
             Self::AuthoritiesInvalid { path } => write!(
                 f,
                 "`{}` must hold at least one PEM certificate and only valid ones",
+                path.display()
+            ),
+            Self::ShownUnreadable { path, reason } => {
+                write!(f, "cannot read `{}`: {reason}", path.display())
+            }
+            Self::ShownInvalid { path } => write!(
+                f,
+                "`{}` must hold a PEM certificate whose key is the one that was named, or that key",
                 path.display()
             ),
             Self::Tls => f.write_str("the TLS library refused its settings"),

@@ -20,7 +20,7 @@ pub mod lines;
 pub mod sse;
 mod tls;
 
-pub use client::{Chunks, Client, Config, RESPONSE_BODY_MAX};
+pub use client::{Chunks, Client, Config, RESPONSE_BODY_MAX, Shown};
 pub use document::{DocumentError, Documents};
 pub use egress::Egress;
 pub use error::{ConfigError, NetError};

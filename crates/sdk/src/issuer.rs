@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use accredit_net::{Client, Config, ConfigError, Egress, NetError, RESPONSE_BODY_MAX};
+use accredit_net::{Client, Config, ConfigError, Egress, NetError, RESPONSE_BODY_MAX, Shown};
 use accredit_wire::oauth::metadata::{Metadata, WellKnown};
 use accredit_wire::secret::Secret;
 use bytes::Bytes;
@@ -208,6 +208,16 @@ impl IssuerClient {
     ) -> Result<Self, ConfigError> {
         let http = Client::new(Config { authorities, ..Config::new(Egress::Named) })?;
         Ok(Self { issuer, http, key })
+    }
+
+    /// One that is shown a certificate of the client's own.
+    pub(crate) fn showing(
+        issuer: Issuer,
+        shown: Shown,
+        authorities: Option<PathBuf>,
+    ) -> Result<Self, ConfigError> {
+        let config = Config { authorities, shown: Some(shown), ..Config::new(Egress::Named) };
+        Ok(Self { issuer, http: Client::new(config)?, key: None })
     }
 
     pub(crate) async fn endpoints(&self) -> Result<Endpoints, IssuerError> {

@@ -24,6 +24,7 @@ mod story_compose;
 mod story_contract;
 mod story_demo;
 mod story_edge;
+mod story_edge_tls;
 mod story_exits;
 mod story_failover;
 mod story_faults;

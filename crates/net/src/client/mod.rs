@@ -33,6 +33,15 @@ const IDLE_PER_HOST_MAX: usize = 8;
 /// How long an idle connection is kept.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(30);
 
+/// A certificate of the client's own (RFC 8446 section 4.4.2) and its key, each in a PEM file.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The certificate, and behind it what signed it, if anything.
+    pub certificate: PathBuf,
+    /// Its key, in PKCS #8, SEC 1 or PKCS #1.
+    pub key: PathBuf,
+}
+
 /// What a [`Client`] may do. Start from [`Config::new`] and change what differs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -42,6 +51,8 @@ pub struct Config {
     pub loopback: Vec<SocketAddr>,
     /// A PEM file with certificate authorities to trust beside the built-in ones.
     pub authorities: Option<PathBuf>,
+    /// What the client shows of itself where it is asked for a certificate: nothing.
+    pub shown: Option<Shown>,
     /// Name resolution, TCP and TLS together: 5 s.
     pub connect_timeout: Duration,
     /// The whole exchange of [`Client::send`], and the head of [`Client::stream`]: 10 s.
@@ -57,6 +68,7 @@ impl Config {
             egress,
             loopback: Vec::new(),
             authorities: None,
+            shown: None,
             connect_timeout: Duration::from_secs(5),
             exchange_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(1),
@@ -79,7 +91,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client with these settings. Reads the file of authorities, opens no connection.
+    /// A client with these settings. Reads the files that they name, opens no connection.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         Self::with_resolver(config, system_resolver())
     }
@@ -89,7 +101,7 @@ impl Client {
             egress: config.egress,
             loopback: config.loopback.into(),
             resolve,
-            tls: tls::client_config(config.authorities.as_deref())?,
+            tls: tls::client_config(config.authorities.as_deref(), config.shown.as_ref())?,
             connect_timeout: config.connect_timeout,
         };
         let inner = legacy::Client::builder(TokioExecutor::new())

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use accredit_net::RESPONSE_BODY_MAX;
+use accredit_net::{RESPONSE_BODY_MAX, Shown};
 use accredit_wire::jose::jwk::PrivateJwk;
 use accredit_wire::oauth::client_auth::ASSERTION_TYPE;
 use accredit_wire::secret::Secret;
@@ -19,7 +19,7 @@ use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 
 use super::{Agent, AgentError, AgentSetupError, issuer_client};
-use crate::issuer::{IssuerClient, IssuerError};
+use crate::issuer::{Issuer, IssuerClient, IssuerError};
 
 /// The longest time after which it is asked again, whatever the issuer says.
 const LATER_MAX: Duration = Duration::from_mins(5);
@@ -35,6 +35,16 @@ pub enum NodeProof {
     JoinToken(Secret),
     /// A token that the node's platform signed (RFC 7523 section 2.2): of Kubernetes, of a cloud, of CI.
     PlatformToken(Secret),
+    /// A certificate of its own (RFC 8705), whose key is registered for an instance of the agent `client_id`.
+    /// The files are read at each try.
+    Certificate {
+        /// The agent, `agt_…`.
+        client_id: String,
+        /// The certificate, in a PEM file.
+        certificate: PathBuf,
+        /// Its key, in another.
+        key: PathBuf,
+    },
 }
 
 /// An instance that was just brought into being, or was there and has a new key.
@@ -104,9 +114,23 @@ pub async fn join(
     proof: &NodeProof,
     key: PrivateJwk,
 ) -> Result<Birth, BirthError> {
+    let shows = match proof {
+        NodeProof::Certificate { certificate, key, .. } => {
+            let shown = Shown { certificate: certificate.clone(), key: key.clone() };
+            let issuer = Issuer::parse(issuer).map_err(AgentSetupError::Issuer);
+            let shows = issuer.and_then(|issuer| {
+                IssuerClient::showing(issuer, shown, authorities.clone())
+                    .map_err(AgentSetupError::Net)
+            });
+            Some(shows.map_err(BirthError::Setup)?)
+        }
+        NodeProof::JoinToken(_) | NodeProof::PlatformToken(_) => None,
+    };
+    // From then on the node proves itself by its own key, and shows nothing besides.
     let issuer = issuer_client(issuer, authorities).map_err(BirthError::Setup)?;
     let request = joining(&issuer, proof, &key)?;
-    let response = issuer.http.send(request, RESPONSE_BODY_MAX).await;
+    let http = &shows.as_ref().unwrap_or(&issuer).http;
+    let response = http.send(request, RESPONSE_BODY_MAX).await;
     born(&response.map_err(IssuerError::Net)?, &issuer, key)
 }
 
@@ -122,6 +146,7 @@ fn joining(
             form.append_pair("client_assertion_type", ASSERTION_TYPE);
             form.append_pair("client_assertion", token.expose());
         }
+        NodeProof::Certificate { client_id, .. } => drop(form.append_pair("client_id", client_id)),
     }
     form.append_pair("jwk", &public(key)?);
     let request = Request::post(issuer.issuer.endpoint("/oauth/instances/join"))

@@ -1,6 +1,6 @@
 //! `accredit edge run`: the daemon on a machine where agents run.
 //!
-//! It joins as a node, by a join token or by a token of its platform, and answers at a socket that every
+//! It joins as a node, by a join token, a token of its platform or a certificate, and answers at a socket that every
 //! process of the machine may use. Which agent a process is, is decided by the server's rules from what the
 //! kernel says of it ([`accredit_edge::attest`]).
 //!
@@ -40,7 +40,9 @@ const JOINED_AGAIN_EVERY: Duration = Duration::from_secs(30);
 #[command(
     after_help = "Examples:\n  accredit edge run --org dev --join-token-file /etc/accredit/join-token\n  \
                   accredit edge run --issuer https://id.example/o/dev \\\n    \
-                  --platform-token-file /var/run/secrets/tokens/accredit --socket ./run/agent@localhost\n\n\
+                  --platform-token-file /var/run/secrets/tokens/accredit --socket ./run/agent@localhost\n  \
+                  accredit edge run --issuer https://id.example/o/dev --client-id agt_… \\\n    \
+                  --tls-certificate /etc/pki/host.pem --tls-key /etc/pki/host.key\n\n\
                   A process asks at the socket: curl --unix-socket /run/accredit/agent@localhost \\\n    \
                   -H 'workload.spiffe.io: true' 'http://localhost/token?scope=crm:read'\n\
                   SPIFFE clients find it by SPIFFE_ENDPOINT_SOCKET=unix:///run/accredit/agent@localhost.\n\n\
@@ -53,6 +55,16 @@ pub(crate) struct Run {
     /// Join by a token of the platform, which a rule knows (`accredit attest rule add`); read at each try
     #[arg(long, value_name = "FILE")]
     platform_token_file: Option<PathBuf>,
+    /// Join by mutual TLS: a certificate whose key is registered for an instance of --client-id; read at each try
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "client_id",
+          conflicts_with_all = ["join_token_file", "platform_token_file"])]
+    tls_certificate: Option<PathBuf>,
+    /// Its key, in a file that nobody but its owner can read
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// The agent of which the node is an instance, by id, where it joins by a certificate
+    #[arg(long, value_name = "ID", requires = "tls_certificate")]
+    client_id: Option<String>,
     /// Where processes ask; nobody but root and this user may be able to change its folder
     #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT)]
     socket: PathBuf,
@@ -135,7 +147,12 @@ impl Daemon {
     }
 
     fn has_proof(&self) -> bool {
-        self.args.join_token_file.is_some() || self.args.platform_token_file.is_some()
+        self.args.join_token_file.is_some() || self.may_join_again()
+    }
+
+    /// Whether it can join more than once. A join token is used up.
+    fn may_join_again(&self) -> bool {
+        self.args.platform_token_file.is_some() || self.args.tls_certificate.is_some()
     }
 
     /// The node that there was.
@@ -176,20 +193,29 @@ impl Daemon {
 
     /// What is shown to join.
     fn proof(&self, cx: &Context) -> Result<NodeProof, Failure> {
-        match (&self.args.join_token_file, &self.args.platform_token_file) {
-            (Some(file), _) => {
-                let open = input::private_secret(file, cx.around.credentials.as_deref())?;
-                Ok(NodeProof::JoinToken(open))
-            }
-            // Who may read it is the platform's to decide, and it is of use for minutes.
-            (None, Some(file)) => Ok(NodeProof::PlatformToken(input::secret(file)?)),
-            (None, None) => Err(Failure::usage(
-                "nothing says which node this is",
-                "neither --join-token-file nor --platform-token-file was given, and no node is kept \
-                 in a --state-dir",
-                "make a join token with `accredit edge invite`, and name its file",
-            )),
+        let (args, credentials) = (&self.args, cx.around.credentials.as_deref());
+        if let Some(file) = &args.join_token_file {
+            return Ok(NodeProof::JoinToken(input::private_secret(file, credentials)?));
         }
+        if let Some(file) = &args.platform_token_file {
+            // Who may read it is the platform's to decide, and it is of use for minutes.
+            return Ok(NodeProof::PlatformToken(input::secret(file)?));
+        }
+        let by = args.tls_certificate.clone().zip(args.tls_key.clone());
+        let Some(((certificate, key), client_id)) = by.zip(args.client_id.clone()) else {
+            return Err(Failure::usage(
+                "nothing says which node this is",
+                "none of --join-token-file, --platform-token-file and --tls-certificate was given, \
+                 and no node is kept in a --state-dir",
+                "make a join token with `accredit edge invite`, and name its file",
+            ));
+        };
+        if !self.issuer.starts_with("https:") {
+            let (title, hint) = ("a certificate is shown over TLS alone", "use an https address");
+            return Err(Failure::usage(title, &format!("{} is none", self.issuer), hint));
+        }
+        input::private(&key, credentials)?;
+        Ok(NodeProof::Certificate { client_id, certificate, key })
     }
 
     fn refused(&self, error: &BirthError) -> Failure {
@@ -241,10 +267,9 @@ impl Daemon {
         }
     }
 
-    /// Waits until the node is refused, and then until it joined again. Never without a platform: a join
-    /// token is used up.
+    /// Waits until the node is refused, and then until it joined again.
     async fn joined_again(&self, node: &Node, cx: &Context) -> Birth {
-        if self.args.platform_token_file.is_none() {
+        if !self.may_join_again() {
             return std::future::pending().await;
         }
         loop {
@@ -296,7 +321,8 @@ fn hosts(named: &[(String, String)]) -> Hosts {
 
 fn not_joined(why: &str) -> Failure {
     let hint = "a join token is of use once: make another with `accredit edge invite`; what a platform's \
-                token must say stands in `accredit attest rule list`";
+                token must say stands in `accredit attest rule list`; a certificate's key is registered for an \
+                instance, and the server asks for certificates (`tls.client_certificates`)";
     Failure::new(Exit::Denied, "edge", "the node did not join", why, hint)
 }
 
