@@ -56,7 +56,8 @@ def agent():
 
     with WorkloadApiClient() as client:
         svid = client.fetch_x509_svid()
-        bundle = client.fetch_x509_bundles().get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
+        domain = svid.spiffe_id.trust_domain
+        bundle = client.fetch_x509_bundles().get_bundle_for_trust_domain(domain)
     names = svid.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     facts = {
         "spiffe_id": str(svid.spiffe_id),
@@ -124,7 +125,8 @@ class Edge:
     def __enter__(self):
         self.server.__enter__()
         self.org = self.server.facts["org"]
-        self.tells("resource", "create", "crm", "--audience", "https://crm.example/", "--action", "read")
+        crm = ["crm", "--audience", "https://crm.example/", "--action", "read"]
+        self.tells("resource", "create", *crm)
         for name in ("edge-bot", "edge-node"):
             words = ["--owner", "mia@example.com", "--purpose", "interop", "--allow", "crm:read"]
             self.tells("agent", "create", name, *words, "--activate")
@@ -178,6 +180,18 @@ class Edge:
         )
 
 
+    def runs(self, host):
+        """The same Python under `accredit run`, whose certificate is to name a host."""
+        words = ["run", "--agent", "edge-bot", "--dns-name", host, "--"]
+        return subprocess.Popen(
+            [self.accredit, *words, sys.executable, __file__, "agent", host],
+            env=self.server.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+
 def main():
     check = Checks("edge")
     with (
@@ -187,7 +201,7 @@ def main():
         one, two = edge.process(edge.launcher), edge.process(edge.launcher)
         said = [json.loads(program.stdout.readline() or "{}") for program in (one, two)]
 
-        @check("each process of a program that a rule names is an instance of its own, with what it starts")
+        @check("each process of a program that a rule names is an instance, with what it starts")
         def _():
             for facts in said:
                 holds("/agent/edge-bot/instance/ins_" in facts["spiffe_id"], facts["spiffe_id"])
@@ -207,7 +221,8 @@ def main():
             holds(other.wait(SECONDS_MAX) != 0, "it was told who it is")
             address = f"unix://{edge.socket}"
             equal(code_of(address, []), grpc.StatusCode.INVALID_ARGUMENT)
-            equal(code_of(address, [("workload.spiffe.io", "false")]), grpc.StatusCode.INVALID_ARGUMENT)
+            other = [("workload.spiffe.io", "false")]
+            equal(code_of(address, other), grpc.StatusCode.INVALID_ARGUMENT)
             equal(code_of(address, MEANT), grpc.StatusCode.PERMISSION_DENIED)
 
         @check("a revocation ends an open stream within its bound, and its sibling's goes on")
@@ -218,6 +233,16 @@ def main():
             took = time.monotonic() - began
             holds(took < ENDED_SECONDS_MAX, f"after {took:.1f} s")
             equal(two.poll(), None)
+
+        @check("a command under `accredit run` asks for a host as well, and gets none but that")
+        def _():
+            three = edge.runs(edge.host)
+            facts = json.loads(three.stdout.readline())
+            equal([facts["hosts"], facts["met"][0]], [[edge.host], "met"])
+            three.terminate()
+            three.wait(SECONDS_MAX)
+            refused = edge.runs(f"x.{edge.host}")
+            equal([refused.stdout.readline(), refused.wait(SECONDS_MAX) != 0], ["", True])
 
         two.kill()
     check.finish()
