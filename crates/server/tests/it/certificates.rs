@@ -220,6 +220,7 @@ async fn a_request_that_its_own_good_key_did_not_sign_gets_nothing() {
         ("rsa1024.pem", "has a key that is not of"),
         ("p521.pem", "has a key that is not of"),
         ("ed25519.pem", "has a key that is not of"),
+        ("published.pem", "everybody has it"),
     ] {
         let sent = std::fs::read_to_string(folder.join(name)).expect("a request");
         let answer = ask(&world, &org, &one, &[("csr", &sent)]).await;

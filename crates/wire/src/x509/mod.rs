@@ -12,6 +12,7 @@ pub mod dns_name;
 pub mod listener;
 pub mod ocsp;
 pub mod presented;
+mod published;
 pub mod request;
 pub mod spiffe;
 pub mod svid;

@@ -13,6 +13,7 @@ use x509_cert::request::CertReq;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::certificate::{ecdsa, info, sequence, signature};
+use super::published::is_published;
 use super::{EncodingError, decoded, from_base64, pem};
 use crate::crypto::{EcdsaKind, PrivateKey, RsaAlgorithm, RsaPublicKey, sha256, verify_ecdsa_asn1};
 
@@ -43,6 +44,8 @@ pub enum RequestError {
     Malformed,
     /// The key is of no kind or size that certificates are issued for.
     Key,
+    /// Everybody has the private half of the key.
+    Published,
     /// It is signed in no way that goes with its key.
     Algorithm,
     /// The signature is not by the key in it.
@@ -60,6 +63,9 @@ impl fmt::Display for RequestError {
             Self::Key => f.write_str(
                 "has a key that is not of P-256, P-384 or RSA with 2048 to 4096 bits and the \
                  exponent 65537",
+            ),
+            Self::Published => f.write_str(
+                "has a key whose private half is printed in a standard, so that everybody has it",
             ),
             Self::Algorithm => f.write_str(
                 "is not signed by ECDSA with SHA-256 or SHA-384, or by RSA (PKCS #1) with SHA-256",
@@ -136,8 +142,8 @@ pub fn parse(text: &str) -> Result<SubjectKey, RequestError> {
     } else {
         return Err(RequestError::Key);
     }
-    let der = info.to_der().map_err(malformed)?;
-    Ok(SubjectKey { info, der })
+    let key = SubjectKey { der: info.to_der().map_err(malformed)?, info };
+    if is_published(&key.digest()) { Err(RequestError::Published) } else { Ok(key) }
 }
 
 /// A request for a certificate of a key of P-256, as PEM. It names nothing and asks for nothing.

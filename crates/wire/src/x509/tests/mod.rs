@@ -210,6 +210,23 @@ fn what_is_no_request_is_refused() {
 }
 
 #[test]
+fn a_key_that_everybody_has_is_certified_for_nobody() {
+    // RFC 9500 section 2.3.
+    let made = include_str!("../../../../../fuzz/corpus/csr/published.pem");
+    assert_eq!(parse(made).err(), Some(RequestError::Published));
+    // RFC 7515 appendix A.3.
+    let part = |text| crate::jose::b64url_decode(text).expect("base64url");
+    let x = part("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU");
+    let y = part("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+    let d = part("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI");
+    let point = [&[4], x.as_slice(), &y].concat().try_into().expect("65 bytes");
+    let key =
+        PrivateKey::p256_from_scalar(&d.try_into().expect("32 bytes"), &point).expect("a key");
+    let asked = write(&key).expect("a request");
+    assert_eq!(parse(&asked).err(), Some(RequestError::Published));
+}
+
+#[test]
 fn a_chain_is_accepted_by_another_library_and_only_within_its_trust_domain() {
     let (one, two) = (authority("one"), authority("two"));
     let key = parse(&p256()).expect("a key");
