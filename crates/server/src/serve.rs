@@ -22,7 +22,6 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use crate::Server;
@@ -120,7 +119,7 @@ impl Listening {
         let connections = Arc::new(Connections::default());
         let found = tokio::select! {
             found = looking => Some(found),
-            () = self.accept(&router, &connections, &graceful) => None,
+            () = self.accept((&router, None), &connections, &graceful) => None,
             _ = stop.wait_for(|stop| *stop) => None,
         };
         // Not waited for: new connections are served meanwhile.
@@ -131,7 +130,7 @@ impl Listening {
     /// Accepts connections and speaks with each, for ever.
     async fn accept(
         &self,
-        router: &Router,
+        (router, server): (&Router, Option<&Arc<Server>>),
         places: &Arc<Connections>,
         graceful: &GracefulShutdown,
     ) {
@@ -160,8 +159,9 @@ impl Listening {
                 }
             };
             let watcher = graceful.watcher();
-            let connection = Connection { router: router.clone(), peer, watcher };
-            let tls = self.tls.as_ref().map(|tls| tls.acceptor.clone());
+            let server = server.cloned();
+            let connection = Connection { router: router.clone(), server, peer, watcher };
+            let tls = self.tls.clone();
             tokio::spawn(async move {
                 connection.run(stream, tls).await;
                 drop(place);
@@ -194,7 +194,7 @@ impl Listening {
         let router = dispatch::router(&server);
         let graceful = GracefulShutdown::new();
         tokio::select! {
-            () = self.accept(&router, &server.connections, &graceful) => {}
+            () = self.accept((&router, Some(&server)), &server.connections, &graceful) => {}
             () = self.renew(&server) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
@@ -223,18 +223,20 @@ impl Listening {
 /// One accepted connection.
 struct Connection {
     router: Router,
+    /// What it is with, once that serves.
+    server: Option<Arc<Server>>,
     peer: IpAddr,
     watcher: hyper_util::server::graceful::Watcher,
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    async fn run(self, stream: TcpStream, tls: Option<Tls>) {
         let _ = stream.set_nodelay(true);
         match tls {
             None => self.speak(stream, None).await,
-            Some(acceptor) => {
-                let handshake =
-                    tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
+            Some(tls) => {
+                let accepted = tls.accept(stream, self.server.as_deref());
+                let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, accepted).await;
                 if let Ok(Ok(stream)) = handshake {
                     let certificate = certificates::shown(stream.get_ref().1);
                     self.speak(stream, certificate).await;

@@ -127,11 +127,53 @@ async fn clients_of_others_believe_the_printed_roots_for_the_host_and_for_no_oth
     // Ours, which speaks to the address here.
     assert_eq!(server.cli(&["org", "list", "--ca-file", &trusted]).code, 8);
 
+    bundle_is_fetched_by_its_own_roots(&server, (&trusted, &port), &curl);
+
     // The key of what is shown is nowhere: neither in the folder nor in the log is one.
     for file in std::fs::read_dir(folder.data()).expect("a folder") {
         let bytes = std::fs::read(file.expect("a file").path()).expect("read");
         assert!(!String::from_utf8_lossy(&bytes).contains("PRIVATE KEY"));
     }
+}
+
+/// SPIFFE Federation, profile `https_spiffe`: whoever has the roots of an organization gets its bundle by
+/// them alone, from the trust domain's own name.
+fn bundle_is_fetched_by_its_own_roots(
+    server: &Server,
+    (trusted, port): (&str, &str),
+    curl: &dyn Fn(&[&str]) -> Ran,
+) {
+    let domain = format!("acme.{HOST}");
+    let resolve = [HOST, &domain].map(|host| format!("{host}:{port}:127.0.0.1"));
+    let resolve = ["--resolve", &resolve[0], "--resolve", &resolve[1]];
+    let ask = |args: &[&str]| {
+        let ran = run("curl", &[&["-sS", "--max-time", "10"][..], &resolve, args].concat());
+        serde_json::from_str::<Value>(&ran.good()).expect("JSON")
+    };
+    let (key, ca) =
+        (format!("authorization: Bearer {}", server.admin), server.folder().file("org.pem"));
+    let shown = ask(&["--cacert", trusted, "-H", &key, &format!("https://{HOST}:{port}/v1/ca")]);
+    let roots = shown["roots"].as_array().expect("roots");
+    let roots: String = roots.iter().map(|root| text(root, "anchor")).collect();
+    std::fs::write(&ca, roots).expect("written");
+
+    let url = text(&shown, "bundle_endpoint_url");
+    assert_eq!(url, format!("https://{domain}:{port}/o/acme/spiffe/bundle"));
+    let bundle = ask(&["--cacert", &ca, &url]);
+    assert!(bundle["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{bundle}");
+    // The roots of the listener's own authority are for another host, and these are not for that one.
+    let by_host = format!("https://{HOST}:{port}/o/acme/spiffe/bundle");
+    for wrong in [["--cacert", trusted, &url], ["--cacert", &ca, &by_host]] {
+        assert_eq!(curl(&[&resolve[..], &wrong].concat()).code, 60, "{wrong:?}");
+    }
+    let to = format!("127.0.0.1:{port}");
+    let args =
+        ["s_client", "-connect", &to, "-servername", &domain, "-x509_strict", "-CAfile", &ca];
+    let name = ["-verify_return_error", "-verify_hostname", &domain];
+    let ran = run("openssl", &[&args[..], &name].concat());
+    assert!(ran.code == 0 && ran.out.contains("Verify return code: 0 (ok)"), "{ran:?}");
+    let python = run("python3", &["-c", PYTHON, &ca, port, &domain]);
+    assert_eq!(python.code, 0, "{python:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use accredit_wire::x509::upstream::{Above, RootKey};
 use accredit_wire::x509::{base64, pem};
 use serde::Serialize;
 
-use super::{Certified, trust_domain, upstream};
+use super::{Certified, bundle_endpoint, trust_domain, upstream};
 use crate::context::Cx;
 use crate::keys::{KeyPurpose, KeyState, SigningKey};
 use crate::refusal::{Error, Fault};
@@ -143,6 +143,11 @@ pub struct CaView {
     pub trust_domain: String,
     /// Where its bundle is.
     pub bundle_url: String,
+    /// Where it is under the trust domain's own name, which has to lead to the server: whoever has the roots
+    /// gets it from there without a web certificate (SPIFFE Federation, profile `https_spiffe`).
+    pub bundle_endpoint_url: String,
+    /// Who serves it there.
+    pub bundle_endpoint_id: String,
     /// The roots, the ones that are not published, too.
     pub roots: Vec<CaKeyView>,
     /// The intermediate that signs, and those before it that are still believed.
@@ -197,9 +202,12 @@ pub(super) fn view(cx: &Cx, all: &[SigningKey]) -> Result<CaView, Fault> {
         }
         Ok::<_, Fault>(shown)
     };
+    let domain = trust_domain(cx.tenant.id, &cx.tenant.issuer)?;
     Ok(CaView {
-        trust_domain: trust_domain(cx.tenant.id, &cx.tenant.issuer)?.to_string(),
+        trust_domain: domain.to_string(),
         bundle_url: format!("{}/spiffe/bundle", cx.tenant.issuer),
+        bundle_endpoint_url: bundle_endpoint::url(&domain, &cx.tenant.issuer),
+        bundle_endpoint_id: domain.bundle_endpoint().to_string(),
         roots: shown(KeyPurpose::CaRoot)?,
         intermediates: shown(KeyPurpose::Ca)?,
     })

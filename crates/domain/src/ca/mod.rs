@@ -8,6 +8,7 @@
 //! what never changes (`docs/decisions/0012`).
 
 pub mod bundle;
+pub mod bundle_endpoint;
 pub mod issued;
 pub mod listener;
 pub mod ocsp;

@@ -1,23 +1,30 @@
 //! RFC 8446: how the listener speaks TLS, and with which certificate.
 //!
 //! It is in files ([`files`]), or of the installation's own authority ([`own_ca`]). Either is renewed while
-//! it serves: new connections get what is new, those that are open keep theirs.
+//! it serves: new connections get what is new, those that are open keep theirs. Who asks for the name of a
+//! trust domain is shown one of that ([`bundle_endpoints`]).
 
+mod bundle_endpoints;
 mod files;
+mod fresh_key;
 mod own_ca;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use self::bundle_endpoints::BundleEndpoints;
 use self::files::Files;
 use self::own_ca::OwnCa;
 use crate::Server;
@@ -27,6 +34,10 @@ use crate::serve::ServeError;
 
 /// How often it is looked whether there is another certificate.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// A time of day that is back by less is no reason for another certificate: each says that it holds from a
+/// minute before it was made.
+const BACK_MAX: Duration = Duration::from_secs(30);
 
 static SINCE_TLS12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 static SINCE_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
@@ -89,7 +100,7 @@ pub struct Settings {
 /// TLS with a certificate that is renewed while it is used.
 #[derive(Clone)]
 pub struct Tls {
-    pub(crate) acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     own: Arc<Own>,
 }
 
@@ -97,12 +108,13 @@ impl Tls {
     /// Reads the certificate and its key, where they are in files. An error says which file is wrong.
     pub fn read(settings: &Settings) -> Result<Self, ServeError> {
         let provider = Arc::new(default_provider());
-        let own = Arc::new(match &settings.certificate {
+        let for_all = match &settings.certificate {
             Source::Files { certificates, key } => {
-                Own::Files(Files::read((certificates, key), Arc::clone(&provider))?)
+                ForAll::Files(Files::read((certificates, key), Arc::clone(&provider))?)
             }
-            Source::OwnCa => Own::Ca(OwnCa::default()),
-        });
+            Source::OwnCa => ForAll::Ca(OwnCa::default()),
+        };
+        let own = Arc::new(Own { for_all, bundle_endpoints: BundleEndpoints::default() });
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(settings.min_version.versions())
             .map_err(|error| ServeError::Tls(error.to_string()))?;
@@ -115,7 +127,21 @@ impl Tls {
         let resolver = Arc::clone(&own);
         let mut config = config.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), own })
+        Ok(Self { config: Arc::new(config), own })
+    }
+
+    /// A handshake with whoever connects; `server` where it serves.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        server: Option<&Server>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let name = begun.client_hello().server_name().map(str::to_owned);
+        if let (Some(server), Some(name)) = (server, name) {
+            self.own.bundle_endpoints.prepare(server, &name).await;
+        }
+        begun.into_stream(Arc::clone(&self.config)).await
     }
 
     /// Goes on looking for another certificate, for as long as it is polled.
@@ -135,20 +161,26 @@ impl Tls {
     /// One turn of that; whether there is another certificate. Where it is of the own authority, no handshake
     /// ends well before the first.
     pub async fn look(&self, server: &Server) -> Result<bool, ServeError> {
-        if let Own::Ca(own) = &*self.own {
+        if let ForAll::Ca(own) = &self.own.for_all {
             return own.look(server).await.map_err(|fault| ServeError::Tls(fault.to_string()));
         }
         let own = Arc::clone(&self.own);
-        let looked = tokio::task::spawn_blocking(move || match &*own {
-            Own::Files(files) => files.look(),
-            Own::Ca(_) => Ok(false),
+        let looked = tokio::task::spawn_blocking(move || match &own.for_all {
+            ForAll::Files(files) => files.look(),
+            ForAll::Ca(_) => Ok(false),
         });
         looked.await.unwrap_or_else(|error| Err(ServeError::Tls(error.to_string())))
     }
 }
 
-/// The listener's own certificate and key.
-enum Own {
+/// The listener's own certificates and keys.
+struct Own {
+    for_all: ForAll,
+    bundle_endpoints: BundleEndpoints,
+}
+
+/// What is shown to whoever asks for no trust domain.
+enum ForAll {
     Files(Files),
     Ca(OwnCa),
 }
@@ -160,11 +192,12 @@ impl fmt::Debug for Own {
 }
 
 impl ResolvesServerCert for Own {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        match self {
-            Self::Files(files) => Some(files.certified()),
-            Self::Ca(own) => own.certified(),
-        }
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let of_domain = hello.server_name().and_then(|name| self.bundle_endpoints.certified(name));
+        of_domain.or_else(|| match &self.for_all {
+            ForAll::Files(files) => Some(files.certified()),
+            ForAll::Ca(own) => own.certified(),
+        })
     }
 }
 

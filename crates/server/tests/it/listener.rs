@@ -13,11 +13,11 @@ use accredit_domain::root;
 use accredit_server::certificates::ClientCertificates;
 use accredit_server::serve::Listening;
 use accredit_server::tls::{MinVersion, Settings, Source, Tls};
-use accredit_testkit::TestWorld;
+use accredit_testkit::{DiskTrouble, Org, TestWorld};
 use accredit_wire::time::Time;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -79,6 +79,10 @@ impl Stage {
         for root in CertificateDer::pem_slice_iter(trusted.as_bytes()) {
             roots.add(root.expect("PEM")).expect("a root");
         }
+        self.handshake(roots, host).await
+    }
+
+    async fn handshake(&self, roots: RootCertStore, host: &str) -> Result<Vec<u8>, String> {
         let clock = Arc::new(At(self.world.now()));
         let config = ClientConfig::builder_with_details(Arc::new(default_provider()), clock)
             .with_safe_default_protocol_versions()
@@ -229,4 +233,117 @@ async fn roots_outlive_another_root_key_and_the_process() {
     let copied = Stage::of(stage.world.copied(9).await).await;
     assert!(copied.look().await);
     copied.shown(&bundle, HOST).await.expect("believed");
+}
+
+/// The SPIFFE ID in a certificate.
+fn spiffe_id(der: &[u8]) -> String {
+    accredit_wire::x509::svid::read(der).expect("an X509-SVID").spiffe_id
+}
+
+impl Stage {
+    /// A handshake by whoever trusts these roots of an organization: by name and key, since rustls reads no
+    /// constraints of URIs.
+    async fn shown_by(&self, trusted: &str, host: &str) -> Result<Vec<u8>, String> {
+        let roots = CertificateDer::pem_slice_iter(trusted.as_bytes()).map(|root| {
+            let root = root.expect("PEM");
+            let anchor = webpki::anchor_from_trusted_cert(&root).expect("a root").to_owned();
+            TrustAnchor { name_constraints: None, ..anchor }
+        });
+        self.handshake(roots.collect(), host).await
+    }
+
+    /// The roots of an organization, PEM.
+    async fn roots_of(&self, org: &Org) -> String {
+        let shown = self.world.admin(org, "GET", "/v1/ca", None).await.expect(200).json();
+        let roots = shown["roots"].as_array().expect("roots");
+        roots.iter().filter_map(|root| root["anchor"].as_str()).collect()
+    }
+
+    /// Certificates of the bundle endpoint that the log of an organization tells of.
+    async fn recorded(&self, org: &Org) -> usize {
+        let issued = crate::events(&self.world, org, "certificate.issued").await;
+        let subject = format!("spiffe://{}.{HOST}/accredit/bundle-endpoint", org.name);
+        assert!(issued.iter().all(|event| event["payload"]["subject"] == subject.as_str()));
+        issued.len()
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_a_trust_domain_is_shown_an_svid_of_it_and_it_is_an_event() {
+    let stage = Stage::new().await;
+    let org = stage.world.found("acme").await;
+    let other = stage.world.found("other").await;
+    assert!(stage.look().await);
+    let (bundle, roots) = (stage.roots().await.bundle(), stage.roots_of(&org).await);
+    assert_eq!(stage.recorded(&org).await, 0);
+
+    let first = stage.shown_by(&roots, "acme.id.example").await.expect("believed");
+    assert_eq!(spiffe_id(&first), "spiffe://acme.id.example/accredit/bundle-endpoint");
+    assert_eq!(stage.shown_by(&roots, "acme.id.example").await.as_ref(), Ok(&first));
+    assert_eq!(stage.recorded(&org).await, 1, "one for all who ask");
+    let told = stage.world.admin(&org, "GET", "/v1/ca", None).await.expect(200).json();
+    assert_eq!(told["bundle_endpoint_id"], spiffe_id(&first));
+    assert_eq!(told["bundle_endpoint_url"], "https://acme.id.example/o/acme/spiffe/bundle");
+
+    // Another organization's roots vouch for nothing here, nor do these there.
+    let others = stage.roots_of(&other).await;
+    stage.shown_by(&others, "acme.id.example").await.expect_err("another organization's");
+    stage.shown_by(&roots, "other.id.example").await.expect_err("another organization's");
+    let shown = stage.shown_by(&others, "other.id.example").await.expect("believed");
+    assert_eq!(spiffe_id(&shown), "spiffe://other.id.example/accredit/bundle-endpoint");
+    // Nobody's name, and the host's own: what everybody is shown.
+    for name in ["nobody.id.example", "acme.other.id.example", "acme.example"] {
+        let refused = stage.shown(&bundle, name).await.expect_err(name);
+        assert!(refused.contains("not valid for name"), "{name}: {refused}");
+        stage.shown_by(&roots, name).await.expect_err(name);
+    }
+    stage.shown(&bundle, HOST).await.expect("believed");
+    stage.shown_by(&roots, HOST).await.expect_err("an organization's root is not for the host");
+    assert_eq!((stage.recorded(&org).await, stage.recorded(&other).await), (1, 1));
+}
+
+#[tokio::test]
+async fn another_svid_is_shown_in_time_and_as_soon_as_another_key_signs() {
+    let stage = Stage::new().await;
+    let org = stage.world.found("acme").await;
+    let name = "acme.id.example";
+    assert!(stage.look().await);
+    let roots = stage.roots_of(&org).await;
+    let first = stage.shown_by(&roots, name).await.expect("believed");
+    stage.world.clock.advance(Duration::from_hours(12));
+    let second = stage.shown_by(&roots, name).await.expect("believed");
+    assert_ne!(second, first);
+
+    // The intermediate is ended: what it signed is shown no more.
+    let told = stage.world.admin(&org, "GET", "/v1/ca", None).await.expect(200).json();
+    let key = told["intermediates"][0]["id"].as_str().expect("an id");
+    stage.world.revoke(&org, key).await.expect("revoked");
+    let third = stage.shown_by(&roots, name).await.expect("believed");
+    assert_ne!(third, second);
+    assert_eq!(stage.recorded(&org).await, 3);
+
+    // An organization that is stopped issues nothing, and nothing of it is shown.
+    let tenant = stage.world.tenant(&org).await.id;
+    stage.world.revoke(&org, &tenant.to_string()).await.expect("stopped");
+    let refused = stage.shown_by(&roots, name).await.expect_err("it is stopped");
+    assert!(!refused.contains("expired"), "{refused}");
+    let bundle = stage.roots().await.bundle();
+    let refused = stage.shown(&bundle, name).await.expect_err("what everybody is shown");
+    assert!(refused.contains("not valid for name"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_record_it_shows_no_svid_and_is_not_asked_again_and_again() {
+    let stage = Stage::new().await;
+    let org = stage.world.found("acme").await;
+    assert!(stage.look().await);
+    let roots = stage.roots_of(&org).await;
+    stage.world.faults.disk(Some(DiskTrouble::Full));
+    stage.shown_by(&roots, "acme.id.example").await.expect_err("nothing is recorded");
+    stage.world.faults.disk(None);
+    stage.shown_by(&roots, "acme.id.example").await.expect_err("it rests for a while");
+    assert_eq!(stage.recorded(&org).await, 0);
+    stage.world.clock.advance(Duration::from_secs(10));
+    stage.shown_by(&roots, "acme.id.example").await.expect("believed");
+    assert_eq!(stage.recorded(&org).await, 1);
 }

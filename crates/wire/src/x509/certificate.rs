@@ -162,6 +162,33 @@ impl Unsigned {
         Self::new(serial, names, life, &key.info, &extensions)
     }
 
+    /// That of what serves a trust domain's bundle: an X509-SVID with the domain's name as a host beside its id,
+    /// with which it is a server.
+    pub fn bundle_endpoint(
+        domain: &TrustDomain,
+        (issuer, at): (Named<'_>, &Pointers),
+        subject: Named<'_>,
+        serial: &[u8; SERIAL_BYTES],
+        life: Life,
+    ) -> Result<Self, EncodingError> {
+        let key = info(subject.key)?;
+        let own = key_identifier(&key);
+        let id = domain.bundle_endpoint();
+        let names = vec![url(id.as_str())?, GeneralName::DnsName(Ia5String::new(domain.as_str())?)];
+        let extensions = [
+            extension(true, &BasicConstraints { ca: false, path_len_constraint: None })?,
+            extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
+            extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH]))?,
+            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            signed_by(issuer)?,
+            extension(false, &SubjectAltName(names))?,
+            // OCSP says nothing of it: it has no row.
+            lists(at)?,
+        ];
+        let names = (&common_name(issuer.name)?, &common_name(subject.name)?);
+        Self::new(serial, names, life, &key, &extensions)
+    }
+
     pub(super) fn new(
         serial: &[u8; SERIAL_BYTES],
         (issuer, subject): (&RdnSequence, &RdnSequence),

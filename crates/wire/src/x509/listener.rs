@@ -22,17 +22,13 @@ use super::certificate::{
     Life, Named, SERIAL_BYTES, SERVER_AUTH, Unsigned, authority, common_name, extension, info,
     key_identifier, signed_by, signs_certificates,
 };
-
-/// The longest name of a host, bytes (RFC 1035 section 2.3.4).
-const NAME_BYTES_MAX: usize = 253;
-/// The longest of its labels.
-const LABEL_BYTES_MAX: usize = 63;
+use super::dns_name::DnsName;
 
 /// Whom a listener is reached as: what a client compares a certificate with (RFC 9525 section 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A name, in lower case, without a dot at its end.
-    Name(String),
+    /// A name, without a dot at its end.
+    Name(DnsName),
     /// An address.
     Address(IpAddr),
 }
@@ -52,7 +48,7 @@ impl std::error::Error for NotAHost {}
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => name.fmt(f),
+            Self::Name(name) => f.write_str(name.as_str()),
             Self::Address(address) => address.fmt(f),
         }
     }
@@ -72,12 +68,12 @@ impl Host {
             return Ok(Self::Address(IpAddr::V4(address)));
         }
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        if is_name(&name) { Ok(Self::Name(name)) } else { Err(NotAHost) }
+        DnsName::parse(&name).map(Self::Name).map_err(|_| NotAHost)
     }
 
     fn general_name(&self) -> Result<GeneralName, EncodingError> {
         Ok(match self {
-            Self::Name(name) => GeneralName::DnsName(Ia5String::new(name)?),
+            Self::Name(name) => GeneralName::DnsName(Ia5String::new(name.as_str())?),
             Self::Address(address) => octets(&bytes(*address))?,
         })
     }
@@ -102,21 +98,6 @@ impl Host {
         };
         extension(true, &constraints)
     }
-}
-
-/// Whether a text is a name of a host (RFC 1123 section 2.1), and none that is read as an address.
-fn is_name(name: &str) -> bool {
-    let is_label = |label: &str| {
-        let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && label.bytes().all(known)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let last = name.rsplit('.').next().unwrap_or_default();
-    name.len() <= NAME_BYTES_MAX
-        && name.split('.').all(is_label)
-        && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn bytes(address: IpAddr) -> Vec<u8> {

@@ -74,6 +74,17 @@ impl TrustDomain {
         if is_one { Ok(SpiffeId(id)) } else { Err(NotATrustDomain) }
     }
 
+    /// The id of what serves its bundle (SPIFFE Federation section 5.2.2).
+    pub fn bundle_endpoint(&self) -> SpiffeId {
+        SpiffeId(format!("{SCHEME}{}/accredit/bundle-endpoint", self.0))
+    }
+
+    /// The label of a trust domain that is below the host of a URL.
+    pub fn label_below<'a>(url: &str, domain: &'a str) -> Option<&'a str> {
+        let (label, rest) = domain.split_once('.')?;
+        (host(url).as_deref() == Some(rest)).then_some(label)
+    }
+
     /// The agent's name and the instance that an id of this trust domain names, where it is an instance's,
     /// spelt as it is written here.
     pub fn named_by<'a>(&self, id: &'a str) -> Option<(&'a str, InstanceId)> {

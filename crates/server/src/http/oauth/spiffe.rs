@@ -1,4 +1,5 @@
-//! SPIFFE Federation section 5.2.1: the bundle endpoint, profile `https_web`.
+//! SPIFFE Federation section 5.2.1: the bundle endpoint, profile `https_web`; under the trust domain's own name
+//! `https_spiffe` (`crate::tls`).
 
 use accredit_domain::ca::bundle;
 

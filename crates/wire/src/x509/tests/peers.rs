@@ -73,6 +73,22 @@ fn a_peers_certificate_names_one_workload_and_signs_no_others() {
 }
 
 #[test]
+fn a_trust_domain_is_below_the_host_of_a_url_or_of_another() {
+    let below = |domain| TrustDomain::label_below("https://ID.acme.test:8420/o/x", domain);
+    assert_eq!(below("x.id.acme.test"), Some("x"));
+    for other in ["id.acme.test", "a.x.id.acme.test", "x.acme.test", "x.id.acme.test.", "x", ""] {
+        assert_eq!(below(other), None, "{other}");
+    }
+    let domain = TrustDomain::parse("x.id.acme.test").expect("a domain");
+    assert_eq!(
+        domain.bundle_endpoint().as_str(),
+        "spiffe://x.id.acme.test/accredit/bundle-endpoint"
+    );
+    // What serves a bundle is no instance.
+    assert_eq!(domain.named_by(domain.bundle_endpoint().as_str()), None);
+}
+
+#[test]
 fn an_id_names_an_agent_and_an_instance_or_nothing() {
     let domain = TrustDomain::parse("x.id.acme.test").expect("a domain");
     let instance = InstanceId::new(7, [7; 10]);
