@@ -85,6 +85,7 @@ fn standard_at(words: &[&str]) -> Option<String> {
     let numbered = next.starts_with(|c: char| c.is_ascii_digit());
     match words[0] {
         family @ ("RFC" | "FIPS" | "OpenAPI") if numbered => Some(format!("{family} {next}")),
+        "PKCS#11" => Some("PKCS#11".to_owned()),
         "NIST" if next == "SP" => Some(format!("NIST SP {}", words.get(2)?)),
         "C2SP" if next.contains("tlog") || next.contains('-') => Some(format!("C2SP {next}")),
         family @ ("C2SP" | "CAEP" | "WebAuthn" | "SPIFFE" | "SCIM") => Some(family.to_owned()),

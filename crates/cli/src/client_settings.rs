@@ -18,8 +18,8 @@ use crate::input;
 use crate::settings::SETTINGS;
 
 /// The variables that hold secrets, which no command of somebody else's is to find.
-pub(crate) const SECRETS: [&str; 3] =
-    ["ACCREDIT_TOKEN", "ACCREDIT_CLIENT_SECRET", "ACCREDIT_STORE_PASSWORD"];
+pub(crate) const SECRETS: [&str; 4] =
+    ["ACCREDIT_TOKEN", "ACCREDIT_CLIENT_SECRET", "ACCREDIT_STORE_PASSWORD", "ACCREDIT_PKCS11_PIN"];
 
 /// What the environment says, read once.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) client_secret: Option<Secret>,
     /// `ACCREDIT_STORE_PASSWORD`: what a database is shown.
     pub(crate) store_password: Option<Secret>,
+    /// `ACCREDIT_PKCS11_PIN`: what a token is shown.
+    pub(crate) pkcs11_pin: Option<Secret>,
     /// `ACCREDIT_OUTPUT`, known before the command line is parsed.
     pub(crate) output: Option<String>,
     /// What a server's configuration is overridden with, by the setting's key.
@@ -62,6 +64,7 @@ impl Surroundings {
             token: text("ACCREDIT_TOKEN").map(Secret::new),
             client_secret: text("ACCREDIT_CLIENT_SECRET").map(Secret::new),
             store_password: text("ACCREDIT_STORE_PASSWORD").map(Secret::new),
+            pkcs11_pin: text("ACCREDIT_PKCS11_PIN").map(Secret::new),
             output: text("ACCREDIT_OUTPUT"),
             settings: SETTINGS
                 .iter()

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use accredit_domain::audit::event::{Actor, Body};
 use accredit_domain::limits::Limits;
 use accredit_domain::ports::{
-    Clock, Entropy, Installation, Outbound, Page, Registry as _, RootKeyPlace, Store,
+    Clock, Entropy, Installation, KeyVault, Outbound, Page, Registry as _, RootKeyPlace, Store,
 };
 use accredit_domain::registry::credential::AdminPermission;
 use accredit_domain::registry::operator::renew;
@@ -20,6 +20,7 @@ use accredit_domain::vault::{RootKey, SoftVault};
 use accredit_domain::view::View;
 use accredit_domain::{Error, World};
 use accredit_net::JwkSets;
+use accredit_pkcs11::{Pkcs11Vault, Token};
 use accredit_server::Server;
 use accredit_store::place::Place;
 use accredit_store::{Options, SqlStore};
@@ -31,6 +32,8 @@ use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::outbound::Outside;
 use crate::root_key::{self, Files, Given, Trouble};
+use crate::settings::Settings;
+use crate::settings::pkcs11::Pkcs11;
 
 /// The machine's clock.
 struct SystemClock;
@@ -106,6 +109,8 @@ pub(crate) struct Composed {
     pub(crate) store: Arc<SqlStore>,
     /// How documents are fetched.
     pub(crate) outbound: Arc<Outside>,
+    /// The vault, where it has a token.
+    pub(crate) hardware: Option<Arc<Pkcs11Vault>>,
 }
 
 fn fault(title: &str, error: &dyn std::fmt::Display, hint: &str) -> Failure {
@@ -190,20 +195,27 @@ pub(crate) async fn open_store(place: &Place, public_url: &str) -> Result<Opened
     Ok(Opened { title, store, installation })
 }
 
+/// Opens the store of a configuration, with its root key and its token.
+pub(crate) async fn compose_as(settings: &Settings) -> Result<Composed, Failure> {
+    let (place, root_key_file) = (&settings.store, &*settings.root_key_file);
+    compose(place, root_key_file, &settings.public_url, settings.pkcs11.as_ref()).await
+}
+
 /// Opens the store at `place` with the root key in `root_key_file`, and finishes a rotation of
 /// it that was cut off. A new store is founded at `public_url`; one that was founded elsewhere is
-/// refused.
+/// refused. A token is not opened before it is needed.
 pub(crate) async fn compose(
     place: &Place,
     root_key_file: &Path,
     public_url: &str,
+    token: Option<&Pkcs11>,
 ) -> Result<Composed, Failure> {
     // Before a store is made that it would not open.
     root_key::read(root_key_file)?;
     let files = Files::of(root_key_file);
     let opened = open_store(place, public_url).await?;
     let root = opened.root_key(&files).map_err(|(_, failure)| failure)?;
-    put_together(opened, root, public_url, Arc::new(files)).await
+    put_together(opened, root, public_url, Arc::new(files), token).await
 }
 
 /// The same with a root key that was read before.
@@ -211,6 +223,7 @@ pub(crate) async fn compose_with(
     place: &Place,
     root: RootKey,
     public_url: &str,
+    token: Option<&Pkcs11>,
 ) -> Result<Composed, Failure> {
     let opened = open_store(place, public_url).await?;
     if opened.installation.as_ref().is_some_and(|it| !SoftVault::opens(&root, &it.peppers)) {
@@ -218,7 +231,7 @@ pub(crate) async fn compose_with(
         let title = "the root key does not open this store";
         return Err(fault(title, &detail, "find the one that does"));
     }
-    put_together(opened, root, public_url, Arc::new(Given)).await
+    put_together(opened, root, public_url, Arc::new(Given), token).await
 }
 
 impl Opened {
@@ -245,6 +258,7 @@ pub(crate) async fn put_together(
     root: RootKey,
     public_url: &str,
     place: Arc<dyn RootKeyPlace>,
+    token: Option<&Pkcs11>,
 ) -> Result<Composed, Failure> {
     let Opened { title, store, installation } = opened;
     let failed = |error: accredit_domain::Fault| fault(&title, &error, "see the log");
@@ -258,7 +272,14 @@ pub(crate) async fn put_together(
         store.found(installation.clone()).await.map_err(failed)?;
         installation
     };
-    let vault = SoftVault::open(root, Arc::clone(&entropy), &installation).map_err(failed)?;
+    let soft = SoftVault::open(root, Arc::clone(&entropy), &installation).map_err(failed)?;
+    let (vault, hardware): (Arc<dyn KeyVault>, _) = match token {
+        None => (Arc::new(soft), None),
+        Some(token) => {
+            let vault = Arc::new(Pkcs11Vault::new(soft, Token::new(token.options())));
+            (Arc::clone(&vault) as _, Some(vault))
+        }
+    };
     let sets = JwkSets::new().map_err(|error| {
         fault(&title, &error, "this is a fault of the program: please report it")
     })?;
@@ -267,7 +288,7 @@ pub(crate) async fn put_together(
         clock: Arc::new(SystemClock),
         latest: Arc::default(),
         entropy,
-        vault: Arc::new(vault),
+        vault,
         root: Root::new(place),
         outbound: Arc::clone(&outbound) as Arc<dyn Outbound>,
         view: View::of(&*store),
@@ -277,7 +298,7 @@ pub(crate) async fn put_together(
         nonces: std::sync::OnceLock::new(),
     });
     let server = Server::new(Arc::clone(&world));
-    Ok(Composed { world, server, store, outbound })
+    Ok(Composed { world, server, store, outbound, hardware })
 }
 
 /// Founds an organization whose first administrator may do everything.

@@ -16,6 +16,7 @@ mod errors;
 mod exit;
 #[cfg(test)]
 mod fake_server;
+mod hardware;
 mod input;
 mod json_text;
 mod memory;

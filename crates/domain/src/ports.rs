@@ -79,6 +79,15 @@ pub trait Outbound: Send + Sync {
     fn fetch_jwks<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>>;
 }
 
+/// A key that could not be used.
+#[derive(Clone, Debug)]
+pub struct Absent {
+    /// The key.
+    pub id: KeyId,
+    /// Why.
+    pub why: String,
+}
+
 /// Keeps and uses secret keys; never hands one out. It observes the store, so that whoever is told
 /// that a key of theirs came too late for a new root key finds that one in use.
 pub trait KeyVault: Observer {
@@ -98,6 +107,13 @@ pub trait KeyVault: Observer {
         key: &'a SealedKey,
         message: &'a [u8],
     ) -> BoxFuture<'a, Result<[u8; 64], Fault>>;
+
+    /// Which of these keys could not be used, and why; nothing is signed.
+    fn absent<'a>(&'a self, keys: &'a [SealedKey]) -> BoxFuture<'a, Result<Vec<Absent>, Fault>>;
+
+    /// Destroys the private half of a key for good, where it is in a token; what is wrapped in the store
+    /// stays there. Whether there was something to destroy.
+    fn destroy<'a>(&'a self, key: &'a SealedKey) -> BoxFuture<'a, Result<bool, Fault>>;
 
     /// HMAC-SHA-256 of a machine secret under pepper `version`; `None` for an unknown version.
     fn mac(&self, version: u32, secret: &[u8]) -> Option<[u8; 32]>;
@@ -802,7 +818,8 @@ pub trait Store:
 
     /// Reads everything that is wrapped and writes it under another root key, in one transaction
     /// with an event in the log of each organization. [`CommitError::Stale`] where the store is
-    /// not under the root key that it says. Returns how many signing keys there are.
+    /// not under the root key that it says. Returns how many signing keys
+    /// are wrapped.
     fn rewrap(&self, rewrapping: Rewrapping) -> BoxFuture<'_, Result<u64, CommitError>>;
 
     /// Registers somebody who must know of commits.

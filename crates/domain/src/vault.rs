@@ -17,8 +17,9 @@ use accredit_wire::time::Time;
 use std::collections::HashMap;
 use zeroize::Zeroizing;
 
+use crate::keys::held::Held;
 use crate::keys::{KeyPurpose, SealedKey};
-use crate::ports::{BoxFuture, Entropy, Installation, KeyVault, Notice, Observer};
+use crate::ports::{Absent, BoxFuture, Entropy, Installation, KeyVault, Notice, Observer};
 use crate::refusal::Fault;
 use crate::root::Rewrapped;
 
@@ -171,12 +172,15 @@ impl SoftVault {
         Ok(WrappedPepper { version: pepper.version, wrapped })
     }
 
-    /// Wraps a signing key again, under another root key.
+    /// Wraps a signing key again, under another root key. One in a token is under none.
     pub(crate) fn rewrap_key(
         (old, new): (&NumberedRoot, &NumberedRoot),
         entropy: &dyn Entropy,
         key: &SealedKey,
     ) -> Result<SealedKey, Fault> {
+        if key.held() == Held::Pkcs11 {
+            return Ok(SealedKey { root: new.number, ..key.clone() });
+        }
         let aad = key_aad(key.org, key.id, key.purpose);
         let wrapped = rewrapped((&old.key, &new.key), entropy, &aad, &key.wrapped)
             .map_err(|error| Fault::new("rewrap key", format!("{}: {error}", key.id)))?;
@@ -199,7 +203,16 @@ impl SoftVault {
         self.roots.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Which of the store's root keys is in use.
+    pub fn root(&self) -> u32 {
+        self.roots().current.number
+    }
+
     fn private(&self, key: &SealedKey) -> Result<Arc<PrivateKey>, Fault> {
+        if key.held() == Held::Pkcs11 {
+            let why = format!("{} is in a PKCS#11 token, and this process was given none", key.id);
+            return Err(Fault::new("unwrap key", why));
+        }
         let lost = || Fault::new("key vault", "a thread panicked with the key table");
         if let Some(private) = self.keys.read().map_err(|_| lost())?.get(&key.id) {
             return Ok(Arc::clone(private));
@@ -255,6 +268,17 @@ impl KeyVault for SoftVault {
         Box::pin(async move {
             self.private(key)?.sign(message).map_err(|error| Fault::new("sign", error))
         })
+    }
+
+    fn absent<'a>(&'a self, keys: &'a [SealedKey]) -> BoxFuture<'a, Result<Vec<Absent>, Fault>> {
+        let why = |key: &SealedKey| self.private(key).err().map(|fault| fault.to_string());
+        let absent = keys.iter().filter_map(|key| Some(Absent { id: key.id, why: why(key)? }));
+        Box::pin(std::future::ready(Ok(absent.collect())))
+    }
+
+    fn destroy<'a>(&'a self, key: &'a SealedKey) -> BoxFuture<'a, Result<bool, Fault>> {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(&key.id);
+        Box::pin(std::future::ready(Ok(false)))
     }
 
     fn mac(&self, version: u32, secret: &[u8]) -> Option<[u8; 32]> {

@@ -6,6 +6,7 @@
 
 use accredit_domain::Fault;
 use accredit_domain::ca::listener::{ListenerRoot, Roots};
+use accredit_domain::keys::held::Held;
 use accredit_domain::keys::{KeyPurpose, SealedKey};
 use accredit_domain::ports::{BoxFuture, CommitError, ListenerRoots, Replaced};
 use accredit_domain::root::Rewrapping;
@@ -91,11 +92,13 @@ pub(crate) fn write(conn: &mut dyn Conn, Replaced { seen, by }: &Replaced) -> Re
     Ok(())
 }
 
-/// Wraps both under another root key, where there are any; how many they are.
+/// Wraps both under another root key, where there are any; how many are wrapped.
 pub(crate) fn rewrap(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<u64, Failure> {
     let failed = |error| Failure::of(OPERATION, error);
     let Some(Roots { active, next }) = find(conn).map_err(failed)? else { return Ok(0) };
+    let mut wrapped = 0;
     for root in [&active, &next] {
+        wrapped += u64::from(root.key.held() == Held::Software);
         let key = rewrapping.key(&root.key).map_err(Failure::Fault)?;
         let id = key.id.to_string();
         let changed = conn.execute(
@@ -104,7 +107,7 @@ pub(crate) fn rewrap(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<u64
         );
         changed.map_err(failed).and_then(Failure::unless_one)?;
     }
-    Ok(SLOTS.len() as u64)
+    Ok(wrapped)
 }
 
 impl ListenerRoots for SqlStore {

@@ -9,6 +9,7 @@
 
 use accredit_domain::Fault;
 use accredit_domain::audit::event::SealedEvent;
+use accredit_domain::keys::held::Held;
 use accredit_domain::root::{Rewrapped, Rewrapping};
 use accredit_wire::ids::OrganizationId;
 
@@ -22,7 +23,7 @@ const OPERATION: &str = "rewrap the store";
 pub(crate) struct Written {
     /// For whoever keeps something wrapped.
     pub(crate) rewrapped: Rewrapped,
-    /// How many keys there were, the listener's among them.
+    /// How many keys are wrapped, the listener's among them.
     pub(crate) keys: u64,
     /// An event for each organization.
     pub(crate) events: Vec<(OrganizationId, SealedEvent)>,
@@ -76,8 +77,8 @@ pub(crate) fn write(conn: &mut dyn Conn, rewrapping: &Rewrapping) -> Result<Writ
                 )
                 .map_err(failed)?;
             Failure::unless_one(changed)?;
+            written.keys += u64::from(key.held() == Held::Software);
             written.rewrapped.keys.push(key);
-            written.keys += 1;
         }
         let event = rewrapping.event(org).seal(None);
         let event = event.map_err(|error| Failure::Fault(Fault::new(OPERATION, error)))?;

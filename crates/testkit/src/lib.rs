@@ -5,7 +5,7 @@
 //! with organizations, resources, agents and credentials; [`http`] asks its router without a
 //! socket; [`assertion`] signs whatever a test wants signed; [`clock`] and [`entropy`] are what
 //! is set instead of given; [`root`] keeps the root key; [`engine`] says what it stands on; [`fault`] breaks the database and [`pause`]
-//! the signing on purpose; [`idp`] is somebody else's identity provider; [`noting`] writes down what the database is asked; [`sim`] lets all of it happen at random, from a seed, and checks what must hold.
+//! the signing on purpose; [`idp`] is somebody else's identity provider; [`noting`] writes down what the database is asked; [`key_vault`] is what is demanded of every key vault; [`sim`] lets all of it happen at random, from a seed, and checks what must hold.
 //!
 //! Absent on purpose: a mock of anything. Only time, chance and failure are made up.
 #![expect(clippy::expect_used, reason = "a fixture that cannot be built is a failed test")]
@@ -21,6 +21,7 @@ pub mod fault;
 pub mod fixture;
 pub mod http;
 pub mod idp;
+pub mod key_vault;
 pub mod noting;
 mod outbound;
 pub mod pause;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use accredit_domain::Fault;
 use accredit_domain::keys::{KeyPurpose, SealedKey};
-use accredit_domain::ports::{BoxFuture, KeyVault, Notice, Observer};
+use accredit_domain::ports::{Absent, BoxFuture, KeyVault, Notice, Observer};
 use accredit_domain::root::Rewrapped;
 use accredit_domain::vault::{NumberedRoot, RootKey, SoftVault};
 use accredit_wire::crypto::Algorithm;
@@ -71,6 +71,14 @@ impl KeyVault for PausingVault {
             }
             self.vault.sign(key, message).await
         })
+    }
+
+    fn absent<'a>(&'a self, keys: &'a [SealedKey]) -> BoxFuture<'a, Result<Vec<Absent>, Fault>> {
+        self.vault.absent(keys)
+    }
+
+    fn destroy<'a>(&'a self, key: &'a SealedKey) -> BoxFuture<'a, Result<bool, Fault>> {
+        self.vault.destroy(key)
     }
 
     fn mac(&self, version: u32, secret: &[u8]) -> Option<[u8; 32]> {

@@ -42,6 +42,7 @@ mod story_nodes_together;
 mod story_older_store;
 mod story_operating;
 mod story_own_ca;
+mod story_pkcs11;
 mod story_postgres;
 mod story_readme;
 mod story_restart;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::stage::binary::{self, Ran};
+use crate::stage::binary::{self, Ran, is_there};
 use crate::stage::cast::{Client, text};
 use crate::stage::server::{Folder, free_port, init_at};
 use crate::stage::{Ask, Cast, Server, until};
@@ -19,16 +19,6 @@ const GREEDY: [&str; 6] = [
     "-addext",
     "basicConstraints=critical,CA:TRUE",
 ];
-
-/// Whether there is an OpenSSL; a pipeline has one.
-fn is_there() -> bool {
-    let found = Command::new("openssl").arg("version").output().is_ok();
-    assert!(found || !binary::in_ci(), "CI checks certificates with openssl: install it");
-    if !found {
-        eprintln!("there is no openssl, so nobody else checks our certificates");
-    }
-    found
-}
 
 fn openssl(args: &[&str]) -> Ran {
     let mut command = Command::new("openssl");
@@ -87,7 +77,7 @@ fn issue<'a>(server: &'a Server, client: &'a Client, files: [&'a str; 3]) -> Vec
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_know_each_other_and_a_kill_ends_one() {
-    if !is_there() {
+    if !is_there("openssl") {
         return;
     }
     let cast = Cast::new().await;
@@ -178,7 +168,7 @@ async fn two_instances_know_each_other_and_a_kill_ends_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_is_certified_by_policy_and_openssl_knows_it_by_that_name_alone() {
-    if !is_there() {
+    if !is_there("openssl") {
         return;
     }
     let (folder, host) = (Folder::new(), "planner.acme.localhost");
@@ -258,7 +248,7 @@ async fn certificates_and_their_standing_outlast_a_crash() {
 /// believes an instance by the root alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_trusts_a_root_of_their_own_believes_what_is_below_it() {
-    if !is_there() {
+    if !is_there("openssl") {
         return;
     }
     let cast = Cast::new().await;

@@ -82,6 +82,13 @@ async fn clients_are_known_by_certificates_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_in_a_token_as_the_guide_says() {
+    if binary::is_there("softhsm2-util") {
+        read("hardware-keys.md").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_is_delegated_as_the_guide_says() {
     read("delegating.md").await;
 }

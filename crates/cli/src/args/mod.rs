@@ -3,6 +3,7 @@
 //! Each noun's own verbs stand beside the code that runs them, in `commands/`.
 
 pub(crate) mod lists;
+pub(crate) mod token;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

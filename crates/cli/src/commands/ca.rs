@@ -30,7 +30,7 @@ enum Verb {
     /// Show its trust domain, its roots and its intermediates
     #[command(after_help = "Example:\n  accredit ca show\n\n\
                       Its keys rotate with `accredit signing-key rotate --purpose ca-root` and \
-                      `--purpose ca`.")]
+                      `--purpose ca`;\n`held` says whether one is in a PKCS#11 token.")]
     Show,
     /// Print the roots that are to be trusted, PEM
     #[command(after_help = "Example:\n  accredit ca bundle > bundle.pem")]

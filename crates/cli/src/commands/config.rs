@@ -9,6 +9,7 @@ use serde_json::json;
 use super::serving;
 use crate::context::Context;
 use crate::errors::Failure;
+use crate::exit::Exit;
 use crate::output::{self, Column, Page};
 use crate::root_key;
 use crate::settings::{self, Settings};
@@ -71,6 +72,20 @@ fn check(file: &File, cx: &Context) -> Result<(), Failure> {
     if let Some(tls) = settings.listener_tls() {
         Tls::read(&tls).map_err(|error| serving::not_bound(&error))?;
     }
+    if let Some(token) = &settings.pkcs11
+        && !token.module.exists()
+    {
+        let (title, file) = ("the PKCS#11 token cannot be used", token.module.display());
+        let detail = format!("`pkcs11.module`: there is no `{file}`");
+        return Err(Failure::new(
+            Exit::NotFound,
+            "pkcs11",
+            title,
+            &detail,
+            "name the vendor's library",
+        ));
+    }
+    // A token is asked by `accredit doctor`, too: each login is a try.
     // A database is asked by `accredit doctor`: this check needs nobody else.
     if settings.store.file().is_some_and(|file| !file.exists()) {
         let place = &settings.store;

@@ -126,7 +126,8 @@ async fn start(
     }
     let store = data.join(STORE_FILE_NAME);
     let founded = store.exists();
-    let composed = compose::compose(&store.into(), &root_key, &format!("http://{address}")).await?;
+    let composed =
+        compose::compose(&store.into(), &root_key, &format!("http://{address}"), None).await?;
     let token = if founded {
         compose::further_admin(&composed, DEV_ORGANIZATION).await?
     } else {

@@ -40,8 +40,7 @@ pub(crate) async fn run(args: &Fsck, cx: &Context) -> Result<(), Failure> {
         return verdict(answer.value.get("ok").and_then(serde_json::Value::as_bool) == Some(true));
     };
     let settings = Settings::read(config, &cx.around)?;
-    let composed =
-        compose::compose(&settings.store, &settings.root_key_file, &settings.public_url).await?;
+    let composed = compose::compose_as(&settings).await?;
     let failed = |fault: accredit_domain::Fault| {
         let hint = "is the file whole? see the system's log";
         Failure::new(Exit::Failure, "fsck", "the store cannot be read", &fault.to_string(), hint)

@@ -9,12 +9,15 @@ use accredit_store::place::Place;
 use clap::Args;
 use serde_json::json;
 
+use crate::args::token::TokenFlags;
 use crate::compose;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::hardware;
 use crate::output::line;
 use crate::root_key;
+use crate::settings::pkcs11::Pkcs11;
 use crate::settings::store::{Login, NoStore};
 use crate::settings::{
     FILE_NAME, LISTEN_DEFAULT, ROOT_KEY_FILE_NAME, STORE_FILE_NAME, check_own_ca, check_public_url,
@@ -23,7 +26,7 @@ use crate::settings::{
 /// Arguments of `accredit init`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  accredit init --data ./accredit --org acme --public-url https://id.acme.example\n  accredit init --data ./accredit && accredit serve --config ./accredit/accredit.toml\n  accredit init --data ./accredit --store postgres://accredit@db.example/accredit --store-password-file ./password"
+    after_help = "Examples:\n  accredit init --data ./accredit --org acme --public-url https://id.acme.example\n  accredit init --data ./accredit && accredit serve --config ./accredit/accredit.toml\n  accredit init --data ./accredit --store postgres://accredit@db.example/accredit --store-password-file ./password\n  accredit init --data ./accredit --pkcs11-module /usr/lib/softhsm/libsofthsm2.so --pkcs11-token ca --pkcs11-pin-file ./pin"
 )]
 pub(crate) struct Init {
     /// The folder to create
@@ -50,6 +53,8 @@ pub(crate) struct Init {
     /// The authorities, PEM, for the database's server; the public ones where not given
     #[arg(long, value_name = "FILE", env = "ACCREDIT_STORE_CA_FILE")]
     store_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenFlags,
 }
 
 /// A folder in which an installation is begun. What is not kept is taken away again, so that a second
@@ -135,7 +140,9 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
     let mut begun = Begun::at(&args.data).map_err(failed)?;
     let root_key = args.data.join(ROOT_KEY_FILE_NAME);
     root_key::make(&root_key)?;
-    let composed = compose::compose(&place, &root_key, &public_url).await?;
+    let token = args.token.token(cx)?;
+    let composed = compose::compose(&place, &root_key, &public_url, token.as_ref()).await?;
+    hardware::open(&composed).await?;
     let (created, operator) = compose::found_installation(&composed, &args.org).await?;
     composed.store.close();
     let text = format!(
@@ -144,11 +151,13 @@ pub(crate) async fn run(args: &Init, cx: &Context) -> Result<(), Failure> {
          listen = {}\n\
          root_key_file = \"{ROOT_KEY_FILE_NAME}\"\n\
          {}\
+         {}\
          # TLS is needed to listen anywhere but on loopback:\n\
          {}",
         toml::Value::String(public_url.clone()),
         toml::Value::String(args.listen.clone()),
         store_lines(args, &place).map_err(failed)?,
+        token_lines(token.as_ref()).map_err(failed)?,
         tls_lines(args),
     );
     std::fs::write(&config, text).map_err(failed)?;
@@ -208,6 +217,25 @@ fn tls_lines(args: &Init) -> &'static str {
         "# [tls]\n# certificate_file = \"tls.pem\"\n# key_file = \"tls.key\"\n\
          # Or, by an authority of its own, whose roots `accredit tls bundle` prints:\n# own_ca = true\n"
     }
+}
+
+/// What the configuration says of a token; paths as they are from anywhere.
+fn token_lines(token: Option<&Pkcs11>) -> Result<String, std::io::Error> {
+    let Some(token) = token else { return Ok(String::new()) };
+    let text = |text: String| toml::Value::String(text).to_string();
+    let path = |path: &Path| {
+        Ok::<_, std::io::Error>(text(std::path::absolute(path)?.display().to_string()))
+    };
+    let mut lines = format!(
+        "pkcs11.module = {}\npkcs11.token = {}\npkcs11.purposes = {}\n",
+        path(&token.module)?,
+        text(token.token.clone()),
+        text(token.purposes_text()),
+    );
+    if let Some(file) = &token.pin_file {
+        lines = format!("{lines}pkcs11.pin_file = {}\n", path(file)?);
+    }
+    Ok(lines)
 }
 
 /// What the configuration says of a store that is a database; paths as they are from anywhere.

@@ -42,8 +42,7 @@ struct Renew {
 pub(crate) async fn run(noun: OperatorKey, cx: &Context) -> Result<(), Failure> {
     let Verb::Renew(args) = noun.verb;
     let settings = Settings::read(&args.config, &cx.around)?;
-    let composed =
-        compose::compose(&settings.store, &settings.root_key_file, &settings.public_url).await?;
+    let composed = compose::compose_as(&settings).await?;
     let renewed = compose::renew_operator(&composed).await;
     composed.store.close();
     let token = renewed?;

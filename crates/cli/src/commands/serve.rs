@@ -18,6 +18,7 @@ use crate::compose::{self, Opened};
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::hardware;
 use crate::root_key::{self, Files, Trouble};
 use crate::settings::{self, Settings};
 
@@ -101,7 +102,9 @@ pub(crate) async fn run(args: &Serve, cx: &Context) -> Result<(), Failure> {
         return Ok(());
     };
     let place = Arc::new(files);
-    let composed = compose::put_together(opened, root, &settings.public_url, place).await?;
+    let token = settings.pkcs11.as_ref();
+    let composed = compose::put_together(opened, root, &settings.public_url, place, token).await?;
+    hardware::check(&composed, token).await?;
     composed.world.limits.set(settings.limits);
     composed.world.limits.set_quotas(settings.quotas);
     if let Some(every) = settings.drill_every {

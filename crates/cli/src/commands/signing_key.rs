@@ -10,11 +10,12 @@ use crate::errors::Failure;
 use crate::output::Column;
 use crate::request_path::RequestPath;
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column::new("ID", "id"),
     Column::new("PURPOSE", "purpose"),
     Column::new("ALGORITHM", "algorithm"),
     Column::new("STATE", "state"),
+    Column::new("HELD", "held"),
     Column::new("CREATED", "created_at"),
     Column::new("SINCE", "changed_at"),
 ];

@@ -106,7 +106,7 @@ pub(crate) async fn run(noun: Store, cx: &Context) -> Result<(), Failure> {
     let seen = inspect(&to).map_err(|fault| failed(&fault))?;
     let logs = match (root, &seen.installation) {
         (Some(root), Some(installation)) => {
-            let composed = compose::compose_with(&to, root, &installation.public_url).await?;
+            let composed = compose::compose_with(&to, root, &installation.public_url, None).await?;
             let checked = check(&composed).await;
             composed.store.close();
             Some(checked.map_err(|fault| failed(&fault))?)
@@ -140,8 +140,7 @@ async fn declare_loss(args: &DeclareLoss, cx: &Context) -> Result<(), Failure> {
         let hint = "check `store` in the configuration";
         return Err(Failure::new(Exit::NotFound, "store", "there is no store", &detail, hint));
     }
-    let composed =
-        compose::compose(&settings.store, &settings.root_key_file, &settings.public_url).await?;
+    let composed = compose::compose_as(&settings).await?;
     let begun = begin_anew(&composed, args).await;
     composed.store.close();
     let begun = begun.map_err(|error| {

@@ -138,7 +138,8 @@ async fn changed(settings: &Settings, change: Change) -> Result<Roots, Failure> 
     let opened = compose::open_store(&settings.store, url).await;
     let opened = opened.map_err(|failure| if is_file { in_use(failure) } else { failure })?;
     let root = opened.root_key(&files).map_err(|(_, failure)| failure)?;
-    let composed = compose::put_together(opened, root, url, Arc::new(files)).await?;
+    let composed =
+        compose::put_together(opened, root, url, Arc::new(files), settings.pkcs11.as_ref()).await?;
     let (world, now) = (&composed.world, composed.world.clock.now());
     let roots = carried_out(world, change, now).await;
     composed.store.close();
@@ -168,6 +169,7 @@ fn told(roots: &Roots) -> Value {
         json!({
             "id": root.key.id,
             "state": state,
+            "held": root.key.held().as_str(),
             "expires_at": root.certificate.until(),
             "sha256": Hash::new(root.certificate.digest()).to_string(),
             "certificate": root.certificate.pem(),

@@ -4,6 +4,7 @@
 //! `docs/guide/configuration.md` are made from it. Everything is checked here, before a socket is
 //! bound. Secrets are named by file and never stand in it. An unknown key is an error.
 
+pub(crate) mod pkcs11;
 pub(crate) mod store;
 mod written;
 
@@ -24,6 +25,7 @@ use accredit_wire::forwarded::{ForwardedHeader, Network, PROXIES_MAX, TrustedPro
 use accredit_wire::x509::listener::Host;
 use tracing_subscriber::filter::LevelFilter;
 
+use self::pkcs11::{NoToken, Pkcs11};
 use self::store::{Login, NoStore};
 use self::written::Written;
 use crate::client_settings::Surroundings;
@@ -63,7 +65,7 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 32] = [
+pub(crate) const SETTINGS: [Setting; 37] = [
     Setting {
         key: "public_url",
         env: Some("ACCREDIT_PUBLIC_URL"),
@@ -127,6 +129,48 @@ pub(crate) const SETTINGS: [Setting; 32] = [
         default: "(root.key in the data folder)",
         unit: "file",
         help: "The root key, 64 hexadecimal digits, readable by its owner alone",
+    },
+    Setting {
+        key: "pkcs11.module",
+        env: Some("ACCREDIT_PKCS11_MODULE"),
+        flag: None,
+        default: "(no token)",
+        unit: "file",
+        help: "The PKCS#11 library of the token in which signing keys are made that never leave it",
+    },
+    Setting {
+        key: "pkcs11.token",
+        env: Some("ACCREDIT_PKCS11_TOKEN"),
+        flag: None,
+        default: "(no token)",
+        unit: "label",
+        help: "The token's label",
+    },
+    Setting {
+        key: "pkcs11.pin_file",
+        env: Some("ACCREDIT_PKCS11_PIN_FILE"),
+        flag: None,
+        default: "(ACCREDIT_PKCS11_PIN)",
+        unit: "file",
+        help: "The token's user PIN, one line, readable by its owner alone",
+    },
+    Setting {
+        key: "pkcs11.purposes",
+        env: Some("ACCREDIT_PKCS11_PURPOSES"),
+        flag: None,
+        default: pkcs11::PURPOSES_DEFAULT,
+        unit: "purposes of signing keys, separated by commas",
+        help: "Which new keys are made in the token; those that are there stay where they are until \
+               they are rotated",
+    },
+    Setting {
+        key: "pkcs11.missing_keys",
+        env: Some("ACCREDIT_PKCS11_MISSING_KEYS"),
+        flag: None,
+        default: "refused",
+        unit: "refused or revocable",
+        help: "Whether the server starts where a key that is in use is not in the token: so that a lost \
+               one can be revoked",
     },
     Setting {
         key: "log_level",
@@ -369,6 +413,8 @@ pub(crate) struct Settings {
     store_ca_file: Option<PathBuf>,
     /// The file with the root key.
     pub(crate) root_key_file: PathBuf,
+    /// The token in which keys are made, where there is one.
+    pub(crate) pkcs11: Option<Pkcs11>,
     /// What the log tells.
     pub(crate) log_level: LevelFilter,
     /// Where the listener's certificate is from, where it speaks TLS.
@@ -540,6 +586,10 @@ impl Settings {
             metrics_listen: said.address("metrics_listen", file)?,
             data,
             root_key_file,
+            pkcs11: Pkcs11::read(&said, folder, around).map_err(|failure| match failure {
+                NoToken::Written(detail, hint) => wrong(file, &detail, hint),
+                NoToken::Pin(failure) => *failure,
+            })?,
             log_level: log_level(said.value("log_level").unwrap_or("info"))
                 .map_err(|detail| wrong(file, &detail, "write error, warn, info or debug"))?,
             tls,
@@ -587,6 +637,7 @@ impl Settings {
             }
             "store_ca_file" => self.store_ca_file.as_deref().map_or("none".to_owned(), path),
             "root_key_file" => path(&self.root_key_file),
+            key if key.starts_with("pkcs11.") => pkcs11::shown(self.pkcs11.as_ref(), key),
             "log_level" => self.log_level.to_string(),
             "tls.certificate_file" => self.tls_files().map_or("none".to_owned(), |it| path(it.0)),
             "tls.own_ca" => (self.tls == Some(tls::Source::OwnCa)).to_string(),

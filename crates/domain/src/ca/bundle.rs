@@ -161,6 +161,8 @@ pub struct CaKeyView {
     pub id: String,
     /// `next`, `active` or `retiring`.
     pub state: &'static str,
+    /// Where its private half is: `software` or `pkcs11`.
+    pub held: &'static str,
     /// Which root signed it.
     pub root: String,
     /// When its certificate is over, or one above it.
@@ -193,6 +195,7 @@ pub(super) fn view(cx: &Cx, all: &[SigningKey]) -> Result<CaView, Fault> {
             shown.push(CaKeyView {
                 id: key.sealed.id.to_string(),
                 state: key.state.as_str(),
+                held: key.sealed.held().as_str(),
                 root: certified.root.to_string(),
                 expires_at: certified.until(),
                 sha256: Hash::new(sha256(certified.shown())).to_string(),

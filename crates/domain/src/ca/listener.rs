@@ -17,6 +17,7 @@ use accredit_wire::x509::listener::Host;
 
 use super::{ROOT_LIFE, ROOT_ROTATED_BEFORE_END, name};
 use crate::context::World;
+use crate::keys::held::Held;
 use crate::keys::{KeyPurpose, SealedKey};
 use crate::ports::{BoxFuture, CommitError};
 use crate::refusal::Fault;
@@ -55,6 +56,12 @@ impl Roots {
     /// Which they are.
     pub fn ids(&self) -> [KeyId; 2] {
         [self.active.key.id, self.next.key.id]
+    }
+
+    /// Those of their keys that are in a token.
+    pub fn keys_in_token(&self) -> impl Iterator<Item = &SealedKey> {
+        let keys = [&self.active.key, &self.next.key].into_iter();
+        keys.filter(|key| key.held() == Held::Pkcs11)
     }
 
     /// Both certificates, PEM: what a client is given to trust.

@@ -4,6 +4,7 @@
 //! One key of a purpose is active. Of each purpose another is next: published before
 //! it signs, so that whoever keeps a copy of the key set has it in time. See [`rotation`].
 
+pub mod held;
 pub mod rotation;
 
 use accredit_wire::crypto::{Algorithm, PublicKey};
@@ -129,7 +130,7 @@ pub struct SealedKey {
     pub public: PublicKey,
     /// Under which of the store's root keys it is wrapped.
     pub root: u32,
-    /// PKCS#8 under the root key; see [`crate::vault`].
+    /// PKCS#8 under the root key, see [`crate::vault`]; or which object of a token it is, see [`held`].
     pub wrapped: Vec<u8>,
 }
 
@@ -169,6 +170,9 @@ pub struct SigningKeyView {
     pub algorithm: &'static str,
     /// `next`, `active`, `retiring`, `retired` or `revoked`.
     pub state: &'static str,
+    /// Where its private half is: `software`, wrapped in the store, or `pkcs11`, in a token that never
+    /// gives it out.
+    pub held: &'static str,
     /// When it was made.
     #[schema(value_type = String)]
     pub created_at: Time,
@@ -185,9 +189,24 @@ impl SigningKey {
             purpose: self.sealed.purpose.as_str(),
             algorithm: accredit_wire::jose::alg_name(self.sealed.algorithm),
             state: self.state.as_str(),
+            held: self.sealed.held().as_str(),
             created_at: self.created_at,
             changed_at: self.changed_at,
         }
+    }
+
+    /// Whether its private half is to be in a token at `now`: it was made there, and it signs or may come
+    /// to sign. An intermediate that is retired signs what is said of its certificates until they are over.
+    pub fn is_needed_in_token(&self, now: Time) -> bool {
+        let is_needed = match self.state {
+            KeyState::Next | KeyState::Active | KeyState::Retiring => true,
+            KeyState::Retired => {
+                let since = self.changed_at.unwrap_or(self.created_at);
+                self.sealed.purpose == KeyPurpose::Ca && since.plus(ca::INTERMEDIATE_LIFE) > now
+            }
+            KeyState::Revoked => false,
+        };
+        is_needed && self.sealed.held() == held::Held::Pkcs11
     }
 
     /// The key in another state from `now` on.

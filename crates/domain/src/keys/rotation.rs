@@ -11,6 +11,7 @@ use std::time::Duration;
 use accredit_wire::time::Time;
 use serde::{Deserialize, Serialize};
 
+use super::held::Held;
 use super::{
     KeyPurpose, KeyState, SealedKey, SigningKey, SigningKeyView, first, generate_next, of,
 };
@@ -44,6 +45,13 @@ pub const LOG_KEY_RETIRING: Duration = Duration::from_hours(30 * 24);
 /// Keys of the log that sign along after another took their place, at most: each signs each
 /// checkpoint.
 pub const RETIRING_LOG_KEYS_MAX: usize = 8;
+
+/// How long a key that is over stays in its token, before it is destroyed there: a backup that is no
+/// older than this may be restored, and finds in the token what signed when it was made.
+pub const OVER_IN_TOKEN_KEPT: Duration = Duration::from_hours(30 * 24);
+
+// A retired intermediate signs lists until its certificate is over.
+const _: () = assert!(OVER_IN_TOKEN_KEPT.as_secs() > ca::INTERMEDIATE_LIFE.as_secs());
 
 /// A rotation that is asked for.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -279,7 +287,33 @@ pub async fn tick(cx: &Cx, surely: Option<Time>) -> Result<u64, Fault> {
             Err(CommitError::Fault(fault)) => return Err(fault),
         }
     }
+    if let Some(surely) = surely {
+        destroy_over(cx, surely).await;
+    }
     Ok(turned + renew(cx).await?)
+}
+
+/// Whether nobody needs a key in its token any more, at a time that has surely come.
+fn is_over_in_token(key: &SigningKey, surely: Time) -> bool {
+    let is_over = matches!(key.state, KeyState::Retired | KeyState::Revoked);
+    let since = key.changed_at.unwrap_or(key.created_at);
+    is_over && key.sealed.held() == Held::Pkcs11 && since.plus(OVER_IN_TOKEN_KEPT) <= surely
+}
+
+/// Destroys what nobody needs in a token any more. What cannot be destroyed now is tried at the next
+/// turn, and stops nothing else.
+async fn destroy_over(cx: &Cx, surely: Time) {
+    let held = cx.tenant.keys();
+    for key in held.all().iter().filter(|key| is_over_in_token(key, surely)) {
+        let id = key.sealed.id;
+        match cx.world.vault.destroy(&key.sealed).await {
+            Ok(true) => tracing::info!(key = %id, "a key that is over was destroyed in its token"),
+            Ok(false) => {}
+            Err(fault) => {
+                tracing::warn!(key = %id, %fault, "a key that is over is still in its token");
+            }
+        }
+    }
 }
 
 /// Lets keys of the certificate authority follow one another before their certificates are over.
@@ -311,4 +345,44 @@ async fn renew(cx: &Cx) -> Result<u64, Fault> {
         }
     }
     Ok(turned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::held::{object_name, reference};
+    use accredit_wire::crypto::PrivateKey;
+    use accredit_wire::ids::{KeyId, OrganizationId};
+
+    fn key(purpose: KeyPurpose, state: KeyState, changed_at: Time) -> SigningKey {
+        let (org, id) = (Some(OrganizationId::new(1, [1; 10])), KeyId::new(1, [2; 10]));
+        let algorithm = purpose.algorithm();
+        let (private, _) = PrivateKey::generate(algorithm).expect("a key");
+        let (public, wrapped) =
+            (private.public().expect("a half"), reference(&object_name(org, id, purpose)));
+        let sealed = SealedKey { org, id, purpose, algorithm, public, root: 1, wrapped };
+        let (created_at, changed_at) = (Time::from_micros(0), Some(changed_at));
+        SigningKey { sealed, state, created_at, changed_at, statement: None, version: 1 }
+    }
+
+    #[test]
+    fn a_key_in_a_token_is_kept_for_as_long_as_somebody_may_need_it() {
+        let then = Time::from_micros(1_700_000_000_000_000);
+        let kept = then.plus(OVER_IN_TOKEN_KEPT);
+        for purpose in KeyPurpose::ALL {
+            for state in KeyState::ALL {
+                let key = key(purpose, state, then);
+                let is_over = matches!(state, KeyState::Retired | KeyState::Revoked);
+                assert!(!is_over_in_token(&key, Time::from_micros(kept.micros() - 1)));
+                assert_eq!(is_over_in_token(&key, kept), is_over, "{state:?}");
+                let is_listing = purpose == KeyPurpose::Ca && state == KeyState::Retired;
+                assert_eq!(key.is_needed_in_token(then), !is_over || is_listing, "{state:?}");
+                // Never both.
+                assert!(!(is_over_in_token(&key, kept) && key.is_needed_in_token(kept)));
+                let mut wrapped = key;
+                wrapped.sealed.wrapped = vec![0; 166];
+                assert!(!is_over_in_token(&wrapped, kept) && !wrapped.is_needed_in_token(then));
+            }
+        }
+    }
 }

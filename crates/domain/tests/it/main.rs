@@ -4,6 +4,7 @@
 mod faults;
 mod fence;
 mod history;
+mod key_vault;
 mod ledger;
 mod refusals_doc;
 mod seeds;

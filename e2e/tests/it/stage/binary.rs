@@ -73,6 +73,17 @@ pub(crate) fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
 }
 
+/// Whether this machine has somebody else's program; where it has not, that is said. A pipeline has every
+/// one that a story asks for.
+pub(crate) fn is_there(program: &str) -> bool {
+    let found = Command::new(program).arg("-v").output().is_ok();
+    assert!(found || !in_ci(), "CI meets {program}: install it");
+    if !found {
+        eprintln!("there is no {program}, so this is left out: install it");
+    }
+    found
+}
+
 /// A command of the binary with nothing of this process's environment.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(accredit());

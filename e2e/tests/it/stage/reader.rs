@@ -36,8 +36,10 @@ use super::{Ask, Server, until};
 /// The address that documents name: the default one.
 const ADDRESS: &str = "127.0.0.1:8420";
 
-/// Programs that a document may use beside ours: those of POSIX, and [`NOT_EVERYWHERE`].
-const PROGRAMS: [&str; 8] = ["cat", "cp", "curl", "mkdir", "openssl", "printf", "sed", "tail"];
+/// Programs that a document may use beside ours: those of POSIX, [`NOT_EVERYWHERE`], and one without which
+/// its chapter is not read.
+const PROGRAMS: [&str; 9] =
+    ["cat", "cp", "curl", "mkdir", "openssl", "printf", "sed", "softhsm2-util", "tail"];
 
 /// Those that are not on every machine with a shell.
 const NOT_EVERYWHERE: [&str; 2] = ["curl", "openssl"];

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::args::token::TokenFlags;
 use crate::context::Context;
 use crate::errors::Failure;
 
@@ -99,6 +100,8 @@ struct Restore {
     #[arg(long, value_name = "N", default_value_t = 2,
           value_parser = clap::value_parser!(u64).range(2..=accredit_domain::restoration::GENERATION_MAX))]
     generation: u64,
+    #[command(flatten)]
+    token: TokenFlags,
 }
 
 #[derive(Debug, Args)]
@@ -130,7 +133,8 @@ pub(crate) async fn run(noun: Backup, cx: &Context) -> Result<(), Failure> {
         }
         Verb::Restore(args) => {
             let places = (args.data.as_path(), args.root_key.as_path());
-            restore::run(&args.file, places, args.generation, cx).await
+            let token = args.token.token(cx)?;
+            restore::run(&args.file, places, token.as_ref(), args.generation, cx).await
         }
         Verb::Reconcile(args) => {
             reconcile::run(&args.config, &args.org, &args.audit_export, cx).await

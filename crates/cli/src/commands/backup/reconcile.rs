@@ -36,8 +36,7 @@ pub(super) async fn run(
     cx: &Context,
 ) -> Result<(), Failure> {
     let settings = Settings::read(config, &cx.around)?;
-    let composed =
-        compose::compose(&settings.store, &settings.root_key_file, &settings.public_url).await?;
+    let composed = compose::compose_as(&settings).await?;
     let mut done = Reconciled::default();
     let outcome = again(&composed, org, export, &mut done).await;
     composed.store.close();

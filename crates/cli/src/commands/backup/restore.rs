@@ -20,13 +20,16 @@ use crate::compose::Composed;
 use crate::context::Context;
 use crate::errors::Failure;
 use crate::exit::Exit;
+use crate::hardware;
 use crate::output::line;
+use crate::settings::pkcs11::Pkcs11;
 use crate::settings::{FILE_NAME, ROOT_KEY_FILE_NAME, STORE_FILE_NAME};
 
 /// Restores the file into the folder `data`, at generation `at_least` or above.
 pub(super) async fn run(
     file: &Path,
     (data, root_key): (&Path, &Path),
+    token: Option<&Pkcs11>,
     at_least: u64,
     cx: &Context,
 ) -> Result<(), Failure> {
@@ -41,7 +44,8 @@ pub(super) async fn run(
     let beside = tempfile::tempdir_in(data).map_err(cannot)?;
     let store = beside.path().join(STORE_FILE_NAME);
     let opened = Opened::new(backup, &root, &store)?;
-    let composed = opened.compose(root).await?;
+    let composed = opened.compose(root, token).await?;
+    hardware::open(&composed).await?;
     let outcome = begin_anew(&opened, &composed, at_least).await;
     composed.store.close();
     let begun = outcome?;
@@ -161,6 +165,7 @@ fn tell(
 }
 
 fn failed(fault: Fault) -> Failure {
-    let hint = "nothing was restored; run it again";
+    let hint = "nothing was restored; where a key is in a PKCS#11 token, name it with --pkcs11-module and \
+                --pkcs11-token, and run it again";
     Failure::new(Exit::Failure, "backup", "the backup was not restored", &fault.to_string(), hint)
 }

@@ -24,6 +24,7 @@ use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::output::{counted, line};
 use crate::settings::STORE_FILE_NAME;
+use crate::settings::pkcs11::Pkcs11;
 
 /// Checks the file and says what it holds.
 pub(super) async fn run(
@@ -43,7 +44,7 @@ pub(super) async fn run(
         Failure::file("a folder for the time of the check could not be made", &error, hint)
     })?;
     let opened = Opened::new(backup, &root, &folder.path().join(STORE_FILE_NAME))?;
-    let composed = opened.compose(root).await?;
+    let composed = opened.compose(root, None).await?;
     let findings = opened.check(&composed).await;
     composed.store.close();
     let findings = findings?;
@@ -112,8 +113,13 @@ impl Opened {
     }
 
     /// Opens the store with its key. An older schema is brought up to date, a newer one refused.
-    pub(super) async fn compose(&self, root: RootKey) -> Result<Composed, Failure> {
-        compose::compose_with(&self.store.clone().into(), root, &self.manifest.public_url).await
+    pub(super) async fn compose(
+        &self,
+        root: RootKey,
+        token: Option<&Pkcs11>,
+    ) -> Result<Composed, Failure> {
+        let place = self.store.clone().into();
+        compose::compose_with(&place, root, &self.manifest.public_url, token).await
     }
 
     /// Computes all logs again; returns what does not agree, by organization.

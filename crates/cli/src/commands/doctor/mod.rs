@@ -5,6 +5,7 @@
 //! about its organization. Nothing is changed, and no check stops another.
 
 mod certificate;
+mod hardware;
 mod offline;
 mod online;
 mod owner_keys;
@@ -102,6 +103,7 @@ pub(crate) async fn run(args: &Doctor, cx: &Context) -> Result<(), Failure> {
     if let Some(config) = &args.config {
         let found = offline::check(config, cx, &mut checks);
         if let Some(found) = found {
+            hardware::check(found.pkcs11.as_ref(), &found.in_token, &mut checks).await;
             let names = &found.organizations;
             probe::check(&client, (&found.public_url, names), cx.now, &mut checks).await;
             probed = Some(found.public_url);

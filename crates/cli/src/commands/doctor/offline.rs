@@ -7,6 +7,7 @@ use std::path::Path;
 
 use accredit_domain::ca::ROOT_ROTATED_BEFORE_END;
 use accredit_domain::ca::listener::Roots;
+use accredit_domain::keys::SealedKey;
 use accredit_server::tls::{Source, Tls};
 use accredit_store::inspect::{self, Inspection, inspect};
 use accredit_store::place::Place;
@@ -18,6 +19,7 @@ use crate::context::Context;
 use crate::root_key::{self, Files};
 use crate::secrecy;
 use crate::settings::Settings;
+use crate::settings::pkcs11::Pkcs11;
 
 /// Bytes of free disk below which the next days are in doubt.
 const DISK_WARN_BYTES: u64 = 1 << 30;
@@ -34,6 +36,10 @@ pub(super) struct Found {
     pub(super) public_url: String,
     /// Names of organizations that it should have.
     pub(super) organizations: Vec<String>,
+    /// The token in which keys are made.
+    pub(super) pkcs11: Option<Pkcs11>,
+    /// The store's keys that should be in it.
+    pub(super) in_token: Vec<SealedKey>,
 }
 
 /// Checks what the configuration names. Nothing where it cannot be read.
@@ -49,7 +55,7 @@ pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<
     modes(config, &settings, checks);
     outbound(&settings, checks);
     disk(&settings.data, checks);
-    let organizations = store(&settings, checks);
+    let (organizations, in_token) = store(&settings, cx.now, checks);
     match settings.listener_tls() {
         None => {}
         Some(listener) if listener.certificate == Source::OwnCa => {
@@ -63,7 +69,8 @@ pub(super) fn check(config: &Path, cx: &Context, checks: &mut Checks) -> Option<
             (Ok(_), None) => {}
         },
     }
-    Some(Found { public_url: settings.public_url, organizations })
+    let Settings { public_url, pkcs11, .. } = settings;
+    Some(Found { public_url, organizations, pkcs11, in_token })
 }
 
 /// Whether agents' key sets are fetched from this machine itself.
@@ -87,7 +94,8 @@ fn modes(config: &Path, settings: &Settings, checks: &mut Checks) {
         (mode & 0o022 != 0).then_some(mode)
     };
     let key = settings.tls_files().map(|(_, key)| key);
-    let of_store = [settings.store.file(), settings.store_password_file()];
+    let pin = settings.pkcs11.as_ref().and_then(|token| token.pin_file.as_deref());
+    let of_store = [settings.store.file(), settings.store_password_file(), pin];
     let secrets = of_store.into_iter().flatten().chain(key).chain([&*settings.root_key_file]);
     let files = [config, &settings.data].into_iter().map(|file| (file, false));
     let mut open = 0;
@@ -130,26 +138,27 @@ fn disk(folder: &Path, checks: &mut Checks) {
     }
 }
 
-/// The store's schema, whether the root key opens it, and its log. The organizations' names.
-fn store(settings: &Settings, checks: &mut Checks) -> Vec<String> {
+/// The store's schema, whether the root key opens it, and its log. The organizations' names, and which
+/// keys are in a token.
+fn store(settings: &Settings, now: Time, checks: &mut Checks) -> (Vec<String>, Vec<SealedKey>) {
     let place = &settings.store;
     match compose::holds_store(place) {
         Ok(true) => {}
         Ok(false) => {
             let found = format!("there is no store `{place}`");
             checks.fail("store", found, "create one with `accredit init`, or set `data` right");
-            return Vec::new();
+            return Default::default();
         }
         Err(failure) => {
             checks.failed("store", &failure);
-            return Vec::new();
+            return Default::default();
         }
     }
     let seen = match inspect(place) {
         Ok(seen) => seen,
         Err(fault) => {
             checks.fail("store", fault.to_string(), "is the store whole? see `accredit fsck`");
-            return Vec::new();
+            return Default::default();
         }
     };
     schema(&seen, checks);
@@ -164,7 +173,12 @@ fn store(settings: &Settings, checks: &mut Checks) -> Vec<String> {
     }
     log(seen.sequenced, seen.integrated, checks);
     issuing(&seen.closed, checks);
-    seen.organizations
+    let needed = seen.in_token.into_iter().filter(|key| key.is_needed_in_token(now));
+    let mut needed: Vec<SealedKey> = needed.map(|key| key.sealed).collect();
+    // Where they cannot be read, another check says so.
+    let listener = inspect::listener_roots(place).ok().flatten();
+    needed.extend(listener.iter().flat_map(Roots::keys_in_token).cloned());
+    (seen.organizations, needed)
 }
 
 /// What is lost with a database's server.

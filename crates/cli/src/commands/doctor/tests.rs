@@ -158,6 +158,7 @@ fn a_schema_is_compared_with_the_one_that_is_known() {
         organizations: Vec::new(),
         closed: Vec::new(),
         sequenced: 0,
+        in_token: Vec::new(),
         integrated: 0,
     };
     for (schema, is_online, level) in [

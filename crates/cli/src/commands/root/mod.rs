@@ -137,7 +137,7 @@ async fn rotate_here(
         return finished.map(|()| None);
     }
     let place = Arc::new(files.clone());
-    let composed = compose::put_together(opened, opening.root, public_url, place).await?;
+    let composed = compose::put_together(opened, opening.root, public_url, place, None).await?;
     let body = Body { actor: Some(Actor { id: None, kind: "system" }), ..Body::default() };
     let now = composed.world.clock.now();
     let rotated = rotate(&composed.world, now, body).await;

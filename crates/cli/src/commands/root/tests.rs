@@ -34,7 +34,7 @@ async fn peppers(composed: &Composed) -> Vec<WrappedPepper> {
 
 impl Place {
     async fn compose(&self) -> Composed {
-        compose::compose(&self.store.clone().into(), &self.files.current, URL)
+        compose::compose(&self.store.clone().into(), &self.files.current, URL, None)
             .await
             .expect("it opens")
     }
