@@ -24,6 +24,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::ExtendedKeyUsage;
 
 const HOST: &str = "id.example";
 
@@ -279,6 +282,9 @@ async fn who_asks_for_a_trust_domain_is_shown_an_svid_of_it_and_it_is_an_event()
 
     let first = stage.shown_by(&roots, "acme.id.example").await.expect("believed");
     assert_eq!(spiffe_id(&first), "spiffe://acme.id.example/accredit/bundle-endpoint");
+    let read = Certificate::from_der(&first).expect("a certificate");
+    let usage = read.tbs_certificate().get_extension::<ExtendedKeyUsage>().expect("read");
+    assert_eq!(usage.expect("there").1.0.len(), 2, "X509-SVID section 4.4: both or none");
     assert_eq!(stage.shown_by(&roots, "acme.id.example").await.as_ref(), Ok(&first));
     assert_eq!(stage.recorded(&org).await, 1, "one for all who ask");
     let told = stage.world.admin(&org, "GET", "/v1/ca", None).await.expect(200).json();

@@ -178,7 +178,8 @@ impl Unsigned {
         let extensions = [
             extension(true, &BasicConstraints { ca: false, path_len_constraint: None })?,
             extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
-            extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH]))?,
+            // X509-SVID section 4.4: both, though it is no client.
+            extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))?,
             extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
             signed_by(issuer)?,
             extension(false, &SubjectAltName(names))?,
