@@ -60,3 +60,44 @@ pub(crate) fn granted(
          --dns-name HOST`",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use accredit_wire::ids::AgentId;
+
+    use super::*;
+    use crate::registry::agent::AgentState;
+    use crate::registry::environment::Environment;
+
+    #[test]
+    fn what_the_authority_may_not_certify_is_not_certified_whatever_a_policy_says() {
+        let [own, outside] = ["a.acme.id.example", "a.beta.id.example"]
+            .map(|name| DnsName::parse(name).expect("a name"));
+        let agent = AgentFacts {
+            id: AgentId::new(1, [1; 10]),
+            name: "planner".into(),
+            state: AgentState::Active,
+            owner: None,
+            environment: Environment::Dev,
+            entitlements: Arc::default(),
+            may_delegate: false,
+            bound_only: false,
+            impersonates: Vec::new(),
+            token_lifetime: 300,
+            certificate_lifetime: 3600,
+            dns_names: Box::new([own.clone(), outside.clone()]),
+            rotation_asked_at: None,
+        };
+        let domain = TrustDomain::parse("acme.id.example").expect("a trust domain");
+        let judged = |names: &[&DnsName]| {
+            let asked = names.iter().map(|name| (*name).clone()).collect();
+            granted(&agent, &domain, &asked).map_err(|refusal| refusal.rule)
+        };
+        assert_eq!(judged(&[&own]), Ok(()));
+        for asked in [&[&outside][..], &[&own, &outside]] {
+            assert_eq!(judged(asked), Err(Rule::DnsNameNotHeld));
+        }
+    }
+}

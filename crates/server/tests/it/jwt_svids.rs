@@ -5,6 +5,7 @@ use accredit_domain::issuance::jwt_svid::JWT_SVID_LIFETIME_MAX_SECONDS;
 use accredit_testkit::{Answer, Ask, Client, Org, Scene, TestWorld};
 use accredit_wire::ids::AnyId;
 use accredit_wire::jose::b64url_encode;
+use accredit_wire::jose::jws::SigningInput;
 use accredit_wire::jwt_svid::JwtSvid;
 use accredit_wire::jwt_svid::authorities::Authorities;
 use accredit_wire::oauth::client_auth::{ASSERTION_TYPE, SVID_ASSERTION_TYPE};
@@ -514,4 +515,44 @@ async fn the_metadata_says_that_instances_are_known_by_their_svids() {
     assert!(!methods("introspection").contains("spiffe_jwt"), "agents do not introspect");
     assert!(!methods("token").contains("spiffe_x509"), "nobody is asked for a certificate");
     let _ = org;
+}
+
+/// As if the key had signed what we never write.
+async fn bent(world: &TestWorld, org: &Org, svid: &str, bend: impl Fn(&mut JwtSvid)) -> String {
+    let tenant = world.tenant(org).await;
+    let mut said = JwtSvid::read(svid, tenant.keys().jwt_svid_jwks()).expect("ours");
+    bend(&mut said);
+    let key = tenant.jwt_svid_key().expect("a key");
+    let payload = said.to_payload().expect("a payload");
+    let input = SigningInput::new(&key.header, &payload).expect("an input");
+    let signature = world.world.vault.sign(&key.sealed, input.bytes()).await.expect("signed");
+    input.finish(&signature)
+}
+
+#[tokio::test]
+async fn nobody_is_known_by_what_our_own_key_never_signs() {
+    let world = TestWorld::new(7310).await;
+    let Scene { org, .. } = world.scene().await;
+    let (one, other) =
+        (world.instance(&org, "planner", None).await, world.instance(&org, "planner", None).await);
+    let svid = issue(&world, &org, &one, &org.issuer).await;
+    let same = bent(&world, &org, &svid, |_| {}).await;
+    by_svid(&world, &org, &same, &[READ]).await.expect(200);
+
+    // What says that it was decided by more than is known here: what ended since, nobody knows.
+    let ahead = bent(&world, &org, &svid, |said| said.rev += 1).await;
+    by_svid(&world, &org, &ahead, &[READ]).await.refused(401, "invalid_client", "svid-revoked");
+    assert!(!stands(&world, &org, &ahead).await);
+    // What names another than it hangs on.
+    let others = other.instance.expect("one");
+    let named = bent(&world, &org, &svid, |said| {
+        let before = said.instance.to_string();
+        said.spiffe_id = said.spiffe_id.replace(&before, &others.to_string());
+    });
+    let hangs = bent(&world, &org, &svid, |said| said.instance = others);
+    for wrong in [named.await, hangs.await] {
+        let refused = by_svid(&world, &org, &wrong, &[READ]).await;
+        refused.refused(401, "invalid_client", "assertion-invalid");
+        assert!(!stands(&world, &org, &wrong).await);
+    }
 }

@@ -120,6 +120,13 @@ fn nothing_near_one_is_one() {
     ] {
         assert!(JwtSvid::read(&signed(key, &header, payload.as_bytes()), &keys).is_err());
     }
+    // By a key that is believed, of an algorithm that no JWT-SVID has.
+    let (private_ed, _) = PrivateKey::generate(Algorithm::EdDsa).expect("a key");
+    let keys_ed = set(&private_ed.public().expect("its public half"));
+    let token =
+        signed(&private_ed, &header("JWT", Algorithm::EdDsa, Some(&kid)), payload.as_bytes());
+    let refused = JwtSvid::read(&token, &keys_ed);
+    assert!(matches!(refused, Err(JwtSvidError::Signature(JwsError::Alg { .. }))), "{refused:?}");
     for alg in ["none", "HS256", "EdDSA", "RS256", "ES384"] {
         let head =
             b64url_encode(json!({"alg": alg, "typ": "JWT", "kid": kid}).to_string().as_bytes());
