@@ -9,9 +9,11 @@ use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING,
-    ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, EcdsaKeyPair,
-    EcdsaVerificationAlgorithm, Ed25519KeyPair, KeyPair as _, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+    ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P384_SHA384_FIXED, ED25519, EcdsaKeyPair, EcdsaVerificationAlgorithm, Ed25519KeyPair,
+    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
 };
 use aws_lc_rs::{constant_time, digest, hmac};
 
@@ -206,8 +208,45 @@ const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 pub enum RsaAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 section 3.3).
     Rs256,
+    /// The same with SHA-384.
+    Rs384,
+    /// The same with SHA-512.
+    Rs512,
     /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes (RFC 7518 section 3.5).
     Ps256,
+    /// The same with SHA-384 and a salt of 48 bytes.
+    Ps384,
+    /// The same with SHA-512 and a salt of 64 bytes.
+    Ps512,
+}
+
+impl RsaAlgorithm {
+    /// Each of them.
+    pub const ALL: [Self; 6] =
+        [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512];
+
+    /// As JOSE names it (RFC 7518 section 3.1).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+        }
+    }
+
+    const fn parameters(self) -> &'static RsaParameters {
+        match self {
+            Self::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+            Self::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
+            Self::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
+            Self::Ps256 => &RSA_PSS_2048_8192_SHA256,
+            Self::Ps384 => &RSA_PSS_2048_8192_SHA384,
+            Self::Ps512 => &RSA_PSS_2048_8192_SHA512,
+        }
+    }
 }
 
 /// An RSA public key of somebody else, parsed once. Ours are never RSA keys.
@@ -238,12 +277,9 @@ impl RsaPublicKey {
         if exponent != RSA_EXPONENT {
             return Err(CryptoError);
         }
-        let parameters = match algorithm {
-            RsaAlgorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
-            RsaAlgorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
-        };
         let parsed = RsaPublicKeyComponents { n: modulus, e: exponent };
-        let parsed = parsed.to_parsed_public_key(parameters).map_err(|_| CryptoError)?;
+        let parsed = parsed.to_parsed_public_key(algorithm.parameters());
+        let parsed = parsed.map_err(|_| CryptoError)?;
         Ok(Self { algorithm, parsed, modulus: modulus.to_vec() })
     }
 
@@ -265,6 +301,35 @@ impl RsaPublicKey {
     /// Checks a signature, which is exactly as long as the modulus (RFC 8017 sections 8.1.2, 8.2.2).
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         if signature.len() != self.modulus.len() {
+            return Err(CryptoError);
+        }
+        self.parsed.verify_sig(message, signature).map_err(|_| CryptoError)
+    }
+}
+
+/// A P-384 key of somebody else, parsed once: ECDSA with SHA-384, signature as 96 bytes `r || s` (RFC 7518
+/// section 3.4).
+#[derive(Clone, Debug)]
+pub struct P384PublicKey {
+    parsed: ParsedPublicKey,
+    point: [u8; 97],
+}
+
+impl P384PublicKey {
+    /// A key from its uncompressed point, `0x04 || x || y`. The point must be on the curve.
+    pub fn new(point: &[u8; 97]) -> Result<Self, CryptoError> {
+        let parsed = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point);
+        Ok(Self { parsed: parsed.map_err(|_| CryptoError)?, point: *point })
+    }
+
+    /// `0x04 || x || y`.
+    pub fn point(&self) -> &[u8; 97] {
+        &self.point
+    }
+
+    /// Checks a signature of exactly 96 bytes.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        if signature.len() != 96 {
             return Err(CryptoError);
         }
         self.parsed.verify_sig(message, signature).map_err(|_| CryptoError)

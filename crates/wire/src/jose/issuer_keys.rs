@@ -57,7 +57,7 @@ impl IssuerKey {
     pub fn alg(&self) -> &'static str {
         match &self.key {
             Public::Curve(key) => alg_name(key.algorithm()),
-            Public::Rsa(key) => rsa_name(key.algorithm()),
+            Public::Rsa(key) => key.algorithm().name(),
         }
     }
 
@@ -65,7 +65,7 @@ impl IssuerKey {
     pub(super) fn is_alg(&self, alg: &str) -> bool {
         match &self.key {
             Public::Curve(key) => alg_is(key.algorithm(), alg),
-            Public::Rsa(key) => rsa_name(key.algorithm()) == alg,
+            Public::Rsa(key) => key.algorithm().name() == alg,
         }
     }
 
@@ -77,23 +77,16 @@ impl IssuerKey {
     }
 }
 
-const fn rsa_name(algorithm: RsaAlgorithm) -> &'static str {
-    match algorithm {
-        RsaAlgorithm::Rs256 => "RS256",
-        RsaAlgorithm::Ps256 => "PS256",
-    }
-}
-
 fn rsa_algorithm(json: &Json<'_>) -> Result<RsaAlgorithm, JwkError> {
     let Some(alg) = json.get("alg") else { return Ok(RsaAlgorithm::Rs256) };
     let alg = alg.as_str().ok_or(JwkError::Member { name: "alg", rule: "a string" })?;
     let known = [RsaAlgorithm::Rs256, RsaAlgorithm::Ps256];
-    let found = known.into_iter().find(|known| rsa_name(*known) == alg);
+    let found = known.into_iter().find(|known| known.name() == alg);
     found.ok_or_else(|| JwkError::Unsupported { name: "alg", found: quoted(alg) })
 }
 
 /// A Base64urlUInt (RFC 7518 section 2).
-fn uint_member(json: &Json<'_>, name: &'static str) -> Result<Vec<u8>, JwkError> {
+pub(super) fn uint_member(json: &Json<'_>, name: &'static str) -> Result<Vec<u8>, JwkError> {
     let rule = "an unsigned integer in base64url, without leading zeros";
     let bytes = b64url_decode(text_member(json, name)?);
     let bytes = bytes.map_err(|_| JwkError::Member { name, rule })?;

@@ -302,7 +302,7 @@ pub(super) fn read_kid<'j>(json: &'j Json<'_>) -> Result<Option<&'j str>, JwkErr
     json.get("kid").map(|value| kid_of(value).ok_or(KID_RULE)).transpose()
 }
 
-pub(super) fn refuse_private_members(json: &Json<'_>) -> Result<(), JwkError> {
+pub(crate) fn refuse_private_members(json: &Json<'_>) -> Result<(), JwkError> {
     match PRIVATE_MEMBERS.into_iter().find(|name| json.get(name).is_some()) {
         Some(name) => Err(JwkError::PrivateMember(name)),
         None => Ok(()),

@@ -13,6 +13,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 
+use super::foreign_keys::ForeignKey;
 use super::issuer_keys::IssuerKey;
 use super::jwk::{Jwk, VerifyingKey};
 use super::jwt::{Claims, ClaimsError};
@@ -20,7 +21,7 @@ use super::{
     KID_BYTES_MAX, TOKEN_BYTES_MAX, alg_is, alg_name, b64url_append, b64url_decode,
     b64url_decode_array, b64url_encode, b64url_len,
 };
-use crate::crypto::Algorithm;
+use crate::crypto::{Algorithm, CryptoError};
 use crate::json::{Json, JsonError, quoted};
 
 /// Bytes of a signature of either algorithm.
@@ -330,17 +331,40 @@ impl<'a> Unverified<'a> {
 
     /// As [`Unverified::verify`], by a key of somebody else's issuer, which may be an RSA key.
     pub fn verify_by_issuer(self, key: &IssuerKey, typ: TypRule) -> Result<Verified<'a>, JwsError> {
-        let alg = self.header.alg.as_str();
-        if !key.is_alg(alg) {
-            return Err(JwsError::Alg { found: quoted(alg), expected: key.alg() });
+        if !key.is_alg(self.header.alg.as_str()) {
+            return Err(self.other_alg(key.alg()));
         }
+        self.verify_by(typ, |signed, signature| key.verify(signed, signature))
+    }
+
+    /// As [`Unverified::verify`], by a key of another trust domain, which may verify several algorithms.
+    pub fn verify_by_foreign(
+        self,
+        key: &ForeignKey,
+        typ: TypRule,
+    ) -> Result<Verified<'a>, JwsError> {
+        let Some(way) = key.way(self.header.alg.as_str()) else {
+            return Err(self.other_alg(key.usual_alg()));
+        };
+        self.verify_by(typ, |signed, signature| way.verify(signed, signature))
+    }
+
+    fn other_alg(&self, expected: &'static str) -> JwsError {
+        JwsError::Alg { found: quoted(self.header.alg.as_str()), expected }
+    }
+
+    /// Checks `typ` and a signature whose length is the key's to judge; that it is base64url was checked.
+    fn verify_by(
+        self,
+        typ: TypRule,
+        verify: impl FnOnce(&[u8], &[u8]) -> Result<(), CryptoError>,
+    ) -> Result<Verified<'a>, JwsError> {
         typ.check(self.header.typ.as_deref())?;
         let signature = match self.signature {
             Some(signature) => signature.to_vec(),
-            // Its length is the key's to judge; that it is base64url was checked.
             None => decode(Segment::Signature, &self.text[self.signed.len() + 1..])?,
         };
-        key.verify(self.signed.as_bytes(), &signature).map_err(|_| JwsError::Signature)?;
+        verify(self.signed.as_bytes(), &signature).map_err(|_| JwsError::Signature)?;
         Ok(Verified { text: self.text, header: self.header, payload: self.payload })
     }
 }

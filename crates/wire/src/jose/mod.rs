@@ -7,7 +7,7 @@
 //! `SigningInput::new` → the key vault signs → `finish`.
 //!
 //! [`issuer_keys`] are those of others' issuers, which may be RSA keys; they verify what says who a
-//! user is and nothing else.
+//! user is and nothing else. [`foreign_keys`] are those of other trust domains, which say who a workload is.
 //!
 //! Absent on purpose: JWE, the JSON serialization, HMAC algorithms, RSA for anything of our own,
 //! `none`, unencoded payloads (RFC 7797), and any key that a token brings along.
@@ -19,6 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::crypto::Algorithm;
 
+pub mod foreign_keys;
 pub mod issuer_keys;
 pub mod jwk;
 pub mod jws;

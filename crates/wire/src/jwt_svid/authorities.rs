@@ -5,20 +5,21 @@
 
 use serde_json::{Value, json};
 
-use super::{JwtSvidError, KEY_USE, verified};
+use super::{JwtSvidError, KEY_USE, TYP};
 use crate::crypto::PublicKey;
-use crate::jose::jwk::{JWK_SET_BYTES_MAX, JWK_SET_KEYS_MAX, Jwk, JwkError, JwkSet, VerifyingKey};
+use crate::jose::b64url_encode;
+use crate::jose::foreign_keys::ForeignKey;
+use crate::jose::jwk::{JWK_SET_BYTES_MAX, JWK_SET_KEYS_MAX, JwkError};
 use crate::jose::jws::Unverified;
 use crate::jose::jwt::{ClaimsError, SKEW_MAX};
-use crate::jose::{KID_BYTES_MAX, b64url_encode};
 use crate::json::Json;
 use crate::time::Time;
 use crate::x509::spiffe::{SpiffeId, TrustDomain};
 
-/// The keys of one trust domain.
+/// The keys of one trust domain: those of ours are of P-256, others' may be of P-384 or RSA keys.
 #[derive(Clone, Debug, Default)]
 pub struct Authorities {
-    keys: JwkSet,
+    keys: Vec<ForeignKey>,
 }
 
 /// Who somebody is.
@@ -71,34 +72,27 @@ impl Authorities {
     /// unread.
     pub fn of_bundle(text: &[u8]) -> Result<Self, JwkError> {
         let json = Json::parse(text, JWK_SET_BYTES_MAX)?;
-        json.as_object().ok_or(JwkError::NotAnObject)?;
-        let keys = json.get("keys").and_then(Json::as_array);
-        let keys = keys.ok_or(JwkError::Member { name: "keys", rule: "an array" })?;
-        if keys.len() > JWK_SET_KEYS_MAX {
-            return Err(JwkError::TooManyKeys(keys.len()));
-        }
-        let mut read = Vec::new();
-        for key in keys {
-            if key.get("use").and_then(Json::as_str) != Some(KEY_USE) {
-                continue;
-            }
-            let rule = "a string of 1 to 256 bytes";
-            let kid = key.get("kid").and_then(Json::as_str);
-            let kid = kid.filter(|kid| (1..=KID_BYTES_MAX).contains(&kid.len()));
-            let kid = kid.ok_or(JwkError::Member { name: "kid", rule })?;
-            match Jwk::of_use(key, KEY_USE) {
-                Ok(jwk) => read.push(VerifyingKey { kid: kid.to_owned(), key: jwk.key().clone() }),
-                Err(JwkError::Unsupported { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Self { keys: JwkSet::new(read)? })
+        Self::of_keys(keys_of(&json)?)
+    }
+
+    /// Those among the keys of a bundle.
+    pub(crate) fn of_keys(keys: &[Json<'_>]) -> Result<Self, JwkError> {
+        Ok(Self { keys: ForeignKey::of_use(keys, KEY_USE)? })
+    }
+
+    /// The names (`kid`) of the keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(ForeignKey::kid)
+    }
+
+    /// Each key as a JWK.
+    pub(crate) fn jwks(&self) -> impl Iterator<Item = Value> {
+        self.keys.iter().map(|key| key.to_json(KEY_USE))
     }
 
     /// As one document of its own, as the Workload API gives it (JWT-SVID section 6).
     pub fn document(&self) -> String {
-        let keys: Vec<Value> = self.keys.keys().iter().filter_map(document_of).collect();
-        json!({ "keys": keys }).to_string()
+        json!({ "keys": self.jwks().collect::<Vec<_>>() }).to_string()
     }
 
     /// Says who somebody is that sent a JWT-SVID which is for `audience` (JWT-SVID section 5).
@@ -110,9 +104,10 @@ impl Authorities {
     ) -> Result<Checked, NotBelieved> {
         let parsed = Unverified::parse(token).map_err(JwtSvidError::Signature);
         let unverified = parsed.map_err(NotBelieved::Signature)?;
-        let key = unverified.peek_unverified_kid().and_then(|kid| self.keys.find(Some(kid)));
+        let named = unverified.peek_unverified_kid();
+        let key = self.keys.iter().find(|key| Some(key.kid()) == named);
         let key = key.ok_or(NotBelieved::Signature(JwtSvidError::Key))?;
-        let verified = verified(unverified, |token, typ| token.verify(key, typ));
+        let verified = unverified.verify_by_foreign(key, TYP).map_err(JwtSvidError::Signature);
         let verified = verified.map_err(NotBelieved::Signature)?;
         let claims = verified.claims().map_err(NotBelieved::Claims)?;
         claims.check_times(now, SKEW_MAX).map_err(NotBelieved::Claims)?;
@@ -126,9 +121,22 @@ impl Authorities {
     }
 }
 
-fn document_of(key: &VerifyingKey) -> Option<Value> {
-    let (x, y) = halves(&key.key)?;
-    Some(json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "use": KEY_USE, "kid": key.kid}))
+/// The keys of a bundle, of whatever use.
+pub(crate) fn keys_of<'j, 't>(bundle: &'j Json<'t>) -> Result<&'j [Json<'t>], JwkError> {
+    bundle.as_object().ok_or(JwkError::NotAnObject)?;
+    let keys = bundle.get("keys").and_then(Json::as_array);
+    let keys = keys.ok_or(JwkError::Member { name: "keys", rule: "an array" })?;
+    if keys.len() > JWK_SET_KEYS_MAX {
+        return Err(JwkError::TooManyKeys(keys.len()));
+    }
+    Ok(keys)
+}
+
+/// The trust domain that a JWT-SVID says it is of, by whose keys it is to be checked. Nothing of it is
+/// believed yet.
+pub fn named_by(token: &str) -> Option<TrustDomain> {
+    let unverified = Unverified::parse(token).ok()?;
+    TrustDomain::of_id(&unverified.peek_unverified_subject()?)
 }
 
 /// The coordinates of a point of P-256, in base64url.

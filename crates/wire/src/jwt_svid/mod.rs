@@ -5,8 +5,8 @@
 //! keeps a row of it. It grants nothing. The only key that it is checked with is one of the bundle
 //! ([`authorities`]), which signs nothing else.
 //!
-//! Absent on purpose: algorithms other than ES256, which is what we sign with; EdDSA, which the standard
-//! does not know; the JSON serialization.
+//! Absent on purpose: algorithms other than ES256, which is what we sign with (those of other trust domains
+//! are [`authorities`]' work); EdDSA, which the standard does not know; the JSON serialization.
 
 pub mod authorities;
 
@@ -23,12 +23,14 @@ use crate::ids::{
 };
 use crate::jose::alg_is;
 use crate::jose::jwk::JwkSet;
-use crate::jose::jws::{JwsError, ProtectedHeader, TypRule, Unverified, Verified};
+use crate::jose::jws::{JwsError, ProtectedHeader, TypRule, Unverified};
 use crate::jose::jwt::{self, Claims};
 use crate::token::LINEAGE_MAX;
 
 /// The `typ` that we write (JWT-SVID section 2.1.3); read are it, `JOSE` and none.
 pub const TYPE: &str = "JWT";
+/// The types that are read (section 2.1.3).
+const TYP: TypRule = TypRule::JwtJoseOrAbsent;
 /// The `use` of its keys in a bundle (JWT-SVID section 4.1).
 pub const KEY_USE: &str = "jwt-svid";
 /// The most audiences that we write. The standard advises one: whoever of them has it can show it to the
@@ -167,7 +169,13 @@ impl JwtSvid {
         let key = unverified.peek_unverified_kid().and_then(|kid| keys.find(Some(kid)));
         let key = key.ok_or(JwtSvidError::Key)?;
         let id = key.kid.parse().map_err(|_| JwtSvidError::Key)?;
-        let verified = verified(unverified, |token, typ| token.verify(key, typ))?;
+        // Section 2.1.1: of the algorithms that it may have, ours; whatever key has the `kid`.
+        let alg = unverified.peek_unverified_alg();
+        if !alg_is(Algorithm::Es256, alg) {
+            let found = crate::json::quoted(alg);
+            return Err(JwtSvidError::Signature(JwsError::Alg { found, expected: "ES256" }));
+        }
+        let verified = unverified.verify(key, TYP).map_err(JwtSvidError::Signature)?;
         Self::parse(verified.payload(), id)
     }
 
@@ -206,20 +214,6 @@ impl JwtSvid {
 fn next<T: TryFrom<AnyId>>(ids: &mut impl Iterator<Item = AnyId>) -> Result<T, JwtSvidError> {
     let id = ids.next().and_then(|id| T::try_from(id).ok());
     id.ok_or(JwtSvidError::Claims("lin"))
-}
-
-/// What a key says of a token, where the token may be a JWT-SVID at all (JWT-SVID section 2.1).
-fn verified<'a>(
-    unverified: Unverified<'a>,
-    verify: impl FnOnce(Unverified<'a>, TypRule) -> Result<Verified<'a>, JwsError>,
-) -> Result<Verified<'a>, JwtSvidError> {
-    // Section 2.1.1: of the algorithms that it may have, ours; whatever key has the `kid`.
-    let alg = unverified.peek_unverified_alg();
-    if !alg_is(Algorithm::Es256, alg) {
-        let found = crate::json::quoted(alg);
-        return Err(JwtSvidError::Signature(JwsError::Alg { found, expected: "ES256" }));
-    }
-    verify(unverified, TypRule::JwtJoseOrAbsent).map_err(JwtSvidError::Signature)
 }
 
 const _: () =

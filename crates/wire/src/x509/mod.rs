@@ -2,10 +2,11 @@
 //!
 //! [`spiffe`] and [`dns_name`] say what they are called, [`request`] reads what somebody wants one for,
 //! [`certificate`] writes them, [`crl`] and [`ocsp`] say which of them were revoked, [`presented`] reads what a client shows,
-//! [`svid`] what a peer does, [`listener`] writes what a server itself shows, and [`upstream`] reads what stands above an authority that somebody else's root has signed.
+//! [`svid`] what a peer does, [`bundle`] what another trust domain publishes, [`listener`] writes what a server itself shows, and [`upstream`] reads what stands above an authority that somebody else's root has signed.
 //! What is written here is signed elsewhere: no private key comes near.
 //! Absent on purpose: building paths, which is rustls-webpki's work and the verifier's.
 
+pub mod bundle;
 pub mod certificate;
 pub mod crl;
 pub mod dns_name;

@@ -337,7 +337,7 @@ fn seconds(time: &x509_cert::time::Time) -> Time {
     Time::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX / 1_000_000))
 }
 
-fn root_key(info: &SubjectPublicKeyInfoOwned) -> Option<RootKey> {
+pub(super) fn root_key(info: &SubjectPublicKeyInfoOwned) -> Option<RootKey> {
     let key = info.subject_public_key.as_bytes()?;
     if info.algorithm.oid == RSA {
         let mut reader = SliceReader::new(key).ok()?;

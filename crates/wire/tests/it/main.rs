@@ -2,6 +2,9 @@
 #![expect(clippy::expect_used, reason = "the fuzzer's targets fail loudly")]
 
 #[cfg(feature = "x509")]
+#[path = "../../../../fuzz/bundle.rs"]
+mod bundle;
+#[cfg(feature = "x509")]
 #[path = "../../../../fuzz/chain.rs"]
 mod chain;
 #[cfg(feature = "x509")]
@@ -52,6 +55,7 @@ fn no_target_panics_on_its_corpus() {
     }
     #[cfg(feature = "x509")]
     {
+        replay("bundle", bundle::run);
         replay("chain", chain::run);
         replay("csr", csr::run);
         replay("presented", presented::run);
@@ -99,6 +103,9 @@ fn the_seeds_that_are_good_are_read() {
     }
     #[cfg(feature = "x509")]
     {
+        for (name, keys) in [("whole", (1, 3)), ("empty", (0, 0))] {
+            assert_eq!(bundle::keys(&seed(&format!("bundle/{name}"))), Some(keys), "{name}");
+        }
         assert!(chain::is_read(&seed("chain/rsa.pem")));
         assert!(csr::is_read(&seed("csr/info")), "it is signed anew");
         assert!(jwt_svid::is_read(&seed("jwt_svid/claims")));

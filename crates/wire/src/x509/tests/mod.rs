@@ -1,5 +1,6 @@
 //! Requests that others made, and chains that another library checks.
 
+mod bundle;
 mod hosts;
 mod listener;
 mod peers;
