@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`ports`] is the whole outside world; [`context`] says who asks, in which
 //! organization and when; [`registry`] holds the nouns; [`issuance`] is the path on which every
-//! token is made, [`federation`] and [`attestation`] say what others' tokens are worth on it; [`revocation`] the graph that ends them; [`introspection`] answers whether one
+//! token is made, [`federation`] and [`attestation`] say what others' tokens are worth on it; [`trust_domains`] holds whom instances may know beside their own; [`revocation`] the graph that ends them; [`introspection`] answers whether one
 //! is alive and [`status_list`] tells it to those who do not ask; [`audit`] the log; [`keys`] and [`vault`] what signs, under a [`root`] key.
 //! [`lease`] says which node does what is done once for all and [`nodes`] what they tell each other, [`page`] is what a list is asked for, and [`refusal`] is every no.
 //!
@@ -32,6 +32,7 @@ pub mod status_list;
 pub mod store_health;
 pub mod tenant;
 pub mod terms;
+pub mod trust_domains;
 pub mod vault;
 pub mod view;
 

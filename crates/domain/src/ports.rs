@@ -16,6 +16,7 @@ use accredit_wire::ids::{
     ResourceId, TaskId, TokenId,
 };
 use accredit_wire::time::Time;
+use accredit_wire::x509::spiffe::TrustDomain;
 
 pub use crate::attestation::{Born, Voucher, Workload, Workloads};
 use crate::audit::event::Event;
@@ -43,6 +44,7 @@ pub use crate::single_use::{SingleUse, UsedUp};
 pub use crate::status_list::{StatusLists, StatusPlace};
 pub use crate::store_health::{StoreHealth, StoreTrouble};
 use crate::terms::{KeptAnswer, Once};
+use crate::trust_domains::ForeignDomain;
 use crate::vault::{NumberedRoot, RootKey, WrappedPepper};
 use crate::view::Loss;
 
@@ -77,6 +79,23 @@ pub trait Outbound: Send + Sync {
 
     /// The bytes of a JWK set, unread, or why they could not be had.
     fn fetch_jwks<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>>;
+
+    /// The bytes of a trust domain's bundle (SPIFFE Federation section 5), unread, or why they could not be
+    /// had. Where it is said whom the server must be, it proves that and nothing else.
+    fn fetch_bundle<'a>(
+        &'a self,
+        url: &'a str,
+        server: Option<SpiffeServer>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, String>>;
+}
+
+/// Whom a server must be by its X.509-SVID (SPIFFE Federation section 5.2.2).
+#[derive(Clone, Debug)]
+pub struct SpiffeServer {
+    /// Its SPIFFE ID.
+    pub id: String,
+    /// The roots of its trust domain, DER.
+    pub roots: Vec<Vec<u8>>,
 }
 
 /// A key that could not be used.
@@ -206,6 +225,10 @@ pub enum Row {
     Follow(Box<Followed>),
     /// An agent's keys are followed no longer.
     Unfollow(AgentId),
+    /// Another trust domain: a new one where there is room for it.
+    ForeignDomain(Box<ForeignDomain>),
+    /// Another trust domain is forgotten.
+    EndForeignDomain(Box<ForeignDomain>),
     /// Nothing to write: the change is stale where somebody has as much as they may.
     Room(Room),
     /// A further event of the change, recorded before its own: the birth of an agent's owner.
@@ -449,6 +472,27 @@ pub trait Registry: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>>;
 
+    /// Another trust domain that the organization knows.
+    fn foreign_domain(
+        &self,
+        org: OrganizationId,
+        name: TrustDomain,
+    ) -> BoxFuture<'_, Result<Option<ForeignDomain>, Fault>>;
+
+    /// All of them, by name.
+    fn foreign_domains(
+        &self,
+        org: OrganizationId,
+    ) -> BoxFuture<'_, Result<Vec<ForeignDomain>, Fault>>;
+
+    /// Those whose bundle is to be fetched at `now`, the longest due first; at most `limit`.
+    fn foreign_domains_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ForeignDomain>, Fault>>;
+
     /// The answer that is kept under a caller's key, where its time is not over.
     fn kept_answer(
         &self,
@@ -654,6 +698,14 @@ pub trait Ledger: Send + Sync {
         &self,
         org: OrganizationId,
         followed: Followed,
+    ) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// Notes how it goes with the bundle of another trust domain, which is the same as before, where the row
+    /// is as it was seen. No change of anything that is believed, and therefore without an event.
+    fn note_foreign_domain(
+        &self,
+        org: OrganizationId,
+        domain: ForeignDomain,
     ) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Notes how it goes with the keys of a federation, which are the same as before. No change of

@@ -311,10 +311,11 @@ async fn status(State(connection): State<Caller>, request: Request) -> Response 
         Err(refused) => return refused.answer(),
     };
     let mut body = match identity.standing() {
-        Standing::Live(svid, _) => json!({
+        Standing::Live(svid, trust) => json!({
             "standing": "live",
             "spiffe_id": svid.spiffe_id,
             "expires_at": svid.expires_at,
+            "federated": trust.federated.names().collect::<Vec<_>>(),
         }),
         Standing::Refused => json!({"standing": "refused"}),
         Standing::Lapsed => json!({"standing": "lapsed"}),

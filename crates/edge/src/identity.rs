@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::ambient;
 use crate::jwt_svids::JwtSvids;
-use crate::upstream::{Bundle, Upstream};
+use crate::upstream::{Federated, Trust, Upstream};
 
 /// The shortest time after which a server that did not answer is asked again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub enum Standing {
     /// A certificate that holds.
-    Live(Arc<Svid>, Arc<Bundle>),
+    Live(Arc<Svid>, Arc<Trust>),
     /// The server refuses the instance: it was ended, or its agent suspended.
     Refused,
     /// The last certificate is over, and the server did not answer in time.
@@ -197,10 +197,9 @@ impl Identity {
     pub async fn keep(&self) {
         let mut revoked = self.upstream.revoked();
         let mut retry = RETRY_MIN;
+        // When bundles are due is known to whoever asked for them last: it is asked at once, and answers from
+        // memory.
         let mut bundle_at = ambient::instant();
-        if let Standing::Live(_, bundle) = &*self.standing.borrow() {
-            bundle_at += bundle.refresh();
-        }
         loop {
             let now = ambient::instant();
             let due = match &*self.standing.borrow() {
@@ -274,29 +273,49 @@ impl Identity {
     /// Gets what is due.
     async fn renew(&self, bundle_at: &mut Instant) -> Result<(), IdentityError> {
         let (held, mut believed) = match &*self.standing.borrow() {
-            Standing::Live(svid, bundle) => (Some(Arc::clone(svid)), Some(Arc::clone(bundle))),
+            Standing::Live(svid, trust) => (Some(Arc::clone(svid)), Some(Arc::clone(trust))),
             Standing::Refused | Standing::Lapsed => (None, None),
         };
         if believed.is_none() || *bundle_at <= ambient::instant() {
-            let got = self.upstream.bundle().await?;
-            *bundle_at = ambient::instant() + got.refresh();
+            let own = self.upstream.bundle().await?;
+            *bundle_at = ambient::instant() + own.refresh();
+            let federated = self.federated(believed.as_deref(), bundle_at).await;
+            let got = Trust { own, federated };
             // Who waits for a change is told of one that is one.
-            believed = believed.filter(|before| **before == *got).or(Some(got));
+            believed = believed.filter(|before| **before == got).or_else(|| Some(Arc::new(got)));
         }
         let svid = match held {
             Some(held) if held.renew > ambient::instant() => held,
             _ => Arc::new(Svid::get(&self.bound).await?),
         };
-        let Some(bundle) = believed else { return Ok(()) };
+        let Some(trust) = believed else { return Ok(()) };
         self.standing.send_if_modified(|standing| {
             let is_same = matches!(standing, Standing::Live(had, of)
-                if Arc::ptr_eq(had, &svid) && Arc::ptr_eq(of, &bundle));
+                if Arc::ptr_eq(had, &svid) && Arc::ptr_eq(of, &trust));
             if !is_same {
-                *standing = Standing::Live(svid, bundle);
+                *standing = Standing::Live(svid, trust);
             }
             !is_same
         });
         Ok(())
+    }
+
+    /// The other trust domains, or those that there were where the server does not say: an instance is not
+    /// without its own identity for want of others'.
+    async fn federated(&self, before: Option<&Trust>, again_at: &mut Instant) -> Arc<Federated> {
+        let error = match self.upstream.federated(&self.plain).await {
+            Ok((federated, until)) => {
+                *again_at = until.min(*again_at);
+                return federated;
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "what other trust domains there are was not told; it is asked again");
+        if matches!(error, AgentError::Refused(_)) {
+            self.note(&error);
+        }
+        *again_at = (ambient::instant() + RETRY_MAX).min(*again_at);
+        before.map(|before| Arc::clone(&before.federated)).unwrap_or_default()
     }
 
     fn note_error(&self, error: &IdentityError) {

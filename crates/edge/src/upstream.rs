@@ -1,10 +1,12 @@
 //! SPIFFE Trust Domain and Bundle section 4: what all identities of one machine have of their server in
 //! common, which is asked for once for all of them.
 //!
-//! That is the bundle, against which certificates of the trust domain are checked, which certificates were
+//! That is the bundle, against which certificates of the trust domain are checked, those of other trust
+//! domains, for each agent, which certificates were
 //! revoked, and since when the server has not answered. The lists of revoked certificates are anybody's to
 //! read, where the feed is for those who enforce; they say the same of what this machine holds.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,8 @@ use accredit::agent::RevokedCertificates;
 use accredit::mtls::Roots;
 use accredit::{Agent, AgentError, IssuerError};
 use accredit_wire::jwt_svid::authorities::Authorities;
+use accredit_wire::x509::bundle;
+use accredit_wire::x509::spiffe::TrustDomain;
 use tokio::sync::{Notify, watch};
 
 use crate::ambient;
@@ -31,11 +35,36 @@ pub struct Bundle {
     refresh: Duration,
 }
 
+/// Other trust domains, each by its name, as one agent's instances are told of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Federated {
+    domains: BTreeMap<String, (TrustDomain, bundle::Bundle)>,
+}
+
+/// The shortest time after which it is asked again for bundles of other trust domains, whatever the server says,
+/// and the longest.
+const FEDERATED_REFRESH_MIN: Duration = Duration::from_secs(5);
+/// The longest.
+const FEDERATED_REFRESH_MAX: Duration = Duration::from_hours(1);
+/// Agents whose other trust domains are remembered at a time.
+const AGENTS_MAX: usize = 1024;
+
+/// Whom an instance may know: its own trust domain, and others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Its own.
+    pub own: Arc<Bundle>,
+    /// The others.
+    pub federated: Arc<Federated>,
+}
+
 /// A server, as all identities of one machine see it.
 #[derive(Debug)]
 pub struct Upstream {
     agent: Agent,
     held: Mutex<Option<Held>>,
+    /// What each agent, by its id, is told of other trust domains.
+    federated: Mutex<HashMap<String, HeldFederated>>,
     /// One asks, and the others wait for its answer.
     asking: tokio::sync::Mutex<()>,
     /// Since when the server does not answer.
@@ -51,6 +80,12 @@ struct Held {
     until: Instant,
 }
 
+#[derive(Clone, Debug)]
+struct HeldFederated {
+    domains: Arc<Federated>,
+    until: Instant,
+}
+
 impl Upstream {
     /// The server of `agent`, of which nothing is known yet.
     pub fn new(agent: Agent) -> Self {
@@ -58,6 +93,7 @@ impl Upstream {
         Self {
             agent,
             held: Mutex::default(),
+            federated: Mutex::default(),
             asking,
             silent: Mutex::default(),
             revoked: watch::Sender::default(),
@@ -118,6 +154,38 @@ impl Upstream {
     /// Which certificates were revoked, as far as it is known, and a way to be told of others.
     pub(crate) fn revoked(&self) -> watch::Receiver<Arc<RevokedCertificates>> {
         self.revoked.subscribe()
+    }
+
+    /// The other trust domains of which `agent` is told, no older than the server says that this may be, and
+    /// when to ask again.
+    pub(crate) async fn federated(
+        &self,
+        agent: &Agent,
+    ) -> Result<(Arc<Federated>, Instant), AgentError> {
+        let fresh = || {
+            let held = lock(&self.federated).get(agent.client_id()).cloned();
+            held.filter(|held| ambient::instant() < held.until)
+        };
+        if let Some(held) = fresh() {
+            return Ok((held.domains, held.until));
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(held) = fresh() {
+            return Ok((held.domains, held.until));
+        }
+        let asked_at = ambient::instant();
+        let told = agent.federated_bundles().await?;
+        let until = asked_at + told.refresh.clamp(FEDERATED_REFRESH_MIN, FEDERATED_REFRESH_MAX);
+        let domains = Arc::new(Federated::read(&told.bundles));
+        let mut all = lock(&self.federated);
+        if all.len() >= AGENTS_MAX {
+            all.retain(|_, held| asked_at < held.until);
+        }
+        if all.len() < AGENTS_MAX {
+            let held = HeldFederated { domains: Arc::clone(&domains), until };
+            all.insert(agent.client_id().to_owned(), held);
+        }
+        Ok((domains, until))
     }
 
     /// Whoever wants the bundle next asks for it anew.
@@ -184,5 +252,49 @@ impl Bundle {
     /// After how long it is asked for again.
     pub(crate) fn refresh(&self) -> Duration {
         self.refresh
+    }
+}
+
+impl Federated {
+    /// Reads bundles. One that cannot be read is left out: nobody of that trust domain is known.
+    fn read(bundles: &BTreeMap<String, String>) -> Self {
+        let mut domains = BTreeMap::new();
+        for (name, text) in bundles {
+            let read = TrustDomain::parse(name).ok().and_then(|domain| {
+                let bundle = bundle::Bundle::parse(&domain, text.as_bytes()).ok()?;
+                Some((domain, bundle))
+            });
+            if read.is_none() {
+                tracing::warn!(%name, "the bundle of a trust domain cannot be read");
+            }
+            domains.extend(read.map(|read| (name.clone(), read)));
+        }
+        Self { domains }
+    }
+
+    /// The roots of each that has some, DER one after the other, by its SPIFFE ID.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let all = self.domains.values().map(|(domain, bundle)| {
+            let roots: Vec<&[u8]> = bundle.roots().collect();
+            (domain.id().to_string(), roots.concat())
+        });
+        all.filter(|(_, roots)| !roots.is_empty())
+    }
+
+    /// The keys for JWT-SVIDs of each that has some, by its SPIFFE ID.
+    pub(crate) fn authorities(&self) -> impl Iterator<Item = (String, &Authorities)> {
+        let all = self.domains.values().map(|(domain, bundle)| (domain, bundle.authorities()));
+        let some = all.filter(|(_, keys)| keys.names().next().is_some());
+        some.map(|(domain, keys)| (domain.id().to_string(), keys))
+    }
+
+    /// The keys for JWT-SVIDs of one.
+    pub(crate) fn authorities_of(&self, domain: &TrustDomain) -> Option<&Authorities> {
+        self.domains.get(domain.as_str()).map(|(_, bundle)| bundle.authorities())
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.domains.keys().map(String::as_str)
     }
 }

@@ -18,6 +18,8 @@ use crate::client::{Client, Config};
 use crate::connect::Target;
 use crate::egress::Egress;
 use crate::error::{ConfigError, NetError};
+#[cfg(feature = "spiffe")]
+use crate::{connect::system_resolver, spiffe::SpiffeServer};
 
 /// How long name resolution, TCP and TLS may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
@@ -77,16 +79,36 @@ impl fmt::Display for DocumentError {
 
 impl std::error::Error for DocumentError {}
 
+fn config(loopback: &[SocketAddr]) -> Config {
+    Config {
+        loopback: loopback.to_vec(),
+        connect_timeout: CONNECT_TIME_MAX,
+        exchange_timeout: FETCH_TIME_MAX,
+        ..Config::new(Egress::Public)
+    }
+}
+
 impl Documents {
     /// Fetches from the public internet, and from these loopback addresses.
     pub fn new(loopback: Vec<SocketAddr>) -> Result<Self, ConfigError> {
-        let config = Config {
-            loopback: loopback.clone(),
-            connect_timeout: CONNECT_TIME_MAX,
-            exchange_timeout: FETCH_TIME_MAX,
-            ..Config::new(Egress::Public)
-        };
-        Ok(Self { client: Client::new(config)?, loopback })
+        Ok(Self { client: Client::new(config(&loopback))?, loopback })
+    }
+
+    /// Fetches a document as [`Self::get`] does, from a server that proves by an X.509-SVID whom it is.
+    #[cfg(feature = "spiffe")]
+    pub async fn get_from(
+        &self,
+        server: &SpiffeServer,
+        url: &str,
+        (types, body_max): (&[&str], usize),
+    ) -> Result<Bytes, DocumentError> {
+        if self.uri(url)?.scheme_str() != Some("https") {
+            return Err(DocumentError::Url("whom a server is, is proved over `https://`"));
+        }
+        let tls = server.client_config().map_err(|_| DocumentError::Url("TLS cannot be set up"))?;
+        let client = Client::with_tls(config(&self.loopback), system_resolver(), tls);
+        let other = Self { client, loopback: self.loopback.clone() };
+        other.get(url, types, body_max).await
     }
 
     /// Whether a URL may be fetched from at all, as far as it says itself: a name is judged when

@@ -15,6 +15,9 @@ const TYPES: [&str; 2] = ["application/jwk-set+json", "application/json"];
 
 /// The type under which metadata is served (RFC 8414 section 3.2).
 const METADATA_TYPES: [&str; 1] = ["application/json"];
+/// The type under which a bundle is served (SPIFFE Federation section 5.1.2).
+#[cfg(feature = "spiffe")]
+const BUNDLE_TYPES: [&str; 1] = ["application/json"];
 /// Bytes of metadata: what is served today has a few thousand.
 const METADATA_BYTES_MAX: usize = 64 * 1024;
 
@@ -47,6 +50,23 @@ impl JwkSets {
     /// The metadata of an issuer at a URL, as it came.
     pub async fn fetch_metadata(&self, url: &str) -> Result<Bytes, DocumentError> {
         self.documents().get(url, &METADATA_TYPES, METADATA_BYTES_MAX).await
+    }
+
+    /// The bundle of a trust domain at a URL, as it came (SPIFFE Federation section 5.1): from whoever has the
+    /// name by public authorities, or from `server`.
+    #[cfg(feature = "spiffe")]
+    pub async fn fetch_bundle(
+        &self,
+        url: &str,
+        server: Option<&crate::SpiffeServer>,
+    ) -> Result<Bytes, DocumentError> {
+        use accredit_wire::x509::bundle::BUNDLE_BYTES_MAX;
+        match server {
+            None => self.documents().get(url, &BUNDLE_TYPES, BUNDLE_BYTES_MAX).await,
+            Some(server) => {
+                self.documents().get_from(server, url, (&BUNDLE_TYPES, BUNDLE_BYTES_MAX)).await
+            }
+        }
     }
 
     fn documents(&self) -> Documents {

@@ -3,7 +3,7 @@
 //! Every request that leaves a program of ours leaves here, so that what a stranger may make us
 //! do is decided in one place: which addresses may be reached ([`egress`]), how long it may take
 //! and how much may come back ([`client`]), and what an error may say ([`NetError`]). [`document`]
-//! fetches what a stranger named. [`sse`]
+//! fetches what a stranger named, with the feature `spiffe` also from a server that is known by its SPIFFE ID. [`sse`]
 //! reads server-sent events from a stream, and [`lines`] lines.
 //!
 //! Absent on purpose: redirects (a redirect is an answer), proxies from the environment, cookies,
@@ -17,6 +17,8 @@ pub mod egress;
 mod error;
 mod jwk_sets;
 pub mod lines;
+#[cfg(feature = "spiffe")]
+mod spiffe;
 pub mod sse;
 mod tls;
 
@@ -25,3 +27,5 @@ pub use document::{DocumentError, Documents};
 pub use egress::Egress;
 pub use error::{ConfigError, NetError};
 pub use jwk_sets::JwkSets;
+#[cfg(feature = "spiffe")]
+pub use spiffe::SpiffeServer;

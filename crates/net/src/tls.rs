@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use zeroize::Zeroizing;
 
 use crate::client::Shown;
@@ -26,10 +27,7 @@ pub(crate) fn client_config(
         add_authorities(&mut roots, path)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|_| ConfigError::Tls)?
-        .with_root_certificates(roots);
+    let builder = versions(provider)?.with_root_certificates(roots);
     let mut config = match shown {
         None => builder.with_no_client_auth(),
         Some(shown) => {
@@ -40,6 +38,15 @@ pub(crate) fn client_config(
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The versions that are spoken.
+pub(crate) fn versions(
+    provider: Arc<CryptoProvider>,
+) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, ConfigError> {
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|_| ConfigError::Tls)
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {

@@ -123,7 +123,7 @@ pub use accredit_wire::secret::Secret;
 pub use accredit_wire::verify::{Context as RequestContext, Demands, Rejection};
 pub use agent::{
     AccessToken, Acting, Agent, AgentBuilder, AgentError, AgentSetupError, Birth, BirthError,
-    JwtSvid, NodeProof, Proof, X509Svid, join,
+    FederatedBundles, JwtSvid, NodeProof, Proof, X509Svid, join,
 };
 pub use guard::Guard;
 pub use issuer::{IssuerError, IssuerInvalid};

@@ -40,6 +40,8 @@ use accredit_domain::restoration::Waive;
 use accredit_domain::revocation::time_boxed::Undo;
 use accredit_domain::revocation::{self, RevocationView, Revoke};
 use accredit_domain::root::RotatedRoot;
+use accredit_domain::trust_domains::told::Federated;
+use accredit_domain::trust_domains::{AddTrustDomain, RefreshTrustDomain, TrustDomainView};
 use accredit_wire::oauth::form::FORM_BYTES_MAX;
 use accredit_wire::x509::ocsp::REQUEST_BYTES_MAX;
 
@@ -234,6 +236,8 @@ const STATES: &[&str] = &["limit", "cursor", "sort", "state", "created_after", "
 /// Of a list whose rows have states and unique names.
 const NAMES: &[&str] =
     &["limit", "cursor", "sort", "state", "q", "created_after", "created_before"];
+/// Of a list whose rows have unique names and no states.
+const NAMED_ALONE: &[&str] = &["limit", "cursor", "sort", "q", "created_after", "created_before"];
 /// Of the list of agents.
 #[rustfmt::skip]
 const AGENTS: &[&str] = &[
@@ -310,6 +314,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Verb::Post, "/o/{org}/oauth/tasks/end", "end_own_task", Client, "tasks of an agent's own (docs/formats.md)", oauth::tasks::end).form().gives(Shape::of::<TaskView>()),
     row(Verb::Post, "/o/{org}/oauth/certificates", "issue_certificate", Client, "SPIFFE X509-SVID, RFC 2986", oauth::certificates::issue).form().gives(Shape::of::<Svid>()),
     row(Verb::Post, "/o/{org}/oauth/jwt-svids", "issue_jwt_svid", Client, "SPIFFE JWT-SVID", oauth::jwt_svids::issue).form().gives(Shape::of::<IssuedJwtSvid>()),
+    row(Verb::Post, "/o/{org}/oauth/federated-bundles", "federated_bundles", Client, "SPIFFE Workload API sections 5.2, 6.2 (docs/formats.md)", oauth::spiffe::federated).form().gives(Shape::of::<Federated>()),
     row(Verb::Get, "/.well-known/oauth-authorization-server/o/{org}", "metadata", Anyone, "RFC 8414 section 3", oauth::wellknown::metadata).gives(Shape::Json),
     row(Verb::Get, "/.well-known/openid-configuration/o/{org}", "metadata_openid_inserted", Anyone, "RFC 8414 section 5", oauth::wellknown::metadata).gives(Shape::Json),
     row(Verb::Get, "/o/{org}/.well-known/openid-configuration", "metadata_openid_appended", Anyone, "OpenID Connect Discovery 1.0 section 4", oauth::wellknown::metadata).gives(Shape::Json),
@@ -370,6 +375,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     api(Changes, Verb::Patch, "/v1/federations/{key}", "update_federation", Admin(Registry), admin::federations::update).takes(Shape::of::<UpdateFederation>()).gives(Shape::of::<Federation>()),
     api(Changes, Verb::Post, "/v1/federations/{key}/suspend", "suspend_federation", Admin(MayRevoke), admin::federations::suspend).takes(Shape::of::<Reason>()).gives(Shape::of::<Federation>()),
     api(Changes, Verb::Post, "/v1/federations/{key}/activate", "activate_federation", Admin(MayRevoke), admin::federations::activate).takes(Shape::of::<Reason>()).gives(Shape::of::<Federation>()),
+
+    api(Creates, Verb::Post, "/v1/trust-domains", "add_trust_domain", Admin(Registry), admin::trust_domains::add).takes(Shape::of::<AddTrustDomain>()).gives(Shape::of::<TrustDomainView>()),
+    api(Reads, Verb::Get, "/v1/trust-domains", "list_trust_domains", Admin(Read), admin::trust_domains::list).query(NAMED_ALONE).sorts(NAMED).gives(Shape::list_of::<TrustDomainView>()),
+    api(Reads, Verb::Get, "/v1/trust-domains/{key}", "get_trust_domain", Admin(Read), admin::trust_domains::get).gives(Shape::of::<TrustDomainView>()),
+    api(Acts, Verb::Post, "/v1/trust-domains/{key}/refresh", "refresh_trust_domain", Admin(Registry), admin::trust_domains::refresh).takes(Shape::of::<RefreshTrustDomain>()).gives(Shape::of::<TrustDomainView>()),
+    api(Acts, Verb::Delete, "/v1/trust-domains/{key}", "remove_trust_domain", Admin(Registry), admin::trust_domains::remove).gives(Shape::of::<TrustDomainView>()),
 
     api(Creates, Verb::Post, "/v1/resources", "create_resource", Admin(Registry), admin::resources::create).takes(Shape::of::<CreateResource>()).gives(Shape::of::<Resource>()),
     api(Reads, Verb::Get, "/v1/resources", "list_resources", Admin(Read), admin::resources::list).query(NAMES).sorts(NAMED).gives(Shape::list_of::<Resource>()),

@@ -22,6 +22,7 @@ use accredit_domain::registry::jwks;
 use accredit_domain::registry::rotation_schedule;
 use accredit_domain::revocation::time_boxed;
 use accredit_domain::tenant::Tenant;
+use accredit_domain::trust_domains;
 use accredit_domain::{Caller, Cx, Fault};
 use accredit_wire::ids::RequestId;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -376,7 +377,8 @@ pub async fn lift_all(server: &Server) {
     }
 }
 
-/// Fetches the key sets of agents and of external issuers that are due, in every organization.
+/// Fetches the key sets of agents and of external issuers, and the bundles of other trust domains, that are due,
+/// in every organization.
 pub async fn follow_all(server: &Server) {
     follow_in(server, &Semaphore::new(FOLLOWING_MAX)).await;
 }
@@ -391,6 +393,10 @@ async fn follow_in(server: &Server, places: &Semaphore) {
         let Some(cx) = scheduled(server, &tenant) else { return };
         if let Err(fault) = federation::tick(&cx).await {
             tracing::error!(%fault, org = %tenant.name, "external issuers' keys not fetched");
+        }
+        let Some(cx) = scheduled(server, &tenant) else { return };
+        if let Err(fault) = trust_domains::follow::tick(&cx).await {
+            tracing::error!(%fault, org = %tenant.name, "bundles of other trust domains not followed");
         }
         let Some(cx) = scheduled(server, &tenant) else { return };
         if let Err(fault) = jwks::tick(&cx, turn).await {

@@ -116,6 +116,8 @@ fn made(change: &Change, counted: Counted) -> usize {
         | Row::Room(_)
         | Row::Follow(_)
         | Row::Unfollow(_)
+        | Row::ForeignDomain(_)
+        | Row::EndForeignDomain(_)
         | Row::Event(_)
         | Row::Answer(_) => false,
     };

@@ -11,6 +11,7 @@ use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::quota::Counted;
 use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::revocation::KEPT_LONGER;
+use accredit_domain::trust_domains::ForeignDomain;
 use accredit_wire::ids::OrganizationId;
 use accredit_wire::jose::jwt::SKEW_MAX;
 use accredit_wire::time::Time;
@@ -201,6 +202,18 @@ impl Ledger for SqlStore {
         const OPERATION: &str = "note where keys are followed";
         Box::pin(async move {
             let done = self.write(OPERATION, Work::Followed(org, Box::new(followed))).await;
+            done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
+        })
+    }
+
+    fn note_foreign_domain(
+        &self,
+        org: OrganizationId,
+        domain: ForeignDomain,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        const OPERATION: &str = "note how it goes with another trust domain";
+        Box::pin(async move {
+            let done = self.write(OPERATION, Work::ForeignDomain(org, Box::new(domain))).await;
             done.map(drop).map_err(|failure| failure.into_fault(OPERATION))
         })
     }

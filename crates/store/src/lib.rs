@@ -21,6 +21,7 @@ pub mod driver;
 mod failure;
 mod federations;
 mod followed;
+mod foreign_domains;
 mod generations;
 mod holdings;
 mod holds;

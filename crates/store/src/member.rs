@@ -18,6 +18,7 @@ use accredit_domain::registry::rotation_schedule::Looked;
 use accredit_domain::registry::task::TaskState;
 use accredit_domain::restoration::NewGeneration;
 use accredit_domain::root::{Rewrapped, Rewrapping};
+use accredit_domain::trust_domains::ForeignDomain;
 use accredit_wire::ids::{AgentId, AnyId, InstanceId, OrganizationId};
 use accredit_wire::time::Time;
 use tokio::sync::oneshot;
@@ -29,9 +30,10 @@ use crate::ledger::{self, Expired};
 use crate::log::{self, Head, Integration};
 use crate::spent::Spent;
 use crate::{
-    agents, answers, certificates, credentials, descent, federations, followed, generations,
-    holdings, identities, installation, instances, keys, leases, listener, nodes, operators,
-    organizations, persons, resources, revocations, status_lists, tasks, uses, workloads,
+    agents, answers, certificates, credentials, descent, federations, followed, foreign_domains,
+    generations, holdings, identities, installation, instances, keys, leases, listener, nodes,
+    operators, organizations, persons, resources, revocations, status_lists, tasks, uses,
+    workloads,
 };
 
 /// What is to be written.
@@ -58,6 +60,8 @@ pub(crate) enum Work {
     Looked(OrganizationId, Vec<Looked>),
     /// How it goes with a key set that is followed.
     Followed(OrganizationId, Box<Followed>),
+    /// How it goes with the bundle of another trust domain.
+    ForeignDomain(OrganizationId, Box<ForeignDomain>),
     /// How it goes with the keys of a federation.
     FederationKeys(OrganizationId, Box<KeptKeys>),
     /// Rows whose time is over.
@@ -79,7 +83,7 @@ pub(crate) enum Work {
 }
 
 /// How many kinds of work there are: what a test of all of them holds itself to.
-pub const KINDS: u32 = 20;
+pub const KINDS: u32 = 21;
 
 impl Work {
     /// Which kind it is, below [`KINDS`].
@@ -105,6 +109,7 @@ impl Work {
             Self::ForgetNode(_) => 17,
             Self::Checkpoints(_) => 18,
             Self::ListenerRoots(_) => 19,
+            Self::ForeignDomain(..) => 20,
         }
     }
 
@@ -122,6 +127,7 @@ impl Work {
             | Self::Uses(_)
             | Self::FederationKeys(..)
             | Self::Followed(..)
+            | Self::ForeignDomain(..)
             | Self::Looked(..)
             | Self::Forget(..)
             | Self::Found(_)
@@ -148,6 +154,7 @@ impl Work {
             | Self::Uses(_)
             | Self::FederationKeys(..)
             | Self::Followed(..)
+            | Self::ForeignDomain(..)
             | Self::Looked(..)
             | Self::Forget(..)
             | Self::Found(_)
@@ -173,6 +180,7 @@ impl Work {
             | Self::Prune(org, ..)
             | Self::Looked(org, _)
             | Self::Followed(org, _)
+            | Self::ForeignDomain(org, _)
             | Self::FederationKeys(org, _) => *org,
             Self::Uses(uses) => return into.extend(uses.iter().map(|one| one.org.to_string())),
             Self::Forget(rows, _) => {
@@ -199,6 +207,7 @@ impl Work {
             Self::Checkpoints(_)
             | Self::Consume(..)
             | Self::Followed(..)
+            | Self::ForeignDomain(..)
             | Self::FederationKeys(..)
             | Self::Lease(_)
             | Self::ForgetNode(_)
@@ -275,6 +284,7 @@ pub(crate) fn run_aside(
         Work::Uses(times) => uses::write(conn, times),
         Work::Looked(org, looked) => agents::looked_at(conn, &org.to_string(), looked),
         Work::Followed(org, row) => followed::note(conn, &org.to_string(), row),
+        Work::ForeignDomain(org, row) => foreign_domains::note(conn, &org.to_string(), row),
         Work::Forget(rows, now) => {
             ledger::forget(conn, rows, *now)?;
             spent.forget_before(*now);
@@ -435,6 +445,8 @@ pub(crate) fn rows(conn: &mut dyn Conn, org: &str, change: &Change) -> Result<Do
             Row::Room(room) => holdings::has_room(conn, org, *room)?,
             Row::Follow(row) => followed::write(conn, org, row)?,
             Row::Unfollow(agent) => followed::remove(conn, org, *agent)?,
+            Row::ForeignDomain(row) => foreign_domains::write(conn, org, row)?,
+            Row::EndForeignDomain(row) => foreign_domains::remove(conn, org, row)?,
             // Appended with the change's own.
             Row::Event(_) => {}
             Row::EndAgent(agent) => {
@@ -466,6 +478,8 @@ fn touch(org: OrganizationId, row: &Row, touched: &mut Vec<Tag>) {
         | Row::Leased(_)
         | Row::Room(_)
         | Row::Event(_)
+        | Row::ForeignDomain(_)
+        | Row::EndForeignDomain(_)
         | Row::Workload(_)
         | Row::Answer(_) => {}
         Row::Person(row) => {
@@ -627,6 +641,8 @@ fn notice_rows(
             | Row::Room(_)
             | Row::Follow(_)
             | Row::Unfollow(_)
+            | Row::ForeignDomain(_)
+            | Row::EndForeignDomain(_)
             | Row::Event(_)
             | Row::Answer(_)
             | Row::EndInstance(_) => {}

@@ -13,17 +13,19 @@ use accredit_domain::registry::{
     Agent, Credential, Instance, Listed, Organization, Person, Resource, Task,
 };
 use accredit_domain::terms::{KeptAnswer, Once};
+use accredit_domain::trust_domains::ForeignDomain;
 use accredit_wire::ids::{
     AgentId, AnyId, CredentialId, FederationId, InstanceId, OrganizationId, PersonId, ResourceId,
     TaskId, TokenId,
 };
 use accredit_wire::time::Time;
+use accredit_wire::x509::spiffe::TrustDomain;
 
 use crate::driver::Conn;
 use crate::member::Work;
 use crate::{
-    SqlStore, agents, answers, credentials, federations, followed, holdings, identities, instances,
-    keys, operators, organizations, persons, resources, tasks,
+    SqlStore, agents, answers, credentials, federations, followed, foreign_domains, holdings,
+    identities, instances, keys, operators, organizations, persons, resources, tasks,
 };
 
 impl Registry for SqlStore {
@@ -264,6 +266,34 @@ impl Registry for SqlStore {
     ) -> BoxFuture<'_, Result<Vec<Credential>, Fault>> {
         self.read_in("list keys that are followed", org, move |conn, org| {
             credentials::followed_keys(conn, org, agent, now, limit)
+        })
+    }
+
+    fn foreign_domain(
+        &self,
+        org: OrganizationId,
+        name: TrustDomain,
+    ) -> BoxFuture<'_, Result<Option<ForeignDomain>, Fault>> {
+        self.read_in("find another trust domain", org, move |conn, org| {
+            foreign_domains::find(conn, org, &name)
+        })
+    }
+
+    fn foreign_domains(
+        &self,
+        org: OrganizationId,
+    ) -> BoxFuture<'_, Result<Vec<ForeignDomain>, Fault>> {
+        self.read_in("list other trust domains", org, foreign_domains::all)
+    }
+
+    fn foreign_domains_due(
+        &self,
+        org: OrganizationId,
+        now: Time,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ForeignDomain>, Fault>> {
+        self.read_in("find bundles that are due", org, move |conn, org| {
+            foreign_domains::due(conn, org, now, limit)
         })
     }
 

@@ -517,6 +517,7 @@ impl Writer {
             }
             Work::Consume(..)
             | Work::Followed(..)
+            | Work::ForeignDomain(..)
             | Work::Looked(..)
             | Work::Integrate(..)
             | Work::Prune(..)

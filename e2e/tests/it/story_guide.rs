@@ -89,6 +89,11 @@ async fn keys_are_in_a_token_as_the_guide_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_trust_domains_are_known_as_the_guide_says() {
+    read("trust-domains.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_is_delegated_as_the_guide_says() {
     read("delegating.md").await;
 }

@@ -85,6 +85,7 @@ async fn a_migration_lets_those_pass_who_use_its_table() {
     database.tell("DELETE FROM schema_migration WHERE version > 33");
     for statement in [
         "DROP TABLE listener_root",
+        "DROP TABLE foreign_domain",
         "DROP TABLE process",
         "DROP TABLE process_rule",
         "ALTER TABLE instance DROP COLUMN vouched_by",

@@ -110,6 +110,9 @@ pub(crate) enum ClientCommand {
     /// Federations: external issuers whose word on users, or on workloads, is believed
     #[command(visible_alias = "federations", alias = "fed")]
     Federation(commands::federation::Federation),
+    /// Other trust domains: whose workloads the organization's instances may know
+    #[command(visible_alias = "trust-domains")]
+    TrustDomain(commands::trust_domain::TrustDomain),
     /// Resources: what is protected, with its actions
     #[command(visible_alias = "resources", alias = "res")]
     Resource(commands::resource::Resource),

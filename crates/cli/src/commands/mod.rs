@@ -39,6 +39,7 @@ pub(crate) mod store;
 pub(crate) mod task;
 pub(crate) mod tls;
 pub(crate) mod token;
+pub(crate) mod trust_domain;
 pub(crate) mod upgrade;
 
 use std::future::Future;
@@ -91,6 +92,7 @@ async fn client(command: ClientCommand, cx: &Context) -> Result<(), Failure> {
         ClientCommand::AdminKey(noun) => admin_key::run(noun, cx).await,
         ClientCommand::Person(noun) => person::run(noun, cx).await,
         ClientCommand::Federation(noun) => federation::run(noun, cx).await,
+        ClientCommand::TrustDomain(noun) => trust_domain::run(noun, cx).await,
         ClientCommand::Resource(noun) => resource::run(noun, cx).await,
         ClientCommand::Agent(noun) => Box::pin(agent::run(noun, cx)).await,
         ClientCommand::Permission(noun) => permission::run(noun, cx).await,

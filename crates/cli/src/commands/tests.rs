@@ -154,6 +154,26 @@ async fn each_noun_asks_what_the_api_says() {
     let none = ["federation", "update", "corp", "--no-rules", "--discover"];
     let body = json!({"rules": [], "jwks_url": ""});
     check_asked(&none, &[("PATCH /v1/federations/corp", body)]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("bundle.json");
+    std::fs::write(&file, r#"{"keys":[]}"#).expect("written");
+    let file = file.display().to_string();
+    let followed = ["trust-domain", "add", "a.example", "--bundle-url", "https://a.example/b"];
+    let body = json!({"name": "a.example", "bundle_url": "https://a.example/b", "agents": []});
+    check_asked(&followed, &[("POST /v1/trust-domains", body)]).await;
+    let known = ["--profile", "https_spiffe", "--endpoint-id", "spiffe://a.example/b", "--bundle"];
+    let spiffe = [&followed[..], &known, &[&file, "--agent", "planner"]].concat();
+    let body = json!({"name": "a.example", "bundle_url": "https://a.example/b",
+        "profile": "https_spiffe", "endpoint_id": "spiffe://a.example/b",
+        "bundle": r#"{"keys":[]}"#, "agents": ["planner"]});
+    check_asked(&spiffe, &[("POST /v1/trust-domains", body)]).await;
+    let given = ["trust-domain", "refresh", "a.example", "--bundle", &file];
+    let body = json!({"bundle": r#"{"keys":[]}"#});
+    check_asked(&given, &[("POST /v1/trust-domains/a.example/refresh", body)]).await;
+    let remove = ["trust-domain", "remove", "a.example"];
+    check_asked(&remove, &[("DELETE /v1/trust-domains/a.example", Value::Null)]).await;
+    let list = ["trust-domain", "list", "--sort", "-name", "--limit", "5"];
+    check_asked(&list, &[("GET /v1/trust-domains?sort=-name&limit=5", Value::Null)]).await;
     let grant = ["person", "grant", "jo@example.com", "--allow", "crm:read", "crm:update"];
     let body = json!({"allow": ["crm:read", "crm:update"]});
     check_asked(&grant, &[("POST /v1/persons/jo@example.com/grant", body)]).await;

@@ -54,6 +54,10 @@ kinds! {
     FederationActivated "federation.activated";
     FederationKeysChanged "federation.keys_changed";
     FederationKeysFailing "federation.keys_failing";
+    TrustDomainAdded "trust_domain.added";
+    TrustDomainRemoved "trust_domain.removed";
+    TrustDomainBundleChanged "trust_domain.bundle_changed";
+    TrustDomainBundleFailing "trust_domain.bundle_failing";
     ResourceCreated "resource.created";
     ResourceUpdated "resource.updated";
     ResourceSuspended "resource.suspended";

@@ -6,12 +6,11 @@
 
 mod messages;
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use accredit::AgentError;
-use accredit_wire::jwt_svid::{AUDIENCES_MAX, is_audience};
+use accredit_wire::jwt_svid::{AUDIENCES_MAX, authorities, is_audience};
 use accredit_wire::oauth::ErrorCode;
 use accredit_wire::x509::spiffe::TrustDomain;
 use axum::body::Body;
@@ -29,7 +28,7 @@ use crate::ambient;
 use crate::http_face::{Caller, is_meant};
 use crate::identity::{Identity, Standing, Svid};
 use crate::peer::Peer;
-use crate::upstream::Bundle;
+use crate::upstream::Trust;
 use messages::{
     JwtBundlesResponse, JwtSvid, JwtSvidRequest, JwtSvidResponse, Nothing, ValidateRequest,
     ValidateResponse, X509BundlesResponse, X509Svid, X509SvidResponse,
@@ -75,7 +74,7 @@ async fn told<T: Message + Clone + PartialEq + 'static>(
     caller: Caller,
     request: Request,
     asked: Result<Arc<Identity>, Status>,
-    of: fn(&Svid, &Bundle) -> T,
+    of: fn(&Svid, &Trust) -> T,
 ) -> Response {
     let mut grpc =
         Grpc::new(ProstCodec::<T, Nothing>::default()).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -119,7 +118,7 @@ struct Told<T> {
 fn states<T: Message + Clone + PartialEq + 'static>(
     identity: Arc<Identity>,
     peer: Arc<Peer>,
-    of: fn(&Svid, &Bundle) -> T,
+    of: fn(&Svid, &Trust) -> T,
 ) -> Messages<T> {
     let changes = identity.watch();
     let told = Told { changes, identity, peer, last: None, is_over: false };
@@ -135,7 +134,7 @@ fn states<T: Message + Clone + PartialEq + 'static>(
 }
 
 impl<T: Clone + PartialEq> Told<T> {
-    async fn next(&mut self, of: fn(&Svid, &Bundle) -> T) -> Result<T, Status> {
+    async fn next(&mut self, of: fn(&Svid, &Trust) -> T) -> Result<T, Status> {
         loop {
             if self.last.is_some() {
                 tokio::select! {
@@ -148,8 +147,8 @@ impl<T: Clone + PartialEq> Told<T> {
                 }
             }
             self.changes.mark_unchanged();
-            let (svid, bundle) = live(&self.identity)?;
-            let message = of(&svid, &bundle);
+            let (svid, trust) = live(&self.identity)?;
+            let message = of(&svid, &trust);
             if self.last.as_ref() != Some(&message) {
                 self.last = Some(message.clone());
                 return Ok(message);
@@ -159,28 +158,32 @@ impl<T: Clone + PartialEq> Told<T> {
 }
 
 /// What can be given out, or why not.
-fn live(identity: &Identity) -> Result<(Arc<Svid>, Arc<Bundle>), Status> {
+fn live(identity: &Identity) -> Result<(Arc<Svid>, Arc<Trust>), Status> {
     match identity.standing() {
-        Standing::Live(svid, bundle) => Ok((svid, bundle)),
+        Standing::Live(svid, trust) => Ok((svid, trust)),
         Standing::Refused => Err(Status::permission_denied("no identity issued")),
         Standing::Lapsed => Err(Status::unavailable("the server has not answered for too long")),
     }
 }
 
-fn svids(svid: &Svid, bundle: &Bundle) -> X509SvidResponse {
+fn svids(svid: &Svid, trust: &Trust) -> X509SvidResponse {
     let one = X509Svid {
         spiffe_id: svid.spiffe_id.clone(),
         x509_svid: svid.chain.concat(),
         x509_svid_key: svid.key.to_vec(),
-        bundle: bundle.roots.clone(),
+        bundle: trust.own.roots.clone(),
         hint: String::new(),
     };
-    X509SvidResponse { svids: vec![one], ..X509SvidResponse::default() }
+    let federated_bundles = trust.federated.roots().collect();
+    X509SvidResponse { svids: vec![one], federated_bundles, ..X509SvidResponse::default() }
 }
 
-fn jwt_bundles(svid: &Svid, bundle: &Bundle) -> JwtBundlesResponse {
-    let document = bundle.authorities.document().into_bytes();
-    JwtBundlesResponse { bundles: HashMap::from([(svid.trust_domain.clone(), document)]) }
+fn jwt_bundles(svid: &Svid, trust: &Trust) -> JwtBundlesResponse {
+    let own = (svid.trust_domain.clone(), &trust.own.authorities);
+    // Its own comes last, so that none of another name stands in its place.
+    let all = trust.federated.authorities().chain([own]);
+    let documents = all.map(|(domain, keys)| (domain, keys.document().into_bytes()));
+    JwtBundlesResponse { bundles: documents.collect() }
 }
 
 /// A JWT-SVID for the audiences that a process names (section 6.1 of the API).
@@ -213,22 +216,32 @@ async fn jwt_svids(
     Ok(JwtSvidResponse { svids: vec![svid] })
 }
 
-/// Who somebody is that sent a JWT-SVID, by the bundle (section 6.3 of the API). Whether they were ended
+/// Who somebody is that sent a JWT-SVID, by the bundle of their trust domain (section 6.3 of the API). Whether they were ended
 /// since, the bundle does not tell.
 async fn validated(
     identity: Arc<Identity>,
     asked: ValidateRequest,
 ) -> Result<ValidateResponse, Status> {
-    let (svid, bundle) = live(&identity)?;
-    let domain = svid.trust_domain.strip_prefix("spiffe://").map(TrustDomain::parse);
-    let Some(Ok(domain)) = domain else {
+    let (svid, trust) = live(&identity)?;
+    let own = svid.trust_domain.strip_prefix("spiffe://").map(TrustDomain::parse);
+    let Some(Ok(own)) = own else {
         return Err(Status::unavailable("there is no trust domain"));
     };
     if asked.audience.is_empty() || asked.svid.is_empty() {
         return Err(Status::invalid_argument("`audience` and `svid` are needed"));
     }
-    let whom = (&domain, asked.audience.as_str());
-    let checked = bundle.authorities.check(&asked.svid, whom, ambient::now());
+    let domain = authorities::named_by(&asked.svid);
+    let domain = domain.ok_or_else(|| Status::invalid_argument("`svid` names no trust domain"))?;
+    // Whose it says it is, by the keys of that trust domain and no others.
+    let keys = if domain == own {
+        Some(&trust.own.authorities)
+    } else {
+        trust.federated.authorities_of(&domain)
+    };
+    let keys = keys.ok_or_else(|| {
+        Status::invalid_argument("`svid` is of a trust domain that is not known here")
+    })?;
+    let checked = keys.check(&asked.svid, (&domain, &asked.audience), ambient::now());
     let checked = checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
     let claims: serde_json::Map<_, _> = serde_json::from_slice(&checked.claims)
         .map_err(|_| Status::invalid_argument("the claims are no JSON object"))?;
@@ -236,7 +249,8 @@ async fn validated(
     Ok(ValidateResponse { spiffe_id, claims: Some(claims.into()) })
 }
 
-fn bundles(svid: &Svid, bundle: &Bundle) -> X509BundlesResponse {
-    let bundles = HashMap::from([(svid.trust_domain.clone(), bundle.roots.clone())]);
+fn bundles(svid: &Svid, trust: &Trust) -> X509BundlesResponse {
+    let own = (svid.trust_domain.clone(), trust.own.roots.clone());
+    let bundles = trust.federated.roots().chain([own]).collect();
     X509BundlesResponse { bundles, ..X509BundlesResponse::default() }
 }

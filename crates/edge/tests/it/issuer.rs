@@ -12,8 +12,8 @@ use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use accredit_wire::jwt_svid::authorities::halves;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ pub(crate) struct Issuer {
     /// How many JWT-SVIDs it gave, and which key signs them.
     pub(crate) told: Arc<AtomicU32>,
     key: Arc<PrivateKey>,
+    /// What it tells of other trust domains, and how often it did.
+    pub(crate) others: Arc<Mutex<(Value, u32)>>,
     /// What it knows of nodes and their processes.
     pub(crate) nodes: Arc<Mutex<Nodes>>,
 }
@@ -86,6 +88,7 @@ impl Issuer {
             ended: Arc::default(),
             told: Arc::default(),
             key: Arc::new(PrivateKey::generate(Algorithm::Es256).expect("a key").0),
+            others: Arc::new(Mutex::new((json!({}), 0))),
             nodes: Arc::default(),
         };
         let metadata = "/.well-known/oauth-authorization-server/o/dev";
@@ -97,6 +100,7 @@ impl Issuer {
             .route("/o/dev/oauth/certificates", post(certificate))
             .route("/o/dev/oauth/instances/end", post(end))
             .route("/o/dev/oauth/jwt-svids", post(jwt_svid))
+            .route("/o/dev/oauth/federated-bundles", post(federated))
             .route("/o/dev/spiffe/bundle", get(bundle))
             .with_state(issuer.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -121,6 +125,11 @@ impl Issuer {
 
     pub(crate) fn nodes(&self) -> std::sync::MutexGuard<'_, Nodes> {
         self.nodes.lock().expect("whole")
+    }
+
+    /// Tells this of other trust domains from now on; null, where it knows of no such question.
+    pub(crate) fn knows(&self, others: Value) {
+        self.others.lock().expect("whole").0 = others;
     }
 
     fn agent(&self, is_bound: bool) -> Agent {
@@ -317,6 +326,25 @@ async fn end(State(issuer): State<Issuer>, form: String) -> Response {
         None => drop(issuer.ended.fetch_add(1, Ordering::SeqCst)),
     }
     said(StatusCode::OK, &json!({}))
+}
+
+/// What is told of other trust domains: to whoever proves who they are.
+async fn federated(State(issuer): State<Issuer>, headers: HeaderMap, form: String) -> Response {
+    if let Some(no) = issuer.says() {
+        return no;
+    }
+    let (form, _) = read(&form);
+    let is_proved = headers.contains_key(AUTHORIZATION) || form.contains_key("client_assertion");
+    assert!(is_proved, "nobody asks without a proof");
+    let mut others = issuer.others.lock().expect("whole");
+    others.1 += 1;
+    if others.0.is_null() {
+        return said(StatusCode::NOT_FOUND, &json!({"error": "invalid_request"}));
+    }
+    let each = others.0.as_object().expect("an object").iter();
+    let each = each.map(|(name, bundle)| (name.clone(), json!({"bundle": bundle})));
+    let each: serde_json::Map<_, _> = each.collect();
+    said(StatusCode::OK, &json!({"trust_domains": each, "refresh_hint": 1}))
 }
 
 async fn bundle(State(issuer): State<Issuer>) -> Response {

@@ -6,8 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use accredit_edge::{Denied, Door, FILE_NAME, Identity, Peer, Socket, Tree};
+use accredit_wire::crypto::{Algorithm, PrivateKey};
+use accredit_wire::jose::b64url_encode;
+use accredit_wire::jose::jws::{ProtectedHeader, SigningInput};
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, PublicKeyData as _, SanType};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -36,6 +40,8 @@ struct Svid {
 struct Svids {
     #[prost(message, repeated, tag = "1")]
     svids: Vec<Svid>,
+    #[prost(map = "string, bytes", tag = "3")]
+    federated: HashMap<String, Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -378,6 +384,113 @@ async fn a_jwt_svid_is_kept_for_its_audiences_and_checked_by_the_bundle() {
     ] {
         assert_eq!(local.validated(audience, svid).await, Err(Code::InvalidArgument), "{svid}");
     }
+}
+
+/// A bundle with one root and one key for JWT-SVIDs, and the root, as another trust domain has them.
+fn bundle_of(domain: &str, key: &PrivateKey) -> (serde_json::Value, Vec<u8>) {
+    let own = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let id = format!("spiffe://{domain}");
+    params.subject_alt_names = vec![SanType::URI(id.as_str().try_into().expect("a name"))];
+    let root = params.self_signed(&own).expect("signed").der().to_vec();
+    let jwk = |point: &[u8]| {
+        let (x, y) = point[1..].split_at(32);
+        serde_json::json!({"kty": "EC", "crv": "P-256", "x": b64url_encode(x), "y": b64url_encode(y)})
+    };
+    let mut of_x509 = jwk(own.der_bytes());
+    of_x509["use"] = "x509-svid".into();
+    of_x509["x5c"] = serde_json::json!([accredit_wire::x509::base64(&root)]);
+    let mut of_jwt = jwk(key.public().expect("its public half").bytes());
+    of_jwt["use"] = "jwt-svid".into();
+    of_jwt["kid"] = "k".into();
+    (serde_json::json!({"keys": [of_x509, of_jwt]}), root)
+}
+
+/// Claims, signed by a key that is called `k`, as each trust domain here calls its own.
+fn signed_by(key: &PrivateKey, claims: &serde_json::Value) -> String {
+    let header = ProtectedHeader::new("JWT", Algorithm::Es256, Some("k")).expect("a header");
+    let input = SigningInput::new(&header, claims.to_string().as_bytes()).expect("an input");
+    let signature = key.sign(input.bytes()).expect("signed");
+    input.finish(&signature)
+}
+
+#[tokio::test]
+async fn other_trust_domains_are_told_as_the_server_has_them_and_never_mixed() {
+    let issuer = Issuer::start(Duration::from_hours(1)).await;
+    let (other, _) = PrivateKey::generate(Algorithm::Es256).expect("a key");
+    let (bundle, root) = bundle_of("other.example", &other);
+    let unread = serde_json::json!({"keys": [{"kty": "EC", "use": "jwt-svid"}]});
+    issuer.knows(serde_json::json!({
+        "other.example": bundle,
+        "empty.example": {"keys": []},
+        "unread.example": unread,
+        "third.example": bundle,
+        "Not A Name": {"keys": []},
+    }));
+    let local = Local::of(&issuer.identity().await);
+    let mut stream = local.svids().await;
+    let told = next(&mut stream).await.expect("an SVID");
+    let id = "spiffe://other.example".to_owned();
+    assert_eq!(told.federated, HashMap::from([(id.clone(), root.clone())]));
+    assert_eq!(told.svids[0].bundle, b"root");
+    let mut bundles =
+        local.stream::<Bundles>("FetchX509Bundles", Some("true")).await.expect("them");
+    let own = ("spiffe://dev.id.example".to_owned(), b"root".to_vec());
+    let both = HashMap::from([own.clone(), (id.clone(), root)]);
+    assert_eq!(next(&mut bundles).await.expect("bundles").bundles, both);
+    let mut keys = local.stream::<JwtBundles>("FetchJWTBundles", Some("true")).await.expect("them");
+    let told = next(&mut keys).await.expect("keys").bundles;
+    let mut names: Vec<_> = told.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["spiffe://dev.id.example", "spiffe://other.example"]);
+
+    // Whoever a token names is judged by the keys of that trust domain alone.
+    let exp = crate::issuer::now() + 300;
+    let claims = |sub: &str| serde_json::json!({"sub": sub, "aud": ["a"], "exp": exp});
+    let theirs = "spiffe://other.example/ns/x";
+    assert_eq!(local.validated("a", &signed_by(&other, &claims(theirs))).await, Ok(theirs.into()));
+    assert_eq!(local.validated("a", &issuer.signed(&claims(ID))).await, Ok(ID.to_owned()));
+    for wrong in [
+        signed_by(&other, &claims(ID)),
+        issuer.signed(&claims(theirs)),
+        signed_by(&other, &claims("spiffe://third.example/ns/x")),
+        signed_by(&other, &claims("spiffe://unread.example/ns/x")),
+        signed_by(&other, &claims("spiffe://empty.example/ns/x")),
+        signed_by(&other, &claims("spiffe://stranger.example/ns/x")),
+        signed_by(&other, &claims("spiffe://other.example")),
+        signed_by(&other, &claims("https://other.example/ns/x")),
+    ] {
+        assert_eq!(local.validated("a", &wrong).await, Err(Code::InvalidArgument), "{wrong}");
+    }
+    let late = local.validated("b", &signed_by(&other, &claims(theirs))).await;
+    assert_eq!(late, Err(Code::InvalidArgument), "it is for somebody else");
+
+    // What the server does not know, or does not tell, changes nothing.
+    issuer.knows(serde_json::Value::Null);
+    let asked = || issuer.others.lock().expect("whole").1;
+    let before = asked();
+    let again = tokio::time::timeout(SOON, async {
+        while asked() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    again.await.expect("it asks again");
+    let more = tokio::time::timeout(Duration::from_millis(300), bundles.message()).await;
+    assert!(more.is_err(), "what was told is kept");
+
+    // One that it tells no longer is known no longer.
+    let local = {
+        issuer.knows(serde_json::json!({"other.example": bundle}));
+        Local::of(&issuer.identity().await)
+    };
+    let mut bundles =
+        local.stream::<Bundles>("FetchX509Bundles", Some("true")).await.expect("them");
+    assert_eq!(next(&mut bundles).await.expect("bundles").bundles, both);
+    issuer.knows(serde_json::json!({}));
+    assert_eq!(next(&mut bundles).await.expect("fewer").bundles, HashMap::from([own]));
+    let gone = local.validated("a", &signed_by(&other, &claims(theirs))).await;
+    assert_eq!(gone, Err(Code::InvalidArgument));
 }
 
 #[tokio::test]

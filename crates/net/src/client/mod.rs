@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 
 use crate::connect::{Connector, Resolve, Target, host_of, system_resolver};
 use crate::egress::Egress;
@@ -97,11 +99,17 @@ impl Client {
     }
 
     pub(crate) fn with_resolver(config: Config, resolve: Resolve) -> Result<Self, ConfigError> {
+        let tls = tls::client_config(config.authorities.as_deref(), config.shown.as_ref())?;
+        Ok(Self::with_tls(config, resolve, tls))
+    }
+
+    /// A client that knows servers as `tls` says.
+    pub(crate) fn with_tls(config: Config, resolve: Resolve, tls: Arc<ClientConfig>) -> Self {
         let connector = Connector {
             egress: config.egress,
             loopback: config.loopback.into(),
             resolve,
-            tls: tls::client_config(config.authorities.as_deref(), config.shown.as_ref())?,
+            tls,
             connect_timeout: config.connect_timeout,
         };
         let inner = legacy::Client::builder(TokioExecutor::new())
@@ -111,11 +119,7 @@ impl Client {
             .http1_max_headers(RESPONSE_HEADERS_MAX)
             .http1_max_buf_size(RESPONSE_HEAD_MAX)
             .build(connector);
-        Ok(Self {
-            inner,
-            exchange_timeout: config.exchange_timeout,
-            idle_timeout: config.idle_timeout,
-        })
+        Self { inner, exchange_timeout: config.exchange_timeout, idle_timeout: config.idle_timeout }
     }
 
     /// Sends `request` and reads the whole answer, whose body may have up to `body_max` bytes

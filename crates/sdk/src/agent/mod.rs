@@ -49,7 +49,7 @@ use on_behalf::Subject;
 use possession::Holder;
 #[cfg(feature = "mtls")]
 pub use revoked::RevokedCertificates;
-pub use svid::{JwtSvid, X509Svid};
+pub use svid::{FederatedBundles, JwtSvid, X509Svid};
 pub use token::{AccessToken, AgentError};
 
 /// What an agent proves itself with.

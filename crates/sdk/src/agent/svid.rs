@@ -4,6 +4,7 @@
 //! The key never comes near: who asks for a certificate brings a certification request, signed with a
 //! key of its own.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use accredit_net::RESPONSE_BODY_MAX;
@@ -13,6 +14,7 @@ use accredit_wire::time::Time;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{Agent, AgentError};
 use crate::ambient;
@@ -20,6 +22,9 @@ use crate::issuer::IssuerError;
 
 /// The longest life of a certificate or JWT-SVID that is believed; one that says more is renewed after this.
 const LIFE_MAX: Duration = Duration::from_hours(24);
+/// The longest answer about other trust domains, bytes: as many bundles as an organization may hold, each as
+/// long as it may be.
+const FEDERATED_BYTES_MAX: usize = 5 * 1024 * 1024;
 
 /// A certificate of an instance.
 #[derive(Clone, Debug)]
@@ -51,6 +56,27 @@ pub struct JwtSvid {
     pub ends: Instant,
     /// When two thirds of its life are over.
     pub renew: Instant,
+}
+
+/// The bundles of other trust domains, as an agent's instances are told of them.
+#[derive(Clone, Debug)]
+pub struct FederatedBundles {
+    /// Each by the name of its trust domain: JSON, as it came (SPIFFE Trust Domain and Bundle section 4).
+    pub bundles: BTreeMap<String, String>,
+    /// After how long to ask again.
+    pub refresh: Duration,
+}
+
+/// What the issuer answers about other trust domains (docs/formats.md).
+#[derive(Deserialize)]
+struct Federated {
+    trust_domains: BTreeMap<String, FederatedBundle>,
+    refresh_hint: u64,
+}
+
+#[derive(Deserialize)]
+struct FederatedBundle {
+    bundle: Box<RawValue>,
 }
 
 /// What the issuer answers about a JWT-SVID (docs/formats.md).
@@ -142,6 +168,28 @@ impl Agent {
         Ok(issuer.public(&issuer.issuer.endpoint("/spiffe/bundle"), "bundle").await?)
     }
 
+    /// The bundles of the other trust domains whose workloads the agent's instances may know, all of them; one
+    /// that is missing is known no longer.
+    pub async fn federated_bundles(&self) -> Result<FederatedBundles, AgentError> {
+        let form = form_urlencoded::Serializer::new(String::new());
+        let request =
+            self.post(&self.inner.issuer.issuer.endpoint("/oauth/federated-bundles"), form)?;
+        let body = self.answer_up_to(request, FEDERATED_BYTES_MAX).await?;
+        let malformed = |reason| IssuerError::malformed("answer about other trust domains", reason);
+        let answer: Federated = serde_json::from_slice(&body)
+            .map_err(|_| malformed("it is not an answer with bundles"))?;
+        let bundles = answer.trust_domains.into_iter();
+        Ok(FederatedBundles {
+            bundles: bundles.map(|(name, one)| (name, one.bundle.get().to_owned())).collect(),
+            refresh: Duration::from_secs(answer.refresh_hint),
+        })
+    }
+
+    /// As whom the agent proves itself to its issuer.
+    pub fn client_id(&self) -> &str {
+        &self.inner.client_id
+    }
+
     /// Ends the instance as which the agent proves itself, for ever, and everything that it got. For
     /// when its process is over.
     pub async fn end(&self, reason: &str) -> Result<(), AgentError> {
@@ -164,7 +212,15 @@ impl Agent {
 
     /// What an endpoint under the issuer answers.
     pub(super) async fn answer(&self, request: Request<Bytes>) -> Result<Bytes, AgentError> {
-        let response = self.inner.issuer.http.send(request, RESPONSE_BODY_MAX).await;
+        self.answer_up_to(request, RESPONSE_BODY_MAX).await
+    }
+
+    async fn answer_up_to(
+        &self,
+        request: Request<Bytes>,
+        bytes_max: usize,
+    ) -> Result<Bytes, AgentError> {
+        let response = self.inner.issuer.http.send(request, bytes_max).await;
         let response = response.map_err(IssuerError::Net)?;
         match response.status() {
             StatusCode::OK => Ok(response.into_body()),

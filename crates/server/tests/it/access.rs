@@ -161,6 +161,8 @@ impl Stage {
         }
         let (idp, _) = world.idp().await;
         world.federation(&acme, &idp, "corp").await;
+        let there = json!({"name": "there.example", "bundle": r#"{"keys":[]}"#});
+        world.admin(&acme, "POST", "/v1/trust-domains", Some(there)).await.expect(201);
         let token = world.token(&acme, &scene.client, &[("scope", "crm:read")]).await.expect(200);
         let list = crate::status_list::place(&token.member("access_token")).uri;
         let list = list.rsplit('/').next().expect("an id").to_owned();
@@ -310,6 +312,7 @@ impl Stage {
             "persons" => &self.person,
             "resources" => "crm",
             "federations" => "corp",
+            "trust-domains" => "there.example",
             "agents" => &planner,
             "credentials" => &self.scene.client.credential,
             "admin-keys" => &self.key,
@@ -351,7 +354,7 @@ impl Stage {
                     let form = [("selectors", said), ("process", &jwk[20..]), ("jwk", &*jwk)];
                     return ask.form(&form);
                 }
-                "own_tasks" => return ask.form(&[]),
+                "own_tasks" | "federated_bundles" => return ask.form(&[]),
                 "issue_certificate" => {
                     return ask.form(&[("csr", &*crate::certificates::csr())]);
                 }
@@ -366,6 +369,11 @@ impl Stage {
             // A new one each time: who may end it, ends it.
             let token = self.world.token(&self.acme, &self.scene.client, &grant[1..]).await;
             return ask.form(&[("token", &*token.member("access_token"))]);
+        }
+        if endpoint.operation == "remove_trust_domain" {
+            // What was removed by somebody else before is there again.
+            let body = json!({"name": "there.example", "bundle": r#"{"keys":[]}"#});
+            self.world.admin(&self.acme, "POST", "/v1/trust-domains", Some(body)).await;
         }
         if endpoint.method == Verb::Get || endpoint.body_max == 0 {
             return ask;
@@ -405,6 +413,8 @@ impl Stage {
             "create_federation" => json!({"name": "new", "issuer": self.idp.issuer(),
                 "jwks_url": self.idp.jwks_url(), "audiences": ["accredit"]}),
             "update_federation" => json!({"audiences": ["accredit"]}),
+            "add_trust_domain" => json!({"name": "new.example", "bundle": r#"{"keys":[]}"#}),
+            "refresh_trust_domain" => json!({"bundle": r#"{"keys":[]}"#}),
             "create_resource" => {
                 json!({"name": "new", "audience": "https://new.example/", "actions": ["read"]})
             }

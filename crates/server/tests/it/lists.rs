@@ -106,6 +106,8 @@ async fn full() -> (TestWorld, Org) {
         let permission = format!("/v1/agents/a0/permissions/{name}");
         let actions = json!({"actions": ["read"]});
         world.admin(&org, "PUT", &permission, Some(actions)).await.expect(200);
+        let domain = json!({"name": format!("a{}.example", 3 * n % 4), "bundle": r#"{"keys":[]}"#});
+        world.admin(&org, "POST", "/v1/trust-domains", Some(domain)).await.expect(201);
     }
     let holder = world.instance(&org, "a0", None).await;
     for _ in 0..4 {

@@ -66,6 +66,7 @@ mod stolen_key;
 mod task;
 mod timing;
 mod token;
+mod trust_domains;
 mod upstream;
 mod uses;
 mod versions;

@@ -91,6 +91,7 @@ pub(crate) const SQLITE: &[(i64, &str, &str)] = &[
         "hosts of certificates",
         include_str!("../../migrations/sqlite/0059_certificate_dns_names.sql"),
     ),
+    (60, "foreign domain", include_str!("../../migrations/sqlite/0060_foreign_domain.sql")),
 ];
 
 /// Those of PostgreSQL, whose first makes what SQLite's made until then.
@@ -159,4 +160,5 @@ pub(crate) const POSTGRES: &[(i64, &str, &str)] = &[
         "hosts of certificates",
         include_str!("../../migrations/postgres/0059_certificate_dns_names.sql"),
     ),
+    (60, "foreign domain", include_str!("../../migrations/postgres/0060_foreign_domain.sql")),
 ];

@@ -29,6 +29,7 @@ use accredit_domain::registry::{
 };
 use accredit_domain::restoration::Issuing;
 use accredit_domain::revocation::Revocation;
+use accredit_domain::trust_domains::{ForeignDomain, Source};
 use accredit_store::{Options, SqlStore};
 use accredit_wire::authority::{ActionName, Authority, Permission, ResourceName};
 use accredit_wire::claim_rule::ClaimName;
@@ -40,9 +41,11 @@ use accredit_wire::ids::{
 use accredit_wire::jose::jwk::Jwk;
 use accredit_wire::selectors::Selectors;
 use accredit_wire::time::Time;
+use accredit_wire::x509::bundle::Bundle;
 use accredit_wire::x509::certificate::{Life, Named, Unsigned};
 use accredit_wire::x509::dns_name::DnsName;
 use accredit_wire::x509::listener::Host;
+use accredit_wire::x509::spiffe::TrustDomain;
 
 use crate::engine;
 
@@ -515,4 +518,22 @@ pub(crate) fn installation() -> Installation {
 
 pub(crate) fn single_use(client: AnyId, hash: u8) -> SingleUse {
     SingleUse { client, hash: [hash; 32], until: NOW.plus(std::time::Duration::from_mins(5)) }
+}
+
+/// Another trust domain that is followed, with no keys.
+pub(crate) fn foreign_domain(name: &str) -> ForeignDomain {
+    let name = TrustDomain::parse(name).expect("a name");
+    let text = br#"{"spiffe_sequence":1,"keys":[]}"#;
+    ForeignDomain {
+        source: Source::Web { url: format!("https://{name}/bundle") },
+        bundle: Bundle::parse(&name, text).expect("a bundle"),
+        name,
+        agents: Vec::new(),
+        due_at: Some(NOW),
+        fetched_at: NOW,
+        failing_since: None,
+        failure: None,
+        created_at: NOW,
+        version: 0,
+    }
 }

@@ -257,6 +257,8 @@ async fn every_other_list_is_answered_from_an_index_that_begins_with_its_filter(
     stage.check("a person's identities", "person_identity_person", by);
     store.federation_keys_due(org, Time::from_seconds(1), 9).await.expect("keys");
     stage.check("keys that are due", "federation_keys_due", "(org=? AND due_at<?");
+    store.foreign_domains(org).await.expect("domains");
+    stage.check("other trust domains", "PRIMARY KEY", "(org=?)");
     let id = FederationId::new(1, [7; 10]);
     store.person_facts(org, id, "user").await.expect("facts");
     let by = "(org=? AND federation=? AND subject=?";

@@ -17,9 +17,12 @@ use accredit_domain::registry::instance::InstanceState;
 use accredit_domain::registry::jwks::Followed;
 use accredit_domain::registry::task::{Task, TaskState};
 use accredit_domain::registry::{Agent, Credential, Instance, Person, Resource, State};
+use accredit_domain::trust_domains::{FOREIGN_DOMAINS_MAX, ForeignDomain, Source};
 use accredit_wire::ids::{AgentId, OrganizationId};
 use accredit_wire::time::Time;
 use accredit_wire::token::Actor;
+use accredit_wire::x509::bundle::Bundle;
+use accredit_wire::x509::spiffe::SpiffeId;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -634,4 +637,75 @@ async fn a_followed_key_is_written_for_the_agent_that_was_seen_alone() {
     world.commit(vec![Row::Unfollow(bot.id)]).await.expect("committed");
     assert!(matches!(world.commit(key()).await, Err(CommitError::Stale)), "none");
     assert_eq!(keys().await, 1);
+}
+
+#[tokio::test]
+async fn another_trust_domain_is_read_as_written_followed_and_forgotten() {
+    let world = World::new().await;
+    let (store, org) = (&world.store, world.org);
+    let row = |domain: ForeignDomain| vec![Row::ForeignDomain(Box::new(domain))];
+    let endpoint = SpiffeId::parse("spiffe://b.example/bundle").expect("an id");
+    let url = "https://b.example/".to_owned();
+    let all = [
+        ForeignDomain {
+            source: Source::ByHand,
+            due_at: None,
+            agents: vec!["bot".to_owned(), "planner".to_owned()],
+            ..given::foreign_domain("a.example")
+        },
+        ForeignDomain {
+            source: Source::Spiffe { url, endpoint },
+            failing_since: Some(NOW),
+            failure: Some("gone".to_owned()),
+            ..given::foreign_domain("b.example")
+        },
+        ForeignDomain {
+            due_at: Some(NOW.minus(Duration::from_secs(1))),
+            ..given::foreign_domain("c.example")
+        },
+    ];
+    for domain in &all {
+        world.commit(row(domain.clone())).await.expect("committed");
+        stale(world.commit(row(domain.clone())).await);
+    }
+    let all = all.map(|domain| ForeignDomain { version: 1, ..domain });
+    assert_eq!(store.foreign_domains(org).await.expect("listed"), all);
+    let find = async |domain: &ForeignDomain| {
+        store.foreign_domain(org, domain.name.clone()).await.expect("read")
+    };
+    assert_eq!(find(&all[1]).await.as_ref(), Some(&all[1]));
+    let due = async |at| {
+        let due = store.foreign_domains_due(org, at, 9).await.expect("read");
+        due.into_iter().map(|domain| domain.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(due(NOW).await, ["c.example", "b.example"], "the longest due first");
+    assert_eq!(due(NOW.minus(Duration::from_secs(1))).await, ["c.example"]);
+
+    // A note is of a row as it was seen, and no change of it; a new bundle is one.
+    let later = NOW.plus(Duration::from_mins(5));
+    let noted = ForeignDomain { due_at: Some(later), fetched_at: later, ..all[2].clone() };
+    store.note_foreign_domain(org, noted.clone()).await.expect("noted");
+    assert_eq!(find(&all[2]).await, Some(noted.clone()));
+    let bundle = Bundle::parse(&noted.name, br#"{"spiffe_sequence":2,"keys":[]}"#);
+    let changed = ForeignDomain { bundle: bundle.expect("a bundle"), ..noted.clone() };
+    world.commit(row(changed.clone())).await.expect("committed");
+    stale(world.commit(row(changed.clone())).await);
+    let changed = ForeignDomain { version: 2, ..changed };
+    let late = ForeignDomain { failure: Some("late".to_owned()), ..noted.clone() };
+    store.note_foreign_domain(org, late).await.expect("nothing is noted");
+    assert_eq!(find(&all[2]).await, Some(changed.clone()));
+
+    let other = found_organization(store, "other").await;
+    assert_eq!(store.foreign_domains(other).await.expect("listed"), [], "they never meet");
+    let end = |domain: &ForeignDomain| vec![Row::EndForeignDomain(Box::new(domain.clone()))];
+    stale(world.commit(end(&noted)).await);
+    world.commit(end(&changed)).await.expect("committed");
+    assert_eq!(find(&all[2]).await, None);
+    world.commit(row(given::foreign_domain("c.example"))).await.expect("its name is free");
+
+    for n in 3..FOREIGN_DOMAINS_MAX {
+        let name = format!("n{n}.example");
+        world.commit(row(given::foreign_domain(&name))).await.expect("committed");
+    }
+    stale(world.commit(row(given::foreign_domain("z.example"))).await);
 }

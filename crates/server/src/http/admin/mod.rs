@@ -16,6 +16,7 @@ pub mod resources;
 pub mod revocations;
 pub mod root;
 pub mod tasks;
+pub mod trust_domains;
 
 use accredit_domain::Cx;
 use accredit_domain::registry::Versioned;

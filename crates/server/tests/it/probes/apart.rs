@@ -59,6 +59,10 @@ impl Side {
             let path = format!("/v1/persons/{owner}/link");
             world.admin(&org, "POST", &path, Some(link)).await.expect(200);
         }
+        for domain in [called("here.example"), called("there.example")] {
+            let body = json!({"name": domain, "bundle": r#"{"keys":[]}"#});
+            world.admin(&org, "POST", "/v1/trust-domains", Some(body)).await.expect(201);
+        }
         for (verb, path, body, status) in [
             ("POST", format!("/v1/persons/{owner}/grant"), json!({"allow": [allow]}), 200),
             (

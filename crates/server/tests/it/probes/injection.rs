@@ -260,6 +260,7 @@ fn parameters(operation: &str) -> &'static [&'static str] {
         "issue_certificate" => &["csr", "task", "expires_in"],
         "issue_jwt_svid" => &["audience", "task", "expires_in"],
         "end_own_task" => &["task"],
+        "federated_bundles" => &[],
         operation => panic!("{operation} is new: say which of its parameters name something"),
     }
 }

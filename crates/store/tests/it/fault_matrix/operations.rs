@@ -30,6 +30,7 @@ use accredit_domain::restoration::{Issuing, NewGeneration};
 use accredit_domain::revocation::Revocation;
 use accredit_domain::status_list::ListId;
 use accredit_domain::terms::{KeptAnswer, Once};
+use accredit_domain::trust_domains::ForeignDomain;
 use accredit_store::SqlStore;
 use accredit_wire::crypto::sha256_of;
 use accredit_wire::ids::{CredentialId, OrganizationId, PersonId};
@@ -96,6 +97,7 @@ impl Base {
             Row::Federation(federations[0].0.clone()),
             Row::FederationKeys(Box::new(federations[0].1.clone())),
             Row::Identity(Box::new(identity(&federations, owner.id))),
+            Row::ForeignDomain(Box::new(given::foreign_domain("there.example"))),
         ];
         world.commit(rows).await.expect("committed");
         world.credential(Holder::Agent(bot.id)).await;
@@ -238,6 +240,8 @@ rows! {
     "end instance" Row::EndInstance(_),
     "still follows" Row::StillFollows(_),
     "leased" Row::Leased(_),
+    "foreign domain" Row::ForeignDomain(_),
+    "end foreign domain" Row::EndForeignDomain(_),
     "room" Row::Room(_),
     "follow" Row::Follow(_),
     "unfollow" Row::Unfollow(_),
@@ -423,6 +427,21 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
         let keys =
             KeptKeys { due_at, failure: Some("gone".to_owned()), federation_version: 1, ..keys };
         Box::pin(async { store.note_federation_keys(base.org, keys).await.is_ok() })
+    }),
+    ("take in another trust domain", |base, store| {
+        let new = Row::ForeignDomain(Box::new(given::foreign_domain("new.example")));
+        let change = change(base.org, vec![new], None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("forget another trust domain", |base, store| {
+        let known = ForeignDomain { version: 1, ..given::foreign_domain("there.example") };
+        let change = change(base.org, vec![Row::EndForeignDomain(Box::new(known))], None);
+        Box::pin(async { store.commit(change).await.is_ok() })
+    }),
+    ("note how it goes with another trust domain", |base, store| {
+        let due_at = Some(NOW.plus(hours(1)));
+        let known = ForeignDomain { version: 1, due_at, ..given::foreign_domain("there.example") };
+        Box::pin(async { store.note_foreign_domain(base.org, known).await.is_ok() })
     }),
     ("follow no key set", |base, store| {
         let change = change(base.org, vec![Row::Unfollow(base.agent.id)], None);
