@@ -53,6 +53,7 @@ mod story_rotation;
 mod story_run;
 mod story_service;
 mod story_skew;
+mod story_spiffe;
 mod story_status_list;
 mod story_upgrade;
 mod story_users;

@@ -20,8 +20,8 @@ const SOON: Duration = Duration::from_secs(30);
 const GIVEN_ON_MAX: Duration = Duration::from_secs(25);
 
 /// A machine: programs, and the daemon.
-struct Machine {
-    cast: Cast,
+pub(crate) struct Machine {
+    pub(crate) cast: Cast,
     folder: tempfile::TempDir,
     daemon: Option<Daemon>,
 }
@@ -47,7 +47,7 @@ impl Drop for Daemon {
 
 impl Machine {
     /// With `planner`, a program that a rule makes the agent of that name, and `other`, which none does.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let cast = Cast::new().await;
         for agent in ["planner", "node"] {
             cast.bare_agent(agent).await;
@@ -62,17 +62,22 @@ impl Machine {
         compiler.args(["-O1", "-o"]).arg(machine.file("planner")).arg(source);
         assert!(compiler.status().expect("cc runs").success());
         std::fs::copy(machine.file("planner"), machine.file("other")).expect("copied");
-        let claim = format!("path={}", machine.file("planner").display());
-        let rule = ["attest", "rule", "add", "--agent", "planner", "--edge", "node", "--claim"];
-        machine.cast.server.cli(&[&rule[..], &[&claim]].concat()).good();
+        machine.rule("planner", &machine.file("planner"));
         machine
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// Makes a program an agent.
+    pub(crate) fn rule(&self, agent: &str, program: &Path) {
+        let claim = format!("path={}", program.display());
+        let rule = ["attest", "rule", "add", "--agent", agent, "--edge", "node", "--claim"];
+        self.cast.server.cli(&[&rule[..], &[&claim]].concat()).good();
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.file("run").join("agent@localhost")
     }
 
@@ -105,7 +110,7 @@ impl Machine {
         text(&ready, "instance")
     }
 
-    fn join(&mut self) -> String {
+    pub(crate) fn join(&mut self) -> String {
         let file = self.invited().display().to_string();
         self.start(&["--join-token-file", &file])
     }
