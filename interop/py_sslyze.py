@@ -1,4 +1,4 @@
-"""sslyze: the listener's TLS against Mozilla's recommendations, and a certificate that is renewed."""
+"""sslyze: the listener's TLS against Mozilla's recommendations, by files that are renewed and by its own authority."""
 
 import datetime
 import ipaddress
@@ -100,6 +100,7 @@ class Listener:
         words = ["--data", str(DATA), "--public-url", f"https://{address}", "--listen", address]
         facts = json_command(CONTEXT["accredit"], clean_environment(), "init", *words)
         self.authority = Authority()
+        self.trusted = self.authority.file
         self.serial = self.authority.certify()
         with open(facts["config"], "a", encoding="utf-8") as config:
             config.write('\n[tls]\ncertificate_file = "tls.pem"\nkey_file = "tls.key"\n')
@@ -123,7 +124,7 @@ class Listener:
 
     def served(self, version=None):
         """The serial number of the certificate that it shows now; none where it does not listen."""
-        trusted = ssl.create_default_context(cafile=str(self.authority.file))
+        trusted = ssl.create_default_context(cafile=str(self.trusted))
         if version:
             trusted.minimum_version = trusted.maximum_version = version
         try:
@@ -138,7 +139,7 @@ class Listener:
     def scanned(self, recommendation):
         """What sslyze says against one of Mozilla's recommendations."""
         words = ["--mozilla_config", recommendation, f"127.0.0.1:{self.port}"]
-        words = ["--certinfo_ca_file", str(self.authority.file), *words]
+        words = ["--certinfo_ca_file", str(self.trusted), *words]
         done = subprocess.run(
             [sys.executable, "-m", "sslyze", *words],
             env=clean_environment(),
@@ -150,6 +151,32 @@ class Listener:
         )
         verdict = done.stdout.split("COMPLIANCE AGAINST TLS CONFIGURATION")[-1].strip()
         return done.returncode, verdict, done.stdout
+
+
+class OwnListener(Listener):
+    """The same by the installation's own authority, whose roots were printed before it was started."""
+
+    def __init__(self, setting):
+        self.port = free_port()
+        address, data = f"127.0.0.1:{self.port}", Path(FOLDER.name) / "own"
+        words = ["--data", str(data), "--public-url", f"https://{address}", "--listen", address]
+        facts = json_command(CONTEXT["accredit"], clean_environment(), "init", "--own-ca", *words)
+        with open(facts["config"], "a", encoding="utf-8") as config:
+            config.write(setting)
+        self.trusted = Path(FOLDER.name) / "own.pem"
+        words = ["bundle", "--config", facts["config"], "-o", str(self.trusted)]
+        json_command(CONTEXT["accredit"], clean_environment(), "tls", *words)
+        self.command = [CONTEXT["accredit"], "serve", "--config", facts["config"]]
+
+
+with OwnListener('min_version = "1.3"\n') as own:
+
+    @check("by an authority of its own, TLS 1.3 alone is `modern` as well, and its chain is trusted")
+    def _():
+        code, verdict, told = own.scanned("modern")
+        holds("OK - Compliant" in verdict, verdict)
+        equal(code, 0)
+        holds("Certificate is trusted" in told, told)
 
 
 with Listener('min_version = "1.3"\n') as modern:
