@@ -162,8 +162,7 @@ impl Unsigned {
         Self::new(serial, names, life, &key.info, &extensions)
     }
 
-    /// That of what serves a trust domain's bundle: an X509-SVID with the domain's name as a host beside its id,
-    /// with which it is a server.
+    /// That of what serves a trust domain's bundle: an X509-SVID with the domain's name as a host beside its id.
     pub fn bundle_endpoint(
         domain: &TrustDomain,
         (issuer, at): (Named<'_>, &Pointers),
