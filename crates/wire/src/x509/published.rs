@@ -4,6 +4,7 @@
 //! examples and in tests, and so in programs that somebody forgot to give a key of their own.
 
 /// SHA-256 of their SubjectPublicKeyInfo.
+#[expect(clippy::unreadable_literal, reason = "digests, as every tool prints them")]
 const KEYS: [[u8; 32]; 10] = [
     // RFC 9500 section 2.3, P-256 and P-384.
     digest(0xb2b04340cfaee616ec9c2c62d261b208, 0xe54bb197498df52e8cadede23ac0ba5e),
