@@ -172,6 +172,7 @@ mod linux {
         use std::time::Duration;
 
         use super::*;
+        use crate::attest::{ProcFolder, Unattested};
 
         /// Who is seen at a socket to which `program` connects.
         async fn seen(program: &str) -> (std::process::Child, UnixStream) {
@@ -203,6 +204,23 @@ mod linux {
             assert!(ended.is_ok() && !peer.is_alive());
             child.wait().expect("over");
             assert!(!peer.is_alive(), "its id may mean another by now");
+        }
+
+        #[tokio::test]
+        async fn a_process_is_held_again_and_read_only_while_it_is_that_one() {
+            let (mut child, stream) = seen(WAITS).await;
+            let peer = Peer::of(&stream).expect("a process");
+            assert!(Held::again(peer.pid, peer.started).is_ok());
+            for other in [peer.started + 1, peer.started - 1, 0] {
+                assert!(matches!(Held::again(peer.pid, other), Err(PeerError::Gone)), "{other}");
+            }
+            assert!(ProcFolder::of(&peer).is_ok());
+            drop(child.stdin.take());
+            // Over, with its folder still there, since nobody has looked yet.
+            tokio::time::timeout(Duration::from_secs(20), peer.ended()).await.expect("in time");
+            assert!(matches!(ProcFolder::of(&peer), Err(Unattested::Gone)));
+            assert!(matches!(Held::again(peer.pid, peer.started), Err(PeerError::Gone)));
+            child.wait().expect("over");
         }
 
         #[tokio::test]

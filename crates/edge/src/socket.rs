@@ -215,3 +215,61 @@ async fn converse(stream: UnixStream, peer: Arc<Peer>, door: Arc<dyn Door>) {
         () = peer.ended() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::door::Denied;
+    use crate::identity::Identity;
+
+    /// A door at which nobody is known.
+    struct Shut;
+
+    impl Door for Shut {
+        fn identity<'a>(
+            &'a self,
+            _: &'a Arc<Peer>,
+        ) -> BoxFuture<'a, Result<Arc<Identity>, Denied>> {
+            Box::pin(std::future::ready(Err(Denied::Stranger)))
+        }
+    }
+
+    /// Whether a connection is answered, or closed without a word.
+    async fn is_answered(stream: &mut UnixStream) -> bool {
+        let ask = b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        // One that is closed by now takes no question.
+        let _ = stream.write_all(ask).await;
+        let mut said = [0; 64];
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut said)).await;
+        read.expect("in time").is_ok_and(|count| count > 0)
+    }
+
+    #[tokio::test]
+    async fn one_user_has_so_many_connections_and_another_when_one_is_over() {
+        const OF_USER_MAX: usize = 2;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(FILE_NAME);
+        let socket = Socket::bound(&path, 0o600, OF_USER_MAX).expect("a socket");
+        let serving = tokio::spawn(async move { socket.serve(Arc::new(Shut)).await });
+        let mut held = Vec::new();
+        for _ in 0..OF_USER_MAX {
+            let mut stream = UnixStream::connect(&path).await.expect("a connection");
+            assert!(is_answered(&mut stream).await);
+            held.push(stream);
+        }
+        let mut more = UnixStream::connect(&path).await.expect("a connection");
+        assert!(!is_answered(&mut more).await, "its user has as many as it may");
+        held.pop();
+        let again = async {
+            let mut stream = UnixStream::connect(&path).await.expect("a connection");
+            while !is_answered(&mut stream).await {
+                stream = UnixStream::connect(&path).await.expect("a connection");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again).await.expect("there is room again");
+        serving.abort();
+    }
+}

@@ -99,3 +99,19 @@ impl ProcFolder {
         Some(FileId::of(&found))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_runs_is_told_of_the_one_that_began_then() {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        let started = Stat::of(own).expect("this process").started;
+        let itself = std::env::current_exe().and_then(|path| Ok(rustix::fs::stat(path)?));
+        let itself = FileId::of(&itself.expect("its file"));
+        assert_eq!(ProcFolder::runs((own, started)), Some(itself));
+        assert_eq!(ProcFolder::runs((own, started + 1)), None);
+        assert_eq!(ProcFolder::runs((own, 0)), None);
+    }
+}
