@@ -6,7 +6,7 @@
 use accredit_domain::Fault;
 use accredit_domain::ca::listener::{ListenerRoots as _, Roots};
 use accredit_domain::keys::SealedKey;
-use accredit_domain::ports::Absent;
+use accredit_domain::ports::{Absent, Registry as _};
 use accredit_pkcs11::{Trouble, What};
 
 use crate::compose::Composed;
@@ -36,13 +36,9 @@ pub(crate) async fn check(composed: &Composed, token: Option<&Pkcs11>) -> Result
     open(composed).await?;
     let broken = |fault: Fault| missing(&fault.to_string());
     let now = composed.world.clock.now();
-    composed.server.tenants.load_all(now).await.map_err(broken)?;
-    let mut keys: Vec<SealedKey> = Vec::new();
-    for tenant in composed.server.tenants.all() {
-        let held = tenant.keys();
-        let needed = held.all().iter().filter(|key| key.is_needed_in_token(now));
-        keys.extend(needed.map(|key| key.sealed.clone()));
-    }
+    let keys = composed.store.keys_in_token().await.map_err(broken)?.into_iter();
+    let needed = keys.filter(|key| key.is_needed_in_token(now)).map(|key| key.sealed);
+    let mut keys: Vec<SealedKey> = needed.collect();
     let listener = composed.store.listener_roots().await.map_err(broken)?;
     keys.extend(listener.iter().flat_map(Roots::keys_in_token).cloned());
     if keys.is_empty() {

@@ -524,6 +524,9 @@ pub trait Registry: Send + Sync {
 
     /// The signing keys of an organization, all states, oldest first.
     fn signing_keys(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>>;
+
+    /// The signing keys of all organizations that are in a PKCS#11 token, all states.
+    fn keys_in_token(&self) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>>;
 }
 
 /// What a look-up found, and what it cost.

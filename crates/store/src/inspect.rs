@@ -7,12 +7,11 @@
 use accredit_domain::Fault;
 use accredit_domain::ca::listener::Roots;
 use accredit_domain::keys::SigningKey;
-use accredit_domain::keys::held::Held;
 
 use crate::driver::{Conn, DriverError, numbered};
 use crate::installation::Founded;
 use crate::place::Place;
-use crate::{installation, keys, listener, migrations, page, rewrap};
+use crate::{installation, keys, listener, migrations, page};
 
 const OPERATION: &str = "inspect the store";
 /// Names of organizations that are told.
@@ -116,19 +115,8 @@ fn look(
         closed,
         sequenced: conn.number("SELECT CAST(COALESCE(SUM(next), 0) AS BIGINT) FROM lane", &[])?,
         integrated,
-        in_token: if schema == own { in_token(conn)? } else { Vec::new() },
+        in_token: if schema == own { keys::in_token(conn)? } else { Vec::new() },
     };
     conn.rollback()?;
-    Ok(found)
-}
-
-/// Every organization's signing keys that are in a token.
-fn in_token(conn: &mut dyn Conn) -> Result<Vec<SigningKey>, DriverError> {
-    let mut found = Vec::new();
-    for org in rewrap::organizations(conn)? {
-        let org = org.parse().map_err(|error| DriverError::unreadable(0, error))?;
-        let all = keys::all(conn, org)?.into_iter();
-        found.extend(all.filter(|key| key.sealed.held() == Held::Pkcs11));
-    }
     Ok(found)
 }

@@ -1,5 +1,6 @@
 //! Signing keys as rows: the public half in clear, the private half as the vault wrapped it.
 
+use accredit_domain::keys::held::LEAD;
 use accredit_domain::keys::{KeyPurpose, KeyState, SealedKey, SigningKey};
 use accredit_wire::crypto::{Algorithm, PublicKey};
 use accredit_wire::ids::OrganizationId;
@@ -38,19 +39,32 @@ fn read(org: OrganizationId, row: &dyn Row) -> Result<SigningKey, DriverError> {
     })
 }
 
+/// What is read of each row, and then of which.
+macro_rules! select {
+    ($more:literal) => {
+        concat!(
+            "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version, changed_at, ",
+            "COALESCE((SELECT root FROM installation WHERE id = 1), 1), statement",
+            $more
+        )
+    };
+}
+
 /// The signing keys of an organization, all states, oldest first.
 pub(crate) fn all(
     conn: &mut dyn Conn,
     org: OrganizationId,
 ) -> Result<Vec<SigningKey>, DriverError> {
     let text = org.to_string();
-    conn.all(
-        "SELECT id, purpose, algorithm, public, wrapped, state, created_at, version, \
-         changed_at, COALESCE((SELECT root FROM installation WHERE id = 1), 1), statement \
-         FROM signing_key WHERE org = $1 ORDER BY id",
-        &[text.as_str().into()],
-        |row| read(org, row),
-    )
+    let sql = select!(" FROM signing_key WHERE org = $1 ORDER BY id");
+    conn.all(sql, &[text.as_str().into()], |row| read(org, row))
+}
+
+/// Those of all organizations that are in a token, all states: every row is looked at.
+pub(crate) fn in_token(conn: &mut dyn Conn) -> Result<Vec<SigningKey>, DriverError> {
+    const _: () = assert!(LEAD.len() == 16);
+    let sql = select!(", org FROM signing_key WHERE substr(wrapped, 1, 16) = $1 ORDER BY org, id");
+    conn.all(sql, &[LEAD.as_slice().into()], |row| read(row.parsed(11)?, row))
 }
 
 /// A slot has one key: of two nodes that make the next key at the same time, one comes too late.

@@ -340,4 +340,8 @@ impl Registry for SqlStore {
     fn signing_keys(&self, org: OrganizationId) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>> {
         Box::pin(self.read("read signing keys", move |conn| keys::all(conn, org)))
     }
+
+    fn keys_in_token(&self) -> BoxFuture<'_, Result<Vec<SigningKey>, Fault>> {
+        Box::pin(self.read("read the keys that are in a token", keys::in_token))
+    }
 }

@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 
 use accredit_domain::registry::quota::Counted;
+use accredit_wire::secret::Secret;
 
 use super::*;
 
@@ -221,4 +222,42 @@ fn limits_are_numbers_or_off_and_the_defaults_are_the_documented_ones() {
     {
         assert_eq!(read(&format!("{head}{line}\n")).expect_err(line).exit, Exit::Usage);
     }
+}
+
+#[test]
+fn a_token_is_set_whole_or_not_at_all() {
+    let around = |pin: Option<&str>| Surroundings {
+        pkcs11_pin: pin.map(|pin| Secret::new(pin.to_owned())),
+        ..Surroundings::default()
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |lines: &str, pin: Option<&str>| {
+        let file = folder.path().join(FILE_NAME);
+        let text = format!("public_url = \"https://a.example\"\n[pkcs11]\n{lines}\n");
+        std::fs::write(&file, text).expect("written");
+        Settings::read(&file, &around(pin))
+    };
+    let both = "module = \"m.so\"\ntoken = \"t\"";
+    let token = with(both, Some("1234")).expect("settings").pkcs11.expect("a token");
+    assert_eq!(token.module, folder.path().join("m.so"));
+    assert_eq!((token.purposes_text().as_str(), token.starts_without), ("ca-root,ca", false));
+    assert!(!format!("{token:?}").contains("1234"));
+    let more = format!("{both}\npurposes = \" feed, ca\"\nmissing_keys = \"revocable\"");
+    let token = with(&more, Some("1234")).expect("settings").pkcs11.expect("a token");
+    assert_eq!((token.purposes_text().as_str(), token.starts_without), ("feed,ca", true));
+    for (lines, pin, says) in [
+        ("module = \"m.so\"", Some("1"), "not both"),
+        ("token = \"t\"", Some("1"), "not both"),
+        ("purposes = \"ca\"", None, "`pkcs11.purposes` is set"),
+        (both, None, "PIN is not set"),
+        ("module = \"m.so\"\ntoken = \"t\"\npurposes = \"cake\"", Some("1"), "`cake`"),
+        ("module = \"m.so\"\ntoken = \"t\"\nmissing_keys = \"yes\"", Some("1"), "neither"),
+        ("module = \"m.so\"\ntoken = \"t\"\npin_file = \"nowhere\"", Some("1"), "nowhere"),
+    ] {
+        let failure = with(lines, pin).expect_err(lines);
+        let told = format!("{} {}", failure.title, failure.detail);
+        assert!(told.contains(says), "{lines}: {told}");
+    }
+    // A PIN alone sets nothing.
+    assert!(with("", Some("1234")).expect("settings").pkcs11.is_none());
 }

@@ -12,7 +12,7 @@ use super::{KeyPurpose, SealedKey};
 use crate::refusal::Fault;
 
 /// What a row begins with whose key is in a token. A ciphertext begins with 12 random bytes.
-const LEAD: &[u8; 16] = b"accredit/pkcs11/";
+pub const LEAD: &[u8; 16] = b"accredit/pkcs11/";
 /// The version of what follows: the name of the object.
 const VERSION: u8 = 1;
 /// Bytes of the name of an object (`CKA_ID`): as many as are customary, which small tokens expect.
