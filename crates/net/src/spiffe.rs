@@ -52,6 +52,11 @@ impl SpiffeServer {
             // One that TLS has no use for stands above nobody; without any there is no path.
             let _ = roots.add(CertificateDer::from(root.as_slice()));
         }
+        // RFC 5280 section 6.1.1: of an anchor the name and the key count. webpki believes nothing below one that
+        // constrains URIs, as ours do; that the URI is of the trust domain is seen to by comparing all of it.
+        for root in &mut roots.roots {
+            root.name_constraints = None;
+        }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = Verifier { id: self.id.clone(), roots, algorithms: algorithms(&provider) };
         let mut config = crate::tls::versions(provider)?
