@@ -11,6 +11,9 @@ mod chain;
 #[path = "../../../../fuzz/csr.rs"]
 mod csr;
 #[cfg(feature = "x509")]
+#[path = "../../../../fuzz/dns_names.rs"]
+mod dns_names;
+#[cfg(feature = "x509")]
 #[path = "../../../../fuzz/jwt_svid.rs"]
 mod jwt_svid;
 #[cfg(feature = "x509")]
@@ -58,6 +61,7 @@ fn no_target_panics_on_its_corpus() {
         replay("bundle", bundle::run);
         replay("chain", chain::run);
         replay("csr", csr::run);
+        replay("dns_names", dns_names::run);
         replay("presented", presented::run);
         replay("ocsp", ocsp::run);
         replay("peer", peer::run);
@@ -108,6 +112,7 @@ fn the_seeds_that_are_good_are_read() {
         }
         assert!(chain::is_read(&seed("chain/rsa.pem")));
         assert!(csr::is_read(&seed("csr/info")), "it is signed anew");
+        assert_eq!(dns_names::read(&seed("dns_names/two")).map(|names| names.len()), Some(2));
         assert!(jwt_svid::is_read(&seed("jwt_svid/claims")));
         for (name, is_registered, names) in [
             ("p256.der", true, false),
