@@ -19,6 +19,7 @@ mod attacks_races;
 mod attacks_text;
 mod attacks_tokens;
 mod story_backup;
+mod story_bundle_endpoint;
 mod story_certificates;
 mod story_compose;
 mod story_contract;
