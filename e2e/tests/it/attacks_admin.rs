@@ -36,6 +36,11 @@ async fn operations(cast: &Cast) -> Vec<Operation> {
     all
 }
 
+/// Another trust domain that organization A knows.
+const TRUST_DOMAIN: &str = "there.example";
+/// A bundle of nobody's.
+const BUNDLE: &str = r#"{"keys":[]}"#;
+
 /// The things of organization A that somebody else tries to reach.
 struct Prey {
     cast: Cast,
@@ -80,6 +85,7 @@ impl Prey {
         let certificate = text(&certificate_of(&cast, &instance), "id");
         let shown = server.get(&format!("/v1/certificates/{certificate}")).await;
         let authority = text(&shown, "key");
+        server.post("/v1/trust-domains", json!({"name": TRUST_DOMAIN, "bundle": BUNDLE})).await;
         Self {
             cast,
             client,
@@ -109,6 +115,7 @@ impl Prey {
             "events" => &self.event,
             // None was registered: this server reaches no identity provider.
             "federations" => "corp",
+            "trust-domains" => TRUST_DOMAIN,
             "admin-keys" => &self.admin_key,
             "tasks" => &self.task,
             "certificates" => &self.certificate,
@@ -143,6 +150,8 @@ impl Prey {
             "create_federation" => json!({"name": "mine", "issuer": "https://10.0.0.1",
                 "jwks_url": "https://10.0.0.1/jwks", "audiences": ["mine"]}),
             "update_federation" => json!({"provision": true}),
+            "add_trust_domain" => json!({"name": "mine.example", "bundle": BUNDLE}),
+            "refresh_trust_domain" => json!({"bundle": BUNDLE}),
             "create_resource" => {
                 json!({"name": "mine", "audience": "https://mine.example/", "actions": ["read"]})
             }
@@ -201,7 +210,8 @@ impl Prey {
         let of_agents = [&client.agent, &client.credential, &instance.id, &instance.credential];
         let others = [&self.cast.resource, &self.person, &self.org, &self.event];
         let more = [&self.admin_key, &self.task, &self.certificate];
-        of_agents.into_iter().chain(others).chain(more).map(String::as_str).collect()
+        let all = of_agents.into_iter().chain(others).chain(more).map(String::as_str);
+        all.chain([TRUST_DOMAIN]).collect()
     }
 
     /// All that can be seen of A, by its own administrator.
@@ -227,6 +237,11 @@ impl Prey {
             }
             seen.push(keys);
         }
+        let mut domains = self.cast.server.get("/v1/trust-domains").await;
+        for item in domains["items"].as_array_mut().expect("items") {
+            item["bundle_age"] = Value::Null;
+        }
+        seen.push(domains);
         for agent in seen[3]["items"].as_array_mut().expect("items") {
             agent["last_seen_at"] = Value::Null;
         }
@@ -350,7 +365,7 @@ async fn another_tenant_reaches_nothing_and_learns_nothing() {
         check_silent(&name, &answer, &ask.sent());
         match operation.id.as_str() {
             // Their own things, which they may make and see.
-            "create_person" | "create_resource" | "create_admin_key" => {
+            "create_person" | "create_resource" | "create_admin_key" | "add_trust_domain" => {
                 assert_eq!(answer.status, 201, "{name}");
             }
             // Nobody makes the server look into its own network.
