@@ -10,9 +10,9 @@ use crate::{Answer, Effort, Setting, machine};
 /// By how much a token of the limit may be shorter or longer than ours.
 const LENGTH_TOLERANCE: f64 = 0.05;
 
-/// Instances that ask for certificates again and again, as 64 connections do for tokens: each may have 64 at a time,
-/// and is to have fewer after all rounds.
-const INSTANCES_AT_WORK: usize = 8000;
+/// Instances that ask for certificates again and again, and are in the server's memory. With fewer each would
+/// have many more certificates after all rounds than the few of one that renews.
+const INSTANCES_AT_WORK: usize = 32_000;
 /// Half of the longest life of a certificate.
 const HALF_LIFE_SECONDS: f64 = 1800.0;
 /// Tokens to be exchanged for each second of a round: more than any side answers.
