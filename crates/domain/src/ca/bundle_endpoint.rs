@@ -5,8 +5,6 @@
 //! instance's is, and an event like one. Absent on purpose: a row, and so a way to end it alone. It names
 //! no agent, opens nothing, and ends with the key that signed it.
 
-use std::time::Duration;
-
 use accredit_wire::crypto::PublicKey;
 use accredit_wire::ids::{KeyId, TokenId};
 use accredit_wire::time::Time;
@@ -15,7 +13,7 @@ use accredit_wire::x509::certificate::{Life, Named, SERIAL_BYTES, Unsigned};
 use accredit_wire::x509::spiffe::TrustDomain;
 use accredit_wire::x509::upstream::Above;
 
-use super::{name, pointers, trust_domain};
+use super::{SHOWN_LIFE, certificate, name, pointers, trust_domain};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::ports::{Audited, Issuance, NotRecorded, UsedUp};
@@ -23,15 +21,10 @@ use crate::refusal::Fault;
 use crate::registry::State;
 use crate::restoration::Issuing;
 
-/// How long what is shown holds.
-pub const SHOWN_LIFE: Duration = Duration::from_hours(24);
-/// When it gives its place to another.
-pub const SHOWN_RENEWED_AFTER: Duration = Duration::from_hours(12);
 /// What it is called.
 const SHOWN_NAME: &str = "Accredit bundle endpoint";
 /// As an event names the format.
 const FORMAT: &str = "x509-svid";
-const OPERATION: &str = "make a certificate for a bundle endpoint";
 
 /// What is shown for a key of this process.
 #[derive(Clone, Debug)]
@@ -63,7 +56,6 @@ pub fn signs(cx: &Cx) -> Option<KeyId> {
 
 /// What is to be shown for a key; nothing where nothing is issued. It is recorded first.
 pub async fn show(cx: &Cx, key: &PublicKey) -> Result<Option<Shown>, Fault> {
-    let failed = |error: &dyn std::fmt::Display| Fault::new(OPERATION, error);
     // Before what is decided by it.
     let rev = cx.tenant.rev();
     let Some(by) = cx.tenant.ca().filter(|by| signs(cx) == Some(by.sealed.id)) else {
@@ -77,9 +69,7 @@ pub async fn show(cx: &Cx, key: &PublicKey) -> Result<Option<Shown>, Fault> {
     let life = Life { from: cx.now, until };
     let own = Named::new(SHOWN_NAME, key);
     let unsigned = Unsigned::bundle_endpoint(&domain, issuer, own, &serial, life);
-    let unsigned = unsigned.map_err(|error| failed(&error))?;
-    let signature = cx.world.vault.sign(&by.sealed, unsigned.signing_input()).await?;
-    let certificate = unsigned.finish(&signature).map_err(|error| failed(&error))?;
+    let certificate = certificate(&cx.world, &by.sealed, unsigned).await?;
     let (millis, random) = cx.seed();
     let id = TokenId::new(millis, random);
     let lineage = vec![cx.tenant.id.any(), by.sealed.id.any(), by.certified.root.any(), id.any()];

@@ -15,7 +15,7 @@ use accredit_wire::time::Time;
 use accredit_wire::x509::certificate::{Certificate, Life, Named, SERIAL_BYTES, Unsigned};
 use accredit_wire::x509::listener::Host;
 
-use super::{ROOT_LIFE, ROOT_ROTATED_BEFORE_END, name};
+use super::{ROOT_LIFE, ROOT_ROTATED_BEFORE_END, SHOWN_LIFE, certificate, name};
 use crate::context::World;
 use crate::keys::held::Held;
 use crate::keys::{KeyPurpose, SealedKey};
@@ -25,10 +25,6 @@ use crate::refusal::Fault;
 /// How long the certificate of a root that waits holds: it waits for as long as a root lives, and lives
 /// for as long.
 pub const NEXT_LIFE: Duration = Duration::from_secs(2 * ROOT_LIFE.as_secs());
-/// How long what the listener shows holds.
-pub const SHOWN_LIFE: Duration = Duration::from_hours(24);
-/// When it gives its place to another. The rest is for times in which none can be made.
-pub const SHOWN_RENEWED_AFTER: Duration = Duration::from_hours(12);
 /// How often it is tried to make roots, or to change them, while others do.
 const TRIES_MAX: usize = 3;
 /// What is shown is called so.
@@ -160,7 +156,7 @@ async fn made(world: &World, life: Duration, now: Time) -> Result<ListenerRoot, 
     let life = Life { from: now, until: now.plus(life) };
     let own = Named::new(&name, &key.public);
     let unsigned = Unsigned::listener_root(&host(world)?, own, &serial, life);
-    let certificate = signed(world, &key, unsigned).await?;
+    let certificate = certificate(world, &key, unsigned).await?;
     Ok(ListenerRoot { key, certificate })
 }
 
@@ -176,17 +172,6 @@ pub async fn show(
     let until = now.plus(SHOWN_LIFE).min(by.certificate.until());
     let life = Life { from: now, until };
     let unsigned = Unsigned::listener(&host(world)?, names, &serial, life);
-    let certificate = signed(world, &by.key, unsigned).await?;
+    let certificate = certificate(world, &by.key, unsigned).await?;
     Ok(Shown { certificate, root: by.key.id, from: now })
-}
-
-async fn signed<E: std::fmt::Display>(
-    world: &World,
-    by: &SealedKey,
-    unsigned: Result<Unsigned, E>,
-) -> Result<Certificate, Fault> {
-    const OPERATION: &str = "make a certificate for the listener";
-    let unsigned = unsigned.map_err(|error| Fault::new(OPERATION, error))?;
-    let signature = world.vault.sign(by, unsigned.signing_input()).await?;
-    unsigned.finish(&signature).map_err(|error| Fault::new(OPERATION, error))
 }

@@ -23,9 +23,9 @@ use accredit_wire::time::Time;
 use accredit_wire::x509::certificate::{
     Certificate, Life, Named, Pointers, SERIAL_BYTES, Unsigned,
 };
-use accredit_wire::x509::pem;
 use accredit_wire::x509::spiffe::TrustDomain;
 use accredit_wire::x509::upstream::Above;
+use accredit_wire::x509::{EncodingError, pem};
 
 use crate::context::World;
 use crate::keys::{self, KeyPurpose, KeyState, SealedKey, SigningKey};
@@ -38,6 +38,10 @@ pub const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 pub const ROOT_ROTATED_BEFORE_END: Duration = Duration::from_hours(365 * 24);
 /// How long an intermediate's certificate holds.
 pub const INTERMEDIATE_LIFE: Duration = Duration::from_hours(14 * 24);
+/// How long what the listener shows by an authority of ours holds.
+pub const SHOWN_LIFE: Duration = Duration::from_hours(24);
+/// When it gives its place to another. The rest is for times in which none can be made.
+pub const SHOWN_RENEWED_AFTER: Duration = Duration::from_hours(12);
 /// How long an intermediate signs. The rest of its life is for what it signed, and for times in
 /// which nobody rotates.
 pub const INTERMEDIATE_SIGNS: Duration = Duration::from_hours(4 * 24);
@@ -194,17 +198,26 @@ pub(crate) async fn signed_by(
     signed(world, (&root.sealed, unsigned), intermediate.clone()).await
 }
 
-async fn signed<E: std::fmt::Display>(
+async fn signed(
     world: &World,
-    (by, unsigned): (&SealedKey, Result<Unsigned, E>),
+    (by, unsigned): (&SealedKey, Result<Unsigned, EncodingError>),
     key: SigningKey,
 ) -> Result<SigningKey, Fault> {
-    let unsigned = unsigned.map_err(|error| Fault::new("make a certificate", error))?;
-    let signature = world.vault.sign(by, unsigned.signing_input()).await?;
-    let certificate = unsigned.finish(&signature);
-    let certificate = certificate.map_err(|error| Fault::new("make a certificate", error))?;
+    let certificate = certificate(world, by, unsigned).await?;
     let statement = Some(Certified { root: by.id, certificate, above: None }.text());
     Ok(SigningKey { statement, ..key })
+}
+
+/// A certificate with its signature, by a key of the vault's.
+pub(crate) async fn certificate(
+    world: &World,
+    by: &SealedKey,
+    unsigned: Result<Unsigned, EncodingError>,
+) -> Result<Certificate, Fault> {
+    let unmade = |error: EncodingError| Fault::new("make a certificate", error);
+    let unsigned = unsigned.map_err(unmade)?;
+    let signature = world.vault.sign(by, unsigned.signing_input()).await?;
+    unsigned.finish(&signature).map_err(unmade)
 }
 
 /// The intermediates of an organization as they are to be where a backup was restored: those of before

@@ -15,7 +15,7 @@ use accredit_wire::x509::upstream::{self, Above, ChainError};
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{self, CaView};
-use super::{Certified, name, pointers, self_signed, signed_by, trust_domain};
+use super::{Certified, certificate, name, pointers, self_signed, signed_by, trust_domain};
 use crate::audit::event::{Body, EventKind};
 use crate::context::Cx;
 use crate::keys::{self, KeyPurpose, KeyState, SigningKey};
@@ -167,9 +167,8 @@ async fn certified(cx: &Cx, root: &SigningKey, above: Above) -> Result<Certified
     let below = keys::generate(world, org, purpose, KeyState::Active, cx.now).await?;
     let below = signed_by(world, issuer, &tried, below, cx.now).await?;
     let signs = Certified::of(&below)?.ok_or_else(|| Fault::new("certify", "no certificate"))?;
-    let unmade = |error: String| Fault::new("certify", error);
     let key = certification::parse(&asked(cx, &root).await?);
-    let key = key.map_err(|error| unmade(error.to_string()))?;
+    let key = key.map_err(|error| Fault::new("certify", error))?;
     let domain = trust_domain(org, issuer)?;
     let called = name(below.sealed.id);
     let by = (Named::new(&called, &below.sealed.public), &pointers(issuer, below.sealed.id));
@@ -177,9 +176,7 @@ async fn certified(cx: &Cx, root: &SigningKey, above: Above) -> Result<Certified
     let serial = world.random::<SERIAL_BYTES>();
     let unsigned =
         Unsigned::instance((&domain.id(), &BTreeSet::new()), by, ("trial", &key), &serial, life);
-    let unsigned = unsigned.map_err(|error| unmade(error.to_string()))?;
-    let signature = world.vault.sign(&below.sealed, unsigned.signing_input()).await?;
-    let leaf = unsigned.finish(&signature).map_err(|error| unmade(error.to_string()))?;
+    let leaf = certificate(world, &below.sealed, unsigned).await?;
     let above = certified.above.as_ref();
     let carries = above.map(|above| above.carries(&leaf, &signs.certificate, cx.now));
     carries.transpose().map_err(|error| refused(&error))?;

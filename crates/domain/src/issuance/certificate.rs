@@ -17,7 +17,6 @@ use accredit_wire::oauth::client_auth::ClientAuth;
 use accredit_wire::time::Time;
 use accredit_wire::tlog::Hash;
 use accredit_wire::token::LINEAGE_MAX;
-use accredit_wire::x509::EncodingError;
 use accredit_wire::x509::certificate::{Certificate, Life, Named, SERIAL_BYTES, Unsigned};
 use accredit_wire::x509::dns_name::DnsName;
 use accredit_wire::x509::request::{SubjectKey, parse};
@@ -213,7 +212,6 @@ pub(super) fn no_room() -> Refusal {
 
 /// Signs it.
 async fn mint(cx: &Cx, template: &Template) -> Result<Certificate, Fault> {
-    let unmade = |error: EncodingError| Fault::new("make a certificate", error);
     let by = &template.by.sealed;
     let called = ca::name(by.id);
     let issuer = Named::new(&called, &by.public);
@@ -223,9 +221,7 @@ async fn mint(cx: &Cx, template: &Template) -> Result<Certificate, Fault> {
     let subject = (name.as_str(), &template.key);
     let named = (&template.spiffe, &template.hosts);
     let unsigned = Unsigned::instance(named, issuer, subject, &template.serial, life);
-    let unsigned = unsigned.map_err(unmade)?;
-    let signature = cx.world.vault.sign(by, unsigned.signing_input()).await?;
-    unsigned.finish(&signature).map_err(unmade)
+    ca::certificate(&cx.world, by, unsigned).await
 }
 
 /// The row by which it is found until it is over.

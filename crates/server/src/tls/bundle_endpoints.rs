@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use accredit_domain::ca::bundle_endpoint::{self, SHOWN_RENEWED_AFTER, Shown};
+use accredit_domain::ca::bundle_endpoint::{self, Shown};
 use accredit_domain::ca::trust_domain;
 use accredit_domain::tenant::Tenant;
 use accredit_domain::terms::Terms;
@@ -21,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::Mutex;
 
 use super::fresh_key::FreshKey;
+use super::held::Held;
 use crate::Server;
 
 /// How long none is made after one could not be: strangers ask.
@@ -32,13 +33,6 @@ pub(super) struct BundleEndpoints {
     held: RwLock<HashMap<String, Held>>,
     /// Held by who makes one: until when none is made, by the monotonic clock.
     making: Mutex<Duration>,
-}
-
-#[derive(Clone)]
-struct Held {
-    certified: Arc<CertifiedKey>,
-    by: KeyId,
-    from: Time,
 }
 
 impl BundleEndpoints {
@@ -98,10 +92,7 @@ impl BundleEndpoints {
 
     /// Whether what is shown is to be shown on at `now`, where this key signs.
     fn is_fresh(&self, name: &str, by: KeyId, now: Time) -> bool {
-        self.held(name).is_some_and(|held| {
-            let is_new = now < held.from.plus(SHOWN_RENEWED_AFTER);
-            held.by == by && is_new && now.plus(super::BACK_MAX) >= held.from
-        })
+        self.held(name).is_some_and(|held| held.is_fresh(by, now))
     }
 
     fn held(&self, name: &str) -> Option<Held> {

@@ -7,6 +7,7 @@
 mod bundle_endpoints;
 mod files;
 mod fresh_key;
+mod held;
 mod own_ca;
 
 use std::fmt;
@@ -34,10 +35,6 @@ use crate::serve::ServeError;
 
 /// How often it is looked whether there is another certificate.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-
-/// A time of day that is back by less is no reason for another certificate: each says that it holds from a
-/// minute before it was made.
-const BACK_MAX: Duration = Duration::from_secs(30);
 
 static SINCE_TLS12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 static SINCE_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];

@@ -7,34 +7,17 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use accredit_domain::Fault;
-use accredit_domain::ca::listener::{self, SHOWN_RENEWED_AFTER, Shown};
-use accredit_wire::ids::KeyId;
-use accredit_wire::time::Time;
+use accredit_domain::ca::listener::{self, Shown};
 use rustls::sign::CertifiedKey;
 
-use super::BACK_MAX;
 use super::fresh_key::FreshKey;
+use super::held::Held;
 use crate::Server;
 
 /// The certificate that is shown, once there is one.
 #[derive(Default)]
 pub(super) struct OwnCa {
     held: RwLock<Option<Held>>,
-}
-
-#[derive(Clone)]
-struct Held {
-    certified: Arc<CertifiedKey>,
-    root: KeyId,
-    from: Time,
-}
-
-impl Held {
-    /// Whether it is to be shown on at `now`, where this root signs.
-    fn is_fresh(&self, root: KeyId, now: Time) -> bool {
-        let is_new = now < self.from.plus(SHOWN_RENEWED_AFTER);
-        self.root == root && is_new && now.plus(BACK_MAX) >= self.from
-    }
 }
 
 impl OwnCa {
@@ -50,7 +33,7 @@ impl OwnCa {
             listener::show(world, &root, &key.public, now).await?;
         let certified = key.certified(vec![certificate.der().to_vec()])?;
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(Held { certified, root, from });
+        *held = Some(Held { certified, by: root, from });
         server.metrics.listener_certified(certificate.until());
         tracing::info!(%root, until = %certificate.until(), "a certificate for the listener was made");
         Ok(true)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accredit_domain::audit::event::Body;
-use accredit_domain::ca::listener::{self, Roots, SHOWN_LIFE, SHOWN_RENEWED_AFTER};
-use accredit_domain::ca::{ROOT_LIFE, ROOT_ROTATED_BEFORE_END};
+use accredit_domain::ca::listener::{self, Roots};
+use accredit_domain::ca::{ROOT_LIFE, ROOT_ROTATED_BEFORE_END, SHOWN_LIFE, SHOWN_RENEWED_AFTER};
 use accredit_domain::root;
 use accredit_server::certificates::ClientCertificates;
 use accredit_server::serve::Listening;

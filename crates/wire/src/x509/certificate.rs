@@ -104,11 +104,10 @@ impl Unsigned {
         life: Life,
     ) -> Result<Self, EncodingError> {
         let key = info(root.key)?;
-        let own = key_identifier(&key);
         let extensions = [
             authority(PATH_BELOW_ROOT)?,
             signs_certificates()?,
-            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            identified(&key)?,
             names(&domain.id())?,
             constraints(domain)?,
         ];
@@ -125,11 +124,10 @@ impl Unsigned {
         life: Life,
     ) -> Result<Self, EncodingError> {
         let key = info(subject.key)?;
-        let own = key_identifier(&key);
         let extensions = [
             authority(0)?,
             signs_certificates()?,
-            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            identified(&key)?,
             signed_by(issuer)?,
             names(&domain.id())?,
             lists(at)?,
@@ -147,12 +145,11 @@ impl Unsigned {
         serial: &[u8; SERIAL_BYTES],
         life: Life,
     ) -> Result<Self, EncodingError> {
-        let own = key_identifier(&key.info);
         let extensions = [
-            extension(true, &BasicConstraints { ca: false, path_len_constraint: None })?,
-            extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
+            no_authority()?,
+            signs_data()?,
             extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))?,
-            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            identified(&key.info)?,
             signed_by(issuer)?,
             names_and_hosts(id, hosts)?,
             lists(at)?,
@@ -171,15 +168,14 @@ impl Unsigned {
         life: Life,
     ) -> Result<Self, EncodingError> {
         let key = info(subject.key)?;
-        let own = key_identifier(&key);
         let id = domain.bundle_endpoint();
         let names = vec![url(id.as_str())?, GeneralName::DnsName(Ia5String::new(domain.as_str())?)];
         let extensions = [
-            extension(true, &BasicConstraints { ca: false, path_len_constraint: None })?,
-            extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
+            no_authority()?,
+            signs_data()?,
             // X509-SVID section 4.4: both, though it is no client.
             extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))?,
-            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            identified(&key)?,
             signed_by(issuer)?,
             extension(false, &SubjectAltName(names))?,
             // OCSP says nothing of it: it has no row.
@@ -347,6 +343,19 @@ pub(super) fn authority(below: u8) -> Result<Extension, EncodingError> {
 
 pub(super) fn signs_certificates() -> Result<Extension, EncodingError> {
     extension(true, &KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign))
+}
+
+pub(super) fn no_authority() -> Result<Extension, EncodingError> {
+    extension(true, &BasicConstraints { ca: false, path_len_constraint: None })
+}
+
+pub(super) fn signs_data() -> Result<Extension, EncodingError> {
+    extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))
+}
+
+/// RFC 5280 section 4.2.1.2: how the key in a certificate is called.
+pub(super) fn identified(key: &SubjectPublicKeyInfoOwned) -> Result<Extension, EncodingError> {
+    extension(false, &SubjectKeyIdentifier(OctetString::new(key_identifier(key))?))
 }
 
 pub(super) fn signed_by(issuer: Named<'_>) -> Result<Extension, EncodingError> {

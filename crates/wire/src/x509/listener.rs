@@ -12,15 +12,12 @@ use x509_cert::der::asn1::{Ia5String, OctetString};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::constraints::name::GeneralSubtree;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{
-    BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, NameConstraints, SubjectAltName,
-    SubjectKeyIdentifier,
-};
+use x509_cert::ext::pkix::{ExtendedKeyUsage, NameConstraints, SubjectAltName};
 
 use super::EncodingError;
 use super::certificate::{
-    Life, Named, SERIAL_BYTES, SERVER_AUTH, Unsigned, authority, common_name, extension, info,
-    key_identifier, signed_by, signs_certificates,
+    Life, Named, SERIAL_BYTES, SERVER_AUTH, Unsigned, authority, common_name, extension,
+    identified, info, no_authority, signed_by, signs_certificates, signs_data,
 };
 use super::dns_name::DnsName;
 
@@ -120,13 +117,8 @@ impl Unsigned {
         life: Life,
     ) -> Result<Self, EncodingError> {
         let key = info(root.key)?;
-        let own = key_identifier(&key);
-        let extensions = [
-            authority(0)?,
-            signs_certificates()?,
-            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
-            host.constraints()?,
-        ];
+        let extensions =
+            [authority(0)?, signs_certificates()?, identified(&key)?, host.constraints()?];
         let name = common_name(root.name)?;
         Self::new(serial, (&name, &name), life, &key, &extensions)
     }
@@ -139,12 +131,11 @@ impl Unsigned {
         life: Life,
     ) -> Result<Self, EncodingError> {
         let key = info(subject.key)?;
-        let own = key_identifier(&key);
         let extensions = [
-            extension(true, &BasicConstraints { ca: false, path_len_constraint: None })?,
-            extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
+            no_authority()?,
+            signs_data()?,
             extension(false, &ExtendedKeyUsage(vec![SERVER_AUTH]))?,
-            extension(false, &SubjectKeyIdentifier(OctetString::new(own)?))?,
+            identified(&key)?,
             signed_by(issuer)?,
             extension(false, &SubjectAltName(vec![host.general_name()?]))?,
         ];

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage as Usage, anchor_from_trusted_cert};
-use x509_cert::der::asn1::{Any, OctetString, UintRef};
+use x509_cert::der::asn1::{Any, UintRef};
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{self, Decode as _, Encode as _, Reader as _, SliceReader, Tag};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::certificate::{
-    Certificate, Named, PATH_BELOW_ROOT, authority, common_name, ecdsa, explicit, extension, info,
-    key_identifier, names, sequence, signature, signs_certificates,
+    Certificate, Named, PATH_BELOW_ROOT, authority, common_name, ecdsa, explicit, identified, info,
+    names, sequence, signature, signs_certificates,
 };
 use super::request::LABEL as REQUEST;
 use super::spiffe::TrustDomain;
@@ -56,11 +56,10 @@ pub fn request(
     authority: Named<'_>,
 ) -> Result<UnsignedRequest, EncodingError> {
     let key = info(authority.key)?;
-    let own = OctetString::new(key_identifier(&key))?;
     let wished = vec![
         self::authority(PATH_BELOW_ROOT)?,
         signs_certificates()?,
-        extension(false, &SubjectKeyIdentifier(own))?,
+        identified(&key)?,
         names(&domain.id())?,
     ];
     let wished = Any::new(Tag::Set, wished.to_der()?)?.to_der()?;
